@@ -1,0 +1,16 @@
+//! Gives every binary the run path of the libtorch it was linked against, so that it starts without LD_LIBRARY_PATH.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // The real folder, not the stage folder of links: libtorch_cpu.so finds its neighbours relative to itself.
+    let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
+        return;
+    };
+    let real = std::path::Path::new(&folder)
+        .join("libtorch_cpu.so")
+        .canonicalize()
+        .ok()
+        .and_then(|library| library.parent().map(|folder| folder.to_path_buf()))
+        .unwrap_or_else(|| folder.into());
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", real.display());
+}

@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Puts libtorch where `cargo build` finds it: `.libtorch/` in this checkout, a link into the user's cache.
+
+Called by `make setup` (and so by every other target). Needs Python 3.8+ and pip, nothing else. It unpacks PyPI's torch wheel:
+for a CPU three wheels without their dependencies (530 MB to download, 500 MB kept), for a machine with an NVIDIA GPU the wheel
+and its CUDA libraries (2.7 GB). The cache is shared by all checkouts; a damaged or half-finished one is noticed and repaired.
+
+  LIBTORCH or LIBTORCH_USE_PYTORCH   already set: that libtorch is used and nothing is downloaded
+  FED_DISTILL_LIBTORCH=cpu|cuda      choose instead of looking for a GPU
+  XDG_CACHE_HOME                     where the cache lives (default ~/.cache)
+"""
+import fcntl
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+
+VERSION = "2.11.0"
+CPU_WHEELS = [f"torch=={VERSION}", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
+# What a CPU build needs of those wheels: headers, the CPU libraries, and the two CUDA stubs that libtorch_cpu.so names.
+CPU_KEEP = ("torch/include/", "torch/lib/libtorch_cpu.so", "torch/lib/libc10.so", "torch/lib/libgomp", "torch/version.py",
+            "nvidia/cu13/lib/libcudart.so", "nvidia/cu13/lib/libcupti.so")
+CUDA_DROP = ("torch/bin/", "torch/test/", "torch/distributed/", "torch/_inductor/", "torch/testing/", "triton/")
+LINKED = ("libtorch_cpu.so", "libc10.so")
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def say(text):
+    print(f"libtorch: {text}", file=sys.stderr, flush=True)
+
+
+def fail(text, hint):
+    print(f"error: {text}\nhint: {hint}", file=sys.stderr)
+    sys.exit(1)
+
+
+def chosen_by_environment():
+    """A libtorch the user already chose; torch-sys reads the same variables."""
+    if os.environ.get("LIBTORCH_USE_PYTORCH"):
+        say("using the PyTorch of the active Python (LIBTORCH_USE_PYTORCH is set)")
+        return True
+    folder = os.environ.get("LIBTORCH")
+    if not folder:
+        return False
+    if not (pathlib.Path(folder) / "lib").is_dir():
+        fail(f"LIBTORCH is set to `{folder}`, which has no `lib` folder",
+             "point LIBTORCH at an unpacked libtorch 2.11.0, or unset it to have one downloaded")
+    say(f"using {folder} (LIBTORCH is set)")
+    return True
+
+
+def variant():
+    wanted = os.environ.get("FED_DISTILL_LIBTORCH", "auto")
+    if wanted in ("cpu", "cuda"):
+        return wanted
+    if wanted != "auto":
+        fail(f"FED_DISTILL_LIBTORCH is `{wanted}`", "allowed: auto, cpu, cuda")
+    return "cuda" if pathlib.Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") else "cpu"
+
+
+def intact(root):
+    """True when every unpacked file is there with the size it was unpacked with."""
+    try:
+        files = json.loads((root / "files.json").read_text())
+        return bool(files) and all((root / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError):
+        return False
+
+
+def wanted_file(kind, name):
+    if kind == "cpu":
+        return name.startswith(CPU_KEEP)
+    return name.startswith(("torch/include/", "torch/lib/", "torch/version.py", "nvidia/")) and not name.startswith(CUDA_DROP)
+
+
+def download(kind, folder):
+    command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--python-version", "3.11",
+               "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none", "--dest", str(folder)]
+    for tag in [f"manylinux_2_{minor}" for minor in range(28, 4, -1)] + ["manylinux2014", "manylinux1", "linux"]:
+        command += ["--platform", f"{tag}_x86_64"]
+    command += ["--no-deps", *CPU_WHEELS] if kind == "cpu" else [f"torch=={VERSION}"]
+    say(f"downloading {'530 MB' if kind == 'cpu' else '2.7 GB'} from PyPI, once for all checkouts")
+    # pip checks every wheel against the hash in the index.
+    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
+        fail("pip could not download libtorch's wheels (its own message is above)",
+             "check the network and run `make setup` again, or unpack libtorch 2.11.0 yourself and set LIBTORCH")
+
+
+def unpack(kind, wheels, root):
+    files = {}
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:  # extraction checks each member's CRC
+            for member in archive.infolist():
+                if not member.is_dir() and wanted_file(kind, member.filename):
+                    archive.extract(member, root)
+                    files[member.filename] = member.file_size
+    if not any(name.endswith("libtorch_cpu.so") for name in files):
+        fail("the downloaded wheels hold no libtorch_cpu.so", "remove the cache folder named above and try again")
+    return files
+
+
+def make_stage(root):
+    """The folder torch-sys links against: only what every machine has, so that one binary serves CPU and CUDA."""
+    lib = root / "stage" / "lib"
+    lib.mkdir(parents=True)
+    (root / "stage" / "include").symlink_to("../torch/include")
+    (root / "stage" / "build-version").write_text(VERSION + "\n")
+    for name in LINKED:
+        (lib / name).symlink_to(f"../../torch/lib/{name}")
+    for gomp in (root / "torch" / "lib").glob("libgomp*"):
+        (lib / gomp.name).symlink_to(f"../../torch/lib/{gomp.name}")
+    (lib / "libtorch.so").symlink_to("libtorch_cpu.so")
+
+
+def build_cache(kind, root):
+    """Everything happens beside `root`, which appears by one rename when it is whole."""
+    partial = root.with_name(root.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    wheels = partial / "wheels"
+    wheels.mkdir(parents=True)
+    download(kind, wheels)
+    say("unpacking")
+    files = unpack(kind, wheels, partial)
+    shutil.rmtree(wheels)
+    make_stage(partial)
+    (partial / "files.json").write_text(json.dumps(files))
+    shutil.rmtree(root, ignore_errors=True)
+    partial.rename(root)
+
+
+def link(root):
+    target = root / "stage"
+    place = CHECKOUT / ".libtorch"
+    if place.is_symlink() and place.resolve() == target.resolve():
+        return
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        fail(f"{place} is a folder, and should be a link", f"remove it, then run `make setup` again")
+    place.symlink_to(target)
+
+
+def main():
+    if chosen_by_environment():
+        return
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        fail(f"no automatic libtorch for {platform.system()} {platform.machine()}",
+             "install PyTorch 2.11.0 with pip and set LIBTORCH_USE_PYTORCH=1, or set LIBTORCH to an unpacked libtorch 2.11.0")
+    kind = variant()
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
+    root = cache / f"libtorch-{VERSION}-{kind}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with open(cache / "lock", "w") as lock:  # two checkouts set up at once: one downloads, the other waits
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not intact(root):
+                if root.exists():
+                    say(f"{root} is damaged or incomplete; fetching it again")
+                build_cache(kind, root)
+                say(f"{VERSION} ({kind}) is ready in {root}")
+        link(root)
+    except OSError as error:
+        fail(f"setting up libtorch in {cache} failed: {error}",
+             "free some space (CPU 1.1 GB while unpacking, CUDA 7 GB) or set XDG_CACHE_HOME to a folder with room")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+//! The typed config: one struct a group, closed (an unknown key is an error), every key with a default.
+//!
+//! `null` stands for "not given". `Config::default()` is the bottom layer of every composition; `Config::reference()` is the tree of all
+//! keys there are, with optional groups filled in.
+
+mod stages;
+
+pub use stages::{DistillSettings, InitialConfig, Objective, SplitConfig, StudentConfig, TeacherConfig};
+
+use crate::data::DatasetSettings;
+use crate::inversion::InversionSettings;
+use crate::model::ModelSettings;
+use serde::{Deserialize, Serialize};
+
+/// The whole config. All stage binaries share it, so that one set of overrides can be given to each of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Root seed of everything but the student's training, which has its own.
+    pub seed: u64,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// CPU threads; `null` takes all cores.
+    pub threads: Option<usize>,
+    /// Go on with what an earlier run left in the same place.
+    pub resume: bool,
+    /// Replace what an earlier run left in the same place.
+    pub overwrite: bool,
+    pub dataset: DatasetSettings,
+    pub model: ModelSettings,
+    pub split: SplitConfig,
+    pub teacher: TeacherConfig,
+    pub deep_inv: InversionSettings,
+    pub initial: InitialConfig,
+    pub student: StudentConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 42,
+            device: "auto".into(),
+            threads: None,
+            resume: false,
+            overwrite: false,
+            dataset: DatasetSettings::default(),
+            model: ModelSettings::default(),
+            split: SplitConfig::default(),
+            teacher: TeacherConfig::default(),
+            deep_inv: InversionSettings::default(),
+            initial: InitialConfig::default(),
+            student: StudentConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The default with optional groups present, so that their keys are known.
+    pub fn reference() -> Self {
+        let mut config = Self::default();
+        config.student.model = Some(ModelSettings::default());
+        config
+    }
+}

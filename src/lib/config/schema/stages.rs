@@ -1,0 +1,170 @@
+//! Config groups `split`, `teacher`, `initial` and `student`: what each stage does and where its files go.
+
+use crate::inversion::EnsembleKind;
+use crate::model::ModelSettings;
+use crate::train::{AugmentSettings, OptimizerSettings, ScheduleSettings, Selection};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Config group `split`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Parties to deal the images to.
+    pub num_nodes: usize,
+    /// Share of the images (0..1) dealt evenly at random; the rest is sorted by class and cut into runs.
+    pub unif_percentage: f64,
+    /// The split's JSON file; `null`: no split, one teacher on everything.
+    pub save_path: Option<PathBuf>,
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        Self {
+            num_nodes: 1,
+            unif_percentage: 1.0,
+            save_path: None,
+        }
+    }
+}
+
+/// Config group `teacher`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// Nodes that train a teacher; nodes beyond are the student's own data. `null`: all nodes.
+    pub num_teachers: Option<usize>,
+    /// Train only these teachers, so that several machines can share the work; `null`: all.
+    pub only: Option<Vec<usize>>,
+    /// Folder of `model_teacher{i}.safetensors`.
+    pub save_folder: Option<PathBuf>,
+    pub epochs: usize,
+    pub batch_size: usize,
+    /// Images in an evaluation batch; changes speed and memory, not results.
+    pub eval_batch_size: usize,
+    pub optimizer: OptimizerSettings,
+    pub schedule: ScheduleSettings,
+    pub augment: AugmentSettings,
+    pub selection: Selection,
+    /// Share of each node's training images held out, for `selection: best_validation`.
+    pub validation_share: f64,
+}
+
+impl Default for TeacherConfig {
+    fn default() -> Self {
+        Self {
+            num_teachers: None,
+            only: None,
+            save_folder: None,
+            epochs: 300,
+            batch_size: 256,
+            eval_batch_size: 1024,
+            optimizer: OptimizerSettings::default(),
+            schedule: ScheduleSettings::default(),
+            augment: AugmentSettings::default(),
+            selection: Selection::Last,
+            validation_share: 0.1,
+        }
+    }
+}
+
+/// Config group `initial`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitialConfig {
+    /// Synthetic batches made before the student exists.
+    pub num_batches: usize,
+    /// The `.safetensors` file of the images and labels.
+    pub save_path: Option<PathBuf>,
+}
+
+impl Default for InitialConfig {
+    fn default() -> Self {
+        Self {
+            num_batches: 50,
+            save_path: None,
+        }
+    }
+}
+
+/// What the student learns from an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The label it was made for.
+    CrossEntropy,
+    /// The teachers' averaged prediction (Kullback-Leibler divergence); real images keep their labels.
+    Distill,
+}
+
+/// `student.distill`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DistillSettings {
+    /// Softmax temperature of teachers and student; the loss is scaled by its square (Hinton et al. 2015, arXiv:1503.02531).
+    pub temperature: f64,
+    /// `null`: as `deep_inv.ensemble`.
+    pub ensemble: Option<EnsembleKind>,
+}
+
+impl Default for DistillSettings {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            ensemble: None,
+        }
+    }
+}
+
+/// Config group `student`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StudentConfig {
+    /// Folder of `student.safetensors`, `dataset.safetensors`, `metrics.json` and pictures.
+    pub save_folder: Option<PathBuf>,
+    /// Seed of the student's weights and training; differs from the global one, or a student of one teacher would start as it did.
+    pub seed: u64,
+    /// `null`: the teachers' architecture.
+    pub model: Option<ModelSettings>,
+    /// Make new batches against the student (competition term) instead of against the teachers alone.
+    pub adaptive: bool,
+    /// Synthetic batches made and added in each epoch.
+    pub new_batches_per_epoch: usize,
+    /// Augment a fresh batch when it is trained on the first time.
+    pub augment_fresh: bool,
+    pub objective: Objective,
+    pub distill: DistillSettings,
+    /// One weight a class in the student's cross-entropy, and in the distillation loss by label; `null`: all equal.
+    pub class_weights: Option<Vec<f64>>,
+    pub epochs: usize,
+    pub batch_size: usize,
+    /// Images in an evaluation batch; changes speed and memory, not results.
+    pub eval_batch_size: usize,
+    pub optimizer: OptimizerSettings,
+    pub schedule: ScheduleSettings,
+    pub augment: AugmentSettings,
+    pub selection: Selection,
+}
+
+impl Default for StudentConfig {
+    fn default() -> Self {
+        Self {
+            save_folder: None,
+            seed: 43,
+            model: None,
+            adaptive: true,
+            new_batches_per_epoch: 2,
+            augment_fresh: false,
+            objective: Objective::CrossEntropy,
+            distill: DistillSettings::default(),
+            class_weights: None,
+            epochs: 300,
+            batch_size: 256,
+            eval_batch_size: 1024,
+            optimizer: OptimizerSettings::default(),
+            schedule: ScheduleSettings::default(),
+            augment: AugmentSettings::default(),
+            selection: Selection::Last,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The one error type of the library. Its text is product: what failed, where it came from, what is allowed, what to type.
+
+use std::fmt;
+
+/// Result of everything in the library that a user, a file or a network can make fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Wrong command line or configuration: exit code 2.
+    Usage,
+    /// A run that could not be carried out: exit code 1.
+    Failed,
+    /// Ctrl-C: exit code 130.
+    Interrupted,
+}
+
+/// What went wrong, with labelled lines (`from: …`, `available: …`) and hints below it.
+#[derive(Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    class: Class,
+    what: String,
+    notes: Vec<(&'static str, String)>,
+    hints: Vec<String>,
+}
+
+impl Error {
+    fn new(class: Class, what: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            class,
+            what: what.into(),
+            notes: Vec::new(),
+            hints: Vec::new(),
+        }))
+    }
+
+    /// A mistake in what the user typed or configured.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(Class::Usage, what)
+    }
+
+    /// A run that failed: a bad file, a full disk, a network.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(Class::Failed, what)
+    }
+
+    /// The user pressed Ctrl-C.
+    pub fn interrupted(what: impl Into<String>) -> Self {
+        Self::new(Class::Interrupted, what)
+    }
+
+    /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`, `found`, `available`, `while`.
+    pub fn note(mut self, label: &'static str, text: impl Into<String>) -> Self {
+        self.0.notes.push((label, text.into()));
+        self
+    }
+
+    /// Adds a `hint:` line: what to type.
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        self.0.hints.push(text.into());
+        self
+    }
+
+    /// The exit code class.
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// The first line, without `error:`.
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+}
+
+/// The whole message, as shown after `error: `.
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.0.what)?;
+        for (label, text) in &self.0.notes {
+            write!(out, "\n  {label}: {text}")?;
+        }
+        for hint in &self.0.hints {
+            write!(out, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    /// Files are opened through `fs_err`, whose messages name the path.
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<tch::TchError> for Error {
+    /// libtorch's messages carry a C++ backtrace after the first line.
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or("unknown error");
+        Self::failed(format!("libtorch: {line}"))
+    }
+}
+
+/// Labels an error with what was being done: `.during(|| format!("training teacher {i}"))`.
+pub trait During<T> {
+    /// Adds a `while: …` line.
+    fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> During<T> for Result<T, E> {
+    fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.into().note("while", what().into()))
+    }
+}

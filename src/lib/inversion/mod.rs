@@ -1,0 +1,5 @@
+//! Inversion: synthetic batches from trained teachers.
+
+mod settings;
+
+pub use settings::*;

@@ -1,0 +1,5 @@
+//! Networks.
+
+mod settings;
+
+pub use settings::{ModelKind, ModelSettings, ModelSpec};

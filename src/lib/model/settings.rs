@@ -1,0 +1,55 @@
+//! What a model is: the part of the config that names an architecture, and the complete shape that travels with saved weights.
+
+use serde::{Deserialize, Serialize};
+
+/// Architectures of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// CIFAR ResNet-18 of basic blocks (He et al. 2016, arXiv:1512.03385, with a 3×3 stem), blocks [2,2,2,2].
+    Resnet18,
+    /// The same with blocks [3,4,6,3].
+    Resnet34,
+    /// Bottleneck blocks [3,4,6,3], expansion 4.
+    Resnet50,
+    /// LeNet-5 (LeCun et al. 1998).
+    Lenet5,
+    /// The five-layer CNN of the one-shot federated learning literature.
+    Cnn5,
+    /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and 10 classes.
+    FedavgCnn,
+}
+
+/// Config group `model`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    pub kind: ModelKind,
+    /// Channels of a ResNet's first stage; stage i has `width`·2^i. `null`: 64. Other kinds take no width.
+    pub width: Option<i64>,
+    /// Blocks in each stage of a ResNet; `null`: those of its name. Other kinds take none.
+    pub blocks: Option<Vec<i64>>,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            kind: ModelKind::Resnet18,
+            width: None,
+            blocks: None,
+        }
+    }
+}
+
+/// A complete architecture: settings plus the shape of its input and output. Saved as JSON in the metadata of every weights file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    pub model: ModelSettings,
+    /// Image channels, 1 or 3.
+    pub channels: i64,
+    /// Image height and width in pixels, at least 8.
+    pub size: i64,
+    /// Classes, the length of a row of logits.
+    pub classes: i64,
+}

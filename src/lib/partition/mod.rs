@@ -1,0 +1,1 @@
+//! Dealing a dataset to nodes.

@@ -1,0 +1,3 @@
+//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts, progress, logs.
+
+pub mod seed;

@@ -1,0 +1,5 @@
+//! The one training loop and its parts.
+
+mod settings;
+
+pub use settings::*;
