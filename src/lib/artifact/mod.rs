@@ -1,1 +1,5 @@
 //! Files on disk: atomic writes, tensors, JSON, manifests.
+
+mod pickle;
+mod pytorch;
+pub mod tensors;
