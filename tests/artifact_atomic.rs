@@ -123,16 +123,28 @@ fn a_folder_without_permission_is_refused_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, Permissions::from_mode(0o555)).unwrap();
-    if std::fs::write(closed.join("probe"), b"x").is_ok() {
-        println!("skipped: this user may write everywhere (root)");
+    for (path, mode) in [(folder.path(), 0o755), (&closed, 0o555)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    // Root may write everywhere; as nobody this thread may not. Without root this changes nothing.
+    // SAFETY: sets the identity by which the system judges this thread's file accesses, and only that.
+    let user = unsafe { libc::setfsuid(65534) };
+    let written = std::fs::write(closed.join("probe"), b"x");
+    let refused = atomic::write(&closed.join("file"), b"x");
+    let refused_folder = atomic::create_folder(&closed.join("deeper"));
+    // SAFETY: as above, and back.
+    unsafe { libc::setfsuid(user as libc::uid_t) };
+    if written.is_ok() {
+        println!("skipped: this user may write everywhere");
         return;
     }
-    let text = atomic::write(&closed.join("file"), b"x").unwrap_err().to_string();
-    assert!(
-        text.contains("closed/file") && text.contains("hint: choose a place that you may use"),
-        "{text}"
-    );
+    for error in [refused.unwrap_err(), refused_folder.unwrap_err()] {
+        let text = error.to_string();
+        assert!(
+            text.contains("closed/") && text.contains("hint: choose a place that you may use"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

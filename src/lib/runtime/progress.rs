@@ -1,6 +1,6 @@
 //! Progress of long loops: bars on a terminal, now and then a plain line elsewhere. Everything goes to stderr.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// What took less leaves no line at the end.
 const SHORT: Duration = Duration::from_secs(2);
 /// How often a bar is redrawn when nothing happens, to keep its clock going.
-const REDRAW: Duration = Duration::from_millis(500);
+const REDRAW: Duration = Duration::from_millis(250);
 
 /// All bars of the process. The log writes through it too, so that lines and bars do not tear each other.
 pub(super) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -122,6 +122,16 @@ pub fn duration(spent: Duration) -> String {
     }
 }
 
+/// `120/s`, `3.2/s`; below one a second the time of a step, `2.5 s each`.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        fast if fast >= 10.0 => format!("{fast:.0}/s"),
+        some if some >= 1.0 => format!("{some:.1}/s"),
+        slow if slow > 0.0 => format!("{:.1} s each", 1.0 / slow),
+        _ => "-/s".to_string(),
+    }
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -133,9 +143,9 @@ fn on_terminal() -> bool {
 
 fn new_bar(label: &str, total: u64) -> ProgressBar {
     let template = if total == 0 {
-        "{prefix} {pos} {per_sec}, {elapsed} {wide_msg}"
+        "{prefix} {pos} {rate}, {elapsed} {wide_msg}"
     } else {
-        "{prefix} [{bar:30}] {pos}/{len} {per_sec}, {eta} left {wide_msg}"
+        "{prefix} [{bar:30}] {pos}/{len} {rate}, {eta} left {wide_msg}"
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = match total {

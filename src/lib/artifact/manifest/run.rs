@@ -30,7 +30,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Writes a manifest with status `running` to `manifest_path`, in place of what was there.
+    /// Writes a manifest with status `running` to `manifest_path`, in place of what was there: a stage that goes on with an earlier run
+    /// records all inputs, facts and outputs again.
     ///
     /// # Errors
     /// A manifest that cannot be written.
