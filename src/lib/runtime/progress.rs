@@ -152,10 +152,12 @@ fn new_bar(label: &str, total: u64) -> ProgressBar {
         0 => ProgressBar::no_length(),
         _ => ProgressBar::new(total),
     };
-    let bar = BARS.add(
-        bar.with_style(style.progress_chars("=> "))
-            .with_prefix(label.to_string()),
-    );
+    let style = style
+        .progress_chars("=> ")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&rate(state.per_sec()));
+        });
+    let bar = BARS.add(bar.with_style(style).with_prefix(label.to_string()));
     bar.enable_steady_tick(REDRAW);
     bar
 }
