@@ -3,6 +3,8 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // The config tree is embedded in the library, and a new file in it is no change that the compiler sees.
+    println!("cargo:rerun-if-changed=config");
     // The real folder, not the stage folder of links: libtorch_cpu.so finds its neighbours relative to itself.
     let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         return;

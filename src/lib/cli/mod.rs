@@ -1,1 +1,113 @@
-//! Command line: arguments, run, exit code.
+//! Command line: what a stage binary's `main` calls. Arguments are read, the config is composed, the stage runs, the exit code says how it went.
+//!
+//! Results (`--cfg`, `--info`, `--help`) go to stdout, everything else to stderr.
+
+mod arguments;
+mod help;
+
+use crate::config::{Composed, Request, Tree, compose_all};
+use crate::error::{Class, During, Error, Result};
+use arguments::Arguments;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// A stage of the pipeline, as its binary describes it.
+pub struct Stage {
+    /// Name of the binary.
+    pub name: &'static str,
+    /// What it does, in a sentence or two.
+    pub about: &'static str,
+    /// The artifacts it reads.
+    pub reads: &'static str,
+    /// The artifacts it writes.
+    pub writes: &'static str,
+    /// The config groups it takes settings from, its own last.
+    pub groups: &'static [&'static str],
+    /// Runs one job.
+    pub run: fn(&Composed) -> Result<()>,
+}
+
+/// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run, 130 for Ctrl-C.
+pub fn main(stage: &Stage) -> ExitCode {
+    match start(stage, &std::env::args_os().collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(match error.class() {
+                Class::Usage => 2,
+                Class::Failed => 1,
+                Class::Interrupted => 130,
+            })
+        }
+    }
+}
+
+fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
+    let arguments = Arguments::read(arguments)?;
+    if arguments.help {
+        let found = Tree::find(arguments.config_dir.as_deref(), arguments.config_name.as_deref());
+        // The help of a tree that cannot be found is that of the built-in one.
+        let tree = found.map_or(Tree::BuiltIn, |(tree, _)| tree);
+        return print(&help::text(stage, &tree));
+    }
+    if arguments.version {
+        return print(&format!("{} {}\n", stage.name, env!("CARGO_PKG_VERSION")));
+    }
+    let request = Request {
+        overrides: arguments.overrides,
+        config_dir: arguments.config_dir,
+        config_name: arguments.config_name,
+    };
+    let jobs = compose_all(&request, arguments.multirun)?;
+    match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
+        (Some(_), _) => print(&shown(&jobs, Composed::to_yaml)),
+        (_, Some("defaults")) => print(&shown(&jobs, Composed::defaults_table)),
+        (_, Some(_)) => print(&shown(&jobs, Composed::to_annotated_yaml)),
+        (None, None) => run(stage, &jobs),
+    }
+}
+
+/// Runs the jobs one after the other; the first that fails ends the sweep.
+fn run(stage: &Stage, jobs: &[Composed]) -> Result<()> {
+    let count = jobs.len();
+    for (index, job) in jobs.iter().enumerate() {
+        if count == 1 {
+            return (stage.run)(job);
+        }
+        let label = format!("job {} of {count}: {}", index + 1, job.overrides.join(" "));
+        eprintln!("{label}");
+        (stage.run)(job).during(|| label)?;
+    }
+    Ok(())
+}
+
+/// One text for each job, told apart by a comment and YAML's document mark.
+fn shown(jobs: &[Composed], show: fn(&Composed) -> String) -> String {
+    if let [job] = jobs {
+        return show(job);
+    }
+    let mut text = String::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "---\n# job {} of {}: {}",
+            index + 1,
+            jobs.len(),
+            job.overrides.join(" ")
+        );
+        text.push_str(&show(job));
+    }
+    text
+}
+
+/// A reader that stops early (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write to the standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,5 +1,64 @@
 //! Layered, Hydra-like configuration: YAML groups in `config/`, overrides on the command line, one typed struct at the end.
+//!
+//! # The config tree
+//!
+//! It is `--config-dir`, else `./config` if that holds the primary file, else the copy inside the binary. The primary file is `config.yaml`;
+//! a group is a folder, an option a file in it. The content of `teacher/x.yaml` stands under the key `teacher`, wherever it is chosen;
+//! `# @package _global_` at the head of a file makes its keys those of the top.
+//!
+//! Values are merged in the order of the defaults tree: mappings deeply, anything else replaced; later wins. A file's own keys come where
+//! `_self_` stands, at the end if it does not. Below all are the built-in defaults (`Config::default()`), above all the overrides.
+//!
+//! | in a `defaults:` list | |
+//! |---|---|
+//! | `- group: option` | a group beside the file: `a: x` in `student/y.yaml` is `student/a/x.yaml` |
+//! | `- /group: option` | a group at the top of the tree |
+//! | `- override /group: option` | replaces other files' choice; where there is none it is the choice. Nearer to the primary file wins, then later |
+//! | `- optional group: option` | passed over if there is no such file |
+//! | `- group: null`, `- group: ???` | a place for a later choice; a choice the user must make |
+//! | `- name` | another file of the same folder |
+//! | `- _self_` | the file's own keys |
+//!
+//! # Overrides
+//!
+//! | form | |
+//! |---|---|
+//! | `group=option` | replaces the choice wherever it was made; adds it at the end if nobody chose. `group=null` takes it away |
+//! | `+group=option` | adds; an error if another option is chosen (the same one is fine) |
+//! | `~group`, `~group=option` | takes the choice away (if it is this one) |
+//! | `a.b=v` | sets a key; a mapping merges |
+//! | `+a=v` | an error if a file or an earlier argument has set the key; over a built-in default it is fine |
+//! | `++a=v` | sets in any case |
+//! | `~a`, `~a=v` | forgets what files and arguments said (if it is this value): the built-in default is back |
+//! | `k=1,2`, `k=range(0,3)`, `k=choice(a,b)` | a sweep, with `--multirun` only |
+//!
+//! Unlike Hydra, the schema is closed and every key has a default, so `+` never makes a new key; packages are absolute and `@` is not
+//! supported; a group takes one option.
+//!
+//! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` are resolved after merging; `???` is a value the user must give.
 
+mod check;
+mod choices;
+mod compose;
+mod composed;
+mod defaults;
+mod extract;
+mod grammar;
+mod interpolate;
+mod issue;
+mod known;
+mod node;
+mod overrides;
+mod scalar;
 pub mod schema;
+mod suggest;
+mod tree;
+mod yaml;
 
+pub use choices::Chosen;
+pub use compose::{Request, compose, compose_all};
+pub use composed::Composed;
+pub use node::Origin;
 pub use schema::Config;
+pub use suggest::{list, nearest};
+pub use tree::Tree;

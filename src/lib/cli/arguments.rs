@@ -1,0 +1,124 @@
+//! The arguments every stage takes, read by clap; its complaints in the words of this program.
+
+use crate::config::nearest;
+use crate::error::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Flags and overrides. Anything that does not begin with `-` is an override.
+#[derive(Debug, Parser)]
+#[command(disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
+pub struct Arguments {
+    /// Run a job for every combination of the values that overrides list: `a=1,2`, `a=range(0,3)`, `a=choice(x,y)`
+    #[arg(short, long)]
+    pub multirun: bool,
+    /// Print the composed config and stop
+    #[arg(long, value_parser = ["job"], value_name = "job")]
+    pub cfg: Option<String>,
+    /// Print the config with the place that set each key, or the files in merge order, and stop
+    #[arg(long, value_parser = ["config", "defaults"], value_name = "config|defaults")]
+    pub info: Option<String>,
+    /// Take the config tree from this folder instead of `./config` or the built-in one
+    #[arg(long, value_name = "FOLDER")]
+    pub config_dir: Option<PathBuf>,
+    /// Begin with this file of the tree instead of `config`
+    #[arg(long, value_name = "NAME")]
+    pub config_name: Option<String>,
+    /// Print this help and stop
+    #[arg(short, long)]
+    pub help: bool,
+    /// Print the version and stop
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    #[arg(value_name = "OVERRIDE")]
+    pub overrides: Vec<String>,
+}
+
+impl Arguments {
+    /// # Errors
+    /// A usage error for an unknown flag or a flag's wrong value.
+    pub fn read(arguments: &[OsString]) -> Result<Self, Error> {
+        Self::try_parse_from(arguments).map_err(|error| explain(&error, arguments))
+    }
+
+    /// Each flag as it is typed, and what it does.
+    pub fn flags() -> Vec<(String, String)> {
+        let command = Self::command();
+        let flag = |argument: &clap::Arg| {
+            let long = argument.get_long()?;
+            let value = match argument.get_action().takes_values() {
+                true => argument
+                    .get_value_names()
+                    .and_then(|names| names.first())
+                    .map(|name| format!(" {name}")),
+                false => None,
+            };
+            let short = argument
+                .get_short()
+                .map_or(String::new(), |short| format!("-{short}, "));
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            Some((format!("{short}--{long}{}", value.unwrap_or_default()), help))
+        };
+        command.get_arguments().filter_map(flag).collect()
+    }
+
+    fn names() -> Vec<String> {
+        let command = Self::command();
+        command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .map(|long| format!("--{long}"))
+            .collect()
+    }
+}
+
+fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let flag = context(ContextKind::InvalidArg).unwrap_or_default();
+    // clap appends the value's name: `--cfg <job>`.
+    let name = flag.split_whitespace().next().unwrap_or_default().to_owned();
+    match (error.kind(), context(ContextKind::InvalidValue)) {
+        (ErrorKind::UnknownArgument, _) => unknown(&name, arguments),
+        (ErrorKind::InvalidValue, Some(value)) => {
+            let allowed = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) => values.join(", "),
+                _ => "any text".into(),
+            };
+            let what = if value.is_empty() {
+                format!("`{name}` needs a value")
+            } else {
+                format!("`{name}` cannot be `{value}`")
+            };
+            Error::usage(what).note("available", allowed)
+        }
+        (ErrorKind::InvalidUtf8, _) => Error::usage("an argument is not valid UTF-8 text"),
+        (ErrorKind::TooManyValues, _) => Error::usage(format!("`{name}` takes no value")),
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or("wrong arguments");
+            Error::usage(line.trim_start_matches("error: "))
+        }
+    }
+}
+
+/// A flag that does not exist is most often an override with dashes in front.
+fn unknown(name: &str, arguments: &[OsString]) -> Error {
+    let typed = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|argument| argument.to_str())
+        .find(|argument| argument.split('=').next() == Some(name))
+        .unwrap_or(name);
+    let error = Error::usage(format!("`{typed}` is not a flag")).note("available", Arguments::names().join(", "));
+    let bare = typed.trim_start_matches('-');
+    match nearest(name, &Arguments::names()) {
+        _ if bare.contains('=') => error.hint(format!("overrides have no dashes; type `{bare}`")),
+        Some(flag) => error.hint(format!("did you mean `{flag}`?")),
+        None => error.hint(format!("overrides have no dashes: `{bare}=VALUE`")),
+    }
+}

@@ -1,0 +1,67 @@
+//! `--help`: what the stage does, reads and writes, the options of its groups, examples, flags.
+
+use super::Stage;
+use super::arguments::Arguments;
+use crate::config::Tree;
+use std::fmt::Write;
+
+/// The whole text. Groups are listed as the given config tree has them.
+pub fn text(stage: &Stage, tree: &Tree) -> String {
+    let mut out = format!("{}\n\nUsage: {} [FLAGS] [OVERRIDE]…\n\n", stage.about, stage.name);
+    let _ = writeln!(out, "Reads:  {}\nWrites: {}", stage.reads, stage.writes);
+    let _ = writeln!(out, "\nGroups and their options, in {tree}:");
+    for group in stage.groups {
+        write_group(&mut out, group, tree);
+    }
+    write_examples(&mut out, stage, tree);
+    out.push_str("\nFlags:\n");
+    write_columns(&mut out, &Arguments::flags(), 2);
+    out
+}
+
+fn write_group(out: &mut String, group: &str, tree: &Tree) {
+    let _ = writeln!(out, "  {group}");
+    let about = |option: String| {
+        let text = tree.read(&format!("{group}/{option}.yaml")).unwrap_or_default();
+        (option, first_comment(&text))
+    };
+    let options: Vec<_> = tree.options(group).into_iter().map(about).collect();
+    write_columns(out, &options, 4);
+}
+
+/// The first comment line of a file that is no instruction to the reader.
+fn first_comment(text: &str) -> String {
+    let comments = text.lines().take_while(|line| line.starts_with('#'));
+    let mut words = comments.map(|line| line.trim_start_matches('#').trim());
+    words
+        .find(|line| !line.is_empty() && !line.starts_with("@package"))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn write_examples(out: &mut String, stage: &Stage, tree: &Tree) {
+    let name = stage.name;
+    // The last group a stage names is its own.
+    let own = stage.groups.last().copied().unwrap_or("dataset");
+    let option = tree.options(own).into_iter().next().unwrap_or_else(|| "OPTION".into());
+    let examples = [
+        (format!("{name} +{own}={option}"), "choose an option of a group"),
+        (format!("{name} dataset=mnist seed=7"), "replace a choice, set a key"),
+        (format!("{name} -m seed=1,2,3"), "a job for each value"),
+        (
+            format!("{name} +{own}={option} --cfg job"),
+            "print every key and its value",
+        ),
+        (format!("{name} +{own}={option} --info config"), "and who set it"),
+    ];
+    out.push_str("\nExamples:\n");
+    write_columns(out, &examples.map(|(typed, why)| (typed, why.to_owned())), 2);
+}
+
+fn write_columns(out: &mut String, rows: &[(String, String)], indent: usize) {
+    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
+    for (left, right) in rows {
+        let line = format!("{:indent$}{left:width$}  {right}", "");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}

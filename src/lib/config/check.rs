@@ -1,0 +1,238 @@
+//! What a type cannot say: ranges of numbers, and settings that must fit each other. A table, run over the finished config.
+
+use super::issue::Issue;
+use super::node::{Node, Value};
+use super::schema::Config;
+use crate::error::Result;
+use crate::inversion::{LabelSampling, TeacherMode};
+use crate::train::OptimizerSettings;
+
+/// A range of numbers, and how messages call it.
+struct Range {
+    words: &'static str,
+    holds: fn(f64) -> bool,
+}
+
+const POSITIVE: Range = Range {
+    words: "greater than 0",
+    holds: |x| x > 0.0,
+};
+const NOT_NEGATIVE: Range = Range {
+    words: "0 or more",
+    holds: |x| x >= 0.0,
+};
+const AT_LEAST_ONE: Range = Range {
+    words: "1 or more",
+    holds: |x| x >= 1.0,
+};
+const SHARE: Range = Range {
+    words: "between 0 and 1",
+    holds: |x| (0.0..=1.0).contains(&x),
+};
+const PART: Range = Range {
+    words: "greater than 0 and less than 1",
+    holds: |x| x > 0.0 && x < 1.0,
+};
+const DECAY: Range = Range {
+    words: "0 or more and less than 1",
+    holds: |x| (0.0..1.0).contains(&x),
+};
+const SMALLEST_IMAGE: Range = Range {
+    words: "8 or more",
+    holds: |x| x >= 8.0,
+};
+const COLOURS: Range = Range {
+    words: "1 or 3",
+    holds: |x| x == 1.0 || x == 3.0,
+};
+
+/// Keys (`*.` stands for any beginning) and their range; in a list it holds for every item, and the list must not be empty.
+const RANGES: &[(&str, &Range)] = &[
+    ("threads", &AT_LEAST_ONE),
+    ("dataset.size", &SMALLEST_IMAGE),
+    ("dataset.channels", &COLOURS),
+    ("dataset.std", &POSITIVE),
+    ("dataset.max_train", &AT_LEAST_ONE),
+    ("dataset.max_test", &AT_LEAST_ONE),
+    ("model.width", &AT_LEAST_ONE),
+    ("model.blocks", &AT_LEAST_ONE),
+    ("student.model.width", &AT_LEAST_ONE),
+    ("student.model.blocks", &AT_LEAST_ONE),
+    ("split.num_nodes", &AT_LEAST_ONE),
+    ("split.unif_percentage", &SHARE),
+    ("teacher.num_teachers", &AT_LEAST_ONE),
+    ("teacher.validation_share", &PART),
+    ("student.distill.temperature", &POSITIVE),
+    ("student.class_weights", &NOT_NEGATIVE),
+    ("deep_inv.label_weights", &NOT_NEGATIVE),
+    ("deep_inv.teachers.n", &AT_LEAST_ONE),
+    ("*.batch_size", &AT_LEAST_ONE),
+    ("*.eval_batch_size", &AT_LEAST_ONE),
+    ("*.loss.l2_scale", &NOT_NEGATIVE),
+    ("*.loss.var_scale", &NOT_NEGATIVE),
+    ("*.loss.bn_scale", &NOT_NEGATIVE),
+    ("*.loss.comp_scale", &NOT_NEGATIVE),
+    ("*.grad_updates_batch", &AT_LEAST_ONE),
+    ("*.optimizer.lr", &NOT_NEGATIVE),
+    ("*.optimizer.momentum", &DECAY),
+    ("*.optimizer.weight_decay", &NOT_NEGATIVE),
+    ("*.optimizer.betas", &DECAY),
+    ("*.optimizer.eps", &POSITIVE),
+    ("*.schedule.gamma", &POSITIVE),
+    ("*.schedule.warmup", &SHARE),
+    ("*.augment.crop", &NOT_NEGATIVE),
+];
+
+/// Settings that must fit each other.
+struct Relation {
+    /// The keys it is about, the one to blame first.
+    keys: &'static [&'static str],
+    must: &'static str,
+    holds: fn(&Config) -> bool,
+}
+
+const RELATIONS: &[Relation] = &[
+    Relation {
+        keys: &["device"],
+        must: "must be `auto`, `cpu`, `cuda` or `cuda:N`",
+        holds: |config| device(&config.device),
+    },
+    Relation {
+        keys: &["dataset.std", "dataset.mean"],
+        must: "must have as many values as `dataset.mean`, or both be null",
+        holds: |config| config.dataset.std.as_ref().map(Vec::len) == config.dataset.mean.as_ref().map(Vec::len),
+    },
+    Relation {
+        keys: &["dataset.mean", "dataset.channels"],
+        must: "must have one value for each of `dataset.channels`",
+        holds: |config| match (&config.dataset.mean, config.dataset.channels) {
+            (Some(mean), Some(channels)) => mean.len() as i64 == channels,
+            _ => true,
+        },
+    },
+    Relation {
+        keys: &["deep_inv.label_weights", "deep_inv.labels"],
+        must: "must be given when `deep_inv.labels` is `weighted`",
+        holds: |config| config.deep_inv.labels != LabelSampling::Weighted || config.deep_inv.label_weights.is_some(),
+    },
+    Relation {
+        keys: &["deep_inv.label_weights"],
+        must: "must not all be 0",
+        holds: |config| some_weight(config.deep_inv.label_weights.as_deref()),
+    },
+    Relation {
+        keys: &["student.class_weights"],
+        must: "must not all be 0",
+        holds: |config| some_weight(config.student.class_weights.as_deref()),
+    },
+    Relation {
+        keys: &["deep_inv.teachers.n", "teacher.num_teachers"],
+        must: "must not be more than `teacher.num_teachers`",
+        holds: |config| match (config.deep_inv.teachers.mode, config.teacher.num_teachers) {
+            (TeacherMode::Sample, Some(all)) => config.deep_inv.teachers.n <= all,
+            _ => true,
+        },
+    },
+    Relation {
+        keys: &["teacher.only", "teacher.num_teachers"],
+        must: "must name teachers from 0 to `teacher.num_teachers` − 1",
+        holds: |config| match (&config.teacher.only, config.teacher.num_teachers) {
+            (Some(only), Some(all)) => only.iter().all(|i| *i < all),
+            _ => true,
+        },
+    },
+    Relation {
+        keys: &["teacher.optimizer.nesterov", "teacher.optimizer.momentum"],
+        must: "needs a `teacher.optimizer.momentum` greater than 0",
+        holds: |config| nesterov(&config.teacher.optimizer),
+    },
+    Relation {
+        keys: &["student.optimizer.nesterov", "student.optimizer.momentum"],
+        must: "needs a `student.optimizer.momentum` greater than 0",
+        holds: |config| nesterov(&config.student.optimizer),
+    },
+];
+
+fn device(name: &str) -> bool {
+    match name.strip_prefix("cuda:") {
+        Some(index) => !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()),
+        None => matches!(name, "auto" | "cpu" | "cuda"),
+    }
+}
+
+fn some_weight(weights: Option<&[f64]>) -> bool {
+    weights.is_none_or(|weights| weights.iter().any(|weight| *weight > 0.0))
+}
+
+fn nesterov(optimizer: &OptimizerSettings) -> bool {
+    !optimizer.nesterov || optimizer.momentum > 0.0
+}
+
+/// Every rule the config breaks, in schema order. `set_by` tells who set a key.
+pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Issue>> {
+    let tree = Node::built_in(config)?;
+    let mut issues = Vec::new();
+    tree.leaves(&mut |path, node| {
+        let key = path.join(".");
+        let rules = RANGES.iter().filter(|(pattern, _)| applies(pattern, &key));
+        let broken = rules.filter_map(|(_, range)| broken(range, &key, &node.value));
+        issues.extend(broken.map(|what| Issue::new(what).note("set by", set_by(&key))));
+    });
+    for relation in RELATIONS.iter().filter(|relation| !(relation.holds)(config)) {
+        let Some(key) = relation.keys.first() else { continue };
+        let found = relation.keys.iter().map(|key| {
+            let node = tree.get(&key.split('.').collect::<Vec<_>>());
+            let value = node.map_or("null".into(), |node| super::yaml::inline(&node.value));
+            format!("{key}={value}, set by {}", set_by(key))
+        });
+        let issue = Issue::new(format!("`{key}` {}", relation.must));
+        issues.push(found.fold(issue, |issue, text| issue.note("found", text)));
+    }
+    Ok(issues)
+}
+
+fn applies(pattern: &str, key: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(end) => key.ends_with(end),
+        None => pattern == key,
+    }
+}
+
+/// The message, if the value is out of range. `null` always fits.
+fn broken(range: &Range, key: &str, value: &Value) -> Option<String> {
+    let number = match value {
+        Value::Int(whole) => *whole as f64,
+        Value::Float(number) => *number,
+        Value::List(items) if items.is_empty() => return Some(format!("`{key}` must not be an empty list")),
+        Value::List(items) => {
+            let item = |(i, item): (usize, &Node)| broken(range, &format!("{key}[{i}]"), &item.value);
+            return items.iter().enumerate().find_map(item);
+        }
+        _ => return None,
+    };
+    (!(range.holds)(number)).then(|| format!("`{key}` must be {}, found {}", range.words, value.described()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_names_keys_that_exist() {
+        let mut keys = Vec::new();
+        let reference = Node::built_in(&Config::reference()).unwrap();
+        reference.leaves(&mut |path, _| keys.push(path.join(".")));
+        for (pattern, _) in RANGES {
+            assert!(keys.iter().any(|key| applies(pattern, key)), "{pattern} matches no key");
+        }
+        for key in RELATIONS.iter().flat_map(|relation| relation.keys) {
+            assert!(keys.iter().any(|known| known == key), "{key} is no key");
+        }
+    }
+
+    #[test]
+    fn the_default_breaks_no_rule() {
+        let issues = check(&Config::default(), &|_| String::new()).unwrap();
+        assert!(issues.is_empty(), "{issues:?}");
+    }
+}

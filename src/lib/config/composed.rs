@@ -1,0 +1,119 @@
+//! A finished configuration and where each part of it came from.
+
+use super::choices::{Chosen, Expansion};
+use super::interpolate::escape;
+use super::node::{Node, Value};
+use super::schema::Config;
+use super::yaml;
+use figment::Figment;
+use figment::value::Value as Figurine;
+
+/// One job's configuration: the typed settings, and who set what.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    pub config: Config,
+    /// The overrides of the command line, a sweep's values filled in.
+    pub overrides: Vec<String>,
+    /// The option of every group that is chosen.
+    pub choices: Vec<Chosen>,
+    /// The files in merge order, each with who asked for it.
+    pub(super) files: Vec<(String, String)>,
+    pub(super) figment: Figment,
+}
+
+impl Composed {
+    pub(super) fn new(config: Config, figment: Figment, expansion: Expansion, overrides: Vec<String>) -> Self {
+        let asked = |part: &super::choices::Part| match &part.origin {
+            Some(origin) => format!("chosen by {origin}"),
+            None => "the primary file".into(),
+        };
+        Self {
+            config,
+            overrides,
+            files: expansion
+                .parts
+                .iter()
+                .map(|part| (part.file.to_string(), asked(part)))
+                .collect(),
+            choices: expansion.choices,
+            figment,
+        }
+    }
+
+    /// Who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in default`. For a mapping all who set a key below it.
+    pub fn set_by(&self, dotted_key: &str) -> String {
+        set_by(&self.figment, dotted_key)
+    }
+
+    /// The whole config in schema order, references resolved. As a config file of its own it composes to the same config.
+    pub fn to_yaml(&self) -> String {
+        self.yaml(&|_| None)
+    }
+
+    /// The same with who set it behind every key.
+    pub fn to_annotated_yaml(&self) -> String {
+        self.yaml(&|key| Some(self.set_by(key)))
+    }
+
+    fn yaml(&self, comment: &dyn Fn(&str) -> Option<String>) -> String {
+        match Node::built_in(&self.config) {
+            Ok(node) => yaml::write(&escaped(node), comment),
+            // Composing has serialised this very value before.
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+
+    /// The files in merge order, and who asked for each.
+    pub fn defaults_table(&self) -> String {
+        let width = self.files.iter().map(|(file, _)| file.len()).max().unwrap_or(0);
+        let lines = self
+            .files
+            .iter()
+            .map(|(file, asked)| format!("{file:width$}  {asked}\n"));
+        let arguments = self
+            .overrides
+            .iter()
+            .map(|text| format!("{:width$}  {text}\n", "command line"));
+        let title = "# Merged in this order, later wins.\n".to_owned();
+        lines.chain(arguments).fold(title, |table, line| table + &line)
+    }
+}
+
+pub(super) fn set_by(figment: &Figment, dotted_key: &str) -> String {
+    let mut names = Vec::new();
+    if let Ok(value) = figment.find_value(dotted_key) {
+        collect(figment, &value, &mut names);
+    }
+    if names.is_empty() {
+        return "built-in default".into();
+    }
+    if names.len() > 1 {
+        names.retain(|name| name != "built-in default");
+    }
+    names.join(", ")
+}
+
+fn collect(figment: &Figment, value: &Figurine, names: &mut Vec<String>) {
+    if let Figurine::Dict(_, map) = value
+        && !map.is_empty()
+    {
+        return map.values().for_each(|child| collect(figment, child, names));
+    }
+    if let Some(metadata) = figment.get_metadata(value.tag()) {
+        let name = metadata.name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+}
+
+/// Text that looks like a reference is one when the file is read again, unless escaped.
+fn escaped(node: Node) -> Node {
+    let value = match node.value {
+        Value::Text(text) => Value::Text(escape(&text)),
+        Value::List(items) => Value::List(items.into_iter().map(escaped).collect()),
+        Value::Map(map) => Value::Map(map.into_iter().map(|(key, node)| (key, escaped(node))).collect()),
+        other => other,
+    };
+    Node::new(value, &node.origin)
+}

@@ -1,0 +1,309 @@
+//! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}`, resolved once everything is merged.
+//!
+//! A value that is one reference takes the target's type, mappings included; inside longer text the target is written out. `\${` is a plain
+//! `${`. All references of a process see the same time.
+
+use super::issue::Issue;
+use super::node::{Node, Origin, Value};
+use super::suggest::nearest;
+use super::yaml;
+use std::sync::OnceLock;
+
+/// Why a reference has no value.
+enum Failure {
+    Mistake(Box<Issue>),
+    /// The target is missing and reported under its own name.
+    Missing,
+}
+
+/// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is returned.
+pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
+    let mut pending = Vec::new();
+    root.leaves(&mut |path, node| {
+        if refers(node) {
+            pending.push(path.to_vec());
+        }
+    });
+    let source = root.clone();
+    let mut failed = Vec::new();
+    for path in pending {
+        let mut scope = Scope {
+            root: &source,
+            chain: vec![path.join(".")],
+        };
+        let Some(node) = source.get(&path) else { continue };
+        let value = scope.node(node).map(|node| node.value).unwrap_or_else(|failure| {
+            if let Failure::Mistake(issue) = failure {
+                issues.push(*issue);
+            }
+            failed.push(path.clone());
+            Value::Null
+        });
+        if let Some(node) = root.get_mut(&path) {
+            node.value = value;
+        }
+    }
+    failed
+}
+
+fn refers(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.contains("${"),
+        Value::List(items) => items.iter().any(refers),
+        Value::Map(map) => map.values().any(refers),
+        _ => false,
+    }
+}
+
+/// Text that `resolve` leaves as it is now.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = rest.split_at(at);
+        let slashes = before.len() - before.trim_end_matches('\\').len();
+        escaped.push_str(before);
+        escaped.push_str(&"\\".repeat(slashes + 1));
+        escaped.push_str("${");
+        rest = after.strip_prefix("${").unwrap_or("");
+    }
+    escaped + rest
+}
+
+/// A piece of text.
+#[derive(Debug, PartialEq)]
+enum Piece {
+    Plain(String),
+    /// What stands between `${` and `}`.
+    Reference(String),
+}
+
+/// Cuts text into pieces; backslashes before `${` are halved, and an odd one makes it plain.
+fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = rest.split_at(at);
+        let kept = before.trim_end_matches('\\');
+        let slashes = before.len() - kept.len();
+        plain.push_str(kept);
+        plain.push_str(&"\\".repeat(slashes / 2));
+        let inside = after.strip_prefix("${").unwrap_or("");
+        if slashes % 2 == 1 {
+            plain.push_str("${");
+            rest = inside;
+            continue;
+        }
+        let end = closing(inside).ok_or_else(|| format!("the closing `}}` is missing in `{text}`"))?;
+        let (reference, after) = inside.split_at(end);
+        if !plain.is_empty() {
+            pieces.push(Piece::Plain(std::mem::take(&mut plain)));
+        }
+        pieces.push(Piece::Reference(reference.trim().to_owned()));
+        rest = after.strip_prefix('}').unwrap_or("");
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        pieces.push(Piece::Plain(plain));
+    }
+    Ok(pieces)
+}
+
+/// Offset of the brace that closes a reference.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+struct Scope<'a> {
+    root: &'a Node,
+    /// The keys being resolved, outermost first.
+    chain: Vec<String>,
+}
+
+impl Scope<'_> {
+    fn node(&mut self, node: &Node) -> Result<Node, Failure> {
+        let value = match &node.value {
+            Value::Text(text) if text.contains("${") => self.text(text, &node.origin)?,
+            Value::List(items) => Value::List(items.iter().map(|item| self.node(item)).collect::<Result<_, _>>()?),
+            Value::Map(map) => {
+                let here = self.chain.last().cloned().unwrap_or_default();
+                let mut resolved = indexmap::IndexMap::new();
+                for (key, child) in map {
+                    let child = self.inside(format!("{here}.{key}"), child)?;
+                    resolved.insert(key.clone(), child);
+                }
+                Value::Map(resolved)
+            }
+            other => other.clone(),
+        };
+        Ok(Node::new(value, &node.origin))
+    }
+
+    /// Resolves a node under its own name, which must not be under way already.
+    fn inside(&mut self, name: String, node: &Node) -> Result<Node, Failure> {
+        if self.chain.contains(&name) {
+            let chain: Vec<_> = self.chain.iter().chain([&name]).map(|key| format!("`{key}`")).collect();
+            return Err(mistake(
+                Issue::new("references lead in a circle")
+                    .note("chain", chain.join(" → "))
+                    .note("set by", node.origin.to_string()),
+            ));
+        }
+        self.chain.push(name);
+        let resolved = self.node(node);
+        self.chain.pop();
+        resolved
+    }
+
+    fn text(&mut self, text: &str, origin: &Origin) -> Result<Value, Failure> {
+        let pieces = pieces(text).map_err(|what| mistake(Issue::new(what).note("set by", origin.to_string())))?;
+        if let [Piece::Reference(reference)] = pieces.as_slice() {
+            return self.reference(reference, origin);
+        }
+        let mut whole = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Plain(plain) => whole.push_str(&plain),
+                Piece::Reference(reference) => match self.reference(&reference, origin)? {
+                    Value::Text(text) | Value::Environment(text) => whole.push_str(&text),
+                    value @ (Value::List(_) | Value::Map(_)) => {
+                        return Err(self.failed(
+                            format!(
+                                "`${{{reference}}}` is a {}, which cannot stand inside text",
+                                value.described()
+                            ),
+                            origin,
+                        ));
+                    }
+                    value => whole.push_str(&yaml::inline(&value)),
+                },
+            }
+        }
+        Ok(Value::Text(whole))
+    }
+
+    fn reference(&mut self, reference: &str, origin: &Origin) -> Result<Value, Failure> {
+        if reference.contains("${") {
+            let inner = self.text(reference, origin)?;
+            let Value::Text(inner) = inner else {
+                return Err(self.failed(format!("`${{{reference}}}` does not name a key"), origin));
+            };
+            return self.reference(&inner, origin);
+        }
+        match reference.split_once(':') {
+            Some(("oc.env", arguments)) => self.environment(arguments, origin),
+            Some(("now", format)) => self.now(format, origin),
+            Some((name, _)) => {
+                let issue = self.issue(format!("there is no resolver `{name}`"), origin);
+                Err(mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
+            }
+            None => self.key(reference, origin),
+        }
+    }
+
+    fn key(&mut self, key: &str, origin: &Origin) -> Result<Value, Failure> {
+        if key.starts_with('.') {
+            let issue = self.issue(format!("`${{{key}}}` is relative, which is not supported"), origin);
+            return Err(mistake(issue.hint(Some("write the whole key, from the top".into()))));
+        }
+        let path: Vec<_> = key.split('.').collect();
+        match self.root.get(&path) {
+            Some(node) if node.as_text() == Some("???") => Err(Failure::Missing),
+            Some(node) => self.inside(key.to_owned(), node).map(|node| node.value),
+            None => {
+                let mut known = Vec::new();
+                self.root.leaves(&mut |path, _| known.push(path.join(".")));
+                let hint = nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?"));
+                Err(mistake(
+                    self.issue(format!("`${{{key}}}` refers to a key that does not exist"), origin)
+                        .hint(hint),
+                ))
+            }
+        }
+    }
+
+    fn environment(&mut self, arguments: &str, origin: &Origin) -> Result<Value, Failure> {
+        let (name, default) = match arguments.split_once(',') {
+            Some((name, default)) => (name.trim(), Some(default.trim())),
+            None => (arguments.trim(), None),
+        };
+        if let Ok(text) = std::env::var(name) {
+            return Ok(Value::Environment(text));
+        }
+        match default {
+            Some("null") => Ok(Value::Null),
+            Some(text) => Ok(Value::Environment(unquoted(text).to_owned())),
+            None => {
+                let issue = self.issue(format!("the environment variable `{name}` is not set"), origin);
+                Err(mistake(issue.hint(Some(format!(
+                    "set it, or give a default: ${{oc.env:{name},DEFAULT}}"
+                )))))
+            }
+        }
+    }
+
+    fn now(&mut self, format: &str, origin: &Origin) -> Result<Value, Failure> {
+        static NOW: OnceLock<jiff::Zoned> = OnceLock::new();
+        let now = NOW.get_or_init(jiff::Zoned::now);
+        jiff::fmt::strtime::format(format, now)
+            .map(Value::Text)
+            .map_err(|error| self.failed(format!("`${{now:{format}}}` is not a time format: {error}"), origin))
+    }
+
+    fn issue(&self, what: String, origin: &Origin) -> Issue {
+        let issue = Issue::new(what);
+        let issue = match self.chain.as_slice() {
+            [key] => issue.note("key", format!("`{key}`")),
+            chain => {
+                let chain: Vec<_> = chain.iter().map(|key| format!("`{key}`")).collect();
+                issue.note("chain", chain.join(" → "))
+            }
+        };
+        issue.note("set by", origin.to_string())
+    }
+
+    fn failed(&self, what: String, origin: &Origin) -> Failure {
+        mistake(self.issue(what, origin))
+    }
+}
+
+fn mistake(issue: Issue) -> Failure {
+    Failure::Mistake(Box::new(issue))
+}
+
+fn unquoted(text: &str) -> &str {
+    let inside = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
+    inside('\'').or_else(|| inside('"')).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backslashes_before_a_reference_are_halved() {
+        let plain = |text: &str| vec![Piece::Plain(text.into())];
+        assert_eq!(pieces(r"a\${b}").unwrap(), plain("a${b}"));
+        assert_eq!(
+            pieces(r"a\\${b}").unwrap(),
+            vec![Piece::Plain(r"a\".into()), Piece::Reference("b".into())]
+        );
+        assert_eq!(pieces(r"\d${b${c}}").unwrap().len(), 2);
+        for text in ["", "${", r"\${x}", r"a\\\${b}${c}", r"no \ reference", "$ {"] {
+            assert_eq!(
+                pieces(&escape(text)).unwrap_or_default(),
+                if text.is_empty() { vec![] } else { plain(text) }
+            );
+        }
+    }
+}

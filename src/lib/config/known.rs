@@ -1,0 +1,113 @@
+//! Keys that do not exist: every one is found in one pass, with what it may have been meant for.
+
+use super::issue::Issue;
+use super::node::{Node, Origin};
+use super::suggest::{either, list, nearest};
+
+/// Takes every key out of `root` that `reference` (the tree of all keys) lacks, and reports it. `groups` are named beside the keys at the top.
+pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues: &mut Vec<Issue>) {
+    let mut unknown = Vec::new();
+    collect(root, reference, &mut Vec::new(), &mut unknown);
+    for path in unknown {
+        if let Some(node) = root.remove(&path) {
+            issues.push(describe(&path, &node, reference, groups));
+        }
+    }
+}
+
+fn collect(node: &Node, reference: &Node, path: &mut Vec<String>, unknown: &mut Vec<Vec<String>>) {
+    let (Some(map), Some(known)) = (node.as_map(), reference.as_map()) else {
+        return;
+    };
+    for (key, child) in map {
+        path.push(key.clone());
+        match known.get(key) {
+            Some(reference) => collect(child, reference, path, unknown),
+            None => unknown.push(path.clone()),
+        }
+        path.pop();
+    }
+}
+
+fn describe(path: &[String], node: &Node, reference: &Node, groups: &[String]) -> Issue {
+    let Some((last, parents)) = path.split_last() else {
+        return Issue::new("unknown key");
+    };
+    let mut siblings: Vec<String> = match reference.get(parents).and_then(Node::as_map) {
+        Some(map) => map.keys().cloned().collect(),
+        None => Vec::new(),
+    };
+    if parents.is_empty() {
+        let more: Vec<_> = groups
+            .iter()
+            .filter(|group| !siblings.contains(group))
+            .cloned()
+            .collect();
+        siblings.extend(more);
+    }
+    let full = path.join(".");
+    Issue::new(format!("unknown key `{full}`"))
+        .note("set by", first_origin(node).to_string())
+        .note("available", list(&siblings))
+        .hint(hint(last, parents, node, reference, &siblings))
+}
+
+/// Where the first value below was set: a mapping itself may begin in another place than the key that counts.
+fn first_origin(node: &Node) -> &Origin {
+    match node.as_map().and_then(|map| map.first()) {
+        Some((_, child)) if matches!(node.origin, Origin::Argument(_)) => first_origin(child),
+        _ => &node.origin,
+    }
+}
+
+fn hint(last: &str, parents: &[String], node: &Node, reference: &Node, siblings: &[String]) -> Option<String> {
+    if !parents.is_empty() && reference.get(&[last]).is_some() && matches!(node.origin, Origin::File { .. }) {
+        return Some(format!(
+            "to set `{last}` at the top, begin the file with `# @package _global_`"
+        ));
+    }
+    // The rest of a key that was set by its full name: `optimizer.lr=…` means some `….optimizer.lr`.
+    let below = single_path(node);
+    let tail = std::iter::once(last.to_owned())
+        .chain(below.iter().cloned())
+        .collect::<Vec<_>>();
+    if parents.is_empty() {
+        let mut full = Vec::new();
+        reference.leaves(&mut |path, _| {
+            if path.len() > tail.len() && path.ends_with(&tail) {
+                full.push(path.join("."));
+            }
+        });
+        if !full.is_empty() {
+            return Some(format!("did you mean {}?", either(&full)));
+        }
+    }
+    let name = nearest(last, siblings)?;
+    let renamed: Vec<_> = parents.iter().map(String::as_str).chain([name]).collect();
+    let longer: Vec<_> = renamed
+        .iter()
+        .copied()
+        .chain(below.iter().map(String::as_str))
+        .collect();
+    let best = if reference.get(&longer).is_some() {
+        longer
+    } else {
+        renamed
+    };
+    Some(format!("did you mean `{}`?", best.join(".")))
+}
+
+/// The keys below a node as long as there is only one.
+fn single_path(node: &Node) -> Vec<String> {
+    match node.as_map() {
+        Some(map) if map.len() == 1 => {
+            let mut path = Vec::new();
+            for (key, child) in map {
+                path.push(key.clone());
+                path.extend(single_path(child));
+            }
+            path
+        }
+        _ => Vec::new(),
+    }
+}

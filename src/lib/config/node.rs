@@ -1,0 +1,185 @@
+//! A config value together with the place that set it: what files, arguments and built-in defaults are merged as, before any type is known.
+
+use crate::error::{Error, Result};
+use indexmap::IndexMap;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+/// Who set a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// `Config::default()`.
+    BuiltIn,
+    /// A line of a config file, counted from 1.
+    File { file: Arc<str>, line: usize },
+    /// An override, as it was typed.
+    Argument(Arc<str>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => out.write_str("built-in default"),
+            Self::File { file, line } => write!(out, "{file}:{line}"),
+            Self::Argument(text) => write!(out, "command line `{text}`"),
+        }
+    }
+}
+
+/// The value itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    /// Text of an environment variable, which has no type of its own: read as a number or a truth value where one is needed.
+    Environment(String),
+    List(Vec<Node>),
+    Map(IndexMap<String, Node>),
+}
+
+/// A value and its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub value: Value,
+    pub origin: Origin,
+}
+
+impl Node {
+    pub fn new(value: Value, origin: &Origin) -> Self {
+        Self {
+            value,
+            origin: origin.clone(),
+        }
+    }
+
+    /// Any serialisable value as a tree in field order. Numbers must be finite: JSON has no others.
+    pub fn built_in(value: &impl Serialize) -> Result<Self> {
+        let json = serde_json::to_value(value)
+            .map_err(|error| Error::failed(format!("the configuration cannot be serialised: {error}")))?;
+        Ok(Self::from_json(json))
+    }
+
+    fn from_json(json: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(flag) => Value::Bool(flag),
+            Json::Number(number) => match number.as_i128() {
+                Some(whole) => Value::Int(whole),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text),
+            Json::Array(items) => Value::List(items.into_iter().map(Self::from_json).collect()),
+            Json::Object(fields) => Value::Map(fields.into_iter().map(|(k, v)| (k, Self::from_json(v))).collect()),
+        };
+        Self::new(value, &Origin::BuiltIn)
+    }
+
+    pub fn as_map(&self) -> Option<&IndexMap<String, Node>> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The text of a string, quoted or not.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) | Value::Environment(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The node at a path of mapping keys.
+    pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, key| node.as_map()?.get(key.as_ref()))
+    }
+
+    pub fn get_mut<S: AsRef<str>>(&mut self, path: &[S]) -> Option<&mut Node> {
+        path.iter().try_fold(self, |node, key| match &mut node.value {
+            Value::Map(map) => map.get_mut(key.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// Takes the node at a path out of its mapping, keeping the order of the rest.
+    pub fn remove(&mut self, path: &[String]) -> Option<Node> {
+        let (last, parents) = path.split_last()?;
+        match &mut self.get_mut(parents)?.value {
+            Value::Map(map) => map.shift_remove(last),
+            _ => None,
+        }
+    }
+
+    /// Wraps a node into mappings, so that it stands at `path`.
+    pub fn placed_at(self, path: &[String]) -> Self {
+        path.iter().rev().fold(self, |node, key| {
+            let origin = node.origin.clone();
+            Self::new(Value::Map(IndexMap::from([(key.clone(), node)])), &origin)
+        })
+    }
+
+    /// Lays `over` on top: mappings merge deeply, anything else replaces.
+    ///
+    /// # Errors
+    /// When a key would be set below a value that is an interpolation, since the keys beside it would be lost.
+    pub fn merge(&mut self, over: Node) -> Result<()> {
+        match (&mut self.value, over.value) {
+            (Value::Map(base), Value::Map(fields)) => {
+                for (key, node) in fields {
+                    match base.get_mut(&key) {
+                        Some(below) => below.merge(node)?,
+                        None => {
+                            base.insert(key, node);
+                        }
+                    }
+                }
+            }
+            (Value::Text(text), Value::Map(fields)) if text.contains("${") && !fields.is_empty() => {
+                return Err(
+                    Error::usage(format!("cannot set keys below `{text}`, a reference to other keys"))
+                        .note("from", over.origin.to_string())
+                        .note("set by", self.origin.to_string())
+                        .hint("replace the reference by a mapping of its own, or set the keys it refers to"),
+                );
+            }
+            (_, value) => *self = Node::new(value, &over.origin),
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with the path and node of everything that is not a mapping with keys, in order.
+    pub fn leaves(&self, visit: &mut impl FnMut(&[String], &Node)) {
+        fn walk(node: &Node, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], &Node)) {
+            match node.as_map() {
+                Some(map) if !map.is_empty() || path.is_empty() => {
+                    for (key, child) in map {
+                        path.push(key.clone());
+                        walk(child, path, visit);
+                        path.pop();
+                    }
+                }
+                _ => visit(path, node),
+            }
+        }
+        walk(self, &mut Vec::new(), visit);
+    }
+}
+
+impl Value {
+    /// How an error message names what it found: `string "fast"`, `number 3`, `list [1, 2]`.
+    pub fn described(&self) -> String {
+        match self {
+            Self::Null => "null".into(),
+            Self::Bool(flag) => flag.to_string(),
+            Self::Int(_) | Self::Float(_) => format!("number {}", super::yaml::inline(self)),
+            Self::Text(text) | Self::Environment(text) => format!("string {text:?}"),
+            Self::List(_) => format!("list {}", super::yaml::inline(self)),
+            Self::Map(_) => format!("mapping {}", super::yaml::inline(self)),
+        }
+    }
+}

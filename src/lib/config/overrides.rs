@@ -1,0 +1,121 @@
+//! One override of the command line: sign, key, value. Whether the key names a group is decided where the config tree is known.
+
+use super::grammar::{self, Parsed};
+use super::node::Origin;
+use crate::error::{Error, Result};
+
+/// The characters in front of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// `a=v`
+    Set,
+    /// `+a=v`
+    Add,
+    /// `++a=v`
+    Force,
+    /// `~a` and `~a=v`
+    Delete,
+}
+
+impl Sign {
+    fn split(argument: &str) -> (Self, &str) {
+        for (prefix, sign) in [("++", Self::Force), ("+", Self::Add), ("~", Self::Delete)] {
+            if let Some(rest) = argument.strip_prefix(prefix) {
+                return (sign, rest);
+            }
+        }
+        (Self::Set, argument)
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Set => "",
+            Self::Add => "+",
+            Self::Force => "++",
+            Self::Delete => "~",
+        }
+    }
+}
+
+/// A parsed override.
+#[derive(Clone, Debug)]
+pub struct Override {
+    pub sign: Sign,
+    /// `a.b.c` or the name of a group.
+    pub key: String,
+    /// The text behind `=`, as typed.
+    pub raw: String,
+    /// Absent for `~a`.
+    pub value: Option<Parsed>,
+    pub origin: Origin,
+}
+
+impl Override {
+    /// # Errors
+    /// When the argument is no override or its value cannot be read.
+    pub fn parse(argument: &str) -> Result<Self> {
+        let origin = Origin::Argument(argument.into());
+        let (sign, rest) = Sign::split(argument);
+        let (key, raw) = match rest.split_once('=') {
+            Some((key, raw)) => (key.trim(), Some(raw)),
+            None => (rest.trim(), None),
+        };
+        check_key(key, argument)?;
+        if raw.is_none() && sign != Sign::Delete {
+            return Err(Error::usage(format!("`{argument}` is not an override"))
+                .note("expected", "key=value, +group=option, ++key=value or ~key")
+                .hint(format!("to set `{key}` type `{argument}=VALUE`")));
+        }
+        let parse = |raw: &str| {
+            grammar::parse(raw, &origin).map_err(|complaint| {
+                Error::usage(format!("cannot read the value of `{key}`: {complaint}"))
+                    .note("from", origin.to_string())
+                    .hint(format!("for text as it stands type \"{}{key}='…'\"", sign.prefix()))
+            })
+        };
+        let value = raw.map(parse).transpose()?;
+        Ok(Self {
+            sign,
+            key: key.to_owned(),
+            raw: raw.unwrap_or("").trim().to_owned(),
+            value,
+            origin,
+        })
+    }
+
+    /// Every argument that a sweep makes of this one.
+    pub fn expanded(&self) -> Vec<String> {
+        match (&self.value, &self.origin) {
+            (Some(Parsed::Many(values)), _) => values
+                .iter()
+                .map(|raw| format!("{}{}={raw}", self.sign.prefix(), self.key))
+                .collect(),
+            (_, Origin::Argument(text)) => vec![text.to_string()],
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn path(&self) -> Vec<String> {
+        self.key.split('.').map(str::to_owned).collect()
+    }
+}
+
+fn check_key(key: &str, argument: &str) -> Result<()> {
+    let error = |what: String| Error::usage(what).note("from", format!("command line `{argument}`"));
+    if key.contains('[') {
+        let whole = key.split('[').next().unwrap_or(key);
+        return Err(
+            error(format!("`{key}` points into a list, which cannot be changed in part"))
+                .hint(format!("set the whole list: {whole}=[…]")),
+        );
+    }
+    if key.contains('@') {
+        return Err(error(format!("`{key}` names a package, which is not supported"))
+            .hint("a group's content always stands under the group's own name"));
+    }
+    let fits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-/".contains(c));
+    if !key.split('.').all(fits) {
+        return Err(error(format!("`{key}` is not a key")).note("expected", "names joined by points: a.b.c=value"));
+    }
+    Ok(())
+}

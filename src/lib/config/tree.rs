@@ -1,0 +1,170 @@
+//! Where config files come from: a folder, or the copy of `config/` inside the binary, so that an installed binary works anywhere.
+
+use super::suggest::{list, nearest};
+use crate::error::{Error, Result};
+use include_dir::{Dir, include_dir};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/config");
+
+/// Folders nested deeper than this are not searched for groups.
+const DEPTH: usize = 6;
+
+/// A tree of config files. File names inside it are relative, with `/`.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    Folder(PathBuf),
+    BuiltIn,
+}
+
+impl Tree {
+    /// The tree that holds the primary file, and that file's name: `folder` if given, else `./config`, else the built-in one.
+    ///
+    /// # Errors
+    /// When the folder or the file does not exist.
+    pub fn find(folder: Option<&Path>, name: Option<&str>) -> Result<(Self, String)> {
+        let name = name.unwrap_or("config");
+        let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
+        if let Some(folder) = folder {
+            if !folder.is_dir() {
+                return Err(
+                    Error::usage(format!("config folder `{}` does not exist", folder.display()))
+                        .note("from", "command line `--config-dir`"),
+                );
+            }
+            let tree = Self::Folder(folder.to_owned());
+            return if tree.has(&file) {
+                Ok((tree, file))
+            } else {
+                Err(tree.no_primary(&file))
+            };
+        }
+        let beside = Self::Folder("config".into());
+        for tree in [beside, Self::BuiltIn] {
+            if tree.has(&file) {
+                return Ok((tree, file));
+            }
+        }
+        Err(Self::BuiltIn.no_primary(&file))
+    }
+
+    fn no_primary(&self, file: &str) -> Error {
+        let names = self.options("");
+        let error = Error::usage(format!("there is no config file `{file}` in {self}")).note("available", list(&names));
+        match (nearest(file, &names), names.as_slice()) {
+            (Some(name), _) => error.hint(format!("did you mean `--config-name {name}`?")),
+            (None, [name]) => error.hint(format!("type `--config-name {name}`")),
+            _ => error,
+        }
+    }
+
+    pub fn has(&self, file: &str) -> bool {
+        match self {
+            Self::Folder(root) => root.join(file).is_file(),
+            Self::BuiltIn => BUILT_IN.get_file(file).is_some(),
+        }
+    }
+
+    /// # Errors
+    /// When the file cannot be read or is not UTF-8.
+    pub fn read(&self, file: &str) -> Result<String> {
+        match self {
+            Self::Folder(root) => fs_err::read_to_string(root.join(file))
+                .map_err(|error| Error::usage(format!("cannot read a config file: {error}"))),
+            Self::BuiltIn => BUILT_IN
+                .get_file(file)
+                .and_then(|file| file.contents_utf8())
+                .map(str::to_owned)
+                .ok_or_else(|| Error::usage(format!("there is no built-in config file `{file}`"))),
+        }
+    }
+
+    /// How messages name a file.
+    pub fn label(&self, file: &str) -> Arc<str> {
+        match self {
+            Self::Folder(root) => root.join(file).display().to_string().into(),
+            Self::BuiltIn => format!("built-in config/{file}").into(),
+        }
+    }
+
+    /// Names of the files in a group (`""` for the top), without `.yaml`, sorted. Those that begin with `_` are parts of others.
+    pub fn options(&self, group: &str) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .entries(group)
+            .into_iter()
+            .filter_map(|(name, folder)| {
+                if folder || name.starts_with('_') {
+                    None
+                } else {
+                    name.strip_suffix(".yaml").map(str::to_owned)
+                }
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Every folder that holds options, nested ones as `a/b`, sorted.
+    pub fn groups(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![(String::new(), 0)];
+        while let Some((group, depth)) = open.pop() {
+            for (name, folder) in self.entries(&group) {
+                if folder && depth < DEPTH {
+                    open.push((join(&group, &name), depth + 1));
+                }
+            }
+            if !group.is_empty() && !self.options(&group).is_empty() {
+                found.push(group);
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Name and "is a folder" of everything in a folder; none where it does not exist.
+    fn entries(&self, group: &str) -> Vec<(String, bool)> {
+        match self {
+            Self::Folder(root) => {
+                let Ok(entries) = std::fs::read_dir(root.join(group)) else {
+                    return Vec::new();
+                };
+                let entry =
+                    |entry: std::fs::DirEntry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir()));
+                entries.flatten().filter_map(entry).collect()
+            }
+            Self::BuiltIn => {
+                let folder = if group.is_empty() {
+                    Some(&BUILT_IN)
+                } else {
+                    BUILT_IN.get_dir(group)
+                };
+                let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+                folder
+                    .into_iter()
+                    .flat_map(|folder| folder.entries())
+                    .filter_map(|entry| Some((name(entry.path())?, entry.as_dir().is_some())))
+                    .collect()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Tree {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(root) => write!(out, "`{}`", root.display()),
+            Self::BuiltIn => out.write_str("the built-in config tree"),
+        }
+    }
+}
+
+/// `group/name`, or the name alone at the top.
+pub fn join(group: &str, name: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{group}/{name}")
+    }
+}
