@@ -63,6 +63,14 @@ fn cases_logits_and_feature_distances() {
             assert!(error < 1e-4, "{}: {logits} differ by {error}", folder.display());
         }
         let (state, _) = tensors::read_state(&folder.join("teacher.pt")).unwrap();
+        let (same, _) = tensors::read_state(&folder.join("teacher.safetensors")).unwrap();
+        assert_eq!(state.len(), same.len());
+        for (name, tensor) in state.iter() {
+            assert!(
+                tensor.equal(same.get(name).unwrap()),
+                "{name} differs between teacher.pt and teacher.safetensors"
+            );
+        }
         let teacher = Model::from_state(&spec, &state, Device::Cpu).unwrap();
         let mut distances = Vec::new();
         let mut observe = |layer: &BatchNorm, input: &Tensor| {

@@ -1,7 +1,7 @@
 //! Makes and registers a network's tensors while its layers are constructed, in PyTorch's registration order.
 
-use crate::Result;
 use crate::runtime::seed::Rng;
+use crate::{Error, Result};
 use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
 
@@ -39,10 +39,9 @@ impl<'a> Builder<'a> {
         let tensor = match self.rng.as_deref_mut() {
             None => Tensor::f_zeros(shape, (Kind::Float, self.device))?,
             Some(rng) => {
-                let bound = (1.0 / (fan_in as f64).sqrt()) as f32;
-                let count: i64 = shape.iter().product();
-                let values: Vec<f32> = (0..count).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
-                Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device)?
+                let values = uniform_values(rng, shape, 1.0 / (fan_in as f64).sqrt())?;
+                let tensor = Tensor::f_from_slice(&values)?.f_view(shape)?;
+                tensor.f_to_device(self.device)?
             }
         };
         self.parameter(name, tensor)
@@ -80,4 +79,16 @@ impl<'a> Builder<'a> {
         });
         handle
     }
+}
+
+/// Draws from U(−bound, bound) for a whole tensor. A size that the machine cannot hold is an error and not an abort.
+fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> {
+    let count: i64 = shape.iter().product();
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(count as usize)
+        .map_err(|_| Error::failed(format!("there is no memory for a weight tensor of shape {shape:?}")))?;
+    let draw = || (2.0 * rng.random::<f32>() - 1.0) * bound as f32;
+    values.extend(std::iter::repeat_with(draw).take(count as usize));
+    Ok(values)
 }
