@@ -63,7 +63,7 @@ proptest! {
 fn every_offset_is_drawn_and_half_is_mirrored() {
     // The one bright pixel in the middle of 9×9 tells the offset; its dimmer right neighbour tells the flip.
     let batch = 4000;
-    let mut image = vec![0_u8; 81];
+    let mut image = [0_u8; 81];
     image[4 * 9 + 4] = 200;
     image[4 * 9 + 5] = 100;
     let images = Tensor::from_slice(&image.repeat(batch)).view([batch as i64, 1, 9, 9]);

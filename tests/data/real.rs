@@ -53,7 +53,7 @@ fn mnist() {
     (small.max_train, small.size) = (Some(1000), Some(16));
     let small = timed(&small);
     assert_eq!(small.train.images.size(), [1000, 1, 16, 16]);
-    assert_eq!(small.train.counts(10), [99, 112, 99, 102, 97, 90, 99, 104, 98, 99]);
+    assert_eq!(small.train.counts(10), [99, 112, 99, 102, 97, 90, 99, 105, 98, 99]);
 }
 
 #[test]
@@ -68,8 +68,11 @@ fn cifar10_as_jpeg() {
         (set.classes[0].as_str(), set.classes[9].as_str()),
         ("airplane", "truck")
     );
-    close(&set.normalisation.mean, &[0.494, 0.485, 0.450], 0.002);
-    close(&set.normalisation.std, &[0.245, 0.242, 0.261], 0.002);
+    // What Pillow (libjpeg-turbo) decodes; decoders differ by a fraction of a grey level.
+    close(&set.normalisation.mean, &[0.4913, 0.4821, 0.4465], 0.002);
+    close(&set.normalisation.std, &[0.2452, 0.2428, 0.2606], 0.002);
+    let test = set.test.images.mean_dim(&[0_i64, 2, 3][..], false, tch::Kind::Double) / 255.0;
+    close(&floats(&test), &[0.494, 0.485, 0.450], 0.002);
 }
 
 /// A part of the archive, unpacked by the tar library, reads as the same images.

@@ -63,7 +63,8 @@ fn exact_proportions_stay_exact() {
 fn settings_out_of_range_are_usage_errors() {
     let root = tempfile::tempdir().unwrap();
     write_idx(root.path(), &idx_files(40, 20), false);
-    let cases: Vec<(&str, fn(&mut DatasetSettings))> = vec![
+    type Change = fn(&mut DatasetSettings);
+    let cases: [(&str, Change); 10] = [
         ("dataset.max_train", |settings| settings.max_train = Some(0)),
         ("dataset.max_test", |settings| settings.max_test = Some(9)),
         ("dataset.size", |settings| settings.size = Some(7)),

@@ -21,7 +21,7 @@ pub fn load_cpu(settings: &DatasetSettings) -> Result<Dataset> {
 
 /// The error of a load that must fail.
 pub fn failure(settings: &DatasetSettings) -> Error {
-    load_cpu(settings).err().expect("the load must fail")
+    load_cpu(settings).expect_err("the load must fail")
 }
 
 pub fn pixels(set: &ImageSet) -> Vec<u8> {

