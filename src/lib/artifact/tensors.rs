@@ -1,14 +1,14 @@
 //! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every stage reads and writes weights and
 //! images through this; nothing here knows what the tensors mean.
 
-use super::pytorch;
+use super::{atomic, pytorch};
 use crate::model::StateDict;
 use crate::{Error, Result};
 use fs_err as fs;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -140,20 +140,17 @@ pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) ->
 /// # Errors
 /// A folder that cannot be written, two tensors of one name, a type that the format lacks.
 pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let write = || {
-        let (header, sorted) = header_of(tensors, metadata)?;
-        replace(path, |file| {
-            file.write_all(&(header.len() as u64).to_le_bytes())?;
-            file.write_all(header.as_bytes())?;
-            for tensor in sorted {
-                let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-                tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-                file.write_all(&bytes)?;
-            }
-            Ok(())
-        })
-    };
-    write().map_err(|error: Error| error.note("file", path.display().to_string()))
+    let (header, sorted) = header_of(tensors, metadata).map_err(|error| error.note("file", path.display().to_string()))?;
+    atomic::write_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for tensor in sorted {
+            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    })
 }
 
 /// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which it lists them.
@@ -199,23 +196,6 @@ fn header_of<'a>(
         header.len().next_multiple_of(8) - header.len(),
     ));
     Ok((header, sorted.into_iter().map(|(_, _, tensor)| tensor).collect()))
-}
-
-/// Puts a whole new file in the place of `path`, or leaves what was there.
-fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut options = tempfile::Builder::new();
-    #[cfg(unix)]
-    options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
-    let mut file = BufWriter::new(options.tempfile_in(folder)?);
-    fill(&mut file)?;
-    let file = file.into_inner().map_err(|error| Error::from(error.into_error()))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| Error::from(error.error))?;
-    Ok(())
 }
 
 /// Reads weights, by content and not by the file's name: safetensors with its metadata, or a PyTorch state dict (`.pt`) with none.

@@ -176,6 +176,6 @@ impl Grid {
 
     /// Writes the grid as PNG, whatever the path's extension.
     pub fn save(&self, path: &Path) -> Result<()> {
-        super::put(path, &super::png(&self.render()?)?)
+        crate::artifact::atomic::write(path, &super::png(&self.render()?)?)
     }
 }

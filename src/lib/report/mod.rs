@@ -14,17 +14,6 @@ pub use table::Table;
 pub use tensorboard::EventWriter;
 
 use crate::{Error, Result};
-use std::io::Write;
-use std::path::Path;
-
-/// Writes a whole file: beside its place first, then renamed, so that a reader never sees half of it.
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| Error::from(error.error))?;
-    Ok(())
-}
 
 /// PNG bytes of a picture.
 fn png(picture: &image::RgbImage) -> Result<Vec<u8>> {

@@ -114,7 +114,9 @@ fn bar(
     row: &[u64],
     colours: &[Colour],
 ) -> Result<()> {
-    let (from, to) = (place.0 - place.1 / 2.0, place.0 + place.1 / 2.0);
+    // On whole pixels, unless bars are so narrow that their widths would differ visibly.
+    let snap = |x: f64| if place.1 < 12.0 { x } else { x.round() };
+    let (from, to) = (snap(place.0 - place.1 / 2.0), snap(place.0 + place.1 / 2.0));
     let mut upto: u128 = row.iter().map(|&count| u128::from(count)).sum();
     // From the top down, each to the floor: the next one covers what is not its own, and viewers show no gaps between them.
     for (&count, &colour) in row.iter().zip(colours).rev() {

@@ -53,7 +53,7 @@ pub fn save(path: &Path, size: (f64, f64), draw: impl FnOnce(&mut Canvas) -> Res
             );
         }
     };
-    super::super::put(path, &bytes)
+    crate::artifact::atomic::write(path, &bytes)
 }
 
 fn svg(size: (f64, f64), draw: impl FnOnce(&mut Canvas) -> Result<()>) -> Result<String> {

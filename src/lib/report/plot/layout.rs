@@ -152,7 +152,7 @@ impl Names {
     pub fn new(names: &[String], slot: f64) -> Self {
         let names: Vec<String> = names.iter().map(|name| NAME.cut(name, NAME_LIMIT)).collect();
         let widest = names.iter().map(|name| NAME.width(name)).fold(0.0, f64::max);
-        let long = widest > 6.0 * NAME.em;
+        let long = widest > 8.0 * NAME.em;
         let upright = widest + APART / 2.0 > slot && (long || slot >= 1.2 * NAME.em);
         let needed = if upright { 1.2 * NAME.em } else { widest + APART / 2.0 };
         Self {
