@@ -65,6 +65,7 @@ pub struct Expansion {
 pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverride]) -> Result<Expansion> {
     let mut files = HashMap::new();
     let mut known = Known::default();
+    let mut lines = BTreeSet::new();
     for _ in 0..WALKS {
         let mut walk = Walk::new(tree, groups, asked, &known, &mut files);
         walk.primary(primary);
@@ -72,13 +73,11 @@ pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverr
         if found == known {
             return walk.finish();
         }
+        lines.extend(found.overrides.values().map(|(_, origin)| origin.to_string()));
         known = found;
     }
-    Err(
-        Error::usage("the `override` lines of the defaults lists replace each other in a circle")
-            .note("file", tree.label(primary).to_string())
-            .note("override lines for", list(&known.overrides.keys().collect::<Vec<_>>())),
-    )
+    let error = Error::usage("the `override` lines of the defaults lists replace each other in a circle");
+    Err(lines.into_iter().fold(error, |error, line| error.note("from", line)))
 }
 
 /// What one walk teaches the next.
@@ -318,7 +317,7 @@ impl<'a> Walk<'a> {
             .note("from", origin.to_string())
             .note("available", list(self.groups));
         // In a file, `teacher: x` means a group beside the file itself.
-        match group.rsplit_once('/') {
+        match group.rsplit_once('/').filter(|_| matches!(origin, Origin::File { .. })) {
             Some((_, last)) if self.groups.iter().any(|known| known == last) => {
                 error.hint(format!("a group at the top of the tree is written `/{last}: {option}`"))
             }

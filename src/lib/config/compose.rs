@@ -197,7 +197,8 @@ fn no_group(place: &Place, parsed: &Override) -> Error {
     let error = Error::usage(format!("there is no config group `{}`", parsed.key))
         .note("from", parsed.origin.to_string())
         .note("available", list(&place.groups));
-    match nearest(&parsed.key, &place.groups) {
+    let last = parsed.key.rsplit('/').next().unwrap_or_default();
+    match nearest(last, &place.groups) {
         Some(name) => error.hint(format!("did you mean `{name}`?")),
         None => error,
     }

@@ -7,13 +7,16 @@ use super::issue::Issue;
 use super::node::{Node, Origin, Value};
 use super::suggest::nearest;
 use super::yaml;
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 /// Why a reference has no value.
 enum Failure {
     Mistake(Box<Issue>),
-    /// The target is missing and reported under its own name.
-    Missing,
+    /// The keys of a circle, the first one again at the end.
+    Circle(Vec<String>, Origin),
+    /// Another key is to blame, and reported under its own name.
+    Elsewhere,
 }
 
 /// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is returned.
@@ -26,6 +29,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
     });
     let source = root.clone();
     let mut failed = Vec::new();
+    let mut circles = HashSet::new();
     for path in pending {
         let mut scope = Scope {
             root: &source,
@@ -33,9 +37,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
         };
         let Some(node) = source.get(&path) else { continue };
         let value = scope.node(node).map(|node| node.value).unwrap_or_else(|failure| {
-            if let Failure::Mistake(issue) = failure {
-                issues.push(*issue);
-            }
+            report(failure, &mut circles, issues);
             failed.push(path.clone());
             Value::Null
         });
@@ -44,6 +46,22 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
         }
     }
     failed
+}
+
+/// A circle is met at each of its keys, and reported once.
+fn report(failure: Failure, circles: &mut HashSet<String>, issues: &mut Vec<Issue>) {
+    match failure {
+        Failure::Mistake(issue) => issues.push(*issue),
+        Failure::Circle(keys, origin) => {
+            if !keys.iter().any(|key| circles.contains(key)) {
+                let chain: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+                let issue = Issue::new("references lead in a circle").note("chain", chain.join(" → "));
+                issues.push(issue.note("set by", origin.to_string()));
+            }
+            circles.extend(keys);
+        }
+        Failure::Elsewhere => {}
+    }
 }
 
 fn refers(node: &Node) -> bool {
@@ -152,12 +170,8 @@ impl Scope<'_> {
     /// Resolves a node under its own name, which must not be under way already.
     fn inside(&mut self, name: String, node: &Node) -> Result<Node, Failure> {
         if self.chain.contains(&name) {
-            let chain: Vec<_> = self.chain.iter().chain([&name]).map(|key| format!("`{key}`")).collect();
-            return Err(mistake(
-                Issue::new("references lead in a circle")
-                    .note("chain", chain.join(" → "))
-                    .note("set by", node.origin.to_string()),
-            ));
+            let keys = self.chain.iter().cloned().chain([name]).collect();
+            return Err(Failure::Circle(keys, node.origin.clone()));
         }
         self.chain.push(name);
         let resolved = self.node(node);
@@ -166,7 +180,7 @@ impl Scope<'_> {
     }
 
     fn text(&mut self, text: &str, origin: &Origin) -> Result<Value, Failure> {
-        let pieces = pieces(text).map_err(|what| mistake(Issue::new(what).note("set by", origin.to_string())))?;
+        let pieces = pieces(text).map_err(|what| self.mistake(Issue::new(what).note("set by", origin.to_string())))?;
         if let [Piece::Reference(reference)] = pieces.as_slice() {
             return self.reference(reference, origin);
         }
@@ -205,7 +219,7 @@ impl Scope<'_> {
             Some(("now", format)) => self.now(format, origin),
             Some((name, _)) => {
                 let issue = self.issue(format!("there is no resolver `{name}`"), origin);
-                Err(mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
+                Err(self.mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
             }
             None => self.key(reference, origin),
         }
@@ -214,22 +228,25 @@ impl Scope<'_> {
     fn key(&mut self, key: &str, origin: &Origin) -> Result<Value, Failure> {
         if key.starts_with('.') {
             let issue = self.issue(format!("`${{{key}}}` is relative, which is not supported"), origin);
-            return Err(mistake(issue.hint(Some("write the whole key, from the top".into()))));
+            return Err(self.mistake(issue.hint(Some("write the whole key, from the top".into()))));
         }
         let path: Vec<_> = key.split('.').collect();
         match self.root.get(&path) {
-            Some(node) if node.as_text() == Some("???") => Err(Failure::Missing),
+            Some(node) if node.as_text() == Some("???") => Err(Failure::Elsewhere),
             Some(node) => self.inside(key.to_owned(), node).map(|node| node.value),
-            None => {
-                let mut known = Vec::new();
-                self.root.leaves(&mut |path, _| known.push(path.join(".")));
-                let hint = nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?"));
-                Err(mistake(
-                    self.issue(format!("`${{{key}}}` refers to a key that does not exist"), origin)
-                        .hint(hint),
-                ))
-            }
+            None => Err(self.mistake(self.no_such_key(key, origin))),
         }
+    }
+
+    fn no_such_key(&self, key: &str, origin: &Origin) -> Issue {
+        let here = self.chain.last().map_or("", String::as_str);
+        let mut known = Vec::new();
+        self.root.leaves(&mut |path, _| known.push(path.join(".")));
+        known.retain(|known| known != here);
+        Issue::new(format!("`${{{key}}}` refers to a key that does not exist"))
+            .note("chain", format!("`{here}` → `{key}`"))
+            .note("set by", origin.to_string())
+            .hint(nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?")))
     }
 
     fn environment(&mut self, arguments: &str, origin: &Origin) -> Result<Value, Failure> {
@@ -245,9 +262,7 @@ impl Scope<'_> {
             Some(text) => Ok(Value::Environment(unquoted(text).to_owned())),
             None => {
                 let issue = self.issue(format!("the environment variable `{name}` is not set"), origin);
-                Err(mistake(issue.hint(Some(format!(
-                    "set it, or give a default: ${{oc.env:{name},DEFAULT}}"
-                )))))
+                Err(self.mistake(issue.hint(Some(format!("set it, or give a default: ${{oc.env:{name},DEFAULT}}")))))
             }
         }
     }
@@ -261,24 +276,23 @@ impl Scope<'_> {
     }
 
     fn issue(&self, what: String, origin: &Origin) -> Issue {
-        let issue = Issue::new(what);
-        let issue = match self.chain.as_slice() {
-            [key] => issue.note("key", format!("`{key}`")),
-            chain => {
-                let chain: Vec<_> = chain.iter().map(|key| format!("`{key}`")).collect();
-                issue.note("chain", chain.join(" → "))
-            }
-        };
-        issue.note("set by", origin.to_string())
+        let key = self.chain.last().map_or("", String::as_str);
+        Issue::new(what)
+            .note("key", format!("`{key}`"))
+            .note("set by", origin.to_string())
     }
 
     fn failed(&self, what: String, origin: &Origin) -> Failure {
-        mistake(self.issue(what, origin))
+        self.mistake(self.issue(what, origin))
     }
-}
 
-fn mistake(issue: Issue) -> Failure {
-    Failure::Mistake(Box::new(issue))
+    /// What is wrong with another key's text is reported when that key's turn comes.
+    fn mistake(&self, issue: Issue) -> Failure {
+        match self.chain.len() {
+            1 => Failure::Mistake(Box::new(issue)),
+            _ => Failure::Elsewhere,
+        }
+    }
 }
 
 fn unquoted(text: &str) -> &str {
