@@ -38,6 +38,7 @@
 //!
 //! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` are resolved after merging; `???` is a value the user must give.
 
+mod apply;
 mod check;
 mod choices;
 mod compose;
@@ -52,8 +53,11 @@ mod node;
 mod overrides;
 mod scalar;
 pub mod schema;
+mod separate;
 mod suggest;
+mod template;
 mod tree;
+mod walk;
 mod yaml;
 
 pub use choices::Chosen;
