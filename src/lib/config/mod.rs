@@ -41,6 +41,7 @@
 mod apply;
 mod check;
 mod choices;
+mod complaints;
 mod compose;
 mod composed;
 mod defaults;

@@ -1,9 +1,10 @@
 //! One walk through the defaults lists: files in merge order, choices, and what the next walk must know.
 
 use super::choices::{Action, Chosen, Expansion, GroupOverride, Known, Part};
+use super::complaints::{chosen_twice, hint_nearest, no_option};
 use super::defaults::{Choice, File, Item, Pick};
 use super::node::Origin;
-use super::suggest::{list, nearest};
+use super::suggest::list;
 use super::tree::{Tree, join};
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
@@ -211,7 +212,7 @@ impl<'a> Walk<'a> {
         let path = join(group, &format!("{option}.yaml"));
         if !self.tree.has(&path) {
             if !optional {
-                let error = self.no_option(group, option, origin);
+                let error = no_option(self.tree, self.groups, group, option, origin);
                 self.mistake(error);
             }
             return;
@@ -223,26 +224,6 @@ impl<'a> Walk<'a> {
         };
         self.chosen.insert(group.to_owned(), chosen);
         self.file(&path, Some(origin));
-    }
-
-    fn no_option(&self, group: &str, option: &str, origin: &Origin) -> Error {
-        let options = self.tree.options(group);
-        if !options.is_empty() {
-            let error = Error::usage(format!("`{group}` has no option `{option}`"))
-                .note("from", origin.to_string())
-                .note("available", list(&options));
-            return hint_nearest(error, option, &options);
-        }
-        let error = Error::usage(format!("there is no config group `{group}`"))
-            .note("from", origin.to_string())
-            .note("available", list(self.groups));
-        // In a file, `teacher: x` means a group beside the file itself.
-        match group.rsplit_once('/').filter(|_| matches!(origin, Origin::File { .. })) {
-            Some((_, last)) if self.groups.iter().any(|known| known == last) => {
-                error.hint(format!("a group at the top of the tree is written `/{last}: {option}`"))
-            }
-            _ => hint_nearest(error, group, self.groups),
-        }
     }
 
     pub fn found(&self) -> Known {
@@ -298,34 +279,5 @@ fn from(error: Error, origin: Option<&Origin>) -> Error {
     match origin {
         Some(origin) => error.note("from", origin.to_string()),
         None => error,
-    }
-}
-
-fn hint_nearest(error: Error, word: &str, names: &[String]) -> Error {
-    match nearest(word, names) {
-        Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
-}
-
-fn chosen_twice(first: &Chosen, option: &str, origin: &Origin) -> Error {
-    let group = &first.group;
-    let error = Error::usage(format!("`{group}` is chosen twice: `{}` and `{option}`", first.option))
-        .note("from", first.origin.to_string())
-        .note("from", origin.to_string());
-    let typed = match (&first.origin, origin) {
-        (_, Origin::Argument(_)) => Some(option),
-        (Origin::Argument(_), _) => Some(first.option.as_str()),
-        _ => None,
-    };
-    match typed {
-        Some(option) => error.hint(format!(
-            "to replace the other choice type it without the plus: {group}={option}"
-        )),
-        None => error
-            .hint(format!(
-                "to replace the other choice write `override /{group}: {option}` in the defaults list"
-            ))
-            .hint(format!("or type {group}=OPTION")),
     }
 }
