@@ -1,17 +1,14 @@
-//! Deals a dataset to nodes.
+//! `split_data`: deals a dataset's images to nodes.
 
-use fed_distill::cli::{Stage, main as cli_main};
-use std::process::ExitCode;
+use fed_distill::{cli, stage};
 
-const STAGE: Stage = Stage {
-    name: "split_data",
-    about: "Deals the images of a dataset to nodes.",
-    reads: "the dataset",
-    writes: "split.save_path: a JSON file of image indices for each node",
-    groups: &["dataset", "split"],
-    run: |_| Ok(()),
-};
-
-fn main() -> ExitCode {
-    cli_main(&STAGE)
+fn main() -> std::process::ExitCode {
+    cli::main(&cli::Stage {
+        name: "split_data",
+        about: "Deals a dataset's training and test images to nodes.",
+        reads: "the dataset",
+        writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts on stdout",
+        groups: &["dataset", "split"],
+        run: stage::split_data::run,
+    })
 }

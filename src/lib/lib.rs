@@ -17,6 +17,7 @@ pub mod artifact;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod distill;
 pub mod error;
 pub mod inversion;
 pub mod model;

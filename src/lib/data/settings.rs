@@ -18,6 +18,21 @@ pub enum DatasetKind {
     ImageFolder,
 }
 
+impl DatasetKind {
+    /// As in the config: `digits`, `fashion_mnist`, …
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion_mnist",
+            Self::Kmnist => "kmnist",
+            Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
+            Self::ImageFolder => "image_folder",
+        }
+    }
+}
+
 /// Config group `dataset`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

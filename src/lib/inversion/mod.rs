@@ -1,5 +1,23 @@
-//! Inversion: synthetic batches from trained teachers.
+//! Inversion: synthetic batches from trained teachers, DeepInversion and Adaptive DeepInversion (Yin et al. 2020, arXiv:1912.08795).
+//!
+//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and student, [`engine`] optimises one batch,
+//! [`Inverter`] makes batch after batch as configured. Called by the stages `generate_initial` and `train_student`; knows models, never
+//! files or images of a dataset.
 
+pub mod engine;
+mod ensemble;
+mod inverter;
+mod labels;
+pub mod losses;
+pub mod objective;
+mod pixels;
 mod settings;
+mod teacher;
 
+pub use engine::TermsAt;
+pub use ensemble::Ensemble;
+pub use inverter::{Inverter, SyntheticBatch};
+pub use labels::draw_labels;
+pub use pixels::PixelAdam;
 pub use settings::*;
+pub use teacher::{LabelMask, Teacher};

@@ -1,3 +1,12 @@
-//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts, progress, logs.
+//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts, progress, logs, memory.
 
+pub mod allocator;
+mod cuda;
+pub mod device;
+pub mod interrupt;
+pub mod logging;
+pub mod progress;
 pub mod seed;
+pub mod threads;
+
+pub use progress::Progress;

@@ -34,6 +34,8 @@ impl Default for SplitConfig {
 pub struct TeacherConfig {
     /// Nodes that train a teacher; nodes beyond are the student's own data. `null`: all nodes.
     pub num_teachers: Option<usize>,
+    /// All nodes start from the same weights, as federated averaging needs (a shared seed costs no upload); `false`: each from its own.
+    pub shared_initialisation: bool,
     /// Train only these teachers, so that several machines can share the work; `null`: all.
     pub only: Option<Vec<usize>>,
     /// Folder of `model_teacher{i}.safetensors`.
@@ -54,6 +56,7 @@ impl Default for TeacherConfig {
     fn default() -> Self {
         Self {
             num_teachers: None,
+            shared_initialisation: true,
             only: None,
             save_folder: None,
             epochs: 300,

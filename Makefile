@@ -1,0 +1,32 @@
+# Two commands: `make demo` (from private images to a distilled student) and `make test`. `make help` lists the rest.
+
+CARGO ?= cargo
+BIN := target/release
+# Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
+ARGS ?=
+RUN := outputs/demo
+
+.PHONY: help setup build demo test lint clean-demo
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Fetch libtorch into the user's cache, once, and link it here
+	@python3 scripts/setup_libtorch.py
+
+build: setup ## Build all stage binaries in release
+	$(CARGO) build --release
+
+demo: build ## Split digits over three nodes, train teachers, invert them, distil a student (about 3 minutes on two cores)
+	$(BIN)/split_data +experiment=demo overwrite=true $(ARGS)
+	$(BIN)/train_teachers +experiment=demo overwrite=true $(ARGS)
+	$(BIN)/generate_initial +experiment=demo overwrite=true $(ARGS)
+	$(BIN)/train_student +experiment=demo overwrite=true $(ARGS)
+
+test: setup ## Run all tests
+	$(CARGO) test --release
+
+lint: setup ## Formatting and clippy, no warnings allowed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings

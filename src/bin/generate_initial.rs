@@ -1,0 +1,14 @@
+//! `generate_initial`: inverts the teachers into the synthetic batches that the student starts with.
+
+use fed_distill::{cli, stage};
+
+fn main() -> std::process::ExitCode {
+    cli::main(&cli::Stage {
+        name: "generate_initial",
+        about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no image of any node.",
+        reads: "teacher.save_folder: the teachers' weights",
+        writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, PNG) beside it",
+        groups: &["teacher", "deep_inv", "initial"],
+        run: stage::generate_initial::run,
+    })
+}

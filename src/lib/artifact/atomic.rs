@@ -1,0 +1,84 @@
+//! Writes files so that a reader sees the old content or the new, never half of it, whatever happens in between.
+//!
+//! The content goes to a temporary file in the same folder, which is synced and renamed. On any error the temporary file is removed and
+//! what was there stays. Only a killed process leaves its temporary file (`.fed-distill.*.tmp`), which nothing reads.
+
+use super::fault::{complete, explain, folder_of};
+use crate::error::{Error, Result};
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Writes `bytes` to `path`, creating its folders.
+///
+/// # Errors
+/// As [`write_with`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |out| {
+        out.write_all(bytes).map_err(|error| explain("write", path, &error))
+    })
+}
+
+/// Writes to `path` what `fill` puts into the writer, creating its folders.
+///
+/// A link to a file is followed: the file it names is replaced, the link stays.
+///
+/// # Errors
+/// What `fill` returns, with the file's name; no permission; no space left; a parent that is a file; a path that is a folder or a device.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+    let target = destination(path)?;
+    let folder = folder_of(&target);
+    create_folder(folder)?;
+    let broken = |error: &io::Error| explain("write", path, error);
+
+    let temporary = temporary_in(folder).map_err(|error| broken(&error))?;
+    let mut out = BufWriter::new(temporary.as_file());
+    fill(&mut out).map_err(|error| complete(error, path))?;
+    out.flush().map_err(|error| broken(&error))?;
+    drop(out);
+    temporary.as_file().sync_all().map_err(|error| broken(&error))?;
+    temporary.persist(&target).map_err(|error| broken(&error.error))?;
+    sync_folder(folder).map_err(|error| broken(&error))
+}
+
+/// Creates the folder `path` and its parents; one that is there already is fine.
+///
+/// # Errors
+/// No permission, or a file in the way.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, &error))
+}
+
+/// Where the rename goes: `path`, or what it links to. Only regular files are ever replaced (a rename would replace `/dev/null` too).
+fn destination(path: &Path) -> Result<PathBuf> {
+    let refuse = |why: &str| Error::failed(format!("cannot write `{}`: {why}", path.display()));
+    if path.file_name().is_none() {
+        return Err(refuse("that is not the name of a file"));
+    }
+    match path.canonicalize() {
+        Err(_) => Ok(path.to_path_buf()),
+        Ok(real) if real.is_file() => Ok(real),
+        Ok(real) if real.is_dir() => Err(refuse("it is a folder").hint("give the name of a file, say one inside it")),
+        Ok(_) => Err(refuse("it is neither a file nor a folder").hint("give the name of a file")),
+    }
+}
+
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".fed-distill.")
+        .suffix(".tmp")
+        // The user's umask decides, as for any file; the default of temporary files is private.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+}
+
+/// Makes the rename itself durable. Folders that cannot be opened or synced (some network file systems) are left to the system.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
+}

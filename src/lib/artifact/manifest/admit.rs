@@ -1,0 +1,150 @@
+//! Decides what a stage does with a place that an earlier run may have used already.
+
+use super::{Manifest, Status, existing};
+use crate::error::{Error, Result};
+use serde_json::Value;
+use std::path::Path;
+
+/// What the stage is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Start from nothing; whatever is there may be replaced.
+    Fresh,
+    /// Nothing: the result is there (`resume=true`).
+    Done,
+    /// Go on with what an unfinished run left (`resume=true`).
+    Continue,
+}
+
+/// Top-level keys of the config that may differ between a run and its continuation.
+const FREE: [&str; 4] = ["resume", "overwrite", "device", "threads"];
+
+/// Differing keys that are spelled out in an error.
+const SHOWN: usize = 5;
+
+/// Decides by the manifest at `manifest_path` and by whether `primary_output`, the stage's main result, is there.
+///
+/// | earlier run | no flag | `resume` | `overwrite` |
+/// |---|---|---|---|
+/// | none, nothing there | fresh | fresh | fresh |
+/// | no manifest, but a result | refused | refused | fresh |
+/// | unfinished | fresh | continue | fresh |
+/// | done | refused | done | fresh |
+/// | done, result removed | fresh | fresh | fresh |
+///
+/// With `resume`, every key that `config` holds must have the value it had in the earlier run; keys that it leaves out are not compared,
+/// so a stage gives the groups that its result depends on. `resume`, `overwrite`, `device` and `threads` at the top may always differ.
+///
+/// # Errors
+/// The refusals above, another config, both flags at once, a damaged manifest (unless `overwrite`).
+pub fn admit(
+    manifest_path: &Path,
+    resume: bool,
+    overwrite: bool,
+    primary_output: &Path,
+    config: &Value,
+) -> Result<Admission> {
+    if resume && overwrite {
+        return Err(Error::usage("`resume=true` and `overwrite=true` exclude each other").hint("give one of them"));
+    }
+    if overwrite {
+        return Ok(Admission::Fresh);
+    }
+    let there = holds_something(primary_output);
+    let Some(earlier) = existing(manifest_path)? else {
+        return if there {
+            Err(unknown(primary_output))
+        } else {
+            Ok(Admission::Fresh)
+        };
+    };
+    match (earlier.status, resume) {
+        (Status::Done, _) if !there => Ok(Admission::Fresh),
+        (Status::Done, false) => Err(finished(&earlier, primary_output)),
+        (Status::Done, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Done),
+        (_, false) => Ok(Admission::Fresh),
+        (_, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Continue),
+    }
+}
+
+/// True for a file, and for a folder with anything in it.
+fn holds_something(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    }
+}
+
+fn unknown(primary_output: &Path) -> Error {
+    Error::usage(format!(
+        "`{}` is there already, and no manifest says where it comes from",
+        primary_output.display()
+    ))
+    .hint("`overwrite=true` replaces it; or write to another place")
+}
+
+fn finished(earlier: &Manifest, primary_output: &Path) -> Error {
+    let when = earlier.ended.as_deref().unwrap_or(&earlier.started);
+    Error::usage(format!(
+        "`{}` holds a finished run of `{}`",
+        primary_output.display(),
+        earlier.stage
+    ))
+    .note("from", format!("{when}, device {}", earlier.device))
+    .hint("`resume=true` keeps it and goes on, `overwrite=true` replaces it")
+}
+
+/// Refuses to mix results of two configs.
+fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Result<()> {
+    let mut differences = Vec::new();
+    compare("", &earlier.config, config, &mut differences);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let error = Error::usage(format!(
+        "`resume=true`, but the earlier run of `{}` had another config",
+        earlier.stage
+    ));
+    let error = differences
+        .iter()
+        .take(SHOWN)
+        .fold(error, |error, line| error.note("differs", line));
+    let error = match differences.len().saturating_sub(SHOWN) {
+        0 => error,
+        more => error.note("differs", format!("and {more} more")),
+    };
+    Err(error
+        .note("from", manifest_path.display().to_string())
+        .hint("give the earlier values, or `overwrite=true` to start again, or write to another place"))
+}
+
+/// Adds a line for each key of `new` whose value in `old` is another.
+fn compare(place: &str, old: &Value, new: &Value, differences: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                if place.is_empty() && FREE.contains(&key.as_str()) {
+                    continue;
+                }
+                let inner = if place.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{place}.{key}")
+                };
+                compare(&inner, old.get(key).unwrap_or(&Value::Null), value, differences);
+            }
+        }
+        _ if old == new => (),
+        _ => differences.push(format!("{place}: {} then, {} now", brief(old), brief(new))),
+    }
+}
+
+/// A value for an error line: whole groups are cut short.
+fn brief(value: &Value) -> String {
+    const LONG: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= LONG {
+        return text;
+    }
+    text.chars().take(LONG).chain("…".chars()).collect()
+}

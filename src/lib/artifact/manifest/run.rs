@@ -1,0 +1,156 @@
+//! An open run: begins with status `running`, collects inputs, facts and outputs, and ends as done, failed or interrupted.
+//!
+//! The file on disk is rewritten at every step, so that it says what is true even when the process is killed.
+
+use super::{FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace};
+use crate::artifact::{hash, json};
+use crate::error::{Class, Error, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is known when a run begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Name of the stage's binary.
+    pub stage: String,
+    pub overrides: Vec<String>,
+    /// The composed config.
+    pub config: serde_json::Value,
+    pub seeds: BTreeMap<String, u64>,
+    pub device: String,
+    pub threads: usize,
+}
+
+/// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as unfinished.
+#[derive(Debug)]
+pub struct Run {
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl Run {
+    /// Writes a manifest with status `running` to `manifest_path`, in place of what was there: a stage that goes on with an earlier run
+    /// records all inputs, facts and outputs again.
+    ///
+    /// # Errors
+    /// A manifest that cannot be written.
+    pub fn begin(manifest_path: &Path, start: Start) -> Result<Self> {
+        let run = Self {
+            path: manifest_path.to_path_buf(),
+            manifest: Manifest {
+                schema_version: SCHEMA_VERSION,
+                stage: start.stage,
+                status: Status::Running,
+                argv: std::env::args_os()
+                    .map(|argument| argument.to_string_lossy().into_owned())
+                    .collect(),
+                overrides: start.overrides,
+                config: start.config,
+                seeds: start.seeds,
+                versions: Versions {
+                    fed_distill: env!("CARGO_PKG_VERSION").to_string(),
+                    libtorch: LIBTORCH_VERSION.to_string(),
+                },
+                device: start.device,
+                threads: start.threads,
+                started: now(),
+                ended: None,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                facts: BTreeMap::new(),
+                error: None,
+            },
+        };
+        run.save()?;
+        Ok(run)
+    }
+
+    /// Records the file at `path` as read, after checking it against the manifest of the stage that wrote it, if there is one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or differs from what its own manifest says was written.
+    pub fn input(&mut self, role: &str, path: &Path) -> Result<()> {
+        let record = self.record(role, path)?;
+        trace::check_against_producer(path, &record)?;
+        put(&mut self.manifest.inputs, record);
+        self.save()
+    }
+
+    /// Records something about the run under `key`, in place of what was there.
+    ///
+    /// # Errors
+    /// A value with a NaN or an infinity in it.
+    pub fn fact(&mut self, key: &str, value: impl Serialize) -> Result<()> {
+        let value = json::value(&value).map_err(|error| error.note("while", format!("recording the fact `{key}`")))?;
+        self.manifest.facts.insert(key.to_string(), value);
+        self.save()
+    }
+
+    /// Records the file at `path` as written. Call it after the file is whole.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn output(&mut self, role: &str, path: &Path) -> Result<()> {
+        let record = self.record(role, path)?;
+        put(&mut self.manifest.outputs, record);
+        self.save()
+    }
+
+    /// Ends the run as done.
+    ///
+    /// # Errors
+    /// A manifest that cannot be written.
+    pub fn finish(self) -> Result<()> {
+        self.end(Status::Done, None)
+    }
+
+    /// Ends the run as failed or interrupted, by the class of `error`, and keeps its text.
+    ///
+    /// # Errors
+    /// A manifest that cannot be written, say because the disk that failed the run is still full: report `error` all the same.
+    pub fn end_with(self, error: &Error) -> Result<()> {
+        let status = match error.class() {
+            Class::Interrupted => Status::Interrupted,
+            Class::Usage | Class::Failed => Status::Failed,
+        };
+        self.end(status, Some(error.to_string()))
+    }
+
+    fn end(mut self, status: Status, error: Option<String>) -> Result<()> {
+        self.manifest.status = status;
+        self.manifest.ended = Some(now());
+        self.manifest.error = error;
+        self.save()
+    }
+
+    fn record(&self, role: &str, path: &Path) -> Result<FileRecord> {
+        let (bytes, sha256) = hash::file(path)?;
+        Ok(FileRecord {
+            role: role.to_string(),
+            path: paths::to_record(&self.path, path)?,
+            bytes,
+            sha256,
+        })
+    }
+
+    fn save(&self) -> Result<()> {
+        json::write(&self.path, &self.manifest)
+    }
+}
+
+/// Adds `record`, in place of an earlier one of the same role and path.
+fn put(records: &mut Vec<FileRecord>, record: FileRecord) {
+    match records
+        .iter_mut()
+        .find(|other| other.role == record.role && other.path == record.path)
+    {
+        Some(place) => *place = record,
+        None => records.push(record),
+    }
+}
+
+/// The time in UTC, to the second.
+fn now() -> String {
+    format!("{:.0}", jiff::Timestamp::now())
+}

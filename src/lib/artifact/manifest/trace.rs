@@ -1,0 +1,146 @@
+//! Follows files through manifests: which run wrote a file, and whether files still are what a manifest says.
+
+use super::{FileRecord, Manifest, Status, beside, existing, paths};
+use crate::artifact::fault::folder_of;
+use crate::artifact::hash;
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A recorded output that is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub role: String,
+    /// Where the file should be.
+    pub path: PathBuf,
+    pub problem: Problem,
+}
+
+/// What is wrong with a recorded output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    Missing,
+    /// SHA-256 then and now.
+    Changed {
+        recorded: String,
+        found: String,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::Missing => write!(out, "`{path}` ({}) is missing", self.role),
+            Problem::Changed { recorded, found } => write!(
+                out,
+                "`{path}` ({}) has changed since it was written (sha256 {recorded} then, {found} now)",
+                self.role
+            ),
+        }
+    }
+}
+
+/// Compares the outputs recorded in the manifest at `manifest_path` with the files that are there. No findings: all is well.
+///
+/// # Errors
+/// No manifest there, a damaged one, or an output that cannot be read.
+pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
+    let manifest = existing(manifest_path)?
+        .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", manifest_path.display())))?;
+    let mut findings = Vec::new();
+    for record in manifest.outputs {
+        let path = paths::from_record(manifest_path, &record.path);
+        let problem = if path.exists() {
+            let (_, found) = hash::file(&path)?;
+            if found == record.sha256 {
+                continue;
+            }
+            Problem::Changed {
+                recorded: record.sha256,
+                found,
+            }
+        } else {
+            Problem::Missing
+        };
+        findings.push(Finding {
+            role: record.role,
+            path,
+            problem,
+        });
+    }
+    Ok(findings)
+}
+
+/// The manifest beside `path` that lists it as an output.
+pub fn producer_of(path: &Path) -> Option<PathBuf> {
+    producer(path).map(|(place, _, _)| place)
+}
+
+/// Refuses an input that is not what the run that wrote it recorded.
+pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()> {
+    let Some((place, manifest, then)) = producer(path) else {
+        return Ok(());
+    };
+    if then.sha256 != now.sha256 {
+        return Err(Error::failed(format!(
+            "`{}` is not the file that `{}` wrote",
+            path.display(),
+            manifest.stage
+        ))
+        .note("file", path.display().to_string())
+        .note("expected", format!("{} bytes, sha256 {}", then.bytes, then.sha256))
+        .note("found", format!("{} bytes, sha256 {}", now.bytes, now.sha256))
+        .note("from", format!("manifest {}", place.display()))
+        .hint(format!(
+            "make it again with `{} overwrite=true`; if it was changed on purpose, remove that manifest",
+            manifest.stage
+        )));
+    }
+    if manifest.status != Status::Done {
+        tracing::warn!(
+            "`{}` comes from a `{}` that is not finished (status {})",
+            path.display(),
+            manifest.stage,
+            manifest.status
+        );
+    }
+    Ok(())
+}
+
+/// The manifest that lists `path` as an output: where it is, itself, and the record in it.
+fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
+    candidates(path).into_iter().find_map(|place| {
+        let manifest = existing(&place)
+            .inspect_err(|error| tracing::warn!("{error}"))
+            .ok()
+            .flatten()?;
+        let lists = |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
+        let record = manifest.outputs.iter().find(lists)?.clone();
+        Some((place, manifest, record))
+    })
+}
+
+/// Manifests that may list `path`, the likeliest first: a folder may hold one for each of very many teachers.
+fn candidates(path: &Path) -> Vec<PathBuf> {
+    let folder = folder_of(path);
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let mut several: Vec<(bool, PathBuf)> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = name.strip_prefix("manifest_")?.strip_suffix(".json")?;
+            let unlike = !stem.as_deref().is_some_and(|stem| stem.ends_with(name));
+            Some((unlike, entry.path()))
+        })
+        .collect();
+    several.sort();
+    let single = [beside(path), folder.join("manifest.json")];
+    single
+        .into_iter()
+        .filter(|place| place.is_file())
+        .chain(several.into_iter().map(|(_, place)| place))
+        .collect()
+}

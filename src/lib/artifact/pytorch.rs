@@ -1,0 +1,204 @@
+//! PyTorch's `.pt` files: a zip archive of one pickle and one entry of raw values per storage. Called by `tensors::read_state`.
+//!
+//! Everything the file claims is checked against what is there before memory is taken for it.
+
+use super::pickle::{Object, Pickle, Ref, Storage, View};
+use super::tensors::from_bytes;
+use crate::model::StateDict;
+use crate::{Error, Result};
+use fs_err as fs;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Read};
+use std::path::Path;
+use tch::Tensor;
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
+
+/// Largest pickle that is read: room for ten thousand tensors' names and shapes.
+const MOST_PICKLE: u64 = 4 << 20;
+/// Tensors may be views that overlap, so together they may be larger than the file, but not more than this many times.
+const MOST_SHARING: u64 = 4;
+
+/// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, possibly under `state_dict` or `model`; a `module.` that all names
+/// begin with (`DataParallel`) is left out.
+pub(super) fn read(path: &Path) -> Result<StateDict> {
+    let file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+    let mut archive = Archive::new(zip, length)?;
+    let pickle = Pickle::parse(&archive.entry("data.pkl", MOST_PICKLE)?)?;
+    let mut tensors = Vec::new();
+    for (name, view) in state_entries(&pickle)? {
+        let tensor = archive.tensor(&view);
+        tensors.push((
+            name.clone(),
+            tensor.map_err(|error| error.note("while", format!("reading tensor `{name}`")))?,
+        ));
+    }
+    if tensors.iter().all(|(name, _)| name.starts_with("module.")) {
+        tensors
+            .iter_mut()
+            .for_each(|(name, _)| *name = name.split_off("module.".len()));
+    }
+    Ok(StateDict::new(tensors))
+}
+
+fn damaged(error: ZipError) -> Error {
+    Error::failed(format!("this is not a whole PyTorch file: {error}"))
+        .hint("copy or make the file again; it may have been cut short on the way")
+}
+
+/// The names and tensors of the state dict.
+fn state_entries(pickle: &Pickle) -> Result<Vec<(String, View)>> {
+    let Object::Dict(root) = pickle.object(pickle.root) else {
+        let found = pickle.object(pickle.root).describe();
+        return Err(Error::failed(format!("the file holds {found}, not a state dict"))
+            .hint("in Python: `torch.save(model.state_dict(), path)`"));
+    };
+    let nested = ["state_dict", "model"].iter().find_map(|wanted| {
+        let value = root.iter().find(|(key, _)| text(pickle, *key) == Some(wanted))?.1;
+        match pickle.object(value) {
+            Object::Dict(inner) => Some(inner),
+            _ => None,
+        }
+    });
+    let (mut entries, mut names) = (Vec::new(), HashSet::new());
+    for &(key, value) in nested.unwrap_or(root) {
+        let name = text(pickle, key).ok_or_else(|| {
+            let found = pickle.object(key).describe();
+            Error::failed(format!("a name in the state dict is {found}, not a string"))
+        })?;
+        let Object::Tensor(view) = pickle.object(value) else {
+            let found = pickle.object(value).describe();
+            return Err(
+                Error::failed(format!("entry `{name}` of the state dict is {found}, not a tensor"))
+                    .hint("in Python: `torch.save(model.state_dict(), path)`"),
+            );
+        };
+        if !names.insert(name) {
+            return Err(Error::failed(format!("entry `{name}` is in the state dict twice")));
+        }
+        entries.push((name.to_string(), view.clone()));
+    }
+    match entries.is_empty() {
+        true => Err(Error::failed("the state dict in the file is empty")),
+        false => Ok(entries),
+    }
+}
+
+fn text(pickle: &Pickle, at: Ref) -> Option<&str> {
+    match pickle.object(at) {
+        Object::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The open file, and what may still be taken from it.
+struct Archive {
+    zip: ZipArchive<BufReader<fs::File>>,
+    /// The folder that holds everything, with its slash.
+    folder: String,
+    length: u64,
+    /// Bytes of storages read.
+    stored: u64,
+    /// Bytes of tensors made.
+    made: u64,
+    /// Storages as flat tensors, by entry.
+    storages: HashMap<String, Tensor>,
+}
+
+impl Archive {
+    fn new(zip: ZipArchive<BufReader<fs::File>>, length: u64) -> Result<Self> {
+        let folders = zip.file_names().filter_map(|name| name.strip_suffix("data.pkl"));
+        let folder = folders.filter(|f| f.ends_with('/')).min_by_key(|f| f.len());
+        let folder =
+            folder.ok_or_else(|| Error::failed("this zip archive is not a PyTorch file: it holds no `data.pkl`"))?;
+        let folder = folder.to_string();
+        let mut archive = Self {
+            zip,
+            folder,
+            length,
+            stored: 0,
+            made: 0,
+            storages: HashMap::new(),
+        };
+        // Files from before PyTorch 2.1 do not say; they are little-endian.
+        let order = archive.entry("byteorder", 16);
+        match order.as_deref() {
+            Ok(b"big") => Err(Error::failed(
+                "the file was written on a big-endian machine, which is not supported",
+            )),
+            _ => Ok(archive),
+        }
+    }
+
+    /// The bytes of an entry, at most `most`. The archive's checksum is verified on the way.
+    fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>> {
+        let entry = self.zip.by_name(&format!("{}{name}", self.folder)).map_err(damaged)?;
+        let stored = entry.compression() == CompressionMethod::Stored;
+        if entry.size() > most || (stored && entry.size() > self.length) {
+            return Err(Error::failed(format!("entry `{name}` of the file is too large"))
+                .note("expected", format!("at most {most} bytes"))
+                .note("found", format!("{} bytes", entry.size())));
+        }
+        let (size, mut bytes) = (entry.size(), Vec::new());
+        entry.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 == size {
+            true => Ok(bytes),
+            false => Err(Error::failed(format!(
+                "entry `{name}` of the file is not as long as the archive says"
+            ))),
+        }
+    }
+
+    /// A contiguous copy of a view, after its bounds were checked.
+    fn tensor(&mut self, view: &View) -> Result<Tensor> {
+        let bytes = bytes_of(view).ok_or_else(|| {
+            Error::failed("a tensor reaches beyond its storage")
+                .note("expected", format!("within {} values", view.storage.count))
+                .note(
+                    "found",
+                    format!("offset {}, size {:?}, stride {:?}", view.offset, view.size, view.stride),
+                )
+        })?;
+        self.made = self.made.saturating_add(bytes);
+        if self.made > self.length.saturating_mul(MOST_SHARING) {
+            return Err(Error::failed("the file's tensors claim far more values than it holds"));
+        }
+        let storage = self.storage(&view.storage)?;
+        let shaped = storage.f_as_strided(&view.size, &view.stride, view.offset)?;
+        let mut tensor = Tensor::f_empty(&view.size, (view.storage.kind, tch::Device::Cpu))?;
+        tensor.f_copy_(&shaped)?;
+        Ok(tensor)
+    }
+
+    fn storage(&mut self, storage: &Storage) -> Result<&Tensor> {
+        let identity = format!("{}:{:?}:{}", storage.key, storage.kind, storage.count);
+        if !self.storages.contains_key(&identity) {
+            let left = self.length.saturating_sub(self.stored);
+            let bytes = self.entry(&format!("data/{}", storage.key), left)?;
+            self.stored += bytes.len() as u64;
+            let name = format!("storage {}", storage.key);
+            let flat = from_bytes(&name, &bytes, &[storage.count], storage.kind)?;
+            self.storages.insert(identity.clone(), flat);
+        }
+        self.storages
+            .get(&identity)
+            .ok_or_else(|| Error::failed("a storage could not be read"))
+    }
+}
+
+/// Bytes of the contiguous tensor; `None` where the view is malformed or leaves its storage.
+fn bytes_of(view: &View) -> Option<u64> {
+    let negative = |numbers: &[i64]| numbers.iter().any(|&n| n < 0);
+    if view.size.len() != view.stride.len() || view.size.len() > 64 || negative(&view.size) || negative(&view.stride) {
+        return None;
+    }
+    let count = view.size.iter().try_fold(1i64, |product, &n| product.checked_mul(n))?;
+    let mut last = view.offset;
+    for (&size, &stride) in view.size.iter().zip(&view.stride) {
+        last = last.checked_add((size - 1).max(0).checked_mul(stride)?)?;
+    }
+    let inside = view.offset >= 0 && (count == 0 || last < view.storage.count);
+    let bytes = count.checked_mul(view.storage.kind.elt_size_in_bytes() as i64)?;
+    inside.then_some(bytes as u64)
+}

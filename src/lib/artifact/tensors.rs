@@ -1,0 +1,239 @@
+//! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every stage reads and writes weights and
+//! images through this; nothing here knows what the tensors mean.
+
+use super::pytorch;
+use crate::model::StateDict;
+use crate::{Error, Result};
+use fs_err as fs;
+use safetensors::tensor::{Dtype, Metadata};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// Longest header that is read; the format's own limit.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// What a safetensors file holds.
+#[derive(Debug)]
+pub struct TensorFile {
+    /// On the CPU, by name.
+    pub tensors: Vec<(String, Tensor)>,
+    /// The file's text entries.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl TensorFile {
+    /// The tensor of that name, or an error that lists the names there are.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        let found = self.tensors.iter().find(|(n, _)| n == name);
+        found.map(|(_, tensor)| tensor).ok_or_else(|| {
+            let names: Vec<_> = self.tensors.iter().take(10).map(|(n, _)| n.as_str()).collect();
+            Error::failed(format!("the file holds no tensor `{name}`")).note("available", names.join(", "))
+        })
+    }
+}
+
+/// Types that both the format and libtorch know.
+const KINDS: [(Dtype, Kind); 10] = [
+    (Dtype::BOOL, Kind::Bool),
+    (Dtype::U8, Kind::Uint8),
+    (Dtype::I8, Kind::Int8),
+    (Dtype::I16, Kind::Int16),
+    (Dtype::F16, Kind::Half),
+    (Dtype::BF16, Kind::BFloat16),
+    (Dtype::I32, Kind::Int),
+    (Dtype::F32, Kind::Float),
+    (Dtype::F64, Kind::Double),
+    (Dtype::I64, Kind::Int64),
+];
+
+/// Reads a safetensors file onto the CPU. Never allocates more than the file's own size for it.
+///
+/// # Errors
+/// A file that cannot be read, is cut short or damaged, or holds a type that libtorch lacks.
+pub fn read(path: &Path) -> Result<TensorFile> {
+    read_safetensors(path).map_err(|error| error.note("file", path.display().to_string()))
+}
+
+fn read_safetensors(path: &Path) -> Result<TensorFile> {
+    let file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut file = BufReader::new(file);
+    let header = read_header(&mut file, length)?;
+    let mut tensors = Vec::new();
+    // In the order of the data; names only as a second key, for tensors without values.
+    let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    infos.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then(a.cmp(b)));
+    for (name, info) in infos {
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        file.read_exact(&mut bytes)?;
+        let kind = KINDS
+            .iter()
+            .find(|(dtype, _)| *dtype == info.dtype)
+            .map(|(_, kind)| *kind);
+        let kind = kind.ok_or_else(|| {
+            Error::failed(format!(
+                "tensor `{name}` has the type {}, which is not supported",
+                info.dtype
+            ))
+            .note("available", KINDS.map(|(dtype, _)| dtype.to_string()).join(", "))
+        })?;
+        let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
+        let shape = shape.map_err(|_| damaged(format!("tensor `{name}` has the shape {:?}", info.shape)))?;
+        tensors.push((name.clone(), from_bytes(&name, &bytes, &shape, kind)?));
+    }
+    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(TensorFile { tensors, metadata })
+}
+
+/// Reads length and header, and checks that the tensors fill the rest of the file exactly.
+fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
+    let mut size = [0; 8];
+    file.read_exact(&mut size)
+        .map_err(|_| damaged("it is shorter than its 8-byte header length"))?;
+    let size = u64::from_le_bytes(size);
+    let rest = length.saturating_sub(8);
+    if size > MOST_HEADER || size > rest {
+        return Err(damaged(format!("its header claims {size} bytes, but {rest} follow")));
+    }
+    let mut header = vec![0; size as usize];
+    file.read_exact(&mut header)?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let (claimed, there) = (header.data_len() as u64, rest - size);
+    if claimed != there {
+        return Err(damaged("its tensors do not fill it")
+            .note("expected", format!("{claimed} bytes of tensors"))
+            .note("found", format!("{there} bytes")));
+    }
+    Ok(header)
+}
+
+fn damaged(why: impl std::fmt::Display) -> Error {
+    Error::failed(format!("this is not a whole safetensors file: {why}"))
+        .hint("copy or make the file again; it may have been cut short on the way")
+}
+
+/// A CPU tensor of raw little-endian values; `bytes` must be as long as shape and kind say.
+pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
+    let count = shape.iter().try_fold(1i64, |product, &n| product.checked_mul(n));
+    let length = count.and_then(|n| n.checked_mul(kind.elt_size_in_bytes() as i64));
+    if length != i64::try_from(bytes.len()).ok() {
+        return Err(Error::failed(format!("tensor `{name}` does not fill its shape"))
+            .note("expected", format!("{shape:?} of {kind:?}"))
+            .note("found", format!("{} bytes", bytes.len())));
+    }
+    if kind == Kind::Bool && bytes.iter().any(|&byte| byte > 1) {
+        return Err(Error::failed(format!(
+            "tensor `{name}` holds truth values other than 0 and 1"
+        )));
+    }
+    Ok(Tensor::f_from_data_size(bytes, shape, kind)?)
+}
+
+/// Writes a safetensors file: to a temporary file in the same folder, synced, renamed. The same tensors and metadata give the same bytes.
+///
+/// Tensors are stored as the reference writer stores them, by type (widest first) and name.
+///
+/// # Errors
+/// A folder that cannot be written, two tensors of one name, a type that the format lacks.
+pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
+    let write = || {
+        let (header, sorted) = header_of(tensors, metadata)?;
+        replace(path, |file| {
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(header.as_bytes())?;
+            for tensor in sorted {
+                let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+                tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+                file.write_all(&bytes)?;
+            }
+            Ok(())
+        })
+    };
+    write().map_err(|error: Error| error.note("file", path.display().to_string()))
+}
+
+/// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which it lists them.
+fn header_of<'a>(
+    tensors: &[(&str, &'a Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<(String, Vec<&'a Tensor>)> {
+    let mut sorted = Vec::new();
+    let mut names = HashSet::from(["__metadata__"]);
+    for &(name, tensor) in tensors {
+        if !names.insert(name) {
+            return Err(Error::failed(format!(
+                "a safetensors file cannot hold two entries `{name}`"
+            )));
+        }
+        let dtype = KINDS
+            .iter()
+            .find(|(_, kind)| *kind == tensor.kind())
+            .map(|(dtype, _)| *dtype);
+        let dtype = dtype.ok_or_else(|| {
+            Error::failed(format!(
+                "tensor `{name}` has the type {:?}, which safetensors lacks",
+                tensor.kind()
+            ))
+        })?;
+        sorted.push((dtype, name, tensor));
+    }
+    sorted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".into(), json!(metadata));
+    }
+    let mut start = 0;
+    for (dtype, name, tensor) in &sorted {
+        let end = start + tensor.numel() * tensor.kind().elt_size_in_bytes();
+        let entry = json!({"dtype": dtype.to_string(), "shape": tensor.size(), "data_offsets": [start, end]});
+        header.insert((*name).into(), entry);
+        start = end;
+    }
+    let mut header = Value::Object(header).to_string();
+    header.extend(std::iter::repeat_n(
+        ' ',
+        header.len().next_multiple_of(8) - header.len(),
+    ));
+    Ok((header, sorted.into_iter().map(|(_, _, tensor)| tensor).collect()))
+}
+
+/// Puts a whole new file in the place of `path`, or leaves what was there.
+fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut options = tempfile::Builder::new();
+    #[cfg(unix)]
+    options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
+    let mut file = BufWriter::new(options.tempfile_in(folder)?);
+    fill(&mut file)?;
+    let file = file.into_inner().map_err(|error| Error::from(error.into_error()))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| Error::from(error.error))?;
+    Ok(())
+}
+
+/// Reads weights, by content and not by the file's name: safetensors with its metadata, or a PyTorch state dict (`.pt`) with none.
+///
+/// # Errors
+/// As [`read`]; for `.pt` also anything but tensors in it, and the format from before PyTorch 1.6.
+pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(4).read_to_end(&mut start)?;
+    match start.as_slice() {
+        b"PK\x03\x04" => pytorch::read(path)
+            .map(|state| (state, BTreeMap::new()))
+            .map_err(|error| error.note("file", path.display().to_string())),
+        [0x80, ..] => Err(
+            Error::failed("this looks like a PyTorch file in the old format, which is not read")
+                .note("file", path.display().to_string())
+                .hint("in Python: `torch.save(torch.load(path), path, _use_new_zipfile_serialization=True)`"),
+        ),
+        _ => read(path).map(|file| (StateDict::new(file.tensors), file.metadata)),
+    }
+}

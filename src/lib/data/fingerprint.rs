@@ -1,0 +1,20 @@
+//! What identifies a dataset: a hash of its contents as they will be trained on. Called by `load`.
+
+use super::raw::RawSplit;
+use sha2::{Digest, Sha256};
+
+/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and resizing). File names, class names, the
+/// normalisation and the device do not enter.
+pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"fed-distill dataset 1\n");
+    for split in [train, test] {
+        for length in [split.len(), split.channels, split.height, split.width] {
+            hash.update((length as u64).to_le_bytes());
+        }
+        let labels: Vec<u8> = split.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        hash.update(labels);
+        hash.update(&split.pixels);
+    }
+    format!("{:x}", hash.finalize())
+}

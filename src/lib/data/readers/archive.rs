@@ -1,0 +1,130 @@
+//! Compressed files and tar archives, read as streams within bounds. Used by the readers; never writes.
+
+use super::damaged;
+use crate::error::Result;
+use fs_err::File;
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path};
+use std::rc::Rc;
+
+/// Most bytes that an archive may decompress to.
+const MAX_ARCHIVE: u64 = 64 << 30;
+
+/// Most bytes between one entry's contents and the next: headers, long names, padding.
+const MAX_BETWEEN: u64 = 1 << 20;
+
+/// Opens a file that may be gzip or zstd, told by its first bytes.
+pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let start = file.fill_buf()?;
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(file))
+    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(zstd::Decoder::with_buffer(file).map_err(|error| damaged(path, error))?)
+    } else {
+        Box::new(file)
+    })
+}
+
+/// Calls `visit` with the name (components joined by `/`), the size and the contents of every regular file in the archive, in its order.
+///
+/// Errors for a damaged or cut-off archive, for names that are absolute or climb with `..`, for one that is not UTF-8, and beyond the
+/// bounds on size.
+pub(super) fn walk(path: &Path, mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<()>) -> Result<()> {
+    let allowance = Rc::new(Cell::new(MAX_BETWEEN));
+    let ended = Rc::new(Cell::new(false));
+    let mut archive = tar::Archive::new(Bounded {
+        inner: decompressed(path)?,
+        allowance: Rc::clone(&allowance),
+        total: MAX_ARCHIVE,
+        ended: Rc::clone(&ended),
+    });
+    for entry in archive.entries().map_err(|error| damaged(path, error))? {
+        let mut entry = entry.map_err(|error| damaged(path, error))?;
+        let stored = entry.header().entry_size().unwrap_or(0);
+        let size = entry.size();
+        allowance.set(size.max(stored).saturating_add(MAX_BETWEEN));
+        if entry.header().entry_type().is_file() {
+            let name = safe_name(&entry.path().map_err(|error| damaged(path, error))?)
+                .ok_or_else(|| unsafe_name(path, &entry.path_bytes()))?;
+            visit(&name, size, &mut entry)?;
+        }
+    }
+    // A whole archive has an end mark, and reading on to the end of the file verifies the checksum of the compression.
+    if ended.get() {
+        return Err(damaged(path, "the archive is cut off"));
+    }
+    let mut rest = archive.into_inner();
+    allowance.set(64 * MAX_BETWEEN);
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(path, error))?;
+    Ok(())
+}
+
+fn unsafe_name(path: &Path, name: &[u8]) -> crate::Error {
+    let name = String::from_utf8_lossy(name);
+    damaged(path, "an entry has an unsafe name").note("found", format!("{name:?}"))
+}
+
+/// The name as relative components joined by `/`; nothing if it is absolute, climbs, or is not UTF-8.
+fn safe_name(name: &Path) -> Option<String> {
+    let mut parts = Vec::new();
+    for component in name.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// A reader that refuses to give more than `allowance` bytes until that is set anew, or more than `total` bytes altogether.
+struct Bounded<R> {
+    inner: R,
+    allowance: Rc<Cell<u64>>,
+    total: u64,
+    /// Whether the end of the data was reached.
+    ended: Rc<Cell<bool>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.allowance.get().min(self.total);
+        if left == 0 && !buffer.is_empty() {
+            return Err(io::Error::other("it decompresses to more than its headers allow"));
+        }
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = self.inner.read(&mut buffer[..most])?;
+        if count == 0 && most > 0 {
+            self.ended.set(true);
+        }
+        self.allowance.set(self.allowance.get() - count as u64);
+        self.total -= count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_reader_stops_at_either_bound() {
+        let allowance = Rc::new(Cell::new(10));
+        let mut reader = Bounded {
+            inner: io::repeat(0),
+            allowance: Rc::clone(&allowance),
+            total: 15,
+            ended: Rc::default(),
+        };
+        let mut read_all = |expected: usize| {
+            let mut bytes = Vec::new();
+            assert!(reader.read_to_end(&mut bytes).is_err());
+            assert_eq!(bytes.len(), expected);
+        };
+        read_all(10);
+        allowance.set(10);
+        read_all(5);
+    }
+}

@@ -1,0 +1,182 @@
+//! One synthetic batch: noise, optimised until the teachers recognise it (Yin et al. 2020, algorithm 1).
+//!
+//! A step is one forward and one input-gradient pass through each chosen teacher, and through the student where one competes. Nothing
+//! is read back from the device before the end: losses are kept there, and so is the best batch.
+
+use super::objective::{Opinion, Terms, inversion_loss};
+use super::pixels::{Best, PixelAdam};
+use super::settings::{LossScales, PhaseSettings};
+use super::teacher::Teacher;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::runtime::interrupt;
+use serde::Serialize;
+use tch::{Kind, Tensor, no_grad};
+
+/// Loss terms at one step, before scaling.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TermsAt {
+    pub step: usize,
+    pub total: f64,
+    pub cross_entropy: f64,
+    pub l2: f64,
+    pub total_variation: f64,
+    pub batch_norm: f64,
+    /// `null` where no student competes.
+    pub jensen_shannon: Option<f64>,
+}
+
+/// What an inversion gave.
+#[derive(Debug)]
+pub struct Inverted {
+    /// The rolled input with the lowest loss, f32 [N,C,H,W] normalised.
+    pub best: Tensor,
+    /// Its loss.
+    pub best_loss: f64,
+    /// The input after the last step.
+    pub last: Tensor,
+    /// About fifty evenly spaced steps, the first and the last among them.
+    pub history: Vec<TermsAt>,
+}
+
+/// Everything that stays the same over the steps of a batch.
+#[derive(Debug)]
+pub struct Inversion<'a> {
+    pub teachers: &'a [&'a Teacher],
+    pub opinion: Opinion<'a>,
+    pub student: Option<&'a Model>,
+    pub scales: &'a LossScales,
+    pub steps: usize,
+}
+
+/// What varies from step to step.
+pub trait Draw {
+    /// Teachers (indices) of this step.
+    fn teachers(&mut self) -> Vec<usize>;
+    /// Rows and columns to roll the batch by.
+    fn jitter(&mut self) -> (i64, i64);
+    /// After each step, for progress.
+    fn step(&mut self) {}
+}
+
+/// Points of the loss history that are kept.
+const HISTORY: usize = 50;
+
+impl<'a> Inversion<'a> {
+    /// The inversion of `settings`' phase.
+    pub fn new(
+        teachers: &'a [&'a Teacher],
+        opinion: Opinion<'a>,
+        student: Option<&'a Model>,
+        settings: &'a PhaseSettings,
+    ) -> Self {
+        Self {
+            teachers,
+            opinion,
+            student,
+            scales: &settings.loss,
+            steps: settings.grad_updates_batch,
+        }
+    }
+
+    /// Optimises `start` (f32 [N,C,H,W]) for `labels` (i64 [N]).
+    ///
+    /// # Errors
+    /// A loss that is never finite, Ctrl-C, and what libtorch reports.
+    pub fn run(&self, start: &Tensor, labels: &Tensor, adam: &mut PixelAdam, draw: &mut dyn Draw) -> Result<Inverted> {
+        let mut images = start.detach().copy().set_requires_grad(true);
+        let mut best = Best::new(&images);
+        let mut history = History::new(self.steps);
+        for step in 0..self.steps {
+            interrupt::check()?;
+            let (rows, columns) = draw.jitter();
+            let chosen = draw.teachers();
+            let rolled = match (rows, columns) {
+                (0, 0) => images.shallow_clone(),
+                offsets => images.roll([offsets.0, offsets.1], [2, 3]),
+            };
+            let terms = inversion_loss(
+                &rolled,
+                labels,
+                self.teachers,
+                &chosen,
+                self.opinion,
+                self.student,
+                self.scales,
+            );
+            best.offer(&terms.total, &rolled);
+            let gradient = Tensor::f_run_backward(&[&terms.total], &[&images], false, false)?.remove(0);
+            history.keep(step, &terms);
+            adam.step(&mut images, &gradient);
+            draw.step();
+        }
+        let best_loss = f64::try_from(&best.loss)?;
+        if self.steps > 0 && !best_loss.is_finite() {
+            return Err(Error::failed("the inversion loss was never finite").hint(
+                "check the teachers' weights, or lower `deep_inv.optimizer.lr` and the scales under `deep_inv.di.loss`",
+            ));
+        }
+        Ok(Inverted {
+            best: best.images,
+            best_loss,
+            last: images.detach(),
+            history: history.read()?,
+        })
+    }
+}
+
+/// Loss terms of some steps, on the device until the end.
+struct History {
+    every: usize,
+    last: usize,
+    steps: Vec<usize>,
+    rows: Vec<Tensor>,
+}
+
+impl History {
+    fn new(steps: usize) -> Self {
+        Self {
+            every: steps.div_ceil(HISTORY).max(1),
+            last: steps.saturating_sub(1),
+            steps: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn keep(&mut self, step: usize, terms: &Terms) {
+        if step % self.every != 0 && step != self.last {
+            return;
+        }
+        let missing = Tensor::full([], f64::NAN, (Kind::Float, terms.total.device()));
+        let row = [
+            &terms.total,
+            &terms.cross_entropy,
+            &terms.l2,
+            &terms.total_variation,
+            &terms.batch_norm,
+            terms.jensen_shannon.as_ref().unwrap_or(&missing),
+        ];
+        self.steps.push(step);
+        self.rows.push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
+    }
+
+    fn read(self) -> Result<Vec<TermsAt>> {
+        let mut history = Vec::new();
+        for (step, row) in self.steps.into_iter().zip(&self.rows) {
+            let values: Vec<f64> = Vec::try_from(row.to_kind(Kind::Double))?;
+            let [total, cross_entropy, l2, total_variation, batch_norm, jensen_shannon] = values[..] else {
+                continue;
+            };
+            history.push(TermsAt {
+                step,
+                total,
+                cross_entropy,
+                l2,
+                total_variation,
+                batch_norm,
+                jensen_shannon: Some(jensen_shannon).filter(|value| !value.is_nan()),
+            });
+        }
+        Ok(history)
+    }
+}

@@ -1,0 +1,45 @@
+//! Which labels a synthetic batch is made for.
+
+use super::settings::LabelSampling;
+use crate::runtime::seed::Rng;
+use rand::Rng as _;
+use rand::seq::SliceRandom;
+use rand_distr::Distribution;
+use rand_distr::weighted::WeightedIndex;
+
+/// Draws `count` labels among `classes`.
+///
+/// `shares` are the classes' proportions in the teachers' training data and `weights` the configured ones, both in the order of
+/// `classes`. Weights that leave nothing to draw from (all zero here) fall back to a uniform draw.
+pub fn draw_labels(
+    sampling: LabelSampling,
+    count: usize,
+    classes: &[i64],
+    shares: &[f64],
+    weights: &[f64],
+    rng: &mut Rng,
+) -> Vec<i64> {
+    let weighted = |weights: &[f64], rng: &mut Rng| match WeightedIndex::new(weights) {
+        Ok(index) => (0..count).map(|_| classes[index.sample(rng)]).collect(),
+        Err(_) => uniform(count, classes, rng),
+    };
+    match sampling {
+        LabelSampling::Random => uniform(count, classes, rng),
+        LabelSampling::Weighted => weighted(weights, rng),
+        LabelSampling::TeacherShare => weighted(shares, rng),
+        LabelSampling::Balanced => {
+            let mut order = classes.to_vec();
+            // Which classes come once more when the batch does not divide evenly is random too.
+            order.shuffle(rng);
+            let mut labels: Vec<i64> = order.into_iter().cycle().take(count).collect();
+            labels.shuffle(rng);
+            labels
+        }
+    }
+}
+
+fn uniform(count: usize, classes: &[i64], rng: &mut Rng) -> Vec<i64> {
+    (0..count)
+        .map(|_| classes[rng.random_range(0..classes.len())])
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! Strict loading: does a state dict fit a network, and if not, why. Everything is checked before anything is copied.
+
+use super::builder::Entry;
+use super::state::StateDict;
+use crate::{Error, Result};
+use std::collections::HashSet;
+use tch::{Kind, Tensor};
+
+/// Most names or tensors that an error lists.
+const LISTED: usize = 5;
+
+/// The tensors of `state` in the order of `entries`, converted to their types.
+pub(super) fn fit(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
+    let found = matching(entries, state)?;
+    let pairs = || entries.iter().zip(found.iter().copied());
+    complain(
+        "cannot be loaded into the model",
+        pairs().filter_map(|(entry, tensor)| misfit(entry, tensor)).collect(),
+    )?;
+    let fitted = tch::no_grad(|| {
+        let convert = |(entry, tensor): (&Entry, &Tensor)| tensor.f_to_kind(entry.tensor.kind());
+        pairs().map(convert).collect::<Result<Vec<_>, _>>()
+    })?;
+    let values = entries
+        .iter()
+        .zip(&fitted)
+        .map(|(entry, tensor)| bad_values(entry, tensor));
+    let values = values.filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
+    complain("cannot be right", values)?;
+    Ok(fitted)
+}
+
+/// One tensor of `state` for every entry, or an error about the names.
+fn matching<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tensor>> {
+    let wanted: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    let unexpected: Vec<&str> = state
+        .iter()
+        .map(|(name, _)| name)
+        .filter(|name| !wanted.contains(name))
+        .collect();
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match state.get(&entry.name) {
+            Some(tensor) => found.push(tensor),
+            None => missing.push(entry.name.as_str()),
+        }
+    }
+    if missing.is_empty() && unexpected.is_empty() && state.len() == entries.len() {
+        return Ok(found);
+    }
+    let mut error = Error::failed("the weights are not those of this model: tensor names differ")
+        .note("expected", format!("{} tensors", entries.len()))
+        .note("found", format!("{} tensors", state.len()));
+    for (label, names) in [("missing", &missing), ("unexpected", &unexpected)] {
+        if !names.is_empty() {
+            error = error.note(label, list(names));
+        }
+    }
+    Err(match nearest(&missing, &unexpected) {
+        Some((name, other)) => error.hint(format!("is `{other}` of the file `{name}` of the model? rename it")),
+        None => error.hint("check the model's kind, width and blocks"),
+    })
+}
+
+/// The most alike pair of a missing and an unexpected name, among the first of each.
+fn nearest<'a>(missing: &[&'a str], unexpected: &[&'a str]) -> Option<(&'a str, &'a str)> {
+    let few = |names: &[&'a str]| names.iter().take(100).copied().collect::<Vec<_>>();
+    let others = few(unexpected);
+    let pairs = few(missing).into_iter().flat_map(|name| {
+        others
+            .iter()
+            .map(move |&other| (strsim::jaro_winkler(name, other), name, other))
+    });
+    let best = pairs.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.8).then_some((best.1, best.2))
+}
+
+fn list(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    quoted.join(", ") + &more
+}
+
+/// An error that lists the first of `problems`, if there are any.
+fn complain(what: &str, problems: Vec<String>) -> Result<()> {
+    let count = match problems.len() {
+        0 => return Ok(()),
+        1 => "one tensor".to_string(),
+        count => format!("{count} tensors"),
+    };
+    let error = Error::failed(format!("{count} of the weights {what}"));
+    let listed = problems.into_iter().take(LISTED);
+    Err(listed.fold(error, |error, problem| error.note("tensor", problem)))
+}
+
+/// Is shape or type wrong?
+fn misfit(entry: &Entry, tensor: &Tensor) -> Option<String> {
+    let floats = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
+    let kind_fits = match entry.tensor.kind() {
+        Kind::Float => floats.contains(&tensor.kind()),
+        kind => tensor.kind() == kind,
+    };
+    if kind_fits && tensor.size() == entry.tensor.size() {
+        return None;
+    }
+    let text = |t: &Tensor| format!("{:?} of {:?}", t.size(), t.kind());
+    Some(format!(
+        "`{}`: expected {}, found {}",
+        entry.name,
+        text(&entry.tensor),
+        text(tensor)
+    ))
+}
+
+/// Are there values that no training leaves behind?
+fn bad_values(entry: &Entry, tensor: &Tensor) -> Result<Option<String>> {
+    let count = |mask: Tensor| -> Result<i64> { Ok(mask.f_sum(Kind::Int64)?.f_int64_value(&[])?) };
+    let bad = count(tensor.f_isfinite()?.f_logical_not()?)?;
+    if bad > 0 {
+        return Ok(Some(format!(
+            "`{}`: {bad} of {} values are not finite",
+            entry.name,
+            tensor.numel()
+        )));
+    }
+    let cannot_be_negative = entry.name.ends_with(".running_var") || entry.name.ends_with(".num_batches_tracked");
+    if !cannot_be_negative {
+        return Ok(None);
+    }
+    let negative = count(tensor.f_lt(0)?)?;
+    Ok((negative > 0).then(|| format!("`{}`: {negative} of {} values are negative", entry.name, tensor.numel())))
+}

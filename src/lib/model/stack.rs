@@ -1,0 +1,69 @@
+//! The plain networks' common shape: convolutions with ReLU and optional 2×2 max pooling, then linear layers with ReLU between them.
+
+use super::builder::Builder;
+use super::layers::{Conv, Linear, Pass, Window};
+use super::network::Network;
+use super::settings::ModelSpec;
+use crate::Result;
+use tch::Tensor;
+
+/// One convolution of stride 1.
+pub(super) struct Stage {
+    pub channels: i64,
+    pub kernel: i64,
+    pub padding: i64,
+    /// Followed by 2×2 max pooling of stride 2, which drops an odd last row and column.
+    pub pool: bool,
+}
+
+/// Layers `conv1`, `conv2`, … then `fc1`, `fc2`, …
+pub(super) struct Stack {
+    convs: Vec<(Conv, bool)>,
+    linears: Vec<Linear>,
+}
+
+impl Stack {
+    /// `hidden` lists the outputs of the linear layers before the last.
+    pub fn new(spec: &ModelSpec, builder: &mut Builder, stages: &[Stage], hidden: &[i64]) -> Result<Self> {
+        let (mut channels, mut size, mut convs) = (spec.channels, spec.size, Vec::new());
+        for (i, stage) in stages.iter().enumerate() {
+            let window = Window {
+                kernel: stage.kernel,
+                stride: 1,
+                padding: stage.padding,
+            };
+            let path = format!("conv{}", i + 1);
+            let conv = Conv::new(builder, &path, (channels, stage.channels), window, true)?;
+            convs.push((conv, stage.pool));
+            channels = stage.channels;
+            size += 2 * stage.padding - stage.kernel + 1;
+            size = if stage.pool { size / 2 } else { size };
+        }
+        let mut inputs = channels * size * size;
+        let mut linears = Vec::new();
+        for (i, &outputs) in hidden.iter().chain([&spec.classes]).enumerate() {
+            linears.push(Linear::new(builder, &format!("fc{}", i + 1), inputs, outputs)?);
+            inputs = outputs;
+        }
+        Ok(Self { convs, linears })
+    }
+}
+
+impl Network for Stack {
+    /// These networks have no batch norm, so every pass is the same.
+    fn forward(&self, images: &Tensor, _: &mut Pass) -> Tensor {
+        let mut hidden = images.shallow_clone();
+        for (conv, pool) in &self.convs {
+            hidden = conv.forward(&hidden).relu_();
+            if *pool {
+                hidden = hidden.max_pool2d(2, 2, 0, 1, false);
+            }
+        }
+        hidden = hidden.flatten(1, -1);
+        for (i, linear) in self.linears.iter().enumerate() {
+            hidden = if i == 0 { hidden } else { hidden.relu_() };
+            hidden = linear.forward(&hidden);
+        }
+        hidden
+    }
+}

@@ -1,0 +1,140 @@
+//! What a node holds, and the split's JSON form `{"teacher0": {"train": […], "test": […]}, …}`, that of the public Python project.
+
+use super::Partitioner;
+use crate::error::{Error, Result};
+use crate::runtime::seed::Rng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Indices into the training and the test split, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+/// All nodes' parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Split {
+    pub nodes: Vec<Part>,
+}
+
+impl Split {
+    /// Deals the training labels with `partitioner` and the test labels alike.
+    ///
+    /// # Errors
+    /// Those of the partitioner.
+    pub fn new(
+        partitioner: &dyn Partitioner,
+        train: &[i64],
+        test: &[i64],
+        classes: usize,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        let dealt = partitioner.deal(train, classes, rng)?;
+        let held: Vec<Vec<u64>> = dealt.iter().map(|part| label_counts(part, train, classes)).collect();
+        let tests = deal_alike(test, &held, classes, rng);
+        let nodes = dealt.into_iter().zip(tests).map(|(train, test)| Part { train, test });
+        Ok(Self { nodes: nodes.collect() })
+    }
+
+    /// The JSON form. Nodes are named `teacher0`, `teacher1`, … as the public project does, whoever they are.
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        let entry = |(node, part): (usize, &Part)| (format!("teacher{node}"), serde_json::json!(part));
+        self.nodes.iter().enumerate().map(entry).collect()
+    }
+
+    /// Reads the JSON form of [`Self::to_json`].
+    ///
+    /// # Errors
+    /// A node that is missing or misnamed.
+    pub fn from_json(mut parts: BTreeMap<String, Part>) -> Result<Self> {
+        let total = parts.len();
+        let take = |node| {
+            let name = format!("teacher{node}");
+            parts.remove(&name).ok_or_else(|| {
+                Error::failed(format!("the split names {total} nodes, but not `{name}`"))
+                    .note("expected", format!("`teacher0` … `teacher{}`", total.saturating_sub(1)))
+            })
+        };
+        let nodes = (0..total).map(take).collect::<Result<Vec<_>>>()?;
+        if nodes.is_empty() {
+            return Err(Error::failed("the split has no nodes"));
+        }
+        Ok(Self { nodes })
+    }
+
+    /// Checks that the split fits a dataset with these numbers of images, and that no image is in two places.
+    ///
+    /// # Errors
+    /// The first index that is out of range or given twice, and a node without training images.
+    pub fn check(&self, train: usize, test: usize) -> Result<()> {
+        let lists = |of: fn(&Part) -> &Vec<usize>| self.nodes.iter().map(of).collect::<Vec<_>>();
+        check_lists("train", &lists(|part| &part.train), train)?;
+        check_lists("test", &lists(|part| &part.test), test)?;
+        match self.nodes.iter().position(|part| part.train.is_empty()) {
+            Some(node) => Err(Error::failed(format!(
+                "`teacher{node}` of the split has no training images"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_lists(name: &str, lists: &[&Vec<usize>], images: usize) -> Result<()> {
+    let mut owner = vec![None; images];
+    for (node, list) in lists.iter().enumerate() {
+        for &index in *list {
+            let Some(place) = owner.get_mut(index) else {
+                return Err(Error::failed(format!(
+                    "`teacher{node}.{name}` of the split holds index {index}, but the dataset has {images} {name} images"
+                ))
+                .hint("the split belongs to another dataset, or to other `dataset.max_train`/`max_test` limits"));
+            };
+            if let Some(other) = place.replace(node) {
+                return Err(Error::failed(format!(
+                    "{name} image {index} is in the split twice: in `teacher{other}` and in `teacher{node}`"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Images of each class among those of `part` (indices into `labels`).
+pub fn label_counts(part: &[usize], labels: &[i64], classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; classes];
+    for &image in part {
+        counts[labels[image] as usize] += 1;
+    }
+    counts
+}
+
+/// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds is dealt evenly.
+fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
+    let mut parts = vec![Vec::new(); held.len()];
+    for class in 0..classes {
+        let mut images: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == class as i64).collect();
+        images.shuffle(rng);
+        let weights: Vec<u64> = match held.iter().map(|node| node[class]).sum::<u64>() {
+            0 => vec![1; held.len()],
+            _ => held.iter().map(|node| node[class]).collect(),
+        };
+        let total: u64 = weights.iter().sum();
+        let mut given = 0;
+        let mut start = 0;
+        for (part, weight) in parts.iter_mut().zip(weights) {
+            given += weight;
+            // Rounding the running share, not each node's, deals every image exactly once.
+            let end = (images.len() as f64 * given as f64 / total as f64).round() as usize;
+            part.extend_from_slice(&images[start..end]);
+            start = end;
+        }
+    }
+    for part in &mut parts {
+        part.sort_unstable();
+    }
+    parts
+}

@@ -1,0 +1,64 @@
+//! The split of the EPFL report (Jellouli, "Dataset Distillation for One-Shot Federated Learning"): a share dealt evenly, the rest by class.
+
+use super::Partitioner;
+use crate::error::{Error, Result};
+use crate::runtime::seed::Rng;
+use rand::seq::SliceRandom;
+
+/// A random share `share` (0..1) of the images is dealt evenly; the rest is sorted by class and cut into one run a node.
+///
+/// `share` 1 is IID, 0 gives each node few classes (disjoint ones when the classes divide evenly).
+#[derive(Clone, Copy, Debug)]
+pub struct UniformShare {
+    pub nodes: usize,
+    pub share: f64,
+}
+
+impl Partitioner for UniformShare {
+    fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
+        self.check(labels.len())?;
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        order.shuffle(rng);
+        let even = (self.share * labels.len() as f64).round() as usize;
+        let mut sorted = order.split_off(even);
+        // Stable: within a class the random order stays.
+        sorted.sort_by_key(|&image| labels[image]);
+        let nodes = (0..self.nodes).map(|node| {
+            // The remainders of the two parts go to different ends, so that node sizes differ by at most one or two.
+            let (a, b) = run(order.len(), self.nodes, node);
+            let (c, d) = run(sorted.len(), self.nodes, node);
+            let mut part = [&order[a..b], &sorted[c..d]].concat();
+            part.sort_unstable();
+            part
+        });
+        Ok(nodes.collect())
+    }
+}
+
+impl UniformShare {
+    fn check(&self, images: usize) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.share) {
+            return Err(
+                Error::usage(format!("`split.unif_percentage` is {}, outside 0..1", self.share))
+                    .hint("1 deals everything evenly (IID), 0 sorts everything by class"),
+            );
+        }
+        if self.nodes == 0 {
+            return Err(Error::usage("`split.num_nodes` is 0")
+                .hint("say how many parties share the images: split.num_nodes=10"));
+        }
+        if self.nodes > images {
+            return Err(Error::usage(format!(
+                "cannot deal {images} training images to {} nodes: each needs at least one",
+                self.nodes
+            ))
+            .hint(format!("split.num_nodes is at most {images} here")));
+        }
+        Ok(())
+    }
+}
+
+/// The `part`-th of `parts` nearly equal runs of 0..`total`.
+fn run(total: usize, parts: usize, part: usize) -> (usize, usize) {
+    (total * part / parts, total * (part + 1) / parts)
+}

@@ -1,0 +1,181 @@
+//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages hand over u8 pixels; nothing is normalised here.
+
+use super::colours::{INK, SOFT, WHITE};
+use super::text::{CAPITAL, Face};
+use crate::{Error, Result};
+use image::{Rgb, RgbImage};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+const TITLE: Face = Face {
+    em: 17.0,
+    bold: true,
+    colour: INK,
+};
+const LABEL: Face = Face {
+    em: 14.0,
+    bold: false,
+    colour: SOFT,
+};
+/// A cell is the largest whole multiple of an image that stays within this, in pixels.
+const CELL: i64 = 64;
+const MARGIN: u32 = 16;
+const GAP: u32 = 3;
+/// Images on a line; longer rows go on below.
+const LINE: usize = 20;
+/// Longest label, in pixels.
+const LABEL_LIMIT: f64 = 180.0;
+/// Largest picture, in pixels.
+const AREA_LIMIT: u64 = 120_000_000;
+
+/// One row of images with an optional label at the left; `pixels` is u8 [N,C,H,W] (C 1 or 3).
+#[derive(Debug)]
+pub struct GridRow {
+    pub label: String,
+    pub pixels: Tensor,
+}
+
+/// Rows of images under a title (none when it is empty). Rows may differ in length and in image size.
+#[derive(Debug)]
+pub struct Grid {
+    pub title: String,
+    pub rows: Vec<GridRow>,
+}
+
+/// A row's images on the host, and the size of its cells.
+struct Images {
+    label: String,
+    bytes: Vec<u8>,
+    count: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
+    factor: usize,
+}
+
+impl Images {
+    fn new(row: &GridRow) -> Result<Self> {
+        let wrong = |expected: &str| {
+            Error::failed(format!("cannot draw row `{}` of an image grid", row.label))
+                .note("expected", expected)
+                .note("found", format!("{:?} {:?}", row.pixels.kind(), row.pixels.size()))
+        };
+        let [count, channels, height, width] = row.pixels.size()[..] else {
+            return Err(wrong("pixels of shape [N,C,H,W]"));
+        };
+        if row.pixels.kind() != Kind::Uint8 || !matches!(channels, 1 | 3) || height < 1 || width < 1 {
+            return Err(wrong("u8 pixels of shape [N,C,H,W] with 1 or 3 channels"));
+        }
+        let flat = row
+            .pixels
+            .detach()
+            .f_to_device(Device::Cpu)?
+            .f_contiguous()?
+            .f_view(-1)?;
+        Ok(Self {
+            label: LABEL.cut(&row.label, LABEL_LIMIT),
+            bytes: Vec::<u8>::try_from(flat)?,
+            count: count as usize,
+            channels: channels as usize,
+            height: height as usize,
+            width: width as usize,
+            factor: (CELL / height.max(width)).max(1) as usize,
+        })
+    }
+
+    fn cell(&self) -> (u32, u32) {
+        ((self.width * self.factor) as u32, (self.height * self.factor) as u32)
+    }
+
+    /// Width and height of all its lines; a row without images keeps the height of its label.
+    fn extent(&self) -> (u64, u64) {
+        let (width, height) = self.cell();
+        let columns = self.count.min(LINE) as u64;
+        let lines = self.count.div_ceil(LINE) as u64;
+        let wide = columns * u64::from(width + GAP);
+        let high = lines * u64::from(height + GAP);
+        (
+            wide.saturating_sub(u64::from(GAP)),
+            high.saturating_sub(u64::from(GAP)).max(LABEL.em as u64),
+        )
+    }
+
+    fn colour(&self, image: usize, y: usize, x: usize) -> Rgb<u8> {
+        let plane = self.height * self.width;
+        let first = image * self.channels * plane + y * self.width + x;
+        Rgb([0, 1, 2].map(|channel| self.bytes[first + channel.min(self.channels - 1) * plane]))
+    }
+
+    /// Nearest-neighbour copies of all images, from a corner on.
+    fn draw(&self, picture: &mut RgbImage, (left, top): (u32, u32)) {
+        let (width, height) = self.cell();
+        for image in 0..self.count {
+            let x0 = left + (image % LINE) as u32 * (width + GAP);
+            let y0 = top + (image / LINE) as u32 * (height + GAP);
+            for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+                let colour = self.colour(image, y as usize / self.factor, x as usize / self.factor);
+                picture.put_pixel(x0 + x, y0 + y, colour);
+            }
+        }
+    }
+}
+
+impl Grid {
+    /// Draws the grid. A grid without a single image, a tensor of another kind or shape, and a picture too large to look at are errors.
+    pub fn render(&self) -> Result<RgbImage> {
+        let rows = self.rows.iter().map(Images::new).collect::<Result<Vec<_>>>()?;
+        if rows.iter().all(|row| row.count == 0) {
+            return Err(Error::failed(format!("the image grid `{}` has no images", self.title)));
+        }
+        let widest = rows.iter().map(|row| LABEL.width(&row.label)).fold(0.0, f64::max);
+        let indent = MARGIN + if widest > 0.0 { widest.ceil() as u32 + 12 } else { 0 };
+        let head = MARGIN + if self.title.is_empty() { 0 } else { 30 };
+        let title = TITLE.cut(&self.title, 1400.0);
+
+        let body = rows.iter().map(|row| row.extent().0).max().unwrap_or(0);
+        let width =
+            (u64::from(indent) + body).max(u64::from(MARGIN) + TITLE.width(&title).ceil() as u64) + u64::from(MARGIN);
+        let lines: u64 = rows.iter().map(|row| row.extent().1 + u64::from(2 * GAP)).sum();
+        let height = u64::from(head) + lines - u64::from(2 * GAP) + u64::from(MARGIN);
+        if width * height > AREA_LIMIT {
+            return Err(Error::failed(format!(
+                "the image grid `{}` would be {width}×{height} pixels",
+                self.title
+            ))
+            .note("expected", format!("at most {AREA_LIMIT} pixels: show fewer images")));
+        }
+
+        let mut picture = RgbImage::from_pixel(width as u32, height as u32, WHITE);
+        TITLE.draw(
+            &mut picture,
+            &title,
+            (f64::from(MARGIN), f64::from(MARGIN) + 14.0),
+            1.0,
+            false,
+        );
+        let mut top = head;
+        for row in &rows {
+            let first = if row.count == 0 {
+                LABEL.em
+            } else {
+                f64::from(row.cell().1)
+            };
+            let baseline = f64::from(top) + (first + CAPITAL * LABEL.em) / 2.0;
+            LABEL.draw(
+                &mut picture,
+                &row.label,
+                (f64::from(MARGIN), baseline.round()),
+                1.0,
+                false,
+            );
+            row.draw(&mut picture, (indent, top));
+            top += row.extent().1 as u32 + 2 * GAP;
+        }
+        Ok(picture)
+    }
+
+    /// Writes the grid as PNG, whatever the path's extension.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        super::put(path, &super::png(&self.render()?)?)
+    }
+}

@@ -1,0 +1,133 @@
+//! The split plot: one bar a node, its images stacked by class.
+
+use super::axis::{Scale, thousands};
+use super::canvas::{Align, Canvas, save};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, Names, TICK, Title};
+use super::legend::Legend;
+use crate::report::colours::{Colour, WHITE, fills};
+use crate::{Error, Result};
+use std::path::Path;
+
+const TICKS: usize = 6;
+const HEIGHT: f64 = 340.0;
+/// Width the bars share, unless they are few or thousands.
+const WIDTH: f64 = 900.0;
+const NARROWEST: f64 = 260.0;
+/// White between segments.
+const SEAM: f64 = 0.75;
+
+/// Draws one bar a node with its images stacked by class, `counts[node][class]`, as SVG or PNG by the path's extension.
+///
+/// No nodes, no classes, or counts of another shape are errors.
+pub fn stacked_bars(path: &Path, title: &str, nodes: &[String], classes: &[String], counts: &[Vec<u64>]) -> Result<()> {
+    let shape_fits = counts.len() == nodes.len() && counts.iter().all(|row| row.len() == classes.len());
+    if nodes.is_empty() || classes.is_empty() || !shape_fits {
+        let lengths = counts.iter().map(Vec::len);
+        let found = format!(
+            "{} rows of {} to {} counts",
+            counts.len(),
+            lengths.clone().min().unwrap_or(0),
+            lengths.max().unwrap_or(0)
+        );
+        return Err(Error::failed(format!("cannot draw the split plot `{title}`"))
+            .note(
+                "expected",
+                format!(
+                    "counts of {} nodes × {} classes, at least one of each",
+                    nodes.len(),
+                    classes.len()
+                ),
+            )
+            .note("found", found));
+    }
+    let totals: Vec<u128> = counts
+        .iter()
+        .map(|row| row.iter().map(|&count| u128::from(count)).sum())
+        .collect();
+    let scale = Scale::counts(totals.iter().max().map_or(0.0, |&total| total as f64));
+    let colours = fills(classes.len());
+    let legend = Legend {
+        heading: "class",
+        names: classes,
+        colours: &colours,
+    };
+
+    let slot = slot_width(nodes);
+    let names = Names::new(nodes, slot);
+    let left = layout::gutter(&scale, TICKS);
+    let right = left + slot * nodes.len() as f64;
+    let width = right + 24.0 + legend.width() + MARGIN;
+    let heading = Title::new(title, width - 2.0 * MARGIN);
+    let top = MARGIN + heading.height();
+    let frame = Frame {
+        left,
+        top,
+        right,
+        bottom: top + HEIGHT,
+    };
+    let foot = frame.bottom + names.height() + 14.0;
+    let height = (foot + AXIS.em).max(top + legend.height()) + MARGIN;
+
+    save(path, (width, height), |canvas| {
+        heading.draw(canvas)?;
+        layout::value_axis(canvas, &frame, &scale, TICKS, "images")?;
+        for (i, (row, &total)) in counts.iter().zip(&totals).enumerate() {
+            let middle = frame.left + (i as f64 + 0.5) * slot;
+            bar(canvas, &frame, &scale, (middle, bar_width(slot)), row, &colours)?;
+            let text = thousands(total);
+            if nodes.len() <= 20 && TICK.width(&text) + 4.0 <= slot {
+                let above = frame.y(scale.at(total as f64)) - 9.0;
+                let half = TICK.width(&text) / 2.0 + 2.0;
+                canvas.rect((middle - half, above - 7.0), (middle + half, above + 7.0), WHITE)?;
+                canvas.text(&text, (middle, above), TICK, Align::Middle, false)?;
+            }
+        }
+        layout::floor(canvas, &frame)?;
+        names.draw(canvas, &frame)?;
+        layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, "node")?;
+        legend.draw(canvas, (frame.right + 24.0, frame.top), HEIGHT)
+    })
+}
+
+/// Wide enough for level names while that fits the usual width.
+fn slot_width(nodes: &[String]) -> f64 {
+    let count = nodes.len() as f64;
+    let widest = nodes.iter().map(|name| NAME.width(name)).fold(0.0, f64::max);
+    let wanted = (widest + 10.0).clamp(44.0, 72.0).max(NARROWEST / count);
+    if wanted * count <= WIDTH {
+        wanted
+    } else {
+        (WIDTH / count).max(2.0)
+    }
+}
+
+fn bar_width(slot: f64) -> f64 {
+    if slot < 4.0 { slot } else { (slot * 0.8).min(64.0) }
+}
+
+/// One bar from the floor up; `place` is its middle and width.
+fn bar(
+    canvas: &mut Canvas,
+    frame: &Frame,
+    scale: &Scale,
+    place: (f64, f64),
+    row: &[u64],
+    colours: &[Colour],
+) -> Result<()> {
+    let (from, to) = (place.0 - place.1 / 2.0, place.0 + place.1 / 2.0);
+    let mut upto: u128 = row.iter().map(|&count| u128::from(count)).sum();
+    // From the top down, each to the floor: the next one covers what is not its own, and viewers show no gaps between them.
+    for (&count, &colour) in row.iter().zip(colours).rev() {
+        let top = frame.y(scale.at(upto as f64));
+        upto -= u128::from(count);
+        let own = frame.y(scale.at(upto as f64)) - top;
+        if count > 0 {
+            canvas.rect((from, top), (to, frame.bottom), colour)?;
+        }
+        // A seam would swallow a thin segment.
+        if own > 6.0 * SEAM {
+            canvas.rect((from, top), (to, top + SEAM), WHITE)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! The confusion matrix: which class is taken for which, and who knew the class.
+
+use super::axis::thousands;
+use super::canvas::{Align, Canvas, save};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
+use crate::report::colours::{FAINT, RULE, WHITE, heat, ink_on};
+use crate::report::text::Face;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// Side of the whole matrix that cells share.
+const SIDE: f64 = 600.0;
+const CELL: (f64, f64) = (2.0, 68.0);
+const BAR: f64 = 16.0;
+/// Longest owner text.
+const OWNER_LIMIT: f64 = 110.0;
+
+/// What is drawn and how large.
+struct Matrix<'a> {
+    counts: &'a [Vec<u64>],
+    cell: f64,
+    frame: Frame,
+    writing: Writing,
+}
+
+/// What all cells have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Nothing,
+    /// Percentages without the sign, which the remark below the title gives instead.
+    Bare,
+    Percent,
+    PercentAndCount,
+}
+
+impl Writing {
+    fn that_fits(cell: f64, counts: &[Vec<u64>]) -> Self {
+        let fits = |text: &str| NAME.width(text) + 4.0 <= cell;
+        let largest = counts.iter().flatten().max().copied().unwrap_or(0);
+        match () {
+            () if cell >= 34.0 && fits("100%") && fits(&thousands(largest.into())) => Self::PercentAndCount,
+            () if fits("100%") => Self::Percent,
+            () if fits("100") => Self::Bare,
+            () => Self::Nothing,
+        }
+    }
+}
+
+/// Draws counts[truth][prediction] as SVG or PNG by the path's extension: rows are true classes, colours are shares of a row, and
+/// percentages and counts are written where they fit. `owners[class]` is shown beside the true class (who was trained on it).
+///
+/// No classes, or counts or owners of another length, are errors. A class without images has a grey row.
+pub fn confusion(
+    path: &Path,
+    title: &str,
+    classes: &[String],
+    counts: &[Vec<u64>],
+    owners: Option<&[String]>,
+) -> Result<()> {
+    let n = classes.len();
+    let square = counts.len() == n && counts.iter().all(|row| row.len() == n);
+    if n == 0 || !square || owners.is_some_and(|owners| owners.len() != n) {
+        return Err(Error::failed(format!("cannot draw the confusion matrix `{title}`"))
+            .note(
+                "expected",
+                format!("{n} × {n} counts and an owner a class, at least one class"),
+            )
+            .note(
+                "found",
+                format!(
+                    "{} rows of counts, {} owners",
+                    counts.len(),
+                    owners.map_or(0, <[String]>::len)
+                ),
+            ));
+    }
+    let cell = (SIDE / n as f64).clamp(CELL.0, CELL.1).floor();
+    let columns = Names::new(classes, cell);
+    let names_wide = classes
+        .iter()
+        .map(|name| NAME.width(name).min(NAME_LIMIT))
+        .fold(0.0, f64::max)
+        + 8.0;
+    let owners_wide = owners.map_or(0.0, |owners| {
+        owners
+            .iter()
+            .map(|owner| TICK.width(owner).min(OWNER_LIMIT))
+            .fold(0.0, f64::max)
+            + 20.0
+    });
+    let left = (MARGIN + AXIS.em + 10.0 + owners_wide + names_wide).ceil();
+    let right = left + cell * n as f64;
+    let width = (right + 24.0 + BAR + 50.0 + MARGIN).max(300.0);
+    let heading = Title::new(title, width - 2.0 * MARGIN);
+    let top = MARGIN + heading.height() + 14.0;
+    let frame = Frame {
+        left,
+        top,
+        right,
+        bottom: top + cell * n as f64,
+    };
+    let foot = frame.bottom + columns.height() + 14.0;
+    let writing = Writing::that_fits(cell, counts);
+    let matrix = Matrix {
+        counts,
+        cell,
+        frame,
+        writing,
+    };
+
+    save(path, (width, foot + AXIS.em + MARGIN), |canvas| {
+        heading.draw(canvas)?;
+        canvas.text(
+            &summary(counts, writing),
+            (MARGIN, top - 18.0),
+            TICK,
+            Align::Start,
+            false,
+        )?;
+        matrix.draw(canvas)?;
+        matrix.row_names(canvas, classes)?;
+        if let Some(owners) = owners {
+            matrix.owners(canvas, owners, frame.left - names_wide - 8.0)?;
+        }
+        columns.draw(canvas, &frame)?;
+        layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, "true class")?;
+        layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, "predicted class")?;
+        colour_bar(canvas, &frame)
+    })
+}
+
+/// Accuracy over all images, and what the cells hold if they cannot say it.
+fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
+    let all: u128 = counts.iter().flatten().map(|&count| u128::from(count)).sum();
+    let right: u128 = counts.iter().enumerate().map(|(i, row)| u128::from(row[i])).sum();
+    match all {
+        0 => "no images".into(),
+        _ => {
+            let remark = if writing == Writing::Bare {
+                "; cells in % of a row"
+            } else {
+                ""
+            };
+            format!(
+                "accuracy {:.1}% of {} images{remark}",
+                100.0 * right as f64 / all as f64,
+                thousands(all)
+            )
+        }
+    }
+}
+
+impl Matrix<'_> {
+    fn draw(&self, canvas: &mut Canvas) -> Result<()> {
+        let frame = &self.frame;
+        canvas.rect((frame.left, frame.top), (frame.right, frame.bottom), heat(0.0))?;
+        for (row, counts) in self.counts.iter().enumerate() {
+            let total: u128 = counts.iter().map(|&count| u128::from(count)).sum();
+            let top = frame.top + row as f64 * self.cell;
+            if total == 0 {
+                canvas.rect((frame.left, top), (frame.right, top + self.cell), FAINT)?;
+                continue;
+            }
+            for (column, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
+                let corner = (frame.left + column as f64 * self.cell, top);
+                let share = count as f64 / total as f64;
+                canvas.rect(corner, (corner.0 + self.cell, corner.1 + self.cell), heat(share))?;
+                self.numbers(canvas, corner, share, count)?;
+            }
+        }
+        self.lines(canvas)
+    }
+
+    /// The share of the row, and below it the count.
+    fn numbers(&self, canvas: &mut Canvas, corner: (f64, f64), share: f64, count: u64) -> Result<()> {
+        let face = Face {
+            colour: ink_on(heat(share)),
+            ..NAME
+        };
+        let mut percent = match share {
+            0.0..0.005 => "<1".to_owned(),
+            // 100 is for all of them.
+            0.995..1.0 => ">99".to_owned(),
+            _ => format!("{:.0}", 100.0 * share),
+        };
+        if self.writing != Writing::Bare {
+            percent.push('%');
+        }
+        let (x, y) = (corner.0 + self.cell / 2.0, corner.1 + self.cell / 2.0);
+        match self.writing {
+            Writing::Nothing => Ok(()),
+            Writing::Bare | Writing::Percent => canvas.text(&percent, (x, y), face, Align::Middle, false),
+            Writing::PercentAndCount => {
+                canvas.text(&percent, (x, y - 8.0), face, Align::Middle, false)?;
+                canvas.text(&thousands(count.into()), (x, y + 8.0), face, Align::Middle, false)
+            }
+        }
+    }
+
+    /// White lines between cells that are large enough, and a border.
+    fn lines(&self, canvas: &mut Canvas) -> Result<()> {
+        let frame = &self.frame;
+        if self.cell >= 10.0 {
+            for i in 1..self.counts.len() {
+                let (x, y) = (frame.left + i as f64 * self.cell, frame.top + i as f64 * self.cell);
+                canvas.rect((x - 0.5, frame.top), (x + 0.5, frame.bottom), WHITE)?;
+                canvas.rect((frame.left, y - 0.5), (frame.right, y + 0.5), WHITE)?;
+            }
+        }
+        border(canvas, frame)
+    }
+
+    fn row_names(&self, canvas: &mut Canvas, classes: &[String]) -> Result<()> {
+        let every = stride(self.cell, 1.2 * NAME.em);
+        for (row, name) in classes.iter().enumerate().step_by(every) {
+            let at = (self.frame.left - 8.0, self.frame.top + (row as f64 + 0.5) * self.cell);
+            canvas.text(&NAME.cut(name, NAME_LIMIT), at, NAME, Align::End, false)?;
+        }
+        Ok(())
+    }
+
+    /// One bracket for each run of classes of the same owner; its text is left out where the one above is too near.
+    fn owners(&self, canvas: &mut Canvas, owners: &[String], x: f64) -> Result<()> {
+        let mut row = 0;
+        let mut free = f64::MIN;
+        for run in owners.chunk_by(|a, b| a == b) {
+            let from = self.frame.top + row as f64 * self.cell;
+            row += run.len();
+            let to = self.frame.top + row as f64 * self.cell;
+            let gap = (self.cell * 0.12).min(2.0);
+            canvas.rect((x, from + gap), (x + 2.0, to - gap), RULE)?;
+            let middle = (from + to) / 2.0;
+            if middle - TICK.em * 0.6 >= free {
+                canvas.text(
+                    &TICK.cut(&run[0], OWNER_LIMIT),
+                    (x - 6.0, middle),
+                    TICK,
+                    Align::End,
+                    false,
+                )?;
+                free = middle + TICK.em * 0.6;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the colours mean.
+fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
+    const STEPS: usize = 50;
+    let height = (matrix.bottom - matrix.top).min(240.0);
+    let left = matrix.right + 24.0;
+    let frame = Frame {
+        left,
+        top: matrix.top,
+        right: left + BAR,
+        bottom: matrix.top + height,
+    };
+    // Each step reaches down to the bottom and the next covers it: viewers would show the ground through exact seams.
+    for step in (0..STEPS).rev() {
+        let colour = heat((step as f64 + 0.5) / STEPS as f64);
+        let top = frame.y((step + 1) as f64 / STEPS as f64);
+        canvas.rect((frame.left, top), (frame.right, frame.bottom), colour)?;
+    }
+    border(canvas, &frame)?;
+    for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
+        canvas.text(label, (frame.right + 6.0, frame.y(share)), TICK, Align::Start, false)?;
+    }
+    Ok(())
+}
+
+/// A thin line around a frame.
+fn border(canvas: &mut Canvas, frame: &Frame) -> Result<()> {
+    let corners = [
+        (frame.left, frame.top),
+        (frame.right, frame.top),
+        (frame.right, frame.bottom),
+        (frame.left, frame.bottom),
+        (frame.left, frame.top),
+    ];
+    canvas.line(&corners, 1.0, RULE)
+}

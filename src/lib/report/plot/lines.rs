@@ -1,0 +1,198 @@
+//! Curves over steps, epochs or bytes: losses, accuracies. Each line is named at its end, outside of the frame.
+
+use super::axis::{Scale, is_drawable};
+use super::canvas::{Align, Canvas, save};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, TICK, Title};
+use super::legend::{LINE, LIST_LIMIT, Legend};
+use crate::report::colours::{Colour, RULE, SOFT, lines};
+use crate::report::text::Face;
+use crate::{Error, Result};
+use std::path::Path;
+
+const X_TICKS: usize = 8;
+const Y_TICKS: usize = 6;
+const WIDTH: f64 = 620.0;
+const HEIGHT: f64 = 340.0;
+/// Up to this many points each is marked.
+const MARKED: usize = 40;
+/// From here on lines are thin, or noise would fill the frame.
+const DENSE: usize = 300;
+const MISSING: Face = Face { colour: SOFT, ..NAME };
+
+/// A named curve of (x, y).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines over a common x. `x` and `y` are the axes' titles, with units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinePlot<'a> {
+    pub title: &'a str,
+    pub x: &'a str,
+    pub y: &'a str,
+    pub log_y: bool,
+    pub series: Vec<Series>,
+}
+
+/// What can be drawn of a series.
+struct Curve {
+    name: String,
+    points: Vec<(f64, f64)>,
+    colour: Colour,
+}
+
+impl LinePlot<'_> {
+    /// Draws the plot as SVG or PNG by the path's extension.
+    ///
+    /// Points that are not finite (or not positive on a logarithmic axis) are skipped; a series without any other is listed as "no
+    /// values"; a plot without any is an error.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let curves = self.curves();
+        let points = || curves.iter().flat_map(|curve| curve.points.iter());
+        let scales = Scale::fit(points().map(|at| at.0), false, 0.015).zip(Scale::fit(
+            points().map(|at| at.1),
+            self.log_y,
+            0.05,
+        ));
+        let Some((x, y)) = scales else {
+            let kind = if self.log_y { "finite and positive" } else { "finite" };
+            return Err(Error::failed(format!("the plot `{}` has nothing to draw", self.title))
+                .note("expected", format!("at least one series with a {kind} value"))
+                .note(
+                    "found",
+                    format!(
+                        "{} series, {} points",
+                        self.series.len(),
+                        self.series.iter().map(|s| s.points.len()).sum::<usize>()
+                    ),
+                ));
+        };
+
+        let left = layout::gutter(&y, Y_TICKS);
+        let width = left + WIDTH + 14.0 + names_width(&curves) + MARGIN;
+        let title = Title::new(self.title, width - 2.0 * MARGIN);
+        let top = MARGIN + title.height();
+        let tall = HEIGHT.max(curves.len().min(LIST_LIMIT) as f64 * LINE);
+        let frame = Frame {
+            left,
+            top,
+            right: left + WIDTH,
+            bottom: top + tall,
+        };
+        let height = frame.bottom + TICK.em + AXIS.em + 24.0 + MARGIN;
+
+        save(path, (width, height), |canvas| {
+            title.draw(canvas)?;
+            layout::value_axis(canvas, &frame, &y, Y_TICKS, self.y)?;
+            layout::floor(canvas, &frame)?;
+            for tick in x.ticks(X_TICKS) {
+                let at = (frame.x(tick.at) - 0.5).round();
+                canvas.rect((at, frame.bottom), (at + 1.0, frame.bottom + 5.0), RULE)?;
+                canvas.text(
+                    &tick.label,
+                    (at + 0.5, frame.bottom + 9.0 + TICK.em / 2.0),
+                    TICK,
+                    Align::Middle,
+                    false,
+                )?;
+            }
+            layout::horizontal_title(canvas, &frame, frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0, self.x)?;
+            for curve in &curves {
+                curve.draw(canvas, &frame, &x, &y)?;
+            }
+            draw_names(canvas, &frame, &y, &curves)
+        })
+    }
+
+    fn curves(&self) -> Vec<Curve> {
+        let colours = lines(self.series.len());
+        let drawable = |&&(x, y): &&(f64, f64)| is_drawable(x, false) && is_drawable(y, self.log_y);
+        let curves = self.series.iter().zip(colours);
+        curves
+            .map(|(series, colour)| Curve {
+                name: series.name.clone(),
+                points: series.points.iter().filter(drawable).copied().collect(),
+                colour,
+            })
+            .collect()
+    }
+}
+
+impl Curve {
+    fn draw(&self, canvas: &mut Canvas, frame: &Frame, x: &Scale, y: &Scale) -> Result<()> {
+        let points: Vec<_> = self
+            .points
+            .iter()
+            .map(|at| (frame.x(x.at(at.0)), frame.y(y.at(at.1))))
+            .collect();
+        if points.len() > 1 {
+            canvas.line(&points, if points.len() > DENSE { 1.25 } else { 2.0 }, self.colour)?;
+        }
+        let radius = if points.len() == 1 { 4.0 } else { 2.5 };
+        let marked = if points.len() <= MARKED { &points[..] } else { &[] };
+        marked.iter().try_for_each(|&at| canvas.dot(at, radius, self.colour))
+    }
+
+    /// The name as it is listed.
+    fn label(&self) -> String {
+        let name = NAME.cut(&self.name, NAME_LIMIT);
+        if self.points.is_empty() {
+            format!("{name} (no values)")
+        } else {
+            name
+        }
+    }
+}
+
+fn names_width(curves: &[Curve]) -> f64 {
+    26.0 + curves
+        .iter()
+        .map(|curve| NAME.width(&curve.label()))
+        .fold(0.0, f64::max)
+}
+
+/// Names at the right, each as near to the end of its line as the others allow; a strip of colours when there are many.
+fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -> Result<()> {
+    let left = frame.right + 14.0;
+    if curves.len() > LIST_LIMIT {
+        let names: Vec<String> = curves.iter().map(Curve::label).collect();
+        let colours: Vec<Colour> = curves.iter().map(|curve| curve.colour).collect();
+        let legend = Legend {
+            heading: "series",
+            names: &names,
+            colours: &colours,
+        };
+        return legend.draw(canvas, (left, frame.top), frame.bottom - frame.top);
+    }
+    let end = |curve: &Curve| curve.points.last().map_or(frame.bottom, |at| frame.y(y.at(at.1)));
+    let mut order: Vec<(f64, &Curve)> = curves.iter().map(|curve| (end(curve), curve)).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut places: Vec<f64> = order.iter().map(|entry| entry.0).collect();
+    spread(&mut places, frame.top, frame.bottom);
+    for ((_, curve), at) in order.into_iter().zip(places) {
+        match curve.points.len() {
+            0 => {}
+            1 => canvas.dot((left + 8.0, at), 4.0, curve.colour)?,
+            _ => canvas.line(&[(left, at), (left + 16.0, at)], 3.0, curve.colour)?,
+        }
+        let face = if curve.points.is_empty() { MISSING } else { NAME };
+        canvas.text(&curve.label(), (left + 22.0, at), face, Align::Start, false)?;
+    }
+    Ok(())
+}
+
+/// Moves sorted places apart to at least a line's height, within two bounds that have the room.
+fn spread(places: &mut [f64], top: f64, bottom: f64) {
+    let mut free = top + LINE / 2.0;
+    for place in places.iter_mut() {
+        *place = place.max(free);
+        free = *place + LINE;
+    }
+    let mut free = bottom - LINE / 2.0;
+    for place in places.iter_mut().rev() {
+        *place = place.min(free);
+        free = *place - LINE;
+    }
+}

@@ -1,0 +1,13 @@
+//! Plots of splits, training curves and confusion. Each draws once, on a canvas that becomes SVG or PNG.
+
+mod axis;
+mod bars;
+mod canvas;
+mod confusion;
+mod layout;
+mod legend;
+mod lines;
+
+pub use bars::stacked_bars;
+pub use confusion::confusion;
+pub use lines::{LinePlot, Series};

@@ -1,0 +1,182 @@
+//! Chooses the device a run computes on, by the config's `device`. Stages call [`choose`] once, before their first tensor.
+
+use super::cuda::{self, Missing};
+use crate::error::{Error, Result};
+use std::sync::Once;
+use tch::{Device, Kind, Tensor};
+
+/// The forms of `device`, as shown in errors.
+const FORMS: &str = "auto, cpu, cuda, cuda:N (N counts from 0)";
+
+/// What the config asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+/// The device for `wanted`: `auto` (CUDA when it works, else the CPU, saying once which and why), `cpu`, `cuda` (the first) or `cuda:N`.
+///
+/// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before anything else that uses libtorch.
+///
+/// # Errors
+/// Another form (usage), or a CUDA device that is not there or does not work: with what is missing and what there is.
+pub fn choose(wanted: &str) -> Result<Device> {
+    match parse(wanted)? {
+        Wanted::Cpu => Ok(Device::Cpu),
+        Wanted::Auto => Ok(automatic()),
+        Wanted::Cuda(index) => demanded(wanted, index),
+    }
+}
+
+fn parse(wanted: &str) -> Result<Wanted> {
+    let number = |digits: &str| {
+        digits
+            .bytes()
+            .all(|digit| digit.is_ascii_digit())
+            .then(|| digits.parse().ok())
+    };
+    match wanted {
+        "auto" => Ok(Wanted::Auto),
+        "cpu" => Ok(Wanted::Cpu),
+        "cuda" => Ok(Wanted::Cuda(0)),
+        _ => wanted
+            .strip_prefix("cuda:")
+            .and_then(number)
+            .flatten()
+            .map(Wanted::Cuda)
+            .ok_or_else(|| Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS)),
+    }
+}
+
+fn automatic() -> Device {
+    static SAID: Once = Once::new();
+    match cuda::devices() {
+        Err(missing @ Missing::Broken(_)) => {
+            SAID.call_once(|| tracing::warn!("device: cpu, because {}", missing.describe()));
+            Device::Cpu
+        }
+        Err(missing) => {
+            // Whoever has a GPU should know how to get it used; whoever has none need not read about it.
+            let advice = match (&missing, missing.hint()) {
+                (Missing::Library { driver: true, .. }, Some(hint)) => format!("; {hint}"),
+                _ => String::new(),
+            };
+            SAID.call_once(|| tracing::info!("device: cpu ({}{advice})", missing.describe()));
+            Device::Cpu
+        }
+        Ok(count) => match works(0) {
+            Ok(()) => {
+                let more = if count > 1 {
+                    format!(", {count} devices")
+                } else {
+                    String::new()
+                };
+                SAID.call_once(|| tracing::info!("device: cuda:0 (CUDA works here{more})"));
+                Device::Cuda(0)
+            }
+            Err(error) => {
+                SAID.call_once(|| tracing::warn!("device: cpu, because cuda:0 is there and does not work ({error})"));
+                Device::Cpu
+            }
+        },
+    }
+}
+
+fn demanded(wanted: &str, index: usize) -> Result<Device> {
+    let refuse = |why: String| Error::failed(format!("the device `{wanted}` cannot be used: {why}"));
+    match cuda::devices() {
+        Err(missing) => {
+            let error = refuse(missing.describe()).note("available", "cpu");
+            let error = missing
+                .found()
+                .into_iter()
+                .fold(error, |error, text| error.note("found", text));
+            Err(missing.hint().into_iter().fold(
+                error.hint("`device=cpu`, or `device=auto` to take what there is"),
+                Error::hint,
+            ))
+        }
+        Ok(count) if index >= count => {
+            let devices: Vec<String> = (0..count).map(|index| format!("cuda:{index}")).collect();
+            Err(refuse(format!("there are only {count} CUDA devices (counted from 0)"))
+                .note("available", format!("cpu, {}", devices.join(", ")))
+                .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
+        }
+        Ok(_) => works(index)
+            .map(|()| Device::Cuda(index))
+            .map_err(|error| refuse(error.to_string()).hint("`device=cpu`, or another CUDA device")),
+    }
+}
+
+/// Computes something on the device: it may be too old for this libtorch, out of memory, or taken by another process.
+fn works(index: usize) -> Result<()> {
+    let ones = Tensor::f_ones([2], (Kind::Float, Device::Cuda(index)))?;
+    let sum = ones.f_sum(Kind::Float)?.f_double_value(&[])?;
+    if sum == 2.0 {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("it computes 1 + 1 = {sum}")))
+    }
+}
+
+impl Missing {
+    fn describe(&self) -> String {
+        match self {
+            Self::Library { driver: true, .. } => {
+                "this libtorch is CPU-only, although there is an NVIDIA driver".into()
+            }
+            Self::Library { .. } => "this libtorch is CPU-only".into(),
+            Self::Broken(why) => format!("libtorch_cuda cannot be loaded: {why}"),
+            Self::Driver => "there is no NVIDIA driver (libcuda.so.1)".into(),
+            Self::Devices => "the NVIDIA driver shows no device".into(),
+        }
+    }
+
+    fn found(&self) -> Option<String> {
+        match self {
+            Self::Library { folder, .. } => Some(format!("no libtorch_cuda.so in {}", folder.display())),
+            Self::Devices => std::env::var("CUDA_VISIBLE_DEVICES")
+                .ok()
+                .map(|list| format!("CUDA_VISIBLE_DEVICES=`{list}`")),
+            Self::Broken(_) | Self::Driver => None,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Library { .. } | Self::Broken(_) => {
+                Some("with an NVIDIA GPU: `FED_DISTILL_LIBTORCH=cuda make setup`, then build again")
+            }
+            Self::Driver => Some("with an NVIDIA GPU: install its driver, and see that `nvidia-smi` works"),
+            Self::Devices => Some("see that `nvidia-smi` lists a GPU and that CUDA_VISIBLE_DEVICES does not hide it"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_exact() {
+        assert_eq!(parse("auto").ok(), Some(Wanted::Auto));
+        assert_eq!(parse("cpu").ok(), Some(Wanted::Cpu));
+        assert_eq!(parse("cuda").ok(), Some(Wanted::Cuda(0)));
+        assert_eq!(parse("cuda:12").ok(), Some(Wanted::Cuda(12)));
+        for wrong in [
+            "",
+            "CPU",
+            "gpu",
+            "cuda:",
+            "cuda:-1",
+            "cuda:+1",
+            "cuda:x",
+            "cuda: 1",
+            "cuda:99999999999999999999999",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

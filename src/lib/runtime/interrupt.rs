@@ -1,0 +1,71 @@
+//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second ends the process at once.
+//!
+//! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error up, past what saves their work.
+
+use crate::error::{Error, Result};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Exit code of a process ended by Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+/// Starts to listen; a second call does nothing. Signals that the parent ignores (`nohup`) stay ignored.
+///
+/// # Errors
+/// A handler of the `ctrlc` crate that somebody else installed.
+pub fn install() -> Result<()> {
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if *installed {
+        return Ok(());
+    }
+    let ignored = ignored_signals();
+    ctrlc::set_handler(on_signal).map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+    for signal in ignored {
+        // SAFETY: restores a disposition that this process had a moment ago.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    *installed = true;
+    Ok(())
+}
+
+/// Fails once a stop was asked for.
+///
+/// # Errors
+/// Of class interrupted.
+pub fn check() -> Result<()> {
+    if requested() {
+        return Err(Error::interrupted("interrupted"));
+    }
+    Ok(())
+}
+
+/// True once a stop was asked for.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Runs on a thread of its own, not in the signal's context.
+fn on_signal() {
+    if REQUESTED.swap(true, Ordering::Relaxed) {
+        // SAFETY: ends the process without exit handlers, which could hang on what the other threads hold.
+        unsafe { libc::_exit(INTERRUPTED) };
+    }
+    tracing::warn!("stopping at the next safe point; Ctrl-C again stops at once");
+}
+
+/// Those of the signals we take over that are ignored now.
+fn ignored_signals() -> Vec<i32> {
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
+        .into_iter()
+        .filter(|&signal| {
+            // SAFETY: with a null new action, `sigaction` only fills in the old one, which is plain data.
+            unsafe {
+                let mut old: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(signal, std::ptr::null(), &mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! The pictures that the server's stages leave: grids of synthetic images and curves of loss terms.
+
+use crate::data::Normalisation;
+use crate::error::Result;
+use crate::inversion::TermsAt;
+use crate::report::{Grid, GridRow, LinePlot, Series};
+use std::path::Path;
+use tch::Tensor;
+
+/// Images of each row, at most.
+const COLUMNS: i64 = 12;
+/// Rows of a grid, at most: more classes than this are shown in part.
+const ROWS: usize = 20;
+
+/// A PNG grid of normalised `images` [M,C,H,W], a row a class.
+pub fn grid_by_class(
+    path: &Path,
+    title: &str,
+    images: &Tensor,
+    labels: &Tensor,
+    classes: &[String],
+    normalisation: &Normalisation,
+) -> Result<()> {
+    grid(path, title, images, labels, classes, normalisation)
+}
+
+/// A PNG grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index into `names`).
+fn grid(
+    path: &Path,
+    title: &str,
+    images: &Tensor,
+    groups: &Tensor,
+    names: &[String],
+    normalisation: &Normalisation,
+) -> Result<()> {
+    let mut rows = Vec::new();
+    for (group, name) in names.iter().enumerate() {
+        let members = groups.eq(group as i64).nonzero().flatten(0, -1);
+        if members.numel() == 0 || rows.len() == ROWS {
+            continue;
+        }
+        let shown = members.narrow(0, 0, COLUMNS.min(members.numel() as i64));
+        rows.push(GridRow {
+            label: name.clone(),
+            pixels: normalisation.to_pixels(&images.index_select(0, &shown)),
+        });
+    }
+    Grid {
+        title: title.into(),
+        rows,
+    }
+    .save(path)
+}
+
+/// A PNG grid with a row a teacher; `teachers` is i64 [M].
+pub fn grid_by_teacher(
+    path: &Path,
+    images: &Tensor,
+    teachers: &Tensor,
+    count: usize,
+    normalisation: &Normalisation,
+) -> Result<()> {
+    let names: Vec<String> = (0..count).map(|teacher| format!("teacher {teacher}")).collect();
+    grid(
+        path,
+        "Synthetic images by teacher",
+        images,
+        teachers,
+        &names,
+        normalisation,
+    )
+}
+
+/// The loss terms of batches over their gradient steps: one curve a batch for the total, as SVG and PNG.
+pub fn loss_curves(stem: &Path, batches: &[(String, &[TermsAt])]) -> Result<()> {
+    let curve = |(name, history): &(String, &[TermsAt])| Series {
+        name: name.clone(),
+        points: history.iter().map(|at| (at.step as f64, at.total)).collect(),
+    };
+    let plot = LinePlot {
+        title: "Inversion loss",
+        x: "gradient step",
+        y: "loss (scaled sum of terms)",
+        log_y: true,
+        series: batches.iter().map(curve).collect(),
+    };
+    save_both(&plot, stem)
+}
+
+/// Saves a plot as `stem.svg` and `stem.png`.
+pub fn save_both(plot: &LinePlot, stem: &Path) -> Result<()> {
+    plot.save(&stem.with_extension("svg"))?;
+    plot.save(&stem.with_extension("png"))
+}

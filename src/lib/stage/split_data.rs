@@ -1,0 +1,88 @@
+//! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it, and prints a table of counts.
+
+use super::{Workplace, open, required};
+use crate::artifact::{json, manifest};
+use crate::config::Composed;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::partition::{Split, UniformShare, label_counts};
+use crate::report::{Table, stacked_bars};
+use crate::runtime::logging;
+use crate::runtime::seed::Seeds;
+
+/// Runs the stage.
+///
+/// # Errors
+/// An impossible split, an unreadable dataset, a place that cannot be written.
+pub fn run(composed: &Composed) -> Result<()> {
+    let place = open(composed)?;
+    let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let manifest_path = manifest::beside(path);
+    if place.admit(&manifest_path, path)? == manifest::Admission::Done {
+        tracing::info!("{} is there already", path.display());
+        return Ok(());
+    }
+    let _log = logging::to_file(&path.with_extension("log"))?;
+    place.carry_out("split_data", &manifest_path, |run| split(&place, run))
+}
+
+fn split(place: &Workplace, run: &mut manifest::Run) -> Result<()> {
+    let settings = &place.config.split;
+    let path = required(&settings.save_path, "split.save_path", "outputs/split.json")?;
+    let dataset = place.dataset()?;
+    let partitioner = UniformShare {
+        nodes: settings.num_nodes,
+        share: settings.unif_percentage,
+    };
+    let mut rng = Seeds::new(place.config.seed).stream("split", 0);
+    let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
+    let split = Split::new(&partitioner, train, test, dataset.classes.len(), &mut rng)?;
+    json::write(path, &split.to_json())?;
+    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+    run.fact("nodes", split.nodes.len())?;
+    run.output("split", path)?;
+    show(&dataset, &split, run, path)
+}
+
+/// The table on stdout and the plot beside the split.
+fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &std::path::Path) -> Result<()> {
+    let counts: Vec<Vec<u64>> = split
+        .nodes
+        .iter()
+        .map(|part| label_counts(&part.train, &dataset.train.label_list, dataset.classes.len()))
+        .collect();
+    let names: Vec<String> = (0..counts.len()).map(|node| format!("node {node}")).collect();
+    let mut headers = vec!["node", "train", "test"];
+    // A table of a hundred classes is unreadable; the plot and the JSON have them.
+    let listed = if dataset.classes.len() <= 20 {
+        &dataset.classes[..]
+    } else {
+        &[]
+    };
+    headers.extend(listed.iter().map(String::as_str));
+    let mut table = Table::new(&headers);
+    for (node, (part, counts)) in split.nodes.iter().zip(&counts).enumerate() {
+        let mut cells = vec![
+            node.to_string(),
+            part.train.len().to_string(),
+            part.test.len().to_string(),
+        ];
+        cells.extend(counts.iter().take(listed.len()).map(u64::to_string));
+        table.row(cells);
+        if part.test.is_empty() {
+            tracing::warn!("node {node} has no test images of its own");
+        }
+    }
+    println!("{table}");
+    for extension in ["svg", "png"] {
+        let plot = path.with_extension(extension);
+        stacked_bars(&plot, "Training images of each node", &names, &dataset.classes, &counts)?;
+        run.output("plot", &plot)?;
+    }
+    println!(
+        "split: {}\nplot:  {}",
+        path.display(),
+        path.with_extension("png").display()
+    );
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What the server's stages load first: the teachers, and what their cards say of the data nobody shows it.
+
+use super::train_teachers::weights_path;
+use super::weights::{self, Card};
+use super::{Workplace, required};
+use crate::artifact::manifest;
+use crate::error::{Error, Result};
+use crate::inversion::Teacher;
+use crate::model::ModelSpec;
+use crate::partition::label_counts;
+use std::path::{Path, PathBuf};
+
+/// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and normalisation.
+pub struct TeacherSet {
+    pub teachers: Vec<Teacher>,
+    pub paths: Vec<PathBuf>,
+    /// Size of each file: what its node uploaded.
+    pub bytes: Vec<u64>,
+    pub card: Card,
+}
+
+impl TeacherSet {
+    /// All teachers, for an engine.
+    pub fn all(&self) -> Vec<&Teacher> {
+        self.teachers.iter().collect()
+    }
+
+    /// Records every teacher as an input of a run.
+    pub fn record(&self, run: &mut manifest::Run) -> Result<()> {
+        for (index, path) in self.paths.iter().enumerate() {
+            run.input(&format!("teacher{index}"), path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of them, or as many as there are.
+pub fn load(place: &Workplace) -> Result<TeacherSet> {
+    let folder = required(
+        &place.config.teacher.save_folder,
+        "teacher.save_folder",
+        "outputs/teachers",
+    )?;
+    let paths = find(folder, place.config.teacher.num_teachers)?;
+    let (mut teachers, mut bytes, mut cards) = (Vec::new(), Vec::new(), Vec::<Card>::new());
+    for (node, path) in paths.iter().enumerate() {
+        let foreign = || made_up_card(place, node);
+        let (model, card) = weights::load(path, &foreign, place.device)?;
+        if let Some(first) = cards.first() {
+            agree(first, &card, path, &paths[0])?;
+        }
+        let teacher =
+            Teacher::new(model, card.label_counts.clone()).map_err(|e| e.note("file", path.display().to_string()))?;
+        if teacher.model.batch_norms() == 0 {
+            tracing::warn!("teacher {node} has no batch norm: its inversion has no feature statistics to match");
+        }
+        teachers.push(teacher);
+        bytes.push(fs_err::metadata(path)?.len());
+        cards.push(card);
+    }
+    tracing::info!("{} teachers from {}", teachers.len(), folder.display());
+    let card = cards.swap_remove(0);
+    Ok(TeacherSet {
+        teachers,
+        paths,
+        bytes,
+        card,
+    })
+}
+
+/// The teachers' files in order.
+fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
+    let of = |node: usize| {
+        let ours = weights_path(folder, node);
+        let candidates = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")];
+        candidates.into_iter().find(|path| path.exists())
+    };
+    let found: Vec<PathBuf> = (0..).map_while(of).collect();
+    let missing = |node: usize| {
+        Error::failed(format!("teacher {node} is missing"))
+            .note("file", weights_path(folder, node).display().to_string())
+            .hint("train it with `train_teachers` and the same overrides (a PyTorch state dict named `model_teacher{i}.pt` will do as well)")
+    };
+    match wanted {
+        Some(count) if found.len() < count => Err(missing(found.len())),
+        None if found.is_empty() => Err(missing(0)),
+        Some(count) => Ok(found.into_iter().take(count).collect()),
+        None => Ok(found),
+    }
+}
+
+/// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and the split.
+fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
+    tracing::warn!("teacher {node} brings no label counts: taking them from the dataset and the split");
+    let dataset = place.dataset()?;
+    let split = place.split(&dataset)?;
+    let part = split
+        .nodes
+        .get(node)
+        .ok_or_else(|| Error::failed(format!("the split has no node {node} for this teacher")))?;
+    Ok(Card {
+        model: ModelSpec::new(
+            &place.config.model,
+            dataset.channels(),
+            dataset.size(),
+            dataset.classes.len() as i64,
+        )?,
+        dataset: dataset.name.clone(),
+        dataset_fingerprint: dataset.fingerprint.clone(),
+        label_counts: label_counts(&part.train, &dataset.train.label_list, dataset.classes.len()),
+        classes: dataset.classes,
+        normalisation: dataset.normalisation,
+    })
+}
+
+/// Refuses teachers that saw different data: their images could not be mixed.
+fn agree(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
+    let differs = |what: &str, a: String, b: String| {
+        Err(
+            Error::failed(format!("the teachers do not belong together: they differ in {what}"))
+                .note("file", format!("{}: {a}", first_path.display()))
+                .note("file", format!("{}: {b}", path.display()))
+                .hint("train all teachers on one split of one dataset"),
+        )
+    };
+    let shape = |card: &Card| (card.model.channels, card.model.size, card.model.classes);
+    if shape(first) != shape(card) {
+        return differs(
+            "image or label shape",
+            format!("{:?}", shape(first)),
+            format!("{:?}", shape(card)),
+        );
+    }
+    if first.dataset_fingerprint != card.dataset_fingerprint {
+        return differs(
+            "dataset",
+            first.dataset_fingerprint.clone(),
+            card.dataset_fingerprint.clone(),
+        );
+    }
+    if first.normalisation != card.normalisation {
+        return differs(
+            "normalisation",
+            format!("{:?}", first.normalisation),
+            format!("{:?}", card.normalisation),
+        );
+    }
+    Ok(())
+}

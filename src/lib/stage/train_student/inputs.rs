@@ -1,0 +1,126 @@
+//! What `train_student` reads, checked: the student's own images and the initial batches.
+
+use super::super::teachers::TeacherSet;
+use super::super::train_teachers::teacher_count;
+use super::super::{Workplace, required};
+use crate::artifact::{hash, manifest, tensors};
+use crate::data::{Dataset, ImageSet};
+use crate::error::{Error, Result};
+use crate::model::ModelSpec;
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// The student's own real images: those of the nodes that train no teacher.
+pub fn own_images(
+    place: &Workplace,
+    dataset: &Dataset,
+    set: &TeacherSet,
+    run: &mut manifest::Run,
+) -> Result<Option<ImageSet>> {
+    let Some(path) = &place.config.split.save_path else {
+        return Ok(None);
+    };
+    let split = place.split(dataset)?;
+    run.input("split", path)?;
+    let count = teacher_count(&place.config.teacher, split.nodes.len())?.max(set.teachers.len());
+    let indices: Vec<usize> = split
+        .nodes
+        .iter()
+        .skip(count)
+        .flat_map(|part| part.train.iter().copied())
+        .collect();
+    if indices.is_empty() {
+        return Ok(None);
+    }
+    tracing::info!(
+        "the student has {} real images of its own (nodes {count} to {})",
+        indices.len(),
+        split.nodes.len() - 1
+    );
+    Ok(Some(dataset.train.select(&indices)?))
+}
+
+/// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
+pub fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Result<(Tensor, Tensor)> {
+    let path = required(
+        &place.config.initial.save_path,
+        "initial.save_path",
+        "outputs/initial.safetensors",
+    )?;
+    if !path.exists() {
+        return Err(Error::failed("the initial batches do not exist yet")
+            .note("file", path.display().to_string())
+            .hint("make them with `generate_initial` and the same overrides"));
+    }
+    run.input("initial", path)?;
+    belong_together(path, set)?;
+    let read = || {
+        let file = tensors::read(path)?;
+        let take = |name: &str| {
+            let found = file.tensors.iter().find(|(key, _)| key == name);
+            found
+                .map(|(_, tensor)| tensor.shallow_clone())
+                .ok_or_else(|| Error::failed(format!("there is no tensor `{name}`")))
+        };
+        let (images, labels) = (take("images")?, take("labels")?);
+        check_initial(&images, &labels, &set.card.model)?;
+        Ok::<_, Error>((images.to_device(place.device), labels.to_device(place.device)))
+    };
+    read().map_err(|error| error.note("file", path.display().to_string()))
+}
+
+/// Refuses initial batches that were made of other teachers than those loaded.
+fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
+    let Some(producer) = manifest::producer_of(path) else {
+        return Ok(());
+    };
+    let Some(made) = manifest::existing(&producer)? else {
+        return Ok(());
+    };
+    for (index, teacher) in set.paths.iter().enumerate() {
+        let (_, found) = hash::file(teacher)?;
+        let recorded = made.inputs.iter().find(|input| input.role == format!("teacher{index}"));
+        let expected = recorded.map_or("no such teacher", |input| &input.sha256);
+        if expected != found {
+            return Err(
+                Error::failed(format!("the initial batches were made from another teacher {index}"))
+                    .note("file", format!("{}: made from sha256 {expected}", path.display()))
+                    .note("file", format!("{}: sha256 {found}", teacher.display()))
+                    .hint("make the initial batches again with `generate_initial`"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<()> {
+    let wanted = [spec.channels, spec.size, spec.size];
+    let shape = images.size();
+    let fits = shape.len() == 4 && shape[1..] == wanted && images.kind() == Kind::Float;
+    if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 || shape[0] == 0 {
+        return Err(Error::failed("the initial batches do not fit the teachers")
+            .note(
+                "expected",
+                format!(
+                    "images f32 [M, {}, {}, {}] and labels i64 [M]",
+                    wanted[0], wanted[1], wanted[2]
+                ),
+            )
+            .note(
+                "found",
+                format!(
+                    "images {:?} {shape:?} and labels {:?} {:?}",
+                    images.kind(),
+                    labels.kind(),
+                    labels.size()
+                ),
+            ));
+    }
+    let outside = i64::try_from(labels.lt(0).logical_or(&labels.ge(spec.classes)).sum(Kind::Int64))?;
+    if outside > 0 || !bool::try_from(images.isfinite().all())? {
+        return Err(Error::failed(
+            "the initial batches hold labels out of range or pixels that are not finite",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on stdout.
+
+use super::super::summary::{self, Comparison};
+use super::super::teachers::TeacherSet;
+use super::super::train_teachers::Kept;
+use super::super::weights::{self, Card};
+use super::super::{Workplace, percent, pictures};
+use super::{Epoch, test};
+use crate::artifact::{json, manifest, tensors};
+use crate::data::Dataset;
+use crate::distill::FreshReport;
+use crate::error::Result;
+use crate::model::Model;
+use crate::report::{LinePlot, Series, confusion};
+use crate::train::{Evaluation, Selection};
+use serde::Serialize;
+use std::path::Path;
+use tch::Tensor;
+
+/// `metrics.json`.
+#[derive(Debug, Serialize)]
+struct Metrics<'a> {
+    synthetic_images: usize,
+    real_images: usize,
+    saved_epoch: usize,
+    selection: Selection,
+    final_test_accuracy: Option<f64>,
+    best_test_accuracy: Option<f64>,
+    saved_test_accuracy: Option<f64>,
+    comparison: &'a Comparison,
+    confusion: &'a [Vec<u64>],
+    epochs: &'a [Epoch],
+}
+
+/// A trained student and what was recorded on the way.
+pub struct Finished<'a> {
+    pub set: &'a TeacherSet,
+    pub dataset: &'a Dataset,
+    pub folder: &'a Path,
+    pub epochs: Vec<Epoch>,
+    pub kept: Kept,
+    pub fresh: &'a [FreshReport],
+    pub real: usize,
+    pub synthetic: (Tensor, Tensor),
+}
+
+impl Finished<'_> {
+    /// Writes everything and prints the comparison.
+    pub fn save(&self, place: &Workplace, model: &mut Model, run: &mut manifest::Run) -> Result<()> {
+        let (images, labels) = &self.synthetic;
+        let counts: Vec<i64> = Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
+        let card = Card {
+            model: model.spec().clone(),
+            label_counts: counts.into_iter().map(|count| count as u64).collect(),
+            ..self.set.card.clone()
+        };
+        let state = self.kept.state(model);
+        model.load_state(&state)?;
+        let weights_path = self.folder.join("student.safetensors");
+        weights::save(&weights_path, &state, &card)?;
+        run.output("weights", &weights_path)?;
+        let data_path = self.folder.join("dataset.safetensors");
+        tensors::write(
+            &data_path,
+            &[("images", images), ("labels", labels)],
+            &weights::metadata(&card)?,
+        )?;
+        run.output("dataset", &data_path)?;
+        let evaluation = test(model, self.dataset, place.config.student.eval_batch_size)?;
+        let comparison = summary::compare(self.set, self.dataset, &evaluation, place.config)?;
+        self.metrics(place, &evaluation, &comparison, run)?;
+        self.pictures(place, &evaluation, run)?;
+        let best = self
+            .epochs
+            .iter()
+            .filter_map(|epoch| epoch.test_accuracy)
+            .fold(None, best_of);
+        println!("{}", comparison.table());
+        println!(
+            "student: final {}, best on test {}",
+            percent(self.last()),
+            percent(best)
+        );
+        println!("uploaded: {}", comparison.uploads());
+        println!("files: {}", weights_path.display());
+        for picture in ["dataset.png", "curves.png", "confusion.png"] {
+            println!("       {}", self.folder.join(picture).display());
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> Option<f64> {
+        self.epochs.last().and_then(|epoch| epoch.test_accuracy)
+    }
+
+    fn metrics(
+        &self,
+        place: &Workplace,
+        evaluation: &Evaluation,
+        comparison: &Comparison,
+        run: &mut manifest::Run,
+    ) -> Result<()> {
+        let path = self.folder.join("metrics.json");
+        let metrics = Metrics {
+            synthetic_images: self.synthetic.1.size()[0] as usize,
+            real_images: self.real,
+            saved_epoch: self.kept.epoch(),
+            selection: place.config.student.selection,
+            final_test_accuracy: self.last(),
+            best_test_accuracy: self
+                .epochs
+                .iter()
+                .filter_map(|epoch| epoch.test_accuracy)
+                .fold(None, best_of),
+            saved_test_accuracy: evaluation.accuracy(),
+            comparison,
+            confusion: &evaluation.confusion,
+            epochs: &self.epochs,
+        };
+        json::write(&path, &metrics)?;
+        run.output("metrics", &path)?;
+        for teacher in 0..self.set.teachers.len() {
+            let of: Vec<&FreshReport> = self
+                .fresh
+                .iter()
+                .filter(|batch| batch.teacher.is_none_or(|own| own == teacher))
+                .collect();
+            let path = self.folder.join(format!("di_metrics_teacher{teacher}.json"));
+            json::write(&path, &of)?;
+            run.output("inversion metrics", &path)?;
+        }
+        Ok(())
+    }
+
+    fn pictures(&self, place: &Workplace, evaluation: &Evaluation, run: &mut manifest::Run) -> Result<()> {
+        let (images, labels) = &self.synthetic;
+        let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
+        let mut add = |name: &str| run.output("picture", &self.folder.join(name));
+        pictures::grid_by_class(
+            &self.folder.join("dataset.png"),
+            "Synthetic images by class",
+            images,
+            labels,
+            classes,
+            normalisation,
+        )?;
+        add("dataset.png")?;
+        let batch = place.config.deep_inv.batch_size as i64;
+        let total = labels.size()[0];
+        let shown = [
+            ("fresh_first.png", "First batch", 0),
+            ("fresh_last.png", "Last batch", (total - batch).max(0)),
+        ];
+        for (name, title, start) in shown {
+            let count = batch.min(total - start);
+            let (images, labels) = (images.narrow(0, start, count), labels.narrow(0, start, count));
+            pictures::grid_by_class(&self.folder.join(name), title, &images, &labels, classes, normalisation)?;
+            add(name)?;
+        }
+        pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
+        add("curves.png")?;
+        add("curves.svg")?;
+        confusion(
+            &self.folder.join("confusion.png"),
+            "Student on the test set",
+            classes,
+            &evaluation.confusion,
+            Some(&self.owners()),
+        )?;
+        add("confusion.png")
+    }
+
+    /// Accuracy over epochs.
+    fn curves(&self) -> LinePlot<'static> {
+        let series = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
+            name: name.into(),
+            points: self
+                .epochs
+                .iter()
+                .filter_map(|epoch| Some((epoch.fit.epoch as f64, 100.0 * of(epoch)?)))
+                .collect(),
+        };
+        let fresh = |name: &str, of: fn(&FreshReport) -> f64| Series {
+            name: name.into(),
+            points: self
+                .fresh
+                .iter()
+                .map(|batch| (batch.epoch as f64, 100.0 * of(batch)))
+                .collect(),
+        };
+        let mut all = vec![
+            series("student, test", &|epoch| epoch.test_accuracy),
+            series("student, training", &|epoch| Some(epoch.fit.train_accuracy)),
+        ];
+        if !self.fresh.is_empty() {
+            all.push(fresh("student, fresh batches", |batch| batch.student_accuracy));
+            all.push(fresh("teachers, fresh batches", |batch| batch.teacher_accuracy));
+        }
+        LinePlot {
+            title: "Accuracy of the student",
+            x: "epoch",
+            y: "accuracy (%)",
+            log_y: false,
+            series: all,
+        }
+    }
+
+    /// For each class the teacher that holds most of it, where one holds more than half.
+    fn owners(&self) -> Vec<String> {
+        let classes = self.dataset.classes.len();
+        let owner = |class: usize| {
+            let counts: Vec<u64> = self
+                .set
+                .teachers
+                .iter()
+                .map(|teacher| teacher.label_counts[class])
+                .collect();
+            let total: u64 = counts.iter().sum();
+            counts
+                .iter()
+                .position(|&count| 2 * count > total)
+                .map_or(String::new(), |teacher| format!("teacher {teacher}"))
+        };
+        (0..classes).map(owner).collect()
+    }
+}
+
+fn best_of(best: Option<f64>, accuracy: f64) -> Option<f64> {
+    Some(best.map_or(accuracy, |best| best.max(accuracy)))
+}

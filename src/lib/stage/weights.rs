@@ -1,0 +1,85 @@
+//! The form in which teachers and students travel: a safetensors file of the state dict, with a card in its metadata that says what the
+//! weights are, so that the server needs nothing else from a node.
+
+use crate::artifact::tensors;
+use crate::data::Normalisation;
+use crate::error::{Error, Result};
+use crate::model::{Model, ModelSpec, StateDict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::Tensor;
+
+/// The metadata key of the card.
+const KEY: &str = "fed_distill";
+
+/// What a weights file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    pub model: ModelSpec,
+    pub dataset: String,
+    pub dataset_fingerprint: String,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    pub normalisation: Normalisation,
+    /// Training images of each class.
+    pub label_counts: Vec<u64>,
+}
+
+/// Writes a model's weights with their card.
+///
+/// # Errors
+/// A weight that is not finite; a file that cannot be written.
+pub fn save(path: &Path, state: &StateDict, card: &Card) -> Result<()> {
+    if let Some((name, _)) = state.iter().find(|(_, tensor)| !is_finite(tensor)) {
+        return Err(
+            Error::failed(format!("the weights of `{name}` are not finite; nothing was saved"))
+                .hint("lower the learning rate"),
+        );
+    }
+    let tensors: Vec<(&str, &Tensor)> = state.iter().collect();
+    tensors::write(path, &tensors, &metadata(card)?)
+}
+
+/// Metadata for a file that belongs to `card`. `format` is what safetensors' PyTorch loader expects.
+pub fn metadata(card: &Card) -> Result<BTreeMap<String, String>> {
+    let text =
+        serde_json::to_string(card).map_err(|error| Error::failed(format!("cannot record the model: {error}")))?;
+    Ok(BTreeMap::from([("format".into(), "pt".into()), (KEY.into(), text)]))
+}
+
+/// The card in a file's metadata, if it has one.
+///
+/// # Errors
+/// A card that cannot be read.
+pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
+    let Some(text) = metadata.get(KEY) else {
+        return Ok(None);
+    };
+    let card = serde_json::from_str(text)
+        .map_err(|error| Error::failed(format!("its `{KEY}` metadata cannot be read: {error}")))?;
+    Ok(Some(card))
+}
+
+/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `foreign` makes up.
+///
+/// # Errors
+/// A file that is missing, damaged, or of another architecture than its card says.
+pub fn load(path: &Path, foreign: &dyn Fn() -> Result<Card>, device: tch::Device) -> Result<(Model, Card)> {
+    let read = || {
+        let (state, metadata) = tensors::read_state(path)?;
+        let card = match card(&metadata)? {
+            Some(card) => card,
+            None => foreign()?,
+        };
+        card.model.check()?;
+        let model = Model::from_state(&card.model, &state, device)?;
+        Ok::<_, Error>((model, card))
+    };
+    read().map_err(|error| error.note("file", path.display().to_string()))
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).unwrap_or(false)
+}

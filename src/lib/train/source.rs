@@ -1,0 +1,107 @@
+//! Where training batches come from: a trait, and the source that passes over a split once an epoch.
+
+use super::settings::AugmentSettings;
+use crate::data::{ImageSet, Normalisation, augment};
+use crate::error::Result;
+use crate::model::Model;
+use crate::runtime::seed::{Rng, Seeds};
+use rand::seq::SliceRandom;
+use tch::Tensor;
+
+/// One step's images: f32 [N,C,H,W] normalised, labels i64 [N].
+#[derive(Debug)]
+pub struct Batch {
+    pub images: Tensor,
+    pub labels: Tensor,
+    /// f32 [N], 1 where an image is real and 0 where it is synthetic; `None` where the source does not mix the two.
+    pub real: Option<Tensor>,
+}
+
+/// A supply of batches, an epoch at a time.
+pub trait BatchSource {
+    /// Begins epoch `epoch` (from 0) and returns its number of steps.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn begin(&mut self, epoch: usize) -> Result<usize>;
+
+    /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources that adapt to it.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn next(&mut self, step: usize, model: &Model) -> Result<Batch>;
+}
+
+/// Every image of a split once an epoch, in an order that the seed and the epoch alone decide.
+#[derive(Debug)]
+pub struct Shuffled<'a> {
+    set: &'a ImageSet,
+    normalisation: &'a Normalisation,
+    augment: AugmentSettings,
+    batch_size: usize,
+    seeds: Seeds,
+    purpose: String,
+    order: Tensor,
+    rng: Rng,
+}
+
+impl<'a> Shuffled<'a> {
+    /// Passes over `set`; `purpose` names the stream of randomness (one a node).
+    pub fn new(
+        set: &'a ImageSet,
+        normalisation: &'a Normalisation,
+        augment: AugmentSettings,
+        batch_size: usize,
+        seeds: Seeds,
+        purpose: String,
+    ) -> Self {
+        let rng = seeds.stream(&purpose, 0);
+        Self {
+            set,
+            normalisation,
+            augment,
+            batch_size,
+            seeds,
+            purpose,
+            order: Tensor::new(),
+            rng,
+        }
+    }
+
+    /// Steps an epoch. The last batch holds the remainder, but a remainder of one joins the batch before it: batch norm needs two.
+    pub fn steps(&self) -> usize {
+        let images = self.set.len();
+        match (images / self.batch_size, images % self.batch_size) {
+            (0, _) => 1,
+            (full, 0 | 1) => full,
+            (full, _) => full + 1,
+        }
+    }
+}
+
+impl BatchSource for Shuffled<'_> {
+    fn begin(&mut self, epoch: usize) -> Result<usize> {
+        self.rng = self.seeds.stream(&self.purpose, epoch as u64);
+        let mut order: Vec<i64> = (0..self.set.len() as i64).collect();
+        order.shuffle(&mut self.rng);
+        self.order = Tensor::from_slice(&order).to_device(self.set.images.device());
+        Ok(self.steps())
+    }
+
+    fn next(&mut self, step: usize, _model: &Model) -> Result<Batch> {
+        let start = step * self.batch_size;
+        let end = match step + 1 == self.steps() {
+            true => self.set.len(),
+            false => start + self.batch_size,
+        };
+        let chosen = self.order.narrow(0, start as i64, (end - start) as i64);
+        let pixels = self.set.images.index_select(0, &chosen);
+        // Zero padding of pixels is padding with black, whatever the normalisation.
+        let pixels = augment(&pixels, self.augment.crop, self.augment.flip, None, &mut self.rng);
+        Ok(Batch {
+            images: self.normalisation.apply(&pixels),
+            labels: self.set.labels.index_select(0, &chosen),
+            real: None,
+        })
+    }
+}

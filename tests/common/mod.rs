@@ -1,0 +1,77 @@
+//! A folder to run the real binaries in, with overrides that make every stage take a second.
+
+use assert_cmd::Command;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// Digits at their own 8×8 pixels, few of them, a network of one narrow block, a handful of steps.
+pub const TINY: &[&str] = &[
+    "dataset=digits",
+    "dataset.size=8",
+    "dataset.max_train=200",
+    "dataset.max_test=50",
+    "model=resnet_small",
+    "model.width=4",
+    "model.blocks=[1]",
+    "split.num_nodes=2",
+    "split.save_path=split.json",
+    "teacher.save_folder=teachers",
+    "teacher.epochs=2",
+    "teacher.batch_size=32",
+    "teacher.augment.crop=1",
+    "deep_inv.batch_size=16",
+    "deep_inv.di.grad_updates_batch=4",
+    "deep_inv.adi.grad_updates_batch=4",
+    "initial.num_batches=2",
+    "initial.save_path=initial.safetensors",
+    "student.save_folder=student",
+    "student.epochs=2",
+    "student.batch_size=16",
+    "student.new_batches_per_epoch=0",
+    "threads=1",
+    "device=cpu",
+];
+
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs a stage with `base` and `more` overrides: exit code, stdout, stderr.
+    pub fn run_with(&self, stage: &str, base: &[&str], more: &[&str]) -> (i32, String, String) {
+        let output = Command::new(assert_cmd::cargo::cargo_bin(stage))
+            .current_dir(self.0.path())
+            .args(base)
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs a tiny stage that must succeed; its stdout.
+    pub fn ok(&self, stage: &str, more: &[&str]) -> String {
+        let (code, out, errors) = self.run_with(stage, TINY, more);
+        assert_eq!(code, 0, "{stage} {more:?}\n{errors}");
+        out
+    }
+
+    /// Runs a tiny stage that must fail with `code`; its stderr.
+    #[allow(dead_code)] // not every test file needs it
+    pub fn fails(&self, stage: &str, more: &[&str], code: i32) -> String {
+        let (found, out, errors) = self.run_with(stage, TINY, more);
+        assert_eq!(found, code, "{stage} {more:?}\n{out}\n{errors}");
+        assert!(errors.contains("error: ") && !errors.contains("panicked"), "{errors}");
+        errors
+    }
+}

@@ -1,0 +1,128 @@
+//! Random damage to files of every format: an error that names the file, or a set of the same shape; never a panic.
+
+use super::support::*;
+use fed_distill::data::DatasetKind::{self, Cifar10, ImageFolder, Mnist};
+use proptest::prelude::*;
+
+/// One file of a set in which everything else is whole.
+struct Case {
+    kind: DatasetKind,
+    file: &'static str,
+    contents: Vec<u8>,
+    others: Vec<(&'static str, Vec<u8>)>,
+}
+
+fn cases() -> Vec<Case> {
+    let idx = idx_files(20, 10);
+    let idx_others: Vec<(&'static str, Vec<u8>)> = IDX_FILES.into_iter().zip(idx.clone()).collect();
+    let case = |kind, file, contents| Case {
+        kind,
+        file,
+        contents,
+        others: Vec::new(),
+    };
+    let record = |label: u8| [vec![label], noise(3072, u32::from(label))].concat();
+    let batches = [
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+        "test_batch.bin",
+    ];
+    let cifar: Vec<(&str, Vec<u8>)> = batches.into_iter().zip((0..6).map(record)).collect();
+    let png = png(9, 9, 3, &noise(243, 1));
+    let jpeg = encode(9, 9, 3, &noise(243, 2), image::ImageFormat::Jpeg);
+    let folder = tar(&[
+        ("train/a/1.png", png.clone()),
+        ("train/b/1.jpg", jpeg.clone()),
+        ("test/a/1.png", png.clone()),
+    ]);
+    let whole_images = vec![("train/a/1.png", png.clone()), ("test/a/1.png", png.clone())];
+    vec![
+        Case {
+            others: idx_others[1..].to_vec(),
+            ..case(Mnist, IDX_FILES[0], idx[0].clone())
+        },
+        Case {
+            others: idx_others[1..].to_vec(),
+            ..case(Mnist, "train-images-idx3-ubyte.gz", gzip(&idx[0]))
+        },
+        Case {
+            others: [&idx_others[..1], &idx_others[2..]].concat(),
+            ..case(Mnist, IDX_FILES[1], idx[1].clone())
+        },
+        case(Cifar10, "cifar-10-binary.tar.gz", gzip(&tar(&cifar))),
+        case(ImageFolder, "set.tar", folder.clone()),
+        case(ImageFolder, "set.tar.gz", gzip(&folder)),
+        case(
+            ImageFolder,
+            "set.tar.zst",
+            zstd::encode_all(folder.as_slice(), 1).unwrap(),
+        ),
+        Case {
+            others: whole_images.clone(),
+            ..case(ImageFolder, "train/b/1.jpg", jpeg)
+        },
+        Case {
+            others: whole_images,
+            ..case(ImageFolder, "train/b/1.png", png)
+        },
+    ]
+}
+
+fn check(case: &Case, contents: &[u8]) -> Result<(), TestCaseError> {
+    let root = tempfile::tempdir().unwrap();
+    for (name, contents) in case
+        .others
+        .iter()
+        .map(|(name, file)| (name, file.as_slice()))
+        .chain([(&case.file, contents)])
+    {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+    let before = snapshot(root.path());
+    let outcome = load_cpu(&settings(case.kind, root.path()));
+    prop_assert_eq!(snapshot(root.path()), before);
+    match outcome {
+        Ok(set) => prop_assert_eq!(set.train.len() as i64, set.train.images.size()[0]),
+        Err(error) => prop_assert!(error.to_string().contains(root.path().to_str().unwrap()), "{}", error),
+    }
+    Ok(())
+}
+
+#[test]
+fn the_undamaged_sets_load() {
+    for case in cases() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, contents) in case.others.iter().chain([&(case.file, case.contents.clone())]) {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, contents).unwrap();
+        }
+        load_cpu(&settings(case.kind, root.path())).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn damage_never_panics(at in any::<prop::sample::Index>(), bit in 0..8_u32, head: bool, junk in prop::collection::vec(any::<u8>(), 1..9)) {
+        for case in cases() {
+            // Half of the damage goes to the first 64 bytes, where headers are.
+            let reach = if head { case.contents.len().min(64) } else { case.contents.len() };
+            let at = at.index(reach);
+            let mut flipped = case.contents.clone();
+            flipped[at] ^= 1 << bit;
+            check(&case, &flipped)?;
+            check(&case, &case.contents[..at])?;
+            let mut replaced = case.contents.clone();
+            replaced.iter_mut().skip(at).zip(&junk).for_each(|(old, new)| *old = *new);
+            check(&case, &replaced)?;
+            check(&case, &junk)?;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+"""Makes the files of this folder with PyTorch and safetensors: what the tests compare the Rust code with.
+
+    python make.py        (PyTorch 2.11, in this folder)
+
+`NAME.pt` were written by torch.save; `NAME.safetensors` beside one holds the tensors that must be read from it. `networks.json` holds,
+for networks stated here in plain PyTorch, names and shapes of the state dict and logits in float64, of weights and images given by
+`wave`, so that no weights need to be stored.
+"""
+import json, math, os
+import torch, torch.nn as nn, torch.nn.functional as F
+from safetensors.torch import save_file
+
+torch.manual_seed(0)
+
+
+# ---------------------------------------------------------------------------------------------------------------- networks
+
+class Block(nn.Module):
+    def __init__(self, inputs, layers):
+        super().__init__()
+        self.depth, channels, total = len(layers), inputs, 1
+        for i, (outputs, kernel, stride) in enumerate(layers, 1):
+            setattr(self, f"conv{i}", nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False))
+            setattr(self, f"bn{i}", nn.BatchNorm2d(outputs))
+            channels, total = outputs, total * stride
+        self.shortcut = nn.Sequential()
+        if total != 1 or channels != inputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, channels, 1, total, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        h = x
+        for i in range(1, self.depth + 1):
+            h = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(h))
+            h = F.relu(h) if i < self.depth else h
+        return F.relu(h + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    def __init__(self, bottleneck, width, blocks, channels, classes):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        inputs, self.stages = width, len(blocks)
+        for i, count in enumerate(blocks):
+            inner, stage = width * 2 ** i, []
+            for j in range(count):
+                s = 2 if i > 0 and j == 0 else 1
+                layers = [(inner, 1, 1), (inner, 3, s), (inner * 4, 1, 1)] if bottleneck else [(inner, 3, s), (inner, 3, 1)]
+                stage.append(Block(inputs, layers))
+                inputs = layers[-1][0]
+            setattr(self, f"layer{i + 1}", nn.Sequential(*stage))
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        for i in range(self.stages):
+            x = getattr(self, f"layer{i + 1}")(x)
+        return self.linear(x.mean((2, 3)))
+
+
+class LeNet5(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, 6, 5, padding=2), nn.Conv2d(6, 16, 5, padding=2 if size < 12 else 0)
+        left = (size // 2 - (0 if size < 12 else 4)) // 2
+        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * left * left, 120), nn.Linear(120, 84), nn.Linear(84, classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2).flatten(1)
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
+
+
+class Cnn5(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        p = 1 if size < 18 else 0
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(i, 128, 3, padding=p) for i in (channels, 128, 128))
+        features = self.features(torch.zeros(1, channels, size, size))
+        self.fc1 = nn.Linear(features.shape[1], classes)
+
+    def features(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return F.relu(self.conv3(x)).flatten(1)
+
+    def forward(self, x):
+        return self.fc1(self.features(x))
+
+
+class FedAvgCnn(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, 32, 5, padding="same"), nn.Conv2d(32, 64, 5, padding="same")
+        self.fc1, self.fc2 = nn.Linear(64 * (size // 4) ** 2, 512), nn.Linear(512, classes)
+
+    def forward(self, x):
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2)).flatten(1)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+def wave(index, shape):
+    """Values sin(index + 0.7·i) rounded to float32."""
+    n = math.prod(shape)
+    return torch.tensor([math.sin(index + 0.7 * i) for i in range(n)], dtype=torch.float32).double().reshape(shape)
+
+
+def fill(name, index, t):
+    """Element-wise rules that keep activations near 1; the test states the same ones."""
+    if name.endswith("num_batches_tracked"):
+        return t.clone()
+    if name.endswith("running_var") or (t.dim() == 1 and name.endswith("weight")):
+        return 1 + 0.5 * wave(index, t.shape)
+    if t.dim() == 1:
+        return 0.1 * wave(index, t.shape)
+    return wave(index, t.shape) / math.sqrt(math.prod(t.shape[1:]) / 4)
+
+
+def network_case(kind, channels, size, classes, width=None, blocks=None):
+    if kind.startswith("resnet"):
+        published = [2, 2, 2, 2] if kind == "resnet18" else [3, 4, 6, 3]
+        net = ResNet(kind == "resnet50", width or 64, blocks or published, channels, classes)
+    else:
+        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn}[kind](channels, size, classes)
+    net = net.double().eval()
+    state = net.state_dict()
+    case = dict(kind=kind, channels=channels, size=size, classes=classes, width=width, blocks=blocks,
+                names=list(state), shapes=[list(t.shape) for t in state.values()],
+                parameters=sum(p.numel() for p in net.parameters()))
+    net.load_state_dict({n: fill(n, i, t) for i, (n, t) in enumerate(state.items())})
+    images = wave(1000, (3, channels, size, size))
+    with torch.no_grad():
+        case["eval_logits"] = net(images).tolist()
+        net.train()
+        case["train_logits"] = net(images).tolist()
+        after = net.state_dict()
+        case["running_after"] = {n: after[n].double().tolist() for n in after if n.split(".")[-1].startswith(("running", "num"))}
+    return case
+
+
+def networks():
+    cases = [network_case("resnet18", 1, 9, 10, 4), network_case("resnet34", 3, 16, 5, 2), network_case("resnet50", 3, 11, 4, 4, [1, 2]),
+             network_case("resnet50", 1, 16, 2, 1, [1] * 5), network_case("resnet18", 3, 33, 7, 3, [3])]
+    cases += [network_case("lenet5", c, s, 10) for c, s in ((1, 8), (3, 11), (1, 12), (1, 28), (3, 33))]
+    cases += [network_case("cnn5", c, s, 10) for c, s in ((1, 8), (3, 17), (3, 18), (3, 32))]
+    cases += [network_case("fedavg_cnn", c, s, 10) for c, s in ((1, 9), (1, 28), (3, 15))]
+    with open("networks.json", "w") as file:
+        json.dump(cases, file, separators=(",", ":"))
+
+
+# ------------------------------------------------------------------------------------------------------------------- files
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1, self.linear = nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Linear(2, 3)
+
+
+def expect(name, tensors):
+    save_file({n: t.detach().clone().contiguous() for n, t in tensors.items()}, f"{name}.safetensors")
+
+
+class Malicious:
+    """What a hostile file looks like: unpickling it in Python would run a command."""
+
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def files():
+    net = Small()
+    state = net.state_dict()
+    torch.save(state, "state_dict.pt"); expect("state_dict", state)
+    torch.save(dict(state), "protocol4.pt", pickle_protocol=4); expect("protocol4", state)
+    torch.save(dict(net.named_parameters()), "parameters.pt"); expect("parameters", dict(net.named_parameters()))
+    torch.save(nn.DataParallel(net).state_dict(), "module_prefix.pt"); expect("module_prefix", state)
+    torch.save({"epoch": 300, "state_dict": state, "optimizer": torch.optim.SGD(net.parameters(), 0.1, 0.9).state_dict()}, "nested.pt")
+    expect("nested", state)
+    torch.save({"model": state}, "nested_model.pt"); expect("nested_model", state)
+
+    base = torch.arange(24.0).reshape(4, 6)
+    views = {"base": base, "transposed": base.t(), "part": base[1:3, 2:5], "strided": base[:, ::2], "scalar": torch.tensor(7),
+             "empty": torch.zeros(0, 3), "channels_last": torch.randn(2, 3, 2, 2).to(memory_format=torch.channels_last)}
+    torch.save(views, "views.pt"); expect("views", views)
+    x = torch.tensor([1.5, -2.25, 3e-5])
+    kinds = {"f16": x.half(), "bf16": x.bfloat16(), "f32": x, "f64": x.double(), "i64": torch.tensor([-3, 2 ** 40]), "i32": torch.tensor([-3, 9]).int(),
+             "i16": torch.tensor([-300]).short(), "i8": torch.tensor([-3]).char(), "u8": torch.tensor([200]).byte(), "bool": torch.tensor([True, False])}
+    torch.save(kinds, "kinds.pt"); expect("kinds", kinds)
+
+    # Not to be read.
+    torch.save(state, "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save({"weight": x, "bias": Malicious()}, "malicious.pt")
+    torch.save({"weight": x, "optimizer": {"lr": 0.1}}, "not_a_tensor.pt")
+    torch.save(net, "whole_module.pt")
+    torch.save([x, x], "list.pt")
+
+
+if __name__ == "__main__":
+    networks()
+    files()

@@ -1,0 +1,214 @@
+//! Models: specs that make no sense, sizes, published parameter counts, initialisation, freezing, batch norm while training.
+
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass};
+use fed_distill::runtime::seed::{Rng, Seeds};
+use fed_distill::{Class, Error};
+use tch::{Device, Kind, Tensor};
+
+const KINDS: [ModelKind; 6] = [
+    ModelKind::Resnet18,
+    ModelKind::Resnet34,
+    ModelKind::Resnet50,
+    ModelKind::Lenet5,
+    ModelKind::Cnn5,
+    ModelKind::FedavgCnn,
+];
+
+fn rng(seed: u64) -> Rng {
+    Seeds::new(seed).stream("test", 0)
+}
+
+fn settings(kind: ModelKind) -> ModelSettings {
+    ModelSettings {
+        kind,
+        width: None,
+        blocks: None,
+    }
+}
+
+/// Narrow where the kind takes a width, so that tests are quick.
+fn narrow(kind: ModelKind) -> ModelSettings {
+    let is_resnet = matches!(kind, ModelKind::Resnet18 | ModelKind::Resnet34 | ModelKind::Resnet50);
+    ModelSettings {
+        width: is_resnet.then_some(2),
+        ..settings(kind)
+    }
+}
+
+fn model(settings: &ModelSettings, channels: i64, size: i64, classes: i64) -> Model {
+    let spec = ModelSpec::new(settings, channels, size, classes).unwrap();
+    Model::new(&spec, Device::Cpu, &mut rng(1)).unwrap()
+}
+
+#[test]
+fn published_parameter_counts() {
+    let count = |kind, channels, size| model(&settings(kind), channels, size, 10).parameter_count();
+    assert_eq!(count(ModelKind::Resnet18, 3, 32), 11_173_962);
+    assert_eq!(count(ModelKind::Resnet34, 3, 32), 21_282_122);
+    assert_eq!(count(ModelKind::Resnet50, 3, 32), 23_520_842);
+    assert_eq!(count(ModelKind::FedavgCnn, 1, 28), 1_663_370);
+    assert_eq!(count(ModelKind::Lenet5, 1, 28), 61_706);
+}
+
+#[test]
+fn every_size_from_eight_gives_logits_and_gradients() {
+    tch::set_num_threads(1);
+    for kind in KINDS {
+        for (size, channels) in (8..=33).zip([1, 3].into_iter().cycle()) {
+            let model = model(&narrow(kind), channels, size, 5);
+            let images = Tensor::ones([2, channels, size, size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let logits = model.eval(&images);
+            assert_eq!(logits.size(), [2, 5], "{kind:?} at {size}");
+            logits.sum(Kind::Float).backward();
+            assert_eq!(images.grad().size(), images.size());
+            assert!(
+                model.parameters().iter().all(|p| p.grad().defined()),
+                "{kind:?} at {size}"
+            );
+        }
+    }
+}
+
+#[test]
+fn initialisation_is_pytorchs() {
+    let wide = ModelSettings {
+        width: Some(32),
+        blocks: Some(vec![1, 1]),
+        ..settings(ModelKind::Resnet18)
+    };
+    for model in [
+        model(&wide, 3, 8, 10),
+        model(&settings(ModelKind::FedavgCnn), 1, 28, 10),
+    ] {
+        let mut fan_in = 0.0;
+        for (name, tensor) in model.state().iter() {
+            let all = |value: f64| tensor.eq(value).all().int64_value(&[]) == 1;
+            if name.contains("bn") || name.contains("shortcut.1") {
+                let value = if name.ends_with("weight") || name.ends_with("running_var") {
+                    1.0
+                } else {
+                    0.0
+                };
+                assert!(all(value), "{name}");
+                continue;
+            }
+            if name.ends_with("weight") {
+                fan_in = tensor.size()[1..].iter().product::<i64>() as f64;
+            }
+            let (bound, count) = (1.0 / f64::sqrt(fan_in), tensor.numel() as f64);
+            let values = tensor.to_kind(Kind::Double);
+            assert!(
+                values.abs().max().double_value(&[]) <= bound * (1.0 + 1e-6),
+                "{name} exceeds its bound"
+            );
+            if count < 200.0 {
+                continue;
+            }
+            // Uniform: mean 0, variance b²/3, fourth moment b⁴/5; five standard errors.
+            let moment = |power: f64| values.pow_tensor_scalar(power).mean(Kind::Double).double_value(&[]);
+            assert!(
+                moment(1.0).abs() < 5.0 * bound / (3.0 * count).sqrt(),
+                "{name}: mean {}",
+                moment(1.0)
+            );
+            let tolerance = 5.0 * (4.0f64 / 45.0 / count).sqrt();
+            assert!(
+                (moment(2.0) / bound.powi(2) - 1.0 / 3.0).abs() < tolerance,
+                "{name}: variance"
+            );
+            assert!(
+                (moment(4.0) / bound.powi(4) - 0.2).abs() < tolerance,
+                "{name}: fourth moment"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_seed_decides_the_weights() {
+    let spec = ModelSpec::new(&narrow(ModelKind::Resnet18), 3, 8, 10).unwrap();
+    let make = |seed| Model::new(&spec, Device::Cpu, &mut rng(seed)).unwrap().state();
+    let (a, b, other) = (make(7), make(7), make(8));
+    for ((name, x), (_, y)) in a.iter().zip(b.iter()) {
+        assert!(x.equal(y), "{name}");
+    }
+    assert!(!a.get("conv1.weight").unwrap().equal(other.get("conv1.weight").unwrap()));
+    // The very numbers, whatever the platform: the generator's first draw is U(−1/√27, 1/√27).
+    use rand::Rng as _;
+    let first = (2.0 * rng(7).random::<f32>() - 1.0) * (1.0 / 27f64.sqrt()) as f32;
+    assert_eq!(
+        a.get("conv1.weight").unwrap().double_value(&[0, 0, 0, 0]),
+        f64::from(first)
+    );
+}
+
+#[test]
+fn frozen_models_get_no_gradient() {
+    let mut model = model(&narrow(ModelKind::Resnet50), 3, 8, 4);
+    assert!(model.parameters().iter().all(Tensor::requires_grad));
+    model.freeze();
+    assert!(!model.parameters().iter().any(Tensor::requires_grad));
+    let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
+    assert!(!model.eval(&images).requires_grad(), "nothing is recorded");
+    let images = images.set_requires_grad(true);
+    model.eval(&images).sum(Kind::Float).backward();
+    assert!(images.grad().defined());
+    assert!(!model.parameters().iter().any(|p| p.grad().defined()));
+}
+
+#[test]
+fn one_value_a_channel_keeps_the_running_statistics_finite() {
+    let model = model(&narrow(ModelKind::Resnet18), 1, 8, 2);
+    let image = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
+    for _ in 0..3 {
+        let _ = model.forward(&image, &mut Pass::Train);
+    }
+    for (name, tensor) in model.state().iter() {
+        assert_eq!(tensor.isfinite().all().int64_value(&[]), 1, "{name}");
+    }
+    assert_eq!(
+        model.state().get("bn1.num_batches_tracked").unwrap().int64_value(&[]),
+        3
+    );
+}
+
+#[test]
+fn eval_passes_change_no_state() {
+    let model = model(&narrow(ModelKind::Resnet18), 3, 9, 2);
+    let before = model.state().deep_clone();
+    let images = Tensor::ones([2, 3, 9, 9], (Kind::Float, Device::Cpu));
+    let _ = model.eval(&images);
+    let _ = model.forward(&images, &mut Pass::Observe(&mut |_, _| {}));
+    for ((name, x), (_, y)) in before.iter().zip(model.state().iter()) {
+        assert!(x.equal(y), "{name}");
+    }
+}
+
+fn refused(settings: &ModelSettings, channels: i64, size: i64, classes: i64) -> Error {
+    let error = ModelSpec::new(settings, channels, size, classes).unwrap_err();
+    assert_eq!(error.class(), Class::Usage);
+    error
+}
+
+#[test]
+fn specs_that_make_no_sense_are_usage_errors() {
+    for kind in KINDS {
+        let good = settings(kind);
+        assert!(refused(&good, 2, 32, 10).to_string().contains("1 or 3 channels"));
+        assert!(refused(&good, 3, 7, 10).to_string().contains("size"));
+        assert!(refused(&good, 3, 32, 1).to_string().contains("classes"));
+    }
+    let with = |kind, width, blocks: Option<&[i64]>| {
+        let blocks = blocks.map(<[i64]>::to_vec);
+        refused(&ModelSettings { kind, width, blocks }, 3, 32, 10).to_string()
+    };
+    let text = with(ModelKind::Lenet5, Some(8), None);
+    assert!(text.contains("`model.width` does not apply to `lenet5`"), "{text}");
+    let text = with(ModelKind::Cnn5, None, Some(&[1]));
+    assert!(text.contains("`model.blocks` does not apply to `cnn5`"), "{text}");
+    assert!(with(ModelKind::Resnet18, Some(0), None).contains("model.width"));
+    assert!(with(ModelKind::Resnet18, Some(i64::MAX), None).contains("model.width"));
+    assert!(with(ModelKind::Resnet18, None, Some(&[])).contains("one to five stages"));
+    assert!(with(ModelKind::Resnet18, None, Some(&[1; 6])).contains("one to five stages"));
+    assert!(with(ModelKind::Resnet18, None, Some(&[2, 0])).contains("model.blocks"));
+}
