@@ -2,13 +2,18 @@
 
 use crate::project;
 use assert_cmd::Command;
+use std::path::Path;
 use std::process::Output;
+
+fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("split_data").unwrap();
+    command.current_dir(folder).args(arguments).output().unwrap()
+}
 
 /// Runs `split_data` in an empty folder, where only the built-in tree can be found.
 fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::cargo_bin("split_data").unwrap();
-    command.current_dir(folder.path()).args(arguments).output().unwrap()
+    run_in(folder.path(), arguments)
 }
 
 fn stdout(arguments: &[&str]) -> String {
@@ -118,12 +123,7 @@ fn info_says_who_set_what() {
 fn a_config_folder_beside_the_current_directory_comes_first() {
     let folder = tempfile::tempdir().unwrap();
     let seed = || {
-        let mut command = Command::cargo_bin("split_data").unwrap();
-        let output = command
-            .current_dir(folder.path())
-            .args(["--info", "config"])
-            .output()
-            .unwrap();
+        let output = run_in(folder.path(), &["--info", "config"]);
         String::from_utf8(output.stdout)
             .unwrap()
             .lines()
@@ -140,17 +140,47 @@ fn a_config_folder_beside_the_current_directory_comes_first() {
     assert!(seed().starts_with("seed: 7 ") && seed().ends_with("# config/config.yaml:1"));
 }
 
+/// Lines that announce jobs.
+fn announced(errors: &str) -> Vec<&str> {
+    errors.lines().filter(|line| line.starts_with("job ")).collect()
+}
+
 #[test]
-fn a_sweep_announces_its_jobs_on_stderr() {
-    let output = run(&["-m", "seed=1,2", "device=cpu"]);
-    assert!(output.status.success());
+fn a_sweep_runs_its_jobs_and_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = ["-m", "seed=1,2", "device=cpu", "split.save_path=${seed}.json"];
+    let output = run_in(folder.path(), &sweep);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let rest = "device=cpu split.save_path=${seed}.json";
     assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
-        "job 1 of 2: seed=1 device=cpu\njob 2 of 2: seed=2 device=cpu\n"
+        announced(&errors),
+        [
+            format!("job 1 of 2: seed=1 {rest}"),
+            format!("job 2 of 2: seed=2 {rest}")
+        ]
     );
+    assert!(folder.path().join("1.json").is_file() && folder.path().join("2.json").is_file());
+
     let printed = stdout(&["-m", "seed=1,2", "--cfg", "job"]);
     assert_eq!(printed.matches("\ndevice: auto\n").count(), 2);
     assert!(printed.starts_with("---\n# job 1 of 2: seed=1\nseed: 1\n"));
+}
+
+#[test]
+fn a_job_that_fails_ends_the_sweep_and_leaves_what_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "in the way").unwrap();
+    let paths = "split.save_path=choice(a.json, file/b.json, c.json)";
+    let output = run_in(folder.path(), &["-m", "device=cpu", paths]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert_eq!(announced(&errors).len(), 2, "{errors}");
+    assert!(
+        errors.contains("\n  while: job 2 of 3: device=cpu split.save_path=file/b.json\n"),
+        "{errors}"
+    );
+    assert!(folder.path().join("a.json").is_file() && !folder.path().join("c.json").exists());
 }
 
 #[test]

@@ -19,7 +19,15 @@ fn config(overrides: &[&str]) -> Config {
 fn every_option_of_every_group_composes() {
     let tree = Tree::Folder(project());
     let groups = tree.groups();
-    for expected in ["dataset", "deep_inv", "model", "split", "student", "teacher"] {
+    for expected in [
+        "dataset",
+        "deep_inv",
+        "experiment",
+        "model",
+        "split",
+        "student",
+        "teacher",
+    ] {
         assert!(groups.iter().any(|group| group == expected), "{expected} is missing");
     }
     for group in &groups {
@@ -181,4 +189,21 @@ fn the_command_line_wins_over_a_students_choices() {
     );
     assert_eq!(config.deep_inv.teachers.n, 5);
     assert_eq!(config.student.epochs, 300);
+}
+
+#[test]
+fn an_experiment_replaces_choices_and_the_command_line_wins() {
+    let demo = config(&["+experiment=demo"]);
+    assert_eq!((demo.dataset.kind, demo.model.width), (DatasetKind::Digits, Some(16)));
+    let other = config(&[
+        "+experiment=demo",
+        "dataset=mnist",
+        "model=resnet18",
+        "student.epochs=1",
+    ]);
+    assert_eq!(
+        (other.dataset.kind, other.model.width, other.student.epochs),
+        (DatasetKind::Mnist, None, 1)
+    );
+    assert_eq!(other.split.num_nodes, demo.split.num_nodes);
 }

@@ -14,19 +14,19 @@ fn all_at_once_with_their_lines() {
     6 mistakes in the configuration
       mistake: unknown key `sed`
         set by: TREE/config.yaml:1
-        available: seed, device, threads, resume, overwrite, dataset, model, split, teacher, deep_inv, initial, student
+        available: seed, device, threads, …
         hint: did you mean `seed`?
       mistake: unknown key `teacher.epoch`
         set by: TREE/config.yaml:3
-        available: num_teachers, only, save_folder, epochs, batch_size, eval_batch_size, optimizer, schedule, augment, selection, validation_share
+        available: num_teachers, shared_initialisation, only, …
         hint: did you mean `teacher.epochs`?
       mistake: unknown key `teacher.optimizer.learning_rate`
         set by: TREE/config.yaml:5
-        available: kind, lr, momentum, nesterov, weight_decay, betas, eps
+        available: kind, lr, momentum, …
         hint: did you mean `teacher.optimizer.lr`?
       mistake: unknown key `modle`
         set by: command line `modle.width=1`
-        available: seed, device, threads, resume, overwrite, dataset, model, split, teacher, deep_inv, initial, student
+        available: seed, device, threads, …
         hint: did you mean `model.width`?
       mistake: `student.epochs` must be a whole number, 0 or more, found string "many"
         set by: TREE/config.yaml:6
@@ -41,7 +41,7 @@ fn key_of_the_top_in_a_group_file() {
     assert_snapshot!(tree.error(&["+student=s"]), @r#"
     unknown key `student.teacher`
       set by: TREE/student/s.yaml:1
-      available: save_folder, seed, model, adaptive, new_batches_per_epoch, augment_fresh, objective, distill, class_weights, epochs, batch_size, eval_batch_size, optimizer, schedule, augment, selection
+      available: save_folder, seed, model, …
     hint: to set `teacher` at the top, begin the file with `# @package _global_`
     "#);
 }

@@ -9,13 +9,13 @@ mod references;
 mod types;
 mod values;
 
-use crate::{Tree, project, request};
+use crate::{Tree, project, request, shortened};
 use fed_distill::config::compose;
 
 /// The message for the project's own tree.
 fn mistake(argument: &str) -> String {
     let error = compose(&request(Some(project()), &[argument])).unwrap_err();
-    error.to_string().replace(project().to_str().unwrap(), "config")
+    shortened(&error.to_string().replace(project().to_str().unwrap(), "config"))
 }
 
 /// The message for a primary file alone.
