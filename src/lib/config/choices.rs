@@ -3,12 +3,11 @@
 //! A walk needs to know which choices are replaced, which only a walk can tell, since an `override` may stand in any file that is reached.
 //! So walks are repeated with what the last one found until nothing changes; mistakes count only in the last one.
 
-use super::defaults::{Choice, File, Item, Pick};
+use super::defaults::{File, Pick};
 use super::node::Origin;
-use super::suggest::{list, nearest};
-use super::tree::{Tree, join};
+use super::tree::Tree;
+use super::walk::Walk;
 use crate::error::{Error, Result};
-use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -65,6 +64,7 @@ pub struct Expansion {
 pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverride]) -> Result<Expansion> {
     let mut files = HashMap::new();
     let mut known = Known::default();
+    let mut lines = BTreeSet::new();
     for _ in 0..WALKS {
         let mut walk = Walk::new(tree, groups, asked, &known, &mut files);
         walk.primary(primary);
@@ -72,341 +72,20 @@ pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverr
         if found == known {
             return walk.finish();
         }
+        lines.extend(found.overrides.values().map(|(_, origin)| origin.to_string()));
         known = found;
     }
-    Err(
-        Error::usage("the `override` lines of the defaults lists replace each other in a circle")
-            .note("file", tree.label(primary).to_string())
-            .note("override lines for", list(&known.overrides.keys().collect::<Vec<_>>())),
-    )
+    let error = Error::usage("the `override` lines of the defaults lists replace each other in a circle");
+    Err(lines.into_iter().fold(error, |error, line| error.note("from", line)))
 }
 
 /// What one walk teaches the next.
 #[derive(Default, PartialEq)]
-struct Known {
+pub struct Known {
     /// The strongest `override` line of each group: nearest to the primary file, then last.
-    overrides: BTreeMap<String, (Pick, Origin)>,
+    pub overrides: BTreeMap<String, (Pick, Origin)>,
     /// Groups with an `override` line and nothing to replace: there the line is the choice.
-    adopted: BTreeSet<String>,
+    pub adopted: BTreeSet<String>,
     /// Groups that only `group=option` names: added behind the primary file's list.
-    appended: BTreeSet<String>,
-}
-
-struct Walk<'a> {
-    tree: &'a Tree,
-    groups: &'a [String],
-    asked: &'a [GroupOverride],
-    known: &'a Known,
-    files: &'a mut HashMap<String, Rc<File>>,
-    parts: Vec<Part>,
-    chosen: IndexMap<String, Chosen>,
-    /// Groups that some line other than an `override` names.
-    placed: BTreeSet<String>,
-    overrides: BTreeMap<String, (usize, Pick, Origin)>,
-    deleted: BTreeSet<String>,
-    stack: Vec<String>,
-    mistake: Option<Error>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(
-        tree: &'a Tree,
-        groups: &'a [String],
-        asked: &'a [GroupOverride],
-        known: &'a Known,
-        files: &'a mut HashMap<String, Rc<File>>,
-    ) -> Self {
-        Self {
-            tree,
-            groups,
-            asked,
-            known,
-            files,
-            parts: Vec::new(),
-            chosen: IndexMap::new(),
-            placed: BTreeSet::new(),
-            overrides: BTreeMap::new(),
-            deleted: BTreeSet::new(),
-            stack: Vec::new(),
-            mistake: None,
-        }
-    }
-
-    /// The first mistake counts; the walk goes on, since the next one may not make it.
-    fn mistake(&mut self, error: Error) {
-        self.mistake.get_or_insert(error);
-    }
-
-    fn primary(&mut self, path: &str) {
-        self.file(path, None);
-        for asked in self.asked {
-            let option = match &asked.action {
-                Action::Add(option) => option,
-                Action::Replace(option) if self.known.appended.contains(&asked.group) => option,
-                Action::Replace(_) | Action::Delete(_) => continue,
-            };
-            if let Some(option) = option {
-                self.choose(&asked.group, option, &asked.origin, false);
-            }
-        }
-    }
-
-    /// Walks a file's defaults list and takes its own keys where `_self_` stands.
-    fn file(&mut self, path: &str, origin: Option<&Origin>) {
-        if self.stack.iter().any(|open| open == path) {
-            let chain: Vec<_> = self.stack.iter().map(String::as_str).chain([path]).collect();
-            let error = Error::usage("config files choose each other in a circle").note("chain", chain.join(" → "));
-            return self.mistake(from(error, origin));
-        }
-        let file = match self.load(path) {
-            Ok(file) => file,
-            Err(error) => return self.mistake(error),
-        };
-        self.stack.push(path.to_owned());
-        for item in &file.items {
-            match item {
-                Item::Own => self.parts.push(Part {
-                    file: self.tree.label(path).as_ref().into(),
-                    content: file.clone(),
-                    origin: origin.cloned(),
-                }),
-                Item::File { path, origin } => self.sibling(path, origin),
-                Item::Choice(choice) if choice.overrides => self.replacing(choice),
-                Item::Choice(choice) => self.choice(choice),
-            }
-        }
-        self.stack.pop();
-    }
-
-    fn load(&mut self, path: &str) -> Result<Rc<File>> {
-        if let Some(file) = self.files.get(path) {
-            return Ok(file.clone());
-        }
-        let file = File::load(self.tree, path)?;
-        self.files.insert(path.to_owned(), file.clone());
-        Ok(file)
-    }
-
-    /// A bare `name` of a defaults list.
-    fn sibling(&mut self, path: &str, origin: &Origin) {
-        if self.tree.has(path) {
-            return self.file(path, Some(origin));
-        }
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let names = self.tree.options(folder);
-        let error = Error::usage(format!("there is no config file `{path}`"))
-            .note("from", origin.to_string())
-            .note("available", list(&names));
-        self.mistake(hint_nearest(error, name, &names));
-    }
-
-    /// An `override` line: strongest nearest to the primary file; among equals the last.
-    fn replacing(&mut self, choice: &Choice) {
-        let depth = self.stack.len();
-        let weaker = self
-            .overrides
-            .get(&choice.group)
-            .is_none_or(|(other, ..)| depth <= *other);
-        if weaker {
-            let entry = (depth, choice.pick.clone(), choice.origin.clone());
-            self.overrides.insert(choice.group.clone(), entry);
-        }
-        let strongest = self
-            .known
-            .overrides
-            .get(&choice.group)
-            .is_some_and(|(_, origin)| *origin == choice.origin);
-        if strongest && self.known.adopted.contains(&choice.group) {
-            self.resolve(choice);
-        }
-    }
-
-    fn choice(&mut self, choice: &Choice) {
-        self.placed.insert(choice.group.clone());
-        self.resolve(choice);
-    }
-
-    /// Settles which option a line of a file stands for: the command line first, then `override` lines, then the line itself.
-    fn resolve(&mut self, choice: &Choice) {
-        let group = &choice.group;
-        let asked = self
-            .asked
-            .iter()
-            .find(|asked| asked.group == *group && !matches!(asked.action, Action::Add(_)));
-        let (pick, origin) = match asked.map(|asked| (&asked.action, &asked.origin)) {
-            Some((Action::Replace(option), origin)) => {
-                (option.clone().map_or(Pick::Nothing, Pick::Option), origin.clone())
-            }
-            Some((Action::Delete(only), origin)) => return self.delete(choice, only.as_deref(), origin),
-            _ => match self.known.overrides.get(group) {
-                Some((pick, origin)) => (pick.clone(), origin.clone()),
-                None => (choice.pick.clone(), choice.origin.clone()),
-            },
-        };
-        match pick {
-            Pick::Option(option) => self.choose(group, &option, &origin, choice.optional),
-            Pick::Nothing => {}
-            Pick::Mandatory => {
-                let adds = |asked: &GroupOverride| asked.group == *group && matches!(asked.action, Action::Add(_));
-                if !self.asked.iter().any(adds) {
-                    let options = self.tree.options(group);
-                    self.mistake(
-                        Error::usage(format!("an option of `{group}` must be chosen"))
-                            .note("from", origin.to_string())
-                            .note("available", list(&options))
-                            .hint(format!("type {group}=OPTION")),
-                    );
-                }
-            }
-        }
-    }
-
-    fn delete(&mut self, choice: &Choice, only: Option<&str>, origin: &Origin) {
-        self.deleted.insert(choice.group.clone());
-        let current = match self.known.overrides.get(&choice.group) {
-            Some((pick, _)) => pick,
-            None => &choice.pick,
-        };
-        if let (Some(only), Pick::Option(option)) = (only, current)
-            && only != option
-        {
-            let error = Error::usage(format!(
-                "`{}` is `{option}`, not `{only}`, and is not deleted",
-                choice.group
-            ))
-            .note("from", origin.to_string())
-            .note("set by", choice.origin.to_string())
-            .hint(format!("to delete any choice of it type ~{}", choice.group));
-            self.mistake(error);
-        }
-    }
-
-    fn choose(&mut self, group: &str, option: &str, origin: &Origin, optional: bool) {
-        if let Some(other) = self.chosen.get(group) {
-            if other.option != option {
-                let error = chosen_twice(other, option, origin);
-                self.mistake(error);
-            }
-            return;
-        }
-        let path = join(group, &format!("{option}.yaml"));
-        if !self.tree.has(&path) {
-            if !optional {
-                let error = self.no_option(group, option, origin);
-                self.mistake(error);
-            }
-            return;
-        }
-        let chosen = Chosen {
-            group: group.to_owned(),
-            option: option.to_owned(),
-            origin: origin.clone(),
-        };
-        self.chosen.insert(group.to_owned(), chosen);
-        self.file(&path, Some(origin));
-    }
-
-    fn no_option(&self, group: &str, option: &str, origin: &Origin) -> Error {
-        let options = self.tree.options(group);
-        if !options.is_empty() {
-            let error = Error::usage(format!("`{group}` has no option `{option}`"))
-                .note("from", origin.to_string())
-                .note("available", list(&options));
-            return hint_nearest(error, option, &options);
-        }
-        let error = Error::usage(format!("there is no config group `{group}`"))
-            .note("from", origin.to_string())
-            .note("available", list(self.groups));
-        // In a file, `teacher: x` means a group beside the file itself.
-        match group.rsplit_once('/') {
-            Some((_, last)) if self.groups.iter().any(|known| known == last) => {
-                error.hint(format!("a group at the top of the tree is written `/{last}: {option}`"))
-            }
-            _ => hint_nearest(error, group, self.groups),
-        }
-    }
-
-    fn found(&self) -> Known {
-        let overrides: BTreeMap<_, _> = self
-            .overrides
-            .iter()
-            .map(|(group, (_, pick, origin))| (group.clone(), (pick.clone(), origin.clone())))
-            .collect();
-        let adopted = overrides
-            .keys()
-            .filter(|group| !self.placed.contains(*group))
-            .cloned()
-            .collect();
-        let replaces = |asked: &&GroupOverride| matches!(asked.action, Action::Replace(_));
-        let appended = self
-            .asked
-            .iter()
-            .filter(replaces)
-            .map(|asked| asked.group.clone())
-            .filter(|group| !self.placed.contains(group) && !overrides.contains_key(group))
-            .collect::<BTreeSet<_>>();
-        Known {
-            overrides,
-            adopted,
-            appended,
-        }
-    }
-
-    fn finish(mut self) -> Result<Expansion> {
-        for asked in self.asked {
-            if matches!(asked.action, Action::Delete(_)) && !self.deleted.contains(&asked.group) {
-                let chosen: Vec<_> = self.chosen.keys().collect();
-                let error = Error::usage(format!(
-                    "no option of `{}` is chosen, so there is none to delete",
-                    asked.group
-                ))
-                .note("from", asked.origin.to_string())
-                .note("chosen", list(&chosen));
-                self.mistake(error);
-            }
-        }
-        match self.mistake {
-            Some(error) => Err(error),
-            None => Ok(Expansion {
-                parts: self.parts,
-                choices: self.chosen.into_values().collect(),
-            }),
-        }
-    }
-}
-
-fn from(error: Error, origin: Option<&Origin>) -> Error {
-    match origin {
-        Some(origin) => error.note("from", origin.to_string()),
-        None => error,
-    }
-}
-
-fn hint_nearest(error: Error, word: &str, names: &[String]) -> Error {
-    match nearest(word, names) {
-        Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
-}
-
-fn chosen_twice(first: &Chosen, option: &str, origin: &Origin) -> Error {
-    let group = &first.group;
-    let error = Error::usage(format!("`{group}` is chosen twice: `{}` and `{option}`", first.option))
-        .note("from", first.origin.to_string())
-        .note("from", origin.to_string());
-    let typed = match (&first.origin, origin) {
-        (_, Origin::Argument(_)) => Some(option),
-        (Origin::Argument(_), _) => Some(first.option.as_str()),
-        _ => None,
-    };
-    match typed {
-        Some(option) => error.hint(format!(
-            "to replace the other choice type it without the plus: {group}={option}"
-        )),
-        None => error
-            .hint(format!(
-                "to replace the other choice write `override /{group}: {option}` in the defaults list"
-            ))
-            .hint(format!("or type {group}=OPTION")),
-    }
+    pub appended: BTreeSet<String>,
 }

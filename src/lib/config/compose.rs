@@ -1,15 +1,15 @@
 //! Composition from end to end: overrides, defaults tree, merge, references, unknown keys, types, checks.
 
-use super::choices::{self, Action, GroupOverride};
+use super::apply::{apply, put_back};
 use super::composed::{Composed, set_by};
 use super::grammar::Parsed;
 use super::issue::{self, Issue};
-use super::node::{Node, Origin, Value};
-use super::overrides::{Override, Sign};
+use super::node::Node;
+use super::overrides::Override;
 use super::schema::Config;
-use super::suggest::{list, nearest};
+use super::separate::separate;
 use super::tree::Tree;
-use super::{check, extract, interpolate, known, yaml};
+use super::{check, choices, extract, interpolate, known};
 use crate::error::{During, Error, Result};
 use std::path::PathBuf;
 
@@ -141,7 +141,7 @@ impl Place {
 }
 
 fn compose_one(place: &Place, overrides: Vec<Override>, arguments: Vec<String>) -> Result<Composed> {
-    let (groups, keys) = separate(place, overrides)?;
+    let (groups, keys) = separate(&place.groups, overrides)?;
     let expansion = choices::expand(&place.tree, &place.groups, &place.primary, &groups)?;
     let built_in = Node::built_in(&Config::default())?;
     let reference = Node::built_in(&Config::reference())?;
@@ -164,168 +164,6 @@ fn compose_one(place: &Place, overrides: Vec<Override>, arguments: Vec<String>) 
     }
     issue::report(issues)?;
     Ok(Composed::new(config, figment, expansion, arguments))
-}
-
-/// Group overrides and key overrides: a name of a group without a mapping behind it is the former.
-fn separate(place: &Place, overrides: Vec<Override>) -> Result<(Vec<GroupOverride>, Vec<Override>)> {
-    let mut groups: Vec<GroupOverride> = Vec::new();
-    let mut keys = Vec::new();
-    for parsed in overrides {
-        let mapping = matches!(&parsed.value, Some(Parsed::One(node)) if node.as_map().is_some());
-        if !place.groups.contains(&parsed.key) || mapping {
-            if parsed.key.contains('/') {
-                return Err(no_group(place, &parsed));
-            }
-            keys.push(parsed);
-            continue;
-        }
-        let group = group_override(&parsed)?;
-        if let Some(other) = groups
-            .iter()
-            .find(|other| other.group == group.group && other.origin != group.origin)
-        {
-            return Err(Error::usage(format!("`{}` is given twice", group.group))
-                .note("from", other.origin.to_string())
-                .note("from", group.origin.to_string()));
-        }
-        groups.push(group);
-    }
-    Ok((groups, keys))
-}
-
-fn no_group(place: &Place, parsed: &Override) -> Error {
-    let error = Error::usage(format!("there is no config group `{}`", parsed.key))
-        .note("from", parsed.origin.to_string())
-        .note("available", list(&place.groups));
-    match nearest(&parsed.key, &place.groups) {
-        Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
-}
-
-fn group_override(parsed: &Override) -> Result<GroupOverride> {
-    let option = match &parsed.value {
-        None => None,
-        Some(Parsed::One(node)) => match &node.value {
-            Value::Null => None,
-            Value::Text(text) if text.is_empty() => {
-                return Err(Error::usage(format!("`{}` is given no option", parsed.key))
-                    .note("from", parsed.origin.to_string()));
-            }
-            Value::Text(text) => Some(text.clone()),
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) => Some(parsed.raw.clone()),
-            value => {
-                return Err(
-                    Error::usage(format!("`{}` takes one option, not {}", parsed.key, value.described()))
-                        .note("from", parsed.origin.to_string()),
-                );
-            }
-        },
-        Some(Parsed::Many(_)) => return Err(Error::usage(format!("`{}` takes one option", parsed.key))),
-    };
-    let action = match parsed.sign {
-        Sign::Set | Sign::Force => Action::Replace(option),
-        Sign::Add => Action::Add(option),
-        Sign::Delete => Action::Delete(option),
-    };
-    Ok(GroupOverride {
-        group: parsed.key.clone(),
-        origin: parsed.origin.clone(),
-        action,
-    })
-}
-
-/// Applies a key override to the merged tree. Unknown keys are found later, all together.
-fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> {
-    let path = parsed.path();
-    let present = root.get(&path);
-    let value = match &parsed.value {
-        Some(Parsed::One(node)) => Some(node),
-        _ => None,
-    };
-    if parsed.sign == Sign::Delete {
-        return delete(parsed, value, root, built_in);
-    }
-    if let (Sign::Add, Some(node)) = (parsed.sign, present)
-        && let Some(by) = user_origin(node)
-    {
-        return Err(
-            Error::usage(format!("`{}` is already set, so it cannot be added", parsed.key))
-                .note("from", parsed.origin.to_string())
-                .note("set by", by.to_string())
-                .hint(format!(
-                    "to change it type it without the plus: {}={}",
-                    parsed.key, parsed.raw
-                )),
-        );
-    }
-    match value {
-        Some(node) => root.merge(node.clone().placed_at(&path)),
-        None => Ok(()),
-    }
-}
-
-/// The first place other than the built-in defaults that set something at or below a node.
-fn user_origin(node: &Node) -> Option<Origin> {
-    match node.as_map() {
-        Some(map) => map.values().find_map(user_origin),
-        None => (node.origin != Origin::BuiltIn).then(|| node.origin.clone()),
-    }
-}
-
-/// `~a`: the schema has every key, so what is deleted is what files and arguments said; the built-in default comes back.
-fn delete(parsed: &Override, expected: Option<&Node>, root: &mut Node, built_in: &Node) -> Result<()> {
-    let path = parsed.path();
-    let Some(present) = root.get(&path) else {
-        let mut keys = Vec::new();
-        root.leaves(&mut |path, _| keys.push(path.join(".")));
-        let error =
-            Error::usage(format!("there is no key `{}` to delete", parsed.key)).note("from", parsed.origin.to_string());
-        return Err(match nearest(&parsed.key, &keys) {
-            Some(key) => error.hint(format!("did you mean `~{key}`?")),
-            None => error,
-        });
-    };
-    if let Some(expected) = expected
-        && !same(&present.value, &expected.value)
-    {
-        let found = yaml::inline(&present.value);
-        return Err(Error::usage(format!(
-            "`{}` is {found}, not {}, and is not deleted",
-            parsed.key, parsed.raw
-        ))
-        .note("from", parsed.origin.to_string())
-        .note("set by", present.origin.to_string())
-        .hint(format!("to delete any value of it type ~{}", parsed.key)));
-    }
-    put_back(root, built_in, &path);
-    Ok(())
-}
-
-/// Equal values, whoever set them; `1` equals `1.0`.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
-        (Value::List(a), Value::List(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(&a.value, &b.value))
-        }
-        (Value::Map(a), Value::Map(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| same(&a.value, &b.value)))
-        }
-        (a, b) => a == b,
-    }
-}
-
-/// Gives a key its built-in default again; one that has none goes.
-fn put_back(root: &mut Node, built_in: &Node, path: &[String]) {
-    match (built_in.get(path), root.get_mut(path)) {
-        (Some(default), Some(node)) => *node = default.clone(),
-        _ => {
-            root.remove(path);
-        }
-    }
 }
 
 /// Reports every `???`, a value the user must give.

@@ -1,9 +1,9 @@
 //! A finished configuration and where each part of it came from.
 
 use super::choices::{Chosen, Expansion};
-use super::interpolate::escape;
 use super::node::{Node, Value};
 use super::schema::Config;
+use super::template::escape;
 use super::yaml;
 use figment::Figment;
 use figment::value::Value as Figurine;

@@ -50,7 +50,7 @@ enum Problem {
 impl From<figment::Error> for Problem {
     fn from(error: figment::Error) -> Self {
         match error.kind {
-            Kind::InvalidType(_, expected) if expected.starts_with("enum ") => Self::Nameless,
+            Kind::InvalidType(_, expected) if expected.starts_with("enum") => Self::Nameless,
             Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
                 Self::Must(in_words(&expected))
             }
@@ -79,25 +79,47 @@ fn in_words(expected: &str) -> String {
 
 /// Reports a wrong value and puts its default in place; or reads it in another way that is tried next.
 fn mend(root: &mut Node, fallback: &Node, path: &[String], problem: Problem, issues: &mut Vec<Issue>) -> Result<()> {
-    // The path may end inside a list, which is replaced as a whole.
-    let depth = (0..=path.len())
-        .rev()
-        .find(|depth| root.get(&path[..*depth]).is_some())
-        .unwrap_or(0);
+    // The path may end inside a list, which is replaced as a whole, or in a mapping where a name belongs.
+    let both = |depth: &usize| {
+        [&*root, fallback]
+            .iter()
+            .all(|tree| tree.get(&path[..*depth]).is_some())
+    };
+    let depth = (0..=path.len()).rev().find(both).unwrap_or(0);
     let (whole, index) = path.split_at(depth);
+    let problem = match root.get(whole).map(|node| &node.value) {
+        Some(Value::Map(_)) if !index.is_empty() => Problem::Nameless,
+        _ => problem,
+    };
     if whole.is_empty() {
         return Err(Error::usage("the configuration cannot be read"));
     }
+    let index = if matches!(problem, Problem::Nameless) {
+        &[]
+    } else {
+        index
+    };
     let name = index
         .iter()
         .fold(whole.join("."), |name, index| format!("{name}[{index}]"));
     let Some(node) = root.get_mut(whole) else {
         return Err(Error::usage(format!("`{name}` cannot be read")));
     };
-    if let Some(value) = reread(&node.value, &problem) {
-        node.value = value;
-        return Ok(());
+    if let (Value::Environment(text), Problem::Must(_)) = (&node.value, &problem) {
+        // The variable's text as the number or truth value it spells.
+        let typed = scalar::read(text.trim());
+        if !matches!(typed, Value::Text(_)) {
+            node.value = typed;
+            return Ok(());
+        }
     }
+    let problem = match problem {
+        Problem::Nameless => names(node.clone(), root, whole),
+        problem => problem,
+    };
+    let Some(node) = root.get_mut(whole) else {
+        return Ok(());
+    };
     issues.push(describe(&name, item(node, index), node, fallback.get(whole), problem));
     match fallback.get(whole) {
         Some(default) => *node = default.clone(),
@@ -108,16 +130,16 @@ fn mend(root: &mut Node, fallback: &Node, path: &[String], problem: Problem, iss
     Ok(())
 }
 
-/// An environment variable's text as the number or truth value it spells; anything else in place of a name as that name.
-fn reread(value: &Value, problem: &Problem) -> Option<Value> {
-    match (value, problem) {
-        (Value::Environment(text), Problem::Must(_)) => match scalar::read(text.trim()) {
-            Value::Text(_) => None,
-            typed => Some(typed),
-        },
-        (Value::Text(_), _) => None,
-        (value, Problem::Nameless) => Some(Value::Text(yaml::inline(value))),
-        _ => None,
+/// The names allowed at a path, from the complaint about a name that is none.
+fn names(mut node: Node, root: &Node, path: &[String]) -> Problem {
+    let mut probe = root.clone();
+    node.value = Value::Text(String::new());
+    if let Some(place) = probe.get_mut(path) {
+        *place = node;
+    }
+    match figment(&probe).extract::<Config>().map_err(Problem::from) {
+        Err(Problem::Not(names)) => Problem::Not(names),
+        _ => Problem::Nameless,
     }
 }
 
@@ -164,15 +186,16 @@ fn misread(written: &Node, read: &Node) -> Option<(Vec<String>, Problem)> {
     written.leaves(&mut |path, node| {
         if found.is_none()
             && let Some(read) = read.get(path)
-            && let Some(problem) = difference(&node.value, &read.value)
         {
-            found = Some((path.to_vec(), problem));
+            let mut path = path.to_vec();
+            found = difference(&node.value, &read.value, &mut path).map(|problem| (path, problem));
         }
     });
     found
 }
 
-fn difference(written: &Value, read: &Value) -> Option<Problem> {
+/// How a value differs from what was read; `path` is led on to the list item that does.
+fn difference(written: &Value, read: &Value, path: &mut Vec<String>) -> Option<Problem> {
     match (written, read) {
         // JSON, the way back, has no such number: no setting has a use for one.
         (Value::Float(number), _) if !number.is_finite() => Some(Problem::Must("a finite number".into())),
@@ -182,10 +205,14 @@ fn difference(written: &Value, read: &Value) -> Option<Problem> {
         (Value::List(all), Value::List(taken)) if all.len() != taken.len() => {
             Some(Problem::Must(format!("a list of {} values", taken.len())))
         }
-        (Value::List(all), Value::List(taken)) => all
-            .iter()
-            .zip(taken)
-            .find_map(|(all, taken)| difference(&all.value, &taken.value)),
+        (Value::List(all), Value::List(taken)) => all.iter().zip(taken).enumerate().find_map(|(i, (all, taken))| {
+            path.push(i.to_string());
+            let problem = difference(&all.value, &taken.value, path);
+            if problem.is_none() {
+                path.pop();
+            }
+            problem
+        }),
         _ => None,
     }
 }

@@ -6,14 +6,18 @@
 use super::issue::Issue;
 use super::node::{Node, Origin, Value};
 use super::suggest::nearest;
+use super::template::{Piece, pieces};
 use super::yaml;
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 /// Why a reference has no value.
 enum Failure {
     Mistake(Box<Issue>),
-    /// The target is missing and reported under its own name.
-    Missing,
+    /// The keys of a circle, the first one again at the end.
+    Circle(Vec<String>, Origin),
+    /// Another key is to blame, and reported under its own name.
+    Elsewhere,
 }
 
 /// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is returned.
@@ -26,6 +30,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
     });
     let source = root.clone();
     let mut failed = Vec::new();
+    let mut circles = HashSet::new();
     for path in pending {
         let mut scope = Scope {
             root: &source,
@@ -33,9 +38,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
         };
         let Some(node) = source.get(&path) else { continue };
         let value = scope.node(node).map(|node| node.value).unwrap_or_else(|failure| {
-            if let Failure::Mistake(issue) = failure {
-                issues.push(*issue);
-            }
+            report(failure, &mut circles, issues);
             failed.push(path.clone());
             Value::Null
         });
@@ -46,6 +49,22 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
     failed
 }
 
+/// A circle is met at each of its keys, and reported once.
+fn report(failure: Failure, circles: &mut HashSet<String>, issues: &mut Vec<Issue>) {
+    match failure {
+        Failure::Mistake(issue) => issues.push(*issue),
+        Failure::Circle(keys, origin) => {
+            if !keys.iter().any(|key| circles.contains(key)) {
+                let chain: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+                let issue = Issue::new("references lead in a circle").note("chain", chain.join(" → "));
+                issues.push(issue.note("set by", origin.to_string()));
+            }
+            circles.extend(keys);
+        }
+        Failure::Elsewhere => {}
+    }
+}
+
 fn refers(node: &Node) -> bool {
     match &node.value {
         Value::Text(text) => text.contains("${"),
@@ -53,75 +72,6 @@ fn refers(node: &Node) -> bool {
         Value::Map(map) => map.values().any(refers),
         _ => false,
     }
-}
-
-/// Text that `resolve` leaves as it is now.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, after) = rest.split_at(at);
-        let slashes = before.len() - before.trim_end_matches('\\').len();
-        escaped.push_str(before);
-        escaped.push_str(&"\\".repeat(slashes + 1));
-        escaped.push_str("${");
-        rest = after.strip_prefix("${").unwrap_or("");
-    }
-    escaped + rest
-}
-
-/// A piece of text.
-#[derive(Debug, PartialEq)]
-enum Piece {
-    Plain(String),
-    /// What stands between `${` and `}`.
-    Reference(String),
-}
-
-/// Cuts text into pieces; backslashes before `${` are halved, and an odd one makes it plain.
-fn pieces(text: &str) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, after) = rest.split_at(at);
-        let kept = before.trim_end_matches('\\');
-        let slashes = before.len() - kept.len();
-        plain.push_str(kept);
-        plain.push_str(&"\\".repeat(slashes / 2));
-        let inside = after.strip_prefix("${").unwrap_or("");
-        if slashes % 2 == 1 {
-            plain.push_str("${");
-            rest = inside;
-            continue;
-        }
-        let end = closing(inside).ok_or_else(|| format!("the closing `}}` is missing in `{text}`"))?;
-        let (reference, after) = inside.split_at(end);
-        if !plain.is_empty() {
-            pieces.push(Piece::Plain(std::mem::take(&mut plain)));
-        }
-        pieces.push(Piece::Reference(reference.trim().to_owned()));
-        rest = after.strip_prefix('}').unwrap_or("");
-    }
-    plain.push_str(rest);
-    if !plain.is_empty() {
-        pieces.push(Piece::Plain(plain));
-    }
-    Ok(pieces)
-}
-
-/// Offset of the brace that closes a reference.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
 }
 
 struct Scope<'a> {
@@ -152,12 +102,8 @@ impl Scope<'_> {
     /// Resolves a node under its own name, which must not be under way already.
     fn inside(&mut self, name: String, node: &Node) -> Result<Node, Failure> {
         if self.chain.contains(&name) {
-            let chain: Vec<_> = self.chain.iter().chain([&name]).map(|key| format!("`{key}`")).collect();
-            return Err(mistake(
-                Issue::new("references lead in a circle")
-                    .note("chain", chain.join(" → "))
-                    .note("set by", node.origin.to_string()),
-            ));
+            let keys = self.chain.iter().cloned().chain([name]).collect();
+            return Err(Failure::Circle(keys, node.origin.clone()));
         }
         self.chain.push(name);
         let resolved = self.node(node);
@@ -166,7 +112,7 @@ impl Scope<'_> {
     }
 
     fn text(&mut self, text: &str, origin: &Origin) -> Result<Value, Failure> {
-        let pieces = pieces(text).map_err(|what| mistake(Issue::new(what).note("set by", origin.to_string())))?;
+        let pieces = pieces(text).map_err(|what| self.mistake(Issue::new(what).note("set by", origin.to_string())))?;
         if let [Piece::Reference(reference)] = pieces.as_slice() {
             return self.reference(reference, origin);
         }
@@ -205,7 +151,7 @@ impl Scope<'_> {
             Some(("now", format)) => self.now(format, origin),
             Some((name, _)) => {
                 let issue = self.issue(format!("there is no resolver `{name}`"), origin);
-                Err(mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
+                Err(self.mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
             }
             None => self.key(reference, origin),
         }
@@ -214,22 +160,25 @@ impl Scope<'_> {
     fn key(&mut self, key: &str, origin: &Origin) -> Result<Value, Failure> {
         if key.starts_with('.') {
             let issue = self.issue(format!("`${{{key}}}` is relative, which is not supported"), origin);
-            return Err(mistake(issue.hint(Some("write the whole key, from the top".into()))));
+            return Err(self.mistake(issue.hint(Some("write the whole key, from the top".into()))));
         }
         let path: Vec<_> = key.split('.').collect();
         match self.root.get(&path) {
-            Some(node) if node.as_text() == Some("???") => Err(Failure::Missing),
+            Some(node) if node.as_text() == Some("???") => Err(Failure::Elsewhere),
             Some(node) => self.inside(key.to_owned(), node).map(|node| node.value),
-            None => {
-                let mut known = Vec::new();
-                self.root.leaves(&mut |path, _| known.push(path.join(".")));
-                let hint = nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?"));
-                Err(mistake(
-                    self.issue(format!("`${{{key}}}` refers to a key that does not exist"), origin)
-                        .hint(hint),
-                ))
-            }
+            None => Err(self.mistake(self.no_such_key(key, origin))),
         }
+    }
+
+    fn no_such_key(&self, key: &str, origin: &Origin) -> Issue {
+        let here = self.chain.last().map_or("", String::as_str);
+        let mut known = Vec::new();
+        self.root.leaves(&mut |path, _| known.push(path.join(".")));
+        known.retain(|known| known != here);
+        Issue::new(format!("`${{{key}}}` refers to a key that does not exist"))
+            .note("chain", format!("`{here}` → `{key}`"))
+            .note("set by", origin.to_string())
+            .hint(nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?")))
     }
 
     fn environment(&mut self, arguments: &str, origin: &Origin) -> Result<Value, Failure> {
@@ -245,9 +194,7 @@ impl Scope<'_> {
             Some(text) => Ok(Value::Environment(unquoted(text).to_owned())),
             None => {
                 let issue = self.issue(format!("the environment variable `{name}` is not set"), origin);
-                Err(mistake(issue.hint(Some(format!(
-                    "set it, or give a default: ${{oc.env:{name},DEFAULT}}"
-                )))))
+                Err(self.mistake(issue.hint(Some(format!("set it, or give a default: ${{oc.env:{name},DEFAULT}}")))))
             }
         }
     }
@@ -261,49 +208,26 @@ impl Scope<'_> {
     }
 
     fn issue(&self, what: String, origin: &Origin) -> Issue {
-        let issue = Issue::new(what);
-        let issue = match self.chain.as_slice() {
-            [key] => issue.note("key", format!("`{key}`")),
-            chain => {
-                let chain: Vec<_> = chain.iter().map(|key| format!("`{key}`")).collect();
-                issue.note("chain", chain.join(" → "))
-            }
-        };
-        issue.note("set by", origin.to_string())
+        let key = self.chain.last().map_or("", String::as_str);
+        Issue::new(what)
+            .note("key", format!("`{key}`"))
+            .note("set by", origin.to_string())
     }
 
     fn failed(&self, what: String, origin: &Origin) -> Failure {
-        mistake(self.issue(what, origin))
+        self.mistake(self.issue(what, origin))
     }
-}
 
-fn mistake(issue: Issue) -> Failure {
-    Failure::Mistake(Box::new(issue))
+    /// What is wrong with another key's text is reported when that key's turn comes.
+    fn mistake(&self, issue: Issue) -> Failure {
+        match self.chain.len() {
+            1 => Failure::Mistake(Box::new(issue)),
+            _ => Failure::Elsewhere,
+        }
+    }
 }
 
 fn unquoted(text: &str) -> &str {
     let inside = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
     inside('\'').or_else(|| inside('"')).unwrap_or(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backslashes_before_a_reference_are_halved() {
-        let plain = |text: &str| vec![Piece::Plain(text.into())];
-        assert_eq!(pieces(r"a\${b}").unwrap(), plain("a${b}"));
-        assert_eq!(
-            pieces(r"a\\${b}").unwrap(),
-            vec![Piece::Plain(r"a\".into()), Piece::Reference("b".into())]
-        );
-        assert_eq!(pieces(r"\d${b${c}}").unwrap().len(), 2);
-        for text in ["", "${", r"\${x}", r"a\\\${b}${c}", r"no \ reference", "$ {"] {
-            assert_eq!(
-                pieces(&escape(text)).unwrap_or_default(),
-                if text.is_empty() { vec![] } else { plain(text) }
-            );
-        }
-    }
 }

@@ -8,11 +8,12 @@ use super::suggest::{either, list, nearest};
 pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues: &mut Vec<Issue>) {
     let mut unknown = Vec::new();
     collect(root, reference, &mut Vec::new(), &mut unknown);
-    for path in unknown {
-        if let Some(node) = root.remove(&path) {
-            issues.push(describe(&path, &node, reference, groups));
-        }
-    }
+    let mut taken: Vec<_> = unknown
+        .into_iter()
+        .filter_map(|path| Some((root.remove(&path)?, path)))
+        .collect();
+    taken.sort_by(|(a, _), (b, _)| a.origin.position().cmp(&b.origin.position()));
+    issues.extend(taken.iter().map(|(node, path)| describe(path, node, reference, groups)));
 }
 
 fn collect(node: &Node, reference: &Node, path: &mut Vec<String>, unknown: &mut Vec<Vec<String>>) {

@@ -33,12 +33,15 @@
 //! | `k=1,2`, `k=range(0,3)`, `k=choice(a,b)` | a sweep, with `--multirun` only |
 //!
 //! Unlike Hydra, the schema is closed and every key has a default, so `+` never makes a new key; packages are absolute and `@` is not
-//! supported; a group takes one option.
+//! supported; a group takes one option. Jobs of a sweep write where their config says: refer to what varies, as in
+//! `-m seed=1,2 'student.save_folder=outputs/seed_${seed}'`, to give each a folder of its own.
 //!
 //! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` are resolved after merging; `???` is a value the user must give.
 
+mod apply;
 mod check;
 mod choices;
+mod complaints;
 mod compose;
 mod composed;
 mod defaults;
@@ -51,8 +54,11 @@ mod node;
 mod overrides;
 mod scalar;
 pub mod schema;
+mod separate;
 mod suggest;
+mod template;
 mod tree;
+mod walk;
 mod yaml;
 
 pub use choices::Chosen;

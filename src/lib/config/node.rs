@@ -17,6 +17,17 @@ pub enum Origin {
     Argument(Arc<str>),
 }
 
+impl Origin {
+    /// Sorts places as a reader goes through them: files line by line, then the command line.
+    pub fn position(&self) -> (u8, &str, usize) {
+        match self {
+            Self::BuiltIn => (0, "", 0),
+            Self::File { file, line } => (1, file, *line),
+            Self::Argument(_) => (2, "", 0),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -176,6 +187,8 @@ impl Value {
         match self {
             Self::Null => "null".into(),
             Self::Bool(flag) => flag.to_string(),
+            // A whole number that a type has made 80.0 was typed as 80.
+            Self::Float(number) if number.fract() == 0.0 && number.abs() < 1e9 => format!("number {number}"),
             Self::Int(_) | Self::Float(_) => format!("number {}", super::yaml::inline(self)),
             Self::Text(text) | Self::Environment(text) => format!("string {text:?}"),
             Self::List(_) => format!("list {}", super::yaml::inline(self)),

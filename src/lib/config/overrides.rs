@@ -102,6 +102,9 @@ impl Override {
 
 fn check_key(key: &str, argument: &str) -> Result<()> {
     let error = |what: String| Error::usage(what).note("from", format!("command line `{argument}`"));
+    if key.is_empty() {
+        return Err(error(format!("`{argument}` names no key")).note("expected", "key=value"));
+    }
     if key.contains('[') {
         let whole = key.split('[').next().unwrap_or(key);
         return Err(

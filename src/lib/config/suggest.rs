@@ -1,7 +1,7 @@
 //! What the user may have meant.
 
 /// Jaro-Winkler similarity from which a word is worth suggesting.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.65;
 
 /// The candidate most like `word`, if any is alike.
 pub fn nearest<'a, S: AsRef<str>>(word: &str, candidates: &'a [S]) -> Option<&'a str> {

@@ -1,0 +1,101 @@
+//! Key overrides (`a.b=v`, `+a=v`, `++a=v`, `~a`) on the merged tree.
+
+use super::grammar::Parsed;
+use super::node::{Node, Origin, Value};
+use super::overrides::{Override, Sign};
+use super::suggest::nearest;
+use super::yaml;
+use crate::error::{Error, Result};
+
+/// Applies a key override to the merged tree. Unknown keys are found later, all together.
+pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> {
+    let path = parsed.path();
+    let present = root.get(&path);
+    let value = match &parsed.value {
+        Some(Parsed::One(node)) => Some(node),
+        _ => None,
+    };
+    if parsed.sign == Sign::Delete {
+        return delete(parsed, value, root, built_in);
+    }
+    if let (Sign::Add, Some(node)) = (parsed.sign, present)
+        && let Some(by) = user_origin(node)
+    {
+        return Err(
+            Error::usage(format!("`{}` is already set, so it cannot be added", parsed.key))
+                .note("from", parsed.origin.to_string())
+                .note("set by", by.to_string())
+                .hint(format!(
+                    "to change it type it without the plus: {}={}",
+                    parsed.key, parsed.raw
+                )),
+        );
+    }
+    match value {
+        Some(node) => root.merge(node.clone().placed_at(&path)),
+        None => Ok(()),
+    }
+}
+
+/// The first place other than the built-in defaults that set something at or below a node.
+fn user_origin(node: &Node) -> Option<Origin> {
+    match node.as_map() {
+        Some(map) => map.values().find_map(user_origin),
+        None => (node.origin != Origin::BuiltIn).then(|| node.origin.clone()),
+    }
+}
+
+/// `~a`: the schema has every key, so what is deleted is what files and arguments said; the built-in default comes back.
+fn delete(parsed: &Override, expected: Option<&Node>, root: &mut Node, built_in: &Node) -> Result<()> {
+    let path = parsed.path();
+    let Some(present) = root.get(&path) else {
+        let mut keys = Vec::new();
+        root.leaves(&mut |path, _| keys.push(path.join(".")));
+        let error =
+            Error::usage(format!("there is no key `{}` to delete", parsed.key)).note("from", parsed.origin.to_string());
+        return Err(match nearest(&parsed.key, &keys) {
+            Some(key) => error.hint(format!("did you mean `~{key}`?")),
+            None => error,
+        });
+    };
+    if let Some(expected) = expected
+        && !same(&present.value, &expected.value)
+    {
+        let found = yaml::inline(&present.value);
+        return Err(Error::usage(format!(
+            "`{}` is {found}, not {}, and is not deleted",
+            parsed.key, parsed.raw
+        ))
+        .note("from", parsed.origin.to_string())
+        .note("set by", present.origin.to_string())
+        .hint(format!("to delete any value of it type ~{}", parsed.key)));
+    }
+    put_back(root, built_in, &path);
+    Ok(())
+}
+
+/// Equal values, whoever set them; `1` equals `1.0`.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
+        (Value::List(a), Value::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(&a.value, &b.value))
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(&a.value, &b.value)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// Gives a key its built-in default again; one that has none goes.
+pub fn put_back(root: &mut Node, built_in: &Node, path: &[String]) {
+    match (built_in.get(path), root.get_mut(path)) {
+        (Some(default), Some(node)) => *node = default.clone(),
+        _ => {
+            root.remove(path);
+        }
+    }
+}

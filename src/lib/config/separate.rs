@@ -1,0 +1,78 @@
+//! Overrides told apart: those that choose a group's option, and those that set a key.
+
+use super::choices::{Action, GroupOverride};
+use super::grammar::Parsed;
+use super::node::Value;
+use super::overrides::{Override, Sign};
+use super::suggest::{list, nearest};
+use crate::error::{Error, Result};
+
+/// Group overrides and key overrides: a name of a group without a mapping behind it is the former.
+pub fn separate(known: &[String], overrides: Vec<Override>) -> Result<(Vec<GroupOverride>, Vec<Override>)> {
+    let mut groups: Vec<GroupOverride> = Vec::new();
+    let mut keys = Vec::new();
+    for parsed in overrides {
+        let mapping = matches!(&parsed.value, Some(Parsed::One(node)) if node.as_map().is_some());
+        if !known.contains(&parsed.key) || mapping {
+            if parsed.key.contains('/') {
+                return Err(no_group(known, &parsed));
+            }
+            keys.push(parsed);
+            continue;
+        }
+        let group = group_override(&parsed)?;
+        if let Some(other) = groups
+            .iter()
+            .find(|other| other.group == group.group && other.origin != group.origin)
+        {
+            return Err(Error::usage(format!("`{}` is given twice", group.group))
+                .note("from", other.origin.to_string())
+                .note("from", group.origin.to_string()));
+        }
+        groups.push(group);
+    }
+    Ok((groups, keys))
+}
+
+fn no_group(known: &[String], parsed: &Override) -> Error {
+    let error = Error::usage(format!("there is no config group `{}`", parsed.key))
+        .note("from", parsed.origin.to_string())
+        .note("available", list(known));
+    let last = parsed.key.rsplit('/').next().unwrap_or_default();
+    match nearest(last, known) {
+        Some(name) => error.hint(format!("did you mean `{name}`?")),
+        None => error,
+    }
+}
+
+fn group_override(parsed: &Override) -> Result<GroupOverride> {
+    let option = match &parsed.value {
+        None => None,
+        Some(Parsed::One(node)) => match &node.value {
+            Value::Null => None,
+            Value::Text(text) if text.is_empty() => {
+                return Err(Error::usage(format!("`{}` is given no option", parsed.key))
+                    .note("from", parsed.origin.to_string()));
+            }
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) => Some(parsed.raw.clone()),
+            value => {
+                return Err(
+                    Error::usage(format!("`{}` takes one option, not {}", parsed.key, value.described()))
+                        .note("from", parsed.origin.to_string()),
+                );
+            }
+        },
+        Some(Parsed::Many(_)) => return Err(Error::usage(format!("`{}` takes one option", parsed.key))),
+    };
+    let action = match parsed.sign {
+        Sign::Set | Sign::Force => Action::Replace(option),
+        Sign::Add => Action::Add(option),
+        Sign::Delete => Action::Delete(option),
+    };
+    Ok(GroupOverride {
+        group: parsed.key.clone(),
+        origin: parsed.origin.clone(),
+        action,
+    })
+}

@@ -1,0 +1,283 @@
+//! One walk through the defaults lists: files in merge order, choices, and what the next walk must know.
+
+use super::choices::{Action, Chosen, Expansion, GroupOverride, Known, Part};
+use super::complaints::{chosen_twice, hint_nearest, no_option};
+use super::defaults::{Choice, File, Item, Pick};
+use super::node::Origin;
+use super::suggest::list;
+use super::tree::{Tree, join};
+use crate::error::{Error, Result};
+use indexmap::IndexMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// One walk, from the primary file down.
+pub struct Walk<'a> {
+    tree: &'a Tree,
+    groups: &'a [String],
+    asked: &'a [GroupOverride],
+    known: &'a Known,
+    files: &'a mut HashMap<String, Rc<File>>,
+    parts: Vec<Part>,
+    chosen: IndexMap<String, Chosen>,
+    /// Groups that some line other than an `override` names.
+    placed: BTreeSet<String>,
+    overrides: BTreeMap<String, (usize, Pick, Origin)>,
+    deleted: BTreeSet<String>,
+    stack: Vec<String>,
+    mistake: Option<Error>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(
+        tree: &'a Tree,
+        groups: &'a [String],
+        asked: &'a [GroupOverride],
+        known: &'a Known,
+        files: &'a mut HashMap<String, Rc<File>>,
+    ) -> Self {
+        Self {
+            tree,
+            groups,
+            asked,
+            known,
+            files,
+            parts: Vec::new(),
+            chosen: IndexMap::new(),
+            placed: BTreeSet::new(),
+            overrides: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            stack: Vec::new(),
+            mistake: None,
+        }
+    }
+
+    /// The first mistake counts; the walk goes on, since the next one may not make it.
+    fn mistake(&mut self, error: Error) {
+        self.mistake.get_or_insert(error);
+    }
+
+    pub fn primary(&mut self, path: &str) {
+        self.file(path, None);
+        for asked in self.asked {
+            let option = match &asked.action {
+                Action::Add(option) => option,
+                Action::Replace(option) if self.known.appended.contains(&asked.group) => option,
+                Action::Replace(_) | Action::Delete(_) => continue,
+            };
+            if let Some(option) = option {
+                self.choose(&asked.group, option, &asked.origin, false);
+            }
+        }
+    }
+
+    /// Walks a file's defaults list and takes its own keys where `_self_` stands.
+    fn file(&mut self, path: &str, origin: Option<&Origin>) {
+        if self.stack.iter().any(|open| open == path) {
+            let chain: Vec<_> = self.stack.iter().map(String::as_str).chain([path]).collect();
+            let error = Error::usage("config files choose each other in a circle").note("chain", chain.join(" → "));
+            return self.mistake(from(error, origin));
+        }
+        let file = match self.load(path) {
+            Ok(file) => file,
+            Err(error) => return self.mistake(error),
+        };
+        self.stack.push(path.to_owned());
+        for item in &file.items {
+            match item {
+                Item::Own => self.parts.push(Part {
+                    file: self.tree.label(path).as_ref().into(),
+                    content: file.clone(),
+                    origin: origin.cloned(),
+                }),
+                Item::File { path, origin } => self.sibling(path, origin),
+                Item::Choice(choice) if choice.overrides => self.replacing(choice),
+                Item::Choice(choice) => self.choice(choice),
+            }
+        }
+        self.stack.pop();
+    }
+
+    fn load(&mut self, path: &str) -> Result<Rc<File>> {
+        if let Some(file) = self.files.get(path) {
+            return Ok(file.clone());
+        }
+        let file = File::load(self.tree, path)?;
+        self.files.insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    /// A bare `name` of a defaults list.
+    fn sibling(&mut self, path: &str, origin: &Origin) {
+        if self.tree.has(path) {
+            return self.file(path, Some(origin));
+        }
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let names = self.tree.options(folder);
+        let error = Error::usage(format!("there is no config file `{path}`"))
+            .note("from", origin.to_string())
+            .note("available", list(&names));
+        self.mistake(hint_nearest(error, name, &names));
+    }
+
+    /// An `override` line: strongest nearest to the primary file; among equals the last.
+    fn replacing(&mut self, choice: &Choice) {
+        let depth = self.stack.len();
+        let weaker = self
+            .overrides
+            .get(&choice.group)
+            .is_none_or(|(other, ..)| depth <= *other);
+        if weaker {
+            let entry = (depth, choice.pick.clone(), choice.origin.clone());
+            self.overrides.insert(choice.group.clone(), entry);
+        }
+        let strongest = self
+            .known
+            .overrides
+            .get(&choice.group)
+            .is_some_and(|(_, origin)| *origin == choice.origin);
+        if strongest && self.known.adopted.contains(&choice.group) {
+            self.resolve(choice);
+        }
+    }
+
+    fn choice(&mut self, choice: &Choice) {
+        self.placed.insert(choice.group.clone());
+        self.resolve(choice);
+    }
+
+    /// Settles which option a line of a file stands for: the command line first, then `override` lines, then the line itself.
+    fn resolve(&mut self, choice: &Choice) {
+        let group = &choice.group;
+        let asked = self
+            .asked
+            .iter()
+            .find(|asked| asked.group == *group && !matches!(asked.action, Action::Add(_)));
+        let (pick, origin) = match asked.map(|asked| (&asked.action, &asked.origin)) {
+            Some((Action::Replace(option), origin)) => {
+                (option.clone().map_or(Pick::Nothing, Pick::Option), origin.clone())
+            }
+            Some((Action::Delete(only), origin)) => return self.delete(choice, only.as_deref(), origin),
+            _ => match self.known.overrides.get(group) {
+                Some((pick, origin)) => (pick.clone(), origin.clone()),
+                None => (choice.pick.clone(), choice.origin.clone()),
+            },
+        };
+        match pick {
+            Pick::Option(option) => self.choose(group, &option, &origin, choice.optional),
+            Pick::Nothing => {}
+            Pick::Mandatory => {
+                let adds = |asked: &GroupOverride| asked.group == *group && matches!(asked.action, Action::Add(_));
+                if !self.asked.iter().any(adds) {
+                    let options = self.tree.options(group);
+                    self.mistake(
+                        Error::usage(format!("an option of `{group}` must be chosen"))
+                            .note("from", origin.to_string())
+                            .note("available", list(&options))
+                            .hint(format!("type {group}=OPTION")),
+                    );
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, choice: &Choice, only: Option<&str>, origin: &Origin) {
+        self.deleted.insert(choice.group.clone());
+        let current = match self.known.overrides.get(&choice.group) {
+            Some((pick, _)) => pick,
+            None => &choice.pick,
+        };
+        if let (Some(only), Pick::Option(option)) = (only, current)
+            && only != option
+        {
+            let error = Error::usage(format!(
+                "`{}` is `{option}`, not `{only}`, and is not deleted",
+                choice.group
+            ))
+            .note("from", origin.to_string())
+            .note("set by", choice.origin.to_string())
+            .hint(format!("to delete any choice of it type ~{}", choice.group));
+            self.mistake(error);
+        }
+    }
+
+    fn choose(&mut self, group: &str, option: &str, origin: &Origin, optional: bool) {
+        if let Some(other) = self.chosen.get(group) {
+            if other.option != option {
+                let error = chosen_twice(other, option, origin);
+                self.mistake(error);
+            }
+            return;
+        }
+        let path = join(group, &format!("{option}.yaml"));
+        if !self.tree.has(&path) {
+            if !optional {
+                let error = no_option(self.tree, self.groups, group, option, origin);
+                self.mistake(error);
+            }
+            return;
+        }
+        let chosen = Chosen {
+            group: group.to_owned(),
+            option: option.to_owned(),
+            origin: origin.clone(),
+        };
+        self.chosen.insert(group.to_owned(), chosen);
+        self.file(&path, Some(origin));
+    }
+
+    pub fn found(&self) -> Known {
+        let overrides: BTreeMap<_, _> = self
+            .overrides
+            .iter()
+            .map(|(group, (_, pick, origin))| (group.clone(), (pick.clone(), origin.clone())))
+            .collect();
+        let adopted = overrides
+            .keys()
+            .filter(|group| !self.placed.contains(*group))
+            .cloned()
+            .collect();
+        let replaces = |asked: &&GroupOverride| matches!(asked.action, Action::Replace(_));
+        let appended = self
+            .asked
+            .iter()
+            .filter(replaces)
+            .map(|asked| asked.group.clone())
+            .filter(|group| !self.placed.contains(group) && !overrides.contains_key(group))
+            .collect::<BTreeSet<_>>();
+        Known {
+            overrides,
+            adopted,
+            appended,
+        }
+    }
+
+    pub fn finish(mut self) -> Result<Expansion> {
+        for asked in self.asked {
+            if matches!(asked.action, Action::Delete(_)) && !self.deleted.contains(&asked.group) {
+                let chosen: Vec<_> = self.chosen.keys().collect();
+                let error = Error::usage(format!(
+                    "no option of `{}` is chosen, so there is none to delete",
+                    asked.group
+                ))
+                .note("from", asked.origin.to_string())
+                .note("chosen", list(&chosen));
+                self.mistake(error);
+            }
+        }
+        match self.mistake {
+            Some(error) => Err(error),
+            None => Ok(Expansion {
+                parts: self.parts,
+                choices: self.chosen.into_values().collect(),
+            }),
+        }
+    }
+}
+
+fn from(error: Error, origin: Option<&Origin>) -> Error {
+    match origin {
+        Some(origin) => error.note("from", origin.to_string()),
+        None => error,
+    }
+}

@@ -1,0 +1,66 @@
+//! What people type in their first hour.
+
+use super::mistake;
+use insta::assert_snapshot;
+
+#[test]
+fn misspelled_option() {
+    assert_snapshot!(mistake("+student=1_teacher_custm_adap"), @r#"
+    `student` has no option `1_teacher_custm_adap`
+      from: command line `+student=1_teacher_custm_adap`
+      available: 1_teacher_custom, 1_teacher_custom_adap, 1_teacher_paper, …
+    hint: did you mean `1_teacher_custom_adap`?
+    "#);
+    assert_snapshot!(mistake("+teacher=full_2_teacher"), @r#"
+    `teacher` has no option `full_2_teacher`
+      from: command line `+teacher=full_2_teacher`
+      available: full_1_teacher, full_2_teachers, full_5_teachers, …
+    hint: did you mean `full_2_teachers`?
+    "#);
+}
+
+#[test]
+fn misspelled_key() {
+    assert_snapshot!(mistake("split.save_file=x"), @r#"
+    unknown key `split.save_file`
+      set by: command line `split.save_file=x`
+      available: num_nodes, unif_percentage, save_path
+    hint: did you mean `split.save_path`?
+    "#);
+    assert_snapshot!(mistake("initial.save_folder=x"), @r#"
+    unknown key `initial.save_folder`
+      set by: command line `initial.save_folder=x`
+      available: num_batches, save_path
+    hint: did you mean `initial.save_path`?
+    "#);
+    assert_snapshot!(mistake("student.optimiser.lr=0.1"), @r#"
+    unknown key `student.optimiser`
+      set by: command line `student.optimiser.lr=0.1`
+      available: save_folder, seed, model, …
+    hint: did you mean `student.optimizer.lr`?
+    "#);
+}
+
+#[test]
+fn key_without_its_beginning() {
+    assert_snapshot!(mistake("optimizer.lr=0.1"), @r#"
+    unknown key `optimizer`
+      set by: command line `optimizer.lr=0.1`
+      available: seed, device, threads, …
+    hint: did you mean `teacher.optimizer.lr`, `deep_inv.optimizer.lr` or `student.optimizer.lr`?
+    "#);
+}
+
+#[test]
+fn word_without_value_or_group() {
+    assert_snapshot!(mistake("seed"), @r#"
+    `seed` is not an override
+      expected: key=value, +group=option, ++key=value or ~key
+    hint: to set `seed` type `seed=VALUE`
+    "#);
+    assert_snapshot!(mistake("1_teacher_paper"), @r#"
+    `1_teacher_paper` is an option of `student`, typed without its group
+      from: command line `1_teacher_paper`
+    hint: type `+student=1_teacher_paper`
+    "#);
+}
