@@ -27,7 +27,7 @@ fn four_stages_chain_by_their_files() {
         "teachers, ensemble",
         "one-shot weight average",
         "student",
-        "uploaded:",
+        "bytes uploaded",
     ] {
         assert!(table.contains(line), "no `{line}` in\n{table}");
     }

@@ -140,7 +140,8 @@ pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) ->
 /// # Errors
 /// A folder that cannot be written, two tensors of one name, a type that the format lacks.
 pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let (header, sorted) = header_of(tensors, metadata).map_err(|error| error.note("file", path.display().to_string()))?;
+    let (header, sorted) =
+        header_of(tensors, metadata).map_err(|error| error.note("file", path.display().to_string()))?;
     atomic::write_with(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;

@@ -80,30 +80,20 @@ fn average(set: &TeacherSet) -> Result<Option<Model>> {
 impl Comparison {
     /// The table on stdout.
     pub fn table(&self) -> Table {
-        let mut table = Table::new(&["model", "test accuracy"]);
-        for (node, accuracy) in self.teachers.iter().enumerate() {
-            table.row(vec![format!("teacher {node}"), percent(*accuracy)]);
+        let mut table = Table::new(&["model", "test accuracy", "bytes uploaded"]);
+        for (node, (accuracy, bytes)) in self.teachers.iter().zip(&self.upload_bytes).enumerate() {
+            table.row(vec![format!("teacher {node}"), percent(*accuracy), bytes.to_string()]);
         }
+        let all = self.upload_bytes.iter().sum::<u64>().to_string();
         let rest = [
-            ("teachers, mean", self.teachers_mean),
-            ("teachers, ensemble", self.ensemble),
-            ("one-shot weight average", self.one_shot_average),
-            ("student", self.student),
+            ("teachers, mean", self.teachers_mean, ""),
+            ("teachers, ensemble", self.ensemble, &all),
+            ("one-shot weight average", self.one_shot_average, &all),
+            ("student", self.student, &all),
         ];
-        for (name, accuracy) in rest {
-            table.row(vec![name.into(), percent(accuracy)]);
+        for (name, accuracy, bytes) in rest {
+            table.row(vec![name.into(), percent(accuracy), bytes.into()]);
         }
         table
-    }
-
-    /// What the nodes sent, in words.
-    pub fn uploads(&self) -> String {
-        let each: Vec<String> = self.upload_bytes.iter().map(u64::to_string).collect();
-        format!(
-            "{} bytes, once by each of {} nodes ({} in all)",
-            each.join(", "),
-            each.len(),
-            self.upload_bytes.iter().sum::<u64>()
-        )
     }
 }

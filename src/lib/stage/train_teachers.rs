@@ -1,7 +1,7 @@
 //! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a node uploads.
 
 use super::weights::{self, Card};
-use super::{Workplace, open, percent, required};
+use super::{Workplace, open, percent, required, size};
 use crate::artifact::{json, manifest};
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::{Dataset, ImageSet};
@@ -83,7 +83,7 @@ pub fn run(composed: &Composed) -> Result<()> {
                 percent(own),
                 percent(metrics.saved_test_accuracy),
                 percent(metrics.best_test_accuracy),
-                format!("{:.2} MB", metrics.upload_bytes as f64 / 1e6),
+                size(metrics.upload_bytes),
                 weights_path(folder, node).display().to_string(),
             ]);
         }

@@ -81,10 +81,9 @@ impl Finished<'_> {
             percent(self.last()),
             percent(best)
         );
-        println!("uploaded: {}", comparison.uploads());
-        println!("files: {}", weights_path.display());
+        println!("weights:  {}", weights_path.display());
         for picture in ["dataset.png", "curves.png", "confusion.png"] {
-            println!("       {}", self.folder.join(picture).display());
+            println!("picture:  {}", self.folder.join(picture).display());
         }
         Ok(())
     }
@@ -160,12 +159,13 @@ impl Finished<'_> {
         pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
         add("curves.png")?;
         add("curves.svg")?;
+        let owners = Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
         confusion(
             &self.folder.join("confusion.png"),
             "Student on the test set",
             classes,
             &evaluation.confusion,
-            Some(&self.owners()),
+            owners.as_deref(),
         )?;
         add("confusion.png")
     }
@@ -190,7 +190,9 @@ impl Finished<'_> {
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
-            series("student, training", &|epoch| Some(epoch.fit.train_accuracy)),
+            series("student, training (intended labels)", &|epoch| {
+                Some(epoch.fit.train_accuracy)
+            }),
         ];
         if !self.fresh.is_empty() {
             all.push(fresh("student, fresh batches", |batch| batch.student_accuracy));
