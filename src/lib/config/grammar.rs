@@ -7,6 +7,9 @@ use super::node::{Node, Origin, Value};
 use super::scalar;
 use indexmap::IndexMap;
 
+/// No setting is nested deeper; without a limit a long row of brackets would exhaust the stack.
+const DEEPEST: usize = 32;
+
 /// A parsed value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Parsed {
@@ -20,7 +23,12 @@ pub type Complaint = String;
 
 /// Reads the text behind the first `=` of an override. `origin` goes to every node.
 pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Complaint> {
-    let mut parser = Parser { text, at: 0, origin };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+        origin,
+    };
     parser.blanks();
     if parser.peek().is_none() {
         return Ok(Parsed::One(Node::new(Value::Text(String::new()), origin)));
@@ -50,6 +58,7 @@ fn call(name: &str, inside: &str, origin: &Origin) -> Result<Vec<String>, Compla
     let mut parser = Parser {
         text: inside,
         at: 0,
+        depth: 0,
         origin,
     };
     let arguments = parser.elements()?;
@@ -104,6 +113,8 @@ struct Parser<'a> {
     text: &'a str,
     /// Byte offset of the next character.
     at: usize,
+    /// Lists and mappings that are open.
+    depth: usize,
     origin: &'a Origin,
 }
 
@@ -146,6 +157,10 @@ impl Parser<'_> {
 
     /// One value; stops before one of `ends` or at the end, with blanks skipped on both sides.
     fn value(&mut self, ends: &str) -> Result<Node, Complaint> {
+        if self.depth > DEEPEST {
+            return Err(format!("it is nested more than {DEEPEST} deep"));
+        }
+        self.depth += 1;
         self.blanks();
         let value = match self.peek() {
             Some('[') => self.list()?,
@@ -161,6 +176,7 @@ impl Parser<'_> {
             _ => self.bare(ends)?,
         };
         self.blanks();
+        self.depth -= 1;
         Ok(self.node(value))
     }
 

@@ -12,6 +12,7 @@ fn grammar() {
         ("{a: 1", "the closing `}` is missing"),
         ("{a}", "a mapping is written {key: value, key: value}"),
         ("{a: 1, a: 2}", "key `a` stands twice"),
+        (&"[".repeat(50_000), "it is nested more than 32 deep"),
         ("'a", "the closing ' is missing"),
         ("\"a", "the closing \" is missing"),
         ("'a' b", "there is text behind the closing '"),
