@@ -64,11 +64,15 @@ pub fn inversion_loss(
     };
     let batch_norm = mean_of(seen.into_iter().map(|(_, distance)| distance).collect(), images);
     let (l2, total_variation) = (norm(images), total_variation(images));
-    let mut total =
+    let competition = jensen_shannon
+        .as_ref()
+        .map(|divergence| (1.0 - divergence) * scales.comp_scale);
+    let alone =
         &cross_entropy + &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
-    if let Some(divergence) = &jensen_shannon {
-        total = total + (1.0 - divergence) * scales.comp_scale;
-    }
+    let total = match competition {
+        Some(competition) => alone + competition,
+        None => alone,
+    };
     Terms {
         total,
         cross_entropy,
