@@ -96,7 +96,11 @@ fn splits_that_are_not_splits() {
             r#"{"teacher0": {"train": [0, 1], "test": []}, "teacher7": {"train": [2], "test": []}}"#,
             &["teacher1"],
         ),
-        &["split.json:1:"](r#"{"teacher0": {"train": [0, 1]"#, &["split.json:1:"]),
+        (
+            r#"{"teacher0": {"train": [0, -1], "test": []}}"#,
+            &["split.json:1:", "-1"],
+        ),
+        (r#"{"teacher0": {"train": [0, 1]"#, &["split.json:1:"]),
         ("{}", &["no nodes"]),
         (r#"{"teacher0": {"train": [], "test": []}}"#, &["no training images"]),
         (r#"{"teacher0": {"train": [5], "test": []}}"#, &["at least 2"]),

@@ -184,5 +184,5 @@ fn wrong_paths_are_errors() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("a.svg");
     let text = plot.save(&inside).unwrap_err().to_string();
-    assert!(text.contains("a.svg"), "{text}");
+    assert!(text.contains("is a file, not a folder"), "{text}");
 }
