@@ -114,11 +114,7 @@ fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut man
     }
     run.output("grid", &picture)?;
     let curves = path.with_extension("loss.png");
-    let histories: Vec<(String, &[TermsAt])> = metrics
-        .iter()
-        .take(12)
-        .map(|batch| (format!("batch {}", batch.batch), &batch.history[..]))
-        .collect();
+    let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
     pictures::loss_curves(&curves, &histories)?;
     run.output("loss curves", &curves)?;
     println!(

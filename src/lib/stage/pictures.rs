@@ -71,18 +71,31 @@ pub fn grid_by_teacher(
     )
 }
 
-/// The loss terms of batches over their gradient steps: one curve a batch for the total, as SVG and PNG.
-pub fn loss_curves(stem: &Path, batches: &[(String, &[TermsAt])]) -> Result<()> {
-    let curve = |(name, history): &(String, &[TermsAt])| Series {
-        name: name.clone(),
-        points: history.iter().map(|at| (at.step as f64, at.total)).collect(),
+/// The loss terms over the gradient steps, each a mean over `batches` (which took the same steps), as SVG and PNG.
+pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
+    let curve = |name: &str, of: fn(&TermsAt) -> f64| {
+        let steps = batches.first().map_or(0, |batch| batch.len());
+        let mean = |at: usize| {
+            let values: Vec<f64> = batches.iter().filter_map(|batch| batch.get(at).map(of)).collect();
+            values.iter().sum::<f64>() / values.len() as f64
+        };
+        Series {
+            name: name.into(),
+            points: (0..steps).map(|at| (batches[0][at].step as f64, mean(at))).collect(),
+        }
     };
     let plot = LinePlot {
-        title: "Inversion loss",
+        title: "Inversion loss and its terms before scaling, mean over batches",
         x: "gradient step",
-        y: "loss (scaled sum of terms)",
+        y: "loss",
         log_y: true,
-        series: batches.iter().map(curve).collect(),
+        series: vec![
+            curve("total (scaled)", |at| at.total),
+            curve("cross-entropy", |at| at.cross_entropy),
+            curve("batch norm", |at| at.batch_norm),
+            curve("total variation", |at| at.total_variation),
+            curve("l2", |at| at.l2),
+        ],
     };
     save_both(&plot, stem)
 }

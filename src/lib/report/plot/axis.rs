@@ -90,7 +90,7 @@ impl Scale {
 
     fn log_ticks(&self, most: usize) -> Vec<Tick> {
         let decades = (self.low.ceil() as i32, self.high.floor() as i32);
-        if decades.1 - decades.0 >= 1 {
+        if decades.1 - decades.0 >= 2 {
             let step = ((decades.1 - decades.0) as usize / most.max(1) + 1) as i32;
             let plain = decades.0 >= -4 && decades.1 <= 6;
             let exponents = (decades.0..=decades.1).filter(|exponent| exponent.rem_euclid(step) == 0);
@@ -105,7 +105,16 @@ impl Scale {
                 })
                 .collect();
         }
-        // Less than two powers of ten: round values, placed by their logarithm.
+        if self.high - self.low > 0.7 {
+            let place = |exponent: i32, factor: f64| Tick {
+                at: (f64::from(exponent) + factor.log10() - self.low) / (self.high - self.low),
+                label: fixed(factor * 10f64.powi(exponent), -exponent),
+            };
+            let ticks =
+                (decades.0 - 1..=decades.1).flat_map(|exponent| [1.0, 2.0, 5.0].map(|factor| place(exponent, factor)));
+            return ticks.filter(|tick| (0.0..=1.0).contains(&tick.at)).collect();
+        }
+        // Within a factor of five: round values, placed by their logarithm.
         let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
         let values = round_values(low, high, most, false).into_iter();
         values
