@@ -87,8 +87,8 @@ pub fn entropy(logits: &Tensor, mask: Option<&LabelMask>) -> Tensor {
 /// Under a mask only its classes can be rivals; without any the term is 0.
 pub fn rival(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     let probabilities = logits.softmax(1, Kind::Float);
-    let wrong = 1.0 - labels.one_hot(logits.size()[1]).to_kind(Kind::Float);
-    let candidates = match mask {
+    let wrong: Tensor = 1.0 - labels.one_hot(logits.size()[1]).to_kind(Kind::Float);
+    let candidates: Tensor = match mask {
         Some(mask) => wrong * mask.kept(),
         None => wrong,
     };
