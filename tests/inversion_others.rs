@@ -49,7 +49,10 @@ fn naive_rival(logits: &Rows, kept: &[usize]) -> f64 {
 }
 
 fn close(ours: f64, wanted: f64, what: &str) {
-    assert!((ours - wanted).abs() <= 1e-5 * wanted.abs().max(1e-2), "{what}: {ours} for {wanted}");
+    assert!(
+        (ours - wanted).abs() <= 1e-5 * wanted.abs().max(1e-2),
+        "{what}: {ours} for {wanted}"
+    );
 }
 
 fn number(tensor: &Tensor) -> f64 {
@@ -85,8 +88,14 @@ fn terms_of_logits_and_their_gradients() {
             };
             let (up, down) = (moved(step), moved(-step));
             let slope = |up: f64, down: f64| (up - down) / (2.0 * step);
-            assert!((of_entropy[row][column] - slope(up.0, down.0)).abs() < 1e-5, "entropy {row} {column}");
-            assert!((of_rival[row][column] - slope(up.1, down.1)).abs() < 1e-5, "rival {row} {column}");
+            assert!(
+                (of_entropy[row][column] - slope(up.0, down.0)).abs() < 1e-5,
+                "entropy {row} {column}"
+            );
+            assert!(
+                (of_rival[row][column] - slope(up.1, down.1)).abs() < 1e-5,
+                "rival {row} {column}"
+            );
         }
     }
 }
@@ -125,7 +134,15 @@ fn loss(images: &Tensor, teachers: &[Teacher], masks: &[Option<LabelMask>], scal
         None => Opinion::Each(masks),
     };
     let teachers: Vec<&Teacher> = teachers.iter().collect();
-    inversion_loss(images, &Tensor::from_slice(&LABELS), &teachers, &[0], opinion, None, &published)
+    inversion_loss(
+        images,
+        &Tensor::from_slice(&LABELS),
+        &teachers,
+        &[0],
+        opinion,
+        None,
+        &published,
+    )
 }
 
 #[test]
@@ -141,14 +158,23 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
             .iter()
             .map(|seen| masked.then(|| mask(&seen.iter().map(|&class| class as i64).collect::<Vec<_>>())))
             .collect();
-        let of = |teacher: usize| if masked { seen[teacher].clone() } else { (0..5).collect() };
+        let of = |teacher: usize| {
+            if masked {
+                seen[teacher].clone()
+            } else {
+                (0..5).collect()
+            }
+        };
         let logits = |teacher: usize| rows(&teachers[teacher].model.eval(&images()));
         // The entropy over the classes of the teacher that makes the batch, the rivals among each other teacher's own.
         let wanted_entropy = (naive_entropy(&logits(1), &of(0)) + naive_entropy(&logits(2), &of(0))) / 2.0;
         let wanted_rival = (naive_rival(&logits(1), &of(1)) + naive_rival(&logits(2), &of(2))) / 2.0;
 
         let at = images().set_requires_grad(true);
-        let (plain, ours) = (loss(&at, &teachers, &masks, None), loss(&at, &teachers, &masks, Some(scales)));
+        let (plain, ours) = (
+            loss(&at, &teachers, &masks, None),
+            loss(&at, &teachers, &masks, Some(scales)),
+        );
         assert!(plain.entropy.is_none() && plain.rival.is_none());
         close(number(ours.entropy.as_ref().unwrap()), wanted_entropy, "entropy");
         close(number(ours.rival.as_ref().unwrap()), wanted_rival, "rival");
@@ -167,7 +193,10 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
 fn terms_without_a_scale_cost_and_change_nothing() {
     let teachers = teachers();
     let (masks, scales) = ([None, None, None], OtherScales::default());
-    let (plain, ours) = (loss(&images(), &teachers, &masks, None), loss(&images(), &teachers, &masks, Some(scales)));
+    let (plain, ours) = (
+        loss(&images(), &teachers, &masks, None),
+        loss(&images(), &teachers, &masks, Some(scales)),
+    );
     assert_eq!(number(&plain.total), number(&ours.total));
     assert!(ours.entropy.is_none() && ours.rival.is_none() && !scales.in_use());
 }
@@ -194,11 +223,25 @@ fn the_sign_of_a_scale_says_where_the_others_go() {
     let last = |settings: InversionSettings| made(&settings).history.pop().unwrap();
     // A scale that weighs nothing measures where the other teachers go by themselves.
     let nothing = 1e-9;
-    let (sure, left, undecided) = (last(settings(20.0, 0.0)), last(settings(nothing, 0.0)), last(settings(-20.0, 0.0)));
-    assert!(sure.entropy < left.entropy && left.entropy < undecided.entropy, "{sure:?} {left:?} {undecided:?}");
+    let (sure, left, undecided) = (
+        last(settings(20.0, 0.0)),
+        last(settings(nothing, 0.0)),
+        last(settings(-20.0, 0.0)),
+    );
+    assert!(
+        sure.entropy < left.entropy && left.entropy < undecided.entropy,
+        "{sure:?} {left:?} {undecided:?}"
+    );
     assert_eq!((sure.rival, undecided.rival), (None, None));
-    let (shy, left, keen) = (last(settings(0.0, 20.0)), last(settings(0.0, nothing)), last(settings(0.0, -20.0)));
-    assert!(shy.rival < left.rival && left.rival < keen.rival, "{shy:?} {left:?} {keen:?}");
+    let (shy, left, keen) = (
+        last(settings(0.0, 20.0)),
+        last(settings(0.0, nothing)),
+        last(settings(0.0, -20.0)),
+    );
+    assert!(
+        shy.rival < left.rival && left.rival < keen.rival,
+        "{shy:?} {left:?} {keen:?}"
+    );
     let plain = last(settings(0.0, 0.0));
     assert_eq!((plain.entropy, plain.rival), (None, None));
     // What is not in use is not in the files either.
@@ -212,7 +255,9 @@ fn refused_where_a_batch_has_no_other_teachers() {
     let mut settings = InversionSettings::default();
     settings.adi.loss.rival_scale = 1.0;
     let refused = |teachers: Vec<&Teacher>, settings: &InversionSettings| {
-        let error = Inverter::new(teachers, settings, Seeds::new(1)).unwrap_err().to_string();
+        let error = Inverter::new(teachers, settings, Seeds::new(1))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`deep_inv.adi.loss.rival_scale` is 1"), "{error}");
         assert!(error.contains("deep_inv.adi.loss.rival_scale=0"), "{error}");
     };

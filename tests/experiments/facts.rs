@@ -39,8 +39,16 @@ fn numbers_of_the_report() {
         let config = experiment(name);
         let (inversion, student) = (&config.deep_inv, &config.student);
         assert_eq!(config.teacher.num_teachers, Some(teachers), "{name}");
-        assert_eq!((inversion.di.grad_updates_batch, inversion.adi.grad_updates_batch), (updates, updates), "{name}");
-        assert_eq!((config.initial.num_batches, student.new_batches_per_epoch), (initial, fresh), "{name}");
+        assert_eq!(
+            (inversion.di.grad_updates_batch, inversion.adi.grad_updates_batch),
+            (updates, updates),
+            "{name}"
+        );
+        assert_eq!(
+            (config.initial.num_batches, student.new_batches_per_epoch),
+            (initial, fresh),
+            "{name}"
+        );
         assert_eq!((config.seed, student.seed, student.epochs), (42, 43, 300), "{name}");
         let adaptive = !["1_teacher_custom", "1_teacher_paper"].contains(&name);
         assert_eq!(student.adaptive, adaptive, "{name}");
@@ -49,7 +57,11 @@ fn numbers_of_the_report() {
         assert_eq!(inversion.adi.loss.comp_scale, competition, "{name}");
         let scale = |key: &str| f64::from(u8::from(name.ends_with(key)));
         for loss in [&inversion.di.loss, &inversion.adi.loss] {
-            assert_eq!((loss.entropy_scale, loss.rival_scale), (scale("entropy"), scale("rivals")), "{name}");
+            assert_eq!(
+                (loss.entropy_scale, loss.rival_scale),
+                (scale("entropy"), scale("rivals")),
+                "{name}"
+            );
         }
         let folder = format!("outputs/{name}/student");
         assert_eq!(student.save_folder, Some(folder.into()), "students are never shared");
@@ -64,8 +76,20 @@ fn teachers_of_a_batch() {
     };
     assert_eq!(teachers("iid_10_teacher_custom").0, TeacherMode::Cycle);
     assert_eq!(teachers("2_teachers_custom_adap").0, TeacherMode::Cycle);
-    assert_eq!(teachers("iid_10_sampling_n3"), (TeacherMode::Sample, 3, SamplePer::Step));
-    assert_eq!(teachers("iid_10_sampling_n5"), (TeacherMode::Sample, 5, SamplePer::Step));
-    assert_eq!(teachers("heter_10_teacher_custom"), (TeacherMode::Sample, 5, SamplePer::Step));
-    assert_eq!(teachers("iid_10_sampling_per_batch"), (TeacherMode::Sample, 5, SamplePer::Batch));
+    assert_eq!(
+        teachers("iid_10_sampling_n3"),
+        (TeacherMode::Sample, 3, SamplePer::Step)
+    );
+    assert_eq!(
+        teachers("iid_10_sampling_n5"),
+        (TeacherMode::Sample, 5, SamplePer::Step)
+    );
+    assert_eq!(
+        teachers("heter_10_teacher_custom"),
+        (TeacherMode::Sample, 5, SamplePer::Step)
+    );
+    assert_eq!(
+        teachers("iid_10_sampling_per_batch"),
+        (TeacherMode::Sample, 5, SamplePer::Batch)
+    );
 }

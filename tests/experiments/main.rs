@@ -33,7 +33,10 @@ fn others() -> Vec<String> {
     let listed: Vec<String> = docs::experiments().into_iter().map(|found| found.name).collect();
     let options = Tree::Folder(tree()).options("experiment");
     for name in &listed {
-        assert!(options.contains(name), "{name} is in the docs, but not in config/experiment");
+        assert!(
+            options.contains(name),
+            "{name} is in the docs, but not in config/experiment"
+        );
     }
     options.into_iter().filter(|name| !listed.contains(name)).collect()
 }

@@ -64,12 +64,18 @@ fn check_images(place: &Place, name: &str) {
     assert_eq!(metrics["synthetic_images"], BATCH * (INITIAL + fresh), "{name}");
     // Only in section IV are nodes left over, whose images are the student's own.
     let own = match name.starts_with("half_") {
-        true => json(&place.path("outputs/full_2_teachers/split.json"))["teacher1"]["train"].as_array().unwrap().len(),
+        true => json(&place.path("outputs/full_2_teachers/split.json"))["teacher1"]["train"]
+            .as_array()
+            .unwrap()
+            .len(),
         false => 0,
     };
     assert_eq!(metrics["real_images"], own as u64, "{name}");
     assert_eq!(metrics["epochs"].as_array().unwrap().len() as u64, EPOCHS, "{name}");
-    assert_eq!(metrics["comparison"]["teachers"].as_array().unwrap().len(), config["teacher"]["num_teachers"]);
+    assert_eq!(
+        metrics["comparison"]["teachers"].as_array().unwrap().len(),
+        config["teacher"]["num_teachers"]
+    );
 }
 
 /// Which teachers and classes the initial batches were made from.
@@ -103,7 +109,11 @@ fn check_batches(place: &Place, name: &str) {
         let some = own.contains(&0);
         assert!(masked || !some || strange, "{name}: {asked:?} of {own:?}");
         for (term, experiment) in [("entropy", "2_teachers_entropy"), ("rival", "2_teachers_rivals")] {
-            assert_eq!(batch["history"][0].get(term).is_some(), name == experiment, "{name}: {term}");
+            assert_eq!(
+                batch["history"][0].get(term).is_some(),
+                name == experiment,
+                "{name}: {term}"
+            );
         }
     }
 }
@@ -123,7 +133,28 @@ fn check_fresh(place: &Place, name: &str) {
         }
     }
     // A batch of several teachers stands in the file of each.
-    assert!(batches >= EPOCHS * config["student"]["new_batches_per_epoch"].as_u64().unwrap(), "{name}: {batches}");
+    assert!(
+        batches >= EPOCHS * config["student"]["new_batches_per_epoch"].as_u64().unwrap(),
+        "{name}: {batches}"
+    );
+}
+
+/// The figures of the report.
+fn check_pictures(place: &Place, name: &str) {
+    for stem in [
+        "curves",
+        "per_class",
+        "confusion",
+        "fresh_first",
+        "fresh_last",
+        "dataset",
+    ] {
+        let picture = place.path(&format!("outputs/{name}/student/{stem}.png"));
+        assert!(picture.exists(), "{name}: {stem}");
+    }
+    let classes = std::fs::read_to_string(place.path(&format!("outputs/{name}/student/per_class.svg"))).unwrap();
+    let owned = classes.contains("(teacher 0)");
+    assert_eq!(owned, !name.starts_with("iid_"), "{name}: owners of classes");
 }
 
 /// Runs the experiments of the docs whose names begin with one of `prefixes`, in one place, so that they share teachers.
@@ -136,6 +167,7 @@ fn family(prefixes: &[&str]) -> Place {
             check_images(&place, &name);
             check_batches(&place, &name);
             check_fresh(&place, &name);
+            check_pictures(&place, &name);
             ran += 1;
         }
     }
@@ -146,7 +178,8 @@ fn family(prefixes: &[&str]) -> Place {
 #[test]
 fn one_teacher() {
     let place = family(&["1_"]);
-    let weights = |name: &str| std::fs::read(place.path(&format!("outputs/{name}/student/student.safetensors"))).unwrap();
+    let weights =
+        |name: &str| std::fs::read(place.path(&format!("outputs/{name}/student/student.safetensors"))).unwrap();
     // Without competition the adaptive code is the other one, to the byte.
     assert_eq!(weights("1_teacher_custom"), weights("1_teacher_custom_adap_no_comp"));
     assert_ne!(weights("1_teacher_custom"), weights("1_teacher_custom_adap"));
@@ -206,7 +239,10 @@ fn finished_stages_are_not_run_again_and_say_what_they_were() {
         let wanted = "- \"+experiment=2_teachers_custom_adap\"\n- \"+scale=tiny\"\n- \"resume=true\"\n";
         assert_eq!(overrides, wanted);
         // The snapshot is a config of its own that gives the same run.
-        let shown = place.run("train_student", &["--config-dir", folder.to_str().unwrap(), "--cfg", "job"]);
+        let shown = place.run(
+            "train_student",
+            &["--config-dir", folder.to_str().unwrap(), "--cfg", "job"],
+        );
         let saved = std::fs::read_to_string(folder.join("config.yaml")).unwrap();
         assert_eq!(String::from_utf8(shown.stdout).unwrap(), saved);
     }

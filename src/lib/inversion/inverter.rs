@@ -205,7 +205,10 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
                     "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
                 ))
                 .note("expected", "`deep_inv.teachers.mode: cycle` and at least two teachers")
-                .note("found", format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase())
+                .note(
+                    "found",
+                    format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
+                )
                 .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
             }
         }

@@ -92,7 +92,5 @@ pub fn rival(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tens
         Some(mask) => wrong * mask.kept(),
         None => wrong,
     };
-    (probabilities * candidates)
-        .amax([1i64], false)
-        .mean(Kind::Float)
+    (probabilities * candidates).amax([1i64], false).mean(Kind::Float)
 }

@@ -82,7 +82,10 @@ impl Workplace<'_> {
         let name = manifest_path.file_name().unwrap_or_default().to_string_lossy();
         let folder = match name.strip_suffix(".manifest.json") {
             Some(stem) => format!("{stem}.hydra"),
-            None => format!(".hydra{}", name.trim_start_matches("manifest").trim_end_matches(".json")),
+            None => format!(
+                ".hydra{}",
+                name.trim_start_matches("manifest").trim_end_matches(".json")
+            ),
         };
         let folder = manifest_path.with_file_name(folder);
         atomic::write(&folder.join("config.yaml"), self.composed.to_yaml().as_bytes())?;
