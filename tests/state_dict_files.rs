@@ -132,7 +132,7 @@ fn a_failed_write_leaves_the_old_file() {
             .contains("ComplexFloat")
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
-    let nowhere = folder.path().join("missing/folder/a.safetensors");
+    let nowhere = path.join("below/a/file.safetensors");
     assert!(write(&nowhere, &[("a", &one)], &BTreeMap::new()).is_err());
 }
 

@@ -134,7 +134,7 @@ impl History {
     }
 
     fn keep(&mut self, step: usize, terms: &Terms) {
-        if step % self.every != 0 && step != self.last {
+        if !step.is_multiple_of(self.every) && step != self.last {
             return;
         }
         let missing = Tensor::full([], f64::NAN, (Kind::Float, terms.total.device()));

@@ -71,23 +71,25 @@ pub fn inversion_loss(
     };
     let batch_norm = mean_of(seen.into_iter().map(|(_, distance)| distance).collect(), images);
     let (l2, total_variation) = (norm(images), total_variation(images));
-    let mut total =
+    let competition = jensen_shannon
+        .as_ref()
+        .map(|divergence| (1.0 - divergence) * scales.comp_scale);
+    let alone =
         &cross_entropy + &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
-    if let Some(divergence) = &jensen_shannon {
-        total = total + (1.0 - divergence) * scales.comp_scale;
-    }
-    let (entropy, rival) = match opinion {
+    let (entropy, rival, others) = match opinion {
         Opinion::Among(masks, scales) => {
-            let seen = others(images, labels, teachers, chosen, masks, &scales);
-            for (term, scale) in [(&seen.0, scales.entropy_scale), (&seen.1, scales.rival_scale)] {
-                if let Some(term) = term {
-                    total = total + term * scale;
-                }
-            }
-            seen
+            let (entropy, rival) = others(images, labels, teachers, chosen, masks, &scales);
+            (entropy, rival, scales)
         }
-        _ => (None, None),
+        _ => (None, None, OtherScales::default()),
     };
+    let scaled = |term: &Option<Tensor>, scale: f64| term.as_ref().map(|term| term * scale);
+    let added = [
+        competition,
+        scaled(&entropy, others.entropy_scale),
+        scaled(&rival, others.rival_scale),
+    ];
+    let total = added.into_iter().flatten().fold(alone, |total, term| total + term);
     Terms {
         total,
         cross_entropy,

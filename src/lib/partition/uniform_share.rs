@@ -23,15 +23,22 @@ impl Partitioner for UniformShare {
         let mut sorted = order.split_off(even);
         // Stable: within a class the random order stays.
         sorted.sort_by_key(|&image| labels[image]);
-        let nodes = (0..self.nodes).map(|node| {
-            // The remainders of the two parts go to different ends, so that node sizes differ by at most one or two.
-            let (a, b) = run(order.len(), self.nodes, node);
-            let (c, d) = run(sorted.len(), self.nodes, node);
-            let mut part = [&order[a..b], &sorted[c..d]].concat();
+        let mut nodes: Vec<Vec<usize>> = (0..self.nodes)
+            .map(|node| {
+                let (start, end) = run(sorted.len(), self.nodes, node);
+                sorted[start..end].to_vec()
+            })
+            .collect();
+        // The even part is dealt in turns that begin with the shortest runs, so that sizes differ by one at most.
+        let mut turns: Vec<usize> = (0..self.nodes).collect();
+        turns.sort_by_key(|&node| nodes[node].len());
+        for (&image, &node) in order.iter().zip(turns.iter().cycle()) {
+            nodes[node].push(image);
+        }
+        for part in &mut nodes {
             part.sort_unstable();
-            part
-        });
-        Ok(nodes.collect())
+        }
+        Ok(nodes)
     }
 }
 

@@ -146,12 +146,10 @@ impl Workplace<'_> {
                 .hint("make it with `split_data` and the same overrides, or set `split.save_path=null` for one teacher on everything"));
         }
         refuse_other_dataset(path, dataset)?;
-        let read = || {
-            let split = Split::from_json(json::read(path)?)?;
-            split.check(dataset.train.len(), dataset.test.len())?;
-            Ok::<_, Error>(split)
-        };
-        read().map_err(|error| error.note("file", path.display().to_string()))
+        let here = |error: Error| error.note("file", path.display().to_string());
+        let split = Split::from_json(json::read(path)?).map_err(here)?;
+        split.check(dataset.train.len(), dataset.test.len()).map_err(here)?;
+        Ok(split)
     }
 }
 
