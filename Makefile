@@ -6,11 +6,11 @@ BIN := target/release
 ARGS ?=
 RUN := outputs/demo
 
-.PHONY: help setup build demo test lint clean-demo
+.PHONY: help setup build demo test lint clean-demo experiment experiments experiments-smoke
 .DEFAULT_GOAL := help
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: ## Fetch libtorch into the user's cache, once, and link it here
 	@python3 scripts/setup_libtorch.py
@@ -23,6 +23,18 @@ demo: build ## Split digits over three nodes, train teachers, invert them, disti
 	$(BIN)/train_teachers +experiment=demo overwrite=true $(ARGS)
 	$(BIN)/generate_initial +experiment=demo overwrite=true $(ARGS)
 	$(BIN)/train_student +experiment=demo overwrite=true $(ARGS)
+
+# One teacher on everything needs no split.
+STAGES = $(if $(filter 1_%,$(NAME)),,split_data) train_teachers generate_initial train_student
+experiment: build ## Run the stages of NAME=… that are not finished (ARGS="dataset=cifar10_jpeg" for overrides)
+	@test -n "$(NAME)" || { echo 'say which: make experiment NAME=iid_10_sampling_n3; `make experiments` lists them' >&2; exit 2; }
+	@set -e; for stage in $(STAGES); do echo "$$stage" >&2; $(BIN)/$$stage +experiment=$(NAME) resume=true $(ARGS); done
+
+experiments: ## List the experiments
+	@for file in config/experiment/*.yaml; do printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(sed -n '2s/^# //p' $$file)"; done
+
+experiments-smoke: setup ## Run every experiment at tiny scale
+	$(CARGO) test --release --test experiments
 
 test: setup ## Run all tests
 	$(CARGO) test --release

@@ -150,8 +150,8 @@ fn splits_of_the_report() {
     for (name, nodes, uniform) in [
         ("full_2_teachers", 2, 0.0),
         ("full_5_teachers", 5, 0.0),
-        ("heter_2_teachers", 2, 0.2),
-        ("heter_10_teachers", 10, 0.2),
+        ("heter_2_teachers", 2, 0.1),
+        ("heter_10_teachers", 10, 0.5),
         ("iid_10_teachers", 10, 1.0),
     ] {
         // The split alone, and through the teachers that are trained on it.

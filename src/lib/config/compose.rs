@@ -129,13 +129,19 @@ impl Place {
     /// The error for an option that is typed without its group.
     fn lonely_option(&self, argument: &str) -> Option<Error> {
         let has = |group: &&String| self.tree.options(group).iter().any(|option| option == argument);
-        let group = self.groups.iter().find(has)?;
+        let groups: Vec<&String> = self.groups.iter().filter(has).collect();
+        if groups.is_empty() {
+            return None;
+        }
+        let named: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
+        let typed: Vec<String> = groups.iter().map(|group| format!("`+{group}={argument}`")).collect();
         Some(
             Error::usage(format!(
-                "`{argument}` is an option of `{group}`, typed without its group"
+                "`{argument}` is an option of {}, typed without its group",
+                named.join(" and ")
             ))
             .note("from", format!("command line `{argument}`"))
-            .hint(format!("type `+{group}={argument}`")),
+            .hint(format!("type {}", typed.join(" or "))),
         )
     }
 }

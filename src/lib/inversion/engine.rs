@@ -5,7 +5,7 @@
 
 use super::objective::{Opinion, Terms, inversion_loss};
 use super::pixels::{Best, PixelAdam};
-use super::settings::{LossScales, PhaseSettings};
+use super::settings::LossScales;
 use super::teacher::Teacher;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -24,6 +24,12 @@ pub struct TermsAt {
     pub batch_norm: f64,
     /// `null` where no student competes.
     pub jensen_shannon: Option<f64>,
+    /// Only where `entropy_scale` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f64>,
+    /// Only where `rival_scale` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rival: Option<f64>,
 }
 
 /// What an inversion gave.
@@ -62,23 +68,7 @@ pub trait Draw {
 /// Points of the loss history that are kept.
 const HISTORY: usize = 50;
 
-impl<'a> Inversion<'a> {
-    /// The inversion of `settings`' phase.
-    pub fn new(
-        teachers: &'a [&'a Teacher],
-        opinion: Opinion<'a>,
-        student: Option<&'a Model>,
-        settings: &'a PhaseSettings,
-    ) -> Self {
-        Self {
-            teachers,
-            opinion,
-            student,
-            scales: &settings.loss,
-            steps: settings.grad_updates_batch,
-        }
-    }
-
+impl Inversion<'_> {
     /// Optimises `start` (f32 [N,C,H,W]) for `labels` (i64 [N]).
     ///
     /// # Errors
@@ -155,6 +145,8 @@ impl History {
             &terms.total_variation,
             &terms.batch_norm,
             terms.jensen_shannon.as_ref().unwrap_or(&missing),
+            terms.entropy.as_ref().unwrap_or(&missing),
+            terms.rival.as_ref().unwrap_or(&missing),
         ];
         self.steps.push(step);
         self.rows.push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
@@ -164,9 +156,20 @@ impl History {
         let mut history = Vec::new();
         for (step, row) in self.steps.into_iter().zip(&self.rows) {
             let values: Vec<f64> = Vec::try_from(row.to_kind(Kind::Double))?;
-            let [total, cross_entropy, l2, total_variation, batch_norm, jensen_shannon] = values[..] else {
+            let [
+                total,
+                cross_entropy,
+                l2,
+                total_variation,
+                batch_norm,
+                jensen_shannon,
+                entropy,
+                rival,
+            ] = values[..]
+            else {
                 continue;
             };
+            let present = |value: f64| Some(value).filter(|value| !value.is_nan());
             history.push(TermsAt {
                 step,
                 total,
@@ -174,7 +177,9 @@ impl History {
                 l2,
                 total_variation,
                 batch_norm,
-                jensen_shannon: Some(jensen_shannon).filter(|value| !value.is_nan()),
+                jensen_shannon: present(jensen_shannon),
+                entropy: present(entropy),
+                rival: present(rival),
             });
         }
         Ok(history)

@@ -49,7 +49,8 @@ impl<'a> Inverter<'a> {
     /// An inverter of `teachers`, which share one architecture's input and classes.
     ///
     /// # Errors
-    /// No teachers, a sample larger than their number, label weights that do not match the classes.
+    /// No teachers, a sample larger than their number, label weights that do not match the classes, terms of other teachers where a
+    /// batch has none.
     pub fn new(teachers: Vec<&'a Teacher>, settings: &'a InversionSettings, seeds: Seeds) -> Result<Self> {
         let Some(first) = teachers.first() else {
             return Err(Error::failed("there are no teachers to invert"));
@@ -73,6 +74,7 @@ impl<'a> Inverter<'a> {
                 weights.len()
             )));
         }
+        check_others(settings, teachers.len())?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {
             let seen = teacher.seen();
@@ -119,14 +121,21 @@ impl<'a> Inverter<'a> {
             Some(moments) => moments,
             None => PixelAdam::new(&self.settings.optimizer, &start),
         };
+        let phase = self.phase(student.is_some());
         let opinion = match mode {
+            TeacherMode::Cycle if phase.loss.others().in_use() => Opinion::Among(&self.masks, phase.loss.others()),
             TeacherMode::Cycle | TeacherMode::Sample => Opinion::Each(&self.masks),
             TeacherMode::Ensemble => Opinion::Joint(&self.ensemble),
         };
-        let phase = self.phase(student.is_some());
         let mut draw = Draws::new(self, teacher, phase.input_jitter, rng, tick);
-        let made =
-            Inversion::new(&self.teachers, opinion, student, phase).run(&start, &labels, &mut adam, &mut draw)?;
+        let inversion = Inversion {
+            teachers: &self.teachers,
+            opinion,
+            student,
+            scales: &phase.loss.published(),
+            steps: phase.grad_updates_batch,
+        };
+        let made = inversion.run(&start, &labels, &mut adam, &mut draw)?;
         self.moments = Some(adam).filter(|_| self.settings.keep_moments);
         Ok(SyntheticBatch {
             images: made.best,
@@ -184,6 +193,27 @@ impl<'a> Inverter<'a> {
             .view(shape)
             .to_device(self.teachers[0].model.device())
     }
+}
+
+/// Refuses terms of the teachers a batch is not made from where there are none.
+fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
+    let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
+    for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
+        for (key, scale) in [("entropy_scale", loss.entropy_scale), ("rival_scale", loss.rival_scale)] {
+            if alone && scale != 0.0 {
+                return Err(Error::usage(format!(
+                    "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
+                ))
+                .note("expected", "`deep_inv.teachers.mode: cycle` and at least two teachers")
+                .note(
+                    "found",
+                    format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
+                )
+                .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The random choices of one batch's steps.

@@ -69,3 +69,28 @@ pub fn jensen_shannon(teacher: &Tensor, student: &Tensor) -> Tensor {
     };
     ((divergence(&p) + divergence(&q)) * 0.5).clamp(0.0, 1.0)
 }
+
+/// Shannon entropy −Σ p log p (nats) of softmax(logits) [N, classes], averaged over the batch; under a mask over its classes alone.
+///
+/// The term of the public Python project's `ADIEntropyLoss`: there p is the other teacher's prediction over the classes of the teacher
+/// that makes the batch, and the loss grows with the entropy.
+pub fn entropy(logits: &Tensor, mask: Option<&LabelMask>) -> Tensor {
+    let kept = mask.map(|mask| mask.columns(logits));
+    let log_probabilities = kept.as_ref().unwrap_or(logits).log_softmax(1, Kind::Float);
+    let rows = logits.size()[0] as f64;
+    -(log_probabilities.exp() * log_probabilities).sum(Kind::Float) / rows
+}
+
+/// The highest probability in softmax(logits) [N, classes] of a class that is not the label (i64 [N]), averaged over the batch: for a
+/// teacher the batch is not made from, the class that it finds most similar to the target. A teacher's relative probabilities of wrong
+/// classes are its own measure of similarity (Hinton et al. 2015, arXiv:1503.02531), which needs no images and no common last layer.
+/// Under a mask only its classes can be rivals; without any the term is 0.
+pub fn rival(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
+    let probabilities = logits.softmax(1, Kind::Float);
+    let wrong: Tensor = 1.0 - labels.one_hot(logits.size()[1]).to_kind(Kind::Float);
+    let candidates: Tensor = match mask {
+        Some(mask) => wrong * mask.kept(),
+        None => wrong,
+    };
+    (probabilities * candidates).amax([1i64], false).mean(Kind::Float)
+}

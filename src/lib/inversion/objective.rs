@@ -1,8 +1,8 @@
 //! The inversion loss of a batch: one forward pass through each teacher (and the student), every term, the total.
 
 use super::ensemble::Ensemble;
-use super::losses::{cross_entropy, feature_distance, jensen_shannon, norm, total_variation};
-use super::settings::LossScales;
+use super::losses::{cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation};
+use super::settings::{LossScales, OtherScales};
 use super::teacher::{LabelMask, Teacher};
 use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
@@ -17,6 +17,10 @@ pub struct Terms {
     pub batch_norm: Tensor,
     /// Only where a student competes.
     pub jensen_shannon: Option<Tensor>,
+    /// Mean entropy of the other teachers; only where it has a scale.
+    pub entropy: Option<Tensor>,
+    /// Mean highest wrong score of the other teachers; only where it has a scale.
+    pub rival: Option<Tensor>,
 }
 
 /// How the chosen teachers' opinions are joined.
@@ -24,6 +28,9 @@ pub struct Terms {
 pub enum Opinion<'a> {
     /// Each teacher its own loss under its own mask; the mean of the losses.
     Each(&'a [Option<LabelMask>]),
+    /// As `Each`, and terms of what the teachers that were not chosen see in the images: one more forward and input-gradient pass for
+    /// each of them.
+    Among(&'a [Option<LabelMask>], OtherScales),
     /// One prediction of all; the mean of the batch-norm terms.
     Joint(&'a Ensemble),
 }
@@ -59,7 +66,7 @@ pub fn inversion_loss(
         .filter(|_| scales.comp_scale != 0.0)
         .map(|student| student.eval(images));
     let (cross_entropy, jensen_shannon) = match opinion {
-        Opinion::Each(masks) => each(&seen, labels, chosen, masks, student.as_ref()),
+        Opinion::Each(masks) | Opinion::Among(masks, _) => each(&seen, labels, chosen, masks, student.as_ref()),
         Opinion::Joint(ensemble) => joint(&seen, labels, ensemble, student.as_ref()),
     };
     let batch_norm = mean_of(seen.into_iter().map(|(_, distance)| distance).collect(), images);
@@ -69,10 +76,20 @@ pub fn inversion_loss(
         .map(|divergence| (1.0 - divergence) * scales.comp_scale);
     let alone =
         &cross_entropy + &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
-    let total = match competition {
-        Some(competition) => alone + competition,
-        None => alone,
+    let (entropy, rival, others) = match opinion {
+        Opinion::Among(masks, scales) => {
+            let (entropy, rival) = others(images, labels, teachers, chosen, masks, &scales);
+            (entropy, rival, scales)
+        }
+        _ => (None, None, OtherScales::default()),
     };
+    let scaled = |term: &Option<Tensor>, scale: f64| term.as_ref().map(|term| term * scale);
+    let added = [
+        competition,
+        scaled(&entropy, others.entropy_scale),
+        scaled(&rival, others.rival_scale),
+    ];
+    let total = added.into_iter().flatten().fold(alone, |total, term| total + term);
     Terms {
         total,
         cross_entropy,
@@ -80,6 +97,8 @@ pub fn inversion_loss(
         total_variation,
         batch_norm,
         jensen_shannon,
+        entropy,
+        rival,
     }
 }
 
@@ -114,6 +133,30 @@ fn joint(seen: &[(Tensor, Tensor)], labels: &Tensor, ensemble: &Ensemble, studen
     // Log-probabilities are logits of the same distribution.
     let divergence = student.map(|student| jensen_shannon(&log_probabilities, student));
     (log_probabilities.nll_loss(labels), divergence)
+}
+
+/// Entropy and rival terms, averaged over the teachers that were not chosen; each only where it has a scale.
+fn others(
+    images: &Tensor,
+    labels: &Tensor,
+    teachers: &[&Teacher],
+    chosen: &[usize],
+    masks: &[Option<LabelMask>],
+    scales: &OtherScales,
+) -> (Option<Tensor>, Option<Tensor>) {
+    let (mut entropies, mut rivals) = (Vec::new(), Vec::new());
+    for index in (0..teachers.len()).filter(|index| !chosen.contains(index)) {
+        let logits = teachers[index].model.eval(images);
+        if scales.entropy_scale != 0.0 {
+            // Over the classes of each teacher the batch is made from.
+            entropies.extend(chosen.iter().map(|&own| entropy(&logits, masks[own].as_ref())));
+        }
+        if scales.rival_scale != 0.0 {
+            rivals.push(rival(&logits, labels, masks[index].as_ref()));
+        }
+    }
+    let mean = |terms: Vec<Tensor>| (!terms.is_empty()).then(|| mean_of(terms, images));
+    (mean(entropies), mean(rivals))
 }
 
 fn total_of(terms: Vec<Tensor>, like: &Tensor) -> Tensor {

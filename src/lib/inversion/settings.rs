@@ -2,10 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Scales of the loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy has scale 1.
+/// Scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy has scale 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LossScales {
+    pub l2_scale: f64,
+    pub var_scale: f64,
+    pub bn_scale: f64,
+    pub comp_scale: f64,
+}
+
+/// Scales of the terms that look at the teachers a batch is *not* made from; experiments of the EPFL report.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OtherScales {
+    pub entropy_scale: f64,
+    pub rival_scale: f64,
+}
+
+impl OtherScales {
+    /// Whether any of them counts.
+    pub fn in_use(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// `deep_inv.di.loss`, `deep_inv.adi.loss`: the scales of all loss terms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LossScales {
+pub struct LossSettings {
     /// ‖x‖₂ of the whole batch.
     pub l2_scale: f64,
     /// Total variation in four directions.
@@ -14,15 +37,42 @@ pub struct LossScales {
     pub bn_scale: f64,
     /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part.
     pub comp_scale: f64,
+    /// Entropy of the other teachers' predictions ([`super::losses::entropy`]), in `cycle` mode. Positive makes them sure of the batch,
+    /// as the public Python project's code does; negative leaves them undecided.
+    pub entropy_scale: f64,
+    /// The other teachers' highest probability for a wrong class ([`super::losses::rival`]), in `cycle` mode.
+    pub rival_scale: f64,
 }
 
-impl Default for LossScales {
+impl LossSettings {
+    /// The published terms.
+    pub fn published(&self) -> LossScales {
+        LossScales {
+            l2_scale: self.l2_scale,
+            var_scale: self.var_scale,
+            bn_scale: self.bn_scale,
+            comp_scale: self.comp_scale,
+        }
+    }
+
+    /// The terms of the other teachers.
+    pub fn others(&self) -> OtherScales {
+        OtherScales {
+            entropy_scale: self.entropy_scale,
+            rival_scale: self.rival_scale,
+        }
+    }
+}
+
+impl Default for LossSettings {
     fn default() -> Self {
         Self {
             l2_scale: 0.0,
             var_scale: 1e-3,
             bn_scale: 10.0,
             comp_scale: 10.0,
+            entropy_scale: 0.0,
+            rival_scale: 0.0,
         }
     }
 }
@@ -31,7 +81,7 @@ impl Default for LossScales {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhaseSettings {
-    pub loss: LossScales,
+    pub loss: LossSettings,
     /// Adam steps on each batch.
     pub grad_updates_batch: usize,
     /// Roll the batch by −2..2 pixels in both directions at every step.
@@ -41,7 +91,7 @@ pub struct PhaseSettings {
 impl Default for PhaseSettings {
     fn default() -> Self {
         Self {
-            loss: LossScales::default(),
+            loss: LossSettings::default(),
             grad_updates_batch: 1000,
             input_jitter: true,
         }

@@ -84,6 +84,11 @@ impl LabelMask {
         logits.index_select(1, &self.classes)
     }
 
+    /// f32 [classes]: 1 for a class kept, else 0.
+    pub fn kept(&self) -> &Tensor {
+        &self.kept
+    }
+
     /// Labels as places among the kept classes, and each image's weight (zero for a class that is not kept).
     pub fn targets(&self, labels: &Tensor) -> (Tensor, Tensor) {
         let places = self.place.index_select(0, labels);

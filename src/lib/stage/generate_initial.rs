@@ -12,6 +12,25 @@ use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
+/// What the initial batches depend on: nothing of the student, so that several students can start from them.
+const DEPENDS: [&str; 15] = [
+    "seed",
+    "dataset",
+    "model",
+    "split",
+    "teacher.num_teachers",
+    "teacher.save_folder",
+    "deep_inv.batch_size",
+    "deep_inv.di",
+    "deep_inv.optimizer",
+    "deep_inv.keep_moments",
+    "deep_inv.teachers",
+    "deep_inv.ensemble",
+    "deep_inv.labels",
+    "deep_inv.label_weights",
+    "initial",
+];
+
 /// One batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
 struct BatchMetrics {
@@ -34,7 +53,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/initial.safetensors",
     )?;
     let manifest_path = manifest::beside(path);
-    if place.admit(&manifest_path, path)? == manifest::Admission::Done {
+    if place.admit(&manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("{} is there already", path.display());
         return Ok(());
     }

@@ -12,7 +12,7 @@ pub mod train_student;
 pub mod train_teachers;
 mod weights;
 
-use crate::artifact::{json, manifest};
+use crate::artifact::{atomic, json, manifest};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
@@ -65,7 +65,7 @@ impl Workplace<'_> {
             threads: self.threads,
         };
         let mut run = manifest::Run::begin(manifest_path, start)?;
-        match work(&mut run) {
+        match self.snapshot(manifest_path).and_then(|()| work(&mut run)) {
             Ok(value) => run.finish().map(|()| value),
             Err(error) => {
                 // What went wrong first is what the user must see, even if the manifest cannot be written either.
@@ -75,18 +75,42 @@ impl Workplace<'_> {
         }
     }
 
+    /// Leaves `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same run) and `overrides.yaml` (the command
+    /// line's) beside a manifest, as Hydra does: `.hydra/` in a run's own folder, `.hydra_teacher0/` for one of several runs in a folder,
+    /// `STEM.hydra/` for a single file's run.
+    fn snapshot(&self, manifest_path: &Path) -> Result<()> {
+        let name = manifest_path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = match name.strip_suffix(".manifest.json") {
+            Some(stem) => format!("{stem}.hydra"),
+            None => format!(
+                ".hydra{}",
+                name.trim_start_matches("manifest").trim_end_matches(".json")
+            ),
+        };
+        let folder = manifest_path.with_file_name(folder);
+        atomic::write(&folder.join("config.yaml"), self.composed.to_yaml().as_bytes())?;
+        // JSON's strings are YAML's, whatever is in them.
+        let lines = self.composed.overrides.iter();
+        let list: String = lines
+            .map(|line| format!("- {}\n", serde_json::Value::from(line.as_str())))
+            .collect();
+        let list = if list.is_empty() { "[]\n".into() } else { list };
+        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())
+    }
+
     fn settings(&self) -> Result<serde_json::Value> {
         serde_json::to_value(self.config).map_err(|error| Error::failed(format!("cannot record the config: {error}")))
     }
 
-    /// Whether to start, or that a finished run is already there and was asked to be kept.
-    fn admit(&self, manifest_path: &Path, output: &Path) -> Result<manifest::Admission> {
+    /// Whether to start, or that a finished run is already there and was asked to be kept. `depends` are the config's dotted keys that
+    /// the result depends on: a run that differs elsewhere is the same run, so experiments share splits, teachers and initial batches.
+    fn admit(&self, manifest_path: &Path, output: &Path, depends: &[&str]) -> Result<manifest::Admission> {
         manifest::admit(
             manifest_path,
             self.config.resume,
             self.config.overwrite,
             output,
-            &self.settings()?,
+            &selected(&self.settings()?, depends),
         )
     }
 
@@ -127,6 +151,19 @@ impl Workplace<'_> {
         split.check(dataset.train.len(), dataset.test.len()).map_err(here)?;
         Ok(split)
     }
+}
+
+/// The dotted `keys` of a config, in their places.
+fn selected(config: &serde_json::Value, keys: &[&str]) -> serde_json::Value {
+    let mut chosen = serde_json::json!({});
+    for key in keys {
+        let (mut from, mut to) = (config, &mut chosen);
+        for part in key.split('.') {
+            (from, to) = (&from[part], &mut to[part]);
+        }
+        *to = from.clone();
+    }
+    chosen
 }
 
 /// Refuses a file whose manifest names another dataset.

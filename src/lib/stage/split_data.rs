@@ -10,6 +10,9 @@ use crate::report::{Table, stacked_bars};
 use crate::runtime::logging;
 use crate::runtime::seed::Seeds;
 
+/// What a split depends on.
+const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
+
 /// Runs the stage.
 ///
 /// # Errors
@@ -18,7 +21,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
     let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
     let manifest_path = manifest::beside(path);
-    if place.admit(&manifest_path, path)? == manifest::Admission::Done {
+    if place.admit(&manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("{} is there already", path.display());
         return Ok(());
     }

@@ -16,6 +16,22 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 use std::path::Path;
 
+/// What a teacher depends on: not on how many others there are.
+const DEPENDS: [&str; 12] = [
+    "seed",
+    "dataset",
+    "model",
+    "split",
+    "teacher.shared_initialisation",
+    "teacher.epochs",
+    "teacher.batch_size",
+    "teacher.optimizer",
+    "teacher.schedule",
+    "teacher.augment",
+    "teacher.selection",
+    "teacher.validation_share",
+];
+
 /// A teacher's `metrics_teacher{i}.json`.
 #[derive(Debug, Serialize)]
 struct Metrics {
@@ -127,7 +143,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
 fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, folder: &Path) -> Result<Option<Metrics>> {
     let manifest_path = folder.join(format!("manifest_teacher{node}.json"));
     let path = weights_path(folder, node);
-    if place.admit(&manifest_path, &path)? == manifest::Admission::Done {
+    if place.admit(&manifest_path, &path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("teacher {node} is trained already: {}", path.display());
         return Ok(None);
     }

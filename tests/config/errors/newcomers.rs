@@ -59,8 +59,8 @@ fn word_without_value_or_group() {
     hint: to set `seed` type `seed=VALUE`
     "#);
     assert_snapshot!(mistake("1_teacher_paper"), @r#"
-    `1_teacher_paper` is an option of `student`, typed without its group
+    `1_teacher_paper` is an option of `experiment` and `student`, typed without its group
       from: command line `1_teacher_paper`
-    hint: type `+student=1_teacher_paper`
+    hint: type `+experiment=1_teacher_paper` or `+student=1_teacher_paper`
     "#);
 }

@@ -22,6 +22,11 @@ use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
+/// What a student depends on: everything.
+const DEPENDS: [&str; 8] = [
+    "seed", "dataset", "model", "split", "teacher", "deep_inv", "initial", "student",
+];
+
 /// One epoch in `metrics.json`.
 #[derive(Clone, Debug, Serialize)]
 struct Epoch {
@@ -43,7 +48,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/student",
     )?;
     let manifest_path = folder.join("manifest.json");
-    if place.admit(&manifest_path, &folder.join("student.safetensors"))? == manifest::Admission::Done {
+    if place.admit(&manifest_path, &folder.join("student.safetensors"), &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("the student is trained already: {}", folder.display());
         return Ok(());
     }

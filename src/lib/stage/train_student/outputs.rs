@@ -146,8 +146,13 @@ impl Finished<'_> {
         add("dataset.png")?;
         let batch = place.config.deep_inv.batch_size as i64;
         let total = labels.size()[0];
+        // Without fresh batches, the first and the last of the initial ones.
+        let (title, first) = match self.fresh.len() as i64 {
+            0 => ("First batch", 0),
+            fresh => ("First batch of the first epoch", (total - fresh * batch).max(0)),
+        };
         let shown = [
-            ("fresh_first.png", "First batch", 0),
+            ("fresh_first.png", title, first),
             ("fresh_last.png", "Last batch", (total - batch).max(0)),
         ];
         for (name, title, start) in shown {
@@ -159,6 +164,11 @@ impl Finished<'_> {
         pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
         add("curves.png")?;
         add("curves.svg")?;
+        if self.epochs.iter().any(|epoch| epoch.test_accuracy.is_some()) {
+            pictures::save_both(&self.per_class(), &self.folder.join("per_class.png"))?;
+            add("per_class.png")?;
+            add("per_class.svg")?;
+        }
         let owners = Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
         confusion(
             &self.folder.join("confusion.png"),
@@ -204,6 +214,29 @@ impl Finished<'_> {
             y: "accuracy (%)",
             log_y: false,
             series: all,
+        }
+    }
+
+    /// Test accuracy of each class over epochs, the classes' owners in their names.
+    fn per_class(&self) -> LinePlot<'static> {
+        let class = |(class, owner): (usize, String)| {
+            let name = &self.dataset.classes[class];
+            let at = |epoch: &Epoch| Some((epoch.fit.epoch as f64, 100.0 * epoch.per_class_accuracy[class]?));
+            Series {
+                name: if owner.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{name} ({owner})")
+                },
+                points: self.epochs.iter().filter_map(at).collect(),
+            }
+        };
+        LinePlot {
+            title: "Accuracy of the student by class",
+            x: "epoch",
+            y: "accuracy on the test set (%)",
+            log_y: false,
+            series: self.owners().into_iter().enumerate().map(class).collect(),
         }
     }
 
