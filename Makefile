@@ -4,9 +4,8 @@ CARGO ?= cargo
 BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
-RUN := outputs/demo
 
-.PHONY: help setup build demo test lint clean-demo experiment experiments experiments-smoke
+.PHONY: help setup build demo test lint experiment experiments experiments-smoke
 .DEFAULT_GOAL := help
 
 help: ## This list

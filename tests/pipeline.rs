@@ -228,3 +228,69 @@ fn selection_keeps_the_best_epoch_and_reports_both() {
         assert_eq!(metrics["final_test_accuracy"], epochs[2]["test_accuracy"]);
     }
 }
+
+#[test]
+fn jobs_of_a_sweep_get_folders_of_their_own_and_finished_ones_are_skipped() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    let sweep = ["--multirun", "seed=1,2", "teacher.epochs=1"];
+    place.ok("train_teachers", &sweep);
+    let weights = |seed: u64| place.path(&format!("teachers/seed={seed}/model_teacher0.safetensors"));
+    let before = (hash::file(&weights(1)).unwrap(), hash::file(&weights(2)).unwrap());
+    assert_ne!(before.0, before.1);
+    let (code, _, errors) = place.run_with("train_teachers", TINY, &sweep);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(errors.matches("is trained already").count(), 4, "{errors}");
+    assert_eq!(
+        before,
+        (hash::file(&weights(1)).unwrap(), hash::file(&weights(2)).unwrap())
+    );
+    // Places that the user already keeps apart stay as they are.
+    place.ok(
+        "split_data",
+        &["--multirun", "seed=1,2", "split.save_path=apart/${seed}.json"],
+    );
+    assert!(place.path("apart/1.json").exists() && place.path("apart/2.json").exists());
+}
+
+#[test]
+fn ctrl_c_ends_after_the_step_in_hand_and_leaves_no_half_written_file() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("train_teachers"))
+        .current_dir(place.path("."))
+        .args(TINY)
+        .arg("teacher.epochs=100000")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let manifest = place.path("teachers/manifest_teacher0.json");
+    while !manifest.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(json(&manifest)["status"], "interrupted");
+    let left: Vec<String> = std::fs::read_dir(place.path("teachers"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".safetensors") || name.contains("tmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // The same command without the interruption starts over.
+    place.ok("train_teachers", &[]);
+}

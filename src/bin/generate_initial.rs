@@ -8,7 +8,8 @@ fn main() -> std::process::ExitCode {
         about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no image of any node.",
         reads: "teacher.save_folder: the teachers' weights",
         writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, PNG) beside it",
-        groups: &["teacher", "deep_inv", "initial"],
+        output: "initial.save_path",
+        groups: &["experiment", "teacher", "deep_inv", "initial"],
         run: stage::generate_initial::run,
     })
 }

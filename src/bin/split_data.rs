@@ -8,7 +8,8 @@ fn main() -> std::process::ExitCode {
         about: "Deals a dataset's training and test images to nodes.",
         reads: "the dataset",
         writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts on stdout",
-        groups: &["dataset", "split"],
+        output: "split.save_path",
+        groups: &["experiment", "dataset", "split"],
         run: stage::split_data::run,
     })
 }

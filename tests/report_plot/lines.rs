@@ -3,7 +3,6 @@
 use crate::svg::{error, names, number, saved, svg};
 use fed_distill::report::{LinePlot, Series};
 use std::collections::HashSet;
-use std::path::Path;
 
 pub fn line_plot(log_y: bool, series: &[(&str, &[(f64, f64)])]) -> LinePlot<'static> {
     let series = series.iter().map(|(name, points)| Series {

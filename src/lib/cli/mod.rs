@@ -4,6 +4,7 @@
 
 mod arguments;
 mod help;
+mod sweep;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Error, Result};
@@ -23,6 +24,8 @@ pub struct Stage {
     pub reads: &'static str,
     /// The artifacts it writes.
     pub writes: &'static str,
+    /// The config key of the place it writes to: jobs of a sweep get a folder each there.
+    pub output: &'static str,
     /// The config groups it takes settings from, its own last.
     pub groups: &'static [&'static str],
     /// Runs one job.
@@ -60,7 +63,7 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         config_dir: arguments.config_dir,
         config_name: arguments.config_name,
     };
-    let jobs = compose_all(&request, arguments.multirun)?;
+    let jobs = sweep::separate(compose_all(&request, arguments.multirun)?, &request, stage.output)?;
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
         (Some(_), _) => print(&shown(&jobs, Composed::to_yaml)),
         (_, Some("defaults")) => print(&shown(&jobs, Composed::defaults_table)),
