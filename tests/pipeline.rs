@@ -205,6 +205,36 @@ fn one_teacher_without_a_split() {
 }
 
 #[test]
+fn a_finished_run_whose_inputs_changed_is_not_taken_for_done() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    place.ok("train_teachers", &["seed=7", "overwrite=true"]);
+    let errors = place.fails("generate_initial", &["resume=true"], 1);
+    for word in ["initial.safetensors", "model_teacher0.safetensors", "overwrite=true"] {
+        assert!(errors.contains(word), "{errors}");
+    }
+}
+
+#[test]
+fn an_epoch_can_be_as_long_as_a_pass_over_the_real_images() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    // 32 synthetic images in batches of 16: two steps of their own, twelve for 200 images, one of them fresh.
+    for (options, steps) in [
+        (["student.epoch_images=null", "student.new_batches_per_epoch=0"], 2),
+        (["student.epoch_images=200", "student.new_batches_per_epoch=1"], 12),
+    ] {
+        let all: Vec<&str> = options.into_iter().chain(["overwrite=true"]).collect();
+        place.ok("train_student", &all);
+        assert_eq!(json(&place.path("student/metrics.json"))["epochs"][0]["steps"], steps);
+    }
+}
+
+#[test]
 fn selection_keeps_the_best_epoch_and_reports_both() {
     let place = Place::new();
     place.ok("split_data", &[]);

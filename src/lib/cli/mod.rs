@@ -63,23 +63,25 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         config_dir: arguments.config_dir,
         config_name: arguments.config_name,
     };
-    let jobs = sweep::separate(compose_all(&request, arguments.multirun)?, &request, stage.output)?;
+    let jobs = compose_all(&request, arguments.multirun)?;
+    let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
+    let jobs = sweep::separate(jobs, &request, stage.output)?;
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
         (Some(_), _) => print(&shown(&jobs, Composed::to_yaml)),
         (_, Some("defaults")) => print(&shown(&jobs, Composed::defaults_table)),
         (_, Some(_)) => print(&shown(&jobs, Composed::to_annotated_yaml)),
-        (None, None) => run(stage, &jobs),
+        (None, None) => run(stage, &jobs, &labels),
     }
 }
 
 /// Runs the jobs one after the other; the first that fails ends the sweep.
-fn run(stage: &Stage, jobs: &[Composed]) -> Result<()> {
+fn run(stage: &Stage, jobs: &[Composed], labels: &[String]) -> Result<()> {
     let count = jobs.len();
-    for (index, job) in jobs.iter().enumerate() {
+    for (index, (job, label)) in jobs.iter().zip(labels).enumerate() {
         if count == 1 {
             return (stage.run)(job);
         }
-        let label = format!("job {} of {count}: {}", index + 1, job.overrides.join(" "));
+        let label = format!("job {} of {count}: {label}", index + 1);
         eprintln!("{label}");
         (stage.run)(job).during(|| label)?;
     }

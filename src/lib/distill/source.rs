@@ -16,6 +16,8 @@ use tch::{Kind, Tensor, no_grad};
 pub struct SourceSettings {
     pub batch_size: usize,
     pub new_batches_per_epoch: usize,
+    /// Images an epoch passes over; `None`: those of the set, and the fresh ones.
+    pub epoch_images: Option<usize>,
     /// Make fresh batches against the student.
     pub adaptive: bool,
     pub augment: AugmentSettings,
@@ -39,7 +41,7 @@ pub struct FreshReport {
     pub history: Vec<TermsAt>,
 }
 
-/// The growing set as a batch source. An epoch has floor(set / batch) steps, fresh batches included.
+/// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches included.
 pub struct AdaptiveSource<'a> {
     pub set: GrowingSet<'a>,
     pub fresh: Vec<FreshReport>,
@@ -135,12 +137,22 @@ impl BatchSource for AdaptiveSource<'_> {
     fn begin(&mut self, epoch: usize) -> Result<usize> {
         self.epoch = epoch;
         self.rng = self.seeds.stream("student/batches", epoch as u64);
-        let kept = (self.set.len() / self.settings.batch_size).max(1);
         let fresh = self.settings.new_batches_per_epoch;
+        let kept = match self.settings.epoch_images {
+            Some(images) => (images / self.settings.batch_size)
+                .saturating_sub(fresh)
+                .max(usize::from(fresh == 0)),
+            None => (self.set.len() / self.settings.batch_size).max(1),
+        };
         let steps = kept + fresh;
         self.places = (0..fresh).map(|batch| batch * steps / fresh).collect();
-        self.order = (0..self.set.len() as i64).collect();
-        self.order.shuffle(&mut self.rng);
+        let mut pass: Vec<i64> = (0..self.set.len() as i64).collect();
+        self.order.clear();
+        // An epoch longer than the set passes over it again, in another order each time.
+        while self.order.len() < kept * self.settings.batch_size {
+            pass.shuffle(&mut self.rng);
+            self.order.extend(&pass);
+        }
         Ok(steps)
     }
 

@@ -105,13 +105,23 @@ impl Workplace<'_> {
     /// Whether to start, or that a finished run is already there and was asked to be kept. `depends` are the config's dotted keys that
     /// the result depends on: a run that differs elsewhere is the same run, so experiments share splits, teachers and initial batches.
     fn admit(&self, manifest_path: &Path, output: &Path, depends: &[&str]) -> Result<manifest::Admission> {
-        manifest::admit(
+        let admission = manifest::admit(
             manifest_path,
             self.config.resume,
             self.config.overwrite,
             output,
             &selected(&self.settings()?, depends),
-        )
+        )?;
+        if admission == manifest::Admission::Done
+            && let Some(finding) = manifest::verify(manifest_path)?.into_iter().next()
+        {
+            return Err(
+                Error::failed(format!("`{}` is finished, but not as it was left", output.display()))
+                    .note("file", finding.to_string())
+                    .hint("`overwrite=true` makes it again from what is there now"),
+            );
+        }
+        Ok(admission)
     }
 
     fn dataset(&self) -> Result<Dataset> {

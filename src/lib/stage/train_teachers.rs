@@ -86,8 +86,10 @@ pub fn run(composed: &Composed) -> Result<()> {
         "upload",
         "weights",
     ]);
+    let mut trained = false;
     for node in chosen(&place.config.teacher, split.nodes.len())? {
         if let Some(metrics) = teacher(&place, &dataset, &split, node, folder)? {
+            trained = true;
             let own = metrics
                 .epochs
                 .iter()
@@ -104,7 +106,9 @@ pub fn run(composed: &Composed) -> Result<()> {
             ]);
         }
     }
-    println!("{table}");
+    if trained {
+        println!("{table}");
+    }
     Ok(())
 }
 

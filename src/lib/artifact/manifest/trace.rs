@@ -41,15 +41,23 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares the outputs recorded in the manifest at `manifest_path` with the files that are there. No findings: all is well.
+/// Compares the inputs and outputs recorded in the manifest at `manifest_path` with the files that are there. No findings: all is well.
+/// An input that is gone is none: what was made from it stays good.
 ///
 /// # Errors
-/// No manifest there, a damaged one, or an output that cannot be read.
+/// No manifest there, a damaged one, or a file that cannot be read.
 pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
     let manifest = existing(manifest_path)?
         .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", manifest_path.display())))?;
+    let mut findings = compare(manifest_path, manifest.inputs)?;
+    findings.retain(|finding| finding.problem != Problem::Missing);
+    findings.extend(compare(manifest_path, manifest.outputs)?);
+    Ok(findings)
+}
+
+fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for record in manifest.outputs {
+    for record in records {
         let path = paths::from_record(manifest_path, &record.path);
         let problem = if path.exists() {
             let (_, found) = hash::file(&path)?;

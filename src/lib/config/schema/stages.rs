@@ -133,6 +133,9 @@ pub struct StudentConfig {
     pub adaptive: bool,
     /// Synthetic batches made and added in each epoch.
     pub new_batches_per_epoch: usize,
+    /// Images an epoch passes over, in batches: the public Python project takes the size of the real training set (50,000 on CIFAR-10),
+    /// however many synthetic images there are. `null`: those that the set holds.
+    pub epoch_images: Option<usize>,
     /// Augment a fresh batch when it is trained on the first time.
     pub augment_fresh: bool,
     pub objective: Objective,
@@ -157,6 +160,7 @@ impl Default for StudentConfig {
             model: None,
             adaptive: true,
             new_batches_per_epoch: 2,
+            epoch_images: None,
             augment_fresh: false,
             objective: Objective::CrossEntropy,
             distill: DistillSettings::default(),

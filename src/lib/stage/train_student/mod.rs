@@ -150,6 +150,7 @@ fn source_settings(config: &Config, dataset: &Dataset) -> SourceSettings {
     SourceSettings {
         batch_size: config.student.batch_size,
         new_batches_per_epoch: config.student.new_batches_per_epoch,
+        epoch_images: config.student.epoch_images,
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
         augment_fresh: config.student.augment_fresh,
