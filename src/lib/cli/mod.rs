@@ -67,9 +67,9 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => print(&shown(&jobs, Composed::to_yaml)),
-        (_, Some("defaults")) => print(&shown(&jobs, Composed::defaults_table)),
-        (_, Some(_)) => print(&shown(&jobs, Composed::to_annotated_yaml)),
+        (Some(_), _) => print(&shown(&jobs, &labels, Composed::to_yaml)),
+        (_, Some("defaults")) => print(&shown(&jobs, &labels, Composed::defaults_table)),
+        (_, Some(_)) => print(&shown(&jobs, &labels, Composed::to_annotated_yaml)),
         (None, None) => run(stage, &jobs, &labels),
     }
 }
@@ -89,19 +89,13 @@ fn run(stage: &Stage, jobs: &[Composed], labels: &[String]) -> Result<()> {
 }
 
 /// One text for each job, told apart by a comment and YAML's document mark.
-fn shown(jobs: &[Composed], show: fn(&Composed) -> String) -> String {
+fn shown(jobs: &[Composed], labels: &[String], show: fn(&Composed) -> String) -> String {
     if let [job] = jobs {
         return show(job);
     }
     let mut text = String::new();
-    for (index, job) in jobs.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "---\n# job {} of {}: {}",
-            index + 1,
-            jobs.len(),
-            job.overrides.join(" ")
-        );
+    for (index, (job, label)) in jobs.iter().zip(labels).enumerate() {
+        let _ = writeln!(text, "---\n# job {} of {}: {label}", index + 1, jobs.len());
         text.push_str(&show(job));
     }
     text
