@@ -17,7 +17,7 @@ setup: ## Fetch libtorch into the user's cache, once, and link it here
 build: setup ## Build all stage binaries in release
 	$(CARGO) build --release
 
-demo: build ## Split digits over three nodes, train teachers, invert them, distil a student (about 3 minutes on two cores)
+demo: build ## Split digits over three nodes, train teachers, invert them, distil a student (under 3 minutes on two cores)
 	$(BIN)/split_data +experiment=demo overwrite=true $(ARGS)
 	$(BIN)/train_teachers +experiment=demo overwrite=true $(ARGS)
 	$(BIN)/generate_initial +experiment=demo overwrite=true $(ARGS)

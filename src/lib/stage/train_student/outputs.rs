@@ -200,13 +200,13 @@ impl Finished<'_> {
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
-            series("student, training (intended labels)", &|epoch| {
+            series("student, own set", &|epoch| {
                 Some(epoch.fit.train_accuracy)
             }),
         ];
         if !self.fresh.is_empty() {
-            all.push(fresh("student, fresh batches", |batch| batch.student_accuracy));
-            all.push(fresh("teachers, fresh batches", |batch| batch.teacher_accuracy));
+            all.push(fresh("student, fresh", |batch| batch.student_accuracy));
+            all.push(fresh("teachers, fresh", |batch| batch.teacher_accuracy));
         }
         LinePlot {
             title: "Accuracy of the student",
