@@ -4,8 +4,8 @@
 mod inputs;
 mod outputs;
 
+use super::kept::Kept;
 use super::teachers::{self, TeacherSet};
-use super::train_teachers::Kept;
 use super::{Workplace, open, percent, required};
 use crate::artifact::manifest;
 use crate::config::schema::{Objective as ObjectiveKind, StudentConfig};

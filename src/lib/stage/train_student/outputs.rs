@@ -1,8 +1,8 @@
 //! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on stdout.
 
+use super::super::kept::Kept;
 use super::super::summary::{self, Comparison};
 use super::super::teachers::TeacherSet;
-use super::super::train_teachers::Kept;
 use super::super::weights::{self, Card};
 use super::super::{Workplace, percent, pictures};
 use super::{Epoch, test};
@@ -200,9 +200,7 @@ impl Finished<'_> {
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
-            series("student, own set", &|epoch| {
-                Some(epoch.fit.train_accuracy)
-            }),
+            series("student, own set", &|epoch| Some(epoch.fit.train_accuracy)),
         ];
         if !self.fresh.is_empty() {
             all.push(fresh("student, fresh", |batch| batch.student_accuracy));

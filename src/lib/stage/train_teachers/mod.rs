@@ -1,20 +1,23 @@
 //! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a node uploads.
 
+mod watcher;
+
+use super::kept::Kept;
 use super::weights::{self, Card};
 use super::{Workplace, open, percent, required, size};
 use crate::artifact::{json, manifest};
 use crate::config::{Composed, schema::TeacherConfig};
-use crate::data::{Dataset, ImageSet};
+use crate::data::Dataset;
 use crate::error::{During, Error, Result};
-use crate::model::{Model, ModelSpec, StateDict};
+use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::report::Table;
 use crate::runtime::seed::Seeds;
 use crate::runtime::{Progress, logging};
-use crate::train::{CrossEntropy, EpochReport, FitSettings, Observer, Selection, Shuffled, evaluate, fit};
+use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use rand::seq::SliceRandom;
-use serde::Serialize;
 use std::path::Path;
+use watcher::{Metrics, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
 const DEPENDS: [&str; 12] = [
@@ -31,37 +34,6 @@ const DEPENDS: [&str; 12] = [
     "teacher.selection",
     "teacher.validation_share",
 ];
-
-/// A teacher's `metrics_teacher{i}.json`.
-#[derive(Debug, Serialize)]
-struct Metrics {
-    teacher: usize,
-    label_counts: Vec<u64>,
-    train_images: usize,
-    test_images: usize,
-    parameters: u64,
-    upload_bytes: u64,
-    /// The epoch whose weights were saved, and why.
-    saved_epoch: usize,
-    selection: Selection,
-    /// Accuracy on the whole test set after the last epoch, of the best epoch, and of the weights that were saved.
-    final_test_accuracy: Option<f64>,
-    best_test_accuracy: Option<f64>,
-    saved_test_accuracy: Option<f64>,
-    epochs: Vec<Epoch>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Epoch {
-    #[serde(flatten)]
-    fit: EpochReport,
-    /// On the whole test set.
-    test_accuracy: Option<f64>,
-    /// On the node's own test part.
-    own_test_accuracy: Option<f64>,
-    /// On the images held out of the node's training part.
-    validation_accuracy: Option<f64>,
-}
 
 /// Runs the stage.
 ///
@@ -261,120 +233,4 @@ fn hold_out(
     let mut train = order.split_off(held);
     train.sort_unstable();
     Ok((train, Some(order)))
-}
-
-/// The weights that will be saved, as training goes on.
-#[derive(Default)]
-pub(super) struct Kept {
-    epoch: usize,
-    accuracy: f64,
-    state: Option<StateDict>,
-}
-
-impl Kept {
-    /// Looks at an epoch's weights under `selection`, given the accuracy that selects.
-    pub(super) fn offer(&mut self, selection: Selection, epoch: usize, accuracy: Option<f64>, model: &Model) {
-        let accuracy = accuracy.unwrap_or(0.0);
-        match selection {
-            Selection::Last => self.epoch = epoch,
-            _ if self.state.is_none() || accuracy > self.accuracy => {
-                *self = Self {
-                    epoch,
-                    accuracy,
-                    state: Some(model.state().deep_clone()),
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The state that `selection` chose; the model's present one when that is the last.
-    pub(super) fn state(&self, model: &Model) -> StateDict {
-        self.state.as_ref().unwrap_or(&model.state()).deep_clone()
-    }
-
-    /// The epoch it is of.
-    pub(super) fn epoch(&self) -> usize {
-        self.epoch
-    }
-}
-
-/// Evaluates after each epoch.
-struct Watcher<'a> {
-    dataset: &'a Dataset,
-    settings: &'a TeacherConfig,
-    own_test: ImageSet,
-    validation: Option<ImageSet>,
-    node: usize,
-    epochs: Vec<Epoch>,
-    best: Kept,
-    progress: Progress,
-}
-
-impl Watcher<'_> {
-    fn metrics(self, model: &Model, label_counts: Vec<u64>, train_images: usize, upload_bytes: u64) -> Metrics {
-        let of = |epoch: usize| self.epochs.get(epoch).and_then(|epoch| epoch.test_accuracy);
-        let best = self
-            .epochs
-            .iter()
-            .filter_map(|epoch| epoch.test_accuracy)
-            .fold(None, |best: Option<f64>, accuracy| {
-                Some(best.map_or(accuracy, |best| best.max(accuracy)))
-            });
-        Metrics {
-            teacher: self.node,
-            label_counts,
-            train_images,
-            test_images: self.own_test.len(),
-            parameters: model.parameter_count(),
-            upload_bytes,
-            saved_epoch: self.best.epoch(),
-            selection: self.settings.selection,
-            final_test_accuracy: of(self.epochs.len().saturating_sub(1)),
-            best_test_accuracy: best,
-            saved_test_accuracy: of(self.best.epoch()),
-            epochs: self.epochs,
-        }
-    }
-}
-
-impl Observer for Watcher<'_> {
-    fn step(&mut self) {
-        self.progress.step();
-    }
-
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
-        let accuracy = |set: &ImageSet| {
-            let classes = self.dataset.classes.len();
-            let predict = |images: &tch::Tensor| model.eval(images);
-            Ok::<_, Error>(
-                evaluate(
-                    &predict,
-                    set,
-                    &self.dataset.normalisation,
-                    classes,
-                    self.settings.eval_batch_size,
-                )?
-                .accuracy(),
-            )
-        };
-        let epoch = Epoch {
-            fit: *report,
-            test_accuracy: accuracy(&self.dataset.test)?,
-            own_test_accuracy: accuracy(&self.own_test)?,
-            validation_accuracy: self.validation.as_ref().map(accuracy).transpose()?.flatten(),
-        };
-        let selecting = match self.settings.selection {
-            Selection::BestValidation => epoch.validation_accuracy,
-            _ => epoch.test_accuracy,
-        };
-        self.best.offer(self.settings.selection, report.epoch, selecting, model);
-        self.progress.message(format!(
-            "loss {:.3}, test {}",
-            report.train_loss,
-            percent(epoch.test_accuracy)
-        ));
-        self.epochs.push(epoch);
-        Ok(())
-    }
 }
