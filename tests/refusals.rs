@@ -205,6 +205,56 @@ fn teachers_and_dataset_that_do_not_belong_together() {
 }
 
 #[test]
+fn teachers_of_another_split_and_teachers_that_are_missing() {
+    let place = made("train_teachers");
+    place.ok("split_data", &["seed=9", "split.save_path=other.json"]);
+    let text = place.fails("generate_initial", &["split.save_path=other.json"], 1);
+    says(
+        &text,
+        &["another split", "other.json", "model_teacher0.safetensors", "sha256"],
+    );
+    std::fs::remove_file(place.path("teachers/model_teacher1.safetensors")).unwrap();
+    for split in ["split.save_path=split.json", "split.save_path=null"] {
+        says(&place.fails("generate_initial", &[split], 1), &["teacher 1 is missing"]);
+    }
+    // Two stages under one name would overwrite each other's manifest.
+    let text = place.fails("generate_initial", &["initial.save_path=split.safetensors"], 2);
+    says(&text, &["split.manifest.json", "split_data", "another name"]);
+}
+
+#[test]
+fn an_inversion_that_diverges_leaves_nothing() {
+    let place = made("train_teachers");
+    let text = place.fails("generate_initial", &["deep_inv.optimizer.lr=1e30"], 1);
+    says(
+        &text,
+        &["NaN or infinite", "making synthetic batch 0", "deep_inv.optimizer.lr"],
+    );
+    assert!(!place.path("initial.safetensors").exists());
+    says(
+        &place.fails("train_student", &["student.epochs=0"], 2),
+        &["student.epochs"],
+    );
+}
+
+#[test]
+fn results_that_cannot_be_printed_are_an_error() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        println!("there is no /dev/full here");
+        return;
+    };
+    let place = Place::new();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        .current_dir(place.path("."))
+        .args(common::TINY)
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    says(&String::from_utf8(output.stderr).unwrap(), &["standard output"]);
+}
+
+#[test]
 fn initial_batches_that_are_none() {
     let place = made("generate_initial");
     std::fs::remove_file(place.path("initial.manifest.json")).unwrap();

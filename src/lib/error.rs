@@ -55,7 +55,11 @@ impl Error {
 
     /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`, `found`, `available`, `while`.
     pub fn note(mut self, label: &'static str, text: impl Into<String>) -> Self {
-        self.0.notes.push((label, text.into()));
+        let line = (label, text.into());
+        // A file is named where it is read and again by who asked for it: once is enough.
+        if !self.0.notes.contains(&line) {
+            self.0.notes.push(line);
+        }
         self
     }
 

@@ -7,11 +7,11 @@ mod help;
 mod sweep;
 
 use crate::config::{Composed, Request, Tree, compose_all};
-use crate::error::{Class, During, Error, Result};
+use crate::error::{Class, During, Result};
+use crate::runtime::output::say;
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// A stage of the pipeline, as its binary describes it.
@@ -53,10 +53,10 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         let found = Tree::find(arguments.config_dir.as_deref(), arguments.config_name.as_deref());
         // The help of a tree that cannot be found is that of the built-in one.
         let tree = found.map_or(Tree::BuiltIn, |(tree, _)| tree);
-        return print(&help::text(stage, &tree));
+        return say(help::text(stage, &tree).trim_end());
     }
     if arguments.version {
-        return print(&format!("{} {}\n", stage.name, env!("CARGO_PKG_VERSION")));
+        return say(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")));
     }
     let request = Request {
         overrides: arguments.overrides,
@@ -67,9 +67,9 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => print(&shown(&jobs, &labels, Composed::to_yaml)),
-        (_, Some("defaults")) => print(&shown(&jobs, &labels, Composed::defaults_table)),
-        (_, Some(_)) => print(&shown(&jobs, &labels, Composed::to_annotated_yaml)),
+        (Some(_), _) => say(shown(&jobs, &labels, Composed::to_yaml).trim_end()),
+        (_, Some("defaults")) => say(shown(&jobs, &labels, Composed::defaults_table).trim_end()),
+        (_, Some(_)) => say(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end()),
         (None, None) => run(stage, &jobs, &labels),
     }
 }
@@ -99,14 +99,4 @@ fn shown(jobs: &[Composed], labels: &[String], show: fn(&Composed) -> String) ->
         text.push_str(&show(job));
     }
     text
-}
-
-/// A reader that stops early (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::failed(format!("cannot write to the standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -67,6 +67,7 @@ const RANGES: &[(&str, &Range)] = &[
     ("deep_inv.label_weights", &NOT_NEGATIVE),
     ("deep_inv.teachers.n", &AT_LEAST_ONE),
     ("*.batch_size", &AT_LEAST_ONE),
+    ("*.epochs", &AT_LEAST_ONE),
     ("*.eval_batch_size", &AT_LEAST_ONE),
     ("*.loss.l2_scale", &NOT_NEGATIVE),
     ("*.loss.var_scale", &NOT_NEGATIVE),

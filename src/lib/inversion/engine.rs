@@ -101,8 +101,11 @@ impl Inversion<'_> {
             draw.step();
         }
         let best_loss = f64::try_from(&best.loss)?;
-        if self.steps > 0 && !best_loss.is_finite() {
-            return Err(Error::failed("the inversion loss was never finite").hint(
+        let history = history.read()?;
+        let broken = history.iter().find(|at| !at.total.is_finite()).map(|at| at.step);
+        if self.steps > 0 && (broken.is_some() || !best_loss.is_finite()) {
+            let step = broken.map_or(String::new(), |step| format!(" (step {step})"));
+            return Err(Error::failed(format!("the inversion loss became NaN or infinite{step}")).hint(
                 "check the teachers' weights, or lower `deep_inv.optimizer.lr` and the scales under `deep_inv.di.loss`",
             ));
         }
@@ -110,7 +113,7 @@ impl Inversion<'_> {
             best: best.images,
             best_loss,
             last: images.detach(),
-            history: history.read()?,
+            history,
         })
     }
 }

@@ -5,6 +5,7 @@ mod cuda;
 pub mod device;
 pub mod interrupt;
 pub mod logging;
+pub mod output;
 pub mod progress;
 pub mod seed;
 pub mod threads;

@@ -6,6 +6,7 @@ use crate::artifact::{json, manifest, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
 use crate::inversion::{Inverter, SyntheticBatch, TermsAt};
+use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use crate::runtime::{Progress, logging};
 use serde::Serialize;
@@ -53,7 +54,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/initial.safetensors",
     )?;
     let manifest_path = manifest::beside(path);
-    if place.admit(&manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
+    if place.admit("generate_initial", &manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("{} is there already", path.display());
         return Ok(());
     }
@@ -136,13 +137,13 @@ fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut man
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
     pictures::loss_curves(&curves, &histories)?;
     run.output("loss curves", &curves)?;
-    println!(
+    say(format!(
         "{} synthetic images in {} batches: {}",
         labels.size()[0],
         batches.len(),
         path.display()
-    );
-    println!("grid:  {}\nloss:  {}", picture.display(), curves.display());
+    ))?;
+    say(format!("grid:  {}\nloss:  {}", picture.display(), curves.display()))?;
     Ok(())
 }
 

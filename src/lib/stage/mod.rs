@@ -105,7 +105,16 @@ impl Workplace<'_> {
 
     /// Whether to start, or that a finished run is already there and was asked to be kept. `depends` are the config's dotted keys that
     /// the result depends on: a run that differs elsewhere is the same run, so experiments share splits, teachers and initial batches.
-    fn admit(&self, manifest_path: &Path, output: &Path, depends: &[&str]) -> Result<manifest::Admission> {
+    fn admit(&self, stage: &str, manifest_path: &Path, output: &Path, depends: &[&str]) -> Result<manifest::Admission> {
+        if let Some(there) = manifest::existing(manifest_path)?.filter(|there| there.stage != stage) {
+            return Err(Error::usage(format!(
+                "`{}` would share its manifest with what `{}` wrote there",
+                output.display(),
+                there.stage
+            ))
+            .note("file", manifest_path.display().to_string())
+            .hint("give it another name"));
+        }
         let admission = manifest::admit(
             manifest_path,
             self.config.resume,
@@ -137,6 +146,21 @@ impl Workplace<'_> {
             dataset.size(),
             dataset.classes.len()
         );
+        let untested = dataset.test.counts(dataset.classes.len());
+        let untested: Vec<&str> = dataset
+            .classes
+            .iter()
+            .zip(untested)
+            .filter(|(_, count)| *count == 0)
+            .map(|(class, _)| class.as_str())
+            .collect();
+        if !untested.is_empty() {
+            tracing::warn!(
+                "no test images of {}: accuracies say nothing about {}",
+                untested.join(", "),
+                if untested.len() == 1 { "it" } else { "them" }
+            );
+        }
         Ok(dataset)
     }
 
@@ -202,6 +226,7 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
 /// A path that this stage cannot do without.
 fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&'a Path> {
     path.as_deref()
+        .filter(|path| !path.as_os_str().is_empty())
         .ok_or_else(|| Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}")))
 }
 

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::partition::{Split, UniformShare, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::runtime::logging;
+use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 
 /// What a split depends on.
@@ -21,7 +22,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
     let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
     let manifest_path = manifest::beside(path);
-    if place.admit(&manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
+    if place.admit("split_data", &manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("{} is there already", path.display());
         return Ok(());
     }
@@ -76,16 +77,16 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &std::p
             tracing::warn!("node {node} has no test images of its own");
         }
     }
-    println!("{table}");
+    say(&table)?;
     for extension in ["svg", "png"] {
         let plot = path.with_extension(extension);
         stacked_bars(&plot, "Training images of each node", &names, &dataset.classes, &counts)?;
         run.output("plot", &plot)?;
     }
-    println!(
+    say(format!(
         "split: {}\nplot:  {}",
         path.display(),
         path.with_extension("png").display()
-    );
+    ))?;
     Ok(())
 }

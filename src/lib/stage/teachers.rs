@@ -3,11 +3,11 @@
 use super::train_teachers::weights_path;
 use super::weights::{self, Card};
 use super::{Workplace, required};
-use crate::artifact::manifest;
+use crate::artifact::{hash, json, manifest};
 use crate::error::{Error, Result};
 use crate::inversion::Teacher;
 use crate::model::ModelSpec;
-use crate::partition::label_counts;
+use crate::partition::{Split, label_counts};
 use std::path::{Path, PathBuf};
 
 /// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and normalisation.
@@ -41,7 +41,15 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let paths = find(folder, place.config.teacher.num_teachers)?;
+    let split = place.config.split.save_path.as_deref().filter(|path| path.exists());
+    let nodes = match split {
+        Some(path) => Some(Split::from_json(json::read(path)?)?.nodes.len()),
+        None => None,
+    };
+    let paths = find(folder, place.config.teacher.num_teachers.or(nodes))?;
+    if let Some(split) = split {
+        of_this_split(&paths, split)?;
+    }
     let (mut teachers, mut bytes, mut cards) = (Vec::new(), Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
         let foreign = || made_up_card(place, node);
@@ -68,6 +76,36 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     })
 }
 
+/// Refuses teachers whose manifests name another split than the one given.
+fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
+    let (_, expected) = hash::file(split)?;
+    for path in paths {
+        let Some(made) = manifest::producer_of(path)
+            .map(|place| manifest::existing(&place))
+            .transpose()?
+            .flatten()
+        else {
+            continue;
+        };
+        if let Some(input) = made
+            .inputs
+            .iter()
+            .find(|input| input.role == "split" && input.sha256 != expected)
+        {
+            return Err(Error::failed("the teachers were trained on another split")
+                .note(
+                    "file",
+                    format!("{}: trained on sha256 {}", path.display(), input.sha256),
+                )
+                .note("file", format!("{}: sha256 {expected}", split.display()))
+                .hint(
+                    "train them again with `train_teachers overwrite=true`, or give the split they were trained on",
+                ));
+        }
+    }
+    Ok(())
+}
+
 /// The teachers' files in order.
 fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
     let of = |node: usize| {
@@ -84,9 +122,25 @@ fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
     match wanted {
         Some(count) if found.len() < count => Err(missing(found.len())),
         None if found.is_empty() => Err(missing(0)),
+        None if gap(folder, found.len()) => Err(missing(found.len())),
         Some(count) => Ok(found.into_iter().take(count).collect()),
         None => Ok(found),
     }
+}
+
+/// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run that should have left some.
+fn gap(folder: &Path, node: usize) -> bool {
+    let known = |node: usize| {
+        let ours = weights_path(folder, node);
+        [
+            ours.clone(),
+            ours.with_extension("pt"),
+            folder.join(format!("manifest_teacher{node}.json")),
+        ]
+        .iter()
+        .any(|path| path.exists())
+    };
+    (node..node + 100).any(known)
 }
 
 /// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and the split.
@@ -94,10 +148,13 @@ fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
     tracing::warn!("teacher {node} brings no label counts: taking them from the dataset and the split");
     let dataset = place.dataset()?;
     let split = place.split(&dataset)?;
-    let part = split
-        .nodes
-        .get(node)
-        .ok_or_else(|| Error::failed(format!("the split has no node {node} for this teacher")))?;
+    let part = split.nodes.get(node).ok_or_else(|| {
+        let error = Error::failed(format!("the split has no node {node} for this teacher"));
+        match &place.config.split.save_path {
+            Some(path) => error.note("file", path.display().to_string()),
+            None => error.hint("`split.save_path` is not set: say which split the teachers were trained on"),
+        }
+    })?;
     Ok(Card {
         model: ModelSpec::new(
             &place.config.model,

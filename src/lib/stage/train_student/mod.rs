@@ -48,7 +48,13 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/student",
     )?;
     let manifest_path = folder.join("manifest.json");
-    if place.admit(&manifest_path, &folder.join("student.safetensors"), &DEPENDS)? == manifest::Admission::Done {
+    if place.admit(
+        "train_student",
+        &manifest_path,
+        &folder.join("student.safetensors"),
+        &DEPENDS,
+    )? == manifest::Admission::Done
+    {
         tracing::info!("the student is trained already: {}", folder.display());
         return Ok(());
     }

@@ -12,6 +12,7 @@ use crate::distill::FreshReport;
 use crate::error::Result;
 use crate::model::Model;
 use crate::report::{LinePlot, Series, confusion};
+use crate::runtime::output::say;
 use crate::train::{Evaluation, Selection};
 use serde::Serialize;
 use std::path::Path;
@@ -75,15 +76,15 @@ impl Finished<'_> {
             .iter()
             .filter_map(|epoch| epoch.test_accuracy)
             .fold(None, best_of);
-        println!("{}", comparison.table());
-        println!(
+        say(comparison.table())?;
+        say(format!(
             "student: final {}, best on test {}",
             percent(self.last()),
             percent(best)
-        );
-        println!("weights:  {}", weights_path.display());
+        ))?;
+        say(format!("weights:  {}", weights_path.display()))?;
         for picture in ["dataset.png", "curves.png", "confusion.png"] {
-            println!("picture:  {}", self.folder.join(picture).display());
+            say(format!("picture:  {}", self.folder.join(picture).display()))?;
         }
         Ok(())
     }
@@ -190,13 +191,16 @@ impl Finished<'_> {
                 .filter_map(|epoch| Some((epoch.fit.epoch as f64, 100.0 * of(epoch)?)))
                 .collect(),
         };
-        let fresh = |name: &str, of: fn(&FreshReport) -> f64| Series {
-            name: name.into(),
-            points: self
-                .fresh
-                .iter()
-                .map(|batch| (batch.epoch as f64, 100.0 * of(batch)))
-                .collect(),
+        // A point an epoch: the mean over the batches made in it.
+        let fresh = |name: &str, of: fn(&FreshReport) -> f64| {
+            let mean = |epoch: usize| {
+                let batches: Vec<f64> = self.fresh.iter().filter(|batch| batch.epoch == epoch).map(of).collect();
+                (epoch as f64, 100.0 * batches.iter().sum::<f64>() / batches.len() as f64)
+            };
+            Series {
+                name: name.into(),
+                points: (0..self.epochs.len()).map(mean).collect(),
+            }
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
@@ -238,7 +242,7 @@ impl Finished<'_> {
         }
     }
 
-    /// For each class the teacher that holds most of it, where one holds more than half.
+    /// For each class the teacher that holds most of it, where one holds four fifths.
     fn owners(&self) -> Vec<String> {
         let classes = self.dataset.classes.len();
         let owner = |class: usize| {
@@ -251,7 +255,7 @@ impl Finished<'_> {
             let total: u64 = counts.iter().sum();
             counts
                 .iter()
-                .position(|&count| 2 * count > total)
+                .position(|&count| total > 0 && 5 * count >= 4 * total)
                 .map_or(String::new(), |teacher| format!("teacher {teacher}"))
         };
         (0..classes).map(owner).collect()

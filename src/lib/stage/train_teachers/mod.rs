@@ -12,6 +12,7 @@ use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::report::Table;
+use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use crate::runtime::{Progress, logging};
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
@@ -79,7 +80,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         }
     }
     if trained {
-        println!("{table}");
+        say(&table)?;
     }
     Ok(())
 }
@@ -119,7 +120,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
 fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, folder: &Path) -> Result<Option<Metrics>> {
     let manifest_path = folder.join(format!("manifest_teacher{node}.json"));
     let path = weights_path(folder, node);
-    if place.admit(&manifest_path, &path, &DEPENDS)? == manifest::Admission::Done {
+    if place.admit("train_teachers", &manifest_path, &path, &DEPENDS)? == manifest::Admission::Done {
         tracing::info!("teacher {node} is trained already: {}", path.display());
         return Ok(None);
     }
