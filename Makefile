@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: help setup build demo test lint experiment experiments experiments-smoke
+.PHONY: named help setup build demo test lint experiment experiments experiments-smoke
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -25,8 +25,9 @@ demo: build ## Split digits over three nodes, train teachers, invert them, disti
 
 # One teacher on everything needs no split.
 STAGES = $(if $(filter 1_%,$(NAME)),,split_data) train_teachers generate_initial train_student
-experiment: build ## Run the stages of NAME=… that are not finished (ARGS="dataset=cifar10_jpeg" for overrides)
+named:
 	@test -n "$(NAME)" || { echo 'say which: make experiment NAME=iid_10_sampling_n3; `make experiments` lists them' >&2; exit 2; }
+experiment: named build ## Run the stages of NAME=… that are not finished (ARGS="dataset=cifar10_jpeg" for overrides)
 	@set -e; for stage in $(STAGES); do echo "$$stage" >&2; $(BIN)/$$stage +experiment=$(NAME) resume=true $(ARGS); done
 
 experiments: ## List the experiments

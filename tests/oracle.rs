@@ -127,8 +127,7 @@ impl Case {
     /// Fails unless `ours` is within `tolerance` relative of the expected number at `pointer`.
     fn close(&self, ours: &Tensor, pointer: &str, tolerance: f64) {
         let (ours, wanted) = (f64::try_from(ours).unwrap(), self.number(pointer));
-        // The Jensen-Shannon term of nearly equal predictions is a difference of float32 logarithms: 1e-7 is its resolution.
-        let allowed = tolerance * wanted.abs() + 1e-7;
+        let allowed = tolerance * wanted.abs();
         assert!(
             (ours - wanted).abs() <= allowed,
             "{}{pointer}: {ours} for {wanted}",

@@ -57,17 +57,21 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>)
 
 /// Jensen-Shannon divergence of two batches of logits [N, classes] at temperature 3, with the clamps of the CIFAR-10 release
 /// (probabilities and their mean to 0.01..0.99, the result to 0..1), averaged over the batch (eq. 7).
+///
+/// In float64: for predictions that are nearly equal it is a small difference of logarithms, and the matrices are tiny.
 pub fn jensen_shannon(teacher: &Tensor, student: &Tensor) -> Tensor {
-    let soften = |logits: &Tensor| (logits / COMPETITION_TEMPERATURE).softmax(1, Kind::Float);
+    let soften = |logits: &Tensor| (logits / COMPETITION_TEMPERATURE).softmax(1, Kind::Double);
     let (p, q) = (soften(teacher), soften(student));
     let mean = ((&p + &q) * 0.5).clamp(0.01, 0.99);
     let (p, q) = (p.clamp(0.01, 0.99), q.clamp(0.01, 0.99));
     // kl_div(log a, b) of PyTorch is Σ b (log b − log a).
     let divergence = |a: &Tensor| {
         let rows = mean.size()[0] as f64;
-        (&mean * (mean.log() - a.log())).sum(Kind::Float) / rows
+        (&mean * (mean.log() - a.log())).sum(Kind::Double) / rows
     };
-    ((divergence(&p) + divergence(&q)) * 0.5).clamp(0.0, 1.0)
+    ((divergence(&p) + divergence(&q)) * 0.5)
+        .clamp(0.0, 1.0)
+        .to_kind(Kind::Float)
 }
 
 /// Shannon entropy −Σ p log p (nats) of softmax(logits) [N, classes], averaged over the batch; under a mask over its classes alone.

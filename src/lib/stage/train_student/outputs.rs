@@ -242,9 +242,10 @@ impl Finished<'_> {
         }
     }
 
-    /// For each class the teacher that holds most of it, where one holds four fifths.
+    /// For each class the teacher that holds most of it, where one has more than half and half as much again as an equal share.
     fn owners(&self) -> Vec<String> {
         let classes = self.dataset.classes.len();
+        let nodes = self.set.teachers.len().max(2) as u64;
         let owner = |class: usize| {
             let counts: Vec<u64> = self
                 .set
@@ -255,7 +256,7 @@ impl Finished<'_> {
             let total: u64 = counts.iter().sum();
             counts
                 .iter()
-                .position(|&count| total > 0 && 5 * count >= 4 * total)
+                .position(|&count| 2 * count > total && 2 * count * nodes >= 3 * total)
                 .map_or(String::new(), |teacher| format!("teacher {teacher}"))
         };
         (0..classes).map(owner).collect()
