@@ -1,6 +1,8 @@
 //! The whole pipeline through the real binaries on tiny data: files chain, bytes repeat, mistakes are refused and nothing good is lost.
 
 mod common;
+#[path = "common/signals.rs"]
+mod signals;
 
 use common::{Place, TINY};
 use fed_distill::artifact::{hash, tensors};
@@ -287,7 +289,8 @@ fn jobs_of_a_sweep_get_folders_of_their_own_and_finished_ones_are_skipped() {
 fn ctrl_c_ends_after_the_step_in_hand_and_leaves_no_half_written_file() {
     let place = Place::new();
     place.ok("split_data", &[]);
-    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("train_teachers"))
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("train_teachers"));
+    let mut child = signals::heard(&mut command)
         .current_dir(place.path("."))
         .args(TINY)
         .arg("teacher.epochs=100000")
