@@ -26,7 +26,7 @@ def arguments():
     known = [*CASES["steps"], *CASES["pipelines"], *EXTRA]
     parser.add_argument("cases", nargs="*", help=f"which (default: all but pipeline-full): {', '.join(known)}")
     parser.add_argument("--threads", type=int, default=min(2, machine.cores()), help="default: the machine's cores, at most 2")
-    parser.add_argument("--engines", nargs="+", default=["plain"], help="our inversion engines to compare")
+    parser.add_argument("--engines", nargs="+", default=["plain", "fused"], help="our inversion engines to compare")
     parser.add_argument("--variants", nargs="+", help="which of public, fixed, compiled, ours, convolutions; fixed and compiled also with +var_mean, +channels_last")
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--save", type=pathlib.Path, help="every single measurement, as JSON")

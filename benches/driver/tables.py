@@ -33,6 +33,12 @@ def markdown(header, rows):
     return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
 
 
+def compiling(fact):
+    if not fact["compile_seconds"]:
+        return ""
+    return f"{fact['compile_seconds']:.0f} s" + (" (kept from before)" if fact["kept"] else "")
+
+
 def steps(seconds, facts):
     """The table of one case: times a step, the speed of each variant over (a), memory."""
     base = seconds.get("public")
@@ -41,5 +47,5 @@ def steps(seconds, facts):
         fact = facts[variant]
         rows.append([label(variant), time(statistics.median(values)), spread(values), ratio(base, values) if base else "",
                      f"{fact['peak_mib']:.0f}", f"{fact['above_mib']:.0f}",
-                     f"{fact['compile_seconds']:.0f} s" if fact["compile_seconds"] else ""])
+                     compiling(fact)])
     return markdown(["", "a step, median", "lowest – highest", "(a) ÷ this", "peak MiB", "of it not libraries", "compiling"], rows)
