@@ -128,8 +128,8 @@ impl<'a> AdaptiveSource<'a> {
             |scores: &Tensor| f64::try_from(scores.argmax(1, false).eq_tensor(&made.labels).mean(Kind::Float));
         let judges = self.inverter.judges(made);
         let scores = match judges[..] {
-            [teacher] => teacher.model.eval(&made.images),
-            _ => self.ensemble.predict(&judges, &made.images, 1.0),
+            [teacher] => teacher.loaded()?.model.eval(&made.images),
+            _ => self.ensemble.predict(&judges, &made.images, 1.0)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,

@@ -13,6 +13,7 @@ pub mod losses;
 pub mod objective;
 mod pixels;
 mod settings;
+mod shelf;
 mod teacher;
 
 pub use engine::TermsAt;
@@ -21,4 +22,5 @@ pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
+pub use shelf::{Loaded, Shelf};
 pub use teacher::{LabelMask, Teacher};

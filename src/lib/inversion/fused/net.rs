@@ -2,7 +2,7 @@
 
 use super::kernels::{self, Branch, Side};
 use super::norm::{Moments, Norm, Pull};
-use crate::model::{ConvNorm, Model, ResNet};
+use crate::model::{ConvNorm, Model, ModelSpec, ResNet};
 use std::cell::OnceCell;
 use tch::{Device, Tensor, no_grad};
 
@@ -71,14 +71,14 @@ pub struct Tape {
 }
 
 impl Frozen {
-    /// Whether `model` has a fused path: a residual network on the CPU.
-    pub fn has_path(model: &Model) -> bool {
-        model.device() == Device::Cpu && model.residual().is_some()
+    /// Whether a model has a fused path: a residual network on the CPU.
+    pub fn has_path(spec: &ModelSpec, device: Device) -> bool {
+        device == Device::Cpu && spec.model.kind.is_residual()
     }
 
     /// Freezes `model`; `None` where there is no fused path.
     pub fn of(model: &Model) -> Option<Self> {
-        let ResNet { stem, blocks, linear } = model.residual().filter(|_| Self::has_path(model))?;
+        let ResNet { stem, blocks, linear } = model.residual().filter(|_| model.device() == Device::Cpu)?;
         no_grad(|| {
             let stem = Unit::of(stem);
             let blocks = blocks.iter().map(|block| FrozenBlock {

@@ -234,7 +234,7 @@ impl Observer for Watcher<'_> {
 
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
     evaluate(
-        &|images| model.eval(images),
+        &|images| Ok(model.eval(images)),
         &dataset.test,
         &dataset.normalisation,
         dataset.classes.len(),
