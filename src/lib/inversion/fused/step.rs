@@ -61,7 +61,7 @@ fn by_autograd<'a>(model: &Model, images: &Tensor, observed: bool) -> Result<Pas
     });
     Ok(Passed {
         logits: logits.detach(),
-        distance: distance.as_ref().map_or(Ok(0.0), |distance| f64::try_from(distance))?,
+        distance: distance.as_ref().map_or(Ok(0.0), f64::try_from)?,
         back: Back::Graph {
             images,
             logits,
