@@ -175,22 +175,25 @@ fn many_lines_are_told_apart() {
 
 #[test]
 fn lines_on_each_other_are_all_to_be_seen() {
-    let flat: Vec<(f64, f64)> = (0..5).map(|x| (f64::from(x), 0.0)).collect();
-    let apart: Vec<(f64, f64)> = (0..5).map(|x| (f64::from(x), 1.0)).collect();
-    let many: Vec<(&str, &[(f64, f64)])> = vec![("a", &flat), ("b", &apart), ("c", &flat), ("d", &flat)];
-    let svg = svg(|path| line_plot(false, &many).save(path));
+    let line = |heights: [f64; 4]| -> Vec<(f64, f64)> {
+        let points = heights.into_iter().enumerate();
+        points.map(|(x, y)| (x as f64, y)).collect()
+    };
+    let (flat, rising, apart) = (line([0.0; 4]), line([0.0, 0.0, 0.5, 1.0]), line([1.0, 0.9, 0.8, 0.7]));
+    let all: [(&str, &[(f64, f64)]); 4] = [("a", &flat), ("b", &apart), ("c", &rising), ("d", &flat)];
+    let svg = svg(|path| line_plot(false, &all).save(path));
     let doc = svg.doc();
     let widths: Vec<f64> = doc
         .descendants()
         .filter(|node| node.has_tag_name("polyline"))
         .map(|node| number(node, "stroke-width"))
-        .take(4)
         .collect();
-    assert!(
-        widths[0] > widths[2] && widths[2] > widths[3],
-        "each shows below the next: {widths:?}"
-    );
-    assert_eq!(widths[1], widths[3], "the others are as wide as ever");
+    // The first in two pieces, one below two others and one below the last; the third alone where it rises.
+    let [below_two, below_one, apart, third, rising, last] = widths[..6] else {
+        panic!("{widths:?}")
+    };
+    assert!(below_two > third && third > last, "{widths:?}");
+    assert!(below_one == third && apart == last && rising == last, "{widths:?}");
 }
 
 #[test]

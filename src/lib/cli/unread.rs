@@ -1,5 +1,5 @@
-//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this is no mistake; but who types
-//! `split_data teacher.epochs=5` alone should see that nothing comes of it.
+//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this is no mistake, and many of them are
+//! no news; but who types `split_data teacher.epochs=5` alone should see that nothing comes of it.
 
 use super::Stage;
 use crate::config::{Composed, Request, compose};
@@ -7,32 +7,18 @@ use serde_json::Value;
 
 /// Keys at the top that every stage reads.
 const EVERYWHERE: [&str; 5] = ["seed", "device", "threads", "resume", "overwrite"];
-/// More overrides than this are summed up by their groups.
-const SHOWN: usize = 3;
+/// More unread overrides than this are one set for all stages.
+const FEW: usize = 3;
 
-/// A line that names the overrides of `job` without which `stage` would do the same; none when it reads all.
+/// A line that names the overrides of `job` without which `stage` would do the same, if there are some and not many.
 pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
-    let unread: Vec<&String> = (0..job.overrides.len())
+    let unread: Vec<String> = (0..job.overrides.len())
         .filter(|&index| !reads(stage, job, index, request))
-        .map(|index| &job.overrides[index])
+        .map(|index| format!("`{}`", job.overrides[index]))
         .collect();
-    let name = stage.name;
-    match unread.len() {
-        0 => None,
-        1..=SHOWN => {
-            let typed: Vec<String> = unread.iter().map(|typed| format!("`{typed}`")).collect();
-            Some(format!("{name} does not read {}", typed.join(", ")))
-        }
-        count => {
-            let mut groups: Vec<&str> = unread.iter().map(|typed| group(typed)).collect();
-            groups.sort_unstable();
-            groups.dedup();
-            Some(format!(
-                "{name} does not read {count} of the overrides: those of {}",
-                groups.join(", ")
-            ))
-        }
-    }
+    (1..=FEW)
+        .contains(&unread.len())
+        .then(|| format!("{} does not read {}", stage.name, unread.join(", ")))
 }
 
 /// `student` of `++student.epochs=5` and of `student=1_teacher_paper`.

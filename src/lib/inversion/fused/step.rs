@@ -49,7 +49,7 @@ fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Result<Passed>
     });
     Ok(Passed {
         logits: logits.detach(),
-        distance: distance.as_ref().map_or(Ok(0.0), |distance| f64::try_from(distance))?,
+        distance: distance.as_ref().map_or(Ok(0.0), f64::try_from)?,
         back: Back::Graph {
             images,
             logits,
