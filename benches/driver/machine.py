@@ -32,11 +32,12 @@ def output_of(*command):
         return ""
 
 
-def describe(threads, versions, load):
-    """Lines of a Markdown list."""
+def describe(threads, python, load):
+    """Lines of a Markdown list; `python` is the interpreter of the Python side."""
+    torch = output_of(python, "-c", "import importlib.metadata as data; print(data.version('torch'))")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     commit = output_of("git", "describe", "--always", "--dirty")
     return [f"- {cpu()}; {cores()} cores, {threads} threads, {memory:.0f} GiB",
             f"- {platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, {output_of('rustc', '--version')}, "
             f"{(output_of('g++', '--version').splitlines() or ['no g++'])[0]}",
-            f"- {', '.join(sorted(versions))}; commit {commit}; load before: {load:.1f}"]
+            f"- PyTorch {torch} (Python side), libtorch 2.11.0 (ours); commit {commit}; load average at the start: {load:.1f}"]

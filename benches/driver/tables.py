@@ -2,13 +2,11 @@
 import statistics
 
 LABELS = {"public": "(a) PyTorch as the public code", "fixed": "(b) PyTorch, everything obvious fixed",
-          "compiled": "(c) `torch.compile` of (b)", "convolutions": "(e) the convolutions alone"}
+          "compiled": "(c) `torch.compile` of (b)", "ours": "(d) ours", "convolutions": "(e) the convolutions alone"}
 
 
 def label(variant):
-    if variant.startswith("ours-"):
-        return f"(d) ours, {variant.removeprefix('ours-')}"
-    name, *options = variant.split("+")
+    name, *options = variant.replace("ours-", "ours+").split("+")
     return LABELS[name] + "".join(f", {option}" for option in options)
 
 

@@ -20,14 +20,16 @@ class Worker:
     """One case and one variant in a process of its own, so that its memory is its own too."""
 
     def __init__(self, folder, case, variant, options):
-        engine = variant.removeprefix("ours-")
-        command = [options.python, PYTHON_WORKER, folder, case, variant, str(options.threads)]
-        if variant.startswith("ours-"):
-            command = [RUST_WORKER, "serve", folder, case, "--engine", engine, "--threads", str(options.threads)]
+        command = [options.python, PYTHON_WORKER, folder, case, variant, options.threads]
+        name, _, engine = variant.partition("-")
+        if name == "ours":
+            command = [RUST_WORKER, "serve", folder, case, "--engine", engine or "plain", "--threads", options.threads]
         # What `torch.compile` made is kept from run to run; the table says so where its time is not that of a first run.
         kept = environment.cache() / "bench-compiled" / f"{case}-{variant}"
         self.kept = kept.exists()
-        variables = dict(os.environ, OMP_NUM_THREADS=str(options.threads), TORCHINDUCTOR_CACHE_DIR=str(kept))
+        variables = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
+        if name.startswith("compiled"):
+            variables["TORCHINDUCTOR_CACHE_DIR"] = str(kept)
         self.variant, self.folder = variant, folder
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=variables)
@@ -52,12 +54,12 @@ class Worker:
         return values
 
     def finish(self):
-        """Ends it; peak memory in MiB, how much of it came after the libraries were loaded, and what it said of itself."""
+        """Ends it; peak memory in MiB, how much of it came after the libraries were loaded, and what compiling took."""
         self.process.stdin.close()
         peak, before = self.read()["peak_kib"], self.ready["before_kib"]
         known = peak and before
         return {"peak_mib": peak / 1024 if known else math.nan, "above_mib": (peak - before) / 1024 if known else math.nan,
-                "compile_seconds": self.ready.get("compile_seconds", 0.0), "kept": self.kept, "version": self.ready["version"]}
+                "compile_seconds": self.ready.get("compile_seconds", 0.0), "kept": self.kept}
 
 
 def relative_difference(found, expected):
@@ -105,3 +107,10 @@ def rounds_of(workers, steps, rounds):
             time.sleep(0.05)  # the threads of the one before stop spinning
             seconds[worker.variant].append(worker.run(steps))
     return seconds
+
+
+def operators(folder, case, variant, options):
+    """Seconds a step of a PyTorch variant by kind of operator."""
+    subprocess.run([RUST_WORKER, "save", folder, case], check=True)
+    command = [options.python, PYTHON_WORKER.with_name("operators.py"), folder, case, variant, options.threads]
+    return json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout.splitlines()[-1])

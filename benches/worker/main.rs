@@ -54,19 +54,19 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Save = arguments.action {
         return cases.make(case)?.save(&arguments.folder);
     }
-    let threads = threads::set(arguments.threads)?;
+    threads::set(arguments.threads)?;
     let before = memory_kib("VmHWM");
     match case.task {
         Task::Inversion => {
             let mut steps = inversion::Steps::new(&cases, case, arguments.engine)?;
             let check = steps.check()?;
-            ready(&arguments.folder, check, threads, before)?;
+            ready(&arguments.folder, check, before)?;
             serve(|count| timed(|| steps.run(count)))
         }
         Task::Training => {
             let mut steps = training::Steps::new(&cases, case)?;
             let check = steps.check()?;
-            ready(&arguments.folder, check, threads, before)?;
+            ready(&arguments.folder, check, before)?;
             serve(|count| timed(steps.epoch(count)?))
         }
     }
@@ -79,13 +79,11 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {
 }
 
 /// Says that the steps can begin, and leaves the gradient where the driver compares it with the others'.
-fn ready(folder: &Path, (loss, gradient): (f64, Tensor), threads: usize, before: Option<u64>) -> Result<()> {
+fn ready(folder: &Path, (loss, gradient): (f64, Tensor), before: Option<u64>) -> Result<()> {
     let values: Vec<f32> = Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     fs_err::write(folder.join("gradient.f32"), bytes)?;
     say(&json!({
-        "version": format!("fed-distill {}", env!("CARGO_PKG_VERSION")),
-        "threads": threads,
         "before_kib": before,
         "loss": loss,
     }))
