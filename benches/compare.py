@@ -5,7 +5,6 @@ Both sides run in alternation, a few steps at a time, one at a time: a machine t
 """
 import argparse
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -52,7 +51,7 @@ def say(title, text):
 def step_case(name, folder, options):
     case = CASES["steps"][name]
     rounds = options.rounds or case["rounds"]
-    seconds, facts = workers.alternate(folder, name, variants_of(case, options), case["steps"], rounds, options)
+    seconds, facts = workers.alternate(folder, name, case, variants_of(case, options), rounds, options)
     network = CASES["networks"][case["network"]]
     what = "an inversion step" + (" with a student" if case["student"] else "") if case["task"] == "inversion" else "a training step"
     say(f"`{name}`: {what}, width {network['width']}, blocks {network['blocks']}, batch {case['batch']}",
@@ -92,14 +91,14 @@ def measure(name, folder, options):
 def main():
     options = arguments()
     options.python = environment.interpreter()
-    load = os.getloadavg()[0]
+    before = machine.load()
     results = {}
-    print(f"Medians; in brackets and between dashes the lowest and the highest round. {options.threads} threads, f32.")
+    print(f"Medians and quartiles over rounds (of fewer than four: lowest and highest). {options.threads} threads, f32.")
     for name in options.cases:
         print(f"bench: {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="fed-distill-bench-") as folder:
             results[name] = measure(name, pathlib.Path(folder), options)
-    say("Machine", "\n".join(machine.describe(options.threads, options.python, load)))
+    say("Machine", "\n".join(machine.describe(options.threads, options.python, before)))
     if options.save:
         options.save.write_text(json.dumps(results, indent=1))
 

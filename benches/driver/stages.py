@@ -66,7 +66,7 @@ def pipeline_table(results):
         rows.append([tables.label(variant), f"{statistics.median(seconds):.1f} s", tables.spread(seconds),
                      tables.ratio(base, seconds), f"{max(r['peak_mib'] for r in each):.0f}",
                      f"{100 * statistics.mean(r['accuracy'] for r in each):.1f} %", parts])
-    return tables.markdown(["", "median", "lowest – highest", "(a) ÷ this", "peak MiB", "student", "of it"], rows)
+    return tables.markdown(["", "median", "quartiles", "(a) ÷ this", "peak MiB", "student", "of it"], rows)
 
 
 def start_up(folder, rounds):

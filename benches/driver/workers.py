@@ -12,8 +12,9 @@ from . import machine
 
 RUST_WORKER = machine.ROOT / "target" / "release" / "examples" / "bench_worker"
 PYTHON_WORKER = machine.ROOT / "benches" / "python" / "worker.py"
-# As the numeric fixtures of this project allow for float32.
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
+# In float32, relative (of a gradient: in norm). An inversion's gradient as the numeric fixtures of this project allow; that of the first
+# layer's weights in training sums over every place of every image with much cancellation, behind batch statistics at every layer.
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, {"inversion": 1e-3, "training": 1e-2}
 
 
 class Worker:
@@ -67,7 +68,7 @@ def relative_difference(found, expected):
     return math.sqrt(square / sum(value * value for value in expected))
 
 
-def check(worker, expected):
+def check(worker, expected, tolerance):
     """Fails unless the worker computes the same loss and the same gradient as the first one that said its own."""
     if "loss" not in worker.ready:
         return expected
@@ -75,13 +76,13 @@ def check(worker, expected):
     if expected is None:
         return loss, gradient
     off_loss, off_gradient = abs(loss / expected[0] - 1), relative_difference(gradient, expected[1])
-    if not (off_loss <= LOSS_TOLERANCE and off_gradient <= GRADIENT_TOLERANCE):
+    if not (off_loss <= LOSS_TOLERANCE and off_gradient <= tolerance):
         raise SystemExit(f"error: `{worker.variant}` computes something else: loss {loss} for {expected[0]}, "
                          f"gradient off by {off_gradient:.1e} in norm")
     return expected
 
 
-def alternate(folder, case, variants, steps, rounds, options):
+def alternate(folder, case, settings, variants, rounds, options):
     """Seconds a step, {variant: [one a round]}, and the workers' facts {variant: {...}}."""
     subprocess.run([RUST_WORKER, "save", folder, case], check=True)
     workers = []
@@ -89,8 +90,8 @@ def alternate(folder, case, variants, steps, rounds, options):
         expected = None
         for variant in variants:
             workers.append(Worker(folder, case, variant, options))
-            expected = check(workers[-1], expected)
-        seconds = rounds_of(workers, steps, rounds)
+            expected = check(workers[-1], expected, GRADIENT_TOLERANCE[settings["task"]])
+        seconds = rounds_of(workers, settings["steps"], rounds)
         return seconds, {worker.variant: worker.finish() for worker in workers}
     finally:
         for worker in workers:
