@@ -174,6 +174,26 @@ fn many_lines_are_told_apart() {
 }
 
 #[test]
+fn lines_on_each_other_are_all_to_be_seen() {
+    let flat: Vec<(f64, f64)> = (0..5).map(|x| (f64::from(x), 0.0)).collect();
+    let apart: Vec<(f64, f64)> = (0..5).map(|x| (f64::from(x), 1.0)).collect();
+    let many: Vec<(&str, &[(f64, f64)])> = vec![("a", &flat), ("b", &apart), ("c", &flat), ("d", &flat)];
+    let svg = svg(|path| line_plot(false, &many).save(path));
+    let doc = svg.doc();
+    let widths: Vec<f64> = doc
+        .descendants()
+        .filter(|node| node.has_tag_name("polyline"))
+        .map(|node| number(node, "stroke-width"))
+        .take(4)
+        .collect();
+    assert!(
+        widths[0] > widths[2] && widths[2] > widths[3],
+        "each shows below the next: {widths:?}"
+    );
+    assert_eq!(widths[1], widths[3], "the others are as wide as ever");
+}
+
+#[test]
 fn wrong_paths_are_errors() {
     let plot = line_plot(false, &[("a", &[(0.0, 1.0)])]);
     for name in ["plot.pdf", "plot"] {

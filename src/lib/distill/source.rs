@@ -26,6 +26,20 @@ pub struct SourceSettings {
     pub black: Vec<f64>,
 }
 
+impl SourceSettings {
+    /// Steps of an epoch that begins with `images` in the set: those that train on them, and the fresh batches.
+    pub fn steps(&self, images: usize) -> usize {
+        let fresh = self.new_batches_per_epoch;
+        let kept = match self.epoch_images {
+            Some(images) => (images / self.batch_size)
+                .saturating_sub(fresh)
+                .max(usize::from(fresh == 0)),
+            None => (images / self.batch_size).max(1),
+        };
+        kept + fresh
+    }
+}
+
 /// What a fresh batch was worth when it was made, before the student trained on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FreshReport {
@@ -138,13 +152,8 @@ impl BatchSource for AdaptiveSource<'_> {
         self.epoch = epoch;
         self.rng = self.seeds.stream("student/batches", epoch as u64);
         let fresh = self.settings.new_batches_per_epoch;
-        let kept = match self.settings.epoch_images {
-            Some(images) => (images / self.settings.batch_size)
-                .saturating_sub(fresh)
-                .max(usize::from(fresh == 0)),
-            None => (self.set.len() / self.settings.batch_size).max(1),
-        };
-        let steps = kept + fresh;
+        let steps = self.settings.steps(self.set.len());
+        let kept = steps - fresh;
         self.places = (0..fresh).map(|batch| batch * steps / fresh).collect();
         let mut pass: Vec<i64> = (0..self.set.len() as i64).collect();
         self.order.clear();

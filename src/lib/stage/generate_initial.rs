@@ -138,9 +138,10 @@ fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut man
     pictures::loss_curves(&curves, &histories)?;
     run.output("loss curves", &curves)?;
     say(format!(
-        "{} synthetic images in {} batches: {}",
+        "{} synthetic images in {} {}: {}",
         labels.size()[0],
         batches.len(),
+        if batches.len() == 1 { "batch" } else { "batches" },
         path.display()
     ))?;
     say(format!("grid:  {}\nloss:  {}", picture.display(), curves.display()))?;

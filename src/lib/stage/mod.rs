@@ -230,14 +230,6 @@ fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&
         .ok_or_else(|| Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}")))
 }
 
-/// A number of bytes for tables: `319 kB`, `44.8 MB`.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
 /// An accuracy in percent for tables: `96.4 %`, or a dash.
 fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share))

@@ -66,7 +66,8 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    tracing::info!("{} teachers from {}", teachers.len(), folder.display());
+    let word = if teachers.len() == 1 { "teacher" } else { "teachers" };
+    tracing::info!("{} {word} from {}", teachers.len(), folder.display());
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
@@ -110,8 +111,18 @@ fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
 fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
     let of = |node: usize| {
         let ours = weights_path(folder, node);
-        let candidates = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")];
-        candidates.into_iter().find(|path| path.exists())
+        let mut there = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")]
+            .into_iter()
+            .filter(|path| path.exists());
+        let chosen = there.next()?;
+        for other in there.filter(|_| wanted.is_none_or(|count| node < count)) {
+            tracing::warn!(
+                "teacher {node} is there twice: taking {}, not {}",
+                chosen.display(),
+                other.display()
+            );
+        }
+        Some(chosen)
     };
     let found: Vec<PathBuf> = (0..).map_while(of).collect();
     let missing = |node: usize| {

@@ -17,6 +17,14 @@ const HEIGHT: f64 = 340.0;
 const MARKED: usize = 40;
 /// From here on lines are thin, or noise would fill the frame.
 const DENSE: usize = 300;
+/// Width of a line.
+const WIDE: f64 = 2.0;
+const THIN: f64 = 1.25;
+/// What a line is wider by than one that lies on it, and what it may be at most.
+const RIM: f64 = 2.5;
+const WIDEST: f64 = 14.0;
+/// Pixels between points that look like one.
+const SAME: f64 = 1.0;
 const MISSING: Face = Face { colour: SOFT, ..NAME };
 
 /// A named curve of (x, y).
@@ -99,8 +107,9 @@ impl LinePlot<'_> {
                 )?;
             }
             layout::horizontal_title(canvas, &frame, frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0, self.x)?;
-            for curve in &curves {
-                curve.draw(canvas, &frame, &x, &y)?;
+            let places: Vec<Vec<(f64, f64)>> = curves.iter().map(|curve| curve.places(&frame, &x, &y)).collect();
+            for ((curve, places), cover) in curves.iter().zip(&places).zip(covers(&places)) {
+                curve.draw(canvas, places, cover)?;
             }
             draw_names(canvas, &frame, &y, &curves)
         })
@@ -121,17 +130,24 @@ impl LinePlot<'_> {
 }
 
 impl Curve {
-    fn draw(&self, canvas: &mut Canvas, frame: &Frame, x: &Scale, y: &Scale) -> Result<()> {
-        let points: Vec<_> = self
-            .points
-            .iter()
-            .map(|at| (frame.x(x.at(at.0)), frame.y(y.at(at.1))))
-            .collect();
+    /// Its points in pixels.
+    fn places(&self, frame: &Frame, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
+        let place = |at: &(f64, f64)| (frame.x(x.at(at.0)), frame.y(y.at(at.1)));
+        self.points.iter().map(place).collect()
+    }
+
+    /// Draws the line wider by a rim for each of those that `cover` it, so that it is still to be seen.
+    fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], cover: usize) -> Result<()> {
+        let rim = (cover as f64 * RIM).min(WIDEST);
         if points.len() > 1 {
-            canvas.line(&points, if points.len() > DENSE { 1.25 } else { 2.0 }, self.colour)?;
+            canvas.line(
+                points,
+                if points.len() > DENSE { THIN } else { WIDE } + rim,
+                self.colour,
+            )?;
         }
-        let radius = if points.len() == 1 { 4.0 } else { 2.5 };
-        let marked = if points.len() <= MARKED { &points[..] } else { &[] };
+        let radius = if points.len() == 1 { 4.0 } else { 2.5 } + rim / 2.0;
+        let marked = if points.len() <= MARKED { points } else { &[] };
         marked.iter().try_for_each(|&at| canvas.dot(at, radius, self.colour))
     }
 
@@ -143,6 +159,26 @@ impl Curve {
         } else {
             name
         }
+    }
+}
+
+/// How many curves lie above each, one on another: those drawn after it that share a piece of its way.
+fn covers(places: &[Vec<(f64, f64)>]) -> Vec<usize> {
+    let mut above = vec![0; places.len()];
+    for index in (0..places.len()).rev() {
+        let sharing = (index + 1..places.len()).filter(|&other| share_a_piece(&places[index], &places[other]));
+        above[index] = sharing.map(|other| above[other] + 1).max().unwrap_or(0);
+    }
+    above
+}
+
+/// True when two neighbouring points of both curves (the only one of a single point) look the same.
+fn share_a_piece(one: &[(f64, f64)], other: &[(f64, f64)]) -> bool {
+    let same = |(a, b): (&(f64, f64), &(f64, f64))| (a.0 - b.0).abs() < SAME && (a.1 - b.1).abs() < SAME;
+    let same: Vec<bool> = one.iter().zip(other).map(same).collect();
+    match same[..] {
+        [only] => only,
+        _ => same.windows(2).any(|pair| pair[0] && pair[1]),
     }
 }
 

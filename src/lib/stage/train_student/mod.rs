@@ -95,23 +95,18 @@ fn train(place: &Workplace, folder: &Path, run: &mut manifest::Run) -> Result<()
     let mut model = student(place, &set)?;
     let seeds = Seeds::new(settings.seed);
     let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
-    let steps = fresh * inverter.steps(settings.adaptive);
-    let progress = Progress::new("training the student", (settings.epochs + steps) as u64);
+    let supply = source_settings(config, &dataset);
+    let images = |epoch: usize| growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size;
+    let training: usize = (0..settings.epochs).map(|epoch| supply.steps(images(epoch))).sum();
+    let steps = training + fresh * inverter.steps(settings.adaptive);
+    let progress = Progress::new("training the student", steps as u64);
     let tick = || progress.step();
     let ensemble = || Ensemble::new(config.deep_inv.ensemble, &set.all(), place.device);
     let made = config
         .initial
         .num_batches
         .max(labels.size()[0] as usize / config.deep_inv.batch_size);
-    let mut source = AdaptiveSource::new(
-        growing,
-        inverter,
-        ensemble(),
-        source_settings(config, &dataset),
-        seeds,
-        made,
-        &tick,
-    );
+    let mut source = AdaptiveSource::new(growing, inverter, ensemble(), supply, seeds, made, &tick);
     let mut watcher = Watcher {
         dataset: &dataset,
         settings,
@@ -208,6 +203,10 @@ struct Watcher<'a> {
 }
 
 impl Observer for Watcher<'_> {
+    fn step(&mut self) {
+        self.progress.step();
+    }
+
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
         let evaluation = test(model, self.dataset, self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
@@ -218,7 +217,6 @@ impl Observer for Watcher<'_> {
             report.train_loss,
             percent(accuracy)
         ));
-        self.progress.step();
         tracing::debug!(
             "epoch {}: loss {:.4}, test {}",
             report.epoch,
