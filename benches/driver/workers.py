@@ -24,7 +24,7 @@ class Worker:
         command = [options.python, PYTHON_WORKER, folder, case, variant, options.threads]
         name, _, engine = variant.partition("-")
         if name == "ours":
-            command = [RUST_WORKER, "serve", folder, case, "--engine", engine or "plain", "--threads", options.threads]
+            command = [RUST_WORKER, "serve", folder, case, "--variant", variant, "--engine", engine or "plain", "--threads", options.threads]
         # What `torch.compile` made is kept from run to run; the table says so where its time is not that of a first run.
         kept = environment.cache() / "bench-compiled" / f"{case}-{variant}"
         self.kept = kept.exists()
@@ -34,7 +34,7 @@ class Worker:
         self.variant, self.folder = variant, folder
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=variables)
-        self.ready = self.read()
+        self.ready = {}
 
     def read(self):
         line = self.process.stdout.readline()
@@ -49,9 +49,8 @@ class Worker:
         return self.read() / steps
 
     def gradient(self):
-        """What it left when it became ready; the next worker overwrites it."""
         values = array.array("f")
-        values.frombytes((self.folder / "gradient.f32").read_bytes())
+        values.frombytes((self.folder / f"gradient.{self.variant}.f32").read_bytes())
         return values
 
     def finish(self):
@@ -90,7 +89,9 @@ def alternate(folder, case, settings, variants, rounds, options):
         expected = None
         for variant in variants:
             workers.append(Worker(folder, case, variant, options))
-            expected = check(workers[-1], expected, GRADIENT_TOLERANCE[settings["task"]])
+        for worker in workers:
+            worker.ready = worker.read()
+            expected = check(worker, expected, GRADIENT_TOLERANCE[settings["task"]])
         seconds = rounds_of(workers, settings["steps"], rounds)
         return seconds, {worker.variant: worker.finish() for worker in workers}
     finally:

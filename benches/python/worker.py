@@ -76,7 +76,7 @@ def main():
     ready = {"before_kib": imported, "compile_seconds": compile_seconds}
     if hasattr(made, "check"):
         ready["loss"], gradient = made.check()
-        (folder / "gradient.f32").write_bytes(gradient.contiguous().numpy().tobytes())
+        (folder / f"gradient.{variant}.f32").write_bytes(gradient.contiguous().numpy().tobytes())
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         run = steps(int(line))
