@@ -105,12 +105,13 @@ fn the_same_seed_gives_the_same_bytes_and_parts_can_be_made_apart() {
     one.ok("train_teachers", &[]);
     two.ok("train_teachers", &["teacher.only=[1]"]);
     two.ok("train_teachers", &["teacher.only=[0]"]);
-    for place in [&one, &two] {
+    // One with both teachers in memory, one with the teachers read again whenever the draw falls on the other.
+    for (place, held) in [(&one, "teacher.in_memory=2"), (&two, "teacher.in_memory=1")] {
         place.ok(
             "generate_initial",
-            &["deep_inv.teachers.mode=sample", "deep_inv.teachers.n=1"],
+            &["deep_inv.teachers.mode=sample", "deep_inv.teachers.n=1", held],
         );
-        place.ok("train_student", &["student.new_batches_per_epoch=1"]);
+        place.ok("train_student", &["student.new_batches_per_epoch=1", held]);
     }
     for file in [
         "split.json",
