@@ -5,6 +5,7 @@
 
 pub mod generate_initial;
 mod kept;
+mod partitioner;
 mod pictures;
 pub mod split_data;
 mod summary;
