@@ -38,14 +38,6 @@ const DECAY: Range = Range {
     words: "0 or more and less than 1",
     holds: |x| (0.0..1.0).contains(&x),
 };
-const CONCENTRATION: Range = Range {
-    words: "finite and greater than 0",
-    holds: |x| x > 0.0 && x.is_finite(),
-};
-const DEVIATION: Range = Range {
-    words: "finite and 0 or more",
-    holds: |x| x >= 0.0 && x.is_finite(),
-};
 const SMALLEST_IMAGE: Range = Range {
     words: "8 or more",
     holds: |x| x >= 8.0,
@@ -69,8 +61,8 @@ const RANGES: &[(&str, &Range)] = &[
     ("student.model.blocks", &AT_LEAST_ONE),
     ("split.num_nodes", &AT_LEAST_ONE),
     ("split.unif_percentage", &SHARE),
-    ("split.alpha", &CONCENTRATION),
-    ("split.sigma", &DEVIATION),
+    ("split.alpha", &POSITIVE),
+    ("split.sigma", &NOT_NEGATIVE),
     ("split.min_size", &AT_LEAST_ONE),
     ("split.shards_per_node", &AT_LEAST_ONE),
     ("split.classes_per_node", &AT_LEAST_ONE),

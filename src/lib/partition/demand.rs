@@ -61,5 +61,5 @@ pub fn classes(per: usize, present: usize) -> Result<()> {
     Err(Error::usage(format!(
         "`split.classes_per_node` is {per}, but {present} classes have training images"
     ))
-    .note("expected", format!("1 to {present}")))
+    .hint(format!("split.classes_per_node={present} gives every node all of them")))
 }

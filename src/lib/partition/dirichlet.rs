@@ -24,8 +24,8 @@ impl Partitioner for Dirichlet {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::enough(labels.len(), self.nodes, self.min_size.max(1))?;
         let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
-        let what = format!("Dirichlet({}) over {} nodes", self.alpha, self.nodes);
-        let counts = draw::again(&what, self.min_size, rng, |rng| self.draw(&totals, rng)).map_err(|error| {
+        let what = format!("Dirichlet({:?}) over {} nodes", self.alpha, self.nodes);
+        let counts = draw::again(&what, self.min_size.max(1), rng, |rng| self.draw(&totals, rng)).map_err(|error| {
             error.hint(
                 "try a larger `split.alpha`, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or another `seed`",
             )

@@ -182,3 +182,38 @@ pub fn random_cuts(total: usize, parts: usize, rng: &mut Rng) -> Vec<usize> {
     };
     cuts.into_iter().map(size).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn dirichlet_weights_are_as_concentrated_as_alpha_says() {
+        let mut rng = Rng::seed_from_u64(5);
+        for alpha in [1e-320, 1e-3, 0.1, 1.0, 30.0] {
+            let draws = 4000;
+            let mut sum = 0.0;
+            for _ in 0..draws {
+                let weights = weights(&log_gammas(alpha, 4, &mut rng).unwrap(), &[true; 4]);
+                let total: f64 = weights.iter().sum();
+                sum += weights.iter().map(|weight| (weight / total).powi(2)).sum::<f64>();
+            }
+            // E Σp² = (α + 1) / (4α + 1); Σp² is in 1/4..1, so its deviation is 3/8 at most.
+            let expected = (alpha + 1.0) / (4.0 * alpha + 1.0);
+            let found = sum / f64::from(draws);
+            let tolerance = 5.0 * 0.375 / f64::from(draws).sqrt();
+            assert!(
+                (found - expected).abs() < tolerance,
+                "{found} for {expected} at {alpha}"
+            );
+        }
+    }
+
+    #[test]
+    fn cuts_are_complete_and_in_proportion() {
+        assert_eq!(cut(10, &[1.0, 0.0, 3.0]), [3, 0, 7]);
+        assert_eq!(cut(7, &[1e-300, 1e-300]).iter().sum::<usize>(), 7);
+        assert_eq!(cut(0, &[1.0, 2.0]), [0, 0]);
+    }
+}

@@ -32,8 +32,8 @@ impl Partitioner for QuantitySkew {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::enough(labels.len(), self.nodes, self.min_size.max(1))?;
         let (what, instead) = match self.sizes {
-            Sizes::Dirichlet(alpha) => (format!("sizes from Dirichlet({alpha})"), "larger `split.alpha`"),
-            Sizes::LogNormal(sigma) => (format!("log-normal sizes of sigma {sigma}"), "smaller `split.sigma`"),
+            Sizes::Dirichlet(alpha) => (format!("sizes from Dirichlet({alpha:?})"), "larger `split.alpha`"),
+            Sizes::LogNormal(sigma) => (format!("log-normal sizes of sigma {sigma:?}"), "smaller `split.sigma`"),
         };
         let what = format!("{what} over {} nodes", self.nodes);
         let open = vec![true; self.nodes];
@@ -41,7 +41,7 @@ impl Partitioner for QuantitySkew {
             let sizes = draw::cut(labels.len(), &draw::weights(&self.logs(rng)?, &open));
             Ok((sizes.clone(), sizes))
         };
-        let sizes = draw::again(&what, self.min_size, rng, draw).map_err(|error| {
+        let sizes = draw::again(&what, self.min_size.max(1), rng, draw).map_err(|error| {
             error.hint(format!(
                 "try a {instead}, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or another `seed`"
             ))

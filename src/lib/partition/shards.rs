@@ -21,7 +21,9 @@ impl Partitioner for Shards {
         if self.per_node == 0 {
             return Err(Error::usage("`split.shards_per_node` is 0").hint("McMahan et al. give each node 2"));
         }
-        demand::enough(labels.len(), self.nodes, self.per_node)?;
+        demand::enough(labels.len(), self.nodes, self.per_node).map_err(|error| {
+            error.hint("`split.shards_per_node` is the number of shards a node gets, each of one image at least")
+        })?;
         let mut sorted: Vec<usize> = (0..labels.len()).collect();
         sorted.shuffle(rng);
         // Stable: within a class the random order stays.
