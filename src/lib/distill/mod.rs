@@ -9,6 +9,6 @@ mod objective;
 mod source;
 
 pub use growing::GrowingSet;
-pub use nearest::{Nearest, Search, nearer_share};
+pub use nearest::{Nearest, Search};
 pub use objective::Distillation;
 pub use source::{AdaptiveSource, FreshReport, SourceSettings};

@@ -11,6 +11,30 @@ use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
 /// What our own plots consist of; anything else is not put into a page.
+const ATTRIBUTES: [&str; 22] = [
+    "width",
+    "height",
+    "viewBox",
+    "x",
+    "y",
+    "cx",
+    "cy",
+    "r",
+    "dx",
+    "dy",
+    "points",
+    "transform",
+    "fill",
+    "opacity",
+    "stroke",
+    "stroke-width",
+    "stroke-linejoin",
+    "stroke-linecap",
+    "text-anchor",
+    "font-family",
+    "font-size",
+    "font-weight",
+];
 const ELEMENTS: [&str; 9] = [
     "svg", "rect", "text", "polyline", "polygon", "circle", "line", "path", "g",
 ];
@@ -162,34 +186,28 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
 /// # Errors
 /// Anything in it that our plots do not draw: it could run in the reader's browser.
 pub fn plot(name: &str, svg: &str) -> Result<String> {
-    let strange = |what: &str| {
-        Err(Error::failed(format!(
-            "the plot `{name}` is not one of ours: it holds {what}"
-        )))
-    };
-    let Some(start) = svg.find("<svg") else {
-        return strange("no <svg>");
-    };
-    let svg = svg[start..].trim_end();
-    for tag in svg.split('<').skip(1).map(|rest| rest.trim_start_matches('/')) {
-        let element = tag
-            .split(|letter: char| !letter.is_ascii_alphanumeric())
-            .next()
-            .unwrap_or_default();
+    let strange = |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
+    let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
+    let root = &svg[document.root_element().range()];
+    if root.contains("<!") || root.contains("<?") {
+        return Err(strange("it holds a comment or an instruction".into()));
+    }
+    for node in document.descendants().filter(roxmltree::Node::is_element) {
+        let element = node.tag_name().name();
         if !ELEMENTS.contains(&element) {
-            return strange(&format!("<{element}>"));
+            return Err(strange(format!("it holds <{element}>")));
         }
-        let attributes = tag.split('>').next().unwrap_or_default().to_ascii_lowercase();
-        if [" on", "href", "style=", "url("]
-            .iter()
-            .any(|word| attributes.contains(word))
-        {
-            return strange(&format!("a <{element}> with more than its shape"));
+        let foreign = |attribute: &roxmltree::Attribute| {
+            !ATTRIBUTES.contains(&attribute.name())
+                || attribute.value().contains("url(")
+                || attribute.namespace().is_some()
+        };
+        if let Some(attribute) = node.attributes().find(foreign) {
+            return Err(strange(format!("it holds <{element} {}=…>", attribute.name())));
         }
     }
-    let name = escape(name);
-    let svg = svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
-    let svg = svg.replacen("<svg", &format!("<svg role=\"img\" aria-label=\"{name}\""), 1);
+    let svg = root.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
+    let svg = svg.replacen("<svg", &format!("<svg role=\"img\" aria-label=\"{}\"", escape(name)), 1);
     // Scaled down to a narrow window its text could not be read: it scrolls instead.
     let width = svg
         .split("width=\"")
@@ -217,6 +235,11 @@ pub fn picture(name: &str, png: &[u8]) -> String {
 /// A part that is folded away until it is asked for, or printed.
 pub fn fold(summary: &str, body: &str) -> String {
     format!("<details><summary>{}</summary>\n{body}</details>\n", escape(summary))
+}
+
+/// Many short lines, in as many columns as there is room for.
+pub fn columns(lines: &[String]) -> String {
+    format!("<pre class=\"columns\">{}</pre>\n", escape(&lines.join("\n")))
 }
 
 /// Lines as they are.

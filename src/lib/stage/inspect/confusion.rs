@@ -95,29 +95,27 @@ impl Matrix {
 
     /// A line a class.
     pub fn table(&self) -> Table {
-        let mut table = Table::new(&[
-            "class",
-            "owner",
-            "images",
-            "recall %",
-            "precision %",
-            "most often taken for",
-        ]);
+        let owner = self.owners.as_ref().map(|_| "owner");
+        let headers: Vec<&str> = ["class"]
+            .into_iter()
+            .chain(owner)
+            .chain(["images", "recall %", "precision %", "most often taken for"])
+            .collect();
+        let mut table = Table::new(&headers);
         for (class, name) in self.classes.iter().enumerate() {
             let (images, recall, precision) = self.scores(class);
             let taken = self.taken_for(class);
-            table.row(vec![
-                name.clone(),
-                self.owners
-                    .as_ref()
-                    .map_or(String::new(), |owners| owners[class].clone()),
+            let mut cells = vec![name.clone()];
+            cells.extend(self.owners.as_ref().map(|owners| owners[class].clone()));
+            cells.extend([
                 images.to_string(),
                 percent(recall),
                 percent(precision),
                 taken.map_or(String::new(), |(other, count)| {
-                    format!("{} ({count})", self.classes[other])
+                    format!("{}: {count}", self.classes[other])
                 }),
             ]);
+            table.row(cells);
         }
         table
     }

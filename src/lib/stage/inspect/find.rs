@@ -184,7 +184,10 @@ fn is_manifest(name: &str) -> bool {
 fn name(place: &Path, folder: &Path) -> String {
     let within = place.strip_prefix(folder).unwrap_or(place);
     match shown(within) {
-        name if name.is_empty() => ".".into(),
+        // The folder's own run.
+        name if name.is_empty() => folder
+            .file_name()
+            .map_or(".".into(), |name| name.to_string_lossy().into_owned()),
         name => name,
     }
 }

@@ -2,11 +2,11 @@
 
 use super::grid::Images;
 use super::run::{self, Run};
-use super::split::{Dealt, dataset_of};
+use super::split::{dataset_of, read};
 use super::{Answer, picture};
 use crate::artifact::manifest;
 use crate::data::{Dataset, ImageSet, Normalisation};
-use crate::distill::{Nearest, Search, nearer_share};
+use crate::distill::{Nearest, Search};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::report::{Grid, GridRow, Table};
@@ -56,8 +56,10 @@ struct View {
     unseen: Vec<f64>,
     /// The nearest training image of each synthetic one.
     nearest: Vec<i64>,
-    /// Share of synthetic images nearer to a training image than to any of as many unseen ones.
+    /// Share of synthetic images for which the nearest of all training and test images is a training image.
     nearer_to_training: f64,
+    /// That share where nothing was memorised: training images among all.
+    expected: f64,
 }
 
 /// Images to vectors: u8 [N,C,H,W] to f32 [N,F].
@@ -86,21 +88,19 @@ impl Request {
             order
         };
         let drawn = take(draw(set.labels.size()[0] as usize), self.samples as usize);
-        let order = draw(dataset.test.len());
+        let compared: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
+            .into_iter()
+            .map(|index| index as usize)
+            .collect();
+        let unseen = dataset.test.select(&compared)?.images;
         let pixels = card
             .normalisation
             .to_pixels(&set.images.index_select(0, &Tensor::from_slice(&drawn)))
             .to_device(device);
-        let unseen: Vec<usize> = take(order, dataset.train.len())
-            .into_iter()
-            .map(|index| index as usize)
-            .collect();
-        let unseen = dataset.test.select(&unseen)?;
         let looks = Looks {
             dataset: &dataset,
             pixels: &pixels,
             unseen: &unseen,
-            samples: self.samples as usize,
         };
         let run = manifest::producer_of(&set.path)
             .map(|place| Run::open(&place, String::new()))
@@ -162,19 +162,22 @@ fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
     else {
         return Ok(None);
     };
+    let split = read(&path)?;
+    split
+        .check(dataset.train.len(), dataset.test.len())
+        .map_err(|error| error.note("file", path.display().to_string()))?;
     let mut owners = vec![None; dataset.train.len()];
-    for (node, part) in Dealt::new(&path, dataset)?.split.nodes.iter().enumerate() {
+    for (node, part) in split.nodes.iter().enumerate() {
         part.train.iter().for_each(|&index| owners[index] = Some(node));
     }
     Ok(Some(owners))
 }
 
-/// What is compared: u8 `pixels` of the synthetic images, unseen images (at most as many as training images), training images.
+/// What is compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training and test images.
 struct Looks<'a> {
     dataset: &'a Dataset,
     pixels: &'a Tensor,
-    unseen: &'a ImageSet,
-    samples: usize,
+    unseen: &'a Tensor,
 }
 
 impl Looks<'_> {
@@ -222,35 +225,28 @@ impl Looks<'_> {
         measure: &dyn Fn(f64) -> f64,
     ) -> Result<View> {
         no_grad(|| {
+            let (train, test) = (&self.dataset.train, &self.dataset.test);
             let count = self.pixels.size()[0] as usize;
-            let unseen_count = self.samples.min(self.unseen.len());
-            let progress = Progress::new(
-                &format!("comparing {name}"),
-                (self.unseen.len() + self.dataset.train.len()) as u64,
-            );
+            let progress = Progress::new(&format!("comparing {name}"), (test.len() + train.len()) as u64);
             let synthetic = variants(self.pixels);
-            let held_out = self.search(Search::new(&synthetic, None), self.unseen, describe, &progress)?;
-            let unseen = variants(&self.unseen.images.narrow(0, 0, unseen_count as i64));
-            let limits: Vec<f64> = held_out
+            let to_test = self.search(Search::new(&synthetic), test, describe, &progress)?;
+            let both = Tensor::cat(&[&synthetic, &variants(self.unseen)], 0);
+            let to_train = self.search(Search::new(&both), train, describe, &progress)?;
+            let nearer = to_train
                 .distance
                 .iter()
-                .copied()
-                .chain(std::iter::repeat_n(0.0, unseen_count))
-                .collect();
-            let both = Search::new(&Tensor::cat(&[&synthetic, &unseen], 0), Some(&limits));
-            let found = self.search(both, &self.dataset.train, describe, &progress)?;
-            let (total, drawn) = (self.dataset.train.len() as u64, self.unseen.len() as u64);
-            let nearer: f64 = found.closer[..count]
-                .iter()
-                .map(|&closer| nearer_share(closer, total, drawn))
-                .sum();
-            let distance = |range: std::ops::Range<usize>| found.distance[range].iter().map(|&d| measure(d)).collect();
+                .zip(&to_test.distance)
+                .filter(|(train, test)| train < test)
+                .count();
+            let (synthetic, unseen) = to_train.distance.split_at(count);
+            let measured = |distances: &[f64]| distances.iter().map(|&distance| measure(distance)).collect();
             Ok(View {
                 name,
-                synthetic: distance(0..count),
-                unseen: distance(count..count + unseen_count),
-                nearest: found.index[..count].to_vec(),
-                nearer_to_training: nearer / count as f64,
+                synthetic: measured(synthetic),
+                unseen: measured(unseen),
+                nearest: to_train.index[..count].to_vec(),
+                nearer_to_training: nearer as f64 / count as f64,
+                expected: train.len() as f64 / (train.len() + test.len()) as f64,
             })
         })
     }
@@ -377,9 +373,12 @@ fn verdict(views: &[View], count: usize) -> String {
         )
     };
     let shares: Vec<String> = views.iter().map(share).collect();
+    let expected = views[0].expected;
     format!(
-        "Nearer to a training image than to any of as many unseen ones: {} of {count} synthetic images.\n50 % (± {:.0}) is what images that give nothing away would show.",
+        "The nearest of all training and test images is a training image: {} of {count} synthetic images.\n\
+         {:.0} % (± {:.0}) is the share of training images among all, and what images that give nothing away would show.",
         shares.join(", "),
-        100.0 * (0.25 / count as f64).sqrt()
+        100.0 * expected,
+        100.0 * (expected * (1.0 - expected) / count as f64).sqrt()
     )
 }

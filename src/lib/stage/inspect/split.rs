@@ -65,6 +65,14 @@ pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings,
     Ok((settings, fingerprint))
 }
 
+/// The split at `path`.
+///
+/// # Errors
+/// A file that is missing, damaged, or no split.
+pub fn read(path: &Path) -> Result<Split> {
+    Split::from_json(json::read(path)?).map_err(|error| error.note("file", path.display().to_string()))
+}
+
 /// A split with what its nodes hold: `counts[node][class]`.
 pub struct Dealt {
     pub split: Split,
@@ -74,11 +82,11 @@ pub struct Dealt {
 
 impl Dealt {
     /// # Errors
-    /// A damaged split, or one of another dataset.
-    pub fn new(path: &Path, dataset: &Dataset) -> Result<Self> {
-        let here = |error: Error| error.note("file", path.display().to_string());
-        let split = Split::from_json(json::read(path)?).map_err(here)?;
-        split.check(dataset.train.len(), dataset.test.len()).map_err(here)?;
+    /// A split of another dataset.
+    pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
+        split
+            .check(dataset.train.len(), dataset.test.len())
+            .map_err(|error| error.note("file", path.display().to_string()))?;
         let count =
             |part: &crate::partition::Part| label_counts(&part.train, &dataset.train.label_list, dataset.classes.len());
         Ok(Self {
@@ -159,9 +167,10 @@ impl Request {
     /// A missing or damaged split or dataset; one that does not belong to the other; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
+        let split = read(path)?;
         let (settings, fingerprint) = dataset_of(path, &self.overrides)?;
         let dataset = run::dataset(&settings, fingerprint.as_deref())?;
-        let dealt = Dealt::new(path, &dataset)?;
+        let dealt = Dealt::new(split, path, &dataset)?;
         let skew = skew(&dealt.counts);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let out = picture(self.out.as_deref(), path, &format!("{stem}.png"));

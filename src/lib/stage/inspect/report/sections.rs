@@ -371,7 +371,7 @@ pub fn provenance(entries: &[Entry]) -> Result<String> {
             + &html::heading("Settings that are not the built-in defaults")
             + &html::table(&chosen)
             + &html::heading("Every setting")
-            + &html::verbatim(&every.join("\n"));
+            + &html::columns(&every);
         body += &html::fold(&format!("{} ({})", entry.run.name, manifest.stage), &content);
     }
     Ok(body)
