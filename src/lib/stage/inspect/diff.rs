@@ -127,11 +127,14 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
     format!("{table}\n\n")
 }
 
+/// What a measure is, of a run's metrics.
+type Of<'a> = &'a dyn Fn(&Metrics) -> Option<f64>;
+
 fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
     let loss = |metrics: &Metrics| metrics.epochs.last().and_then(|epoch| epoch.train_loss);
     let compared =
         |metrics: &Metrics, of: fn(&super::run::Comparison) -> Option<f64>| metrics.comparison.as_ref().and_then(of);
-    let all: [(&str, &dyn Fn(&Metrics) -> Option<f64>); 7] = [
+    let all: [(&str, Of); 7] = [
         ("final test accuracy", &|metrics| metrics.final_test_accuracy),
         ("best test accuracy", &|metrics| metrics.best_test_accuracy),
         ("saved test accuracy", &|metrics| metrics.saved_test_accuracy),
@@ -140,7 +143,7 @@ fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
         ("one-shot average", &|metrics| compared(metrics, |c| c.one_shot_average)),
         ("last training loss", &loss),
     ];
-    let measure = |(name, of): (&'static str, &dyn Fn(&Metrics) -> Option<f64>)| {
+    let measure = |(name, of): (&'static str, Of)| {
         let (a, b) = (of(one), of(other));
         let change = a.zip(b).map(|(a, b)| b - a);
         Measure { name, a, b, change }

@@ -28,7 +28,10 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
             Err(error) => broken.push(error),
         }
     }
-    runs.sort_by(|a, b| (&a.manifest.started, &a.name).cmp(&(&b.manifest.started, &b.name)));
+    // Times are whole seconds: the stages' order decides among equals.
+    let stages = ["split_data", "train_teachers", "generate_initial", "train_student"];
+    let rank = |run: &Run| stages.iter().position(|stage| *stage == run.manifest.stage);
+    runs.sort_by(|a, b| (&a.manifest.started, rank(a), &a.name).cmp(&(&b.manifest.started, rank(b), &b.name)));
     Ok((runs, broken))
 }
 

@@ -66,10 +66,13 @@ impl Spread {
 }
 
 type Identity = Vec<(String, Value)>;
+type Member<'a> = (&'a Run, &'a Metrics);
+/// A stage, what its runs have in common, and these.
+type Found<'a> = (&'a str, Identity, Vec<Member<'a>>);
 
 /// Groups of finished runs that have an accuracy.
 pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
-    let mut found: Vec<(&str, Identity, Vec<(&Run, &Metrics)>)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for (&run, metrics) in runs.iter().zip(metrics) {
         if !run.is_done() || metrics.final_test_accuracy.is_none() {
             continue;
@@ -86,9 +89,7 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
     let mut groups: Vec<Group> = found
         .iter()
         .map(|(stage, identity, members)| {
-            let alike = |other: &&(&str, Identity, Vec<(&Run, &Metrics)>)| {
-                other.0 == *stage && dataset(other.2[0].0) == dataset(members[0].0)
-            };
+            let alike = |other: &&Found| other.0 == *stage && dataset(other.2[0].0) == dataset(members[0].0);
             let peers: Vec<&Identity> = found.iter().filter(alike).map(|other| &other.1).collect();
             group(stage, label(identity, &peers, members[0].0), members)
         })
@@ -97,9 +98,9 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
     groups
 }
 
-fn group(stage: &str, settings: String, members: &[(&Run, &Metrics)]) -> Group {
+fn group(stage: &str, settings: String, members: &[Member]) -> Group {
     // Teachers of one folder are one repetition.
-    let mut repetitions: BTreeMap<PathBuf, Vec<(&Run, &Metrics)>> = BTreeMap::new();
+    let mut repetitions: BTreeMap<PathBuf, Vec<Member>> = BTreeMap::new();
     for &(run, metrics) in members {
         let key = if run.is_student() {
             run.place.clone()
@@ -109,8 +110,7 @@ fn group(stage: &str, settings: String, members: &[(&Run, &Metrics)]) -> Group {
         repetitions.entry(key).or_default().push((run, metrics));
     }
     let spread = |of: &dyn Fn(&Metrics) -> Option<f64>| {
-        let mean =
-            |members: &Vec<(&Run, &Metrics)>| Spread::of(members.iter().map(|member| of(member.1))).map(|s| s.mean);
+        let mean = |members: &Vec<Member>| Spread::of(members.iter().map(|member| of(member.1))).map(|s| s.mean);
         Spread::of(repetitions.values().map(mean))
     };
     let compared =
