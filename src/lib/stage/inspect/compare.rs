@@ -1,10 +1,9 @@
 //! `inspect compare`: students beside what could be had without them.
 
-use super::run::{Comparison, Run, percent};
+use super::run::{Comparison, Run, percent, size};
 use super::{Answer, find};
 use crate::error::{Error, Result};
 use crate::report::Table;
-use crate::stage::size;
 use serde_json::json;
 use std::path::PathBuf;
 

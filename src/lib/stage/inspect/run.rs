@@ -211,3 +211,12 @@ pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dat
 pub fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1}", 100.0 * share))
 }
+
+/// A number of bytes: `318 B`, `319.0 kB`, `44.8 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -1,11 +1,10 @@
 //! `inspect show`: one run in full.
 
-use super::run::{Metrics, Run, percent};
+use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find, settings};
 use crate::artifact::manifest::FileRecord;
 use crate::error::Result;
 use crate::report::Table;
-use crate::stage::size;
 use serde_json::json;
 use std::path::PathBuf;
 

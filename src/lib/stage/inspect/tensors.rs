@@ -1,10 +1,11 @@
 //! `inspect tensors`: what a tensor file holds.
 
+use super::run::size;
 use super::{Answer, find};
 use crate::artifact::{hash, tensors};
 use crate::error::Result;
 use crate::report::Table;
-use crate::stage::{size, weights};
+use crate::stage::weights;
 use serde_json::json;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};

@@ -4,12 +4,11 @@
 mod figures;
 mod sections;
 
-use super::run::{Metrics, Run};
+use super::run::{Metrics, Run, size};
 use super::{Answer, find, settings};
 use crate::artifact::{atomic, manifest};
 use crate::error::Result;
 use crate::report::html::Page;
-use crate::stage::size;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -1,14 +1,13 @@
 //! The sections of the page, each from the runs of one stage. A section without content stays away.
 
 use super::super::confusion::Matrix;
-use super::super::run::{Comparison, Run, percent};
+use super::super::run::{Comparison, Run, percent, size};
 use super::super::{group, settings, show, split};
 use super::{Entry, figures, findings};
 use crate::error::Result;
 use crate::partition::skew;
 use crate::report::html::{self, Bar};
 use crate::report::{Table, stacked_bars};
-use crate::stage::size;
 use std::collections::BTreeMap;
 use std::path::Path;
 
