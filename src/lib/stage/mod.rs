@@ -4,6 +4,7 @@
 //! stages load first.
 
 pub mod generate_initial;
+pub mod inspect;
 mod kept;
 mod pictures;
 pub mod split_data;

@@ -12,7 +12,7 @@ use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 
 /// What a split depends on.
-const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
+pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Runs the stage.
 ///

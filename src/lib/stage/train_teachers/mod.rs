@@ -21,7 +21,7 @@ use std::path::Path;
 use watcher::{Metrics, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-const DEPENDS: [&str; 12] = [
+pub(super) const DEPENDS: [&str; 12] = [
     "seed",
     "dataset",
     "model",
