@@ -43,7 +43,7 @@ pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config
     let teachers = set
         .teachers
         .iter()
-        .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.model.eval(images))))
+        .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.predict(images))))
         .collect::<Result<Vec<_>>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
