@@ -2,11 +2,12 @@
 //! read, so it works wherever the folder was copied to.
 
 mod figures;
+mod provenance;
 mod sections;
 
 use super::run::{Metrics, Run, size};
 use super::{Answer, find, settings};
-use crate::artifact::{atomic, manifest};
+use crate::artifact::atomic;
 use crate::error::Result;
 use crate::report::html::Page;
 use serde_json::json;
@@ -80,8 +81,8 @@ impl Request {
         page.section("Teachers", sections::teachers(&teachers)?);
         page.section("Initial batches", sections::initial(&initial));
         page.section("Student", sections::students(&students)?);
-        page.section("Runs", sections::runs(entries));
-        page.section("Settings and files", sections::provenance(entries)?);
+        page.section("Runs", provenance::runs(entries));
+        page.section("Settings and files", provenance::provenance(entries)?);
         Ok(page)
     }
 }
@@ -111,15 +112,4 @@ fn lead(entries: &[Entry]) -> String {
         format!("{first} to {last}")
     };
     format!("{}. {when} UTC. {}.", datasets.join(", "), versions.join("; "))
-}
-
-/// Files that are not as the runs left them.
-fn findings(entries: &[Entry]) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for entry in entries {
-        all.extend(manifest::verify(&entry.run.place)?.iter().map(ToString::to_string));
-    }
-    all.sort();
-    all.dedup();
-    Ok(all)
 }
