@@ -12,6 +12,7 @@ pub mod losses;
 pub mod objective;
 mod pixels;
 mod settings;
+mod shelf;
 mod teacher;
 
 pub use engine::TermsAt;
@@ -20,4 +21,5 @@ pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
+pub use shelf::{Moments, Shelf, Shelved};
 pub use teacher::{LabelMask, Teacher};

@@ -23,6 +23,21 @@ impl PixelAdam {
         }
     }
 
+    /// Goes on with moments of an earlier batch, which were there after `steps` steps.
+    pub fn with_moments(settings: &PixelOptimizer, first: Tensor, second: Tensor, steps: i32) -> Self {
+        Self {
+            settings: settings.clone(),
+            first,
+            second,
+            steps,
+        }
+    }
+
+    /// First moment, second moment, steps taken.
+    pub fn moments(&self) -> (&Tensor, &Tensor, i32) {
+        (&self.first, &self.second, self.steps)
+    }
+
     /// Moves `images` against `gradient`.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;

@@ -61,6 +61,15 @@ impl EventWriter {
         self.summary(step, entry)
     }
 
+    /// Says that a run goes on at `step`: what an earlier file of the folder says of that step and later ones no longer counts.
+    pub fn restart(&mut self, step: i64) -> Result<()> {
+        let mut log = Message::default();
+        log.varint(1, 1); // SessionLog.START
+        let mut content = Message::default();
+        content.bytes(7, &log.0);
+        self.event(step, content)
+    }
+
     /// Hands everything written so far to the operating system, so that a running TensorBoard sees it.
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.file.flush()?)

@@ -89,6 +89,9 @@ pub struct Manifest {
     pub threads: usize,
     /// Start, in UTC (RFC 3339).
     pub started: String,
+    /// Further starts with `resume=true` of the run, in UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
     /// End, in UTC; none while running.
     pub ended: Option<String>,
     pub inputs: Vec<FileRecord>,

@@ -1,0 +1,81 @@
+//! Finished batches outlive the process that made them: an [`Inverter`] puts each on a shelf, and takes what is there instead of making
+//! it again. Called by the sources of batches; what a shelf is made of is the stages' business.
+
+use super::inverter::{Inverter, SyntheticBatch};
+use super::pixels::PixelAdam;
+use crate::error::Result;
+use crate::model::Model;
+use tch::Tensor;
+
+/// Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
+#[derive(Debug)]
+pub struct Moments {
+    pub first: Tensor,
+    pub second: Tensor,
+    pub steps: i32,
+}
+
+/// A batch, and what making the next one needs of it.
+#[derive(Debug)]
+pub struct Shelved {
+    pub batch: SyntheticBatch,
+    pub moments: Option<Moments>,
+}
+
+/// Where finished batches are kept, by index.
+pub trait Shelf {
+    /// The batch, if it is there.
+    ///
+    /// # Errors
+    /// One that is damaged, or of another run.
+    fn take(&self, index: usize) -> Result<Option<Shelved>>;
+
+    /// Keeps a batch. When this returns, it survives the process.
+    ///
+    /// # Errors
+    /// The shelf's own.
+    fn put(&self, index: usize, shelved: &Shelved) -> Result<()>;
+}
+
+impl Inverter<'_> {
+    /// Batch `index` from the shelf, and the moments that belong to it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The shelf's.
+    pub fn recall(&mut self, index: usize, shelf: &dyn Shelf) -> Result<Option<SyntheticBatch>> {
+        let Some(Shelved { batch, moments }) = shelf.take(index)? else {
+            return Ok(None);
+        };
+        let settings = &self.settings.optimizer;
+        self.moments = moments.map(|kept| PixelAdam::with_moments(settings, kept.first, kept.second, kept.steps));
+        Ok(Some(batch))
+    }
+
+    /// As [`Inverter::make`], but once for all processes that share the shelf.
+    ///
+    /// # Errors
+    /// Those of making and of the shelf.
+    pub fn make_once(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        shelf: &dyn Shelf,
+        tick: &dyn Fn(),
+    ) -> Result<SyntheticBatch> {
+        if let Some(batch) = self.recall(index, shelf)? {
+            return Ok(batch);
+        }
+        let batch = self.make(index, student, tick)?;
+        let moments = self.moments.as_ref().map(|adam| {
+            let (first, second, steps) = adam.moments();
+            Moments {
+                first: first.shallow_clone(),
+                second: second.shallow_clone(),
+                steps,
+            }
+        });
+        let shelved = Shelved { batch, moments };
+        shelf.put(index, &shelved)?;
+        Ok(shelved.batch)
+    }
+}
