@@ -18,7 +18,9 @@ fn start(stage: &str, config: Value) -> Start {
 }
 
 fn begin(place: &Path) -> Run {
-    Run::begin(place, start("split_data", config())).unwrap()
+    let mut run = Run::prepare(place, start("split_data", config()));
+    run.begin(None).unwrap();
+    run
 }
 
 fn config() -> Value {

@@ -169,11 +169,14 @@ impl<'a> AdaptiveSource<'a> {
 }
 
 impl BatchSource for AdaptiveSource<'_> {
+    fn pass(&mut self, epochs: usize) -> Result<()> {
+        self.catch_up(epochs * self.settings.new_batches_per_epoch)
+    }
+
     fn begin(&mut self, epoch: usize) -> Result<usize> {
         self.epoch = epoch;
         self.rng = self.seeds.stream("student/batches", epoch as u64);
         let fresh = self.settings.new_batches_per_epoch;
-        self.catch_up(epoch * fresh)?;
         let kept = match self.settings.epoch_images {
             Some(images) => (images / self.settings.batch_size)
                 .saturating_sub(fresh)

@@ -86,6 +86,7 @@ pub fn fit(
     };
     if let Some(start) = start {
         run.restore(start)?;
+        source.pass(run.at.epoch)?;
     }
     let outcome = run.train(source, objective, observer);
     let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);

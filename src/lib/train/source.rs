@@ -19,6 +19,15 @@ pub struct Batch {
 
 /// A supply of batches, an epoch at a time.
 pub trait BatchSource {
+    /// Puts the source where `epochs` epochs leave it; called before the first is begun of a run that goes on.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn pass(&mut self, epochs: usize) -> Result<()> {
+        let _ = epochs;
+        Ok(())
+    }
+
     /// Begins epoch `epoch` (from 0) and returns its number of steps.
     ///
     /// # Errors
