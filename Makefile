@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup build demo test lint experiment experiments experiments-smoke
+.PHONY: named help setup build demo test lint bench bench-rust experiment experiments experiments-smoke
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -38,6 +38,13 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 
 test: setup ## Run all tests
 	$(CARGO) test --release
+
+bench: setup ## Compare with PyTorch on this machine, in alternation (ARGS="small-di --rounds 3"; ARGS=--help lists the cases)
+	$(CARGO) build --release --bins --example bench_worker
+	@python3 benches/compare.py $(ARGS)
+
+bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
+	$(CARGO) bench --bench steps -- $(ARGS)
 
 lint: setup ## Formatting and clippy, no warnings allowed
 	$(CARGO) fmt --check

@@ -1,10 +1,11 @@
-//! Gives every binary the run path of the libtorch it was linked against, so that it starts without LD_LIBRARY_PATH,
+//! Compiles the C++ passes of the fused inversion engine, gives every binary the run path of the libtorch it was linked against, so that it starts without LD_LIBRARY_PATH,
 //! and the library that libtorch's version, for the manifests.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // The config tree is embedded in the library, and a new file in it is no change that the compiler sees.
     println!("cargo:rerun-if-changed=config");
+    passes();
     // The real folder, not the stage folder of links: libtorch_cpu.so finds its neighbours relative to itself.
     let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         return;
@@ -20,4 +21,21 @@ fn main() {
     if let Ok(version) = std::fs::read_to_string(std::path::Path::new(&folder).join("../build-version")) {
         println!("cargo:rustc-env=FED_DISTILL_LIBTORCH_VERSION={}", version.trim());
     }
+}
+
+/// `src/lib/inversion/fused/kernels.cpp`: plain C++ on OpenMP, without libtorch's headers.
+fn passes() {
+    let source = "src/lib/inversion/fused/kernels.cpp";
+    println!("cargo:rerun-if-changed={source}");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .file(source)
+        .opt_level(3)
+        .flag("-fopenmp")
+        // Vectors of 64 bytes are passed between inlined functions only.
+        .flag("-Wno-psabi")
+        .compile("fed_distill_passes");
+    // libtorch brings its own copy of this library, found first on the run path: one pool of threads for both.
+    println!("cargo:rustc-link-lib=gomp");
 }

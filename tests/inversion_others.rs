@@ -1,7 +1,7 @@
 //! The loss terms of the teachers a batch is not made from, against plain float64 loops over their definitions (`docs/experiments.md`).
 
 use fed_distill::inversion::losses::{entropy, rival};
-use fed_distill::inversion::objective::{Opinion, Terms, inversion_loss};
+use fed_distill::inversion::objective::{Loss, Opinion, Terms, inversion_loss};
 use fed_distill::inversion::{
     InversionSettings, Inverter, LabelMask, LossScales, OtherScales, SyntheticBatch, Teacher, TeacherMode,
 };
@@ -139,9 +139,11 @@ fn loss(images: &Tensor, teachers: &[Teacher], masks: &[Option<LabelMask>], scal
         &Tensor::from_slice(&LABELS),
         &teachers,
         &[0],
-        opinion,
+        Loss {
+            opinion,
+            scales: &published,
+        },
         None,
-        &published,
     )
 }
 

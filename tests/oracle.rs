@@ -7,7 +7,7 @@
 
 use fed_distill::artifact::tensors;
 use fed_distill::inversion::engine::{Draw, Inversion};
-use fed_distill::inversion::objective::{Opinion, Terms, inversion_loss, observe};
+use fed_distill::inversion::objective::{Loss, Opinion, Terms, observe};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
 use fed_distill::train::{Batch, CrossEntropy, Objective, Optimizer, OptimizerSettings};
@@ -15,10 +15,14 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
+/// Without and with the fused passes.
+const ENGINES: [bool; 2] = [false, true];
+
+#[derive(Clone)]
 struct Case {
     folder: PathBuf,
     json: Value,
-    tensors: StateDict,
+    tensors: std::rc::Rc<StateDict>,
 }
 
 impl Case {
@@ -38,7 +42,11 @@ impl Case {
     fn open(folder: PathBuf) -> Self {
         let json = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
         let tensors = tensors::read_state(&folder.join("tensors.safetensors")).unwrap().0;
-        Self { folder, json, tensors }
+        Self {
+            folder,
+            json,
+            tensors: tensors.into(),
+        }
     }
 
     fn tensor(&self, name: &str) -> Tensor {
@@ -111,17 +119,22 @@ impl Case {
         }
     }
 
-    fn loss(&self, images: &Tensor, teacher: &Teacher, student: Option<&Model>) -> Terms {
-        let masks = [self.mask()];
-        inversion_loss(
-            images,
-            &self.tensor("targets"),
-            &[teacher],
-            &[0],
-            Opinion::Each(&masks),
+    /// Terms and input gradient by one of the two engines.
+    fn loss(&self, fused: bool, teacher: &Teacher, student: Option<&Model>) -> (Terms, Tensor) {
+        let (masks, scales) = ([self.mask()], self.scales());
+        let inversion = Inversion {
+            teachers: &[teacher],
+            loss: Loss {
+                opinion: Opinion::Each(&masks),
+                scales: &scales,
+            },
             student,
-            &self.scales(),
-        )
+            steps: 1,
+            fused,
+        };
+        inversion
+            .differentiate(&self.tensor("inputs"), &self.tensor("targets"), &[0])
+            .unwrap()
     }
 
     /// Fails unless `ours` is within `tolerance` relative of the expected number at `pointer`.
@@ -170,9 +183,9 @@ fn logits_and_batch_norm_distances() {
 fn loss_terms_totals_and_input_gradients() {
     for case in Case::all() {
         let (teacher, student) = (case.teacher("teacher.safetensors"), case.teacher("student.safetensors"));
-        for (name, student) in [("di", None), ("adi", Some(&student.model))] {
-            let images = case.tensor("inputs").set_requires_grad(true);
-            let terms = case.loss(&images, &teacher, student);
+        let losses = [("di", None), ("adi", Some(&student.model))];
+        for ((name, student), fused) in losses.into_iter().flat_map(|loss| ENGINES.map(|fused| (loss, fused))) {
+            let (terms, gradient) = case.loss(fused, &teacher, student);
             case.close(&terms.total, &format!("/expected/{name}/loss"), 1e-4);
             case.close(&terms.cross_entropy, &format!("/expected/{name}/cross_entropy"), 1e-4);
             case.close(&terms.l2, &format!("/expected/{name}/l2"), 1e-4);
@@ -186,7 +199,6 @@ fn loss_terms_totals_and_input_gradients() {
             if let Some(divergence) = &terms.jensen_shannon {
                 case.close(divergence, "/expected/adi/jensen_shannon", 1e-4);
             }
-            let gradient = Tensor::run_backward(&[&terms.total], &[&images], false, false).remove(0);
             case.near(&gradient, &format!("{name}_input_grad"), 1e-3);
         }
     }
@@ -209,7 +221,10 @@ impl Draw for Recorded {
 
 #[test]
 fn jittered_adam_steps_and_the_best_batch() {
-    for case in Case::all() {
+    for (case, fused) in Case::all()
+        .into_iter()
+        .flat_map(|case| ENGINES.map(|fused| (case.clone(), fused)))
+    {
         let (teacher, student) = (case.teacher("teacher.safetensors"), case.teacher("student.safetensors"));
         let offsets: Vec<(i64, i64)> = serde_json::from_value(case.json["jitter_offsets"].clone()).unwrap();
         let optimizer = PixelOptimizer {
@@ -219,12 +234,15 @@ fn jittered_adam_steps_and_the_best_batch() {
         let (start, masks, scales) = (case.tensor("inputs"), [case.mask()], case.scales());
         let inversion = Inversion {
             teachers: &[&teacher],
-            opinion: Opinion::Each(&masks),
+            loss: Loss {
+                opinion: Opinion::Each(&masks),
+                scales: &scales,
+            },
             student: Some(&student.model),
-            scales: &scales,
             steps: offsets.len(),
+            fused,
         };
-        let mut adam = PixelAdam::new(&optimizer, &start);
+        let mut adam = PixelAdam::new(&optimizer);
         let mut draw = Recorded {
             offsets: offsets.into_iter(),
         };

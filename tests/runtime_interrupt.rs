@@ -1,5 +1,8 @@
 //! Ctrl-C, on processes of their own: each test starts itself again as a child and looks at how the child ends.
 
+#[path = "common/signals.rs"]
+mod signals;
+
 use fed_distill::Class;
 use fed_distill::runtime::interrupt;
 use std::process::{Command, Output};
@@ -9,7 +12,8 @@ const CHILD: &str = "FED_DISTILL_TEST_CHILD";
 
 /// Runs the test `name` of this file in a child process.
 fn child(name: &str) -> Output {
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    signals::heard(&mut command)
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, "1")
         .output()

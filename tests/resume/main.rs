@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/signals.rs"]
+mod signals;
 
 mod disk;
 mod interrupt;
@@ -40,7 +42,8 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
 
 /// A stage in a process of its own, still running.
 fn start(place: &Place, stage: &str, more: &[&str]) -> Child {
-    Command::new(assert_cmd::cargo::cargo_bin(stage))
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin(stage));
+    signals::heard(&mut command)
         .current_dir(place.path("."))
         .args(TINY)
         .args(more)

@@ -1,11 +1,12 @@
 //! One synthetic batch: noise, optimised until the teachers recognise it (Yin et al. 2020, algorithm 1).
 //!
-//! A step is one forward and one input-gradient pass through each chosen teacher, and through the student where one competes. Nothing
-//! is read back from the device before the end: losses are kept there, and so is the best batch.
+//! A step is one forward and one input-gradient pass through each chosen teacher, and through the student where one competes, made by
+//! autograd ([`Plain`]) or by the fused passes ([`FusedStep`]). Nothing is read back from the device before the end: losses are kept
+//! there, and so is the best batch.
 
-use super::objective::{Opinion, Terms, inversion_loss};
+use super::fused::FusedStep;
+use super::objective::{Loss, Terms, inversion_loss};
 use super::pixels::{Best, PixelAdam};
-use super::settings::LossScales;
 use super::teacher::Teacher;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -49,10 +50,53 @@ pub struct Inverted {
 #[derive(Debug)]
 pub struct Inversion<'a> {
     pub teachers: &'a [&'a Teacher],
-    pub opinion: Opinion<'a>,
+    pub loss: Loss<'a>,
     pub student: Option<&'a Model>,
-    pub scales: &'a LossScales,
     pub steps: usize,
+    /// By the fused passes, where networks have them.
+    pub fused: bool,
+}
+
+/// One way to the loss of a batch and its gradient.
+pub(super) trait Step {
+    /// Images [N,C,H,W] in the order of memory this way works in, as a copy.
+    fn enter(&self, images: &Tensor) -> Tensor;
+    /// And back.
+    fn leave(&self, images: &Tensor) -> Tensor;
+    /// Where height and width are.
+    fn plane(&self) -> [i64; 2];
+    /// The terms for `images` (as entered), `labels` i64 [N] and the teachers `chosen` (indices), and the total's gradient.
+    fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)>;
+}
+
+/// Autograd through libtorch's own operations.
+struct Plain<'a>(&'a Inversion<'a>);
+
+impl Step for Plain<'_> {
+    fn enter(&self, images: &Tensor) -> Tensor {
+        images.detach().copy()
+    }
+
+    fn leave(&self, images: &Tensor) -> Tensor {
+        images.shallow_clone()
+    }
+
+    fn plane(&self) -> [i64; 2] {
+        [2, 3]
+    }
+
+    fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
+        let Inversion {
+            teachers,
+            loss,
+            student,
+            ..
+        } = *self.0;
+        let images = images.detach().set_requires_grad(true);
+        let terms = inversion_loss(&images, labels, teachers, chosen, loss, student);
+        let gradient = Tensor::f_run_backward(&[&terms.total], &[&images], false, false)?.remove(0);
+        Ok((terms, gradient))
+    }
 }
 
 /// What varies from step to step.
@@ -69,35 +113,41 @@ pub trait Draw {
 const HISTORY: usize = 50;
 
 impl Inversion<'_> {
+    fn way(&self) -> Box<dyn Step + '_> {
+        match self.fused {
+            true => Box::new(FusedStep::new(self)),
+            false => Box::new(Plain(self)),
+        }
+    }
+
+    /// The loss of `images` (f32 [N,C,H,W] normalised) for `labels` (i64 [N]) and the teachers `chosen` (indices), and the total's gradient
+    /// with respect to the images.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
+        let way = self.way();
+        let (terms, gradient) = way.differentiate(&way.enter(images), labels, chosen)?;
+        Ok((terms, way.leave(&gradient)))
+    }
+
     /// Optimises `start` (f32 [N,C,H,W]) for `labels` (i64 [N]).
     ///
     /// # Errors
     /// A loss that is never finite, Ctrl-C, and what libtorch reports.
     pub fn run(&self, start: &Tensor, labels: &Tensor, adam: &mut PixelAdam, draw: &mut dyn Draw) -> Result<Inverted> {
-        let mut images = start.detach().copy().set_requires_grad(true);
+        let way = self.way();
+        let mut images = way.enter(start);
         let mut best = Best::new(&images);
         let mut history = History::new(self.steps);
         for step in 0..self.steps {
             interrupt::check()?;
             let (rows, columns) = draw.jitter();
-            let chosen = draw.teachers();
-            let rolled = match (rows, columns) {
-                (0, 0) => images.shallow_clone(),
-                offsets => images.roll([offsets.0, offsets.1], [2, 3]),
-            };
-            let terms = inversion_loss(
-                &rolled,
-                labels,
-                self.teachers,
-                &chosen,
-                self.opinion,
-                self.student,
-                self.scales,
-            );
+            let rolled = roll(&images, rows, columns, way.plane());
+            let (terms, gradient) = way.differentiate(&rolled, labels, &draw.teachers())?;
             best.offer(&terms.total, &rolled);
-            let gradient = Tensor::f_run_backward(&[&terms.total], &[&images], false, false)?.remove(0);
             history.keep(step, &terms);
-            adam.step(&mut images, &gradient);
+            adam.step(&mut images, &roll(&gradient, -rows, -columns, way.plane()));
             draw.step();
         }
         let best_loss = f64::try_from(&best.loss)?;
@@ -110,11 +160,18 @@ impl Inversion<'_> {
             ));
         }
         Ok(Inverted {
-            best: best.images,
+            best: way.leave(&best.images),
             best_loss,
-            last: images.detach(),
+            last: way.leave(&images),
             history,
         })
+    }
+}
+
+fn roll(images: &Tensor, rows: i64, columns: i64, plane: [i64; 2]) -> Tensor {
+    match (rows, columns) {
+        (0, 0) => images.shallow_clone(),
+        offsets => images.roll([offsets.0, offsets.1], plane),
     }
 }
 

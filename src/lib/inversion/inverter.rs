@@ -4,10 +4,11 @@
 
 use super::engine::{Draw, Inversion, TermsAt};
 use super::ensemble::Ensemble;
+use super::fused::Frozen;
 use super::labels::draw_labels;
-use super::objective::Opinion;
+use super::objective::{Loss, Opinion};
 use super::pixels::PixelAdam;
-use super::settings::{InversionSettings, SamplePer, TeacherMode};
+use super::settings::{EngineKind, InversionSettings, SamplePer, TeacherMode};
 use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -41,6 +42,7 @@ pub struct Inverter<'a> {
     masks: Vec<Option<LabelMask>>,
     ensemble: Ensemble,
     seeds: Seeds,
+    fused: bool,
     /// Kept from batch to batch only with `keep_moments`.
     pub(super) moments: Option<PixelAdam>,
 }
@@ -50,7 +52,7 @@ impl<'a> Inverter<'a> {
     ///
     /// # Errors
     /// No teachers, a sample larger than their number, label weights that do not match the classes, terms of other teachers where a
-    /// batch has none.
+    /// batch has none, fused passes where there are none.
     pub fn new(teachers: Vec<&'a Teacher>, settings: &'a InversionSettings, seeds: Seeds) -> Result<Self> {
         let Some(first) = teachers.first() else {
             return Err(Error::failed("there are no teachers to invert"));
@@ -75,6 +77,7 @@ impl<'a> Inverter<'a> {
             )));
         }
         check_others(settings, teachers.len())?;
+        let fused = fused(settings.engine, &teachers)?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {
             let seen = teacher.seen();
@@ -90,6 +93,7 @@ impl<'a> Inverter<'a> {
             teachers,
             settings,
             seeds,
+            fused,
             moments: None,
         })
     }
@@ -119,7 +123,7 @@ impl<'a> Inverter<'a> {
         let start = self.noise(&mut rng);
         let mut adam = match self.moments.take() {
             Some(moments) => moments,
-            None => PixelAdam::new(&self.settings.optimizer, &start),
+            None => PixelAdam::new(&self.settings.optimizer),
         };
         let phase = self.phase(student.is_some());
         let opinion = match mode {
@@ -130,10 +134,13 @@ impl<'a> Inverter<'a> {
         let mut draw = Draws::new(self, teacher, phase.input_jitter, rng, tick);
         let inversion = Inversion {
             teachers: &self.teachers,
-            opinion,
+            loss: Loss {
+                opinion,
+                scales: &phase.loss.published(),
+            },
             student,
-            scales: &phase.loss.published(),
             steps: phase.grad_updates_batch,
+            fused: self.fused,
         };
         let made = inversion.run(&start, &labels, &mut adam, &mut draw)?;
         self.moments = Some(adam).filter(|_| self.settings.keep_moments);
@@ -192,6 +199,32 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&values)
             .view(shape)
             .to_device(self.teachers[0].model.device())
+    }
+}
+
+/// Whether batches are made by the fused passes.
+fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
+    let without = teachers.iter().find(|teacher| !Frozen::has_path(&teacher.model));
+    let reason = without.map(|teacher| {
+        format!(
+            "{} on {:?}",
+            teacher.model.spec().model.kind.name(),
+            teacher.model.device()
+        )
+    });
+    match (engine, reason) {
+        (EngineKind::Plain, _) => Ok(false),
+        (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
+        (EngineKind::Auto, Some(reason)) => {
+            tracing::info!("inversion by the plain engine: {reason} has no fused path");
+            Ok(false)
+        }
+        (EngineKind::Fused, Some(reason)) => Err(Error::usage(
+            "`deep_inv.engine` is fused, but not every teacher has a fused path",
+        )
+        .note("expected", "residual networks on the CPU")
+        .note("found", reason)
+        .hint("set deep_inv.engine=auto")),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Inversion: synthetic batches from trained teachers, DeepInversion and Adaptive DeepInversion (Yin et al. 2020, arXiv:1912.08795).
 //!
-//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and student, [`engine`] optimises one batch,
-//! [`Inverter`] makes batch after batch as configured. Called by the stages `generate_initial` and `train_student`; knows models, never
-//! files or images of a dataset.
+//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and student, [`fused`] computes them fast,
+//! [`engine`] optimises one batch, [`Inverter`] makes batch after batch as configured. Called by the stages `generate_initial` and
+//! `train_student`; knows models, never files or images of a dataset.
 
 pub mod engine;
 mod ensemble;
+pub mod fused;
 mod inverter;
 mod labels;
 pub mod losses;

@@ -1,4 +1,5 @@
-//! The inversion loss of a batch: one forward pass through each teacher (and the student), every term, the total.
+//! The inversion loss of a batch. [`Loss`] joins what networks say of it into terms and a total, however their logits were computed;
+//! [`inversion_loss`] computes them with autograd: one forward pass through each teacher (and the student).
 
 use super::ensemble::Ensemble;
 use super::losses::{cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation};
@@ -45,75 +46,139 @@ pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     (logits, distances)
 }
 
-/// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen` (indices) and an optional student.
+/// What a batch is held to, the same at every step.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss<'a> {
+    pub opinion: Opinion<'a>,
+    pub scales: &'a LossScales,
+}
+
+/// Logits [N, classes] of every network that has a say in a batch.
+#[derive(Debug)]
+pub struct Logits {
+    /// Of the teachers the batch is made from.
+    pub chosen: Vec<Tensor>,
+    /// Of the teachers [`Loss::others`] names.
+    pub others: Vec<Tensor>,
+    /// Of the student, where [`Loss::competes`].
+    pub student: Option<Tensor>,
+}
+
+/// The terms that logits alone decide; scalars with their graph.
+#[derive(Debug)]
+pub struct Opinions {
+    pub cross_entropy: Tensor,
+    pub jensen_shannon: Option<Tensor>,
+    pub entropy: Option<Tensor>,
+    pub rival: Option<Tensor>,
+    /// Their sum, scaled.
+    pub total: Tensor,
+}
+
+impl Loss<'_> {
+    /// Whether a student's logits count.
+    pub fn competes(&self) -> bool {
+        self.scales.comp_scale != 0.0
+    }
+
+    /// The teachers (of `count`) that a batch made from `chosen` looks at besides.
+    pub fn others(&self, count: usize, chosen: &[usize]) -> Vec<usize> {
+        match self.opinion {
+            Opinion::Among(..) => (0..count).filter(|index| !chosen.contains(index)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The terms of `logits` for `labels` i64 [N].
+    pub fn opinions(&self, logits: &Logits, labels: &Tensor, chosen: &[usize], others: &[usize]) -> Opinions {
+        let student = logits.student.as_ref();
+        let (cross_entropy, jensen_shannon) = match self.opinion {
+            Opinion::Each(masks) | Opinion::Among(masks, _) => each(&logits.chosen, labels, chosen, masks, student),
+            Opinion::Joint(ensemble) => joint(&logits.chosen, labels, ensemble, student),
+        };
+        let (entropy, rival, scales) = match self.opinion {
+            Opinion::Among(masks, scales) => {
+                let (entropy, rival) = among(&logits.others, labels, chosen, others, masks, &scales);
+                (entropy, rival, scales)
+            }
+            _ => (None, None, OtherScales::default()),
+        };
+        let scaled = |term: &Option<Tensor>, scale: f64| term.as_ref().map(|term| term * scale);
+        let competition = jensen_shannon
+            .as_ref()
+            .map(|divergence| (1.0 - divergence) * self.scales.comp_scale);
+        let added = [
+            competition,
+            scaled(&entropy, scales.entropy_scale),
+            scaled(&rival, scales.rival_scale),
+        ];
+        let alone = cross_entropy.shallow_clone();
+        Opinions {
+            total: added.into_iter().flatten().fold(alone, |total, term| total + term),
+            cross_entropy,
+            jensen_shannon,
+            entropy,
+            rival,
+        }
+    }
+
+    /// All terms: those of the logits, and the images' norm, total variation and batch-norm distance (scalars).
+    pub fn terms(&self, opinions: Opinions, l2: Tensor, total_variation: Tensor, batch_norm: Tensor) -> Terms {
+        let scales = self.scales;
+        let images = &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
+        Terms {
+            total: opinions.total + images,
+            cross_entropy: opinions.cross_entropy,
+            l2,
+            total_variation,
+            batch_norm,
+            jensen_shannon: opinions.jensen_shannon,
+            entropy: opinions.entropy,
+            rival: opinions.rival,
+        }
+    }
+}
+
+/// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen` (indices) and an optional student,
+/// with its graph.
 pub fn inversion_loss(
     images: &Tensor,
     labels: &Tensor,
     teachers: &[&Teacher],
     chosen: &[usize],
-    opinion: Opinion,
+    loss: Loss,
     student: Option<&Model>,
-    scales: &LossScales,
 ) -> Terms {
-    let seen: Vec<(Tensor, Tensor)> = chosen
-        .iter()
-        .map(|&index| {
-            let (logits, distances) = observe(&teachers[index].model, images);
-            (logits, total_of(distances, images))
-        })
-        .collect();
-    let student = student
-        .filter(|_| scales.comp_scale != 0.0)
-        .map(|student| student.eval(images));
-    let (cross_entropy, jensen_shannon) = match opinion {
-        Opinion::Each(masks) | Opinion::Among(masks, _) => each(&seen, labels, chosen, masks, student.as_ref()),
-        Opinion::Joint(ensemble) => joint(&seen, labels, ensemble, student.as_ref()),
+    let mut distances = Vec::new();
+    let seen = chosen.iter().map(|&index| {
+        let (logits, layers) = observe(&teachers[index].model, images);
+        distances.push(total_of(layers, images));
+        logits
+    });
+    let chosen_logits = seen.collect();
+    let others = loss.others(teachers.len(), chosen);
+    let logits = Logits {
+        chosen: chosen_logits,
+        others: others.iter().map(|&index| teachers[index].model.eval(images)).collect(),
+        student: student.filter(|_| loss.competes()).map(|student| student.eval(images)),
     };
-    let batch_norm = mean_of(seen.into_iter().map(|(_, distance)| distance).collect(), images);
-    let (l2, total_variation) = (norm(images), total_variation(images));
-    let competition = jensen_shannon
-        .as_ref()
-        .map(|divergence| (1.0 - divergence) * scales.comp_scale);
-    let alone =
-        &cross_entropy + &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
-    let (entropy, rival, others) = match opinion {
-        Opinion::Among(masks, scales) => {
-            let (entropy, rival) = others(images, labels, teachers, chosen, masks, &scales);
-            (entropy, rival, scales)
-        }
-        _ => (None, None, OtherScales::default()),
-    };
-    let scaled = |term: &Option<Tensor>, scale: f64| term.as_ref().map(|term| term * scale);
-    let added = [
-        competition,
-        scaled(&entropy, others.entropy_scale),
-        scaled(&rival, others.rival_scale),
-    ];
-    let total = added.into_iter().flatten().fold(alone, |total, term| total + term);
-    Terms {
-        total,
-        cross_entropy,
-        l2,
-        total_variation,
-        batch_norm,
-        jensen_shannon,
-        entropy,
-        rival,
-    }
+    let opinions = loss.opinions(&logits, labels, chosen, &others);
+    let batch_norm = mean_of(distances, images);
+    loss.terms(opinions, norm(images), total_variation(images), batch_norm)
 }
 
-type Opinions = (Tensor, Option<Tensor>);
+type Pair = (Tensor, Option<Tensor>);
 
 fn each(
-    seen: &[(Tensor, Tensor)],
+    logits: &[Tensor],
     labels: &Tensor,
     chosen: &[usize],
     masks: &[Option<LabelMask>],
     student: Option<&Tensor>,
-) -> Opinions {
+) -> Pair {
     let mut entropies = Vec::new();
     let mut divergences = Vec::new();
-    for ((logits, _), &index) in seen.iter().zip(chosen) {
+    for (logits, &index) in logits.iter().zip(chosen) {
         let mask = masks[index].as_ref();
         entropies.push(cross_entropy(logits, labels, mask));
         if let Some(student) = student {
@@ -127,35 +192,33 @@ fn each(
     (mean_of(entropies, labels), divergence)
 }
 
-fn joint(seen: &[(Tensor, Tensor)], labels: &Tensor, ensemble: &Ensemble, student: Option<&Tensor>) -> Opinions {
-    let logits: Vec<Tensor> = seen.iter().map(|(logits, _)| logits.shallow_clone()).collect();
-    let log_probabilities = ensemble.log_probabilities(&logits, 1.0);
+fn joint(logits: &[Tensor], labels: &Tensor, ensemble: &Ensemble, student: Option<&Tensor>) -> Pair {
+    let log_probabilities = ensemble.log_probabilities(logits, 1.0);
     // Log-probabilities are logits of the same distribution.
     let divergence = student.map(|student| jensen_shannon(&log_probabilities, student));
     (log_probabilities.nll_loss(labels), divergence)
 }
 
-/// Entropy and rival terms, averaged over the teachers that were not chosen; each only where it has a scale.
-fn others(
-    images: &Tensor,
+/// Entropy and rival terms, averaged over the `others` (indices), whose logits are given; each only where it has a scale.
+fn among(
+    logits: &[Tensor],
     labels: &Tensor,
-    teachers: &[&Teacher],
     chosen: &[usize],
+    others: &[usize],
     masks: &[Option<LabelMask>],
     scales: &OtherScales,
 ) -> (Option<Tensor>, Option<Tensor>) {
     let (mut entropies, mut rivals) = (Vec::new(), Vec::new());
-    for index in (0..teachers.len()).filter(|index| !chosen.contains(index)) {
-        let logits = teachers[index].model.eval(images);
+    for (logits, &index) in logits.iter().zip(others) {
         if scales.entropy_scale != 0.0 {
             // Over the classes of each teacher the batch is made from.
-            entropies.extend(chosen.iter().map(|&own| entropy(&logits, masks[own].as_ref())));
+            entropies.extend(chosen.iter().map(|&own| entropy(logits, masks[own].as_ref())));
         }
         if scales.rival_scale != 0.0 {
-            rivals.push(rival(&logits, labels, masks[index].as_ref()));
+            rivals.push(rival(logits, labels, masks[index].as_ref()));
         }
     }
-    let mean = |terms: Vec<Tensor>| (!terms.is_empty()).then(|| mean_of(terms, images));
+    let mean = |terms: Vec<Tensor>| (!terms.is_empty()).then(|| mean_of(terms, labels));
     (mean(entropies), mean(rivals))
 }
 

@@ -1,5 +1,6 @@
 //! The batch under optimisation: Adam on its pixels, and the best batch met so far. Nothing here reads a value back from the device.
 
+use super::fused::kernels;
 use super::settings::PixelOptimizer;
 use tch::{Kind, Tensor, no_grad};
 
@@ -7,54 +8,59 @@ use tch::{Kind, Tensor, no_grad};
 #[derive(Debug)]
 pub struct PixelAdam {
     settings: PixelOptimizer,
-    first: Tensor,
-    second: Tensor,
+    /// First and second; zero before the first step, in the shape of the images that come.
+    moments: Option<[Tensor; 2]>,
     steps: i32,
 }
 
 impl PixelAdam {
-    /// Zero moments for a batch shaped like `images`.
-    pub fn new(settings: &PixelOptimizer, images: &Tensor) -> Self {
+    /// Before its first step.
+    pub fn new(settings: &PixelOptimizer) -> Self {
         Self {
             settings: settings.clone(),
-            first: images.detach().zeros_like(),
-            second: images.detach().zeros_like(),
+            moments: None,
             steps: 0,
         }
     }
 
-    /// Goes on with moments of an earlier batch, which were there after `steps` steps.
-    pub fn with_moments(settings: &PixelOptimizer, first: Tensor, second: Tensor, steps: i32) -> Self {
+    /// Goes on after `steps` steps of earlier batches, which left these moments.
+    pub fn with_moments(settings: &PixelOptimizer, moments: [Tensor; 2], steps: i32) -> Self {
         Self {
             settings: settings.clone(),
-            first,
-            second,
+            moments: Some(moments),
             steps,
         }
     }
 
-    /// First moment, second moment, steps taken.
-    pub fn moments(&self) -> (&Tensor, &Tensor, i32) {
-        (&self.first, &self.second, self.steps)
+    /// First and second moment and the steps behind them; `None` before the first.
+    pub fn moments(&self) -> Option<(&[Tensor; 2], i32)> {
+        self.moments.as_ref().map(|moments| (moments, self.steps))
     }
 
     /// Moves `images` against `gradient`.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;
-        let [beta1, beta2] = self.settings.betas;
-        let (bias1, bias2) = (1.0 - beta1.powi(self.steps), 1.0 - beta2.powi(self.steps));
+        let PixelOptimizer {
+            lr,
+            betas: [beta1, beta2],
+            eps,
+        } = self.settings;
+        let (rate, root) = (
+            lr / (1.0 - beta1.powi(self.steps)),
+            (1.0 - beta2.powi(self.steps)).sqrt(),
+        );
+        let zeros = || [images.detach().zeros_like(), images.detach().zeros_like()];
+        let [first, second] = self.moments.get_or_insert_with(zeros);
+        if kernels::usable(&[images, gradient, first, second]) {
+            return kernels::adam(images, gradient, [first, second], [beta1, beta2], rate, root, eps);
+        }
         no_grad(|| {
-            let _ = self.first.lerp_(gradient, 1.0 - beta1);
-            let _ = self
-                .second
+            let _ = first.lerp_(gradient, 1.0 - beta1);
+            let _ = second
                 .g_mul_scalar_(beta2)
                 .addcmul_(&(gradient * (1.0 - beta2)), gradient);
-            let denominator = self
-                .second
-                .sqrt()
-                .g_div_scalar_(bias2.sqrt())
-                .g_add_scalar_(self.settings.eps);
-            let _ = images.addcdiv_(&(&self.first * (-self.settings.lr / bias1)), &denominator);
+            let denominator = second.sqrt().g_div_scalar_(root).g_add_scalar_(eps);
+            let _ = images.addcdiv_(&(&*first * -rate), &denominator);
         });
     }
 }

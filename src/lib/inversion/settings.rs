@@ -117,6 +117,18 @@ impl Default for PixelOptimizer {
     }
 }
 
+/// How a step's loss and gradient are computed; the numbers agree to float32 rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// `fused` where every teacher has such a path, else `plain`.
+    Auto,
+    /// Passes of our own between the convolutions: residual networks on the CPU.
+    Fused,
+    /// libtorch's operations and autograd: any network, any device.
+    Plain,
+}
+
 /// Which teachers a batch is optimised against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -195,6 +207,7 @@ pub struct InversionSettings {
     pub optimizer: PixelOptimizer,
     /// Carry Adam's moments from batch to batch, as the public Python project does.
     pub keep_moments: bool,
+    pub engine: EngineKind,
     pub teachers: TeacherSampling,
     pub ensemble: EnsembleKind,
     pub labels: LabelSampling,
@@ -210,6 +223,7 @@ impl Default for InversionSettings {
             adi: PhaseSettings::default(),
             optimizer: PixelOptimizer::default(),
             keep_moments: false,
+            engine: EngineKind::Auto,
             teachers: TeacherSampling::default(),
             ensemble: EnsembleKind::LabelShare,
             labels: LabelSampling::Random,

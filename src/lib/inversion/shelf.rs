@@ -47,7 +47,7 @@ impl Inverter<'_> {
             return Ok(None);
         };
         let settings = &self.settings.optimizer;
-        self.moments = moments.map(|kept| PixelAdam::with_moments(settings, kept.first, kept.second, kept.steps));
+        self.moments = moments.map(|kept| PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps));
         Ok(Some(batch))
     }
 
@@ -66,13 +66,11 @@ impl Inverter<'_> {
             return Ok(batch);
         }
         let batch = self.make(index, student, tick)?;
-        let moments = self.moments.as_ref().map(|adam| {
-            let (first, second, steps) = adam.moments();
-            Moments {
-                first: first.shallow_clone(),
-                second: second.shallow_clone(),
-                steps,
-            }
+        let moments = self.moments.as_ref().and_then(PixelAdam::moments);
+        let moments = moments.map(|([first, second], steps)| Moments {
+            first: first.shallow_clone(),
+            second: second.shallow_clone(),
+            steps,
         });
         let shelved = Shelved { batch, moments };
         shelf.put(index, &shelved)?;

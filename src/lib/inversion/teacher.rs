@@ -1,7 +1,9 @@
 //! A teacher as the server holds it: frozen weights and the label counts its node uploaded with them.
 
+use super::fused::Frozen;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor};
 
 /// A frozen model and the number of training images of each class it learned from.
@@ -9,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 pub struct Teacher {
     pub model: Model,
     pub label_counts: Vec<u64>,
+    frozen: OnceCell<Option<Frozen>>,
 }
 
 impl Teacher {
@@ -29,7 +32,16 @@ impl Teacher {
             ));
         }
         model.freeze();
-        Ok(Self { model, label_counts })
+        Ok(Self {
+            model,
+            label_counts,
+            frozen: OnceCell::new(),
+        })
+    }
+
+    /// Its network for the fused passes, made when first asked for; `None` where there is no fused path.
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.frozen.get_or_init(|| Frozen::of(&self.model)).as_ref()
     }
 
     /// The classes it has seen, ascending.

@@ -16,23 +16,29 @@ pub enum Pass<'a> {
 }
 
 /// Kernel, stride and zero padding of a square window.
-#[derive(Clone, Copy)]
-pub(super) struct Window {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
     pub kernel: i64,
     pub stride: i64,
     pub padding: i64,
 }
 
 /// 2-D convolution.
-pub(super) struct Conv {
-    weight: Tensor,
+pub(crate) struct Conv {
+    pub weight: Tensor,
     bias: Option<Tensor>,
-    window: Window,
+    pub window: Window,
 }
 
 impl Conv {
     /// `channels` is (in, out).
-    pub fn new(builder: &mut Builder, path: &str, channels: (i64, i64), window: Window, bias: bool) -> Result<Self> {
+    pub(super) fn new(
+        builder: &mut Builder,
+        path: &str,
+        channels: (i64, i64),
+        window: Window,
+        bias: bool,
+    ) -> Result<Self> {
         let fan_in = channels.0 * window.kernel * window.kernel;
         let shape = [channels.1, channels.0, window.kernel, window.kernel];
         let weight = builder.uniform(format!("{path}.weight"), &shape, fan_in)?;
@@ -50,13 +56,13 @@ impl Conv {
 }
 
 /// Fully connected layer.
-pub(super) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+pub(crate) struct Linear {
+    pub weight: Tensor,
+    pub bias: Tensor,
 }
 
 impl Linear {
-    pub fn new(builder: &mut Builder, path: &str, inputs: i64, outputs: i64) -> Result<Self> {
+    pub(super) fn new(builder: &mut Builder, path: &str, inputs: i64, outputs: i64) -> Result<Self> {
         Ok(Self {
             weight: builder.uniform(format!("{path}.weight"), &[outputs, inputs], inputs)?,
             bias: builder.uniform(format!("{path}.bias"), &[outputs], inputs)?,

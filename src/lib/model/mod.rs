@@ -18,5 +18,6 @@ mod state;
 
 pub use layers::{BatchNorm, Pass};
 pub use network::Model;
+pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
 pub use state::{StateDict, weighted_mean};

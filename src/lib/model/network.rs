@@ -12,6 +12,11 @@ use tch::{Device, Tensor};
 /// What an architecture computes: images f32 [N,C,H,W] to logits [N,classes].
 pub(super) trait Network: Send {
     fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor;
+
+    /// Its layers, if it is a residual network.
+    fn residual(&self) -> Option<&resnet::ResNet> {
+        None
+    }
 }
 
 fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> {
@@ -109,6 +114,11 @@ impl Model {
     pub fn parameters(&self) -> Vec<Tensor> {
         let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
         parameters.map(|entry| entry.tensor.shallow_clone()).collect()
+    }
+
+    /// The layers of a residual network; `None` for the other kinds.
+    pub fn residual(&self) -> Option<&resnet::ResNet> {
+        self.network.residual()
     }
 
     /// Takes every parameter out of autograd: no gradient of a weight is ever computed.

@@ -15,7 +15,10 @@ use tch::Tensor;
 const EXPANSION: i64 = 4;
 
 /// A convolution without bias and the batch norm behind it.
-struct ConvNorm(Conv, BatchNorm);
+pub struct ConvNorm {
+    pub(crate) conv: Conv,
+    pub(crate) norm: BatchNorm,
+}
 
 impl ConvNorm {
     /// `names` are the paths of the convolution and the norm; `kernel` is odd and padded to keep the size at stride 1.
@@ -26,19 +29,20 @@ impl ConvNorm {
             padding: kernel / 2,
         };
         let conv = Conv::new(builder, names[0], channels, window, false)?;
-        Ok(Self(conv, BatchNorm::new(builder, names[1], channels.1)?))
+        let norm = BatchNorm::new(builder, names[1], channels.1)?;
+        Ok(Self { conv, norm })
     }
 
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
-        self.1.forward(&self.0.forward(input), pass)
+        self.norm.forward(&self.conv.forward(input), pass)
     }
 }
 
 /// A residual block: convolutions with a ReLU between each two, plus the shortcut, then a ReLU.
-struct Block {
-    body: Vec<ConvNorm>,
+pub struct Block {
+    pub(crate) body: Vec<ConvNorm>,
     /// A 1×1 convolution where stride or channels differ; otherwise the input itself.
-    shortcut: Option<ConvNorm>,
+    pub(crate) shortcut: Option<ConvNorm>,
 }
 
 impl Block {
@@ -80,14 +84,15 @@ impl Block {
     }
 }
 
-pub(super) struct ResNet {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
-    linear: Linear,
+/// The layers, for whoever passes through them in another way than [`Network::forward`].
+pub struct ResNet {
+    pub(crate) stem: ConvNorm,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) linear: Linear,
 }
 
 impl ResNet {
-    pub fn new(spec: &ModelSpec, builder: &mut Builder) -> Result<Self> {
+    pub(super) fn new(spec: &ModelSpec, builder: &mut Builder) -> Result<Self> {
         let width = spec.model.width();
         let bottleneck = spec.model.kind == ModelKind::Resnet50;
         let stem = ConvNorm::new(builder, ["conv1", "bn1"], (spec.channels, width), 3, 1)?;
@@ -118,5 +123,9 @@ impl Network for ResNet {
         }
         let pooled = hidden.mean_dim([2i64, 3].as_slice(), false, None);
         self.linear.forward(&pooled)
+    }
+
+    fn residual(&self) -> Option<&ResNet> {
+        Some(self)
     }
 }

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Compares this library with PyTorch on this machine: `make bench`, or this script once the workers are built.
+
+Both sides run in alternation, a few steps at a time, one at a time: a machine that slows down slows all of them down. Prints Markdown.
+"""
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "python"))
+import environment  # noqa: E402
+from driver import machine, stages, tables, workers  # noqa: E402
+
+CASES = json.loads((pathlib.Path(__file__).parent / "cases.json").read_text())
+EXTRA = ["start-up", "many-teachers"]
+USUAL = [*CASES["steps"], "pipeline", *EXTRA]
+VARIANTS = {"inversion": ["public", "fixed", "compiled", "ours", "convolutions"],
+            "training": ["public", "fixed", "ours", "convolutions"]}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [*CASES["steps"], *CASES["pipelines"], *EXTRA]
+    parser.add_argument("cases", nargs="*", help=f"which (default: all but pipeline-full): {', '.join(known)}")
+    parser.add_argument("--threads", type=int, default=min(2, machine.cores()), help="default: the machine's cores, at most 2")
+    parser.add_argument("--engines", nargs="+", default=["plain"], help="our inversion engines to compare")
+    parser.add_argument("--variants", nargs="+", help="which of public, fixed, compiled, ours, convolutions; fixed and compiled also with +var_mean, +channels_last")
+    parser.add_argument("--rounds", type=int, help="instead of each case's own number")
+    parser.add_argument("--save", type=pathlib.Path, help="every single measurement, as JSON")
+    options = parser.parse_args()
+    options.cases = options.cases or USUAL
+    if unknown := [case for case in options.cases if case not in known]:
+        parser.error(f"no case {', '.join(unknown)}; available: {', '.join(known)}")
+    return options
+
+
+def variants_of(case, options):
+    chosen = []
+    for variant in options.variants or VARIANTS[case["task"]]:
+        engines = options.engines if case["task"] == "inversion" else options.engines[-1:]
+        chosen += [f"ours-{engine}" for engine in engines] if variant == "ours" else [variant]
+    return chosen
+
+
+def say(title, text):
+    print(f"\n### {title}\n\n{text}", flush=True)
+
+
+def step_case(name, folder, options):
+    case = CASES["steps"][name]
+    rounds = options.rounds or case["rounds"]
+    seconds, facts = workers.alternate(folder, name, variants_of(case, options), case["steps"], rounds, options)
+    network = CASES["networks"][case["network"]]
+    what = "an inversion step" + (" with a student" if case["student"] else "") if case["task"] == "inversion" else "a training step"
+    say(f"`{name}`: {what}, width {network['width']}, blocks {network['blocks']}, batch {case['batch']}",
+        f"{rounds} rounds of {case['steps']} steps.\n\n" + tables.steps(seconds, facts))
+    return {"seconds": seconds, "facts": facts}
+
+
+def pipeline_case(name, folder, options):
+    settings = CASES["pipelines"][name]
+    rounds = options.rounds or settings["rounds"]
+    results = stages.pipeline(folder, settings, options, rounds)
+    say(f"`{name}`: `make demo` with {settings['teacher_epochs']} teacher epochs, {settings['inversion_steps']} inversion steps, "
+        f"{settings['student_epochs']} student epochs", f"{rounds} rounds.\n\n" + stages.pipeline_table(results))
+    return results
+
+
+def measure(name, folder, options):
+    if name in CASES["steps"]:
+        return step_case(name, folder, options)
+    if name in CASES["pipelines"]:
+        return pipeline_case(name, folder, options)
+    if name == "start-up":
+        return say("`start-up`: the stage binaries", stages.start_up(folder, options.rounds or 5))
+    say("`many-teachers`: `generate_initial`, 3 of N ResNet-18 teachers a step", stages.many_teachers(folder, options.engines[-1], options.threads))
+
+
+def main():
+    options = arguments()
+    options.python = environment.interpreter()
+    load = os.getloadavg()[0]
+    versions, results = set(), {}
+    print(f"Medians; in brackets and between dashes the lowest and the highest round. {options.threads} threads, f32.")
+    for name in options.cases:
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="fed-distill-bench-") as folder:
+            results[name] = measure(name, pathlib.Path(folder), options)
+        versions |= {fact["version"] for fact in (results[name] or {}).get("facts", {}).values()}
+    say("Machine", "\n".join(machine.describe(options.threads, versions, load)))
+    if options.save:
+        options.save.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Drives the Rust and the Python side of the benchmarks in alternation. Standard library only."""

@@ -1,0 +1,41 @@
+//! Criterion over every case of `benches/cases.json`: `cargo bench`, or `cargo bench -- small` for some of them.
+//!
+//! For the ratio to PyTorch on the same machine see `make bench`, which alternates both.
+
+mod common;
+
+use common::cases::{Cases, Engine, Task};
+use common::{inversion, training};
+use criterion::{Criterion, criterion_group, criterion_main};
+use fed_distill::runtime::{allocator, threads};
+use std::time::Duration;
+
+fn steps(criterion: &mut Criterion) {
+    allocator::tune();
+    let wanted = std::env::var("BENCH_THREADS").ok().and_then(|text| text.parse().ok());
+    threads::set(wanted).expect("BENCH_THREADS must suit this machine");
+    let cases = Cases::read().expect("benches/cases.json");
+    let mut group = criterion.benchmark_group("step");
+    for (name, case) in &cases.steps {
+        group.bench_function(name, |bencher| match case.task {
+            Task::Inversion => {
+                let mut steps = inversion::Steps::new(&cases, case, Engine::Plain).expect("a case that can be made");
+                bencher.iter(|| steps.run(1).expect("an inversion step"));
+            }
+            Task::Training => {
+                let mut steps = training::Steps::new(&cases, case).expect("a case that can be made");
+                bencher.iter(|| steps.epoch(1).and_then(|run| run()).expect("a training step"));
+            }
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    targets = steps
+}
+criterion_main!(benches);

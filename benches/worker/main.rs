@@ -1,0 +1,119 @@
+//! A process that runs this library's steps on demand, for `benches/compare.py`: it alternates with the Python workers, which speak the
+//! same protocol.
+//!
+//! `bench_worker save FOLDER CASE` writes the case's weights and images for the Python side. `bench_worker serve FOLDER CASE` prints a
+//! line of JSON when it is ready, then answers each line `N` on stdin with the seconds N steps took, and an end of input with the peak of
+//! its memory.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use clap::Parser;
+use common::cases::{Cases, Engine, Task};
+use common::{inversion, training};
+use fed_distill::runtime::{allocator, threads};
+use fed_distill::{Error, Result};
+use serde_json::json;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+#[derive(Parser)]
+struct Arguments {
+    action: Action,
+    folder: PathBuf,
+    case: String,
+    #[arg(long, default_value = "plain")]
+    engine: Engine,
+    /// All cores where it is not given.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Action {
+    Save,
+    Serve,
+}
+
+fn main() -> std::process::ExitCode {
+    allocator::tune();
+    match run(&Arguments::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let cases = Cases::read()?;
+    let case = cases.get(&arguments.case)?;
+    if let Action::Save = arguments.action {
+        return cases.make(case)?.save(&arguments.folder);
+    }
+    let threads = threads::set(arguments.threads)?;
+    let before = memory_kib("VmHWM");
+    match case.task {
+        Task::Inversion => {
+            let mut steps = inversion::Steps::new(&cases, case, arguments.engine)?;
+            let check = steps.check()?;
+            ready(&arguments.folder, check, threads, before)?;
+            serve(|count| timed(|| steps.run(count)))
+        }
+        Task::Training => {
+            let mut steps = training::Steps::new(&cases, case)?;
+            let check = steps.check()?;
+            ready(&arguments.folder, check, threads, before)?;
+            serve(|count| timed(steps.epoch(count)?))
+        }
+    }
+}
+
+fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    run()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Says that the steps can begin, and leaves the gradient where the driver compares it with the others'.
+fn ready(folder: &Path, (loss, gradient): (f64, Tensor), threads: usize, before: Option<u64>) -> Result<()> {
+    let values: Vec<f32> = Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs_err::write(folder.join("gradient.f32"), bytes)?;
+    say(&json!({
+        "version": format!("fed-distill {}", env!("CARGO_PKG_VERSION")),
+        "threads": threads,
+        "before_kib": before,
+        "loss": loss,
+    }))
+}
+
+fn serve(mut steps: impl FnMut(usize) -> Result<f64>) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let count = line
+            .trim()
+            .parse()
+            .map_err(|_| Error::usage(format!("`{line}` is no number of steps")))?;
+        say(&json!(steps(count)?))?;
+    }
+    say(&json!({"peak_kib": memory_kib("VmHWM")}))
+}
+
+fn say(line: &serde_json::Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+/// A figure of `/proc/self/status`; nothing where there is no such file.
+fn memory_kib(key: &str) -> Option<u64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,351 @@
+//! The C++ passes of `kernels.cpp`, with their expectations checked: dense f32 tensors on the CPU, images and activations as [N,H,W,C].
+
+use super::norm::{Moments, Norm, Pull};
+use tch::{Device, Kind, Tensor};
+
+mod foreign {
+    unsafe extern "C" {
+        pub fn fd_forward(
+            rows: i64,
+            channels: i64,
+            input: *const f32,
+            scale: *const f32,
+            shift: *const f32,
+            centre: *const f32,
+            sums: *mut f64,
+            side: i32,
+            side_input: *const f32,
+            side_scale: *const f32,
+            side_shift: *const f32,
+            side_centre: *const f32,
+            side_sums: *mut f64,
+            output: *mut f32,
+        );
+        pub fn fd_backward(
+            rows: i64,
+            channels: i64,
+            input: *const f32,
+            scale: *const f32,
+            shift: *const f32,
+            offset: *const f32,
+            slope: *const f32,
+            gradient: *mut f32,
+            other: *const f32,
+        );
+        pub fn fd_branch(
+            rows: i64,
+            channels: i64,
+            output: *const f32,
+            input: *const f32,
+            scale: *const f32,
+            offset: *const f32,
+            slope: *const f32,
+            side_input: *const f32,
+            side_scale: *const f32,
+            side_offset: *const f32,
+            side_slope: *const f32,
+            gradient: *mut f32,
+            other: *const f32,
+            main_gradient: *mut f32,
+        );
+        pub fn fd_stem(
+            images: i64,
+            height: i64,
+            width: i64,
+            inputs: i64,
+            channels: i64,
+            padded: i64,
+            gradient: *const f32,
+            weight: *const f32,
+            result: *mut f32,
+        );
+        pub fn fd_variation(images: i64, height: i64, length: i64, step: i64, x: *const f32, sums: *mut f64);
+        pub fn fd_variation_gradient(
+            images: i64,
+            height: i64,
+            length: i64,
+            step: i64,
+            x: *const f32,
+            by: *const f32,
+            gradient: *mut f32,
+        );
+        pub fn fd_adam(
+            count: i64,
+            x: *mut f32,
+            g: *const f32,
+            first: *mut f32,
+            second: *mut f32,
+            beta1: f32,
+            beta2: f32,
+            rate: f32,
+            root: f32,
+            eps: f32,
+        );
+    }
+}
+
+/// Channels of the stem's weights are padded to a multiple of this.
+const LANES: i64 = 16;
+
+/// What a residual block adds before its last ReLU.
+pub enum Side<'a> {
+    Nothing,
+    /// The block's input, as it is.
+    Identity(&'a Tensor),
+    /// A convolution's output, normalised.
+    Normed(&'a Tensor, &'a Norm),
+}
+
+/// relu(norm(`input`) + side). With `observe` into a new tensor, and the moments of `input` and of a normed side around their running
+/// means; without, in place of `input`.
+pub fn forward(input: &Tensor, norm: &Norm, side: Side, observe: bool) -> (Tensor, Option<Moments>, Option<Moments>) {
+    let (rows, channels) = rows_of(input);
+    let output = if observe {
+        input.empty_like()
+    } else {
+        input.shallow_clone()
+    };
+    let sums = |wanted: bool| wanted.then(|| Moments::new(rows, channels));
+    let (mut main, mut other) = (sums(observe), sums(observe && matches!(side, Side::Normed(..))));
+    let (kind, side_input, side_norm) = match side {
+        Side::Nothing => (0, None, None),
+        Side::Identity(tensor) => (1, Some(tensor), None),
+        Side::Normed(tensor, norm) => (2, Some(tensor), Some(norm)),
+    };
+    check(norm, channels);
+    side_norm.inspect(|norm| check(norm, channels));
+    side_input.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
+    let of = |pick: fn(&Norm) -> &Vec<f32>| side_norm.map_or(std::ptr::null(), |norm| pick(norm).as_ptr());
+    // SAFETY: every tensor is dense f32 on the CPU (`floats`) with `rows` × `channels` values, every vector has `channels` of them
+    // (`check`), the sums twice as many; the output is the input itself or apart from it, and each value is read before it is written.
+    unsafe {
+        foreign::fd_forward(
+            rows,
+            channels,
+            floats(input),
+            norm.scale.as_ptr(),
+            norm.shift.as_ptr(),
+            norm.mean.as_ptr(),
+            main.as_mut()
+                .map_or(std::ptr::null_mut(), |moments| moments.sums.as_mut_ptr()),
+            kind,
+            side_input.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
+            of(|norm| &norm.scale),
+            of(|norm| &norm.shift),
+            of(|norm| &norm.mean),
+            other
+                .as_mut()
+                .map_or(std::ptr::null_mut(), |moments| moments.sums.as_mut_ptr()),
+            floats(&output),
+        );
+    }
+    (output, main, other)
+}
+
+/// Turns `gradient` (+ `other`) with respect to relu(norm(x)) into that with respect to x, in place. `input` is x where there is a pull of
+/// statistics, else the ReLU's output.
+pub fn backward(input: &Tensor, norm: &Norm, pull: Option<&Pull>, gradient: &Tensor, other: Option<&Tensor>) {
+    let (rows, channels) = rows_of(input);
+    check(norm, channels);
+    assert_eq!(gradient.size(), input.size());
+    other.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
+    // SAFETY: as in `forward`; `gradient` is the only tensor written.
+    unsafe {
+        foreign::fd_backward(
+            rows,
+            channels,
+            floats(input),
+            norm.scale.as_ptr(),
+            norm.shift.as_ptr(),
+            pull.map_or(std::ptr::null(), |pull| pull.offset.as_ptr()),
+            pull.map_or(std::ptr::null(), |pull| pull.slope.as_ptr()),
+            floats(gradient),
+            other.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
+        );
+    }
+}
+
+/// A branch of a block on the way back: the input of its last batch norm, the norm, and the pull of its statistics.
+pub struct Branch<'a> {
+    pub input: &'a Tensor,
+    pub norm: &'a Norm,
+    pub pull: Option<Pull>,
+}
+
+/// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU. Returns the gradient with respect to the body's
+/// last batch-norm input; `gradient` becomes that with respect to the side: its batch-norm input, or the block's input.
+pub fn branch(
+    output: &Tensor,
+    body: &Branch,
+    side: Option<&Branch>,
+    gradient: &Tensor,
+    other: Option<&Tensor>,
+) -> Tensor {
+    let (rows, channels) = rows_of(output);
+    let result = output.empty_like();
+    for part in [Some(body), side].into_iter().flatten() {
+        check(part.norm, channels);
+        assert_eq!(part.input.size(), output.size());
+    }
+    assert_eq!(gradient.size(), output.size());
+    other.inspect(|tensor| assert_eq!(tensor.size(), output.size()));
+    let null = std::ptr::null();
+    let offset = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.offset.as_ptr());
+    let slope = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.slope.as_ptr());
+    // SAFETY: as in `forward`; `gradient` and `result` are the only tensors written, and they are apart.
+    unsafe {
+        foreign::fd_branch(
+            rows,
+            channels,
+            floats(output),
+            floats(body.input),
+            body.norm.scale.as_ptr(),
+            offset(body),
+            slope(body),
+            side.map_or(null, |side| floats(side.input).cast_const()),
+            side.map_or(null, |side| side.norm.scale.as_ptr()),
+            side.map_or(null, offset),
+            side.map_or(null, slope),
+            floats(gradient),
+            other.map_or(null, |tensor| floats(tensor).cast_const()),
+            floats(&result),
+        );
+    }
+    result
+}
+
+/// The weights [O,I,3,3] of a stem in the order in which [`stem`] reads them: [3, 3, I, O padded].
+pub fn stem_weight(weight: &Tensor) -> Tensor {
+    let outputs = weight.size()[0];
+    let padding = (LANES - outputs % LANES) % LANES;
+    weight.permute([2, 3, 1, 0]).constant_pad_nd([0, padding]).contiguous()
+}
+
+/// Gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1, from that with respect to its output [N,H,W,O].
+///
+/// The convolution's own backward pass is made for many channels; for one or three it takes several times as long.
+pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
+    let (size, shape) = (gradient.size(), weight.size());
+    let (inputs, padded) = (shape[2], shape[3]);
+    assert!(inputs == 1 || inputs == 3);
+    assert!(padded >= size[3] && padded % LANES == 0);
+    let result = Tensor::empty([size[0], size[1], size[2], inputs], (Kind::Float, Device::Cpu));
+    // SAFETY: dense f32 tensors of these sizes; only `result` is written.
+    unsafe {
+        foreign::fd_stem(
+            size[0],
+            size[1],
+            size[2],
+            inputs,
+            size[3],
+            padded,
+            floats(gradient),
+            floats(weight),
+            floats(&result),
+        );
+    }
+    result
+}
+
+/// Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down, right-down) and of the images themselves.
+pub fn variation(images: &Tensor) -> [f64; 5] {
+    let size = images.size();
+    let mut sums = [0.0; 5];
+    // SAFETY: a dense f32 tensor of this size, five sums.
+    unsafe {
+        foreign::fd_variation(
+            size[0],
+            size[1],
+            size[2] * size[3],
+            size[3],
+            floats(images),
+            sums.as_mut_ptr(),
+        );
+    }
+    sums.map(f64::sqrt)
+}
+
+/// Gradient of tv_scale · (sum of the first four [`variation`]s) + l2_scale · (the fifth) with respect to the images.
+pub fn variation_gradient(images: &Tensor, norms: &[f64; 5], tv_scale: f64, l2_scale: f64) -> Tensor {
+    let size = images.size();
+    let result = images.empty_like();
+    // d‖x‖/dx = x/‖x‖; at zero its subgradient 0, as in PyTorch.
+    let over = |scale: f64, norm: f64| if norm > 0.0 { (scale / norm) as f32 } else { 0.0 };
+    let [right, down, left_down, right_down, values] = *norms;
+    let by = [
+        over(tv_scale, right),
+        over(tv_scale, down),
+        over(tv_scale, left_down),
+        over(tv_scale, right_down),
+        over(l2_scale, values),
+    ];
+    // SAFETY: dense f32 tensors of this size; only `result` is written.
+    unsafe {
+        foreign::fd_variation_gradient(
+            size[0],
+            size[1],
+            size[2] * size[3],
+            size[3],
+            floats(images),
+            by.as_ptr(),
+            floats(&result),
+        );
+    }
+    result
+}
+
+/// One Adam step on dense tensors of one layout; `rate` = lr / (1 − β1ᵗ), `root` = √(1 − β2ᵗ).
+pub fn adam(
+    images: &Tensor,
+    gradient: &Tensor,
+    moments: [&Tensor; 2],
+    betas: [f64; 2],
+    rate: f64,
+    root: f64,
+    eps: f64,
+) {
+    let size = images.size();
+    assert!(gradient.size() == size && moments.iter().all(|moment| moment.size() == size));
+    let [beta1, beta2] = betas.map(|beta| beta as f32);
+    // SAFETY: dense f32 tensors of one size; the gradient is not written.
+    unsafe {
+        foreign::fd_adam(
+            images.numel() as i64,
+            floats(images),
+            floats(gradient),
+            floats(moments[0]),
+            floats(moments[1]),
+            beta1,
+            beta2,
+            rate as f32,
+            root as f32,
+            eps as f32,
+        );
+    }
+}
+
+/// Whether these tensors are what the passes take: dense f32 on the CPU.
+pub fn usable(tensors: &[&Tensor]) -> bool {
+    let fits = |tensor: &&Tensor| {
+        tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.defined()
+    };
+    tensors.iter().all(fits)
+}
+
+fn floats(tensor: &Tensor) -> *mut f32 {
+    assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
+    tensor.data_ptr().cast()
+}
+
+/// Rows and channels of [N,H,W,C].
+fn rows_of(tensor: &Tensor) -> (i64, i64) {
+    let size = tensor.size();
+    let channels = size.last().copied().unwrap_or(1).max(1);
+    (tensor.numel() as i64 / channels, channels)
+}
+
+fn check(norm: &Norm, channels: i64) {
+    let channels = channels as usize;
+    let fits = |values: &Vec<f32>| values.len() == channels;
+    assert!(fits(&norm.scale) && fits(&norm.shift) && fits(&norm.mean) && fits(&norm.var));
+}
