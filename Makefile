@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup build demo test lint bench bench-rust experiment experiments experiments-smoke
+.PHONY: named help setup python build demo test lint bench bench-rust experiment experiments experiments-smoke
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -13,6 +13,9 @@ help: ## This list
 
 setup: ## Fetch libtorch into the user's cache, once, and link it here
 	@python3 scripts/setup_libtorch.py
+
+python: ## Put a Python with safetensors, numpy and TensorBoard, which tests need, into the user's cache, once, and link it here
+	@python3 scripts/setup_python.py
 
 build: setup ## Build all stage binaries in release
 	$(CARGO) build --release
@@ -36,7 +39,7 @@ experiments: ## List the experiments
 experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test experiments
 
-test: setup ## Run all tests
+test: setup python ## Run all tests
 	$(CARGO) test --release
 
 bench: setup ## Compare with PyTorch on this machine, in alternation (ARGS="small-di --rounds 3"; ARGS=--help lists the cases)

@@ -132,15 +132,18 @@ def build_cache(kind, root):
     partial.rename(root)
 
 
-def link(root):
-    target = root / "stage"
-    place = CHECKOUT / ".libtorch"
+def cache_folder():
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
+
+
+def link(place, target):
+    """Makes `place` in this checkout a link to `target`."""
     if place.is_symlink() and place.resolve() == target.resolve():
         return
     if place.is_symlink() or place.is_file():
         place.unlink()
     elif place.exists():
-        fail(f"{place} is a folder, and should be a link", f"remove it, then run `make setup` again")
+        fail(f"{place} is a folder, and should be a link", "remove it, then try again")
     place.symlink_to(target)
 
 
@@ -151,7 +154,7 @@ def main():
         fail(f"no automatic libtorch for {platform.system()} {platform.machine()}",
              "install PyTorch 2.11.0 with pip and set LIBTORCH_USE_PYTORCH=1, or set LIBTORCH to an unpacked libtorch 2.11.0")
     kind = variant()
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
+    cache = cache_folder()
     root = cache / f"libtorch-{VERSION}-{kind}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -162,7 +165,7 @@ def main():
                     say(f"{root} is damaged or incomplete; fetching it again")
                 build_cache(kind, root)
                 say(f"{VERSION} ({kind}) is ready in {root}")
-        link(root)
+        link(CHECKOUT / ".libtorch", root / "stage")
     except OSError as error:
         fail(f"setting up libtorch in {cache} failed: {error}",
              "free some space (CPU 1.1 GB while unpacking, CUDA 7 GB) or set XDG_CACHE_HOME to a folder with room")

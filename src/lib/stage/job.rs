@@ -64,6 +64,15 @@ impl Workplace<'_> {
         if admission == Admission::Done {
             return Ok(None);
         }
+        let own = job.manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let written = [
+            own.unwrap_or(Path::new(".")).to_path_buf(),
+            companion(&job.manifest, ".hydra"),
+            saved.clone(),
+        ];
+        for folder in &written {
+            atomic::remove_stale(folder);
+        }
         let _log = logging::to_file(&job.log)?;
         let checkpoints = Checkpoints::new(saved.clone(), self.identity(job, &run)?);
         let earlier = match admission {

@@ -4,7 +4,7 @@
 
 `NAME.pt` were written by torch.save; `NAME.safetensors` beside one holds the tensors that must be read from it. `networks.json` holds,
 for networks stated here in plain PyTorch, names and shapes of the state dict and logits in float64, of weights and images given by
-`wave`, so that no weights need to be stored.
+`wave`, so that no weights need to be stored. `state_dicts.json` has name, shape and type of every entry of two networks' state dicts.
 """
 import json, math, os
 import torch, torch.nn as nn, torch.nn.functional as F
@@ -148,6 +148,15 @@ def networks():
         json.dump(cases, file, separators=(",", ":"))
 
 
+def state_dicts():
+    """What `load_state_dict(strict=True)` asks for: ResNet-18 for CIFAR-10, and a narrow ResNet of bottleneck blocks."""
+    networks = {"resnet18": ResNet(False, 64, [2, 2, 2, 2], 3, 10), "resnet50_narrow": ResNet(True, 4, [1, 2], 3, 10)}
+    listed = {kind: [[name, list(tensor.shape), str(tensor.dtype).split(".")[1]] for name, tensor in net.state_dict().items()]
+              for kind, net in networks.items()}
+    with open("state_dicts.json", "w") as file:
+        json.dump(listed, file, separators=(",", ":"))
+
+
 # ------------------------------------------------------------------------------------------------------------------- files
 
 class Small(nn.Module):
@@ -197,4 +206,5 @@ def files():
 
 if __name__ == "__main__":
     networks()
+    state_dicts()
     files()

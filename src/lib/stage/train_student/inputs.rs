@@ -118,6 +118,15 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some(made) = manifest::existing(&producer)? else {
         return Ok(());
     };
+    let made_from = made.inputs.iter().filter(|input| input.role.starts_with("teacher")).count();
+    if made_from > set.paths.len() {
+        return Err(Error::failed(format!(
+            "the initial batches were made from {made_from} teachers, but {} are given",
+            set.paths.len()
+        ))
+        .note("file", path.display().to_string())
+        .hint("give them all (`teacher.num_teachers`), or make the initial batches again with `generate_initial`"));
+    }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
         let recorded = made.inputs.iter().find(|input| input.role == format!("teacher{index}"));
