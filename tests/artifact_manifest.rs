@@ -14,6 +14,7 @@ fn start(stage: &str, config: Value) -> Start {
         seeds: BTreeMap::from([("seed".into(), 1)]),
         device: "cpu".into(),
         threads: 2,
+        result: "split.json".into(),
     }
 }
 

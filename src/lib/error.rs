@@ -111,9 +111,9 @@ impl From<std::io::Error> for Error {
 /// What to do about an error of the file system that no retry cures.
 pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
-            "free some space or choose another place (`df -h`, `quota`); what was there before is untouched",
-        ),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("free some space or choose another place (`df -h`, `quota`); what was there before is untouched")
+        }
         ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only; choose another place"),
         ErrorKind::FileTooLarge => {
             Some("a limit on the size of files is in the way (`ulimit -f`); what was there before is untouched")

@@ -157,7 +157,11 @@ fn killed_at_any_moment_a_run_ends_with_the_same_bytes() {
             let whole = begun.elapsed();
             torment(&killed, stage, options, kills, whole, &mut rng, &mut tally);
         }
-        assert_eq!(half_written(&killed.path(".")), 0, "what killed processes were writing is removed");
+        assert_eq!(
+            half_written(&killed.path(".")),
+            0,
+            "what killed processes were writing is removed"
+        );
         let (expected, found) = (results(&calm.path(".")), results(&killed.path(".")));
         assert!(expected.len() > 25, "{expected:?}");
         assert_eq!(expected, found);

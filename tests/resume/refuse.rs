@@ -73,6 +73,34 @@ fn a_damaged_checkpoint_is_refused_by_name() {
 }
 
 #[test]
+fn the_result_of_a_run_that_is_being_replaced_is_not_taken_for_the_new_one() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    place.ok("train_teachers", &[]);
+    let mut child = start(&place, "train_teachers", &[LONG[0], LONG[1], "overwrite=true"]);
+    wait_for(
+        &place.path("teachers/checkpoint_teacher0/training.safetensors"),
+        &mut child,
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let errors = place.fails("generate_initial", &[], 1);
+    says(
+        &errors,
+        &[
+            "model_teacher0.safetensors",
+            "earlier run",
+            "status running",
+            "resume=true",
+        ],
+    );
+    assert!(
+        place.path("teachers/model_teacher0.safetensors").exists(),
+        "what was good stays"
+    );
+}
+
+#[test]
 fn a_second_process_at_one_run_is_refused_and_teachers_can_be_shared_out() {
     let place = Place::new();
     place.ok("split_data", &[]);

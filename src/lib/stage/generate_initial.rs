@@ -89,7 +89,7 @@ fn generate(place: &Workplace, set: &TeacherSet, path: &Path, session: &mut Sess
         device: place.device,
     };
     // Batches that an interrupted run finished come from the shelf, and write their lines again.
-    let mut journal = Journal::open(place, session, &[])?;
+    let mut journal = Journal::open(place, session, &[], None)?;
     let count = config.initial.num_batches;
     let progress = Progress::new("inverting the teachers", (count * inverter.steps(false)) as u64);
     let mut batches = Vec::new();

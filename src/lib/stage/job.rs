@@ -117,6 +117,7 @@ impl Workplace<'_> {
             ]),
             device: format!("{:?}", self.device).to_lowercase(),
             threads: self.threads,
+            result: job.output.to_path_buf(),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::inversion::TermsAt;
 use crate::report::EventWriter;
 use crate::train::EpochReport;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,15 @@ impl BatchLine {
 /// The keys of a line that say when, not what.
 const PLACES: [&str; 4] = ["epoch", "step", "batch", "teacher"];
 
+/// How far the events had come: what was written after a checkpoint is written again by the run that goes on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// Files of the run's earlier processes.
+    before: Vec<String>,
+    file: String,
+    length: u64,
+}
+
 /// The open metrics of a run.
 pub struct Journal {
     path: PathBuf,
@@ -128,27 +137,33 @@ pub struct Journal {
     text: String,
     file: fs_err::File,
     events: Option<EventWriter>,
+    /// Event files of the run's earlier processes.
+    before: Vec<String>,
 }
 
 impl Journal {
-    /// Begins with the `lines` that an interrupted run had written, and drops what it wrote after them.
+    /// Begins with the `lines` and events that an interrupted run had written, and drops what it wrote after them.
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub(super) fn open(place: &Workplace, session: &Session, lines: &[Value]) -> Result<Self> {
+    pub(super) fn open(place: &Workplace, session: &Session, lines: &[Value], mark: Option<&Mark>) -> Result<Self> {
         let path = session.companion("metrics.jsonl");
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&path, text.as_bytes())?;
         let folder = session.companion("tensorboard");
-        let events = match place.config.tensorboard {
-            true => Some(events(&folder, lines)?),
-            false => None,
+        let (events, before) = match place.config.tensorboard {
+            true => {
+                let before = rewind(&folder, mark)?;
+                (Some(EventWriter::create(&folder)?), before)
+            }
+            false => (None, Vec::new()),
         };
         Ok(Self {
             file: fs_err::OpenOptions::new().append(true).open(&path)?,
             path,
             text,
             events,
+            before,
         })
     }
 
@@ -199,6 +214,17 @@ impl Journal {
         self.flush()
     }
 
+    /// Where the events are now.
+    pub fn mark(&mut self) -> Result<Option<Mark>> {
+        let Some(events) = &mut self.events else {
+            return Ok(None);
+        };
+        let (path, length) = events.position()?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let before = self.before.clone();
+        Ok(Some(Mark { before, file, length }))
+    }
+
     /// Whether pictures are wanted.
     pub fn shows_pictures(&self) -> bool {
         self.events.is_some()
@@ -222,18 +248,26 @@ fn step(line: &Value) -> i64 {
     line["step"].as_i64().unwrap_or(0)
 }
 
-/// Event files: new ones, or further ones of a run that goes on after `lines`.
-fn events(folder: &Path, lines: &[Value]) -> Result<EventWriter> {
-    let Some(last) = lines.last() else {
-        // Those of an earlier run at the same place would be shown as one curve with ours.
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with("events.out.tfevents.") {
-                fs_err::remove_file(entry.path())?;
-            }
+/// Takes the event files in `folder` back to `mark`: what came after it goes. Without a mark all go: those of an earlier run would be
+/// shown as one curve with ours. Returns the names of the files that stay.
+fn rewind(folder: &Path, mark: Option<&Mark>) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("events.out.tfevents.") {
+            continue;
         }
-        return EventWriter::create(folder);
-    };
-    let mut events = EventWriter::create(folder)?;
-    events.restart(step(last) + 1)?;
-    Ok(events)
+        match mark {
+            Some(mark) if name == mark.file => {
+                let file = fs_err::OpenOptions::new().write(true).open(entry.path())?;
+                if file.metadata()?.len() > mark.length {
+                    file.set_len(mark.length)?;
+                }
+                kept.push(name);
+            }
+            Some(mark) if mark.before.contains(&name) => kept.push(name),
+            _ => fs_err::remove_file(entry.path())?,
+        }
+    }
+    Ok(kept)
 }

@@ -20,6 +20,8 @@ pub struct Start {
     pub seeds: BTreeMap<String, u64>,
     pub device: String,
     pub threads: usize,
+    /// The main output.
+    pub result: PathBuf,
 }
 
 /// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as unfinished.
@@ -57,6 +59,7 @@ impl Run {
                 started: now(),
                 resumed: Vec::new(),
                 ended: None,
+                result: start.result.file_name().map(PathBuf::from),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
                 facts: BTreeMap::new(),

@@ -118,7 +118,11 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some(made) = manifest::existing(&producer)? else {
         return Ok(());
     };
-    let made_from = made.inputs.iter().filter(|input| input.role.starts_with("teacher")).count();
+    let made_from = made
+        .inputs
+        .iter()
+        .filter(|input| input.role.starts_with("teacher"))
+        .count();
     if made_from > set.paths.len() {
         return Err(Error::failed(format!(
             "the initial batches were made from {made_from} teachers, but {} are given",

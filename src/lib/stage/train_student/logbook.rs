@@ -1,7 +1,7 @@
 //! What is noted while a student trains: it hears of every epoch and of every fresh batch, evaluates, writes the metrics as they come, and
 //! saves the run.
 
-use super::super::journal::{BatchLine, EpochLine, Journal};
+use super::super::journal::{BatchLine, EpochLine, Journal, Mark};
 use super::super::kept::Kept;
 use super::super::saved::Saver;
 use super::super::{percent, pictures};
@@ -34,6 +34,7 @@ pub struct Epoch {
 pub struct Notes {
     pub epochs: Vec<Epoch>,
     pub fresh: Vec<FreshReport>,
+    pub events: Option<Mark>,
 }
 
 impl Notes {
@@ -170,7 +171,8 @@ impl Observer for &Logbook<'_> {
     }
 
     fn save(&mut self, state: &FitState) -> Result<()> {
-        let open = self.open.borrow();
+        let open = &mut *self.open.borrow_mut();
+        open.notes.events = open.journal.mark()?;
         self.saver.save(state, &open.kept, &open.notes)
     }
 }

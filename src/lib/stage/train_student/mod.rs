@@ -88,7 +88,7 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         None => (None, Kept::default(), Notes::default()),
     };
     progress.add((notes.epochs.len() + notes.fresh.len() * steps) as u64);
-    let journal = Journal::open(place, session, &notes.lines()?)?;
+    let journal = Journal::open(place, session, &notes.lines()?, notes.events.as_ref())?;
     let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
     let shelf = FileShelf {
         checkpoints: session.checkpoints,

@@ -22,7 +22,7 @@ use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
-use watcher::{Epoch, Metrics, Watcher};
+use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
 const DEPENDS: [&str; 12] = [
@@ -178,11 +178,11 @@ fn train(
     );
     let progress = Progress::new(&format!("teacher {node}"), (settings.epochs * source.steps()) as u64);
     let saver = Saver::new(place, session.checkpoints);
-    let resumed = saver.load::<Vec<Epoch>>()?;
-    let (start, best, epochs) = match resumed {
+    let (start, best, notes) = match saver.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
-        None => (None, Kept::default(), Vec::new()),
+        None => (None, Kept::default(), Notes::default()),
     };
+    let Notes { epochs, events } = notes;
     progress.add(start.as_ref().map_or(0, |start| start.position.optimizer_steps as u64));
     let mut watcher = Watcher {
         dataset,
@@ -190,7 +190,7 @@ fn train(
         own_test,
         validation,
         node,
-        journal: Journal::open(place, session, &watcher::lines(node, &epochs)?)?,
+        journal: Journal::open(place, session, &watcher::lines(node, &epochs)?, events.as_ref())?,
         epochs,
         best,
         saver,

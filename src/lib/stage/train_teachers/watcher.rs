@@ -1,6 +1,6 @@
 //! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved, and sums up in the end.
 
-use super::super::journal::{EpochLine, Journal};
+use super::super::journal::{EpochLine, Journal, Mark};
 use super::super::kept::Kept;
 use super::super::percent;
 use super::super::saved::Saver;
@@ -44,6 +44,13 @@ pub struct Epoch {
     pub own_test_accuracy: Option<f64>,
     /// On the images held out of the node's training part.
     pub validation_accuracy: Option<f64>,
+}
+
+/// What a resumed run goes on with.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Notes {
+    pub epochs: Vec<Epoch>,
+    pub events: Option<Mark>,
 }
 
 /// Evaluates after each epoch.
@@ -163,6 +170,10 @@ impl Observer for Watcher<'_> {
     }
 
     fn save(&mut self, state: &FitState) -> Result<()> {
-        self.saver.save(state, &self.best, &self.epochs)
+        let notes = Notes {
+            epochs: self.epochs.clone(),
+            events: self.journal.mark()?,
+        };
+        self.saver.save(state, &self.best, &notes)
     }
 }
