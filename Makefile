@@ -14,7 +14,7 @@ help: ## This list
 setup: ## Fetch libtorch into the user's cache, once, and link it here
 	@python3 scripts/setup_libtorch.py
 
-python: ## Put a Python with safetensors and numpy, which a test needs, into the user's cache, once, and link it here
+python: ## Put a Python with safetensors, numpy and TensorBoard, which tests need, into the user's cache, once, and link it here
 	@python3 scripts/setup_python.py
 
 build: setup ## Build all stage binaries in release

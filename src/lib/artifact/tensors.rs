@@ -160,12 +160,17 @@ pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<Strin
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for tensor in sorted {
-            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-            file.write_all(&bytes)?;
+            file.write_all(&bytes(tensor)?)?;
         }
         Ok(())
     })
+}
+
+/// A tensor's values, little-endian, in row-major order.
+pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
 }
 
 /// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which it lists them.

@@ -11,4 +11,4 @@ mod source;
 pub use growing::GrowingSet;
 pub use nearest::{Nearest, Search};
 pub use objective::Distillation;
-pub use source::{AdaptiveSource, FreshReport, SourceSettings};
+pub use source::{AdaptiveSource, Attendant, FreshReport, SourceSettings};

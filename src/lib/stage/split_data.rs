@@ -1,5 +1,6 @@
 //! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it, and prints a table of counts.
 
+use super::job::Job;
 use super::{Workplace, open, required};
 use crate::artifact::{json, manifest};
 use crate::config::Composed;
@@ -7,9 +8,9 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::partition::{Split, UniformShare, label_counts};
 use crate::report::{Table, stacked_bars};
-use crate::runtime::logging;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
+use std::path::Path;
 
 /// What a split depends on.
 pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
@@ -21,19 +22,26 @@ pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
     let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let manifest_path = manifest::beside(path);
-    if place.admit("split_data", &manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
+    let job = Job {
+        stage: "split_data",
+        manifest: manifest::beside(path),
+        output: path,
+        depends: &DEPENDS,
+        log: path.with_extension("log"),
+    };
+    let done = place.perform(
+        &job,
+        |_| place.dataset(),
+        |dataset, session| split(&place, &dataset, path, session.run),
+    )?;
+    if done.is_none() {
         tracing::info!("{} is there already", path.display());
-        return Ok(());
     }
-    let _log = logging::to_file(&path.with_extension("log"))?;
-    place.carry_out("split_data", &manifest_path, |run| split(&place, run))
+    Ok(())
 }
 
-fn split(place: &Workplace, run: &mut manifest::Run) -> Result<()> {
+fn split(place: &Workplace, dataset: &Dataset, path: &Path, run: &mut manifest::Run) -> Result<()> {
     let settings = &place.config.split;
-    let path = required(&settings.save_path, "split.save_path", "outputs/split.json")?;
-    let dataset = place.dataset()?;
     let partitioner = UniformShare {
         nodes: settings.num_nodes,
         share: settings.unif_percentage,
@@ -45,11 +53,11 @@ fn split(place: &Workplace, run: &mut manifest::Run) -> Result<()> {
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     run.fact("nodes", split.nodes.len())?;
     run.output("split", path)?;
-    show(&dataset, &split, run, path)
+    show(dataset, &split, run, path)
 }
 
 /// The table on stdout and the plot beside the split.
-fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &std::path::Path) -> Result<()> {
+fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) -> Result<()> {
     let counts: Vec<Vec<u64>> = split
         .nodes
         .iter()
