@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Puts a Python with `safetensors` and `numpy` where the tests find it: `.python/` in this checkout, a link into the user's cache.
+"""Puts a Python with `safetensors`, `numpy` and TensorBoard where the tests find it: `.python/` in this checkout, a link into the user's cache.
 
 Called by `make python` (and so by `make test`): the tests open what the stages write as a Python user would. It makes a virtual
-environment with the versions of tests/python/requirements.txt (20 MB to download), once for all checkouts; with one in the cache no
-network is needed. Needs Python 3.8+ and pip.
+environment with the versions of tests/python/requirements.txt (40 MB to download), once for all checkouts; with one in the cache no
+network is needed. Needs Python 3.9+ and pip.
 
   FED_DISTILL_PYTHON   already set: the tests take that Python, and nothing is downloaded
   XDG_CACHE_HOME       where the cache lives (default ~/.cache)
@@ -29,7 +29,7 @@ def say(text):
 def works(root):
     """True when its packages can be imported; a Python that was removed or updated leaves an environment that cannot."""
     try:
-        command = [root / "bin" / "python", "-c", "import numpy, safetensors.numpy"]
+        command = [root / "bin" / "python", "-c", "import numpy, safetensors.numpy, tensorboard.program"]
         return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     except OSError:
         return False
@@ -42,14 +42,14 @@ def build(root):
     # Without its own pip, which some systems (Debian) cannot give it; the one at hand installs into it.
     venv.create(partial, symlinks=True, with_pip=False)
     packages = partial / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    say("downloading safetensors and numpy from PyPI, once for all checkouts")
+    say("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
                "--target", str(packages), "--requirement", str(REQUIREMENTS)]
     # A warning that makes no sense here.
     quiet = dict(os.environ, PIP_ROOT_USER_ACTION="ignore")
     if subprocess.run(command, stdout=sys.stderr, env=quiet).returncode != 0:
-        fail("pip could not install safetensors and numpy (its own message is above)",
-             "check the network and run `make python` again, or set FED_DISTILL_PYTHON to a Python that has both")
+        fail("pip could not install safetensors, numpy and TensorBoard (its own message is above)",
+             "check the network and run `make python` again, or set FED_DISTILL_PYTHON to a Python that has them")
     shutil.rmtree(root, ignore_errors=True)
     partial.rename(root)
 
@@ -68,11 +68,14 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not works(root):
                 build(root)
-                say(f"safetensors and numpy are ready in {root}")
+                if not works(root):
+                    fail(f"the packages that pip installed in {root} cannot be imported",
+                         "set FED_DISTILL_PYTHON to a Python that has them (tests/python/requirements.txt)")
+                say(f"safetensors, numpy and TensorBoard are ready in {root}")
         link(CHECKOUT / ".python", root)
     except OSError as error:
         fail(f"setting up Python in {cache} failed: {error}",
-             "free some space (100 MB) or set XDG_CACHE_HOME to a folder with room")
+             "free some space (200 MB) or set XDG_CACHE_HOME to a folder with room")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,14 @@ fn start(stage: &str, config: Value) -> Start {
         seeds: BTreeMap::from([("seed".into(), 1)]),
         device: "cpu".into(),
         threads: 2,
+        result: "split.json".into(),
     }
 }
 
 fn begin(place: &Path) -> Run {
-    Run::begin(place, start("split_data", config())).unwrap()
+    let mut run = Run::prepare(place, start("split_data", config()));
+    run.begin(None).unwrap();
+    run
 }
 
 fn config() -> Value {

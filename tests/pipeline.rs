@@ -1,8 +1,6 @@
 //! The whole pipeline through the real binaries on tiny data: files chain, bytes repeat, mistakes are refused and nothing good is lost.
 
 mod common;
-#[path = "common/signals.rs"]
-mod signals;
 
 use common::{Place, TINY};
 use fed_distill::artifact::{hash, tensors};
@@ -345,47 +343,4 @@ fn no_two_jobs_of_a_sweep_share_a_place() {
     for words in ["jobs 1 and 3", "seed=3", "hint: list each value once"] {
         assert!(text.contains(words), "{text}");
     }
-}
-
-#[test]
-fn ctrl_c_ends_after_the_step_in_hand_and_leaves_no_half_written_file() {
-    let place = Place::new();
-    place.ok("split_data", &[]);
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("train_teachers"));
-    let mut child = signals::heard(&mut command)
-        .current_dir(place.path("."))
-        .args(TINY)
-        .arg("teacher.epochs=100000")
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let manifest = place.path("teachers/manifest_teacher0.json");
-    while !manifest.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let pid = child.id().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(130),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(json(&manifest)["status"], "interrupted");
-    let left: Vec<String> = std::fs::read_dir(place.path("teachers"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".safetensors") || name.contains("tmp"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-    // The same command without the interruption starts over.
-    place.ok("train_teachers", &[]);
 }

@@ -2,8 +2,11 @@
 //! `load_state_dict(strict=True)` takes it. `tests/data/pytorch/make.py` wrote down what PyTorch's networks ask for.
 
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use common::Place;
+use python::python;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,28 +28,15 @@ const NETWORKS: &[&str] = &[
     "student.new_batches_per_epoch=1",
 ];
 
-/// A Python that has `safetensors` and `numpy`.
-fn python() -> PathBuf {
-    let given = std::env::var_os("FED_DISTILL_PYTHON").filter(|path| !path.is_empty());
-    let linked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".python/bin/python");
-    let python = given.map_or(linked, PathBuf::from);
-    let found = Command::new(&python)
-        .args(["-c", "import numpy, safetensors.numpy"])
-        .output();
-    assert!(
-        found.is_ok_and(|output| output.status.success()),
-        "{} is no Python with safetensors and numpy: type `make python` (once; `make test` does it), \
-         or set FED_DISTILL_PYTHON to a Python that has both",
-        python.display()
-    );
-    python
-}
-
 /// What `tests/python/read.py` finds in the files, by name.
 fn opened(place: &Place, names: &[&str]) -> BTreeMap<String, Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/read.py");
     let paths = names.iter().map(|name| place.path(name));
-    let output = Command::new(python()).arg(script).args(paths).output().unwrap();
+    let output = Command::new(python("numpy, safetensors.numpy"))
+        .arg(script)
+        .args(paths)
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{names:?}\n{errors}");
     let read: BTreeMap<PathBuf, Value> = serde_json::from_slice(&output.stdout).unwrap();

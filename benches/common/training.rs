@@ -60,6 +60,7 @@ impl Steps {
                 &mut source,
                 &CrossEntropy::default(),
                 &settings,
+                None,
                 &mut Silent,
             )
         })

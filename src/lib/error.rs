@@ -1,6 +1,7 @@
 //! The one error type of the library. Its text is product: what failed, where it came from, what is allowed, what to type.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 /// Result of everything in the library that a user, a file or a network can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -99,7 +100,25 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     /// Files are opened through `fs_err`, whose messages name the path.
     fn from(error: std::io::Error) -> Self {
-        Self::failed(error.to_string())
+        let plain = Self::failed(error.to_string());
+        match advice(error.kind()) {
+            Some(hint) => plain.hint(hint),
+            None => plain,
+        }
+    }
+}
+
+/// What to do about an error of the file system that no retry cures.
+pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("free some space or choose another place (`df -h`, `quota`); what was there before is untouched")
+        }
+        ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only; choose another place"),
+        ErrorKind::FileTooLarge => {
+            Some("a limit on the size of files is in the way (`ulimit -f`); what was there before is untouched")
+        }
+        _ => None,
     }
 }
 

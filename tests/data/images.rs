@@ -90,6 +90,31 @@ fn folders_and_archives_hold_the_same_set() {
     }
 }
 
+/// Decoders of JPEG may round differently, so what counts is the files. The expected value is put together here.
+#[test]
+fn the_fingerprint_of_image_files_is_of_the_files() {
+    use sha2::{Digest, Sha256};
+    let jpeg = |seed: u32| encode(10, 10, 3, &noise(300, seed), image::ImageFormat::Jpeg);
+    let files: Files = vec![
+        ("train/a/1.jpg".into(), jpeg(1)),
+        ("train/b/1.jpg".into(), jpeg(2)),
+        ("test/b/1.jpg".into(), jpeg(3)),
+    ];
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &files);
+    let mut hash = Sha256::new();
+    hash.update(b"fed-distill dataset 1\n");
+    for (labels, files) in [(&[0_i64, 1][..], &files[..2]), (&[1][..], &files[2..])] {
+        for length in [files.len() as u64, 3, 10, 10] {
+            hash.update(length.to_le_bytes());
+        }
+        labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        files.iter().for_each(|(_, file)| hash.update(Sha256::digest(file)));
+    }
+    let found = load_cpu(&folder_settings(root.path())).unwrap().fingerprint;
+    assert_eq!(found, format!("{:x}", hash.finalize()));
+}
+
 #[test]
 fn other_files_are_skipped() {
     let mut with_others = files();

@@ -1,13 +1,14 @@
 //! Writes files so that a reader sees the old content or the new, never half of it, whatever happens in between.
 //!
 //! The content goes to a temporary file in the same folder, which is synced and renamed. On any error the temporary file is removed and
-//! what was there stays. Only a killed process leaves its temporary file (`.fed-distill.*.tmp`), which nothing reads.
+//! what was there stays. Only a killed process leaves its temporary file (`.fed-distill.*.tmp`), which nothing reads and
+//! [`remove_stale`] removes: whoever writes one holds a lock on it.
 
 use super::fault::{complete, explain, folder_of};
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -75,13 +76,38 @@ fn destination(path: &Path) -> Result<PathBuf> {
     }
 }
 
+/// Removes the temporary files in `folder` whose processes died. What cannot be removed stays.
+pub fn remove_stale(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            let free = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if free && std::fs::remove_file(entry.path()).is_ok() {
+                tracing::debug!("removed what a killed process left: `{}`", entry.path().display());
+            }
+        }
+    }
+}
+
+const PREFIX: &str = ".fed-distill.";
+const SUFFIX: &str = ".tmp";
+
 fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".fed-distill.")
-        .suffix(".tmp")
-        // The user's umask decides, as for any file; the default of temporary files is private.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
+    loop {
+        let temporary = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
+            // The user's umask decides, as for any file; the default of temporary files is private.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        // Where the file system has no locks, nothing is ever taken for stale.
+        let _ = temporary.as_file().try_lock();
+        // Somebody may have taken it for stale before it was locked.
+        if temporary.as_file().metadata()?.nlink() > 0 {
+            return Ok(temporary);
+        }
+    }
 }
 
 /// Makes the rename itself durable. Folders that cannot be opened or synced (some network file systems) are left to the system.

@@ -1,6 +1,6 @@
 //! Turns an I/O error into one that names the path and says what to do about it. Used by everything in this room.
 
-use crate::error::Error;
+use crate::error::{Error, advice};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -20,32 +20,28 @@ pub(super) fn explain(verb: &str, path: &Path, error: &io::Error) -> Error {
             "choose a place that you may use, or see whose it is: `ls -ld {}`",
             folder_of(path).display()
         )),
-        ErrorKind::ReadOnlyFilesystem => plain.hint("the file system is read-only; choose another place"),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => plain.hint(FULL),
         ErrorKind::NotFound => plain.hint("check the path; relative paths start at the current folder"),
-        _ => plain,
+        kind => match advice(kind) {
+            Some(hint) => plain.hint(hint),
+            None => plain,
+        },
     }
 }
-
-/// What to do about a full disk.
-const FULL: &str = "free some space or choose another place (`df -h`, `quota`); what was there before is untouched";
 
 /// Adds to the error of what filled `path` what it does not say yet: the file, and the hint for a full disk. An [`Error`] keeps no
 /// [`ErrorKind`], so the system's own words for it are looked for.
 pub(super) fn complete(error: Error, path: &Path) -> Error {
     let (text, shown) = (error.to_string(), path.display().to_string());
-    let full = [libc::ENOSPC, libc::EDQUOT]
-        .iter()
-        .any(|&code| text.contains(&io::Error::from_raw_os_error(code).to_string()));
     let error = if text.contains(&shown) {
         error
     } else {
         error.note("file", shown)
     };
-    if full && !text.contains(FULL) {
-        error.hint(FULL)
-    } else {
-        error
+    let known = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EROFS].map(io::Error::from_raw_os_error);
+    let met = known.iter().find(|known| text.contains(&known.to_string()));
+    match met.and_then(|known| advice(known.kind())) {
+        Some(hint) if !text.contains(hint) => error.hint(hint),
+        _ => error,
     }
 }
 

@@ -89,6 +89,20 @@ fn read_safetensors(path: &Path) -> Result<TensorFile> {
     Ok(TensorFile { tensors, metadata })
 }
 
+/// The text entries of a safetensors file, without its tensors.
+///
+/// # Errors
+/// As [`read`].
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let read = || {
+        let file = fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let header = read_header(&mut BufReader::new(file), length)?;
+        Ok::<_, Error>(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    };
+    read().map_err(|error| error.note("file", path.display().to_string()))
+}
+
 /// Reads length and header, and checks that the tensors fill the rest of the file exactly.
 fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
     let mut size = [0; 8];
@@ -146,12 +160,17 @@ pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<Strin
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for tensor in sorted {
-            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-            file.write_all(&bytes)?;
+            file.write_all(&bytes(tensor)?)?;
         }
         Ok(())
     })
+}
+
+/// A tensor's values, little-endian, in row-major order.
+pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
 }
 
 /// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which it lists them.

@@ -50,6 +50,7 @@ const COLOURS: Range = Range {
 /// Keys (`*.` stands for any beginning) and their range; in a list it holds for every item, and the list must not be empty.
 const RANGES: &[(&str, &Range)] = &[
     ("threads", &AT_LEAST_ONE),
+    ("checkpoint.every", &NOT_NEGATIVE),
     ("dataset.size", &SMALLEST_IMAGE),
     ("dataset.channels", &COLOURS),
     ("dataset.std", &POSITIVE),

@@ -35,6 +35,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
         let mut scope = Scope {
             root: &source,
             chain: vec![path.join(".")],
+            made: 0,
         };
         let Some(node) = source.get(&path) else { continue };
         let value = scope.node(node).map(|node| node.value).unwrap_or_else(|failure| {
@@ -78,7 +79,15 @@ struct Scope<'a> {
     root: &'a Node,
     /// The keys being resolved, outermost first.
     chain: Vec<String>,
+    /// Bytes of values made for the first of them, about.
+    made: usize,
 }
+
+/// Most that a key's references may expand to, in bytes: keys that each refer twice to the next would fill any memory.
+const MOST: usize = 1 << 20;
+
+/// References within a reference (`${a.${b}}`), at most.
+const NESTED: usize = 8;
 
 impl Scope<'_> {
     fn node(&mut self, node: &Node) -> Result<Node, Failure> {
@@ -139,6 +148,22 @@ impl Scope<'_> {
     }
 
     fn reference(&mut self, reference: &str, origin: &Origin) -> Result<Value, Failure> {
+        if reference.matches("${").count() > NESTED {
+            return Err(self.failed(
+                format!("more than {NESTED} references stand within one reference"),
+                origin,
+            ));
+        }
+        let value = self.value(reference, origin)?;
+        self.made += weight(&value);
+        if self.made > MOST {
+            let issue = self.issue(format!("references expand to more than {MOST} bytes"), origin);
+            return Err(Failure::Mistake(Box::new(issue)));
+        }
+        Ok(value)
+    }
+
+    fn value(&mut self, reference: &str, origin: &Origin) -> Result<Value, Failure> {
         if reference.contains("${") {
             let inner = self.text(reference, origin)?;
             let Value::Text(inner) = inner else {
@@ -224,6 +249,17 @@ impl Scope<'_> {
             1 => Failure::Mistake(Box::new(issue)),
             _ => Failure::Elsewhere,
         }
+    }
+}
+
+/// Bytes that a value takes, about.
+fn weight(value: &Value) -> usize {
+    const NODE: usize = 16;
+    NODE + match value {
+        Value::Text(text) | Value::Environment(text) => text.len(),
+        Value::List(items) => items.iter().map(|item| weight(&item.value)).sum(),
+        Value::Map(map) => map.iter().map(|(key, child)| key.len() + weight(&child.value)).sum(),
+        _ => 0,
     }
 }
 

@@ -11,6 +11,9 @@ static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/config");
 /// Folders nested deeper than this are not searched for groups.
 const DEPTH: usize = 6;
 
+/// Largest config file, in bytes: some hundred times those of this project.
+const LARGEST: u64 = 256 << 10;
+
 /// A tree of config files. File names inside it are relative, with `/`.
 #[derive(Clone, Debug)]
 pub enum Tree {
@@ -70,8 +73,17 @@ impl Tree {
     /// When the file cannot be read or is not UTF-8.
     pub fn read(&self, file: &str) -> Result<String> {
         match self {
-            Self::Folder(root) => fs_err::read_to_string(root.join(file))
-                .map_err(|error| Error::usage(format!("cannot read a config file: {error}"))),
+            Self::Folder(root) => {
+                let path = root.join(file);
+                let broken = |error: std::io::Error| Error::usage(format!("cannot read a config file: {error}"));
+                if fs_err::metadata(&path).map_err(broken)?.len() > LARGEST {
+                    return Err(
+                        Error::usage(format!("a config file is larger than {} KiB", LARGEST >> 10))
+                            .note("file", path.display().to_string()),
+                    );
+                }
+                fs_err::read_to_string(path).map_err(broken)
+            }
             Self::BuiltIn => BUILT_IN
                 .get_file(file)
                 .and_then(|file| file.contents_utf8())

@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// Reads a config file; an empty one is an empty mapping. `file` names it in messages.
 pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
     refuse_second_document(text, file)?;
+    refuse_deep(text, file)?;
     let options = LoaderOptions::default()
         .error_on_duplicate_keys(true)
         .prevent_coercion(true);
@@ -31,6 +32,41 @@ fn refuse_second_document(text: &str, file: &Arc<str>) -> Result<()> {
             );
         }
         content |= !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    }
+    Ok(())
+}
+
+/// No setting is nested deeper; the parser works by recursion, which a long row of brackets would take to the end of the stack.
+const DEEPEST: usize = 64;
+
+/// Refuses nesting beyond [`DEEPEST`], as far as it can be told before the text is parsed: by indentation, dashes and brackets.
+fn refuse_deep(text: &str, file: &Arc<str>) -> Result<()> {
+    let (mut indents, mut open) = (Vec::new(), 0_usize);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split(" #").next().unwrap_or_default();
+        let body = line.trim_start();
+        if body.is_empty() || body.starts_with('#') {
+            continue;
+        }
+        let indent = line.len() - body.len();
+        while indents.last().is_some_and(|&last| last >= indent) {
+            indents.pop();
+        }
+        indents.push(indent);
+        let marks = body.split(' ').take_while(|word| ["-", "?", ""].contains(word)).count();
+        for letter in body.chars() {
+            match letter {
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if indents.len() + marks + open > DEEPEST {
+                return Err(
+                    Error::usage(format!("a config file is nested more than {DEEPEST} levels deep"))
+                        .note("file", format!("{file}:{}", index + 1)),
+                );
+            }
+        }
     }
     Ok(())
 }

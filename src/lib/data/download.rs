@@ -1,6 +1,7 @@
 //! Fetching a set's official files: resumed, checked, and shown while it happens. Called by the readers; writes into the set's folder only.
 
 use super::official::Remote;
+use crate::artifact::lock::Lock;
 use crate::error::{Error, Result};
 use fs_err::{self as fs, File, OpenOptions};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,6 +31,12 @@ pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> 
         );
     }
     fs::create_dir_all(root)?;
+    let _lock = Lock::wait(&root.join(format!(".{}.lock", remote.name)), || {
+        tracing::info!("waiting for another process that downloads `{}`", remote.name);
+    })?;
+    if path.is_file() {
+        return Ok(path);
+    }
     let progress = Progress::new(remote.name);
     fetch(&url, Some(remote.sha256), &path, &|done, total| {
         progress.show(done, total)

@@ -3,8 +3,9 @@
 use super::raw::RawSplit;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and resizing). File names, class names, the
-/// normalisation and the device do not enter.
+/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and resizing). Where images are files of their
+/// own, the files' hashes stand for the pixels: JPEG decoders differ in rounding, and from version to version. File names, class names,
+/// the normalisation and the device do not enter.
 pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
     let mut hash = Sha256::new();
     hash.update(b"fed-distill dataset 1\n");
@@ -14,7 +15,10 @@ pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
         }
         let labels: Vec<u8> = split.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
         hash.update(labels);
-        hash.update(&split.pixels);
+        match split.files.is_empty() {
+            true => hash.update(&split.pixels),
+            false => hash.update(split.files.concat()),
+        }
     }
     format!("{:x}", hash.finalize())
 }

@@ -14,6 +14,8 @@ pub(super) struct RawSplit {
     pub width: usize,
     pub pixels: Vec<u8>,
     pub labels: Vec<i64>,
+    /// SHA-256 of each image's file, for sets whose images are files of their own; else empty.
+    pub files: Vec<[u8; 32]>,
 }
 
 /// Both splits and the class names in label order.
@@ -41,6 +43,13 @@ impl RawSplit {
         let mut kept = Self {
             pixels: Vec::new(),
             labels: Vec::new(),
+            files: self
+                .files
+                .iter()
+                .zip(keep)
+                .filter(|(_, keep)| **keep)
+                .map(|(file, _)| *file)
+                .collect(),
             ..*self
         };
         for ((image, label), _) in self.images().zip(&self.labels).zip(keep).filter(|(_, keep)| **keep) {

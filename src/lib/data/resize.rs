@@ -18,6 +18,7 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
         width: size,
         pixels: resized.concat(),
         labels: split.labels,
+        files: split.files,
         channels: split.channels,
     }
 }

@@ -2,13 +2,13 @@
 
 use super::growing::GrowingSet;
 use crate::data::augment;
-use crate::error::{During, Result};
-use crate::inversion::{Ensemble, Inverter, SyntheticBatch, TermsAt};
+use crate::error::{During, Error, Result};
+use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
 use crate::model::Model;
-use crate::runtime::seed::{Rng, Seeds};
+use crate::runtime::seed::{self, Rng, Seeds};
 use crate::train::{AugmentSettings, Batch, BatchSource};
 use rand::seq::SliceRandom;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
 /// How the source behaves.
@@ -16,6 +16,8 @@ use tch::{Kind, Tensor, no_grad};
 pub struct SourceSettings {
     pub batch_size: usize,
     pub new_batches_per_epoch: usize,
+    /// Index of the first fresh batch: those of `generate_initial` come before.
+    pub first_batch: usize,
     /// Images an epoch passes over; `None`: those of the set, and the fresh ones.
     pub epoch_images: Option<usize>,
     /// Make fresh batches against the student.
@@ -41,9 +43,11 @@ impl SourceSettings {
 }
 
 /// What a fresh batch was worth when it was made, before the student trained on it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FreshReport {
     pub epoch: usize,
+    /// The step of that epoch that trained on it first.
+    pub step: usize,
     pub batch: usize,
     /// The teacher it was made from, in `cycle` mode.
     pub teacher: Option<usize>,
@@ -55,63 +59,75 @@ pub struct FreshReport {
     pub history: Vec<TermsAt>,
 }
 
+/// What attends an [`AdaptiveSource`] at work.
+pub trait Attendant {
+    /// After each inversion step.
+    fn tick(&self) {}
+
+    /// A fresh batch was made and judged; the student trains on it next.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn fresh(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
+}
+
 /// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches included.
 pub struct AdaptiveSource<'a> {
     pub set: GrowingSet<'a>,
-    pub fresh: Vec<FreshReport>,
     inverter: Inverter<'a>,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
     epoch: usize,
-    /// Batches made before, those of `generate_initial` included: the index of the next.
+    /// Fresh batches in the set.
     made: usize,
     /// Steps of this epoch that make a fresh batch.
     places: Vec<usize>,
     order: Vec<i64>,
     rng: Rng,
-    tick: &'a dyn Fn(),
+    store: &'a dyn BatchStore,
+    attendant: &'a dyn Attendant,
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// A source over `set`; `made` batches exist already; `tick` is called after each inversion step.
+    /// A source over `set`, whose fresh batches are kept in `store`.
     pub fn new(
         set: GrowingSet<'a>,
         inverter: Inverter<'a>,
         ensemble: Ensemble,
         settings: SourceSettings,
         seeds: Seeds,
-        made: usize,
-        tick: &'a dyn Fn(),
+        store: &'a dyn BatchStore,
+        attendant: &'a dyn Attendant,
     ) -> Self {
         Self {
             set,
-            fresh: Vec::new(),
             inverter,
             ensemble,
             settings,
             rng: seeds.stream("student/batches", 0),
             seeds,
             epoch: 0,
-            made,
+            made: 0,
             places: Vec::new(),
             order: Vec::new(),
-            tick,
+            store,
+            attendant,
         }
     }
 
-    /// Makes a fresh batch, reports on it and keeps it.
-    fn fresh(&mut self, student: &Model) -> Result<Batch> {
+    /// Makes a fresh batch, has it judged and keeps it.
+    fn fresh(&mut self, step: usize, student: &Model) -> Result<Batch> {
         let against = self.settings.adaptive.then_some(student);
-        let index = self.made;
+        let index = self.settings.first_batch + self.made;
+        let attendant = self.attendant;
         let made = self
             .inverter
-            .make(index, against, self.tick)
+            .make_once(index, against, self.store, &|| attendant.tick())
             .during(|| format!("making synthetic batch {index}"))?;
-        self.made += 1;
-        let report = no_grad(|| self.report(&made, student))?;
-        self.fresh.push(report);
-        self.set.push(&made.images, &made.labels);
+        let report = no_grad(|| self.report(index, step, &made, student))?;
+        self.attendant.fresh(report, &made.images, &made.labels)?;
+        self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
             false => AugmentSettings { crop: 0, flip: false },
@@ -123,17 +139,36 @@ impl<'a> AdaptiveSource<'a> {
         })
     }
 
-    fn report(&self, made: &SyntheticBatch, student: &Model) -> Result<FreshReport> {
+    fn add(&mut self, made: &SyntheticBatch) {
+        self.set.push(&made.images, &made.labels);
+        self.made += 1;
+    }
+
+    /// Adds fresh batches from the store until there are `count`: what a run that goes on had made before.
+    fn catch_up(&mut self, count: usize) -> Result<()> {
+        while self.made < count {
+            let index = self.settings.first_batch + self.made;
+            let made = self.inverter.recall(index, self.store)?.ok_or_else(|| {
+                Error::failed(format!("synthetic batch {index} of the interrupted run is gone"))
+                    .hint("`overwrite=true` starts the run again")
+            })?;
+            self.add(&made);
+        }
+        Ok(())
+    }
+
+    fn report(&self, index: usize, step: usize, made: &SyntheticBatch, student: &Model) -> Result<FreshReport> {
         let accuracy =
             |scores: &Tensor| f64::try_from(scores.argmax(1, false).eq_tensor(&made.labels).mean(Kind::Float));
         let judges = self.inverter.judges(made);
         let scores = match judges[..] {
-            [teacher] => teacher.loaded()?.model.eval(&made.images),
+            [teacher] => teacher.loaded()?.predict(&made.images),
             _ => self.ensemble.predict(&judges, &made.images, 1.0)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,
-            batch: self.made - 1,
+            step,
+            batch: index,
             teacher: made.teacher,
             teacher_accuracy: accuracy(&scores)?,
             student_accuracy: accuracy(&student.eval(&made.images))?,
@@ -148,6 +183,10 @@ impl<'a> AdaptiveSource<'a> {
 }
 
 impl BatchSource for AdaptiveSource<'_> {
+    fn pass(&mut self, epochs: usize) -> Result<()> {
+        self.catch_up(epochs * self.settings.new_batches_per_epoch)
+    }
+
     fn begin(&mut self, epoch: usize) -> Result<usize> {
         self.epoch = epoch;
         self.rng = self.seeds.stream("student/batches", epoch as u64);
@@ -165,9 +204,20 @@ impl BatchSource for AdaptiveSource<'_> {
         Ok(steps)
     }
 
+    fn drawn(&self) -> u64 {
+        seed::drawn(&self.rng)
+    }
+
+    fn skip(&mut self, step: usize, drawn: u64) -> Result<()> {
+        let before = self.places.partition_point(|&place| place < step);
+        self.catch_up(self.epoch * self.settings.new_batches_per_epoch + before)?;
+        self.rng.set_word_pos(drawn.into());
+        Ok(())
+    }
+
     fn next(&mut self, step: usize, model: &Model) -> Result<Batch> {
         let Err(before) = self.places.binary_search(&step) else {
-            return self.fresh(model);
+            return self.fresh(step, model);
         };
         // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn from in the next.
         let start = ((step - before) * self.settings.batch_size).min(self.order.len());

@@ -11,11 +11,11 @@ use super::teacher::Teacher;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runtime::interrupt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
 /// Loss terms at one step, before scaling.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TermsAt {
     pub step: usize,
     pub total: f64,
@@ -26,10 +26,10 @@ pub struct TermsAt {
     /// `null` where no student competes.
     pub jensen_shannon: Option<f64>,
     /// Only where `entropy_scale` is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f64>,
     /// Only where `rival_scale` is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<f64>,
 }
 

@@ -38,13 +38,13 @@ pub struct SyntheticBatch {
 #[derive(Debug)]
 pub struct Inverter<'a> {
     teachers: Vec<&'a Teacher>,
-    settings: &'a InversionSettings,
+    pub(super) settings: &'a InversionSettings,
     masks: Vec<Option<LabelMask>>,
     ensemble: Ensemble,
     seeds: Seeds,
     fused: bool,
     /// Kept from batch to batch only with `keep_moments`.
-    moments: Option<PixelAdam>,
+    pub(super) moments: Option<PixelAdam>,
 }
 
 impl<'a> Inverter<'a> {

@@ -14,6 +14,7 @@ pub mod objective;
 mod pixels;
 mod settings;
 mod shelf;
+mod store;
 mod teacher;
 
 pub use engine::TermsAt;
@@ -23,4 +24,5 @@ pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
 pub use shelf::{Loaded, Shelf};
+pub use store::{BatchStore, Moments, Stored};
 pub use teacher::{LabelMask, Teacher};

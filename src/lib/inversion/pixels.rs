@@ -23,6 +23,20 @@ impl PixelAdam {
         }
     }
 
+    /// Goes on after `steps` steps of earlier batches, which left these moments.
+    pub fn with_moments(settings: &PixelOptimizer, moments: [Tensor; 2], steps: i32) -> Self {
+        Self {
+            settings: settings.clone(),
+            moments: Some(moments),
+            steps,
+        }
+    }
+
+    /// First and second moment and the steps behind them; `None` before the first.
+    pub fn moments(&self) -> Option<(&[Tensor; 2], i32)> {
+        self.moments.as_ref().map(|moments| (moments, self.steps))
+    }
+
     /// Moves `images` against `gradient`.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;

@@ -174,8 +174,13 @@ impl Grid {
         Ok(picture)
     }
 
+    /// The grid as PNG.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        super::png(&self.render()?)
+    }
+
     /// Writes the grid as PNG, whatever the path's extension.
     pub fn save(&self, path: &Path) -> Result<()> {
-        crate::artifact::atomic::write(path, &super::png(&self.render()?)?)
+        crate::artifact::atomic::write(path, &self.png()?)
     }
 }

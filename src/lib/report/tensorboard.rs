@@ -5,12 +5,13 @@
 
 use crate::{Error, Result};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Appends events to one new file in a folder. TensorBoard shows all files of a folder as one run.
 #[derive(Debug)]
 pub struct EventWriter {
+    path: PathBuf,
     file: std::io::BufWriter<fs_err::File>,
 }
 
@@ -22,16 +23,18 @@ impl EventWriter {
         let start = format!("events.out.tfevents.{:010}.{}", now().as_secs(), std::process::id());
         let file = (0..1000).find_map(|i| {
             let path = folder.join(format!("{start}.{i}"));
-            match fs_err::OpenOptions::new().write(true).create_new(true).open(path) {
+            match fs_err::OpenOptions::new().write(true).create_new(true).open(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
-                result => Some(result),
+                result => Some(result.map(|file| (path, file))),
             }
         });
         let file = file.ok_or_else(|| {
             Error::failed("no free name for an event file").note("file", folder.join(start).display().to_string())
         })?;
+        let (path, file) = file?;
         let mut writer = Self {
-            file: std::io::BufWriter::new(file?),
+            path,
+            file: std::io::BufWriter::new(file),
         };
         let mut version = Message::default();
         version.bytes(3, b"brain.Event:2");
@@ -59,6 +62,12 @@ impl EventWriter {
         entry.bytes(1, tag.as_bytes());
         entry.bytes(4, &picture.0);
         self.summary(step, entry)
+    }
+
+    /// The file, and how long it is now.
+    pub fn position(&mut self) -> Result<(&Path, u64)> {
+        self.flush()?;
+        Ok((&self.path, self.file.get_ref().metadata()?.len()))
     }
 
     /// Hands everything written so far to the operating system, so that a running TensorBoard sees it.

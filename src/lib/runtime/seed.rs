@@ -29,3 +29,9 @@ impl Seeds {
         Rng::from_seed(hash.finalize().into())
     }
 }
+
+/// How far a stream has come, in words of 32 bits; `set_word_pos` goes there.
+pub fn drawn(rng: &Rng) -> u64 {
+    // 2^64 words would take centuries.
+    rng.get_word_pos() as u64
+}

@@ -1,20 +1,23 @@
 //! `generate_initial`: the synthetic batches that the student starts with, made from the teachers alone. Never looks at an image.
 
+use super::batches::BatchFiles;
+use super::job::{Job, Session};
+use super::journal::{BatchLine, Journal};
 use super::teachers::{self, TeacherSet};
 use super::{Workplace, open, pictures, required, weights};
 use crate::artifact::{json, manifest, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
 use crate::inversion::{Inverter, SyntheticBatch, TermsAt};
+use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
-use crate::runtime::{Progress, logging};
 use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start from them.
-const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
     "model",
@@ -53,41 +56,68 @@ pub fn run(composed: &Composed) -> Result<()> {
         "initial.save_path",
         "outputs/initial.safetensors",
     )?;
-    let manifest_path = manifest::beside(path);
-    if place.admit("generate_initial", &manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
-        tracing::info!("{} is there already", path.display());
-        return Ok(());
-    }
     if place.config.initial.num_batches == 0 {
         return Err(Error::usage(
             "`initial.num_batches` is 0: the student needs something to start with",
         ));
     }
-    let _log = logging::to_file(&path.with_extension("log"))?;
-    place.carry_out("generate_initial", &manifest_path, |run| generate(&place, path, run))
+    let job = Job {
+        stage: "generate_initial",
+        manifest: manifest::beside(path),
+        output: path,
+        depends: &DEPENDS,
+        log: path.with_extension("log"),
+    };
+    let load = |run: &mut manifest::Run| {
+        let set = teachers::load(&place)?;
+        set.record(run)?;
+        run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
+        Ok(set)
+    };
+    let done = place.perform(&job, load, |set, session| generate(&place, &set, path, session))?;
+    if done.is_none() {
+        tracing::info!("{} is there already", path.display());
+    }
+    Ok(())
 }
 
-fn generate(place: &Workplace, path: &Path, run: &mut manifest::Run) -> Result<()> {
-    let set = teachers::load(place)?;
-    set.record(run)?;
+fn generate(place: &Workplace, set: &TeacherSet, path: &Path, session: &mut Session) -> Result<()> {
     let config = place.config;
     let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+    let store = BatchFiles {
+        checkpoints: session.checkpoints,
+        device: place.device,
+    };
+    // Batches that an interrupted run finished come from the store, and write their lines again.
+    let mut journal = Journal::open(place, session, &[], None)?;
     let count = config.initial.num_batches;
     let progress = Progress::new("inverting the teachers", (count * inverter.steps(false)) as u64);
     let mut batches = Vec::new();
     for index in 0..count {
         progress.message(format!("batch {} of {count}", index + 1));
         let batch = inverter
-            .make(index, None, &|| progress.step())
+            .make_once(index, None, &store, &|| progress.step())
             .during(|| format!("making synthetic batch {index}"))?;
         tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
+        journal.add(&BatchLine::initial(
+            index,
+            batch.teacher,
+            batch.best_loss,
+            &batch.history,
+        ))?;
         batches.push(batch);
     }
     progress.finish();
-    save(&set, &batches, path, run)
+    save(set, &batches, path, journal, session)
 }
 
-fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut manifest::Run) -> Result<()> {
+fn save(
+    set: &TeacherSet,
+    batches: &[SyntheticBatch],
+    path: &Path,
+    mut journal: Journal,
+    session: &mut Session,
+) -> Result<()> {
     let cat = |of: &dyn Fn(&SyntheticBatch) -> Tensor| Tensor::cat(&batches.iter().map(of).collect::<Vec<_>>(), 0);
     let images = cat(&|batch| batch.images.shallow_clone());
     let labels = cat(&|batch| batch.labels.shallow_clone());
@@ -101,7 +131,7 @@ fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut man
         &[("images", &images), ("labels", &labels), ("teachers", &teachers)],
         &weights::metadata(&set.card)?,
     )?;
-    run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
+    let run = &mut session.run;
     run.fact("batches", batches.len())?;
     run.output("initial", path)?;
     let classes = set.card.classes.len();
@@ -137,6 +167,10 @@ fn save(set: &TeacherSet, batches: &[SyntheticBatch], path: &Path, run: &mut man
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
     pictures::loss_curves(&curves, &histories)?;
     run.output("loss curves", &curves)?;
+    for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
+        journal.picture(tag, batches.len() as i64, picture)?;
+    }
+    journal.finish(session)?;
     say(format!(
         "{} synthetic images in {} {}: {}",
         labels.size()[0],

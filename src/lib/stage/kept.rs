@@ -2,13 +2,21 @@
 
 use crate::model::{Model, StateDict};
 use crate::train::Selection;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 /// The weights that will be saved, as training goes on.
 #[derive(Default)]
 pub struct Kept {
+    notes: KeptNotes,
+    state: Option<StateDict>,
+}
+
+/// What a checkpoint says of them beside the tensors.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct KeptNotes {
     epoch: usize,
     accuracy: f64,
-    state: Option<StateDict>,
 }
 
 impl Kept {
@@ -16,11 +24,10 @@ impl Kept {
     pub fn offer(&mut self, selection: Selection, epoch: usize, accuracy: Option<f64>, model: &Model) {
         let accuracy = accuracy.unwrap_or(0.0);
         match selection {
-            Selection::Last => self.epoch = epoch,
-            _ if self.state.is_none() || accuracy > self.accuracy => {
+            Selection::Last => self.notes.epoch = epoch,
+            _ if self.state.is_none() || accuracy > self.notes.accuracy => {
                 *self = Self {
-                    epoch,
-                    accuracy,
+                    notes: KeptNotes { epoch, accuracy },
                     state: Some(model.state().deep_clone()),
                 }
             }
@@ -35,6 +42,24 @@ impl Kept {
 
     /// The epoch it is of.
     pub fn epoch(&self) -> usize {
-        self.epoch
+        self.notes.epoch
+    }
+
+    pub fn notes(&self) -> KeptNotes {
+        self.notes
+    }
+
+    /// The kept weights as `kept.*`; none where the last epoch's are to be saved.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let named = |(name, tensor): (&str, &Tensor)| (format!("kept.{name}"), tensor.shallow_clone());
+        self.state.iter().flat_map(StateDict::iter).map(named).collect()
+    }
+
+    /// As [`notes`](Self::notes) and [`tensors`](Self::tensors) described it.
+    pub fn restore(notes: KeptNotes, state: StateDict) -> Self {
+        Self {
+            notes,
+            state: Some(state).filter(|state| !state.is_empty()),
+        }
     }
 }

@@ -21,18 +21,11 @@ pub fn grid_by_class(
     classes: &[String],
     normalisation: &Normalisation,
 ) -> Result<()> {
-    grid(path, title, images, labels, classes, normalisation)
+    grid(title, images, labels, classes, normalisation).save(path)
 }
 
-/// A PNG grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index into `names`).
-fn grid(
-    path: &Path,
-    title: &str,
-    images: &Tensor,
-    groups: &Tensor,
-    names: &[String],
-    normalisation: &Normalisation,
-) -> Result<()> {
+/// A grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index into `names`).
+pub fn grid(title: &str, images: &Tensor, groups: &Tensor, names: &[String], normalisation: &Normalisation) -> Grid {
     let mut rows = Vec::new();
     for (group, name) in names.iter().enumerate() {
         let members = groups.eq(group as i64).nonzero().flatten(0, -1);
@@ -49,7 +42,6 @@ fn grid(
         title: title.into(),
         rows,
     }
-    .save(path)
 }
 
 /// A PNG grid with a row a teacher; `teachers` is i64 [M].
@@ -61,14 +53,7 @@ pub fn grid_by_teacher(
     normalisation: &Normalisation,
 ) -> Result<()> {
     let names: Vec<String> = (0..count).map(|teacher| format!("teacher {teacher}")).collect();
-    grid(
-        path,
-        "Synthetic images by teacher",
-        images,
-        teachers,
-        &names,
-        normalisation,
-    )
+    grid("Synthetic images by teacher", images, teachers, &names, normalisation).save(path)
 }
 
 /// The loss terms over the gradient steps, each a mean over `batches` (which took the same steps), as SVG and PNG.

@@ -1,5 +1,6 @@
 //! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it, and prints a table of counts.
 
+use super::job::Job;
 use super::partitioner::partitioner;
 use super::{Workplace, open, required};
 use crate::artifact::{json, manifest};
@@ -8,12 +9,12 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
-use crate::runtime::logging;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
+use std::path::Path;
 
 /// What a split depends on.
-const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
+pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Runs the stage.
 ///
@@ -22,20 +23,26 @@ const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
     let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let manifest_path = manifest::beside(path);
-    if place.admit("split_data", &manifest_path, path, &DEPENDS)? == manifest::Admission::Done {
+    let job = Job {
+        stage: "split_data",
+        manifest: manifest::beside(path),
+        output: path,
+        depends: &DEPENDS,
+        log: path.with_extension("log"),
+    };
+    let done = place.perform(
+        &job,
+        |_| place.dataset(),
+        |dataset, session| split(&place, &dataset, path, session.run),
+    )?;
+    if done.is_none() {
         tracing::info!("{} is there already", path.display());
-        return Ok(());
     }
-    let _log = logging::to_file(&path.with_extension("log"))?;
-    place.carry_out("split_data", &manifest_path, |run| split(&place, run))
+    Ok(())
 }
 
-fn split(place: &Workplace, run: &mut manifest::Run) -> Result<()> {
-    let settings = &place.config.split;
-    let path = required(&settings.save_path, "split.save_path", "outputs/split.json")?;
-    let dataset = place.dataset()?;
-    let partitioner = partitioner(settings);
+fn split(place: &Workplace, dataset: &Dataset, path: &Path, run: &mut manifest::Run) -> Result<()> {
+    let partitioner = partitioner(&place.config.split);
     let mut rng = Seeds::new(place.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
     let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;
@@ -43,11 +50,11 @@ fn split(place: &Workplace, run: &mut manifest::Run) -> Result<()> {
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     run.fact("nodes", split.nodes.len())?;
     run.output("split", path)?;
-    show(&dataset, &split, run, path)
+    show(dataset, &split, run, path)
 }
 
 /// The table on stdout and the plot beside the split.
-fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &std::path::Path) -> Result<()> {
+fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) -> Result<()> {
     let counts: Vec<Vec<u64>> = split
         .nodes
         .iter()

@@ -7,11 +7,11 @@ use super::optimizer::Optimizer;
 use super::schedule::Moment;
 use super::settings::{OptimizerSettings, ScheduleSettings};
 use super::source::BatchSource;
-use crate::error::{Error, Result};
+use super::state::{FitState, Position, restore};
+use crate::error::{Class, During, Error, Result};
 use crate::model::{Model, Pass};
 use crate::runtime::interrupt;
-use serde::Serialize;
-use std::time::Instant;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// How to train.
@@ -24,7 +24,7 @@ pub struct FitSettings {
 
 /// What an epoch's training passes gave. Accuracy is that of the training forward passes: augmented images, batch-norm in training
 /// mode, weights on the move.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
     pub epoch: usize,
     /// Learning rate of the last step.
@@ -34,7 +34,6 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// Share of images, 0..1.
     pub train_accuracy: f64,
-    pub seconds: f64,
 }
 
 /// What listens to a training run: progress bars, evaluation, files.
@@ -47,52 +46,154 @@ pub trait Observer {
     /// # Errors
     /// Ends the run.
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()>;
+
+    /// Whether the run should be saved now; asked before each step.
+    fn due(&self) -> bool {
+        false
+    }
+
+    /// Saves the run: when it is [`due`](Self::due), when the user interrupts it, and when all epochs are done. The state's tensors are
+    /// views: they are copied or written before this returns.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
 }
 
-/// Trains `model` for `settings.epochs` epochs.
+/// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the model, the source and the result are
+/// those of a run that was never stopped.
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and step), Ctrl-C (after the step in hand), and those of source, objective and observer.
+/// A loss that is not finite (names epoch and step), Ctrl-C (after the step in hand, and saved), a `start` of another run, and those of
+/// source, objective and observer.
 pub fn fit(
     model: &mut Model,
     source: &mut dyn BatchSource,
     objective: &dyn Objective,
     settings: &FitSettings,
+    start: Option<&FitState>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let mut optimizer = Optimizer::new(&settings.optimizer, model.parameters());
-    for epoch in 0..settings.epochs {
-        let start = Instant::now();
-        let steps = source.begin(epoch)?;
-        let mut sums = Sums::new(model.device());
-        let mut lr = settings.optimizer.lr;
-        for step in 0..steps {
-            interrupt::check()?;
-            let batch = source.next(step, model)?;
-            let logits = model.forward(&batch.images, &mut Pass::Train);
-            let loss = objective.loss(&logits, &batch)?;
-            let at = Moment {
-                epoch,
-                epochs: settings.epochs,
-                within: step as f64 / steps as f64,
-            };
-            lr = settings.optimizer.lr * settings.schedule.factor(at);
-            optimizer.step(&loss, lr)?;
-            sums.add(step, &loss, &logits, &batch.labels);
-            observer.step();
-        }
-        let (train_loss, train_accuracy) = sums.read(epoch)?;
-        let report = EpochReport {
-            epoch,
-            lr,
-            steps,
-            train_loss,
-            train_accuracy,
-            seconds: start.elapsed().as_secs_f64(),
-        };
-        observer.epoch(model, &report)?;
+    let mut run = Fit {
+        optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
+        sums: Sums::new(model.device()),
+        at: Position::default(),
+        model,
+        settings,
+    };
+    if let Some(start) = start {
+        run.restore(start)?;
+        source.pass(run.at.epoch)?;
     }
-    Ok(())
+    let outcome = run.train(source, objective, observer);
+    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
+    if stopped || outcome.is_ok() {
+        observer.save(&run.state()).during(|| "saving the training run")?;
+    }
+    outcome
+}
+
+/// A run in progress. Between steps it is whole: [`Fit::state`] is all there is to it.
+struct Fit<'a> {
+    model: &'a mut Model,
+    settings: &'a FitSettings,
+    optimizer: Optimizer,
+    sums: Sums,
+    at: Position,
+}
+
+impl Fit<'_> {
+    fn train(
+        &mut self,
+        source: &mut dyn BatchSource,
+        objective: &dyn Objective,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        while self.at.epoch < self.settings.epochs {
+            let steps = source.begin(self.at.epoch)?;
+            if self.at.step > 0 {
+                source.skip(self.at.step, self.at.drawn)?;
+            }
+            while self.at.step < steps {
+                self.at.drawn = source.drawn();
+                interrupt::check()?;
+                if observer.due() {
+                    observer.save(&self.state())?;
+                }
+                self.step(steps, source, objective)?;
+                observer.step();
+            }
+            self.at.drawn = source.drawn();
+            let (train_loss, train_accuracy) = self.sums.read(self.at.epoch)?;
+            let report = EpochReport {
+                epoch: self.at.epoch,
+                lr: self.lr(steps.saturating_sub(1), steps),
+                steps,
+                train_loss,
+                train_accuracy,
+            };
+            observer.epoch(self.model, &report)?;
+            self.sums = Sums::new(self.model.device());
+            self.at = Position {
+                epoch: self.at.epoch + 1,
+                ..Position::default()
+            };
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, steps: usize, source: &mut dyn BatchSource, objective: &dyn Objective) -> Result<()> {
+        let step = self.at.step;
+        let batch = source.next(step, self.model)?;
+        let logits = self.model.forward(&batch.images, &mut Pass::Train);
+        let loss = objective.loss(&logits, &batch)?;
+        self.optimizer.step(&loss, self.lr(step, steps))?;
+        self.sums.add(step, &loss, &logits, &batch.labels);
+        self.at.step += 1;
+        Ok(())
+    }
+
+    /// The learning rate of a step of the epoch in hand.
+    fn lr(&self, step: usize, steps: usize) -> f64 {
+        let at = Moment {
+            epoch: self.at.epoch,
+            epochs: self.settings.epochs,
+            within: step as f64 / steps as f64,
+        };
+        self.settings.optimizer.lr * self.settings.schedule.factor(at)
+    }
+
+    fn state(&self) -> FitState {
+        let weights = self.model.state();
+        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
+        let mut tensors: Vec<(String, Tensor)> = weights.iter().map(named).collect();
+        tensors.extend(self.optimizer.moments());
+        let sums = self.sums.tensors();
+        tensors.extend(sums.map(|(name, tensor)| (format!("sums.{name}"), tensor.shallow_clone())));
+        FitState {
+            position: Position {
+                images: self.sums.images,
+                optimizer_steps: self.optimizer.steps(),
+                ..self.at
+            },
+            tensors,
+        }
+    }
+
+    fn restore(&mut self, state: &FitState) -> Result<()> {
+        self.model.load_state(&state.part("model"))?;
+        self.optimizer.restore(state)?;
+        let saved = state.part("sums");
+        for (name, tensor) in self.sums.tensors() {
+            restore(name, tensor, saved.get(name))?;
+        }
+        self.sums.images = state.position.images;
+        self.at = state.position;
+        Ok(())
+    }
 }
 
 /// An epoch's sums, on the device.
@@ -112,6 +213,14 @@ impl Sums {
             broken: Tensor::full([], i64::MAX, (Kind::Int64, device)),
             images: 0,
         }
+    }
+
+    fn tensors(&self) -> [(&'static str, &Tensor); 3] {
+        [
+            ("loss", &self.loss),
+            ("correct", &self.correct),
+            ("broken", &self.broken),
+        ]
     }
 
     fn add(&mut self, step: usize, loss: &Tensor, logits: &Tensor, labels: &Tensor) {

@@ -9,6 +9,7 @@ mod optimizer;
 mod schedule;
 mod settings;
 mod source;
+mod state;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochReport, FitSettings, Observer, fit};
@@ -17,3 +18,4 @@ pub use optimizer::Optimizer;
 pub use schedule::Moment;
 pub use settings::*;
 pub use source::{Batch, BatchSource, Shuffled};
+pub use state::{FitState, Position};

@@ -1,6 +1,8 @@
 //! Update rules over a model's parameters, PyTorch's SGD and Adam to the letter. Ours, not libtorch's, so that their state can be saved.
 
 use super::settings::{OptimizerKind, OptimizerSettings};
+use super::state::{FitState, restore};
+use crate::error::Result;
 use tch::{Tensor, no_grad};
 
 /// An optimiser and its moments.
@@ -51,6 +53,37 @@ impl Optimizer {
                 }
             }
         });
+        Ok(())
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> i32 {
+        self.steps
+    }
+
+    /// The moments by name, `first.0`, `first.1`, …: views that follow the optimiser.
+    pub fn moments(&self) -> Vec<(String, Tensor)> {
+        let named = |prefix: &'static str, moments: &[Tensor]| {
+            let name = move |(index, tensor): (usize, &Tensor)| (format!("{prefix}.{index}"), tensor.shallow_clone());
+            moments.iter().enumerate().map(name).collect::<Vec<_>>()
+        };
+        let mut all = named("first", &self.first);
+        all.extend(named("second", &self.second));
+        all
+    }
+
+    /// Goes on where `state` was taken.
+    ///
+    /// # Errors
+    /// Moments of other parameters.
+    pub fn restore(&mut self, state: &FitState) -> Result<()> {
+        for (prefix, moments) in [("first", &self.first), ("second", &self.second)] {
+            let saved = state.part(prefix);
+            for (index, moment) in moments.iter().enumerate() {
+                restore(&format!("{prefix}.{index}"), moment, saved.get(&index.to_string()))?;
+            }
+        }
+        self.steps = state.position.optimizer_steps;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::settings::AugmentSettings;
 use crate::data::{ImageSet, Normalisation, augment};
 use crate::error::Result;
 use crate::model::Model;
-use crate::runtime::seed::{Rng, Seeds};
+use crate::runtime::seed::{self, Rng, Seeds};
 use rand::seq::SliceRandom;
 use tch::Tensor;
 
@@ -19,11 +19,29 @@ pub struct Batch {
 
 /// A supply of batches, an epoch at a time.
 pub trait BatchSource {
+    /// Puts the source where `epochs` epochs leave it; called before the first is begun of a run that goes on.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn pass(&mut self, epochs: usize) -> Result<()> {
+        let _ = epochs;
+        Ok(())
+    }
+
     /// Begins epoch `epoch` (from 0) and returns its number of steps.
     ///
     /// # Errors
     /// The source's own.
     fn begin(&mut self, epoch: usize) -> Result<usize>;
+
+    /// How far the epoch's generator has come: what [`skip`](Self::skip) takes.
+    fn drawn(&self) -> u64;
+
+    /// Goes to the beginning of step `step` of the epoch just begun, as if the steps before had been taken.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn skip(&mut self, step: usize, drawn: u64) -> Result<()>;
 
     /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources that adapt to it.
     ///
@@ -86,6 +104,15 @@ impl BatchSource for Shuffled<'_> {
         order.shuffle(&mut self.rng);
         self.order = Tensor::from_slice(&order).to_device(self.set.images.device());
         Ok(self.steps())
+    }
+
+    fn drawn(&self) -> u64 {
+        seed::drawn(&self.rng)
+    }
+
+    fn skip(&mut self, _step: usize, drawn: u64) -> Result<()> {
+        self.rng.set_word_pos(drawn.into());
+        Ok(())
     }
 
     fn next(&mut self, step: usize, _model: &Model) -> Result<Batch> {

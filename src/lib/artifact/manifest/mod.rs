@@ -69,6 +69,13 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
+impl FileRecord {
+    /// Where the file is now, by the manifest that records it.
+    pub fn place(&self, manifest_path: &Path) -> PathBuf {
+        paths::from_record(manifest_path, &self.path)
+    }
+}
+
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -89,8 +96,14 @@ pub struct Manifest {
     pub threads: usize,
     /// Start, in UTC (RFC 3339).
     pub started: String,
+    /// Further starts with `resume=true` of the run, in UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
     /// End, in UTC; none while running.
     pub ended: Option<String>,
+    /// Name of the main output, which lies beside the manifest: until it is among `outputs`, a file of that name is an earlier run's.
+    #[serde(default)]
+    pub result: Option<PathBuf>,
     pub inputs: Vec<FileRecord>,
     pub outputs: Vec<FileRecord>,
     /// What later stages check or users look up: the dataset's fingerprint, the number of nodes, …

@@ -2,11 +2,12 @@
 
 use crate::artifact::fault::{explain, folder_of};
 use crate::error::Result;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The form of `file` that goes into the manifest at `manifest_path`: relative when both share a folder other than the root, else absolute.
 pub(super) fn to_record(manifest_path: &Path, file: &Path) -> Result<PathBuf> {
-    let base = real(folder_of(manifest_path))?;
+    let base = planned(folder_of(manifest_path))?;
     let file = real(file)?;
     let shared = base
         .components()
@@ -39,4 +40,12 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
 
 fn real(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|error| explain("find", path, &error))
+}
+
+/// Where a folder is, or will be once it is made.
+fn planned(folder: &Path) -> Result<PathBuf> {
+    match (folder.canonicalize(), folder.file_name()) {
+        (Err(error), Some(name)) if error.kind() == ErrorKind::NotFound => Ok(planned(folder_of(folder))?.join(name)),
+        (result, _) => result.map_err(|error| explain("find", folder, &error)),
+    }
 }

@@ -20,6 +20,8 @@ pub struct Start {
     pub seeds: BTreeMap<String, u64>,
     pub device: String,
     pub threads: usize,
+    /// The main output.
+    pub result: PathBuf,
 }
 
 /// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as unfinished.
@@ -27,17 +29,17 @@ pub struct Start {
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
+    /// Whether it is on disk yet.
+    begun: bool,
 }
 
 impl Run {
-    /// Writes a manifest with status `running` to `manifest_path`, in place of what was there: a stage that goes on with an earlier run
-    /// records all inputs, facts and outputs again.
-    ///
-    /// # Errors
-    /// A manifest that cannot be written.
-    pub fn begin(manifest_path: &Path, start: Start) -> Result<Self> {
-        let run = Self {
+    /// A run whose manifest will be at `manifest_path`. Inputs and facts can be recorded; nothing is on disk before [`Run::begin`], so
+    /// that a stage whose inputs are refused leaves no trace.
+    pub fn prepare(manifest_path: &Path, start: Start) -> Self {
+        Self {
             path: manifest_path.to_path_buf(),
+            begun: false,
             manifest: Manifest {
                 schema_version: SCHEMA_VERSION,
                 stage: start.stage,
@@ -55,15 +57,35 @@ impl Run {
                 device: start.device,
                 threads: start.threads,
                 started: now(),
+                resumed: Vec::new(),
                 ended: None,
+                result: start.result.file_name().map(PathBuf::from),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
                 facts: BTreeMap::new(),
                 error: None,
             },
-        };
-        run.save()?;
-        Ok(run)
+        }
+    }
+
+    /// Writes the manifest with status `running`, in place of what was there: a stage that goes on with the run of `earlier` records all
+    /// inputs, facts and outputs again, but says when that run began.
+    ///
+    /// # Errors
+    /// A manifest that cannot be written.
+    pub fn begin(&mut self, earlier: Option<Manifest>) -> Result<()> {
+        if let Some(earlier) = earlier {
+            let now = std::mem::replace(&mut self.manifest.started, earlier.started);
+            self.manifest.resumed = earlier.resumed;
+            self.manifest.resumed.push(now);
+        }
+        self.begun = true;
+        self.save()
+    }
+
+    /// What is recorded so far.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// Records the file at `path` as read, after checking it against the manifest of the stage that wrote it, if there is one.
@@ -135,6 +157,9 @@ impl Run {
     }
 
     fn save(&self) -> Result<()> {
+        if !self.begun {
+            return Ok(());
+        }
         json::write(&self.path, &self.manifest)
     }
 }

@@ -88,7 +88,7 @@ pub fn producer_of(path: &Path) -> Option<PathBuf> {
 /// Refuses an input that is not what the run that wrote it recorded.
 pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()> {
     let Some((place, manifest, then)) = producer(path) else {
-        return Ok(());
+        return refuse_outdated(path);
     };
     if then.sha256 != now.sha256 {
         return Err(Error::failed(format!(
@@ -112,6 +112,27 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
             manifest.stage,
             manifest.status
         );
+    }
+    Ok(())
+}
+
+/// Refuses the result of an earlier run that a later one began to replace and did not get to.
+fn refuse_outdated(path: &Path) -> Result<()> {
+    for place in candidates(path) {
+        let Ok(Some(manifest)) = existing(&place) else {
+            continue;
+        };
+        if manifest.status != Status::Done && manifest.result.as_deref().map(Path::as_os_str) == path.file_name() {
+            return Err(Error::failed(format!(
+                "`{}` is of an earlier run: the `{}` that is to replace it is not done (status {})",
+                path.display(),
+                manifest.stage,
+                manifest.status
+            ))
+            .note("file", path.display().to_string())
+            .note("from", format!("manifest {}", place.display()))
+            .hint(format!("finish it with `{} resume=true`", manifest.stage)));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ mod split;
 mod stages;
 
 pub use split::{SizeLaw, SplitConfig, SplitKind};
-pub use stages::{DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
+pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
 
 use crate::data::DatasetSettings;
 use crate::inversion::InversionSettings;
@@ -28,6 +28,9 @@ pub struct Config {
     pub resume: bool,
     /// Replace what an earlier run left in the same place.
     pub overwrite: bool,
+    /// Write TensorBoard event files beside the metrics.
+    pub tensorboard: bool,
+    pub checkpoint: CheckpointConfig,
     pub dataset: DatasetSettings,
     pub model: ModelSettings,
     pub split: SplitConfig,
@@ -45,6 +48,8 @@ impl Default for Config {
             threads: None,
             resume: false,
             overwrite: false,
+            tensorboard: true,
+            checkpoint: CheckpointConfig::default(),
             dataset: DatasetSettings::default(),
             model: ModelSettings::default(),
             split: SplitConfig::default(),

@@ -1,10 +1,25 @@
-//! Config groups `teacher`, `initial` and `student`: what each stage does and where its files go.
+//! Config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does and where its files go.
 
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
 use crate::train::{AugmentSettings, OptimizerSettings, ScheduleSettings, Selection};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// `checkpoint`: what an unfinished run keeps, so that `resume=true` goes on with it. Changes no result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Seconds of training from one checkpoint to the next, at least; 0 writes one at every step. Synthetic batches are kept one by one
+    /// as they are made, and Ctrl-C always leaves a checkpoint.
+    pub every: f64,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 60.0 }
+    }
+}
 
 /// Config group `teacher`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -155,6 +155,7 @@ impl Files {
             width: SIDE,
             pixels: Vec::new(),
             labels: Vec::new(),
+            files: Vec::new(),
         };
         let (mut train, mut test) = (empty.clone(), empty);
         for name in layout.train {

@@ -4,6 +4,7 @@ use super::super::load::Wanted;
 use super::super::raw::{MAX_PIXELS, MAX_SIDE};
 use super::super::resize;
 use image::{DynamicImage, ImageDecoder, ImageReader};
+use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,8 @@ pub(super) struct Picture {
     pub height: usize,
     pub width: usize,
     pub pixels: Vec<u8>,
+    /// Of the file, which stays the same when a decoder rounds differently.
+    pub sha256: [u8; 32],
 }
 
 /// Decodes `file` to grey or colour, as it is or as `wanted`. Transparency is dropped, 16 bits become 8, orientation tags are not obeyed.
@@ -58,6 +61,7 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<
         height,
         width,
         pixels,
+        sha256: Sha256::digest(file).into(),
     })
 }
 

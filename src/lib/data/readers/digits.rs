@@ -21,6 +21,7 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
         width: SIDE,
         pixels: Vec::new(),
         labels: Vec::new(),
+        files: Vec::new(),
     };
     let (mut train, mut test) = (empty.clone(), empty);
     let mut seen = [0_usize; CLASSES];

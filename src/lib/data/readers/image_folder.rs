@@ -259,6 +259,7 @@ fn assemble(pictures: Vec<(Place, Picture)>, classes: &[String], channels: usize
         width,
         pixels: Vec::with_capacity(pictures.len() * channels * height * width),
         labels: Vec::with_capacity(pictures.len()),
+        files: Vec::with_capacity(pictures.len()),
     };
     for (place, picture) in pictures {
         let label = classes.binary_search(&place.class).map_err(|_| {
@@ -267,6 +268,7 @@ fn assemble(pictures: Vec<(Place, Picture)>, classes: &[String], channels: usize
                 .note("available", classes.join(", "))
         })?;
         split.labels.push(label as i64);
+        split.files.push(picture.sha256);
         let planes = resize::convert(&picture.pixels, picture.channels, channels);
         split.pixels.extend(planes);
     }

@@ -1,6 +1,6 @@
 //! What `train_student` reads, checked: the student's own images and the initial batches.
 
-use super::super::teachers::TeacherSet;
+use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use super::super::{Workplace, required};
 use crate::artifact::{hash, manifest, tensors};
@@ -10,8 +10,49 @@ use crate::model::ModelSpec;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
+/// All that a student is made from.
+pub struct Inputs {
+    pub set: TeacherSet,
+    pub dataset: Dataset,
+    /// Real images of the student's own.
+    pub own: Option<ImageSet>,
+    /// The initial batches: f32 [M,C,H,W] normalised, on the device.
+    pub images: Tensor,
+    /// Their labels, i64 [M].
+    pub labels: Tensor,
+}
+
+/// Loads everything and checks that it belongs together.
+pub fn load(place: &Workplace, run: &mut manifest::Run) -> Result<Inputs> {
+    let set = teachers::load(place)?;
+    set.record(run)?;
+    let dataset = place.dataset()?;
+    if dataset.fingerprint != set.card.dataset_fingerprint {
+        return Err(Error::failed("the teachers were trained on another dataset")
+            .note(
+                "expected",
+                format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
+            )
+            .note(
+                "found",
+                format!("{} with fingerprint {}", set.card.dataset, set.card.dataset_fingerprint),
+            )
+            .hint("use the `dataset` overrides the teachers were trained with"));
+    }
+    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+    let own = own_images(place, &dataset, &set, run)?;
+    let (images, labels) = initial(place, &set, run)?;
+    Ok(Inputs {
+        set,
+        dataset,
+        own,
+        images,
+        labels,
+    })
+}
+
 /// The student's own real images: those of the nodes that train no teacher.
-pub fn own_images(
+fn own_images(
     place: &Workplace,
     dataset: &Dataset,
     set: &TeacherSet,
@@ -41,7 +82,7 @@ pub fn own_images(
 }
 
 /// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
-pub fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Result<(Tensor, Tensor)> {
+fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Result<(Tensor, Tensor)> {
     let path = required(
         &place.config.initial.save_path,
         "initial.save_path",
@@ -77,6 +118,19 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some(made) = manifest::existing(&producer)? else {
         return Ok(());
     };
+    let made_from = made
+        .inputs
+        .iter()
+        .filter(|input| input.role.starts_with("teacher"))
+        .count();
+    if made_from > set.paths.len() {
+        return Err(Error::failed(format!(
+            "the initial batches were made from {made_from} teachers, but {} are given",
+            set.paths.len()
+        ))
+        .note("file", path.display().to_string())
+        .hint("give them all (`teacher.num_teachers`), or make the initial batches again with `generate_initial`"));
+    }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
         let recorded = made.inputs.iter().find(|input| input.role == format!("teacher{index}"));

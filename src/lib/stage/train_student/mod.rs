@@ -2,39 +2,36 @@
 //! teachers could do without it.
 
 mod inputs;
+mod logbook;
 mod outputs;
 
+use super::batches::BatchFiles;
+use super::job::{Job, Session};
+use super::journal::Journal;
 use super::kept::Kept;
-use super::teachers::{self, TeacherSet};
-use super::{Workplace, open, percent, required};
+use super::saved::Saver;
+use super::teachers::TeacherSet;
+use super::{Workplace, open, required};
 use crate::artifact::manifest;
-use crate::config::schema::{Objective as ObjectiveKind, StudentConfig};
+use crate::config::schema::Objective as ObjectiveKind;
 use crate::config::{Composed, Config};
 use crate::data::{Dataset, ImageSet};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error, Result};
 use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
+use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
-use crate::runtime::{Progress, logging};
-use crate::train::{CrossEntropy, EpochReport, Evaluation, FitSettings, Objective, Observer, evaluate, fit};
-use serde::Serialize;
+use crate::train::{CrossEntropy, Evaluation, FitSettings, Objective, evaluate, fit};
+use inputs::Inputs;
+use logbook::{Logbook, Notes};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What a student depends on: everything.
-const DEPENDS: [&str; 8] = [
+pub(super) const DEPENDS: [&str; 8] = [
     "seed", "dataset", "model", "split", "teacher", "deep_inv", "initial", "student",
 ];
-
-/// One epoch in `metrics.json`.
-#[derive(Clone, Debug, Serialize)]
-struct Epoch {
-    #[serde(flatten)]
-    fit: EpochReport,
-    test_accuracy: Option<f64>,
-    per_class_accuracy: Vec<Option<f64>>,
-}
 
 /// Runs the stage.
 ///
@@ -47,92 +44,101 @@ pub fn run(composed: &Composed) -> Result<()> {
         "student.save_folder",
         "outputs/student",
     )?;
-    let manifest_path = folder.join("manifest.json");
-    if place.admit(
-        "train_student",
-        &manifest_path,
-        &folder.join("student.safetensors"),
-        &DEPENDS,
-    )? == manifest::Admission::Done
-    {
+    let job = Job {
+        stage: "train_student",
+        manifest: folder.join("manifest.json"),
+        output: &folder.join("student.safetensors"),
+        depends: &DEPENDS,
+        log: folder.join("train_student.log"),
+    };
+    let load = |run: &mut manifest::Run| inputs::load(&place, run);
+    let done = place.perform(&job, load, |inputs, session| train(&place, &inputs, folder, session))?;
+    if done.is_none() {
         tracing::info!("the student is trained already: {}", folder.display());
-        return Ok(());
     }
-    let _log = logging::to_file(&folder.join("train_student.log"))?;
-    place.carry_out("train_student", &manifest_path, |run| train(&place, folder, run))
+    Ok(())
 }
 
-fn train(place: &Workplace, folder: &Path, run: &mut manifest::Run) -> Result<()> {
+fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Session) -> Result<()> {
     let (config, settings) = (place.config, &place.config.student);
-    let set = teachers::load(place)?;
-    set.record(run)?;
-    let dataset = place.dataset()?;
-    if dataset.fingerprint != set.card.dataset_fingerprint {
-        return Err(Error::failed("the teachers were trained on another dataset")
-            .note(
-                "expected",
-                format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-            )
-            .note(
-                "found",
-                format!("{} with fingerprint {}", set.card.dataset, set.card.dataset_fingerprint),
-            )
-            .hint("use the `dataset` overrides the teachers were trained with"));
-    }
-    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-    let own = inputs::own_images(place, &dataset, &set, run)?;
-    let (images, labels) = inputs::initial(place, &set, run)?;
+    let Inputs {
+        set,
+        dataset,
+        own,
+        images,
+        labels,
+    } = inputs;
     let fresh = settings.new_batches_per_epoch * settings.epochs;
-    let capacity = labels.size()[0] as usize + fresh * config.deep_inv.batch_size;
+    let initial = labels.size()[0] as usize;
     let growing = GrowingSet::new(
-        &images,
-        &labels,
-        capacity,
+        images,
+        labels,
+        initial + fresh * config.deep_inv.batch_size,
         own.as_ref(),
         &dataset.normalisation,
         place.device,
     );
-    let mut model = student(place, &set)?;
-    let seeds = Seeds::new(settings.seed);
+    let mut model = student(place, set)?;
     let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
-    let supply = source_settings(config, &dataset);
+    let supply = source_settings(config, dataset, initial);
     let images = |epoch: usize| growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size;
     let training: usize = (0..settings.epochs).map(|epoch| supply.steps(images(epoch))).sum();
-    let steps = training + fresh * inverter.steps(settings.adaptive);
-    let progress = Progress::new("training the student", steps as u64);
-    let tick = || progress.step();
-    let ensemble = || Ensemble::new(config.deep_inv.ensemble, &set.all(), place.device);
-    let made = config
-        .initial
-        .num_batches
-        .max(labels.size()[0] as usize / config.deep_inv.batch_size);
-    let mut source = AdaptiveSource::new(growing, inverter, ensemble(), supply, seeds, made, &tick);
-    let mut watcher = Watcher {
-        dataset: &dataset,
-        settings,
-        epochs: Vec::new(),
-        best: Kept::default(),
-        progress: &progress,
+    let steps = inverter.steps(settings.adaptive);
+    let progress = Progress::new("training the student", (training + fresh * steps) as u64);
+    let saver = Saver::new(place, session.checkpoints);
+    let (start, kept, notes) = match saver.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+        None => (None, Kept::default(), Notes::default()),
     };
-    let objective = objective(config, &set, place.device, dataset.classes.len())?;
+    let done = start
+        .as_ref()
+        .map_or(0, |start| start.position.optimizer_steps as usize);
+    progress.add((done + notes.fresh.len() * steps) as u64);
+    let journal = Journal::open(place, session, &notes.lines()?, notes.events.as_ref())?;
+    let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
+    let batches = BatchFiles {
+        checkpoints: session.checkpoints,
+        device: place.device,
+    };
+    let mut source = AdaptiveSource::new(
+        growing,
+        inverter,
+        Ensemble::new(config.deep_inv.ensemble, &set.all(), place.device),
+        supply,
+        Seeds::new(settings.seed),
+        &batches,
+        &logbook,
+    );
+    let objective = objective(config, set, place.device, dataset.classes.len())?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
         schedule: settings.schedule.clone(),
     };
-    fit(&mut model, &mut source, &*objective, &fitting, &mut watcher).during(|| "training the student")?;
-    let finished = outputs::Finished {
-        set: &set,
-        dataset: &dataset,
-        folder,
-        epochs: watcher.epochs,
-        kept: watcher.best,
-        fresh: &source.fresh,
-        real: own.as_ref().map_or(0, ImageSet::len),
-        synthetic: source.set.synthetic(),
-    };
+    let mut observer = &logbook;
+    fit(
+        &mut model,
+        &mut source,
+        &*objective,
+        &fitting,
+        start.as_ref(),
+        &mut observer,
+    )
+    .during(|| "training the student")?;
+    let synthetic = source.set.synthetic();
+    drop(source);
+    let (notes, kept, journal) = logbook.close();
     progress.finish();
-    finished.save(place, &mut model, run)
+    let finished = outputs::Finished {
+        set,
+        dataset,
+        folder,
+        notes: &notes,
+        kept,
+        real: own.as_ref().map_or(0, ImageSet::len),
+        synthetic,
+    };
+    finished.save(place, &mut model, journal, session)
 }
 
 fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
@@ -146,11 +152,12 @@ fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
     )
 }
 
-fn source_settings(config: &Config, dataset: &Dataset) -> SourceSettings {
+fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
     let constants = dataset.normalisation.mean.iter().zip(&dataset.normalisation.std);
     SourceSettings {
         batch_size: config.student.batch_size,
         new_batches_per_epoch: config.student.new_batches_per_epoch,
+        first_batch: config.initial.num_batches.max(initial / config.deep_inv.batch_size),
         epoch_images: config.student.epoch_images,
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
@@ -191,45 +198,6 @@ fn objective<'a>(
             class_weights,
         }),
     })
-}
-
-/// Evaluates after each epoch.
-struct Watcher<'a> {
-    dataset: &'a Dataset,
-    settings: &'a StudentConfig,
-    epochs: Vec<Epoch>,
-    best: Kept,
-    progress: &'a Progress,
-}
-
-impl Observer for Watcher<'_> {
-    fn step(&mut self) {
-        self.progress.step();
-    }
-
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
-        let evaluation = test(model, self.dataset, self.settings.eval_batch_size)?;
-        let accuracy = evaluation.accuracy();
-        self.best.offer(self.settings.selection, report.epoch, accuracy, model);
-        self.progress.message(format!(
-            "epoch {}, loss {:.3}, test {}",
-            report.epoch + 1,
-            report.train_loss,
-            percent(accuracy)
-        ));
-        tracing::debug!(
-            "epoch {}: loss {:.4}, test {}",
-            report.epoch,
-            report.train_loss,
-            percent(accuracy)
-        );
-        self.epochs.push(Epoch {
-            fit: *report,
-            test_accuracy: accuracy,
-            per_class_accuracy: evaluation.per_class(),
-        });
-        Ok(())
-    }
 }
 
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {

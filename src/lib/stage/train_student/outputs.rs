@@ -1,16 +1,20 @@
 //! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on stdout.
 
+use super::super::job::Session;
+use super::super::journal::Journal;
 use super::super::kept::Kept;
 use super::super::summary::{self, Comparison};
 use super::super::teachers::TeacherSet;
 use super::super::weights::{self, Card};
 use super::super::{Workplace, percent, pictures};
-use super::{Epoch, test};
+use super::logbook::{Epoch, Notes};
+use super::test;
 use crate::artifact::{json, manifest, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;
 use crate::error::Result;
 use crate::model::Model;
+use crate::partition::owners;
 use crate::report::{LinePlot, Series, confusion};
 use crate::runtime::output::say;
 use crate::train::{Evaluation, Selection};
@@ -38,16 +42,22 @@ pub struct Finished<'a> {
     pub set: &'a TeacherSet,
     pub dataset: &'a Dataset,
     pub folder: &'a Path,
-    pub epochs: Vec<Epoch>,
+    pub notes: &'a Notes,
     pub kept: Kept,
-    pub fresh: &'a [FreshReport],
     pub real: usize,
     pub synthetic: (Tensor, Tensor),
 }
 
 impl Finished<'_> {
     /// Writes everything and prints the comparison.
-    pub fn save(&self, place: &Workplace, model: &mut Model, run: &mut manifest::Run) -> Result<()> {
+    pub fn save(
+        &self,
+        place: &Workplace,
+        model: &mut Model,
+        mut journal: Journal,
+        session: &mut Session,
+    ) -> Result<()> {
+        let run = &mut *session.run;
         let (images, labels) = &self.synthetic;
         let counts: Vec<i64> = Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
         let card = Card {
@@ -71,7 +81,16 @@ impl Finished<'_> {
         let comparison = summary::compare(self.set, self.dataset, &evaluation, place.config)?;
         self.metrics(place, &evaluation, &comparison, run)?;
         self.pictures(place, &evaluation, run)?;
+        let steps = self.notes.epochs.iter().map(|epoch| epoch.fit.steps as i64).sum();
+        for name in ["dataset", "curves", "per_class", "confusion"] {
+            let picture = self.folder.join(format!("{name}.png"));
+            if picture.exists() {
+                journal.picture(name, steps, &picture)?;
+            }
+        }
+        journal.finish(session)?;
         let best = self
+            .notes
             .epochs
             .iter()
             .filter_map(|epoch| epoch.test_accuracy)
@@ -90,7 +109,7 @@ impl Finished<'_> {
     }
 
     fn last(&self) -> Option<f64> {
-        self.epochs.last().and_then(|epoch| epoch.test_accuracy)
+        self.notes.epochs.last().and_then(|epoch| epoch.test_accuracy)
     }
 
     fn metrics(
@@ -108,6 +127,7 @@ impl Finished<'_> {
             selection: place.config.student.selection,
             final_test_accuracy: self.last(),
             best_test_accuracy: self
+                .notes
                 .epochs
                 .iter()
                 .filter_map(|epoch| epoch.test_accuracy)
@@ -115,12 +135,13 @@ impl Finished<'_> {
             saved_test_accuracy: evaluation.accuracy(),
             comparison,
             confusion: &evaluation.confusion,
-            epochs: &self.epochs,
+            epochs: &self.notes.epochs,
         };
         json::write(&path, &metrics)?;
         run.output("metrics", &path)?;
         for teacher in 0..self.set.teachers.len() {
             let of: Vec<&FreshReport> = self
+                .notes
                 .fresh
                 .iter()
                 .filter(|batch| batch.teacher.is_none_or(|own| own == teacher))
@@ -148,7 +169,7 @@ impl Finished<'_> {
         let batch = place.config.deep_inv.batch_size as i64;
         let total = labels.size()[0];
         // Without fresh batches, the first and the last of the initial ones.
-        let (title, first) = match self.fresh.len() as i64 {
+        let (title, first) = match self.notes.fresh.len() as i64 {
             0 => ("First batch", 0),
             fresh => ("First batch of the first epoch", (total - fresh * batch).max(0)),
         };
@@ -165,7 +186,7 @@ impl Finished<'_> {
         pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
         add("curves.png")?;
         add("curves.svg")?;
-        if self.epochs.iter().any(|epoch| epoch.test_accuracy.is_some()) {
+        if self.notes.epochs.iter().any(|epoch| epoch.test_accuracy.is_some()) {
             pictures::save_both(&self.per_class(), &self.folder.join("per_class.png"))?;
             add("per_class.png")?;
             add("per_class.svg")?;
@@ -186,6 +207,7 @@ impl Finished<'_> {
         let series = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
             name: name.into(),
             points: self
+                .notes
                 .epochs
                 .iter()
                 .filter_map(|epoch| Some((epoch.fit.epoch as f64, 100.0 * of(epoch)?)))
@@ -194,19 +216,25 @@ impl Finished<'_> {
         // A point an epoch: the mean over the batches made in it.
         let fresh = |name: &str, of: fn(&FreshReport) -> f64| {
             let mean = |epoch: usize| {
-                let batches: Vec<f64> = self.fresh.iter().filter(|batch| batch.epoch == epoch).map(of).collect();
+                let batches: Vec<f64> = self
+                    .notes
+                    .fresh
+                    .iter()
+                    .filter(|batch| batch.epoch == epoch)
+                    .map(of)
+                    .collect();
                 (epoch as f64, 100.0 * batches.iter().sum::<f64>() / batches.len() as f64)
             };
             Series {
                 name: name.into(),
-                points: (0..self.epochs.len()).map(mean).collect(),
+                points: (0..self.notes.epochs.len()).map(mean).collect(),
             }
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
             series("student, own set", &|epoch| Some(epoch.fit.train_accuracy)),
         ];
-        if !self.fresh.is_empty() {
+        if !self.notes.fresh.is_empty() {
             all.push(fresh("student, fresh", |batch| batch.student_accuracy));
             all.push(fresh("teachers, fresh", |batch| batch.teacher_accuracy));
         }
@@ -230,7 +258,7 @@ impl Finished<'_> {
                 } else {
                     format!("{name} ({owner})")
                 },
-                points: self.epochs.iter().filter_map(at).collect(),
+                points: self.notes.epochs.iter().filter_map(at).collect(),
             }
         };
         LinePlot {
@@ -242,24 +270,16 @@ impl Finished<'_> {
         }
     }
 
-    /// For each class the teacher that holds most of it, where one has more than half and half as much again as an equal share.
+    /// For each class the teacher that owns it, or nothing.
     fn owners(&self) -> Vec<String> {
-        let classes = self.dataset.classes.len();
-        let nodes = self.set.teachers.len().max(2) as u64;
-        let owner = |class: usize| {
-            let counts: Vec<u64> = self
-                .set
-                .teachers
-                .iter()
-                .map(|teacher| teacher.label_counts[class])
-                .collect();
-            let total: u64 = counts.iter().sum();
-            counts
-                .iter()
-                .position(|&count| 2 * count > total && 2 * count * nodes >= 3 * total)
-                .map_or(String::new(), |teacher| format!("teacher {teacher}"))
-        };
-        (0..classes).map(owner).collect()
+        let counts: Vec<_> = self
+            .set
+            .teachers
+            .iter()
+            .map(|teacher| teacher.label_counts.clone())
+            .collect();
+        let name = |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+        owners(&counts).into_iter().map(name).collect()
     }
 }
 

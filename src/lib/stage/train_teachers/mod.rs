@@ -2,7 +2,10 @@
 
 mod watcher;
 
+use super::job::{Job, Session};
+use super::journal::Journal;
 use super::kept::Kept;
+use super::saved::Saver;
 use super::weights::{self, Card};
 use super::{Workplace, open, percent, required};
 use crate::artifact::{json, manifest};
@@ -12,16 +15,17 @@ use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::report::Table;
+use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
-use crate::runtime::{Progress, logging};
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use rand::seq::SliceRandom;
 use std::path::Path;
-use watcher::{Metrics, Watcher};
+use std::time::Instant;
+use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-const DEPENDS: [&str; 12] = [
+pub(super) const DEPENDS: [&str; 12] = [
     "seed",
     "dataset",
     "model",
@@ -47,7 +51,6 @@ pub fn run(composed: &Composed) -> Result<()> {
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let _log = logging::to_file(&folder.join("train_teachers.log"))?;
     let dataset = place.dataset()?;
     let split = place.split(&dataset)?;
     let mut table = Table::new(&[
@@ -118,16 +121,29 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
 
 /// Trains one teacher; `None` when it was there already and is kept.
 fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, folder: &Path) -> Result<Option<Metrics>> {
-    let manifest_path = folder.join(format!("manifest_teacher{node}.json"));
     let path = weights_path(folder, node);
-    if place.admit("train_teachers", &manifest_path, &path, &DEPENDS)? == manifest::Admission::Done {
-        tracing::info!("teacher {node} is trained already: {}", path.display());
-        return Ok(None);
-    }
-    let metrics = place.carry_out("train_teachers", &manifest_path, |run| {
-        train(place, dataset, &split.nodes[node], node, folder, run).during(|| format!("training teacher {node}"))
+    let job = Job {
+        stage: "train_teachers",
+        manifest: folder.join(format!("manifest_teacher{node}.json")),
+        output: &path,
+        depends: &DEPENDS,
+        log: folder.join("train_teachers.log"),
+    };
+    let inputs = |run: &mut manifest::Run| {
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.fact("node", node)?;
+        match &place.config.split.save_path {
+            Some(split) => run.input("split", split),
+            None => Ok(()),
+        }
+    };
+    let metrics = place.perform(&job, inputs, |(), session| {
+        train(place, dataset, &split.nodes[node], node, &path, session).during(|| format!("training teacher {node}"))
     })?;
-    Ok(Some(metrics))
+    if metrics.is_none() {
+        tracing::info!("teacher {node} is trained already: {}", path.display());
+    }
+    Ok(metrics)
 }
 
 fn train(
@@ -135,15 +151,10 @@ fn train(
     dataset: &Dataset,
     part: &Part,
     node: usize,
-    folder: &Path,
-    run: &mut manifest::Run,
+    path: &Path,
+    session: &mut Session,
 ) -> Result<Metrics> {
     let (config, settings) = (place.config, &place.config.teacher);
-    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-    run.fact("node", node)?;
-    if let Some(split) = &config.split.save_path {
-        run.input("split", split)?;
-    }
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
     let train = dataset.train.select(&train)?;
@@ -166,15 +177,25 @@ fn train(
         format!("teacher/{node}/batches"),
     );
     let progress = Progress::new(&format!("teacher {node}"), (settings.epochs * source.steps()) as u64);
+    let saver = Saver::new(place, session.checkpoints);
+    let (start, best, notes) = match saver.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+        None => (None, Kept::default(), Notes::default()),
+    };
+    let Notes { epochs, events } = notes;
+    progress.add(start.as_ref().map_or(0, |start| start.position.optimizer_steps as u64));
     let mut watcher = Watcher {
         dataset,
         settings,
         own_test,
         validation,
         node,
-        epochs: Vec::new(),
-        best: Kept::default(),
+        journal: Journal::open(place, session, &watcher::lines(node, &epochs)?, events.as_ref())?,
+        epochs,
+        best,
+        saver,
         progress,
+        clock: Instant::now(),
     };
     let fitting = FitSettings {
         epochs: settings.epochs,
@@ -186,6 +207,7 @@ fn train(
         &mut source,
         &CrossEntropy::default(),
         &fitting,
+        start.as_ref(),
         &mut watcher,
     )?;
     let card = Card {
@@ -196,13 +218,14 @@ fn train(
         normalisation: dataset.normalisation.clone(),
         label_counts: train.counts(dataset.classes.len()),
     };
-    let path = weights_path(folder, node);
-    weights::save(&path, &watcher.best.state(&model), &card)?;
-    run.output("weights", &path)?;
-    let metrics = watcher.metrics(&model, card.label_counts, train.len(), fs_err::metadata(&path)?.len());
-    let metrics_path = folder.join(format!("metrics_teacher{node}.json"));
+    weights::save(path, &watcher.best.state(&model), &card)?;
+    session.run.output("weights", path)?;
+    let upload = fs_err::metadata(path)?.len();
+    let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
+    let metrics_path = session.companion("metrics.json");
     json::write(&metrics_path, &metrics)?;
-    run.output("metrics", &metrics_path)?;
+    session.run.output("metrics", &metrics_path)?;
+    journal.finish(session)?;
     Ok(metrics)
 }
 

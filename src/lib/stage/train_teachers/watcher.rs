@@ -1,14 +1,19 @@
 //! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved, and sums up in the end.
 
+use super::super::journal::{EpochLine, Journal, Mark};
 use super::super::kept::Kept;
 use super::super::percent;
+use super::super::saved::Saver;
+use crate::artifact::json;
 use crate::config::schema::TeacherConfig;
 use crate::data::{Dataset, ImageSet};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runtime::Progress;
-use crate::train::{EpochReport, Observer, Selection, evaluate};
-use serde::Serialize;
+use crate::train::{EpochReport, FitState, Observer, Selection, evaluate};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Instant;
 
 /// A teacher's `metrics_teacher{i}.json`.
 #[derive(Debug, Serialize)]
@@ -29,7 +34,7 @@ pub struct Metrics {
     pub epochs: Vec<Epoch>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     #[serde(flatten)]
     pub fit: EpochReport,
@@ -41,6 +46,13 @@ pub struct Epoch {
     pub validation_accuracy: Option<f64>,
 }
 
+/// What a resumed run goes on with.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Notes {
+    pub epochs: Vec<Epoch>,
+    pub events: Option<Mark>,
+}
+
 /// Evaluates after each epoch.
 pub struct Watcher<'a> {
     pub dataset: &'a Dataset,
@@ -50,12 +62,39 @@ pub struct Watcher<'a> {
     pub node: usize,
     pub epochs: Vec<Epoch>,
     pub best: Kept,
+    pub journal: Journal,
+    pub saver: Saver<'a>,
     pub progress: Progress,
+    /// Since the last epoch ended.
+    pub clock: Instant,
+}
+
+/// The metrics' lines of some first epochs.
+pub fn lines(node: usize, epochs: &[Epoch]) -> Result<Vec<Value>> {
+    let line = |index: usize| json::value(&line(node, &epochs[..index], &epochs[index]));
+    (0..epochs.len()).map(line).collect()
+}
+
+/// The line of an epoch that came after `before`.
+fn line(node: usize, before: &[Epoch], epoch: &Epoch) -> EpochLine {
+    let steps = before.iter().map(|epoch| epoch.fit.steps).sum::<usize>();
+    EpochLine {
+        test_accuracy: epoch.test_accuracy,
+        own_test_accuracy: epoch.own_test_accuracy,
+        validation_accuracy: epoch.validation_accuracy,
+        ..EpochLine::new("train_teachers", Some(node), steps + epoch.fit.steps, &epoch.fit)
+    }
 }
 
 impl Watcher<'_> {
-    /// What `metrics_teacher{i}.json` will hold.
-    pub fn metrics(self, model: &Model, label_counts: Vec<u64>, train_images: usize, upload_bytes: u64) -> Metrics {
+    /// What `metrics_teacher{i}.json` will hold, and the journal, to be closed.
+    pub fn metrics(
+        self,
+        model: &Model,
+        label_counts: Vec<u64>,
+        train_images: usize,
+        upload_bytes: u64,
+    ) -> (Metrics, Journal) {
         let of = |epoch: usize| self.epochs.get(epoch).and_then(|epoch| epoch.test_accuracy);
         let best = self
             .epochs
@@ -64,7 +103,7 @@ impl Watcher<'_> {
             .fold(None, |best: Option<f64>, accuracy| {
                 Some(best.map_or(accuracy, |best| best.max(accuracy)))
             });
-        Metrics {
+        let metrics = Metrics {
             teacher: self.node,
             label_counts,
             train_images,
@@ -77,7 +116,8 @@ impl Watcher<'_> {
             best_test_accuracy: best,
             saved_test_accuracy: of(self.best.epoch()),
             epochs: self.epochs,
-        }
+        };
+        (metrics, self.journal)
     }
 }
 
@@ -117,7 +157,23 @@ impl Observer for Watcher<'_> {
             report.train_loss,
             percent(epoch.test_accuracy)
         ));
+        let line = line(self.node, &self.epochs, &epoch);
         self.epochs.push(epoch);
-        Ok(())
+        self.journal.add(&line)?;
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.journal.scalar("epoch/seconds", line.step as i64, seconds)
+    }
+
+    fn due(&self) -> bool {
+        self.saver.due()
+    }
+
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        let notes = Notes {
+            epochs: self.epochs.clone(),
+            events: self.journal.mark()?,
+        };
+        self.saver.save(state, &self.best, &notes)
     }
 }

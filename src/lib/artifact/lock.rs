@@ -1,0 +1,107 @@
+//! One process at a time: a lock file that lives as long as the process does, whatever ends it.
+//!
+//! The lock is the system's (`flock`), so a killed process leaves none behind; the file may stay, and is taken over by the next.
+
+use super::atomic;
+use super::fault::{explain, folder_of};
+use crate::error::Result;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A lock that is held. Dropping it gives it up and removes its file.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    /// The lock is on the open file.
+    _file: File,
+}
+
+/// What came of trying.
+#[derive(Debug)]
+pub enum Attempt {
+    Taken(Lock),
+    /// Somebody else has it; what they wrote into the file, if anything.
+    Held(String),
+}
+
+impl Lock {
+    /// Takes the lock at `path` if it is free. File systems without locks let everyone in.
+    ///
+    /// # Errors
+    /// A file that cannot be opened for writing.
+    pub fn attempt(path: &Path) -> Result<Attempt> {
+        loop {
+            let mut file = open(path)?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = file.read_to_string(&mut holder);
+                    return Ok(Attempt::Held(holder.trim().to_owned()));
+                }
+                Err(TryLockError::Error(error)) => {
+                    tracing::debug!("no locks at `{}`: {error}", path.display());
+                }
+                Ok(()) => {}
+            }
+            if is_still(path, &file) {
+                return Ok(Attempt::Taken(Self::held(path, file)));
+            }
+        }
+    }
+
+    /// Takes the lock at `path`, after waiting for whoever has it; `waiting` is called before a wait.
+    ///
+    /// # Errors
+    /// A file that cannot be opened for writing.
+    pub fn wait(path: &Path, waiting: impl Fn()) -> Result<Self> {
+        loop {
+            if let Attempt::Taken(lock) = Self::attempt(path)? {
+                return Ok(lock);
+            }
+            waiting();
+            let file = open(path)?;
+            file.lock().map_err(|error| explain("lock", path, &error))?;
+            if is_still(path, &file) {
+                return Ok(Self::held(path, file));
+            }
+        }
+    }
+
+    fn held(path: &Path, mut file: File) -> Self {
+        // For the message of those who find it taken; without it the lock holds all the same.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "process {}", std::process::id()));
+        Self {
+            path: path.to_path_buf(),
+            _file: file,
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while held: whoever waits for it sees that the file is another one now, and starts over.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    atomic::create_folder(folder_of(path))?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| explain("write", path, &error))
+}
+
+/// Whether `path` names the open file: its last holder may have removed it in between.
+fn is_still(path: &Path, file: &File) -> bool {
+    let identity = |data: std::fs::Metadata| (data.dev(), data.ino());
+    let (named, open) = (std::fs::metadata(path), file.metadata());
+    named.ok().map(identity) == open.ok().map(identity)
+}
