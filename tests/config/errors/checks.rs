@@ -57,15 +57,46 @@ fn ranges() {
 
 #[test]
 fn keys_of_another_kind_of_split() {
-    assert_snapshot!(mistake("split={kind: iid, alpha: 0.1}"), @"");
+    assert_snapshot!(mistake("split={kind: iid, alpha: 0.1}"), @r#"
+    `split.alpha` means nothing when `split.kind` is `iid`
+      set by: command line `split={kind: iid, alpha: 0.1}`
+      found: split.kind=iid, set by command line `split={kind: iid, alpha: 0.1}`
+      available: kind, num_nodes, save_path
+    hint: `split.kind=dirichlet`, `split.kind=dirichlet_equal` or `split.kind=quantity_skew` reads it
+    "#);
     let tree = Tree::new(&[("config.yaml", "split:\n  unif_percentage: 0.2\n")]);
-    assert_snapshot!(tree.error(&["split.kind=dirichlet"]), @"");
+    assert_snapshot!(tree.error(&["split.kind=dirichlet"]), @r#"
+    `split.unif_percentage` means nothing when `split.kind` is `dirichlet`
+      set by: TREE/config.yaml:2
+      found: split.kind=dirichlet, set by command line `split.kind=dirichlet`
+      available: kind, num_nodes, save_path, alpha, min_size
+    hint: `split.kind=uniform_share` reads it; `~split.unif_percentage` takes it back
+    "#);
     tree.compose(&["split.kind=dirichlet", "~split.unif_percentage", "split.alpha=0.3"]);
-    assert_snapshot!(mistake("split={kind: quantity_skew, sizes: log_normal, alpha: 1}"), @"");
-    assert_snapshot!(mistake("split={kind: quantity_skew, sigma: 1}"), @"");
-    assert_snapshot!(mistake("split={kind: skewed, minor_images: [3, 2]}"), @"");
-    assert_snapshot!(mistake("split={kind: dirichlet, alpha: 0}"), @"");
-    assert_snapshot!(mistake("split.num_clients=5"), @"");
+    assert_snapshot!(mistake("split={kind: quantity_skew, sizes: log_normal, alpha: 1}"), @r#"
+    `split.alpha` is not read when `split.sizes` is `log_normal`: its spread is `split.sigma`
+      found: split.alpha=1.0, set by command line `split={kind: quantity_skew, sizes: log_normal, alpha: 1}`
+      found: split.sizes=log_normal, set by command line `split={kind: quantity_skew, sizes: log_normal, alpha: 1}`
+    "#);
+    assert_snapshot!(mistake("split={kind: quantity_skew, sigma: 1}"), @r#"
+    `split.sigma` is read only when `split.sizes` is `log_normal`
+      found: split.sigma=1.0, set by command line `split={kind: quantity_skew, sigma: 1}`
+      found: split.sizes=null, set by built-in default
+    "#);
+    assert_snapshot!(mistake("split={kind: skewed, minor_images: [3, 2]}"), @r#"
+    `split.minor_images` must be a smallest and a largest number
+      found: split.minor_images=[3, 2], set by command line `split={kind: skewed, minor_images: [3, 2]}`
+    "#);
+    assert_snapshot!(mistake("split={kind: dirichlet, alpha: 0}"), @r#"
+    `split.alpha` must be greater than 0, found number 0
+      set by: command line `split={kind: dirichlet, alpha: 0}`
+    "#);
+    assert_snapshot!(mistake("split.num_clients=5"), @r#"
+    unknown key `split.num_clients`
+      set by: command line `split.num_clients=5`
+      available: kind, num_nodes, unif_percentage, alpha, min_size, shards_per_node, classes_per_node, sizes, sigma, images_per_class, images_per_node, major_images, minor_images, save_path
+    hint: did you mean `split.num_nodes`?
+    "#);
 }
 
 #[test]
