@@ -60,6 +60,7 @@ impl Place {
     }
 
     /// Runs a tiny stage that must succeed; its stdout.
+    #[allow(dead_code)] // not every test file needs it
     pub fn ok(&self, stage: &str, more: &[&str]) -> String {
         let (code, out, errors) = self.run_with(stage, TINY, more);
         assert_eq!(code, 0, "{stage} {more:?}\n{errors}");

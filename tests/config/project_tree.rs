@@ -1,6 +1,7 @@
 //! The files of `config/`: all compose, and those of the EPFL report say what the report says.
 
 use crate::{project, request};
+use fed_distill::config::schema::SplitKind;
 use fed_distill::config::{Composed, Config, Tree, compose};
 use fed_distill::data::DatasetKind;
 use fed_distill::inversion::TeacherMode;
@@ -164,6 +165,22 @@ fn splits_of_the_report() {
             );
             assert_eq!(config.dataset.kind, DatasetKind::Cifar10);
         }
+    }
+}
+
+#[test]
+fn every_kind_of_split_has_an_option_of_its_name() {
+    for kind in SplitKind::ALL {
+        let split = config(&[&format!("split={}", kind.name())]).split;
+        assert_eq!(split.kind, kind);
+        // Splits of other datasets, alphas and numbers of nodes do not share a place.
+        let path = split.save_path.unwrap();
+        let path = path.to_str().unwrap();
+        assert!(path.starts_with(&format!("outputs/digits_{}_", kind.name())), "{path}");
+        assert!(
+            path.ends_with(&format!("{}_nodes/split.json", split.num_nodes)),
+            "{path}"
+        );
     }
 }
 

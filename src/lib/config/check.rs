@@ -1,8 +1,9 @@
 //! What a type cannot say: ranges of numbers, and settings that must fit each other. A table, run over the finished config.
 
+use super::foreign;
 use super::issue::Issue;
 use super::node::{Node, Value};
-use super::schema::Config;
+use super::schema::{Config, SizeLaw};
 use crate::error::Result;
 use crate::inversion::{LabelSampling, TeacherMode};
 use crate::train::OptimizerSettings;
@@ -61,6 +62,14 @@ const RANGES: &[(&str, &Range)] = &[
     ("student.model.blocks", &AT_LEAST_ONE),
     ("split.num_nodes", &AT_LEAST_ONE),
     ("split.unif_percentage", &SHARE),
+    ("split.alpha", &POSITIVE),
+    ("split.sigma", &NOT_NEGATIVE),
+    ("split.min_size", &AT_LEAST_ONE),
+    ("split.shards_per_node", &AT_LEAST_ONE),
+    ("split.classes_per_node", &AT_LEAST_ONE),
+    ("split.images_per_class", &AT_LEAST_ONE),
+    ("split.images_per_node", &AT_LEAST_ONE),
+    ("split.major_images", &AT_LEAST_ONE),
     ("teacher.num_teachers", &AT_LEAST_ONE),
     ("teacher.validation_share", &PART),
     ("student.distill.temperature", &POSITIVE),
@@ -113,6 +122,26 @@ const RELATIONS: &[Relation] = &[
         },
     },
     Relation {
+        keys: &["split.alpha", "split.sizes"],
+        must: "is not read when `split.sizes` is `log_normal`: its spread is `split.sigma`",
+        holds: |config| config.split.alpha.is_none() || config.split.sizes != Some(SizeLaw::LogNormal),
+    },
+    Relation {
+        keys: &["split.sigma", "split.sizes"],
+        must: "is read only when `split.sizes` is `log_normal`",
+        holds: |config| config.split.sigma.is_none() || config.split.sizes == Some(SizeLaw::LogNormal),
+    },
+    Relation {
+        keys: &["split.major_images"],
+        must: "must be a smallest and a largest number",
+        holds: |config| ascending(config.split.major_images),
+    },
+    Relation {
+        keys: &["split.minor_images"],
+        must: "must be a smallest and a largest number",
+        holds: |config| ascending(config.split.minor_images),
+    },
+    Relation {
         keys: &["deep_inv.label_weights", "deep_inv.labels"],
         must: "must be given when `deep_inv.labels` is `weighted`",
         holds: |config| config.deep_inv.labels != LabelSampling::Weighted || config.deep_inv.label_weights.is_some(),
@@ -162,6 +191,10 @@ fn device(name: &str) -> bool {
     }
 }
 
+fn ascending(range: Option<[usize; 2]>) -> bool {
+    range.is_none_or(|[least, most]| least <= most)
+}
+
 fn some_weight(weights: Option<&[f64]>) -> bool {
     weights.is_none_or(|weights| weights.iter().any(|weight| *weight > 0.0))
 }
@@ -190,6 +223,7 @@ pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Iss
         let issue = Issue::new(format!("`{key}` {}", relation.must));
         issues.push(found.fold(issue, |issue, text| issue.note("found", text)));
     }
+    issues.extend(foreign::split_keys(config, &tree, set_by)?);
     Ok(issues)
 }
 

@@ -4,8 +4,12 @@ use super::issue::Issue;
 use super::node::{Node, Origin};
 use super::suggest::{either, list, nearest};
 
-/// Keys of the public Python project that have another name here, where likeness would not find it.
-const NAMED_THERE: [(&str, &str); 5] = [
+/// Keys of the public Python project, and of the literature on splits, that have another name here, where likeness would not find it.
+const NAMED_THERE: [(&str, &str); 9] = [
+    ("split.beta", "split.alpha"),
+    ("split.clients", "split.num_nodes"),
+    ("split.num_clients", "split.num_nodes"),
+    ("split.num_shards", "split.shards_per_node"),
     ("deep_inv.di.num_teachers", "deep_inv.teachers.n"),
     ("deep_inv.adi.num_teachers", "deep_inv.teachers.n"),
     ("teacher.train_epochs", "teacher.epochs"),

@@ -46,6 +46,7 @@ mod compose;
 mod composed;
 mod defaults;
 mod extract;
+mod foreign;
 mod grammar;
 mod interpolate;
 mod issue;

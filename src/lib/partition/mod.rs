@@ -3,14 +3,36 @@
 //! A partitioner deals the *training* images. The test images follow by one rule for all of them ([`Split::new`]): each class of the
 //! test set is dealt in the proportions in which the nodes hold that class for training, so a node is tested on what it has learned.
 
+mod demand;
+mod dirichlet;
+mod dirichlet_equal;
+mod draw;
+mod iid;
 mod owner;
+mod pathological;
+mod quantity_skew;
+mod random_equal;
+mod random_unequal;
+mod shards;
 mod skew;
+mod skewed;
 mod split;
+mod uniform_per_class;
 mod uniform_share;
 
+pub use dirichlet::Dirichlet;
+pub use dirichlet_equal::DirichletEqual;
+pub use iid::Iid;
 pub use owner::owners;
+pub use pathological::Pathological;
+pub use quantity_skew::{QuantitySkew, Sizes};
+pub use random_equal::RandomEqual;
+pub use random_unequal::RandomUnequal;
+pub use shards::Shards;
 pub use skew::{NodeSkew, Skew, skew};
+pub use skewed::Skewed;
 pub use split::{Part, Split, label_counts};
+pub use uniform_per_class::UniformPerClass;
 pub use uniform_share::UniformShare;
 
 use crate::error::Result;
@@ -18,9 +40,10 @@ use crate::runtime::seed::Rng;
 
 /// A way to deal images to nodes.
 pub trait Partitioner {
-    /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint, complete lists of indices, one a node.
+    /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint, ascending lists of indices, one a node,
+    /// none empty. Complete, unless the partitioner says what it leaves out. The same `rng` deals the same. Ends in bounded time.
     ///
     /// # Errors
-    /// Impossible requests, such as more nodes than images.
+    /// Impossible requests, such as more nodes than images, and those that chance did not meet: which nodes came short.
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>>;
 }

@@ -1,6 +1,6 @@
 //! What a node holds, and the split's JSON form `{"teacher0": {"train": […], "test": […]}, …}`, that of the public Python project.
 
-use super::Partitioner;
+use super::{Partitioner, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
@@ -115,22 +115,17 @@ pub fn label_counts(part: &[usize], labels: &[i64], classes: usize) -> Vec<u64> 
 /// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds is dealt evenly.
 fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
     let mut parts = vec![Vec::new(); held.len()];
-    for class in 0..classes {
-        let mut images: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == class as i64).collect();
+    for (class, mut images) in draw::by_class(labels, classes).into_iter().enumerate() {
         images.shuffle(rng);
-        let weights: Vec<u64> = match held.iter().map(|node| node[class]).sum::<u64>() {
-            0 => vec![1; held.len()],
-            _ => held.iter().map(|node| node[class]).collect(),
+        let weights: Vec<f64> = match held.iter().map(|node| node[class]).sum::<u64>() {
+            0 => vec![1.0; held.len()],
+            _ => held.iter().map(|node| node[class] as f64).collect(),
         };
-        let total: u64 = weights.iter().sum();
-        let mut given = 0;
-        let mut start = 0;
-        for (part, weight) in parts.iter_mut().zip(weights) {
-            given += weight;
-            // Rounding the running share, not each node's, deals every image exactly once.
-            let end = (images.len() as f64 * given as f64 / total as f64).round() as usize;
-            part.extend_from_slice(&images[start..end]);
-            start = end;
+        let mut rest = images.as_slice();
+        for (part, count) in parts.iter_mut().zip(draw::cut(images.len(), &weights)) {
+            let (own, others) = rest.split_at(count);
+            part.extend_from_slice(own);
+            rest = others;
         }
     }
     for part in &mut parts {

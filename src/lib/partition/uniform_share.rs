@@ -1,6 +1,6 @@
 //! The split of the EPFL report (Jellouli, "Dataset Distillation for One-Shot Federated Learning"): a share dealt evenly, the rest by class.
 
-use super::Partitioner;
+use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
@@ -25,7 +25,7 @@ impl Partitioner for UniformShare {
         sorted.sort_by_key(|&image| labels[image]);
         let mut nodes: Vec<Vec<usize>> = (0..self.nodes)
             .map(|node| {
-                let (start, end) = run(sorted.len(), self.nodes, node);
+                let (start, end) = draw::run(sorted.len(), self.nodes, node);
                 sorted[start..end].to_vec()
             })
             .collect();
@@ -50,22 +50,6 @@ impl UniformShare {
                     .hint("1 deals everything evenly (IID), 0 sorts everything by class"),
             );
         }
-        if self.nodes == 0 {
-            return Err(Error::usage("`split.num_nodes` is 0")
-                .hint("say how many parties share the images: split.num_nodes=10"));
-        }
-        if self.nodes > images {
-            return Err(Error::usage(format!(
-                "cannot deal {images} training images to {} nodes: each needs at least one",
-                self.nodes
-            ))
-            .hint(format!("split.num_nodes is at most {images} here")));
-        }
-        Ok(())
+        demand::enough(images, self.nodes, 1)
     }
-}
-
-/// The `part`-th of `parts` nearly equal runs of 0..`total`.
-fn run(total: usize, parts: usize, part: usize) -> (usize, usize) {
-    (total * part / parts, total * (part + 1) / parts)
 }

@@ -10,6 +10,7 @@ pub mod inspect;
 mod job;
 mod journal;
 mod kept;
+mod partitioner;
 mod pictures;
 mod saved;
 pub mod split_data;

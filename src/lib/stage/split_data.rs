@@ -1,12 +1,13 @@
 //! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it, and prints a table of counts.
 
 use super::job::Job;
+use super::partitioner::partitioner;
 use super::{Workplace, open, required};
 use crate::artifact::{json, manifest};
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::partition::{Split, UniformShare, label_counts};
+use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
@@ -41,14 +42,10 @@ pub fn run(composed: &Composed) -> Result<()> {
 }
 
 fn split(place: &Workplace, dataset: &Dataset, path: &Path, run: &mut manifest::Run) -> Result<()> {
-    let settings = &place.config.split;
-    let partitioner = UniformShare {
-        nodes: settings.num_nodes,
-        share: settings.unif_percentage,
-    };
+    let partitioner = partitioner(&place.config.split);
     let mut rng = Seeds::new(place.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
-    let split = Split::new(&partitioner, train, test, dataset.classes.len(), &mut rng)?;
+    let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;
     json::write(path, &split.to_json())?;
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     run.fact("nodes", split.nodes.len())?;
@@ -86,6 +83,11 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         }
     }
     say(&table)?;
+    let dealt: usize = split.nodes.iter().map(|part| part.train.len()).sum();
+    let all = dataset.train.len();
+    if dealt < all {
+        say(format!("left out: {} of {all} training images", all - dealt))?;
+    }
     for extension in ["svg", "png"] {
         let plot = path.with_extension(extension);
         stacked_bars(&plot, "Training images of each node", &names, &dataset.classes, &counts)?;

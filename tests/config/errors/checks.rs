@@ -56,6 +56,19 @@ fn ranges() {
 }
 
 #[test]
+fn keys_of_another_kind_of_split() {
+    assert_snapshot!(mistake("split={kind: iid, alpha: 0.1}"), @"");
+    let tree = Tree::new(&[("config.yaml", "split:\n  unif_percentage: 0.2\n")]);
+    assert_snapshot!(tree.error(&["split.kind=dirichlet"]), @"");
+    tree.compose(&["split.kind=dirichlet", "~split.unif_percentage", "split.alpha=0.3"]);
+    assert_snapshot!(mistake("split={kind: quantity_skew, sizes: log_normal, alpha: 1}"), @"");
+    assert_snapshot!(mistake("split={kind: quantity_skew, sigma: 1}"), @"");
+    assert_snapshot!(mistake("split={kind: skewed, minor_images: [3, 2]}"), @"");
+    assert_snapshot!(mistake("split={kind: dirichlet, alpha: 0}"), @"");
+    assert_snapshot!(mistake("split.num_clients=5"), @"");
+}
+
+#[test]
 fn relations() {
     assert_snapshot!(mistake("device=gpu"), @r#"
     `device` must be `auto`, `cpu`, `cuda` or `cuda:N`

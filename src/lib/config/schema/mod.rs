@@ -3,11 +3,11 @@
 //! `null` stands for "not given". `Config::default()` is the bottom layer of every composition; `Config::reference()` is the tree of all
 //! keys there are, with optional groups filled in.
 
+mod split;
 mod stages;
 
-pub use stages::{
-    CheckpointConfig, DistillSettings, InitialConfig, Objective, SplitConfig, StudentConfig, TeacherConfig,
-};
+pub use split::{SizeLaw, SplitConfig, SplitKind};
+pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
 
 use crate::data::DatasetSettings;
 use crate::inversion::InversionSettings;

@@ -1,4 +1,4 @@
-//! Config groups `checkpoint`, `split`, `teacher`, `initial` and `student`: what each stage does and where its files go.
+//! Config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does and where its files go.
 
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
@@ -18,28 +18,6 @@ pub struct CheckpointConfig {
 impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { every: 60.0 }
-    }
-}
-
-/// Config group `split`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SplitConfig {
-    /// Parties to deal the images to.
-    pub num_nodes: usize,
-    /// Share of the images (0..1) dealt evenly at random; the rest is sorted by class and cut into runs.
-    pub unif_percentage: f64,
-    /// The split's JSON file; `null`: no split, one teacher on everything.
-    pub save_path: Option<PathBuf>,
-}
-
-impl Default for SplitConfig {
-    fn default() -> Self {
-        Self {
-            num_nodes: 1,
-            unif_percentage: 1.0,
-            save_path: None,
-        }
     }
 }
 

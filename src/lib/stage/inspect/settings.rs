@@ -2,6 +2,7 @@
 
 use super::run::Run;
 use crate::config::Config;
+use crate::config::schema::SplitKind;
 use crate::stage::job::selected;
 use crate::stage::{generate_initial, split_data, train_student, train_teachers};
 use serde_json::Value;
@@ -102,10 +103,7 @@ pub fn summary(run: &Run) -> String {
         format!("{}{}", of("model.kind"), width.unwrap_or_default())
     };
     match run.manifest.stage.as_str() {
-        "split_data" => {
-            let uniform = 100.0 * run.setting("split.unif_percentage").as_f64().unwrap_or(0.0);
-            format!("{} nodes, {uniform:.0} % even", of("split.num_nodes"))
-        }
+        "split_data" => format!("{} nodes, {}", of("split.num_nodes"), split_kind(run)),
         "train_teachers" => format!(
             "{}, {} epochs, lr {}",
             model(),
@@ -136,5 +134,27 @@ pub fn dataset(run: &Run) -> String {
     match run.setting("dataset.size").as_i64() {
         Some(size) => format!("{kind} {size}×{size}"),
         None => kind,
+    }
+}
+
+/// The kind of a split with what was set for it. Runs of before there were kinds are uniform shares.
+fn split_kind(run: &Run) -> String {
+    let name = run.setting("split.kind");
+    let kind = SplitKind::ALL.into_iter().find(|kind| name == kind.name());
+    match kind.unwrap_or(SplitKind::UniformShare) {
+        SplitKind::UniformShare => {
+            let uniform = 100.0 * run.setting("split.unif_percentage").as_f64().unwrap_or(0.0);
+            format!("{uniform:.0} % even")
+        }
+        kind => {
+            let keys = kind
+                .keys()
+                .iter()
+                .map(|key| (key, run.setting(&format!("split.{key}"))));
+            let set = keys.filter(|(_, value)| !value.is_null());
+            set.fold(kind.name().to_owned(), |text, (key, value)| {
+                format!("{text}, {key} {}", typed(value))
+            })
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Properties of splits: disjoint, complete, deterministic, sized as asked, and test parts that follow training parts.
+//! The uniform-share split: sized as asked, from sorted to mixed.
 
+use super::{balanced, classes_of};
 use fed_distill::partition::{Split, UniformShare};
-use fed_distill::runtime::seed::Seeds;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -13,17 +13,7 @@ fn deal(
     classes: usize,
     seed: u64,
 ) -> fed_distill::Result<Split> {
-    let mut rng = Seeds::new(seed).stream("split", 0);
-    Split::new(&UniformShare { nodes, share }, train, test, classes, &mut rng)
-}
-
-/// `per` images of each class, interleaved.
-fn balanced(classes: usize, per: usize) -> Vec<i64> {
-    (0..classes * per).map(|image| (image % classes) as i64).collect()
-}
-
-fn classes_of(indices: &[usize], labels: &[i64]) -> BTreeSet<i64> {
-    indices.iter().map(|&index| labels[index]).collect()
+    super::deal(&UniformShare { nodes, share }, train, test, classes, seed)
 }
 
 proptest! {

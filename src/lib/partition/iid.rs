@@ -1,0 +1,23 @@
+//! Independent and identically distributed nodes: the images in random order, dealt evenly (McMahan et al. 2017, arXiv:1602.05629,
+//! section 3).
+
+use super::{Partitioner, demand, draw};
+use crate::error::Result;
+use crate::runtime::seed::Rng;
+
+/// Complete; sizes differ by one at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Iid {
+    pub nodes: usize,
+}
+
+impl Partitioner for Iid {
+    fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
+        demand::enough(labels.len(), self.nodes, 1)?;
+        Ok(draw::deal_sizes(
+            labels.len(),
+            &draw::even(labels.len(), self.nodes),
+            rng,
+        ))
+    }
+}

@@ -1,0 +1,69 @@
+//! Pathological label skew: k classes a node, the images of a class dealt evenly to its nodes (Li et al. 2022, *Federated Learning on
+//! Non-IID Data Silos* (NIID-Bench), arXiv:2102.02079: "#C = k", after the pathological split of McMahan et al. 2017).
+//!
+//! Deviation: classes are spread evenly over nodes (each class has one node more or fewer than another at most) instead of node i
+//! taking class i and others at random, so that no class is left out and none falls to one node by chance.
+
+use super::{Partitioner, demand, draw};
+use crate::error::{Error, Result};
+use crate::runtime::seed::Rng;
+use rand::seq::SliceRandom;
+
+/// Complete; every node has exactly `classes_per_node` classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pathological {
+    pub nodes: usize,
+    pub classes_per_node: usize,
+}
+
+impl Partitioner for Pathological {
+    fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
+        demand::enough(labels.len(), self.nodes, 1)?;
+        let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let present: Vec<usize> = (0..classes).filter(|&class| totals[class] > 0).collect();
+        demand::classes(self.classes_per_node, present.len())?;
+        self.check_all_held(present.len())?;
+        let held = draw::spread(self.nodes, self.classes_per_node, &present, rng);
+        let mut counts = vec![vec![0; classes]; self.nodes];
+        for &class in &present {
+            let mut holders: Vec<usize> = (0..self.nodes).filter(|&node| held[node].contains(&class)).collect();
+            check_enough(class, totals[class], &holders)?;
+            // Or the same nodes would have the longer runs of every class.
+            holders.shuffle(rng);
+            for (&node, count) in holders.iter().zip(draw::even(totals[class], holders.len())) {
+                counts[node][class] = count;
+            }
+        }
+        Ok(draw::deal_counts(labels, &counts, classes, rng))
+    }
+}
+
+impl Pathological {
+    fn check_all_held(&self, present: usize) -> Result<()> {
+        if self.nodes.saturating_mul(self.classes_per_node) >= present {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{} nodes of {} classes cannot hold all {present} classes: some would be in no node",
+            self.nodes, self.classes_per_node
+        ))
+        .hint(format!(
+            "split.classes_per_node={} or split.num_nodes={}",
+            present.div_ceil(self.nodes),
+            present.div_ceil(self.classes_per_node)
+        )))
+    }
+}
+
+fn check_enough(class: usize, images: usize, holders: &[usize]) -> Result<()> {
+    if images >= holders.len() {
+        return Ok(());
+    }
+    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    Err(Error::usage(format!(
+        "class {class} has {images} training images for {} nodes",
+        holders.len()
+    ))
+    .note("found", format!("to be shared by nodes {}", names.join(", ")))
+    .hint("take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`"))
+}

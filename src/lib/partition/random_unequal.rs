@@ -1,0 +1,22 @@
+//! The third of four modes of course exercises: random images, as many as chance gives each node.
+
+use super::{Partitioner, demand, draw};
+use crate::error::Result;
+use crate::runtime::seed::Rng;
+
+/// Every node has `min_size` images; the others are cut at uniformly random places. Complete, and never drawn again.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomUnequal {
+    pub nodes: usize,
+    pub min_size: usize,
+}
+
+impl Partitioner for RandomUnequal {
+    fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
+        let least = self.min_size.max(1);
+        demand::enough(labels.len(), self.nodes, least)?;
+        let mut sizes = draw::random_cuts(labels.len() - self.nodes * least, self.nodes, rng);
+        sizes.iter_mut().for_each(|size| *size += least);
+        Ok(draw::deal_sizes(labels.len(), &sizes, rng))
+    }
+}

@@ -1,0 +1,95 @@
+//! The fourth of four modes of course exercises: of some classes a node has many images, of the others a handful.
+
+use super::{Partitioner, demand, draw};
+use crate::error::{Error, Result};
+use crate::runtime::seed::Rng;
+use rand::Rng as _;
+use rand::seq::SliceRandom;
+
+/// Each node has `major_classes` classes, spread evenly over nodes, of which it gets a uniformly random number of images in `major`, and
+/// of every other class one in `minor` (bounds included). The rest is left out.
+///
+/// Where a class is too rare for the upper bounds, nodes are served in random order, each leaving those after it their lower bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Skewed {
+    pub nodes: usize,
+    pub major_classes: usize,
+    pub major: [usize; 2],
+    pub minor: [usize; 2],
+}
+
+impl Partitioner for Skewed {
+    fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
+        demand::enough(labels.len(), self.nodes, 1)?;
+        self.check()?;
+        let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let present: Vec<usize> = (0..classes).filter(|&class| totals[class] > 0).collect();
+        demand::classes(self.major_classes, present.len())?;
+        let held = draw::spread(self.nodes, self.major_classes, &present, rng);
+        let mut counts = vec![vec![0; classes]; self.nodes];
+        for &class in &present {
+            let is_major: Vec<bool> = held.iter().map(|own| own.contains(&class)).collect();
+            for (node, count) in self.draw(class, totals[class], &is_major, rng)?.into_iter().enumerate() {
+                counts[node][class] = count;
+            }
+        }
+        Ok(draw::deal_counts(labels, &counts, classes, rng))
+    }
+}
+
+impl Skewed {
+    fn check(&self) -> Result<()> {
+        for (key, [least, most], floor) in [("major_images", self.major, 1), ("minor_images", self.minor, 0)] {
+            if least > most || least < floor {
+                return Err(Error::usage(format!("`split.{key}` is [{least}, {most}]")).note(
+                    "expected",
+                    format!("the smallest number of images, {floor} or more, and the largest"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many images of a class each node gets.
+    fn draw(&self, class: usize, images: usize, is_major: &[bool], rng: &mut Rng) -> Result<Vec<usize>> {
+        let bounds = |node: usize| if is_major[node] { self.major } else { self.minor };
+        let least = (0..self.nodes).map(|node| bounds(node)[0]).sum();
+        if images < least {
+            return Err(self.too_rare(class, images, least, is_major));
+        }
+        let mut spare = images - least;
+        let mut order: Vec<usize> = (0..self.nodes).collect();
+        order.shuffle(rng);
+        let mut counts = vec![0; self.nodes];
+        for node in order {
+            let [least, most] = bounds(node);
+            let more = rng.random_range(0..=(most - least).min(spare));
+            counts[node] = least + more;
+            spare -= more;
+        }
+        Ok(counts)
+    }
+
+    fn too_rare(&self, class: usize, images: usize, least: usize, is_major: &[bool]) -> Error {
+        let major: Vec<_> = (0..self.nodes)
+            .filter(|&node| is_major[node])
+            .map(|node| node.to_string())
+            .collect();
+        let others = self.nodes - major.len();
+        Error::usage(format!(
+            "class {class} has {images} training images, but the nodes need {least} of it at least"
+        ))
+        .note(
+            "found",
+            format!(
+                "nodes {} need {} to {}, the other {others} {} to {}",
+                major.join(", "),
+                self.major[0],
+                self.major[1],
+                self.minor[0],
+                self.minor[1]
+            ),
+        )
+        .hint("take fewer nodes (`split.num_nodes`), fewer `split.classes_per_node`, or smaller `split.major_images`")
+    }
+}
