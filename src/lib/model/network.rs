@@ -116,6 +116,13 @@ impl Model {
         parameters.map(|entry| entry.tensor.shallow_clone()).collect()
     }
 
+    /// The same with their names in the state dict.
+    pub fn named_parameters(&self) -> Vec<(&str, Tensor)> {
+        let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
+        let named = parameters.map(|entry| (entry.name.as_str(), entry.tensor.shallow_clone()));
+        named.collect()
+    }
+
     /// The layers of a residual network; `None` for the other kinds.
     pub fn residual(&self) -> Option<&resnet::ResNet> {
         self.network.residual()
