@@ -5,7 +5,6 @@ Both sides run in alternation, a few steps at a time, one at a time: a machine t
 """
 import argparse
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import environment  # noqa: E402
 from driver import machine, stages, tables, workers  # noqa: E402
 
 CASES = json.loads((pathlib.Path(__file__).parent / "cases.json").read_text())
-EXTRA = ["start-up", "many-teachers"]
+EXTRA = ["start-up", "many-teachers", "operators"]
 USUAL = [*CASES["steps"], "pipeline", *EXTRA]
 VARIANTS = {"inversion": ["public", "fixed", "compiled", "ours", "convolutions"],
             "training": ["public", "fixed", "ours", "convolutions"]}
@@ -26,7 +25,7 @@ def arguments():
     known = [*CASES["steps"], *CASES["pipelines"], *EXTRA]
     parser.add_argument("cases", nargs="*", help=f"which (default: all but pipeline-full): {', '.join(known)}")
     parser.add_argument("--threads", type=int, default=min(2, machine.cores()), help="default: the machine's cores, at most 2")
-    parser.add_argument("--engines", nargs="+", default=["plain"], help="our inversion engines to compare")
+    parser.add_argument("--engines", nargs="+", default=["plain", "fused"], help="our inversion engines to compare")
     parser.add_argument("--variants", nargs="+", help="which of public, fixed, compiled, ours, convolutions; fixed and compiled also with +var_mean, +channels_last")
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--save", type=pathlib.Path, help="every single measurement, as JSON")
@@ -38,11 +37,11 @@ def arguments():
 
 
 def variants_of(case, options):
-    chosen = []
-    for variant in options.variants or VARIANTS[case["task"]]:
-        engines = options.engines if case["task"] == "inversion" else options.engines[-1:]
-        chosen += [f"ours-{engine}" for engine in engines] if variant == "ours" else [variant]
-    return chosen
+    chosen = options.variants or VARIANTS[case["task"]]
+    if case["task"] == "training":
+        return chosen
+    ours = [f"ours-{engine}" for engine in options.engines]
+    return [name for variant in chosen for name in (ours if variant == "ours" else [variant])]
 
 
 def say(title, text):
@@ -52,7 +51,7 @@ def say(title, text):
 def step_case(name, folder, options):
     case = CASES["steps"][name]
     rounds = options.rounds or case["rounds"]
-    seconds, facts = workers.alternate(folder, name, variants_of(case, options), case["steps"], rounds, options)
+    seconds, facts = workers.alternate(folder, name, case, variants_of(case, options), rounds, options)
     network = CASES["networks"][case["network"]]
     what = "an inversion step" + (" with a student" if case["student"] else "") if case["task"] == "inversion" else "a training step"
     say(f"`{name}`: {what}, width {network['width']}, blocks {network['blocks']}, batch {case['batch']}",
@@ -69,6 +68,14 @@ def pipeline_case(name, folder, options):
     return results
 
 
+def operators(folder, options):
+    columns = [(case, variant) for case in ("resnet18-di", "small-di") for variant in ("public", "fixed")]
+    sums = [workers.operators(folder, *column, options) for column in columns]
+    kinds = sorted({kind for each in sums for kind in each}, key=lambda kind: -sums[0].get(kind, 0))
+    rows = [[kind, *(tables.time(each.get(kind, 0)) for each in sums)] for kind in kinds]
+    return tables.markdown(["", *(f"`{case}` {'(a)' if variant == 'public' else '(b)'}" for case, variant in columns)], rows)
+
+
 def measure(name, folder, options):
     if name in CASES["steps"]:
         return step_case(name, folder, options)
@@ -76,21 +83,22 @@ def measure(name, folder, options):
         return pipeline_case(name, folder, options)
     if name == "start-up":
         return say("`start-up`: the stage binaries", stages.start_up(folder, options.rounds or 5))
+    if name == "operators":
+        return say("`operators`: where a PyTorch step's time goes, by its own profiler", operators(folder, options))
     say("`many-teachers`: `generate_initial`, 3 of N ResNet-18 teachers a step", stages.many_teachers(folder, options.engines[-1], options.threads))
 
 
 def main():
     options = arguments()
     options.python = environment.interpreter()
-    load = os.getloadavg()[0]
-    versions, results = set(), {}
-    print(f"Medians; in brackets and between dashes the lowest and the highest round. {options.threads} threads, f32.")
+    before = machine.load()
+    results = {}
+    print(f"Medians and quartiles over rounds (of fewer than four: lowest and highest). {options.threads} threads, f32.")
     for name in options.cases:
         print(f"bench: {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="fed-distill-bench-") as folder:
             results[name] = measure(name, pathlib.Path(folder), options)
-        versions |= {fact["version"] for fact in (results[name] or {}).get("facts", {}).values()}
-    say("Machine", "\n".join(machine.describe(options.threads, versions, load)))
+    say("Machine", "\n".join(machine.describe(options.threads, options.python, before)))
     if options.save:
         options.save.write_text(json.dumps(results, indent=1))
 

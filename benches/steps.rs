@@ -17,16 +17,22 @@ fn steps(criterion: &mut Criterion) {
     let cases = Cases::read().expect("benches/cases.json");
     let mut group = criterion.benchmark_group("step");
     for (name, case) in &cases.steps {
-        group.bench_function(name, |bencher| match case.task {
+        match case.task {
             Task::Inversion => {
-                let mut steps = inversion::Steps::new(&cases, case, Engine::Plain).expect("a case that can be made");
-                bencher.iter(|| steps.run(1).expect("an inversion step"));
+                for engine in [Engine::Plain, Engine::Fused] {
+                    group.bench_function(format!("{name}/{engine:?}"), |bencher| {
+                        let mut steps = inversion::Steps::new(&cases, case, engine).expect("a case that can be made");
+                        bencher.iter(|| steps.run(1).expect("an inversion step"));
+                    });
+                }
             }
             Task::Training => {
-                let mut steps = training::Steps::new(&cases, case).expect("a case that can be made");
-                bencher.iter(|| steps.epoch(1).and_then(|run| run()).expect("a training step"));
+                group.bench_function(name, |bencher| {
+                    let mut steps = training::Steps::new(&cases, case).expect("a case that can be made");
+                    bencher.iter(|| steps.epoch(1).and_then(|run| run()).expect("a training step"));
+                });
             }
-        });
+        }
     }
 }
 

@@ -132,13 +132,18 @@ fn a_folder_without_permission_is_refused_with_a_hint() {
     let written = std::fs::write(closed.join("probe"), b"x");
     let refused = atomic::write(&closed.join("file"), b"x");
     let refused_folder = atomic::create_folder(&closed.join("deeper"));
+    let refused_log = atomic::append(&closed.join("a.log"));
     // SAFETY: as above, and back.
     unsafe { libc::setfsuid(user as libc::uid_t) };
     if written.is_ok() {
         println!("skipped: this user may write everywhere");
         return;
     }
-    for error in [refused.unwrap_err(), refused_folder.unwrap_err()] {
+    for error in [
+        refused.unwrap_err(),
+        refused_folder.unwrap_err(),
+        refused_log.unwrap_err(),
+    ] {
         let text = error.to_string();
         assert!(
             text.contains("closed/") && text.contains("hint: choose a place that you may use"),

@@ -68,7 +68,10 @@ fn labels(count: i64, rng: &mut Rng) -> Tensor {
 
 fn close(plain: &Tensor, fused: &Tensor, what: &str) {
     let (plain, fused) = (f64::try_from(plain).unwrap(), f64::try_from(fused).unwrap());
-    assert!((plain - fused).abs() <= 1e-4 * plain.abs() + 1e-7, "{what}: {plain} and {fused}");
+    assert!(
+        (plain - fused).abs() <= 1e-4 * plain.abs() + 1e-7,
+        "{what}: {plain} and {fused}"
+    );
 }
 
 fn same(plain: &(Terms, Tensor), fused: &(Terms, Tensor), what: &str) {
@@ -76,7 +79,11 @@ fn same(plain: &(Terms, Tensor), fused: &(Terms, Tensor), what: &str) {
     close(&a.total, &b.total, &format!("{what}, total"));
     close(&a.cross_entropy, &b.cross_entropy, &format!("{what}, cross-entropy"));
     close(&a.l2, &b.l2, &format!("{what}, l2"));
-    close(&a.total_variation, &b.total_variation, &format!("{what}, total variation"));
+    close(
+        &a.total_variation,
+        &b.total_variation,
+        &format!("{what}, total variation"),
+    );
     close(&a.batch_norm, &b.batch_norm, &format!("{what}, batch norm"));
     for (name, a, b) in [
         ("jensen-shannon", &a.jensen_shannon, &b.jensen_shannon),
@@ -92,7 +99,10 @@ fn same(plain: &(Terms, Tensor), fused: &(Terms, Tensor), what: &str) {
     assert_eq!(plain.size(), fused.size(), "{what}");
     let norm = |tensor: &Tensor| f64::try_from(tensor.norm()).unwrap();
     let (off, whole) = (norm(&(plain - fused)), norm(plain));
-    assert!(whole > 0.0 && off <= 1e-3 * whole, "{what}: gradients {off} apart, of norm {whole}");
+    assert!(
+        whole > 0.0 && off <= 1e-3 * whole,
+        "{what}: gradients {off} apart, of norm {whole}"
+    );
 }
 
 struct Scene<'a> {
@@ -116,7 +126,9 @@ impl Scene<'_> {
                 steps: 1,
                 fused,
             };
-            inversion.differentiate(&self.images, &self.labels, &self.chosen).unwrap()
+            inversion
+                .differentiate(&self.images, &self.labels, &self.chosen)
+                .unwrap()
         };
         same(&by(false), &by(true), what);
     }
@@ -129,14 +141,22 @@ fn random_residual_networks() {
     let mut rng = Seeds::new(1).stream("engines", 0);
     for round in 0..40 {
         let (kind, blocks) = (*kinds.choose(&mut rng).unwrap(), *stages.choose(&mut rng).unwrap());
-        let (width, channels) = (*[1, 3, 16, 20, 33].choose(&mut rng).unwrap(), *[1, 3].choose(&mut rng).unwrap());
+        let (width, channels) = (
+            *[1, 3, 16, 20, 33].choose(&mut rng).unwrap(),
+            *[1, 3].choose(&mut rng).unwrap(),
+        );
         let (size, count) = (rng.random_range(8..21), rng.random_range(1..6));
         let own = teacher(model(kind, width, blocks, channels, size, &mut rng), &mut rng);
         let student = model(ModelKind::Resnet18, 4, &[1, 1], channels, size, &mut rng);
-        let classes = [vec![0, 1, 2, 3, 4], vec![1, 3], vec![4, 0, 2]].choose(&mut rng).unwrap().clone();
+        let classes = [vec![0, 1, 2, 3, 4], vec![1, 3], vec![4, 0, 2]]
+            .choose(&mut rng)
+            .unwrap()
+            .clone();
         let weights: Vec<f64> = classes.iter().map(|_| rng.random_range(0.1..3.0)).collect();
         let weights = rng.random_bool(0.5).then_some(&weights[..]);
-        let masks = [rng.random_bool(0.6).then(|| LabelMask::new(&classes, CLASSES, weights, Device::Cpu))];
+        let masks = [rng
+            .random_bool(0.6)
+            .then(|| LabelMask::new(&classes, CLASSES, weights, Device::Cpu))];
         let scene = Scene {
             teachers: vec![&own],
             chosen: vec![0],
@@ -154,10 +174,14 @@ fn random_residual_networks() {
 #[test]
 fn several_teachers_their_ensemble_and_those_not_chosen() {
     let mut rng = Seeds::new(2).stream("engines", 0);
-    let teachers: Vec<Teacher> = [(8, ModelKind::Resnet18), (4, ModelKind::Resnet50), (16, ModelKind::Resnet18)]
-        .into_iter()
-        .map(|(width, kind)| teacher(model(kind, width, &[1, 1], 3, 12, &mut rng), &mut rng))
-        .collect();
+    let teachers: Vec<Teacher> = [
+        (8, ModelKind::Resnet18),
+        (4, ModelKind::Resnet50),
+        (16, ModelKind::Resnet18),
+    ]
+    .into_iter()
+    .map(|(width, kind)| teacher(model(kind, width, &[1, 1], 3, 12, &mut rng), &mut rng))
+    .collect();
     let student = model(ModelKind::Resnet18, 8, &[1], 3, 12, &mut rng);
     let mut scene = Scene {
         teachers: teachers.iter().collect(),
@@ -168,7 +192,11 @@ fn several_teachers_their_ensemble_and_those_not_chosen() {
     };
     let masks = [None, None, None];
     scene.agree(Opinion::Each(&masks), "two of three");
-    for kind in [EnsembleKind::MeanLogits, EnsembleKind::MeanSoftmax, EnsembleKind::LabelShare] {
+    for kind in [
+        EnsembleKind::MeanLogits,
+        EnsembleKind::MeanSoftmax,
+        EnsembleKind::LabelShare,
+    ] {
         let ensemble = Ensemble::new(kind, &scene.teachers, Device::Cpu);
         scene.chosen = vec![0, 1, 2];
         scene.agree(Opinion::Joint(&ensemble), &format!("{kind:?}"));

@@ -145,6 +145,7 @@ fn loss(images: &Tensor, teachers: &[Teacher], masks: &[Option<LabelMask>], scal
         },
         None,
     )
+    .unwrap()
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
                 (0..5).collect()
             }
         };
-        let logits = |teacher: usize| rows(&teachers[teacher].model.eval(&images()));
+        let logits = |teacher: usize| rows(&teachers[teacher].loaded().unwrap().model.eval(&images()));
         // The entropy over the classes of the teacher that makes the batch, the rivals among each other teacher's own.
         let wanted_entropy = (naive_entropy(&logits(1), &of(0)) + naive_entropy(&logits(2), &of(0))) / 2.0;
         let wanted_rival = (naive_rival(&logits(1), &of(1)) + naive_rival(&logits(2), &of(2))) / 2.0;

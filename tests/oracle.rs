@@ -170,20 +170,20 @@ fn near(ours: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
 fn logits_and_batch_norm_distances() {
     for case in Case::all() {
         for file in ["teacher.safetensors", "teacher.pt"] {
-            let (logits, distances) = observe(&case.teacher(file).model, &case.tensor("inputs"));
+            let (logits, distances) = observe(&case.model(file), &case.tensor("inputs"));
             case.near(&logits, "teacher_logits", 1e-4);
             case.near(&Tensor::stack(&distances, 0), "r_feature", 1e-4);
         }
-        let student = case.teacher("student.safetensors");
-        case.near(&student.model.eval(&case.tensor("inputs")), "student_logits", 1e-4);
+        let student = case.model("student.safetensors");
+        case.near(&student.eval(&case.tensor("inputs")), "student_logits", 1e-4);
     }
 }
 
 #[test]
 fn loss_terms_totals_and_input_gradients() {
     for case in Case::all() {
-        let (teacher, student) = (case.teacher("teacher.safetensors"), case.teacher("student.safetensors"));
-        let losses = [("di", None), ("adi", Some(&student.model))];
+        let (teacher, student) = (case.teacher("teacher.safetensors"), case.model("student.safetensors"));
+        let losses = [("di", None), ("adi", Some(&student))];
         for ((name, student), fused) in losses.into_iter().flat_map(|loss| ENGINES.map(|fused| (loss, fused))) {
             let (terms, gradient) = case.loss(fused, &teacher, student);
             case.close(&terms.total, &format!("/expected/{name}/loss"), 1e-4);
@@ -225,7 +225,7 @@ fn jittered_adam_steps_and_the_best_batch() {
         .into_iter()
         .flat_map(|case| ENGINES.map(|fused| (case.clone(), fused)))
     {
-        let (teacher, student) = (case.teacher("teacher.safetensors"), case.teacher("student.safetensors"));
+        let (teacher, student) = (case.teacher("teacher.safetensors"), case.model("student.safetensors"));
         let offsets: Vec<(i64, i64)> = serde_json::from_value(case.json["jitter_offsets"].clone()).unwrap();
         let optimizer = PixelOptimizer {
             lr: case.number("/adam_lr"),
@@ -238,7 +238,7 @@ fn jittered_adam_steps_and_the_best_batch() {
                 opinion: Opinion::Each(&masks),
                 scales: &scales,
             },
-            student: Some(&student.model),
+            student: Some(&student),
             steps: offsets.len(),
             fused,
         };

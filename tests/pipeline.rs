@@ -103,12 +103,13 @@ fn the_same_seed_gives_the_same_bytes_and_parts_can_be_made_apart() {
     one.ok("train_teachers", &[]);
     two.ok("train_teachers", &["teacher.only=[1]"]);
     two.ok("train_teachers", &["teacher.only=[0]"]);
-    for place in [&one, &two] {
+    // One with both teachers in memory, one with the teachers read again whenever the draw falls on the other.
+    for (place, held) in [(&one, "teacher.in_memory=2"), (&two, "teacher.in_memory=1")] {
         place.ok(
             "generate_initial",
-            &["deep_inv.teachers.mode=sample", "deep_inv.teachers.n=1"],
+            &["deep_inv.teachers.mode=sample", "deep_inv.teachers.n=1", held],
         );
-        place.ok("train_student", &["student.new_batches_per_epoch=1"]);
+        place.ok("train_student", &["student.new_batches_per_epoch=1", held]);
     }
     for file in [
         "split.json",
@@ -281,4 +282,65 @@ fn jobs_of_a_sweep_get_folders_of_their_own_and_finished_ones_are_skipped() {
         &["--multirun", "seed=1,2", "split.save_path=apart/${seed}.json"],
     );
     assert!(place.path("apart/1.json").exists() && place.path("apart/2.json").exists());
+}
+
+#[test]
+fn no_two_jobs_of_a_sweep_share_a_place() {
+    // Each sweep once, with the folders that its jobs must get.
+    let sweeps: [(&[&str], &[&str]); 4] = [
+        // A key that is also given as a plain override, in either order.
+        (&["seed=1", "seed=1,2"], &["seed=1", "seed=2"]),
+        (
+            &["seed=1,2", "split.num_nodes=3", "split.num_nodes=2,3"],
+            &[
+                "seed=1,split.num_nodes=2",
+                "seed=1,split.num_nodes=3",
+                "seed=2,split.num_nodes=2",
+                "seed=2,split.num_nodes=3",
+            ],
+        ),
+        // Values that a file's name cannot hold, one place in two spellings, a reference.
+        (
+            &["dataset.root='a/b','a_b'"],
+            &["dataset.root='a%2Fb'", "dataset.root='a_b'"],
+        ),
+        (
+            &[
+                "split.num_nodes=${split.unif_percentage},1",
+                "split.unif_percentage=1",
+                "split.save_path=split.json,./split.json",
+            ],
+            &[
+                "split.num_nodes=%24{split.unif_percentage},split.save_path=split.json",
+                "split.num_nodes=%24{split.unif_percentage},split.save_path=.%2Fsplit.json",
+                "split.num_nodes=1,split.save_path=split.json",
+                "split.num_nodes=1,split.save_path=.%2Fsplit.json",
+            ],
+        ),
+    ];
+    for (sweep, folders) in sweeps {
+        let place = Place::new();
+        place.ok("split_data", &[&["--multirun"], sweep].concat());
+        let mut found: Vec<String> = std::fs::read_dir(place.path("."))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        let mut folders = folders.to_vec();
+        folders.sort_unstable();
+        assert_eq!(found, folders);
+        for folder in folders {
+            assert!(place.path(folder).join("split.json").exists(), "{folder}");
+        }
+    }
+    // A list so long that its name would not fit.
+    let place = Place::new();
+    let long = "x".repeat(300);
+    let swept = format!("dataset.root={long}1,{long}2");
+    place.ok("split_data", &["--multirun", &swept]);
+    assert_eq!(std::fs::read_dir(place.path(".")).unwrap().count(), 2);
+    let text = place.fails("split_data", &["--multirun", "seed=3,4,3"], 2);
+    for words in ["jobs 1 and 3", "seed=3", "hint: list each value once"] {
+        assert!(text.contains(words), "{text}");
+    }
 }

@@ -364,3 +364,71 @@ fn a_gpu_that_is_not_there() {
         &["auto", "cpu", "cuda:"],
     );
 }
+
+#[test]
+fn what_a_stage_does_not_read_is_said_and_no_more() {
+    let place = Place::new();
+    let said = |overrides: &[&str]| {
+        let typed = [&["split.save_path=split.json", "overwrite=true"], overrides].concat();
+        let (code, _, errors) = place.run_with("split_data", &typed, &[]);
+        assert_eq!(code, 0, "{errors}");
+        let lines: Vec<&str> = errors.lines().filter(|line| line.contains("does not read")).collect();
+        lines.join("\n")
+    };
+    assert_eq!(
+        said(&["teacher.epochs=5"]),
+        "split_data does not read `teacher.epochs=5`"
+    );
+    assert_eq!(
+        said(&["model=lenet5", "student.seed=3"]),
+        "split_data does not read `model=lenet5`, `student.seed=3`"
+    );
+    // One set of overrides for all stages.
+    let many = [
+        "teacher.epochs=5",
+        "student.seed=3",
+        "student.epochs=3",
+        "initial.num_batches=2",
+    ];
+    assert_eq!(said(&many), "");
+    // Read by way of a reference, or of a file that sets more than its own group.
+    assert_eq!(said(&["student.seed=3", "seed=${student.seed}"]), "");
+    assert_eq!(said(&["+scale=tiny", "threads=1"]), "");
+}
+
+#[test]
+fn a_teacher_in_two_files() {
+    let place = made("train_teachers");
+    std::fs::write(place.path("teachers/model_teacher1.pt"), b"not even a file of PyTorch").unwrap();
+    let (code, _, errors) = place.run_with("generate_initial", common::TINY, &[]);
+    assert_eq!(code, 0, "{errors}");
+    let twice =
+        "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, not teachers/model_teacher1.pt";
+    assert!(errors.contains(twice), "{errors}");
+    assert!(!errors.contains("teacher 0 is there twice"), "{errors}");
+}
+
+#[test]
+fn a_finished_run_says_what_differs() {
+    let place = made("split_data");
+    let text = place.fails("split_data", &[], 2);
+    says(
+        &text,
+        &[
+            "holds a finished run",
+            "this very config",
+            "resume=true",
+            "overwrite=true",
+        ],
+    );
+    let text = place.fails("split_data", &["split.num_nodes=3", "seed=7"], 2);
+    says(
+        &text,
+        &[
+            "holds a finished run",
+            "differs: seed: 42 then, 7 now",
+            "differs: split.num_nodes: 2 then, 3 now",
+            "overwrite=true",
+        ],
+    );
+}

@@ -272,7 +272,7 @@ fn accuracy_and_confusion() {
     let weight = (Tensor::arange(12, (Kind::Float, Device::Cpu)) * 2.3)
         .cos()
         .view([4, 3]);
-    let predict = |images: &Tensor| images.view([-1, 4]).matmul(&weight);
+    let predict = |images: &Tensor| Ok(images.view([-1, 4]).matmul(&weight));
     // Batches that do and do not divide the set.
     for batch_size in [1, 5, 12, 100] {
         let found = evaluate(&predict, &set, &normalisation, 3, batch_size).unwrap();

@@ -23,6 +23,7 @@ pub enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
     Plain,
+    Fused,
 }
 
 /// One entry of `steps`.

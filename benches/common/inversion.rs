@@ -2,8 +2,8 @@
 
 use super::cases::{Case, Cases, Engine};
 use fed_distill::Result;
-use fed_distill::inversion::engine::{Draw, Inversion, Inverted};
-use fed_distill::inversion::objective::Opinion;
+use fed_distill::inversion::engine::{Draw, Inversion};
+use fed_distill::inversion::objective::{Loss, Opinion};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
 use fed_distill::model::Model;
 use fed_distill::runtime::seed::{Rng, Seeds};
@@ -17,18 +17,22 @@ struct Target {
     masks: [Option<LabelMask>; 1],
     scales: LossScales,
     labels: Tensor,
+    fused: bool,
 }
 
 impl Target {
-    fn invert(&self, start: &Tensor, steps: usize, adam: &mut PixelAdam, draw: &mut dyn Draw) -> Result<Inverted> {
-        let inversion = Inversion {
+    /// Hands `work` the inversion of `steps` steps.
+    fn with<T>(&self, steps: usize, work: impl FnOnce(Inversion) -> Result<T>) -> Result<T> {
+        work(Inversion {
             teachers: &[&self.teacher],
-            opinion: Opinion::Each(&self.masks),
+            loss: Loss {
+                opinion: Opinion::Each(&self.masks),
+                scales: &self.scales,
+            },
             student: self.student.as_ref(),
-            scales: &self.scales,
             steps,
-        };
-        inversion.run(start, &self.labels, adam, draw)
+            fused: self.fused,
+        })
     }
 }
 
@@ -43,8 +47,6 @@ pub struct Steps {
 impl Steps {
     /// The batch of `case`, at its start.
     pub fn new(cases: &Cases, case: &Case, engine: Engine) -> Result<Self> {
-        // The only engine so far.
-        let Engine::Plain = engine;
         let material = cases.make(case)?;
         let classes = material.teacher.spec().classes as usize;
         Ok(Self {
@@ -54,48 +56,43 @@ impl Steps {
                 masks: [None],
                 scales: cases.scales(),
                 labels: Tensor::from_slice(&material.labels),
+                fused: engine == Engine::Fused,
             },
-            adam: PixelAdam::new(&PixelOptimizer::default(), &material.images),
+            adam: PixelAdam::new(&PixelOptimizer::default()),
             images: material.images,
-            draw: Jitter::new(2),
+            draw: Jitter::new(),
         })
     }
 
     /// Runs `count` steps.
     pub fn run(&mut self, count: usize) -> Result<()> {
-        let made = self
-            .target
-            .invert(&self.images, count, &mut self.adam, &mut self.draw)?;
+        let Self {
+            target,
+            images,
+            adam,
+            draw,
+        } = self;
+        let made = target.with(count, |inversion| inversion.run(images, &target.labels, adam, draw))?;
         self.images = made.last;
         Ok(())
     }
 
     /// Loss and input gradient of the batch as it is, without jitter.
-    ///
-    /// Adam with a learning rate and an ε that outweigh the gradient by far, and no memory, moves the batch by the gradient itself.
     pub fn check(&self) -> Result<(f64, Tensor)> {
-        const HUGE: f64 = 1e6;
-        let settings = PixelOptimizer {
-            lr: HUGE,
-            betas: [0.0, 0.0],
-            eps: HUGE,
-        };
-        let mut adam = PixelAdam::new(&settings, &self.images);
-        let made = self.target.invert(&self.images, 1, &mut adam, &mut Jitter::new(0))?;
-        Ok((made.best_loss, &self.images - made.last))
+        let evaluate = |inversion: Inversion| inversion.differentiate(&self.images, &self.target.labels, &[0]);
+        let (terms, gradient) = self.target.with(1, evaluate)?;
+        Ok((f64::try_from(&terms.total)?, gradient))
     }
 }
 
-/// The one teacher at every step, and a roll of up to `most` pixels.
+/// The one teacher at every step, and a roll of up to two pixels.
 struct Jitter {
-    most: i64,
     rng: Rng,
 }
 
 impl Jitter {
-    fn new(most: i64) -> Self {
+    fn new() -> Self {
         Self {
-            most,
             rng: Seeds::new(1).stream("benchmark/jitter", 0),
         }
     }
@@ -107,7 +104,7 @@ impl Draw for Jitter {
     }
 
     fn jitter(&mut self) -> (i64, i64) {
-        let mut offset = || self.rng.random_range(-self.most..=self.most);
+        let mut offset = || self.rng.random_range(-2..=2);
         (offset(), offset())
     }
 }

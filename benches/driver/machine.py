@@ -25,6 +25,15 @@ def cpu():
     return f"{fields.get('model name', platform.machine())} ({number}; {' '.join(f for f in INTERESTING if f in flags)})"
 
 
+def jiffies():
+    """CPU time of all cores so far, and that part of it which a hypervisor gave to others."""
+    try:
+        values = list(map(int, pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
+        return sum(values), values[7]
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+
+
 def output_of(*command):
     try:
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
@@ -32,11 +41,21 @@ def output_of(*command):
         return ""
 
 
-def describe(threads, versions, load):
-    """Lines of a Markdown list."""
+def load():
+    """How busy the machine is, for `describe`."""
+    return jiffies(), os.getloadavg()[0]
+
+
+def describe(threads, python, before):
+    """Lines of a Markdown list; `python` is the interpreter of the Python side, `before` what `load` gave at the start."""
+    (all_before, stolen_before), average = before
+    (all_now, stolen_now) = jiffies()
+    stolen = (stolen_now - stolen_before) / max(all_now - all_before, 1)
+    torch = output_of(python, "-c", "import importlib.metadata as data; print(data.version('torch'))")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     commit = output_of("git", "describe", "--always", "--dirty")
     return [f"- {cpu()}; {cores()} cores, {threads} threads, {memory:.0f} GiB",
             f"- {platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, {output_of('rustc', '--version')}, "
             f"{(output_of('g++', '--version').splitlines() or ['no g++'])[0]}",
-            f"- {', '.join(sorted(versions))}; commit {commit}; load before: {load:.1f}"]
+            f"- PyTorch {torch} (Python side), libtorch 2.11.0 (ours); commit {commit}; load average at the start: {average:.1f}; {100 * stolen:.0f} % of the "
+            "CPU time went to other guests of the host"]

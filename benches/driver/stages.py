@@ -2,7 +2,7 @@
 import json
 import os
 import pathlib
-import re
+import statistics
 import subprocess
 import tempfile
 import time
@@ -34,9 +34,8 @@ def ours(folder, settings, engine, threads):
     overrides = ["+experiment=demo", "overwrite=true", f"threads={threads}", f"split.save_path={folder}/split.json",
                  f"teacher.save_folder={folder}/teachers", f"initial.save_path={folder}/initial.safetensors",
                  f"student.save_folder={folder}/student", f"teacher.epochs={settings['teacher_epochs']}",
-                 f"deep_inv.di.grad_updates_batch={settings['inversion_steps']}", f"student.epochs={settings['student_epochs']}"]
-    if engine != "plain":
-        overrides.append(f"deep_inv.engine={engine}")
+                 f"deep_inv.di.grad_updates_batch={settings['inversion_steps']}", f"student.epochs={settings['student_epochs']}",
+                 f"deep_inv.engine={engine}"]
     parts = {stage: run([BINARIES / stage, *overrides], folder) for stage in STAGES}
     epochs = json.loads((pathlib.Path(folder) / "student" / "metrics.json").read_text())["epochs"]
     return {"seconds": sum(part[0] for part in parts.values()), "peak_mib": max(part[1] for part in parts.values()),
@@ -60,7 +59,6 @@ def pipeline(folder, settings, options, rounds):
 
 
 def pipeline_table(results):
-    import statistics
     base, rows = [result["seconds"] for result in results["public"]], []
     for variant, each in results.items():
         seconds = [result["seconds"] for result in each]
@@ -68,12 +66,11 @@ def pipeline_table(results):
         rows.append([tables.label(variant), f"{statistics.median(seconds):.1f} s", tables.spread(seconds),
                      tables.ratio(base, seconds), f"{max(r['peak_mib'] for r in each):.0f}",
                      f"{100 * statistics.mean(r['accuracy'] for r in each):.1f} %", parts])
-    return tables.markdown(["", "median", "lowest – highest", "(a) ÷ this", "peak MiB", "student", "of it"], rows)
+    return tables.markdown(["", "median", "quartiles", "(a) ÷ this", "peak MiB", "student", "of it"], rows)
 
 
 def start_up(folder, rounds):
     """Seconds each binary needs for its help, for the composed configuration, and to come up and find its first input missing."""
-    import statistics
     nowhere = f"{folder}/nowhere"
     kinds = {"--help": ["--help"], "--cfg job": ["+experiment=demo", "--cfg", "job"],
              "up to its first file": ["+experiment=demo", f"split.save_path={nowhere}/split.json", f"teacher.save_folder={nowhere}/teachers",
@@ -107,9 +104,8 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
             os.link(weights, teachers / f"model_teacher{node}.safetensors")
         command = [BINARIES / "generate_initial", *common, f"teacher.save_folder={teachers}", f"teacher.num_teachers={count}",
                    "deep_inv.teachers.mode=sample", f"deep_inv.teachers.n={sampled}", "deep_inv.batch_size=32",
-                   "deep_inv.di.grad_updates_batch=10", "initial.num_batches=1", f"initial.save_path={folder}/{count}.safetensors"]
-        if engine != "plain":
-            command.append(f"deep_inv.engine={engine}")
+                   "deep_inv.di.grad_updates_batch=10", "initial.num_batches=1", f"initial.save_path={folder}/{count}.safetensors",
+                   f"deep_inv.engine={engine}"]
         seconds, peak, _ = run(command, folder)
         rows.append([str(count), f"{count * weights.stat().st_size / 2**20:.0f} MiB", f"{peak:.0f} MiB", f"{seconds:.1f} s"])
     return tables.markdown(["teachers", "their files", "peak memory", "whole stage"], rows)

@@ -30,6 +30,11 @@ def fail(text, hint):
     sys.exit(1)
 
 
+def cache():
+    """The user's folder for what is made once for all checkouts."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
+
+
 def problem(python):
     """Why this interpreter will not do; None where it will."""
     if not pathlib.Path(python).exists():
@@ -64,11 +69,10 @@ def interpreter():
         return chosen
     if sys.version_info < (3, 10):
         fail(f"PyTorch 2.11 needs Python 3.10 or later, this is {sys.version.split()[0]}", "set BENCH_PYTHON")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
-    root = cache / f"bench-python-{TORCH.split('==')[1]}"
+    root = cache() / f"bench-python-{TORCH.split('==')[1]}"
     python = str(root / "bin" / "python")
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock-bench", "w") as lock:  # two checkouts at once: one installs, the other waits
+    cache().mkdir(parents=True, exist_ok=True)
+    with open(cache() / "lock-bench", "w") as lock:  # two checkouts at once: one installs, the other waits
         fcntl.flock(lock, fcntl.LOCK_EX)
         if problem(python):
             install(root)

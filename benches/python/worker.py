@@ -34,6 +34,10 @@ def memory_kib(key):
         return None
 
 
+def read_cases():
+    return json.loads((pathlib.Path(__file__).parent.parent / "cases.json").read_text())
+
+
 def network(cases, case, folder, name):
     shape = cases["networks"][case["network"]]
     made = ResNet(shape["width"], shape["blocks"], cases["image"]["channels"], cases["image"]["classes"])
@@ -66,14 +70,13 @@ def main():
         tune_allocator()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    cases = json.loads((pathlib.Path(__file__).parent.parent / "cases.json").read_text())
+    cases = read_cases()
     imported = memory_kib("VmHWM")
     steps, made, compile_seconds = subject(cases, cases["steps"][name], folder, variant)
-    ready = {"version": f"PyTorch {torch.__version__}", "threads": torch.get_num_threads(), "before_kib": imported,
-             "compile_seconds": compile_seconds}
+    ready = {"before_kib": imported, "compile_seconds": compile_seconds}
     if hasattr(made, "check"):
         ready["loss"], gradient = made.check()
-        (folder / "gradient.f32").write_bytes(gradient.contiguous().numpy().tobytes())
+        (folder / f"gradient.{variant}.f32").write_bytes(gradient.contiguous().numpy().tobytes())
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         run = steps(int(line))

@@ -15,7 +15,7 @@ use fed_distill::runtime::{allocator, threads};
 use fed_distill::{Error, Result};
 use serde_json::json;
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -24,6 +24,9 @@ struct Arguments {
     action: Action,
     folder: PathBuf,
     case: String,
+    /// What the driver calls this process: names the file of its gradient.
+    #[arg(long, default_value = "ours")]
+    variant: String,
     #[arg(long, default_value = "plain")]
     engine: Engine,
     /// All cores where it is not given.
@@ -54,19 +57,19 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Save = arguments.action {
         return cases.make(case)?.save(&arguments.folder);
     }
-    let threads = threads::set(arguments.threads)?;
+    threads::set(arguments.threads)?;
     let before = memory_kib("VmHWM");
     match case.task {
         Task::Inversion => {
             let mut steps = inversion::Steps::new(&cases, case, arguments.engine)?;
             let check = steps.check()?;
-            ready(&arguments.folder, check, threads, before)?;
+            ready(arguments, check, before)?;
             serve(|count| timed(|| steps.run(count)))
         }
         Task::Training => {
             let mut steps = training::Steps::new(&cases, case)?;
             let check = steps.check()?;
-            ready(&arguments.folder, check, threads, before)?;
+            ready(arguments, check, before)?;
             serve(|count| timed(steps.epoch(count)?))
         }
     }
@@ -79,13 +82,14 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {
 }
 
 /// Says that the steps can begin, and leaves the gradient where the driver compares it with the others'.
-fn ready(folder: &Path, (loss, gradient): (f64, Tensor), threads: usize, before: Option<u64>) -> Result<()> {
+fn ready(arguments: &Arguments, (loss, gradient): (f64, Tensor), before: Option<u64>) -> Result<()> {
     let values: Vec<f32> = Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    fs_err::write(folder.join("gradient.f32"), bytes)?;
+    fs_err::write(
+        arguments.folder.join(format!("gradient.{}.f32", arguments.variant)),
+        bytes,
+    )?;
     say(&json!({
-        "version": format!("fed-distill {}", env!("CARGO_PKG_VERSION")),
-        "threads": threads,
         "before_kib": before,
         "loss": loss,
     }))

@@ -141,7 +141,7 @@ fn inversion_settings_of_the_report() {
     let more = config(&["deep_inv=custom_params_more_iterations"]).deep_inv;
     assert_eq!((more.di.grad_updates_batch, more.adi.grad_updates_batch), (3000, 3000));
     let sampling = config(&["deep_inv=sampling_experimental"]).deep_inv;
-    assert_eq!((sampling.teachers.mode, sampling.teachers.n), (TeacherMode::Sample, 5));
+    assert_eq!((sampling.teachers.mode, sampling.teachers.n), (TeacherMode::Sample, 3));
     assert_eq!(sampling.di, custom.di);
 }
 
@@ -171,7 +171,7 @@ fn splits_of_the_report() {
 fn half_of_the_classes_stays_with_the_student() {
     let config = config(&["+student=half_1_teacher_custom_weighted"]);
     let weights = config.student.class_weights.unwrap();
-    assert_eq!(weights, [10.0, 10.0, 10.0, 10.0, 10.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
+    assert_eq!(weights, [10.0, 10.0, 10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!((config.split.num_nodes, config.teacher.num_teachers), (2, Some(1)));
 }
 
@@ -187,7 +187,7 @@ fn the_command_line_wins_over_a_students_choices() {
         (config.dataset.kind, config.model.kind),
         (DatasetKind::Mnist, ModelKind::Lenet5)
     );
-    assert_eq!(config.deep_inv.teachers.n, 5);
+    assert_eq!(config.deep_inv.teachers.n, 3);
     assert_eq!(config.student.epochs, 300);
 }
 

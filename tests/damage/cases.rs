@@ -347,7 +347,8 @@ pub fn weights() {
     )
     .unwrap();
     let model = Model::new(&spec, Device::Cpu, &mut Seeds::new(1).stream("test", 0)).unwrap();
-    let changes: [(&str, fn(&Tensor) -> Tensor); 6] = [
+    type Change = fn(&Tensor) -> Tensor;
+    let changes: [(&str, Change); 6] = [
         ("one NaN", |tensor| tensor + Tensor::full_like(tensor, f64::NAN)),
         ("infinite", |tensor| tensor + Tensor::full_like(tensor, f64::INFINITY)),
         ("another shape", |tensor| tensor.unsqueeze(0)),

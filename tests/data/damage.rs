@@ -106,6 +106,31 @@ fn the_undamaged_sets_load() {
     }
 }
 
+#[test]
+fn an_archive_that_is_cut_off_is_to_blame_and_not_a_picture_in_it() {
+    let picture = png(40, 40, 3, &noise(4800, 1));
+    let files: Vec<(&str, Vec<u8>)> = ["train/a/1.png", "train/b/1.png", "test/a/1.png"]
+        .into_iter()
+        .map(|name| (name, picture.clone()))
+        .collect();
+    let whole = tar(&files);
+    for (name, contents) in [
+        ("set.tar", whole.clone()),
+        ("set.tar.gz", gzip(&whole)),
+        ("set.tar.zst", zstd::encode_all(whole.as_slice(), 1).unwrap()),
+    ] {
+        // In the middle of a picture, and in what stands between two.
+        for share in [3, 5, 6, 8] {
+            let root = tempfile::tempdir().unwrap();
+            std::fs::write(root.path().join(name), &contents[..contents.len() * share / 10]).unwrap();
+            let text = load_cpu(&settings(ImageFolder, root.path())).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("cannot read `{name}`")), "{text}");
+            assert!(text.contains("hint: fetch or pack the archive again"), "{text}");
+            assert!(!text.contains(".png"), "{text}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

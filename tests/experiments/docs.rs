@@ -52,8 +52,8 @@ fn parts(stage: &str, config: Config) -> Config {
         "split_data" => (),
         "train_teachers" => (kept.model, kept.teacher) = (config.model, config.teacher),
         "generate_initial" => {
-            kept = config;
-            kept.student.save_folder = None;
+            let student = kept.student;
+            kept = Config { student, ..config };
         }
         _ => kept = config,
     }

@@ -4,7 +4,7 @@ use crate::{docs, experiment};
 use fed_distill::inversion::{SamplePer, TeacherMode};
 
 /// Name, teachers, gradient updates, initial batches, fresh batches an epoch.
-const FACTS: [(&str, usize, usize, usize, usize); 24] = [
+const FACTS: [(&str, usize, usize, usize, usize); 25] = [
     ("1_teacher_custom", 1, 1000, 50, 2),
     ("1_teacher_custom_adap", 1, 1000, 50, 2),
     ("1_teacher_custom_adap_no_comp", 1, 1000, 50, 2),
@@ -13,6 +13,7 @@ const FACTS: [(&str, usize, usize, usize, usize); 24] = [
     ("half_1_teacher_custom_adap", 1, 1000, 25, 1),
     ("half_1_teacher_custom_adap_50", 1, 1000, 50, 2),
     ("half_1_teacher_custom_weighted", 1, 1000, 25, 1),
+    ("half_1_teacher_custom_weighted_2", 1, 1000, 25, 1),
     ("iid_10_teacher_custom", 10, 1000, 50, 2),
     ("iid_10_teacher_custom_3000", 10, 3000, 50, 2),
     ("iid_10_sampling_n3", 10, 1000, 50, 2),
@@ -39,9 +40,11 @@ fn numbers_of_the_report() {
         let config = experiment(name);
         let (inversion, student) = (&config.deep_inv, &config.student);
         assert_eq!(config.teacher.num_teachers, Some(teachers), "{name}");
+        // The public project's weighted runs start from the others' initial batches and make longer ones.
+        let fresh_updates = if name.contains("weighted") { 3000 } else { updates };
         assert_eq!(
             (inversion.di.grad_updates_batch, inversion.adi.grad_updates_batch),
-            (updates, updates),
+            (updates, fresh_updates),
             "{name}"
         );
         assert_eq!(
@@ -86,10 +89,21 @@ fn teachers_of_a_batch() {
     );
     assert_eq!(
         teachers("heter_10_teacher_custom"),
-        (TeacherMode::Sample, 5, SamplePer::Step)
+        (TeacherMode::Sample, 3, SamplePer::Step)
     );
     assert_eq!(
         teachers("iid_10_sampling_per_batch"),
-        (TeacherMode::Sample, 5, SamplePer::Batch)
+        (TeacherMode::Sample, 3, SamplePer::Batch)
     );
+}
+
+#[test]
+fn weights_of_half_of_the_classes() {
+    for (name, weight) in [
+        ("half_1_teacher_custom_weighted", 10.0),
+        ("half_1_teacher_custom_weighted_2", 2.0),
+    ] {
+        let weights = experiment(name).student.class_weights.unwrap();
+        assert_eq!(weights, [[weight; 5], [1.0; 5]].concat(), "{name}");
+    }
 }

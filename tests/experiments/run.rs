@@ -247,3 +247,60 @@ fn finished_stages_are_not_run_again_and_say_what_they_were() {
         assert_eq!(String::from_utf8(shown.stdout).unwrap(), saved);
     }
 }
+
+/// The overrides that `docs/experiments.md` gives for other readings of the report.
+#[test]
+fn other_readings_of_the_report() {
+    let readings = [
+        (
+            "half_1_teacher_custom_weighted",
+            "student.class_weights=[10,10,10,10,10,2,2,2,2,2]",
+        ),
+        ("2_teachers_entropy", "deep_inv.di.loss.entropy_scale=-1"),
+        (
+            "2_teachers_custom_adap",
+            "teacher.selection=best_test student.selection=best_test",
+        ),
+        ("2_teachers_custom_adap", "deep_inv.keep_moments=true"),
+    ];
+    let text = include_str!("../../docs/experiments.md");
+    for (name, overrides) in readings {
+        assert!(text.contains(&format!("`{overrides}`")), "{overrides}");
+        let (place, tree) = (Place::new(), tree());
+        let chosen = format!("+experiment={name}");
+        let mut arguments = vec!["--config-dir", tree.to_str().unwrap(), &chosen, "+scale=tiny"];
+        arguments.extend(overrides.split(' '));
+        for stage in ["split_data", "train_teachers", "generate_initial", "train_student"] {
+            place.run(stage, &arguments);
+        }
+    }
+}
+
+#[test]
+fn the_entropy_term_has_the_sign_of_its_scale() {
+    let place = Place::new();
+    place.experiment("2_teachers_entropy");
+    let first = |path: &str| json(&place.path(path))[0]["history"][0].clone();
+    let plus = first("outputs/2_teachers_entropy/initial.metrics.json");
+    place.run(
+        "generate_initial",
+        &[
+            "--config-dir",
+            tree().to_str().unwrap(),
+            "+experiment=2_teachers_entropy",
+            "+scale=tiny",
+            "deep_inv.di.loss.entropy_scale=-1",
+            "initial.save_path=outputs/minus.safetensors",
+        ],
+    );
+    let minus = first("outputs/minus.metrics.json");
+    // The first step sees the same noise, so the losses differ by twice the entropy, which is never negative.
+    let of = |step: &Value, key: &str| step[key].as_f64().unwrap();
+    let entropy = of(&plus, "entropy");
+    assert!(entropy > 0.0 && entropy == of(&minus, "entropy"), "{plus} {minus}");
+    let difference = of(&plus, "total") - of(&minus, "total");
+    assert!(
+        (difference - 2.0 * entropy).abs() < 1e-4 * of(&plus, "total"),
+        "{plus} {minus}"
+    );
+}

@@ -174,6 +174,29 @@ fn many_lines_are_told_apart() {
 }
 
 #[test]
+fn lines_on_each_other_are_all_to_be_seen() {
+    let line = |heights: [f64; 4]| -> Vec<(f64, f64)> {
+        let points = heights.into_iter().enumerate();
+        points.map(|(x, y)| (x as f64, y)).collect()
+    };
+    let (flat, rising, apart) = (line([0.0; 4]), line([0.0, 0.0, 0.5, 1.0]), line([1.0, 0.9, 0.8, 0.7]));
+    let all: [(&str, &[(f64, f64)]); 4] = [("a", &flat), ("b", &apart), ("c", &rising), ("d", &flat)];
+    let svg = svg(|path| line_plot(false, &all).save(path));
+    let doc = svg.doc();
+    let widths: Vec<f64> = doc
+        .descendants()
+        .filter(|node| node.has_tag_name("polyline"))
+        .map(|node| number(node, "stroke-width"))
+        .collect();
+    // The first in two pieces, one below two others and one below the last; the third alone where it rises.
+    let [below_two, below_one, apart, third, rising, last] = widths[..6] else {
+        panic!("{widths:?}")
+    };
+    assert!(below_two > third && third > last, "{widths:?}");
+    assert!(below_one == third && apart == last && rising == last, "{widths:?}");
+}
+
+#[test]
 fn wrong_paths_are_errors() {
     let plot = line_plot(false, &[("a", &[(0.0, 1.0)])]);
     for name in ["plot.pdf", "plot"] {

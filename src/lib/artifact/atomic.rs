@@ -52,6 +52,16 @@ pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, &error))
 }
 
+/// Opens the file at `path` to add to its end, creating it and its folders: for logs, which grow as things happen.
+///
+/// # Errors
+/// No permission, or something else in the way.
+pub fn append(path: &Path) -> Result<File> {
+    create_folder(folder_of(path))?;
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map_err(|error| explain("write", path, &error))
+}
+
 /// Where the rename goes: `path`, or what it links to. Only regular files are ever replaced (a rename would replace `/dev/null` too).
 fn destination(path: &Path) -> Result<PathBuf> {
     let refuse = |why: &str| Error::failed(format!("cannot write `{}`: {why}", path.display()));

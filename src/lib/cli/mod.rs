@@ -5,9 +5,11 @@
 mod arguments;
 mod help;
 mod sweep;
+mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
+use crate::runtime::logging;
 use crate::runtime::output::say;
 use arguments::Arguments;
 use std::ffi::OsString;
@@ -70,7 +72,13 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         (Some(_), _) => say(shown(&jobs, &labels, Composed::to_yaml).trim_end()),
         (_, Some("defaults")) => say(shown(&jobs, &labels, Composed::defaults_table).trim_end()),
         (_, Some(_)) => say(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end()),
-        (None, None) => run(stage, &jobs, &labels),
+        (None, None) => {
+            logging::init()?;
+            if let Some(line) = jobs.first().and_then(|job| unread::line(stage, job, &request)) {
+                tracing::info!("{line}");
+            }
+            run(stage, &jobs, &labels)
+        }
     }
 }
 

@@ -1,26 +1,41 @@
 //! What makes the jobs of a sweep (`--multirun`) separate runs: each has a place of its own, and a finished one is skipped when the sweep
 //! is run again. Both are done by composing a job once more with further overrides, so its recorded config says the whole truth.
 
+use crate::artifact::hash;
 use crate::config::{Composed, Request, compose};
-use crate::error::Result;
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+/// Bytes of a folder's name; file systems take 255.
+const LONGEST: usize = 200;
 
 /// Gives jobs that would write to one place (`output`: the dotted key of a stage's place) folders named after what they vary, and lets
 /// them resume unless they are to overwrite.
+///
+/// # Errors
+/// A sweep that lists a value twice: its jobs would be the same run.
 pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<Vec<Composed>> {
     if jobs.len() < 2 {
         return Ok(jobs);
     }
+    let varied = varied(&jobs);
+    let mut first: HashMap<&[&str], usize> = HashMap::new();
+    for (index, job) in varied.iter().enumerate() {
+        if let Some(other) = first.insert(job, index) {
+            return Err(Error::usage(format!(
+                "jobs {} and {} of this sweep are the same",
+                other + 1,
+                index + 1
+            ))
+            .note("from", format!("command line `{}`", job.join(" ")))
+            .hint("list each value once"));
+        }
+    }
     let places: Vec<Option<PathBuf>> = jobs.iter().map(|job| place(job, output)).collect();
-    let shared = places.iter().flatten().collect::<HashSet<_>>().len() < places.iter().flatten().count();
-    let varied: Vec<Vec<&String>> = jobs
-        .iter()
-        .map(|job| {
-            let common = |argument: &String| jobs.iter().all(|other| other.overrides.contains(argument));
-            job.overrides.iter().filter(|argument| !common(argument)).collect()
-        })
-        .collect();
+    let mut seen: Vec<PathBuf> = places.iter().flatten().map(|place| plain(place)).collect();
+    seen.sort();
+    let shared = seen.windows(2).any(|pair| pair[0] == pair[1]);
     let again = |index: usize| {
         let job = &jobs[index];
         let mut overrides = job.overrides.clone();
@@ -28,7 +43,7 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
             overrides.push("resume=true".into());
         }
         if let Some(place) = places[index].as_ref().filter(|_| shared) {
-            let own = own_place(place, &varied[index]);
+            let own = own_place(place, &folder_name(&varied[index]));
             // Quoted: a path may hold what the value grammar gives a meaning.
             overrides.push(format!("{output}='{}'", own.display().to_string().replace('\'', "\\'")));
         }
@@ -40,6 +55,21 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
     (0..jobs.len()).map(again).collect()
 }
 
+/// The overrides of each job that differ between jobs. They are compared place by place: an override typed once gives every job one, so
+/// that a key given twice (`seed=1 seed=1,2`) is told apart by where it stands.
+fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
+    let at = |job: &Composed, place: usize| job.overrides.get(place).cloned();
+    let count = jobs.first().map_or(0, |job| job.overrides.len());
+    let varies = |place: &usize| jobs.windows(2).any(|pair| at(&pair[0], *place) != at(&pair[1], *place));
+    let places: Vec<usize> = (0..count).filter(varies).collect();
+    jobs.iter()
+        .map(|job| {
+            let own = places.iter().filter_map(|&place| job.overrides.get(place));
+            own.map(String::as_str).collect()
+        })
+        .collect()
+}
+
 /// The value of a dotted key that holds a path.
 fn place(job: &Composed, key: &str) -> Option<PathBuf> {
     let tree = serde_json::to_value(&job.config).ok()?;
@@ -47,13 +77,36 @@ fn place(job: &Composed, key: &str) -> Option<PathBuf> {
     value.as_str().map(PathBuf::from)
 }
 
+/// A path without `.` and `..`, to tell whether two mean the same place.
+fn plain(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// `seed=1,student.epochs=5`: another name for every other list of overrides. What a file's name cannot hold, or would be taken for a
+/// reference, is escaped as in a URL; a name that is too long ends in a hash of the whole.
+fn folder_name(varied: &[&str]) -> String {
+    let escaped = |argument: &&str| {
+        let argument = argument.trim_start_matches('+').replace('%', "%25");
+        argument.replace('/', "%2F").replace('\\', "%5C").replace('$', "%24")
+    };
+    let name = varied.iter().map(escaped).collect::<Vec<_>>().join(",");
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let end = (0..=LONGEST).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…{}", &name[..end], &hash::bytes(name.as_bytes())[..16])
+}
+
 /// `outputs/student` becomes `outputs/student/seed=1`, `outputs/split.json` becomes `outputs/seed=1/split.json`.
-fn own_place(place: &Path, varied: &[&String]) -> PathBuf {
-    let name: Vec<String> = varied
-        .iter()
-        .map(|argument| argument.trim_start_matches('+').replace(['/', '\\'], "_"))
-        .collect();
-    let name = name.join(",");
+fn own_place(place: &Path, name: &str) -> PathBuf {
     match (place.extension(), place.file_name()) {
         (Some(_), Some(file)) => place.with_file_name(name).join(file),
         _ => place.join(name),

@@ -160,7 +160,14 @@ fn describe(name: &str, found: &Node, node: &Node, default: Option<&Node>, probl
         Problem::Must(words) => {
             let issue = Issue::new(format!("`{name}` must be {words}, found {value}")).note("set by", set_by);
             match (words.as_str(), default.and_then(Node::as_map)) {
-                (_, Some(keys)) => issue.note("available", list(&keys.keys().collect::<Vec<_>>())),
+                (_, Some(keys)) => {
+                    let issue = issue.note("available", list(&keys.keys().collect::<Vec<_>>()));
+                    // A bare name most often says which kind.
+                    match found.as_text().filter(|_| keys.contains_key("kind")) {
+                        Some(kind) => issue.hint(Some(format!("did you mean `{name}.kind={kind}`?"))),
+                        None => issue,
+                    }
+                }
                 ("a string", _) => issue.hint(Some(format!(
                     "put it in quotes: {name}=\"'{}'\"",
                     yaml::inline(&found.value)

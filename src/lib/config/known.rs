@@ -4,6 +4,15 @@ use super::issue::Issue;
 use super::node::{Node, Origin};
 use super::suggest::{either, list, nearest};
 
+/// Keys of the public Python project that have another name here, where likeness would not find it.
+const NAMED_THERE: [(&str, &str); 5] = [
+    ("deep_inv.di.num_teachers", "deep_inv.teachers.n"),
+    ("deep_inv.adi.num_teachers", "deep_inv.teachers.n"),
+    ("teacher.train_epochs", "teacher.epochs"),
+    ("student.train_epochs", "student.epochs"),
+    ("student.criterion", "student.class_weights"),
+];
+
 /// Takes every key out of `root` that `reference` (the tree of all keys) lacks, and reports it. `groups` are named beside the keys at the top.
 pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues: &mut Vec<Issue>) {
     let mut unknown = Vec::new();
@@ -72,16 +81,24 @@ fn hint(last: &str, parents: &[String], node: &Node, reference: &Node, siblings:
     let tail = std::iter::once(last.to_owned())
         .chain(below.iter().cloned())
         .collect::<Vec<_>>();
-    if parents.is_empty() {
-        let mut full = Vec::new();
-        reference.leaves(&mut |path, _| {
-            if path.len() > tail.len() && path.ends_with(&tail) {
-                full.push(path.join("."));
-            }
-        });
-        if !full.is_empty() {
-            return Some(format!("did you mean {}?", either(&full)));
+    let typed = parents
+        .iter()
+        .map(String::as_str)
+        .chain([last])
+        .collect::<Vec<_>>()
+        .join(".");
+    if let Some((_, here)) = NAMED_THERE.iter().find(|(there, _)| *there == typed) {
+        return Some(format!("did you mean `{here}`?"));
+    }
+    // Of a key with a wrong beginning, those of the same group: `teacher.lr=…` means `teacher.optimizer.lr`.
+    let mut full = Vec::new();
+    reference.leaves(&mut |path, _| {
+        if path.len() > tail.len() && path.ends_with(&tail) && parents.iter().take(1).all(|group| *group == path[0]) {
+            full.push(path.join("."));
         }
+    });
+    if !full.is_empty() {
+        return Some(format!("did you mean {}?", either(&full)));
     }
     let name = nearest(last, siblings)?;
     let renamed: Vec<_> = parents.iter().map(String::as_str).chain([name]).collect();

@@ -18,7 +18,7 @@ pub struct Distillation<'a> {
 
 impl Objective for Distillation<'_> {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let target = no_grad(|| self.target(batch, logits.size()[1]));
+        let target = no_grad(|| self.target(batch, logits.size()[1]))?;
         let student = (logits / self.temperature).f_log_softmax(1, Kind::Float)?;
         let each = (&target * (target.clamp_min(1e-12).log() - student)).sum_dim_intlist(1i64, false, Kind::Float);
         let mean = match &self.class_weights {
@@ -34,17 +34,17 @@ impl Objective for Distillation<'_> {
 
 impl Distillation<'_> {
     /// Target probabilities [N, classes].
-    fn target(&self, batch: &Batch, classes: i64) -> Tensor {
+    fn target(&self, batch: &Batch, classes: i64) -> Result<Tensor> {
         let joint = self
             .ensemble
-            .predict(&self.teachers, &batch.images, self.temperature)
+            .predict(&self.teachers, &batch.images, self.temperature)?
             .exp();
-        match &batch.real {
+        Ok(match &batch.real {
             Some(real) => {
                 let real = real.unsqueeze(1);
                 batch.labels.one_hot(classes).to_kind(Kind::Float) * &real + joint * (1.0 - &real)
             }
             None => joint,
-        }
+        })
     }
 }

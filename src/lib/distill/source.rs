@@ -3,7 +3,7 @@
 use super::growing::GrowingSet;
 use crate::data::augment;
 use crate::error::{During, Error, Result};
-use crate::inversion::{Ensemble, Inverter, Shelf, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
 use crate::model::Model;
 use crate::runtime::seed::{self, Rng, Seeds};
 use crate::train::{AugmentSettings, Batch, BatchSource};
@@ -26,6 +26,20 @@ pub struct SourceSettings {
     pub augment_fresh: bool,
     /// Normalised value of a black pixel, one a channel: what a crop's padding shows.
     pub black: Vec<f64>,
+}
+
+impl SourceSettings {
+    /// Steps of an epoch that begins with `images` in the set: those that train on them, and the fresh batches.
+    pub fn steps(&self, images: usize) -> usize {
+        let fresh = self.new_batches_per_epoch;
+        let kept = match self.epoch_images {
+            Some(images) => (images / self.batch_size)
+                .saturating_sub(fresh)
+                .max(usize::from(fresh == 0)),
+            None => (images / self.batch_size).max(1),
+        };
+        kept + fresh
+    }
 }
 
 /// What a fresh batch was worth when it was made, before the student trained on it.
@@ -71,19 +85,19 @@ pub struct AdaptiveSource<'a> {
     places: Vec<usize>,
     order: Vec<i64>,
     rng: Rng,
-    shelf: &'a dyn Shelf,
+    store: &'a dyn BatchStore,
     attendant: &'a dyn Attendant,
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// A source over `set`, whose fresh batches are kept on `shelf`.
+    /// A source over `set`, whose fresh batches are kept in `store`.
     pub fn new(
         set: GrowingSet<'a>,
         inverter: Inverter<'a>,
         ensemble: Ensemble,
         settings: SourceSettings,
         seeds: Seeds,
-        shelf: &'a dyn Shelf,
+        store: &'a dyn BatchStore,
         attendant: &'a dyn Attendant,
     ) -> Self {
         Self {
@@ -97,7 +111,7 @@ impl<'a> AdaptiveSource<'a> {
             made: 0,
             places: Vec::new(),
             order: Vec::new(),
-            shelf,
+            store,
             attendant,
         }
     }
@@ -109,7 +123,7 @@ impl<'a> AdaptiveSource<'a> {
         let attendant = self.attendant;
         let made = self
             .inverter
-            .make_once(index, against, self.shelf, &|| attendant.tick())
+            .make_once(index, against, self.store, &|| attendant.tick())
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
         self.attendant.fresh(report, &made.images, &made.labels)?;
@@ -130,11 +144,11 @@ impl<'a> AdaptiveSource<'a> {
         self.made += 1;
     }
 
-    /// Adds fresh batches from the shelf until there are `count`: what a run that goes on had made before.
+    /// Adds fresh batches from the store until there are `count`: what a run that goes on had made before.
     fn catch_up(&mut self, count: usize) -> Result<()> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
-            let made = self.inverter.recall(index, self.shelf)?.ok_or_else(|| {
+            let made = self.inverter.recall(index, self.store)?.ok_or_else(|| {
                 Error::failed(format!("synthetic batch {index} of the interrupted run is gone"))
                     .hint("`overwrite=true` starts the run again")
             })?;
@@ -148,8 +162,8 @@ impl<'a> AdaptiveSource<'a> {
             |scores: &Tensor| f64::try_from(scores.argmax(1, false).eq_tensor(&made.labels).mean(Kind::Float));
         let judges = self.inverter.judges(made);
         let scores = match judges[..] {
-            [teacher] => teacher.model.eval(&made.images),
-            _ => self.ensemble.predict(&judges, &made.images, 1.0),
+            [teacher] => teacher.loaded()?.model.eval(&made.images),
+            _ => self.ensemble.predict(&judges, &made.images, 1.0)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,
@@ -177,13 +191,8 @@ impl BatchSource for AdaptiveSource<'_> {
         self.epoch = epoch;
         self.rng = self.seeds.stream("student/batches", epoch as u64);
         let fresh = self.settings.new_batches_per_epoch;
-        let kept = match self.settings.epoch_images {
-            Some(images) => (images / self.settings.batch_size)
-                .saturating_sub(fresh)
-                .max(usize::from(fresh == 0)),
-            None => (self.set.len() / self.settings.batch_size).max(1),
-        };
-        let steps = kept + fresh;
+        let steps = self.settings.steps(self.set.len());
+        let kept = steps - fresh;
         self.places = (0..fresh).map(|batch| batch * steps / fresh).collect();
         let mut pass: Vec<i64> = (0..self.set.len() as i64).collect();
         self.order.clear();

@@ -93,7 +93,7 @@ impl Step for Plain<'_> {
             ..
         } = *self.0;
         let images = images.detach().set_requires_grad(true);
-        let terms = inversion_loss(&images, labels, teachers, chosen, loss, student);
+        let terms = inversion_loss(&images, labels, teachers, chosen, loss, student)?;
         let gradient = Tensor::f_run_backward(&[&terms.total], &[&images], false, false)?.remove(0);
         Ok((terms, gradient))
     }

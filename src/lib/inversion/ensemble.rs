@@ -2,6 +2,7 @@
 
 use super::settings::EnsembleKind;
 use super::teacher::Teacher;
+use crate::error::Result;
 use tch::{Device, Kind, Tensor};
 
 /// A rule of combination, with each teacher's share of each class.
@@ -57,9 +58,13 @@ impl Ensemble {
     }
 
     /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature.
-    pub fn predict(&self, teachers: &[&Teacher], images: &Tensor, temperature: f64) -> Tensor {
-        let logits: Vec<Tensor> = teachers.iter().map(|teacher| teacher.model.eval(images)).collect();
-        self.log_probabilities(&logits, temperature)
+    ///
+    /// # Errors
+    /// Teachers that cannot be read.
+    pub fn predict(&self, teachers: &[&Teacher], images: &Tensor, temperature: f64) -> Result<Tensor> {
+        let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.model.eval(images));
+        let logits: Vec<Tensor> = teachers.iter().map(eval).collect::<Result<_>>()?;
+        Ok(self.log_probabilities(&logits, temperature))
     }
 }
 

@@ -57,7 +57,7 @@ impl<'a> Inverter<'a> {
         let Some(first) = teachers.first() else {
             return Err(Error::failed("there are no teachers to invert"));
         };
-        let (classes, device) = (first.model.spec().classes, first.model.device());
+        let (classes, device) = (first.spec.classes, first.device);
         if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers.len()).contains(&settings.teachers.n) {
             return Err(Error::usage(format!(
                 "`deep_inv.teachers.n` is {}, but there are {} teachers",
@@ -162,7 +162,7 @@ impl<'a> Inverter<'a> {
 
     /// Labels for a batch of one teacher, or of all.
     fn labels(&self, teacher: Option<usize>, rng: &mut Rng) -> Tensor {
-        let (spec, device) = (self.teachers[0].model.spec(), self.teachers[0].model.device());
+        let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
         let all: Vec<i64> = (0..spec.classes).collect();
         let members = match teacher {
             Some(index) => vec![self.teachers[index]],
@@ -192,26 +192,22 @@ impl<'a> Inverter<'a> {
 
     /// Standard normal noise [N,C,H,W], drawn on the host so that every device starts from the same.
     fn noise(&self, rng: &mut Rng) -> Tensor {
-        let spec = self.teachers[0].model.spec();
+        let spec = &self.teachers[0].spec;
         let shape = [self.settings.batch_size as i64, spec.channels, spec.size, spec.size];
         let count = shape.iter().product::<i64>() as usize;
         let values: Vec<f32> = StandardNormal.sample_iter(rng).take(count).collect();
         Tensor::from_slice(&values)
             .view(shape)
-            .to_device(self.teachers[0].model.device())
+            .to_device(self.teachers[0].device)
     }
 }
 
 /// Whether batches are made by the fused passes.
 fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
-    let without = teachers.iter().find(|teacher| !Frozen::has_path(&teacher.model));
-    let reason = without.map(|teacher| {
-        format!(
-            "{} on {:?}",
-            teacher.model.spec().model.kind.name(),
-            teacher.model.device()
-        )
-    });
+    let without = teachers
+        .iter()
+        .find(|teacher| !Frozen::has_path(&teacher.spec, teacher.device));
+    let reason = without.map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),

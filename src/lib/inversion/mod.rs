@@ -14,6 +14,7 @@ pub mod objective;
 mod pixels;
 mod settings;
 mod shelf;
+mod store;
 mod teacher;
 
 pub use engine::TermsAt;
@@ -22,5 +23,6 @@ pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
-pub use shelf::{Moments, Shelf, Shelved};
+pub use shelf::{Loaded, Shelf};
+pub use store::{BatchStore, Moments, Stored};
 pub use teacher::{LabelMask, Teacher};

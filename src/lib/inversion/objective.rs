@@ -5,6 +5,7 @@ use super::ensemble::Ensemble;
 use super::losses::{cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation};
 use super::settings::{LossScales, OtherScales};
 use super::teacher::{LabelMask, Teacher};
+use crate::error::Result;
 use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
 
@@ -141,6 +142,9 @@ impl Loss<'_> {
 
 /// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen` (indices) and an optional student,
 /// with its graph.
+///
+/// # Errors
+/// Teachers that cannot be read.
 pub fn inversion_loss(
     images: &Tensor,
     labels: &Tensor,
@@ -148,23 +152,23 @@ pub fn inversion_loss(
     chosen: &[usize],
     loss: Loss,
     student: Option<&Model>,
-) -> Terms {
-    let mut distances = Vec::new();
-    let seen = chosen.iter().map(|&index| {
-        let (logits, layers) = observe(&teachers[index].model, images);
+) -> Result<Terms> {
+    let (mut distances, mut seen) = (Vec::new(), Vec::new());
+    for &index in chosen {
+        let (logits, layers) = observe(&teachers[index].loaded()?.model, images);
         distances.push(total_of(layers, images));
-        logits
-    });
-    let chosen_logits = seen.collect();
+        seen.push(logits);
+    }
     let others = loss.others(teachers.len(), chosen);
+    let eval = |index: &usize| Ok(teachers[*index].loaded()?.model.eval(images));
     let logits = Logits {
-        chosen: chosen_logits,
-        others: others.iter().map(|&index| teachers[index].model.eval(images)).collect(),
+        chosen: seen,
+        others: others.iter().map(eval).collect::<Result<_>>()?,
         student: student.filter(|_| loss.competes()).map(|student| student.eval(images)),
     };
     let opinions = loss.opinions(&logits, labels, chosen, &others);
     let batch_norm = mean_of(distances, images);
-    loss.terms(opinions, norm(images), total_variation(images), batch_norm)
+    Ok(loss.terms(opinions, norm(images), total_variation(images), batch_norm))
 }
 
 type Pair = (Tensor, Option<Tensor>);

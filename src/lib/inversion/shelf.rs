@@ -1,79 +1,80 @@
-//! Finished batches outlive the process that made them: an [`Inverter`] puts each on a shelf, and takes what is there instead of making
-//! it again. Called by the sources of batches; what a shelf is made of is the stages' business.
+//! Many teachers in little memory: those used last are held, the others are read again when they are needed.
 
-use super::inverter::{Inverter, SyntheticBatch};
-use super::pixels::PixelAdam;
+use super::fused::Frozen;
 use crate::error::Result;
 use crate::model::Model;
-use tch::Tensor;
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
 
-/// Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
+/// A frozen network in memory.
 #[derive(Debug)]
-pub struct Moments {
-    pub first: Tensor,
-    pub second: Tensor,
-    pub steps: i32,
+pub struct Loaded {
+    pub model: Model,
+    frozen: OnceCell<Option<Rc<Frozen>>>,
 }
 
-/// A batch, and what making the next one needs of it.
-#[derive(Debug)]
-pub struct Shelved {
-    pub batch: SyntheticBatch,
-    pub moments: Option<Moments>,
-}
-
-/// Where finished batches are kept, by index.
-pub trait Shelf {
-    /// The batch, if it is there.
-    ///
-    /// # Errors
-    /// One that is damaged, or of another run.
-    fn take(&self, index: usize) -> Result<Option<Shelved>>;
-
-    /// Keeps a batch. When this returns, it survives the process.
-    ///
-    /// # Errors
-    /// The shelf's own.
-    fn put(&self, index: usize, shelved: &Shelved) -> Result<()>;
-}
-
-impl Inverter<'_> {
-    /// Batch `index` from the shelf, and the moments that belong to it; `None` when it is not there.
-    ///
-    /// # Errors
-    /// The shelf's.
-    pub fn recall(&mut self, index: usize, shelf: &dyn Shelf) -> Result<Option<SyntheticBatch>> {
-        let Some(Shelved { batch, moments }) = shelf.take(index)? else {
-            return Ok(None);
-        };
-        let settings = &self.settings.optimizer;
-        self.moments = moments.map(|kept| PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps));
-        Ok(Some(batch))
+impl Loaded {
+    /// Freezes `model`: no gradient of a weight is ever computed.
+    pub fn new(mut model: Model) -> Self {
+        model.freeze();
+        Self {
+            model,
+            frozen: OnceCell::new(),
+        }
     }
 
-    /// As [`Inverter::make`], but once for all processes that share the shelf.
+    /// The network for the fused passes, made when first asked for; `None` where there is no fused path.
+    pub fn frozen(&self) -> Option<Rc<Frozen>> {
+        self.frozen.get_or_init(|| Frozen::of(&self.model).map(Rc::new)).clone()
+    }
+}
+
+type Read = dyn Fn(usize) -> Result<Model>;
+
+/// Holds the teachers that were used last.
+pub struct Shelf {
+    room: usize,
+    read: Box<Read>,
+    /// The one used last is at the back.
+    held: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
+}
+
+impl Shelf {
+    /// Room for `room` teachers (at least one); `read` gets teacher `index` from where it lies.
+    pub fn new(room: usize, read: impl Fn(usize) -> Result<Model> + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            room: room.max(1),
+            read: Box::new(read),
+            held: RefCell::default(),
+        })
+    }
+
+    /// Teacher `index`. What a caller still holds stays in memory, whatever the room.
     ///
     /// # Errors
-    /// Those of making and of the shelf.
-    pub fn make_once(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        shelf: &dyn Shelf,
-        tick: &dyn Fn(),
-    ) -> Result<SyntheticBatch> {
-        if let Some(batch) = self.recall(index, shelf)? {
-            return Ok(batch);
-        }
-        let batch = self.make(index, student, tick)?;
-        let moments = self.moments.as_ref().and_then(PixelAdam::moments);
-        let moments = moments.map(|([first, second], steps)| Moments {
-            first: first.shallow_clone(),
-            second: second.shallow_clone(),
-            steps,
-        });
-        let shelved = Shelved { batch, moments };
-        shelf.put(index, &shelved)?;
-        Ok(shelved.batch)
+    /// Those of reading.
+    pub fn get(&self, index: usize) -> Result<Rc<Loaded>> {
+        let mut held = self.held.borrow_mut();
+        let place = held.iter().position(|(teacher, _)| *teacher == index);
+        let loaded = match place.and_then(|place| held.remove(place)) {
+            Some((_, loaded)) => loaded,
+            None => {
+                let surplus = (held.len() + 1).saturating_sub(self.room);
+                held.drain(..surplus);
+                Rc::new(Loaded::new((self.read)(index)?))
+            }
+        };
+        held.push_back((index, Rc::clone(&loaded)));
+        Ok(loaded)
+    }
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Shelf")
+            .field("room", &self.room)
+            .finish_non_exhaustive()
     }
 }

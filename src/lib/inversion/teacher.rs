@@ -1,29 +1,54 @@
 //! A teacher as the server holds it: frozen weights and the label counts its node uploaded with them.
 
-use super::fused::Frozen;
+use super::shelf::{Loaded, Shelf};
 use crate::error::{Error, Result};
-use crate::model::Model;
-use std::cell::OnceCell;
+use crate::model::{Model, ModelSpec};
+use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// A frozen model and the number of training images of each class it learned from.
+/// A frozen model, in memory or on a shelf, and the number of training images of each class it learned from.
 #[derive(Debug)]
 pub struct Teacher {
-    pub model: Model,
+    pub spec: ModelSpec,
+    pub device: Device,
     pub label_counts: Vec<u64>,
-    frozen: OnceCell<Option<Frozen>>,
+    weights: Weights,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Held(Rc<Loaded>),
+    Shelved(Rc<Shelf>, usize),
 }
 
 impl Teacher {
-    /// Freezes `model`: no gradient of a weight is ever computed.
+    /// Freezes `model`, which stays in memory.
     ///
     /// # Errors
     /// Label counts that do not fit the model's classes, or are all zero.
-    pub fn new(mut model: Model, label_counts: Vec<u64>) -> Result<Self> {
-        let classes = model.spec().classes;
-        if label_counts.len() as i64 != classes {
+    pub fn new(model: Model, label_counts: Vec<u64>) -> Result<Self> {
+        let (spec, device) = (model.spec().clone(), model.device());
+        Self::with(spec, device, label_counts, Weights::Held(Rc::new(Loaded::new(model))))
+    }
+
+    /// Teacher `index` of a shelf, whose model is of `spec`.
+    ///
+    /// # Errors
+    /// As [`Teacher::new`].
+    pub fn shelved(
+        spec: ModelSpec,
+        device: Device,
+        label_counts: Vec<u64>,
+        shelf: &Rc<Shelf>,
+        index: usize,
+    ) -> Result<Self> {
+        Self::with(spec, device, label_counts, Weights::Shelved(Rc::clone(shelf), index))
+    }
+
+    fn with(spec: ModelSpec, device: Device, label_counts: Vec<u64>, weights: Weights) -> Result<Self> {
+        if label_counts.len() as i64 != spec.classes {
             return Err(Error::failed("a teacher's label counts do not match its classes")
-                .note("expected", format!("{classes} counts, one a class"))
+                .note("expected", format!("{} counts, one a class", spec.classes))
                 .note("found", format!("{} counts", label_counts.len())));
         }
         if label_counts.iter().all(|&count| count == 0) {
@@ -31,17 +56,23 @@ impl Teacher {
                 "a teacher's label counts are all zero: it was trained on nothing",
             ));
         }
-        model.freeze();
         Ok(Self {
-            model,
+            spec,
+            device,
             label_counts,
-            frozen: OnceCell::new(),
+            weights,
         })
     }
 
-    /// Its network for the fused passes, made when first asked for; `None` where there is no fused path.
-    pub fn frozen(&self) -> Option<&Frozen> {
-        self.frozen.get_or_init(|| Frozen::of(&self.model)).as_ref()
+    /// Its weights.
+    ///
+    /// # Errors
+    /// A shelf that cannot read them any more.
+    pub fn loaded(&self) -> Result<Rc<Loaded>> {
+        match &self.weights {
+            Weights::Held(loaded) => Ok(Rc::clone(loaded)),
+            Weights::Shelved(shelf, index) => shelf.get(*index),
+        }
     }
 
     /// The classes it has seen, ascending.

@@ -20,4 +20,4 @@ pub use layers::{BatchNorm, Pass};
 pub use network::Model;
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
-pub use state::{StateDict, weighted_mean};
+pub use state::{StateDict, weighted_mean, weighted_mean_of};

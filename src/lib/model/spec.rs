@@ -21,6 +21,11 @@ impl ModelKind {
         }
     }
 
+    /// Whether it is a ResNet.
+    pub fn is_residual(self) -> bool {
+        self.published_blocks().is_some()
+    }
+
     /// Blocks in each stage of a ResNet as published; `None` for the other kinds.
     fn published_blocks(self) -> Option<&'static [i64]> {
         match self {

@@ -66,18 +66,65 @@ impl StateDict {
 /// # Errors
 /// No dicts, as many weights as dicts not given, a weight that is negative or not finite, only zeros, different names, shapes or types.
 pub fn weighted_mean(dicts: &[&StateDict], weights: &[f64]) -> Result<StateDict> {
-    let shares = shares(dicts.len(), weights)?;
-    let Some((first, others)) = dicts.split_first() else {
-        return Err(Error::failed("a mean needs at least one state dict"));
-    };
-    others
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, other)| same_names(first, other, i + 1))?;
-    tch::no_grad(|| {
-        let mean = |(name, tensor): (&str, &Tensor)| Ok((name.to_string(), mean_of(name, tensor, dicts, &shares)?));
-        first.iter().map(mean).collect::<Result<_>>().map(StateDict)
+    weighted_mean_of(dicts.len(), weights, |index| {
+        Ok(dicts[index].map(|tensor| tensor.shallow_clone()))
     })
+}
+
+/// [`weighted_mean`] of `count` state dicts of which no more than two are in memory at a time: `read` gets each, once.
+///
+/// # Errors
+/// As [`weighted_mean`], and those of `read`.
+pub fn weighted_mean_of(
+    count: usize,
+    weights: &[f64],
+    mut read: impl FnMut(usize) -> Result<StateDict>,
+) -> Result<StateDict> {
+    let shares = shares(count, weights)?;
+    if count == 0 {
+        return Err(Error::failed("a mean needs at least one state dict"));
+    }
+    tch::no_grad(|| {
+        let first = read(0)?;
+        let mut sums = Vec::new();
+        for (_, tensor) in first.iter() {
+            sums.push(Tensor::f_zeros(tensor.size(), (Kind::Double, tensor.device()))?);
+        }
+        add(&mut sums, &first, &first, 0, shares[0])?;
+        for (index, &share) in shares.iter().enumerate().skip(1) {
+            let dict = read(index)?;
+            same_names(&first, &dict, index)?;
+            add(&mut sums, &first, &dict, index, share)?;
+        }
+        let means = first.iter().zip(sums);
+        means
+            .map(|((name, tensor), sum)| Ok((name.to_owned(), rounded(sum, tensor.f_kind()?)?)))
+            .collect::<Result<_>>()
+            .map(StateDict)
+    })
+}
+
+/// Adds `share` of `dict` to the sums, which are in the order of `first`.
+fn add(sums: &mut [Tensor], first: &StateDict, dict: &StateDict, index: usize, share: f64) -> Result<()> {
+    for (sum, (name, like)) in sums.iter_mut().zip(first.iter()) {
+        let tensor = dict.get(name).unwrap_or(like);
+        if tensor.size() != like.size() || tensor.f_kind()? != like.f_kind()? {
+            let text = |t: &Tensor| format!("{:?} of {:?}", t.size(), t.kind());
+            let what = format!("tensor `{name}` differs between state dicts 0 and {index}");
+            return Err(Error::failed(what)
+                .note("expected", text(like))
+                .note("found", text(tensor)));
+        }
+        let term = tensor.f_to_device(like.device())?.f_to_kind(Kind::Double)?;
+        let _ = sum.f_add_(&term.f_mul_scalar(share)?)?;
+    }
+    Ok(())
+}
+
+fn rounded(sum: Tensor, kind: Kind) -> Result<Tensor> {
+    let is_float = matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
+    let mean = if is_float { sum } else { sum.f_round()? };
+    Ok(mean.f_to_kind(kind)?)
 }
 
 /// The weights over their sum.
@@ -109,25 +156,4 @@ fn same_names(first: &StateDict, other: &StateDict, index: usize) -> Result<()> 
                 .note("found", format!("{} tensors", other.len())))
         }
     }
-}
-
-fn mean_of(name: &str, first: &Tensor, dicts: &[&StateDict], shares: &[f64]) -> Result<Tensor> {
-    let kind = first.f_kind()?;
-    let mut sum = Tensor::f_zeros(first.size(), (Kind::Double, first.device()))?;
-    for (i, (dict, &share)) in dicts.iter().zip(shares).enumerate() {
-        let tensor = dict.get(name).unwrap_or(first);
-        if tensor.size() != first.size() || tensor.f_kind()? != kind {
-            let text = |t: &Tensor| format!("{:?} of {:?}", t.size(), t.kind());
-            return Err(
-                Error::failed(format!("tensor `{name}` differs between state dicts 0 and {i}"))
-                    .note("expected", text(first))
-                    .note("found", text(tensor)),
-            );
-        }
-        let term = tensor.f_to_device(first.device())?.f_to_kind(Kind::Double)?;
-        let _ = sum.f_add_(&term.f_mul_scalar(share)?)?;
-    }
-    let is_float = matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
-    let mean = if is_float { sum } else { sum.f_round()? };
-    Ok(mean.f_to_kind(kind)?)
 }

@@ -1,6 +1,7 @@
 //! Colours that colour-blind readers can tell apart, for classes, lines and heat maps.
 //!
-//! Up to 8: Okabe and Ito 2008, "Color Universal Design". Up to 10: the "muted" scheme of Paul Tol's technical note SRON/EPS/TN/09-002.
+//! Up to 8: Okabe and Ito 2008, "Color Universal Design". Up to 10 areas: the "muted" scheme of Paul Tol's technical note
+//! SRON/EPS/TN/09-002; up to 10 lines: Petroff 2021, "Accessible Color Sequences for Data Visualization", arXiv:2107.02270.
 //! Beyond: a ramp that is uniform in OKLCH (Ottosson 2020), dark violet to light yellow.
 
 use image::Rgb;
@@ -41,6 +42,19 @@ const TOL_MUTED: [Colour; 10] = [
     Rgb([0xBB, 0xBB, 0xBB]),
 ];
 
+const PETROFF: [Colour; 10] = [
+    Rgb([0x3F, 0x90, 0xDA]),
+    Rgb([0xFF, 0xA9, 0x0E]),
+    Rgb([0xBD, 0x1F, 0x01]),
+    Rgb([0x94, 0xA4, 0xA2]),
+    Rgb([0x83, 0x2D, 0xB6]),
+    Rgb([0xA9, 0x6B, 0x59]),
+    Rgb([0xE7, 0x63, 0x00]),
+    Rgb([0xB9, 0xAC, 0x70]),
+    Rgb([0x71, 0x75, 0x81]),
+    Rgb([0x92, 0xDA, 0xDD]),
+];
+
 /// Fill colours of `count` classes that lie side by side.
 pub fn fills(count: usize) -> Vec<Colour> {
     match count {
@@ -57,7 +71,7 @@ pub fn fills(count: usize) -> Vec<Colour> {
 pub fn lines(count: usize) -> Vec<Colour> {
     match count {
         0..=7 => OKABE_ITO[..count].to_vec(),
-        8..=9 => TOL_MUTED[..count].to_vec(),
+        8..=10 => PETROFF[..count].to_vec(),
         _ => (0..count).map(|i| ramp(share(i, count), 0.76, 0.0)).collect(),
     }
 }

@@ -58,10 +58,7 @@ pub fn init() -> Result<()> {
 /// A file that cannot be opened for writing.
 pub fn to_file(path: &Path) -> Result<FileLog> {
     init()?;
-    if let Some(folder) = path.parent() {
-        atomic::create_folder(folder)?;
-    }
-    let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+    let file = atomic::append(path)?;
     let mut open = lock(&OPEN);
     let id = open.next;
     open.next += 1;
@@ -85,7 +82,7 @@ impl Drop for FileLog {
 /// The log files that are open.
 struct Open {
     next: u64,
-    files: Vec<(u64, fs_err::File)>,
+    files: Vec<(u64, std::fs::File)>,
 }
 
 static OPEN: Mutex<Open> = Mutex::new(Open {

@@ -1,8 +1,8 @@
 //! `generate_initial`: the synthetic batches that the student starts with, made from the teachers alone. Never looks at an image.
 
+use super::batches::BatchFiles;
 use super::job::{Job, Session};
 use super::journal::{BatchLine, Journal};
-use super::shelf::FileShelf;
 use super::teachers::{self, TeacherSet};
 use super::{Workplace, open, pictures, required, weights};
 use crate::artifact::{json, manifest, tensors};
@@ -84,11 +84,11 @@ pub fn run(composed: &Composed) -> Result<()> {
 fn generate(place: &Workplace, set: &TeacherSet, path: &Path, session: &mut Session) -> Result<()> {
     let config = place.config;
     let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
-    let shelf = FileShelf {
+    let store = BatchFiles {
         checkpoints: session.checkpoints,
         device: place.device,
     };
-    // Batches that an interrupted run finished come from the shelf, and write their lines again.
+    // Batches that an interrupted run finished come from the store, and write their lines again.
     let mut journal = Journal::open(place, session, &[], None)?;
     let count = config.initial.num_batches;
     let progress = Progress::new("inverting the teachers", (count * inverter.steps(false)) as u64);
@@ -96,7 +96,7 @@ fn generate(place: &Workplace, set: &TeacherSet, path: &Path, session: &mut Sess
     for index in 0..count {
         progress.message(format!("batch {} of {count}", index + 1));
         let batch = inverter
-            .make_once(index, None, &shelf, &|| progress.step())
+            .make_once(index, None, &store, &|| progress.step())
             .during(|| format!("making synthetic batch {index}"))?;
         tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
         journal.add(&BatchLine::initial(
@@ -172,9 +172,10 @@ fn save(
     }
     journal.finish(session)?;
     say(format!(
-        "{} synthetic images in {} batches: {}",
+        "{} synthetic images in {} {}: {}",
         labels.size()[0],
         batches.len(),
+        if batches.len() == 1 { "batch" } else { "batches" },
         path.display()
     ))?;
     say(format!("grid:  {}\nloss:  {}", picture.display(), curves.display()))?;

@@ -1,16 +1,16 @@
 //! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
 //!
 //! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log. `journal`
-//! writes metrics as they come, `saved` and `shelf` what an interrupted run goes on from. `weights` is the form in which teachers and students travel; `teachers` is what the server
+//! writes metrics as they come, `saved` and `batches` what an interrupted run goes on from. `weights` is the form in which teachers and students travel; `teachers` is what the server
 //! stages load first.
 
+mod batches;
 pub mod generate_initial;
 mod job;
 mod journal;
 mod kept;
 mod pictures;
 mod saved;
-mod shelf;
 pub mod split_data;
 mod summary;
 mod teachers;
@@ -131,14 +131,6 @@ fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&
     path.as_deref()
         .filter(|path| !path.as_os_str().is_empty())
         .ok_or_else(|| Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}")))
-}
-
-/// A number of bytes for tables: `319 kB`, `44.8 MB`.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
 }
 
 /// An accuracy in percent for tables: `96.4 %`, or a dash.

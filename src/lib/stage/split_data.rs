@@ -63,7 +63,7 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         .iter()
         .map(|part| label_counts(&part.train, &dataset.train.label_list, dataset.classes.len()))
         .collect();
-    let names: Vec<String> = (0..counts.len()).map(|node| format!("node {node}")).collect();
+    let names: Vec<String> = (0..counts.len()).map(|node| node.to_string()).collect();
     let mut headers = vec!["node", "train", "test"];
     // A table of a hundred classes is unreadable; the plot and the JSON have them.
     let listed = if dataset.classes.len() <= 20 {

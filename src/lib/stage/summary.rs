@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::inversion::Ensemble;
-use crate::model::{Model, weighted_mean};
+use crate::model::{Model, weighted_mean_of};
 use crate::report::Table;
 use crate::train::{Evaluation, evaluate};
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub struct Comparison {
 /// # Errors
 /// What libtorch reports; Ctrl-C.
 pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config: &Config) -> Result<Comparison> {
-    let accuracy = |predict: &dyn Fn(&Tensor) -> Tensor| {
+    let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor>| {
         let evaluation = evaluate(
             predict,
             &dataset.test,
@@ -43,17 +43,17 @@ pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config
     let teachers = set
         .teachers
         .iter()
-        .map(|teacher| accuracy(&|images| teacher.model.eval(images)))
+        .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.model.eval(images))))
         .collect::<Result<Vec<_>>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
-    let ensemble = Ensemble::new(config.deep_inv.ensemble, &all, set.teachers[0].model.device());
+    let ensemble = Ensemble::new(config.deep_inv.ensemble, &all, set.teachers[0].device);
     Ok(Comparison {
         teachers_mean: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
         teachers,
         ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0))?,
         one_shot_average: match average(set)? {
-            Some(model) => accuracy(&|images| model.eval(images))?,
+            Some(model) => accuracy(&|images| Ok(model.eval(images)))?,
             None => None,
         },
         student: student.accuracy(),
@@ -63,18 +63,19 @@ pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config
 
 /// The teachers' mean, weighted by their numbers of training images.
 fn average(set: &TeacherSet) -> Result<Option<Model>> {
-    let spec = set.teachers[0].model.spec();
-    if set.teachers.iter().any(|teacher| teacher.model.spec() != spec) {
+    let spec = &set.teachers[0].spec;
+    if set.teachers.iter().any(|teacher| teacher.spec != *spec) {
         return Ok(None);
     }
-    let states: Vec<_> = set.teachers.iter().map(|teacher| teacher.model.state()).collect();
     let weights: Vec<f64> = set
         .teachers
         .iter()
         .map(|teacher| teacher.label_counts.iter().sum::<u64>() as f64)
         .collect();
-    let mean = weighted_mean(&states.iter().collect::<Vec<_>>(), &weights)?;
-    Ok(Some(Model::from_state(spec, &mean, set.teachers[0].model.device())?))
+    let mean = weighted_mean_of(set.teachers.len(), &weights, |index| {
+        Ok(set.teachers[index].loaded()?.model.state())
+    })?;
+    Ok(Some(Model::from_state(spec, &mean, set.teachers[0].device)?))
 }
 
 impl Comparison {

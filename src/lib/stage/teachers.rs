@@ -5,7 +5,7 @@ use super::weights::{self, Card};
 use super::{Workplace, required};
 use crate::artifact::{hash, json, manifest};
 use crate::error::{Error, Result};
-use crate::inversion::Teacher;
+use crate::inversion::{Shelf, Teacher};
 use crate::model::ModelSpec;
 use crate::partition::{Split, label_counts};
 use std::path::{Path, PathBuf};
@@ -50,23 +50,22 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     if let Some(split) = split {
         of_this_split(&paths, split)?;
     }
-    let (mut teachers, mut bytes, mut cards) = (Vec::new(), Vec::new(), Vec::<Card>::new());
+    let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
         let foreign = || made_up_card(place, node);
         let (model, card) = weights::load(path, &foreign, place.device)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
         }
-        let teacher =
-            Teacher::new(model, card.label_counts.clone()).map_err(|e| e.note("file", path.display().to_string()))?;
-        if teacher.model.batch_norms() == 0 {
+        if model.batch_norms() == 0 {
             tracing::warn!("teacher {node} has no batch norm: its inversion has no feature statistics to match");
         }
-        teachers.push(teacher);
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    tracing::info!("{} teachers from {}", teachers.len(), folder.display());
+    let teachers = shelve(place, &paths, &cards, &bytes)?;
+    let word = if teachers.len() == 1 { "teacher" } else { "teachers" };
+    tracing::info!("{} {word} from {}", teachers.len(), folder.display());
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
@@ -74,6 +73,27 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         bytes,
         card,
     })
+}
+
+/// Memory for teachers where the config does not say how many are held.
+const MEMORY: u64 = 2 << 30;
+
+/// Teachers that are read when they are needed; `teacher.in_memory` of them stay.
+fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -> Result<Vec<Teacher>> {
+    // The fused passes hold the weights in a second order.
+    let largest = 2 * bytes.iter().copied().max().unwrap_or(0).max(1);
+    let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
+    let room = place.config.teacher.in_memory.unwrap_or(fitting);
+    let (files, known, device) = (paths.to_vec(), cards.to_vec(), place.device);
+    let shelf = Shelf::new(room, move |node| {
+        let (model, _) = weights::load(&files[node], &|| Ok(known[node].clone()), device)?;
+        Ok(model)
+    });
+    let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {
+        Teacher::shelved(card.model.clone(), device, card.label_counts.clone(), &shelf, node)
+            .map_err(|error| error.note("file", path.display().to_string()))
+    };
+    paths.iter().zip(cards).enumerate().map(teacher).collect()
 }
 
 /// Refuses teachers whose manifests name another split than the one given.
@@ -110,8 +130,18 @@ fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
 fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
     let of = |node: usize| {
         let ours = weights_path(folder, node);
-        let candidates = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")];
-        candidates.into_iter().find(|path| path.exists())
+        let mut there = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")]
+            .into_iter()
+            .filter(|path| path.exists());
+        let chosen = there.next()?;
+        for other in there.filter(|_| wanted.is_none_or(|count| node < count)) {
+            tracing::warn!(
+                "teacher {node} is there twice: taking {}, not {}",
+                chosen.display(),
+                other.display()
+            );
+        }
+        Some(chosen)
     };
     let found: Vec<PathBuf> = (0..).map_while(of).collect();
     let missing = |node: usize| {

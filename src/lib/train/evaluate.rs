@@ -33,9 +33,9 @@ impl Evaluation {
 /// Evaluates `predict` (normalised images [N,C,H,W] to scores [N, classes]) on `set`, `batch_size` images at a time.
 ///
 /// # Errors
-/// What libtorch reports; Ctrl-C.
+/// What libtorch and `predict` report; Ctrl-C.
 pub fn evaluate(
-    predict: &dyn Fn(&Tensor) -> Tensor,
+    predict: &dyn Fn(&Tensor) -> Result<Tensor>,
     set: &ImageSet,
     normalisation: &Normalisation,
     classes: usize,
@@ -49,7 +49,7 @@ pub fn evaluate(
         while start < total {
             interrupt::check()?;
             let count = (batch_size as i64).min(total - start);
-            let scores = predict(&normalisation.apply(&set.images.narrow(0, start, count)));
+            let scores = predict(&normalisation.apply(&set.images.narrow(0, start, count)))?;
             let cells = set.labels.narrow(0, start, count) * classes + scores.argmax(1, false);
             counts += cells.f_bincount(None::<Tensor>, classes * classes)?;
             start += count;

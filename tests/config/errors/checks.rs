@@ -100,7 +100,7 @@ fn relations() {
     ));
     assert_snapshot!(error.unwrap_err().to_string().replace(project().to_str().unwrap(), "config"), @r#"
     `deep_inv.teachers.n` must not be more than `teacher.num_teachers`
-      found: deep_inv.teachers.n=5, set by config/deep_inv/sampling_experimental.yaml:8
+      found: deep_inv.teachers.n=3, set by config/deep_inv/sampling_experimental.yaml:8
       found: teacher.num_teachers=2, set by config/teacher/full_2_teachers.yaml:7
     "#);
 }

@@ -64,3 +64,32 @@ fn word_without_value_or_group() {
     hint: type `+experiment=1_teacher_paper` or `+student=1_teacher_paper`
     "#);
 }
+
+/// The public Python project's own names for what is called otherwise here.
+#[test]
+fn names_of_the_python_project() {
+    for (typed, meant) in [
+        ("deep_inv.di.num_teachers=5", "deep_inv.teachers.n"),
+        ("deep_inv.adi.num_teachers=5", "deep_inv.teachers.n"),
+        ("teacher.train_epochs=3", "teacher.epochs"),
+        ("student.train_epochs=3", "student.epochs"),
+        ("student.criterion.weight=[1]", "student.class_weights"),
+        ("student.scheduler.gamma=0.1", "student.schedule.gamma"),
+        ("student.batch_size_train=1", "student.batch_size"),
+        ("deep_inv.di.optimizer.lr=1", "deep_inv.optimizer.lr"),
+        ("teacher.lr=1", "teacher.optimizer.lr"),
+    ] {
+        let text = mistake(typed);
+        assert!(text.ends_with(&format!("hint: did you mean `{meant}`?")), "{text}");
+    }
+}
+
+#[test]
+fn a_name_where_a_mapping_belongs() {
+    assert_snapshot!(mistake("student.model=lenet5"), @r#"
+    `student.model` must be a mapping of keys, found string "lenet5"
+      set by: command line `student.model=lenet5`
+      available: kind, width, blocks
+    hint: did you mean `student.model.kind=lenet5`?
+    "#);
+}

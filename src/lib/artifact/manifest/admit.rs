@@ -60,7 +60,7 @@ pub fn admit(
     };
     match (earlier.status, resume) {
         (Status::Done, _) if !there => Ok(Admission::Fresh),
-        (Status::Done, false) => Err(finished(&earlier, primary_output)),
+        (Status::Done, false) => Err(finished(&earlier, primary_output, config)),
         (Status::Done, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Done),
         (_, false) => Ok(Admission::Fresh),
         (_, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Continue),
@@ -83,21 +83,27 @@ fn unknown(primary_output: &Path) -> Error {
     .hint("`overwrite=true` replaces it; or write to another place")
 }
 
-fn finished(earlier: &Manifest, primary_output: &Path) -> Error {
+fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error {
     let when = earlier.ended.as_deref().unwrap_or(&earlier.started);
-    Error::usage(format!(
+    let error = Error::usage(format!(
         "`{}` holds a finished run of `{}`",
         primary_output.display(),
         earlier.stage
     ))
-    .note("from", format!("{when}, device {}", earlier.device))
-    .hint("`resume=true` keeps it and goes on, `overwrite=true` replaces it")
+    .note("from", format!("{when}, device {}", earlier.device));
+    let differences = differences(earlier, config);
+    let error = list(error, &differences);
+    match differences.is_empty() {
+        true => error.hint("it had this very config: `resume=true` keeps it and goes on, `overwrite=true` replaces it"),
+        false => error.hint(
+            "`overwrite=true` replaces it; or give the earlier values and `resume=true`, or write to another place",
+        ),
+    }
 }
 
 /// Refuses to mix results of two configs.
 fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Result<()> {
-    let mut differences = Vec::new();
-    compare("", &earlier.config, config, &mut differences);
+    let differences = differences(earlier, config);
     if differences.is_empty() {
         return Ok(());
     }
@@ -105,17 +111,25 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         "`resume=true`, but the earlier run of `{}` had another config",
         earlier.stage
     ));
-    let error = differences
-        .iter()
-        .take(SHOWN)
-        .fold(error, |error, line| error.note("differs", line));
-    let error = match differences.len().saturating_sub(SHOWN) {
-        0 => error,
-        more => error.note("differs", format!("and {more} more")),
-    };
-    Err(error
+    Err(list(error, &differences)
         .note("from", manifest_path.display().to_string())
         .hint("give the earlier values, or `overwrite=true` to start again, or write to another place"))
+}
+
+/// A line for each key of `config` that had another value in the earlier run.
+fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
+    let mut differences = Vec::new();
+    compare("", &earlier.config, config, &mut differences);
+    differences
+}
+
+fn list(error: Error, differences: &[String]) -> Error {
+    let shown = differences.iter().take(SHOWN);
+    let error = shown.fold(error, |error, line| error.note("differs", line));
+    match differences.len().saturating_sub(SHOWN) {
+        0 => error,
+        more => error.note("differs", format!("and {more} more")),
+    }
 }
 
 /// Adds a line for each key of `new` whose value in `old` is another.

@@ -55,6 +55,9 @@ pub struct TeacherConfig {
     pub only: Option<Vec<usize>>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<PathBuf>,
+    /// Teachers that the server's stages hold in memory, those used last; the others are read again when they are needed. Changes speed
+    /// and memory, not results. `null`: as many as 2 GiB hold.
+    pub in_memory: Option<usize>,
     pub epochs: usize,
     pub batch_size: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
@@ -74,6 +77,7 @@ impl Default for TeacherConfig {
             shared_initialisation: true,
             only: None,
             save_folder: None,
+            in_memory: None,
             epochs: 300,
             batch_size: 256,
             eval_batch_size: 1024,

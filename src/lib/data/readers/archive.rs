@@ -3,7 +3,7 @@
 use super::damaged;
 use crate::error::Result;
 use fs_err::File;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 use std::rc::Rc;
@@ -34,31 +34,50 @@ pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
 pub(super) fn walk(path: &Path, mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<()>) -> Result<()> {
     let allowance = Rc::new(Cell::new(MAX_BETWEEN));
     let ended = Rc::new(Cell::new(false));
+    let broken = Rc::new(RefCell::new(None));
     let mut archive = tar::Archive::new(Bounded {
         inner: decompressed(path)?,
         allowance: Rc::clone(&allowance),
         total: MAX_ARCHIVE,
         ended: Rc::clone(&ended),
+        broken: Rc::clone(&broken),
     });
+    // What is wrong with the archive as a whole is no fault of the entry that was being read.
+    let whole = || match (broken.take(), ended.get()) {
+        (Some(problem), _) => Err(unwhole(path, &problem)),
+        (None, true) => Err(unwhole(path, "the archive is cut off")),
+        (None, false) => Ok(()),
+    };
     for entry in archive.entries().map_err(|error| damaged(path, error))? {
-        let mut entry = entry.map_err(|error| damaged(path, error))?;
+        let mut entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                whole()?;
+                return Err(damaged(path, error));
+            }
+        };
         let stored = entry.header().entry_size().unwrap_or(0);
         let size = entry.size();
         allowance.set(size.max(stored).saturating_add(MAX_BETWEEN));
         if entry.header().entry_type().is_file() {
             let name = safe_name(&entry.path().map_err(|error| damaged(path, error))?)
                 .ok_or_else(|| unsafe_name(path, &entry.path_bytes()))?;
-            visit(&name, size, &mut entry)?;
+            let visited = visit(&name, size, &mut entry);
+            whole()?;
+            visited?;
         }
     }
     // A whole archive has an end mark, and reading on to the end of the file verifies the checksum of the compression.
-    if ended.get() {
-        return Err(damaged(path, "the archive is cut off"));
-    }
+    whole()?;
     let mut rest = archive.into_inner();
     allowance.set(64 * MAX_BETWEEN);
     io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(path, error))?;
     Ok(())
+}
+
+/// The error for an archive of which a part is missing or changed.
+fn unwhole(path: &Path, problem: &str) -> crate::Error {
+    damaged(path, problem).hint("fetch or pack the archive again: it is incomplete or damaged")
 }
 
 fn unsafe_name(path: &Path, name: &[u8]) -> crate::Error {
@@ -86,6 +105,8 @@ struct Bounded<R> {
     total: u64,
     /// Whether the end of the data was reached.
     ended: Rc<Cell<bool>>,
+    /// What the file or its compression complained of.
+    broken: Rc<RefCell<Option<String>>>,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -95,7 +116,11 @@ impl<R: Read> Read for Bounded<R> {
             return Err(io::Error::other("it decompresses to more than its headers allow"));
         }
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let count = self.inner.read(&mut buffer[..most])?;
+        let count = self.inner.read(&mut buffer[..most]).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.broken.replace(Some(error.to_string()));
+            }
+        })?;
         if count == 0 && most > 0 {
             self.ended.set(true);
         }
@@ -117,6 +142,7 @@ mod tests {
             allowance: Rc::clone(&allowance),
             total: 15,
             ended: Rc::default(),
+            broken: Rc::default(),
         };
         let mut read_all = |expected: usize| {
             let mut bytes = Vec::new();

@@ -38,7 +38,7 @@
 
 pub mod kernels;
 mod net;
-mod norm;
+pub mod norm;
 mod step;
 
 pub use net::Frozen;

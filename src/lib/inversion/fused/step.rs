@@ -7,24 +7,18 @@ use crate::inversion::Teacher;
 use crate::inversion::engine::{Inversion, Step};
 use crate::inversion::objective::{Logits, Loss, Terms, observe};
 use crate::model::Model;
+use std::rc::Rc;
 use tch::{Kind, Tensor, no_grad, with_grad};
 
-/// A network the way it can be passed: fused, or by autograd where it has no fused path.
-enum Net<'a> {
-    Fused(&'a Frozen),
-    Frozen(Box<Frozen>),
-    Plain(&'a Model),
-}
-
 /// A forward pass: logits without a graph, the batch-norm distance, and the way back.
-struct Passed<'a> {
+struct Passed {
     logits: Tensor,
     distance: f64,
-    back: Back<'a>,
+    back: Back,
 }
 
-enum Back<'a> {
-    Tape(&'a Frozen, Tape),
+enum Back {
+    Tape(Rc<Frozen>, Tape),
     Graph {
         images: Tensor,
         logits: Tensor,
@@ -32,24 +26,18 @@ enum Back<'a> {
     },
 }
 
-impl Net<'_> {
-    /// `images` are [N,H,W,C]; `observed`: the distance counts.
-    fn forward(&self, images: &Tensor, observed: bool) -> Result<Passed<'_>> {
-        let frozen = match self {
-            Self::Fused(frozen) => *frozen,
-            Self::Frozen(frozen) => frozen,
-            Self::Plain(model) => return by_autograd(model, images, observed),
-        };
-        let (logits, tape) = frozen.forward(images, observed);
-        Ok(Passed {
-            logits,
-            distance: frozen.distance(&tape),
-            back: Back::Tape(frozen, tape),
-        })
+/// `images` are [N,H,W,C]; `observed`: the distance counts.
+fn fused(frozen: &Rc<Frozen>, images: &Tensor, observed: bool) -> Passed {
+    let (logits, tape) = frozen.forward(images, observed);
+    Passed {
+        logits,
+        distance: frozen.distance(&tape),
+        back: Back::Tape(Rc::clone(frozen), tape),
     }
 }
 
-fn by_autograd<'a>(model: &Model, images: &Tensor, observed: bool) -> Result<Passed<'a>> {
+/// For networks without a fused path.
+fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Result<Passed> {
     let images = net::first(images).detach().set_requires_grad(true);
     let (logits, distance) = with_grad(|| match observed {
         true => {
@@ -61,7 +49,7 @@ fn by_autograd<'a>(model: &Model, images: &Tensor, observed: bool) -> Result<Pas
     });
     Ok(Passed {
         logits: logits.detach(),
-        distance: distance.as_ref().map_or(Ok(0.0), |distance| f64::try_from(distance))?,
+        distance: distance.as_ref().map_or(Ok(0.0), f64::try_from)?,
         back: Back::Graph {
             images,
             logits,
@@ -70,7 +58,7 @@ fn by_autograd<'a>(model: &Model, images: &Tensor, observed: bool) -> Result<Pas
     })
 }
 
-impl Back<'_> {
+impl Back {
     /// Gradient [N,H,W,C] of a loss with the gradient `logits`, plus `by` times the distance.
     fn images(self, logits: &Tensor, by: f64) -> Result<Tensor> {
         match self {
@@ -90,39 +78,45 @@ impl Back<'_> {
     }
 }
 
-/// The fused way through a batch: teachers frozen once, the student frozen as it is when the batch starts.
+/// The fused way through a batch, with the student frozen as it is when the batch starts.
 pub struct FusedStep<'a> {
-    teachers: Vec<Net<'a>>,
-    student: Option<Net<'a>>,
+    teachers: &'a [&'a Teacher],
+    student: Option<(&'a Model, Option<Rc<Frozen>>)>,
     loss: Loss<'a>,
 }
 
 impl<'a> FusedStep<'a> {
     pub fn new(inversion: &Inversion<'a>) -> Self {
-        let teacher = |teacher: &&'a Teacher| match teacher.frozen() {
-            Some(frozen) => Net::Fused(frozen),
-            None => Net::Plain(&teacher.model),
-        };
-        let student = |student: &'a Model| match Frozen::of(student) {
-            Some(frozen) => Net::Frozen(Box::new(frozen)),
-            None => Net::Plain(student),
-        };
+        let student = inversion.student.filter(|_| inversion.loss.competes());
         Self {
-            teachers: inversion.teachers.iter().map(teacher).collect(),
-            student: inversion.student.filter(|_| inversion.loss.competes()).map(student),
+            teachers: inversion.teachers,
+            student: student.map(|student| (student, Frozen::of(student).map(Rc::new))),
             loss: inversion.loss,
+        }
+    }
+
+    fn teacher(&self, index: usize, images: &Tensor, observed: bool) -> Result<Passed> {
+        let teacher = self.teachers[index].loaded()?;
+        match teacher.frozen() {
+            Some(frozen) => Ok(fused(&frozen, images, observed)),
+            None => by_autograd(&teacher.model, images, observed),
         }
     }
 
     fn step(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
         let others = self.loss.others(self.teachers.len(), chosen);
-        let pass = |index: &usize, observed| self.teachers[*index].forward(images, observed);
-        let mut passed: Vec<Passed> = chosen.iter().map(|index| pass(index, true)).collect::<Result<_>>()?;
-        for index in &others {
-            passed.push(pass(index, false)?);
+        let mut passed = Vec::new();
+        for &index in chosen {
+            passed.push(self.teacher(index, images, true)?);
         }
-        if let Some(student) = &self.student {
-            passed.push(student.forward(images, false)?);
+        for &index in &others {
+            passed.push(self.teacher(index, images, false)?);
+        }
+        if let Some((student, frozen)) = &self.student {
+            passed.push(match frozen {
+                Some(frozen) => fused(frozen, images, false),
+                None => by_autograd(student, images, false)?,
+            });
         }
         let count = chosen.len() as f64;
         let batch_norm = passed.iter().map(|passed| passed.distance).sum::<f64>() / count;

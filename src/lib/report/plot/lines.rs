@@ -17,6 +17,14 @@ const HEIGHT: f64 = 340.0;
 const MARKED: usize = 40;
 /// From here on lines are thin, or noise would fill the frame.
 const DENSE: usize = 300;
+/// Width of a line.
+const WIDE: f64 = 2.0;
+const THIN: f64 = 1.25;
+/// What a piece of a line is wider by than one that lies on it, and what that may add up to.
+const RIM: f64 = 2.0;
+const WIDEST: f64 = 9.0;
+/// Pixels between points that look like one.
+const SAME: f64 = 1.0;
 const MISSING: Face = Face { colour: SOFT, ..NAME };
 
 /// A named curve of (x, y).
@@ -99,8 +107,9 @@ impl LinePlot<'_> {
                 )?;
             }
             layout::horizontal_title(canvas, &frame, frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0, self.x)?;
-            for curve in &curves {
-                curve.draw(canvas, &frame, &x, &y)?;
+            let places: Vec<Vec<(f64, f64)>> = curves.iter().map(|curve| curve.places(&frame, &x, &y)).collect();
+            for ((curve, places), rims) in curves.iter().zip(&places).zip(rims(&places)) {
+                curve.draw(canvas, places, &rims)?;
             }
             draw_names(canvas, &frame, &y, &curves)
         })
@@ -121,17 +130,22 @@ impl LinePlot<'_> {
 }
 
 impl Curve {
-    fn draw(&self, canvas: &mut Canvas, frame: &Frame, x: &Scale, y: &Scale) -> Result<()> {
-        let points: Vec<_> = self
-            .points
-            .iter()
-            .map(|at| (frame.x(x.at(at.0)), frame.y(y.at(at.1))))
-            .collect();
-        if points.len() > 1 {
-            canvas.line(&points, if points.len() > DENSE { 1.25 } else { 2.0 }, self.colour)?;
+    /// Its points in pixels.
+    fn places(&self, frame: &Frame, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
+        let place = |at: &(f64, f64)| (frame.x(x.at(at.0)), frame.y(y.at(at.1)));
+        self.points.iter().map(place).collect()
+    }
+
+    /// Draws the line, each piece wider by its rim.
+    fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], rims: &[f64]) -> Result<()> {
+        let width = if points.len() > DENSE { THIN } else { WIDE };
+        let mut start = 0;
+        for run in rims.chunk_by(|one, other| one == other) {
+            canvas.line(&points[start..=start + run.len()], width + run[0], self.colour)?;
+            start += run.len();
         }
         let radius = if points.len() == 1 { 4.0 } else { 2.5 };
-        let marked = if points.len() <= MARKED { &points[..] } else { &[] };
+        let marked = if points.len() <= MARKED { points } else { &[] };
         marked.iter().try_for_each(|&at| canvas.dot(at, radius, self.colour))
     }
 
@@ -144,6 +158,32 @@ impl Curve {
             name
         }
     }
+}
+
+/// For each curve the rim of every piece between two points: pieces that look the same are drawn one on another, each wider than those
+/// drawn after it, so that all are to be seen.
+fn rims(places: &[Vec<(f64, f64)>]) -> Vec<Vec<f64>> {
+    let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < SAME && (a.1 - b.1).abs() < SAME;
+    let piece = |curve: &[(f64, f64)], at: usize| Some((*curve.get(at)?, *curve.get(at + 1)?));
+    let above = |curve: usize, at: usize| {
+        let own = piece(&places[curve], at);
+        let others = places[curve + 1..].iter();
+        let same = others.filter(|other| {
+            own.zip(piece(other, at))
+                .is_some_and(|(own, other)| near(own.0, other.0) && near(own.1, other.1))
+        });
+        same.count() as f64
+    };
+    let pieces = |curve: usize| places[curve].len().saturating_sub(1);
+    let counts: Vec<Vec<f64>> = (0..places.len())
+        .map(|curve| (0..pieces(curve)).map(|at| above(curve, at)).collect())
+        .collect();
+    let most = counts.iter().flatten().fold(1.0, |most: f64, &count| most.max(count));
+    let rim = (WIDEST / most).min(RIM);
+    counts
+        .into_iter()
+        .map(|curve| curve.into_iter().map(|count| count * rim).collect())
+        .collect()
 }
 
 fn names_width(curves: &[Curve]) -> f64 {

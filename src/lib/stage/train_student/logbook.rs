@@ -143,6 +143,10 @@ impl Attendant for Logbook<'_> {
 }
 
 impl Observer for &Logbook<'_> {
+    fn step(&mut self) {
+        self.progress.step();
+    }
+
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
         let evaluation = test(model, self.dataset, self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
@@ -162,7 +166,6 @@ impl Observer for &Logbook<'_> {
         let text = format!("loss {:.3}, test {}", report.train_loss, percent(accuracy));
         tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch);
         self.progress.message(format!("epoch {}, {text}", report.epoch + 1));
-        self.progress.step();
         Ok(())
     }
 

@@ -5,11 +5,11 @@ mod inputs;
 mod logbook;
 mod outputs;
 
+use super::batches::BatchFiles;
 use super::job::{Job, Session};
 use super::journal::Journal;
 use super::kept::Kept;
 use super::saved::Saver;
-use super::shelf::FileShelf;
 use super::teachers::TeacherSet;
 use super::{Workplace, open, required};
 use crate::artifact::manifest;
@@ -80,17 +80,23 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
     );
     let mut model = student(place, set)?;
     let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+    let supply = source_settings(config, dataset, initial);
+    let images = |epoch: usize| growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size;
+    let training: usize = (0..settings.epochs).map(|epoch| supply.steps(images(epoch))).sum();
     let steps = inverter.steps(settings.adaptive);
-    let progress = Progress::new("training the student", (settings.epochs + fresh * steps) as u64);
+    let progress = Progress::new("training the student", (training + fresh * steps) as u64);
     let saver = Saver::new(place, session.checkpoints);
     let (start, kept, notes) = match saver.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
         None => (None, Kept::default(), Notes::default()),
     };
-    progress.add((notes.epochs.len() + notes.fresh.len() * steps) as u64);
+    let done = start
+        .as_ref()
+        .map_or(0, |start| start.position.optimizer_steps as usize);
+    progress.add((done + notes.fresh.len() * steps) as u64);
     let journal = Journal::open(place, session, &notes.lines()?, notes.events.as_ref())?;
     let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
-    let shelf = FileShelf {
+    let batches = BatchFiles {
         checkpoints: session.checkpoints,
         device: place.device,
     };
@@ -98,9 +104,9 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         growing,
         inverter,
         Ensemble::new(config.deep_inv.ensemble, &set.all(), place.device),
-        source_settings(config, dataset, initial),
+        supply,
         Seeds::new(settings.seed),
-        &shelf,
+        &batches,
         &logbook,
     );
     let objective = objective(config, set, place.device, dataset.classes.len())?;
@@ -196,7 +202,7 @@ fn objective<'a>(
 
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
     evaluate(
-        &|images| model.eval(images),
+        &|images| Ok(model.eval(images)),
         &dataset.test,
         &dataset.normalisation,
         dataset.classes.len(),

@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::kept::Kept;
 use super::saved::Saver;
 use super::weights::{self, Card};
-use super::{Workplace, open, percent, required, size};
+use super::{Workplace, open, percent, required};
 use crate::artifact::{json, manifest};
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
@@ -59,7 +59,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "own test",
         "whole test",
         "best on test",
-        "upload",
+        "bytes uploaded",
         "weights",
     ]);
     let mut trained = false;
@@ -77,7 +77,7 @@ pub fn run(composed: &Composed) -> Result<()> {
                 percent(own),
                 percent(metrics.saved_test_accuracy),
                 percent(metrics.best_test_accuracy),
-                size(metrics.upload_bytes),
+                metrics.upload_bytes.to_string(),
                 weights_path(folder, node).display().to_string(),
             ]);
         }

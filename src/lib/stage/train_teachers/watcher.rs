@@ -129,7 +129,7 @@ impl Observer for Watcher<'_> {
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
         let accuracy = |set: &ImageSet| {
             let classes = self.dataset.classes.len();
-            let predict = |images: &tch::Tensor| model.eval(images);
+            let predict = |images: &tch::Tensor| Ok(model.eval(images));
             Ok::<_, Error>(
                 evaluate(
                     &predict,

@@ -2,7 +2,7 @@
 
 use crate::artifact::checkpoint::Checkpoints;
 use crate::error::{Error, Result};
-use crate::inversion::{Moments, Shelf, Shelved, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Moments, Stored, SyntheticBatch, TermsAt};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
@@ -17,7 +17,7 @@ struct Notes {
 }
 
 /// The batches of one run; they are taken onto `device`.
-pub struct FileShelf<'a> {
+pub struct BatchFiles<'a> {
     pub checkpoints: &'a Checkpoints,
     pub device: Device,
 }
@@ -26,8 +26,8 @@ fn name(index: usize) -> String {
     format!("batch_{index:05}")
 }
 
-impl Shelf for FileShelf<'_> {
-    fn take(&self, index: usize) -> Result<Option<Shelved>> {
+impl BatchStore for BatchFiles<'_> {
+    fn take(&self, index: usize) -> Result<Option<Stored>> {
         let Some(saved) = self.checkpoints.read::<Notes>(&name(index))? else {
             return Ok(None);
         };
@@ -45,7 +45,7 @@ impl Shelf for FileShelf<'_> {
             }),
             None => None,
         };
-        Ok(Some(Shelved {
+        Ok(Some(Stored {
             batch: SyntheticBatch {
                 images: tensor("images")?,
                 labels: tensor("labels")?,
@@ -57,16 +57,16 @@ impl Shelf for FileShelf<'_> {
         }))
     }
 
-    fn put(&self, index: usize, shelved: &Shelved) -> Result<()> {
-        let batch = &shelved.batch;
+    fn put(&self, index: usize, stored: &Stored) -> Result<()> {
+        let batch = &stored.batch;
         let notes = Notes {
             teacher: batch.teacher,
             best_loss: batch.best_loss,
             history: batch.history.clone(),
-            moment_steps: shelved.moments.as_ref().map(|moments| moments.steps),
+            moment_steps: stored.moments.as_ref().map(|moments| moments.steps),
         };
         let mut tensors: Vec<(&str, &Tensor)> = vec![("images", &batch.images), ("labels", &batch.labels)];
-        if let Some(moments) = &shelved.moments {
+        if let Some(moments) = &stored.moments {
             tensors.extend([("first", &moments.first), ("second", &moments.second)]);
         }
         self.checkpoints.write(&name(index), &notes, &tensors)

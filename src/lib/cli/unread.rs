@@ -1,0 +1,52 @@
+//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this is no mistake, and many of them are
+//! no news; but who types `split_data teacher.epochs=5` alone should see that nothing comes of it.
+
+use super::Stage;
+use crate::config::{Composed, Request, compose};
+use serde_json::Value;
+
+/// Keys at the top that every stage reads.
+const EVERYWHERE: [&str; 5] = ["seed", "device", "threads", "resume", "overwrite"];
+/// More unread overrides than this are one set for all stages.
+const FEW: usize = 3;
+
+/// A line that names the overrides of `job` without which `stage` would do the same, if there are some and not many.
+pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
+    let unread: Vec<String> = (0..job.overrides.len())
+        .filter(|&index| !reads(stage, job, index, request))
+        .map(|index| format!("`{}`", job.overrides[index]))
+        .collect();
+    (1..=FEW)
+        .contains(&unread.len())
+        .then(|| format!("{} does not read {}", stage.name, unread.join(", ")))
+}
+
+/// `student` of `++student.epochs=5` and of `student=1_teacher_paper`.
+fn group(typed: &str) -> &str {
+    let key = typed.trim_start_matches(['+', '~']);
+    key.split(['.', '=']).next().unwrap_or(key)
+}
+
+/// Whether an override is of a group that the stage reads, or changes something in one: by a reference, or as the name of a file that
+/// sets keys of several groups.
+fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
+    let known = |group: &str| stage.groups.contains(&group) || EVERYWHERE.contains(&group);
+    if known(group(&job.overrides[index])) {
+        return true;
+    }
+    let mut overrides = job.overrides.clone();
+    overrides.remove(index);
+    let without = compose(&Request {
+        overrides,
+        ..request.clone()
+    });
+    let part = |job: &Composed| {
+        let mut config = serde_json::to_value(&job.config).unwrap_or(Value::Null);
+        if let Some(keys) = config.as_object_mut() {
+            keys.retain(|group, _| known(group));
+        }
+        config
+    };
+    // What cannot be composed without it needs it.
+    without.map_or(true, |without| part(&without) != part(job))
+}
