@@ -31,7 +31,9 @@ fn spec(kind: ModelKind) -> ModelSpec {
 
 /// The images of the oracle's script: `count` of them from `first` on.
 fn images(first: usize, count: usize) -> ImageSet {
-    let pixels: Vec<u8> = (first * 64..(first + count) * 64).map(|i| (i * 37 % 251) as u8).collect();
+    let pixels: Vec<u8> = (first * 64..(first + count) * 64)
+        .map(|i| (i * 37 % 251) as u8)
+        .collect();
     let labels = (first..first + count).map(|i| (i * 5 % 7 % 3) as i64).collect();
     ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]), labels).unwrap()
 }
@@ -127,7 +129,11 @@ fn run(
         tch::set_num_threads(1);
         let normalisation = normalisation();
         let federation = federation(kind, sizes, &normalisation);
-        let start = if rank.rank() == 0 { start.lock().unwrap().take() } else { None };
+        let start = if rank.rank() == 0 {
+            start.lock().unwrap().take()
+        } else {
+            None
+        };
         let mut log = Log::default();
         let model = fed_avg::run(settings, &federation, &mut rank, start.as_ref(), &mut log)?;
         Ok((model.map(|model| model.state().deep_clone()), log))
@@ -192,7 +198,12 @@ fn initial(kind: ModelKind) -> Model {
 fn two_rounds_of_fed_adam_with_a_proximal_term() {
     let model = initial(ModelKind::Lenet5);
     let mut tensors = Vec::new();
-    for (k, (name, shape)) in model.state().iter().map(|(name, tensor)| (name.to_owned(), tensor.size())).enumerate() {
+    for (k, (name, shape)) in model
+        .state()
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.size()))
+        .enumerate()
+    {
         let count: i64 = shape.iter().product();
         let values = (Tensor::arange(count, (Type::Double, Device::Cpu)) * 0.7 + k as f64).cos() * 0.15;
         tensors.push((format!("model.{name}"), values.to_kind(Type::Float).view(&shape[..])));
@@ -330,7 +341,10 @@ fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted
                 .unwrap();
         }
         assert!(difference(&state, &global.state()) < 1e-6, "{kind:?}");
-        let other = FedAvgSettings { proximal: 1.0, ..settings.clone() };
+        let other = FedAvgSettings {
+            proximal: 1.0,
+            ..settings.clone()
+        };
         let (other, _) = run(&other, kind, &sizes, 1, None).unwrap();
         assert!(difference(&other, &global.state()) > 1e-5, "{kind:?}");
     }
@@ -350,17 +364,26 @@ fn every_byte_is_in_the_ledger() {
         let buffer = |name: &str| name.contains("running_") || name.ends_with("num_batches_tracked");
         let travels = |name: &str| statistics == Statistics::Average || !buffer(name);
         let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
-        let model: u64 = state.iter().filter(|(name, _)| travels(name)).map(|(_, tensor)| size(tensor)).sum();
+        let model: u64 = state
+            .iter()
+            .filter(|(name, _)| travels(name))
+            .map(|(_, tensor)| size(tensor))
+            .sum();
         for (round, (ledger, nodes)) in log.ledgers.iter().zip(&log.nodes).enumerate() {
             assert_eq!(nodes.len(), 2);
             for direction in [Direction::Upload, Direction::Download] {
                 for node in 0..sizes.len() {
-                    let mine = ledger.sum(|e| e.round == round && e.node == node && e.kind == Kind::Model && e.direction == direction);
+                    let mine = ledger.sum(|e| {
+                        e.round == round && e.node == node && e.kind == Kind::Model && e.direction == direction
+                    });
                     let wanted = if nodes.contains(&node) { model } else { 0 };
                     assert_eq!(mine.values, wanted);
                     // Names, shapes and the envelope: about a hundred bytes a tensor.
                     let framing = mine.bytes - mine.values;
-                    assert!(framing == 0 && wanted == 0 || (100..150 * state.len() as u64).contains(&framing), "{framing}");
+                    assert!(
+                        framing == 0 && wanted == 0 || (100..150 * state.len() as u64).contains(&framing),
+                        "{framing}"
+                    );
                 }
             }
             // 2·P·N a round, and 32 bytes of report from each node.
@@ -394,7 +417,10 @@ fn ranks_and_interruptions_change_no_bit() {
             assert_eq!(difference(&state, &other), 0.0, "{ranks} ranks, {statistics:?}");
             assert_eq!(log.ledgers, others.ledgers);
         }
-        let half = FedAvgSettings { rounds: 2, ..settings.clone() };
+        let half = FedAvgSettings {
+            rounds: 2,
+            ..settings.clone()
+        };
         let (_, first) = run(&half, ModelKind::Resnet18, &sizes, 1, None).unwrap();
         let (resumed, rest) = run(&settings, ModelKind::Resnet18, &sizes, 1, first.saved).unwrap();
         assert_eq!(difference(&state, &resumed), 0.0, "resumed, {statistics:?}");

@@ -12,10 +12,12 @@ use crate::model::{Model, ModelSpec, Pass, StateDict};
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, Batch, BatchSource, Optimizer, OptimizerSettings, Shuffled};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind as Type, Reduction, Tensor, no_grad};
 
 /// Who holds the model, and what travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Nothing travels: rank 0 trains alone.
     Centralised,
@@ -49,7 +51,7 @@ pub struct Task<'a> {
 }
 
 /// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch (from 0).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LossAt {
     pub epoch: usize,
     pub batch: usize,
@@ -60,6 +62,8 @@ pub struct LossAt {
 #[derive(Debug)]
 pub struct Outcome {
     pub model: Model,
+    /// Batches of all epochs.
+    pub steps: usize,
     pub losses: Vec<LossAt>,
     /// A round is a step; a node is a rank.
     pub ledger: Ledger,
@@ -69,8 +73,17 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C.
-pub fn run(method: Method, settings: &SgdSettings, task: &Task, transport: &mut dyn Transport) -> Result<Option<Outcome>> {
-    let model = Model::new(&task.spec, task.device, &mut task.seeds.stream("teacher/initialisation", 0))?;
+pub fn run(
+    method: Method,
+    settings: &SgdSettings,
+    task: &Task,
+    transport: &mut dyn Transport,
+) -> Result<Option<Outcome>> {
+    let model = Model::new(
+        &task.spec,
+        task.device,
+        &mut task.seeds.stream("teacher/initialisation", 0),
+    )?;
     let mut rank = Rank {
         optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
         model,
@@ -111,11 +124,15 @@ pub fn run(method: Method, settings: &SgdSettings, task: &Task, transport: &mut 
             }
             sum += loss;
             if (step + 1) % settings.report_every == 0 {
-                losses.push(LossAt {
+                let at = LossAt {
                     epoch,
                     batch: step + 1,
                     loss: sum / settings.report_every as f64,
-                });
+                };
+                if rank.link.is_server() {
+                    tracing::info!("epoch {epoch}, batch {}: loss {:.4}", at.batch, at.loss);
+                }
+                losses.push(at);
                 sum = 0.0;
             }
         }
@@ -123,6 +140,7 @@ pub fn run(method: Method, settings: &SgdSettings, task: &Task, transport: &mut 
     Ok(rank.link.is_server().then(|| Outcome {
         ledger: rank.link.take_ledger(),
         model: rank.model,
+        steps: rank.step,
         losses,
     }))
 }
@@ -154,7 +172,11 @@ impl Rank<'_> {
     fn all_reduce(&mut self, batch: &Batch) -> Result<f64> {
         let (rank, ranks) = (self.link.rank(), self.link.ranks());
         let (start, count) = shard(batch.labels.size()[0], ranks, rank);
-        let mine = self.gradients(&batch.images.narrow(0, start, count), &batch.labels.narrow(0, start, count), batch.labels.size()[0])?;
+        let mine = self.gradients(
+            &batch.images.narrow(0, start, count),
+            &batch.labels.narrow(0, start, count),
+            batch.labels.size()[0],
+        )?;
         self.link.upload(self.step, rank, Kind::Gradient, &mine)?;
         if self.link.is_server() {
             let sum = self.sum()?;
@@ -201,7 +223,10 @@ impl Rank<'_> {
     /// Receives a shard and sends its gradient.
     fn answer(&mut self) -> Result<f64> {
         let rank = self.link.rank();
-        let part = self.link.from_server(self.step, rank, Kind::Batch)?.to_device(self.model.device());
+        let part = self
+            .link
+            .from_server(self.step, rank, Kind::Batch)?
+            .to_device(self.model.device());
         let total = i64::try_from(field(&part, "total")?.squeeze())?;
         let mine = self.gradients(field(&part, "images")?, field(&part, "labels")?, total)?;
         self.link.upload(self.step, rank, Kind::Gradient, &mine)?;
@@ -214,18 +239,27 @@ impl Rank<'_> {
         let (loss, gradients) = match labels.size()[0] {
             0 => (
                 Tensor::zeros([], (Type::Float, self.model.device())),
-                parameters.iter().map(|parameter| parameter.detach().zeros_like()).collect(),
+                parameters
+                    .iter()
+                    .map(|parameter| parameter.detach().zeros_like())
+                    .collect(),
             ),
             _ => {
                 parameters.iter_mut().for_each(Tensor::zero_grad);
                 let logits = self.model.forward(images, &mut Pass::Train);
-                let loss = logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)? / total as f64;
+                let loss =
+                    logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)? / total as f64;
                 loss.f_backward()?;
                 (loss.detach(), parameters.iter().map(Tensor::grad).collect::<Vec<_>>())
             }
         };
         let mut named = vec![("loss".to_owned(), loss)];
-        named.extend(gradients.into_iter().enumerate().map(|(index, gradient)| (format!("gradient.{index}"), gradient)));
+        named.extend(
+            gradients
+                .into_iter()
+                .enumerate()
+                .map(|(index, gradient)| (format!("gradient.{index}"), gradient)),
+        );
         Ok(StateDict::new(named))
     }
 
@@ -258,5 +292,7 @@ impl Rank<'_> {
 }
 
 fn field<'a>(state: &'a StateDict, name: &str) -> Result<&'a Tensor> {
-    state.get(name).ok_or_else(|| Error::failed(format!("a message lacks `{name}`")))
+    state
+        .get(name)
+        .ok_or_else(|| Error::failed(format!("a message lacks `{name}`")))
 }

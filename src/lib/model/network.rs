@@ -25,6 +25,7 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
             Box::new(resnet::ResNet::new(spec, builder)?)
         }
         ModelKind::Lenet5 => Box::new(lenet::lenet5(spec, builder)?),
+        ModelKind::Lenet5Unpadded => Box::new(lenet::lenet5_unpadded(spec, builder)?),
         ModelKind::Cnn5 => Box::new(cnn5::cnn5(spec, builder)?),
         ModelKind::FedavgCnn => Box::new(fedavg_cnn::fedavg_cnn(spec, builder)?),
     })

@@ -5,6 +5,8 @@
 //! stages load first.
 
 mod batches;
+pub mod distributed_sgd;
+pub mod fed_avg;
 pub mod generate_initial;
 mod job;
 mod journal;

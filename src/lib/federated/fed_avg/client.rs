@@ -89,7 +89,7 @@ impl<'a> Clients<'a> {
         let mut last = Last { report: None, step };
         fit(&mut self.model, &mut source, &objective, &fitting, None, &mut last)?;
         let own = evaluate(
-            &|images| self.model.eval(images),
+            &|images| Ok(self.model.eval(images)),
             &data.test,
             self.federation.normalisation,
             self.federation.spec.classes as usize,
@@ -182,7 +182,9 @@ impl NodeReport {
                 train_accuracy,
                 own_test_accuracy: (own >= 0.0).then_some(own),
             }),
-            _ => Err(crate::Error::failed(format!("node {node} sent a report that cannot be read"))),
+            _ => Err(crate::Error::failed(format!(
+                "node {node} sent a report that cannot be read"
+            ))),
         }
     }
 }

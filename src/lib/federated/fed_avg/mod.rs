@@ -174,11 +174,7 @@ impl Rank<'_> {
     }
 
     /// A round's messages: other ranks get theirs first, then the nodes here have their turn, then the others' answers are read.
-    fn exchange(
-        &mut self,
-        handout: &StateDict,
-        observer: &dyn Rounds,
-    ) -> Result<(Vec<StateDict>, Vec<NodeReport>)> {
+    fn exchange(&mut self, handout: &StateDict, observer: &dyn Rounds) -> Result<(Vec<StateDict>, Vec<NodeReport>)> {
         let (here, elsewhere): (Vec<usize>, Vec<usize>) =
             self.selected().into_iter().partition(|&node| self.link.hosts(node));
         for &node in &elsewhere {

@@ -51,8 +51,10 @@ impl<'a> Server<'a> {
             }
         }
         match state.iter().find(|(_, tensor)| !is_finite(tensor)) {
-            Some((name, _)) => Err(Error::failed(format!("the averaged weights of `{name}` are not finite"))
-                .hint("lower the learning rates of nodes and server")),
+            Some((name, _)) => Err(
+                Error::failed(format!("the averaged weights of `{name}` are not finite"))
+                    .hint("lower the learning rates of nodes and server"),
+            ),
             None => Ok(()),
         }
     }

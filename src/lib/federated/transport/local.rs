@@ -46,7 +46,11 @@ pub fn run<T: Send>(ranks: usize, work: impl Fn(LocalRank) -> Result<T> + Sync) 
     for outcome in outcomes {
         match outcome {
             Ok(result) => results.push(result),
-            Err(error) if first.as_ref().is_none_or(|first| is_consequence(first) && !is_consequence(&error)) => {
+            Err(error)
+                if first
+                    .as_ref()
+                    .is_none_or(|first| is_consequence(first) && !is_consequence(&error)) =>
+            {
                 first = Some(error);
             }
             Err(_) => {}
