@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup python build demo test lint bench bench-rust experiment experiments experiments-smoke
+.PHONY: named help setup python build demo test lint bench bench-rust experiment experiments experiments-smoke report FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -26,12 +26,33 @@ demo: build ## Split digits over three nodes, train teachers, invert them, disti
 	$(BIN)/generate_initial +experiment=demo overwrite=true $(ARGS)
 	$(BIN)/train_student +experiment=demo overwrite=true $(ARGS)
 
-# One teacher on everything needs no split.
-STAGES = $(if $(filter 1_%,$(NAME)),,split_data) train_teachers generate_initial train_student
+# A stage of the experiment; what is finished is not run again.
+run = $(BIN)/$(1) +experiment=$(NAME) resume=true
+# `make -j4 experiment` trains four nodes' teachers side by side, each with its part of the cores.
+JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
+THREADS = $(shell cores=$$(nproc); echo $$(( cores > $(JOBS) ? cores / $(JOBS) : 1 )))
+nodes = $$($(BIN)/train_teachers +experiment=$(NAME) $(ARGS) --cfg job | awk '/^[a-z]/ { group = $$1 } \
+	group == "split:" && $$1 == "num_nodes:" { nodes = $$2 } group == "split:" && $$1 == "save_path:" && $$2 == "null" { nodes = 1 } \
+	group == "teacher:" && $$1 == "num_teachers:" && $$2 != "null" { nodes = $$2 } END { print nodes }')
+
 named:
 	@test -n "$(NAME)" || { echo 'say which: make experiment NAME=iid_10_sampling_n3; `make experiments` lists them' >&2; exit 2; }
-experiment: named build ## Run the stages of NAME=… that are not finished (ARGS="dataset=cifar10_jpeg" for overrides)
-	@set -e; for stage in $(STAGES); do echo "$$stage" >&2; $(BIN)/$$stage +experiment=$(NAME) resume=true $(ARGS); done
+experiment: named build ## Run the stages of NAME=… that are not finished, with -jN N teachers at a time (ARGS="…" for overrides)
+ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
+	@echo split_data >&2; $(call run,split_data) $(ARGS)
+endif
+	@echo train_teachers >&2; [ $(JOBS) -gt 1 ] || $(call run,train_teachers) $(ARGS)
+	+@[ $(JOBS) -eq 1 ] || $(MAKE) --no-print-directory $$(seq -f teacher-%.0f 0 $$(( $(nodes) - 1 ))) THREADS=$(THREADS)
+	@echo generate_initial >&2; $(call run,generate_initial) $(ARGS)
+	@echo train_student >&2; $(call run,train_student) $(ARGS)
+
+# One node's teacher of experiment NAME.
+teacher-%: FORCE
+	@$(call run,train_teachers) teacher.only=[$*] threads=$(THREADS) $(ARGS)
+FORCE:
+
+report: build ## One HTML file of the runs in DIR=… (outputs if not given)
+	@$(BIN)/inspect report $(or $(DIR),outputs)
 
 experiments: ## List the experiments
 	@for file in config/experiment/*.yaml; do printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(sed -n '2s/^# //p' $$file)"; done

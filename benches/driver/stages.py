@@ -102,10 +102,13 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
         teachers.mkdir()
         for node in range(count):
             os.link(weights, teachers / f"model_teacher{node}.safetensors")
-        command = [BINARIES / "generate_initial", *common, f"teacher.save_folder={teachers}", f"teacher.num_teachers={count}",
-                   "deep_inv.teachers.mode=sample", f"deep_inv.teachers.n={sampled}", "deep_inv.batch_size=32",
-                   "deep_inv.di.grad_updates_batch=10", "initial.num_batches=1", f"initial.save_path={folder}/{count}.safetensors",
-                   f"deep_inv.engine={engine}"]
-        seconds, peak, _ = run(command, folder)
-        rows.append([str(count), f"{count * weights.stat().st_size / 2**20:.0f} MiB", f"{peak:.0f} MiB", f"{seconds:.1f} s"])
-    return tables.markdown(["teachers", "their files", "peak memory", "whole stage"], rows)
+        row = [str(count), f"{count * weights.stat().st_size / 2**20:.0f} MiB"]
+        for held in (str(sampled), "null"):
+            command = [BINARIES / "generate_initial", *common, f"teacher.save_folder={teachers}", f"teacher.num_teachers={count}",
+                       "deep_inv.teachers.mode=sample", f"deep_inv.teachers.n={sampled}", "deep_inv.batch_size=32",
+                       "deep_inv.di.grad_updates_batch=10", "initial.num_batches=1", f"teacher.in_memory={held}",
+                       f"initial.save_path={folder}/{count}_{held}.safetensors", f"deep_inv.engine={engine}"]
+            seconds, peak, _ = run(command, folder)
+            row += [f"{peak:.0f} MiB", f"{seconds:.1f} s"]
+        rows.append(row)
+    return tables.markdown(["teachers", "their files", f"peak memory, {sampled} held", "whole stage", "peak memory, 2 GiB held (default)", "whole stage"], rows)

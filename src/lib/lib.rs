@@ -7,6 +7,7 @@
 //!                 │  generate_initial: noise ─▶ inversion against the teachers ─▶ initial.safetensors
 //!                 │  train_student:    initial + fresh adaptive batches ─▶ student.safetensors
 //!                 └───────────────────────────────────────────────────────────────────┘
+//!  inspect: tables, pictures and an HTML report of whatever the stages left
 //! ```
 //!
 //! Rooms, from the ground up: `error`, [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;

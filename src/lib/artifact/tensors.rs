@@ -100,6 +100,20 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
     Ok(TensorFile { tensors, metadata })
 }
 
+/// The text entries of a safetensors file, without its tensors.
+///
+/// # Errors
+/// As [`read`].
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let read = || {
+        let file = fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let header = read_header(&mut BufReader::new(file), length)?;
+        Ok::<_, Error>(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    };
+    read().map_err(|error| error.note("file", path.display().to_string()))
+}
+
 /// Reads length and header, and checks that the tensors fill the rest of the file exactly.
 fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
     let mut size = [0; 8];

@@ -74,7 +74,8 @@ impl Arguments {
     }
 }
 
-fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
+/// An error of clap in the words of this program.
+pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,

@@ -5,6 +5,7 @@
 mod arguments;
 mod help;
 mod sweep;
+mod tool;
 mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
@@ -15,6 +16,8 @@ use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+
+pub use tool::tool;
 
 /// A stage of the pipeline, as its binary describes it.
 pub struct Stage {
@@ -36,7 +39,11 @@ pub struct Stage {
 
 /// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run, 130 for Ctrl-C.
 pub fn main(stage: &Stage) -> ExitCode {
-    match start(stage, &std::env::args_os().collect::<Vec<_>>()) {
+    exit(start(stage, &std::env::args_os().collect::<Vec<_>>()))
+}
+
+fn exit(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

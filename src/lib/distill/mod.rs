@@ -4,9 +4,11 @@
 //! Called by the `train_student` stage. Stands on `inversion` (which makes batches) and `train` (which runs the loop).
 
 mod growing;
+mod nearest;
 mod objective;
 mod source;
 
 pub use growing::GrowingSet;
+pub use nearest::{Nearest, Search};
 pub use objective::Distillation;
 pub use source::{AdaptiveSource, Attendant, FreshReport, SourceSettings};

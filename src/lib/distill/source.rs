@@ -162,7 +162,7 @@ impl<'a> AdaptiveSource<'a> {
             |scores: &Tensor| f64::try_from(scores.argmax(1, false).eq_tensor(&made.labels).mean(Kind::Float));
         let judges = self.inverter.judges(made);
         let scores = match judges[..] {
-            [teacher] => teacher.loaded()?.model.eval(&made.images),
+            [teacher] => teacher.loaded()?.predict(&made.images),
             _ => self.ensemble.predict(&judges, &made.images, 1.0)?,
         };
         Ok(FreshReport {

@@ -57,12 +57,12 @@ impl Ensemble {
         }
     }
 
-    /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature.
+    /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature, without a graph.
     ///
     /// # Errors
     /// Teachers that cannot be read.
     pub fn predict(&self, teachers: &[&Teacher], images: &Tensor, temperature: f64) -> Result<Tensor> {
-        let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.model.eval(images));
+        let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.predict(images));
         let logits: Vec<Tensor> = teachers.iter().map(eval).collect::<Result<_>>()?;
         Ok(self.log_probabilities(&logits, temperature))
     }

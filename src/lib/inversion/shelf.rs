@@ -7,6 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use tch::{Tensor, no_grad};
 
 /// A frozen network in memory.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ impl Loaded {
     /// The network for the fused passes, made when first asked for; `None` where there is no fused path.
     pub fn frozen(&self) -> Option<Rc<Frozen>> {
         self.frozen.get_or_init(|| Frozen::of(&self.model).map(Rc::new)).clone()
+    }
+}
+
+impl Loaded {
+    /// Logits [N, classes] of normalised images [N,C,H,W], without a graph, the fast way where there is one.
+    pub fn predict(&self, images: &Tensor) -> Tensor {
+        match self.frozen() {
+            Some(frozen) => frozen.predict(images),
+            None => no_grad(|| self.model.eval(images)),
+        }
     }
 }
 

@@ -11,7 +11,16 @@ use tch::{Device, Tensor};
 
 /// What an architecture computes: images f32 [N,C,H,W] to logits [N,classes].
 pub(super) trait Network: Send {
-    fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor;
+    fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
+        let features = self.features(images, pass);
+        self.classify(&features)
+    }
+
+    /// Images to what the last linear layer sees: f32 [N,F].
+    fn features(&self, images: &Tensor, pass: &mut Pass) -> Tensor;
+
+    /// Those to logits.
+    fn classify(&self, features: &Tensor) -> Tensor;
 
     /// Its layers, if it is a residual network.
     fn residual(&self) -> Option<&resnet::ResNet> {
@@ -109,6 +118,11 @@ impl Model {
     /// [`Model::forward`] with the running statistics. Gradients follow the ambient mode.
     pub fn eval(&self, images: &Tensor) -> Tensor {
         self.forward(images, &mut Pass::Eval)
+    }
+
+    /// Penultimate activations f32 [N,F] of `images` with the running statistics: what the last linear layer sees.
+    pub fn features(&self, images: &Tensor) -> Tensor {
+        self.network.features(images, &mut Pass::Eval)
     }
 
     /// Shallow clones of the parameters, in state-dict order.

@@ -116,13 +116,16 @@ impl ResNet {
 }
 
 impl Network for ResNet {
-    fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
+    fn features(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
         let mut hidden = self.stem.forward(images, pass).relu_();
         for block in &self.blocks {
             hidden = block.forward(&hidden, pass);
         }
-        let pooled = hidden.mean_dim([2i64, 3].as_slice(), false, None);
-        self.linear.forward(&pooled)
+        hidden.mean_dim([2i64, 3].as_slice(), false, None)
+    }
+
+    fn classify(&self, features: &Tensor) -> Tensor {
+        self.linear.forward(features)
     }
 
     fn residual(&self) -> Option<&ResNet> {

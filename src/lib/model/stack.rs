@@ -19,7 +19,9 @@ pub(super) struct Stage {
 /// Layers `conv1`, `conv2`, … then `fc1`, `fc2`, …
 pub(super) struct Stack {
     convs: Vec<(Conv, bool)>,
-    linears: Vec<Linear>,
+    /// Linear layers with a ReLU behind each.
+    hidden: Vec<Linear>,
+    last: Linear,
 }
 
 impl Stack {
@@ -41,17 +43,22 @@ impl Stack {
         }
         let mut inputs = channels * size * size;
         let mut linears = Vec::new();
-        for (i, &outputs) in hidden.iter().chain([&spec.classes]).enumerate() {
+        for (i, &outputs) in hidden.iter().enumerate() {
             linears.push(Linear::new(builder, &format!("fc{}", i + 1), inputs, outputs)?);
             inputs = outputs;
         }
-        Ok(Self { convs, linears })
+        let last = Linear::new(builder, &format!("fc{}", hidden.len() + 1), inputs, spec.classes)?;
+        Ok(Self {
+            convs,
+            hidden: linears,
+            last,
+        })
     }
 }
 
 impl Network for Stack {
     /// These networks have no batch norm, so every pass is the same.
-    fn forward(&self, images: &Tensor, _: &mut Pass) -> Tensor {
+    fn features(&self, images: &Tensor, _: &mut Pass) -> Tensor {
         let mut hidden = images.shallow_clone();
         for (conv, pool) in &self.convs {
             hidden = conv.forward(&hidden).relu_();
@@ -59,11 +66,12 @@ impl Network for Stack {
                 hidden = hidden.max_pool2d(2, 2, 0, 1, false);
             }
         }
-        hidden = hidden.flatten(1, -1);
-        for (i, linear) in self.linears.iter().enumerate() {
-            hidden = if i == 0 { hidden } else { hidden.relu_() };
-            hidden = linear.forward(&hidden);
-        }
-        hidden
+        let flat = hidden.flatten(1, -1);
+        let layer = |input: Tensor, linear: &Linear| linear.forward(&input).relu_();
+        self.hidden.iter().fold(flat, layer)
+    }
+
+    fn classify(&self, features: &Tensor) -> Tensor {
+        self.last.forward(features)
     }
 }

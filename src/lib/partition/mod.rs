@@ -3,9 +3,13 @@
 //! A partitioner deals the *training* images. The test images follow by one rule for all of them ([`Split::new`]): each class of the
 //! test set is dealt in the proportions in which the nodes hold that class for training, so a node is tested on what it has learned.
 
+mod owner;
+mod skew;
 mod split;
 mod uniform_share;
 
+pub use owner::owners;
+pub use skew::{NodeSkew, Skew, skew};
 pub use split::{Part, Split, label_counts};
 pub use uniform_share::UniformShare;
 

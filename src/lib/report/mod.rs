@@ -3,6 +3,7 @@
 
 mod colours;
 mod grid;
+pub mod html;
 mod plot;
 mod table;
 mod tensorboard;

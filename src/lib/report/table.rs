@@ -24,6 +24,12 @@ impl Table {
         self
     }
 
+    /// Headers, rows, and which columns are of numbers.
+    pub(super) fn parts(&self) -> (&[String], &[Vec<String>], Vec<bool>) {
+        let numeric = (0..self.headers.len()).map(|column| self.is_numeric(column));
+        (&self.headers, &self.rows, numeric.collect())
+    }
+
     /// Whether a column has a number and nothing but numbers and blanks.
     fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self

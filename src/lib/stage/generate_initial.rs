@@ -17,7 +17,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start from them.
-const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
     "model",

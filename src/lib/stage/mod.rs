@@ -1,13 +1,14 @@
 //! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
 //!
 //! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log. `journal`
-//! writes metrics as they come, `saved` and `batches` what an interrupted run goes on from. `weights` is the form in which teachers and students travel; `teachers` is what the server
-//! stages load first.
+//! writes metrics as they come, `saved` and `batches` what an interrupted run goes on from. `weights` is the form in which teachers and
+//! students travel; `teachers` is what the server stages load first.
 
 mod batches;
 pub mod distributed_sgd;
 pub mod fed_avg;
 pub mod generate_initial;
+pub mod inspect;
 mod job;
 mod journal;
 mod kept;

@@ -13,7 +13,7 @@ use crate::runtime::seed::Seeds;
 use std::path::Path;
 
 /// What a split depends on.
-const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
+pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Runs the stage.
 ///

@@ -9,11 +9,11 @@ use crate::inversion::Ensemble;
 use crate::model::{Model, weighted_mean_of};
 use crate::report::Table;
 use crate::train::{Evaluation, evaluate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 /// Test accuracies (0..1) and communication of one experiment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Comparison {
     pub teachers: Vec<Option<f64>>,
     pub teachers_mean: Option<f64>,
@@ -43,7 +43,7 @@ pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config
     let teachers = set
         .teachers
         .iter()
-        .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.model.eval(images))))
+        .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.predict(images))))
         .collect::<Result<Vec<_>>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();

@@ -69,6 +69,13 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
+impl FileRecord {
+    /// Where the file is now, by the manifest that records it.
+    pub fn place(&self, manifest_path: &Path) -> PathBuf {
+        paths::from_record(manifest_path, &self.path)
+    }
+}
+
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

@@ -104,10 +104,26 @@ impl Frozen {
                 hidden = tape.output.shallow_clone();
                 blocks.push(tape);
             }
-            let pooled = hidden.mean_dim([1i64, 2].as_slice(), false, None);
-            let logits = pooled.linear(&self.linear.0, Some(&self.linear.1));
-            (logits, Tape { stem, blocks })
+            (self.classify(&hidden), Tape { stem, blocks })
         })
+    }
+
+    /// Logits [N,classes] of `images` f32 [N,C,H,W], without a graph.
+    pub fn predict(&self, images: &Tensor) -> Tensor {
+        no_grad(|| {
+            let (mut hidden, _) = self.stem.forward(&last(&images.detach()), Side::Nothing, false);
+            for block in &self.blocks {
+                // The rest of the tape is let go at once: evaluation batches are large.
+                hidden = block.forward(&hidden, false).output;
+            }
+            self.classify(&hidden)
+        })
+    }
+
+    /// The mean over height and width, and the linear layer.
+    fn classify(&self, hidden: &Tensor) -> Tensor {
+        let pooled = hidden.mean_dim([1i64, 2].as_slice(), false, None);
+        pooled.linear(&self.linear.0, Some(&self.linear.1))
     }
 
     /// Sum of all layers' distances, 0 where the tape holds no statistics.

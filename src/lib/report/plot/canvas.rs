@@ -26,6 +26,17 @@ pub enum Align {
     End,
 }
 
+/// Shapes that tell lines apart where colours do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    /// A triangle that stands on its tip.
+    Wedge,
+}
+
 enum Surface<'a> {
     Svg(SVGBackend<'a>),
     Png(RgbImage),
@@ -181,6 +192,25 @@ impl Canvas<'_> {
         match &mut self.0 {
             Surface::Svg(svg) => svg.draw_circle(at, radius, &style, true).map_err(failed),
             Surface::Png(picture) => bitmap(picture).draw_circle(at, radius, &style, true).map_err(failed),
+        }
+    }
+
+    /// A filled shape, about as large as a circle of that radius.
+    pub fn mark(&mut self, shape: Mark, at: (f64, f64), radius: f64, colour: Colour) -> Result<()> {
+        let corners: &[(f64, f64)] = match shape {
+            Mark::Circle => return self.dot(at, radius, colour),
+            Mark::Square => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            Mark::Triangle => &[(0.0, -1.3), (1.2, 0.8), (-1.2, 0.8)],
+            Mark::Diamond => &[(0.0, -1.35), (1.35, 0.0), (0.0, 1.35), (-1.35, 0.0)],
+            Mark::Wedge => &[(0.0, 1.3), (1.2, -0.8), (-1.2, -0.8)],
+        };
+        let corners = corners
+            .iter()
+            .map(|(x, y)| point((at.0 + radius * x, at.1 + radius * y)));
+        let style = style(colour, 1.0);
+        match &mut self.0 {
+            Surface::Svg(svg) => svg.fill_polygon(corners, &style).map_err(failed),
+            Surface::Png(picture) => bitmap(picture).fill_polygon(corners, &style).map_err(failed),
         }
     }
 

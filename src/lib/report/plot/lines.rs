@@ -1,10 +1,10 @@
 //! Curves over steps, epochs or bytes: losses, accuracies. Each line is named at its end, outside of the frame.
 
 use super::axis::{Scale, is_drawable};
-use super::canvas::{Align, Canvas, save};
+use super::canvas::{Align, Canvas, Mark, save};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, TICK, Title};
 use super::legend::{LINE, LIST_LIMIT, Legend};
-use crate::report::colours::{Colour, RULE, SOFT, lines};
+use crate::report::colours::{Colour, RULE, SOFT, WHITE, lines};
 use crate::report::text::Face;
 use crate::{Error, Result};
 use std::path::Path;
@@ -13,8 +13,10 @@ const X_TICKS: usize = 8;
 const Y_TICKS: usize = 6;
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 340.0;
-/// Up to this many points each is marked.
+/// Up to this many points each is marked; of more points, about [`MARKS`] of a line, at other places than its neighbours'.
 const MARKED: usize = 40;
+const MARKS: usize = 8;
+const SHAPES: [Mark; 5] = [Mark::Circle, Mark::Square, Mark::Triangle, Mark::Diamond, Mark::Wedge];
 /// From here on lines are thin, or noise would fill the frame.
 const DENSE: usize = 300;
 /// Width of a line.
@@ -49,6 +51,8 @@ struct Curve {
     name: String,
     points: Vec<(f64, f64)>,
     colour: Colour,
+    /// Its place among the series, which decides the shape of its marks; none for the only one.
+    order: Option<usize>,
 }
 
 impl LinePlot<'_> {
@@ -118,12 +122,13 @@ impl LinePlot<'_> {
     fn curves(&self) -> Vec<Curve> {
         let colours = lines(self.series.len());
         let drawable = |&&(x, y): &&(f64, f64)| is_drawable(x, false) && is_drawable(y, self.log_y);
-        let curves = self.series.iter().zip(colours);
+        let curves = self.series.iter().zip(colours).enumerate();
         curves
-            .map(|(series, colour)| Curve {
+            .map(|(order, (series, colour))| Curve {
                 name: series.name.clone(),
                 points: series.points.iter().filter(drawable).copied().collect(),
                 colour,
+                order: (self.series.len() > 1).then_some(order),
             })
             .collect()
     }
@@ -144,9 +149,28 @@ impl Curve {
             canvas.line(&points[start..=start + run.len()], width + run[0], self.colour)?;
             start += run.len();
         }
-        let radius = if points.len() == 1 { 4.0 } else { 2.5 };
-        let marked = if points.len() <= MARKED { points } else { &[] };
-        marked.iter().try_for_each(|&at| canvas.dot(at, radius, self.colour))
+        let radius = if points.len() == 1 { 4.0 } else { 2.8 };
+        let (start, every) = match (points.len(), self.order) {
+            (0..=MARKED, _) => (0, 1),
+            (_, None) => return Ok(()),
+            (count, Some(order)) => (count / MARKS * (2 * order % 5) / 5, count / MARKS),
+        };
+        points
+            .iter()
+            .skip(start)
+            .step_by(every)
+            .try_for_each(|&at| self.mark(canvas, at, radius))
+    }
+
+    /// Filled shapes first, then hollow ones.
+    fn mark(&self, canvas: &mut Canvas, at: (f64, f64), radius: f64) -> Result<()> {
+        let order = self.order.unwrap_or(0);
+        let shape = SHAPES[order % SHAPES.len()];
+        canvas.mark(shape, at, radius, self.colour)?;
+        match order / SHAPES.len() % 2 {
+            0 => Ok(()),
+            _ => canvas.mark(shape, at, radius * 0.5, WHITE),
+        }
     }
 
     /// The name as it is listed.
@@ -214,8 +238,13 @@ fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -
     for ((_, curve), at) in order.into_iter().zip(places) {
         match curve.points.len() {
             0 => {}
-            1 => canvas.dot((left + 8.0, at), 4.0, curve.colour)?,
-            _ => canvas.line(&[(left, at), (left + 16.0, at)], 3.0, curve.colour)?,
+            1 => curve.mark(canvas, (left + 8.0, at), 4.0)?,
+            _ => {
+                canvas.line(&[(left, at), (left + 16.0, at)], 2.0, curve.colour)?;
+                if curve.order.is_some() {
+                    curve.mark(canvas, (left + 8.0, at), 3.4)?;
+                }
+            }
         }
         let face = if curve.points.is_empty() { MISSING } else { NAME };
         canvas.text(&curve.label(), (left + 22.0, at), face, Align::Start, false)?;

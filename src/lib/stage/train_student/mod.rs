@@ -29,7 +29,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What a student depends on: everything.
-const DEPENDS: [&str; 8] = [
+pub(super) const DEPENDS: [&str; 8] = [
     "seed", "dataset", "model", "split", "teacher", "deep_inv", "initial", "student",
 ];
 

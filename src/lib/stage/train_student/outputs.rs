@@ -14,6 +14,7 @@ use crate::data::Dataset;
 use crate::distill::FreshReport;
 use crate::error::Result;
 use crate::model::Model;
+use crate::partition::owners;
 use crate::report::{LinePlot, Series, confusion};
 use crate::runtime::output::say;
 use crate::train::{Evaluation, Selection};
@@ -269,24 +270,16 @@ impl Finished<'_> {
         }
     }
 
-    /// For each class the teacher that holds most of it, where one has more than half and half as much again as an equal share.
+    /// For each class the teacher that owns it, or nothing.
     fn owners(&self) -> Vec<String> {
-        let classes = self.dataset.classes.len();
-        let nodes = self.set.teachers.len().max(2) as u64;
-        let owner = |class: usize| {
-            let counts: Vec<u64> = self
-                .set
-                .teachers
-                .iter()
-                .map(|teacher| teacher.label_counts[class])
-                .collect();
-            let total: u64 = counts.iter().sum();
-            counts
-                .iter()
-                .position(|&count| 2 * count > total && 2 * count * nodes >= 3 * total)
-                .map_or(String::new(), |teacher| format!("teacher {teacher}"))
-        };
-        (0..classes).map(owner).collect()
+        let counts: Vec<_> = self
+            .set
+            .teachers
+            .iter()
+            .map(|teacher| teacher.label_counts.clone())
+            .collect();
+        let name = |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+        owners(&counts).into_iter().map(name).collect()
     }
 }
 

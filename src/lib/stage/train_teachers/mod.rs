@@ -25,7 +25,7 @@ use std::time::Instant;
 use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-const DEPENDS: [&str; 12] = [
+pub(super) const DEPENDS: [&str; 12] = [
     "seed",
     "dataset",
     "model",

@@ -1,0 +1,78 @@
+//! Command line of a binary that takes subcommands instead of a config; its complaints in the words of this program.
+
+use super::{arguments, exit};
+use crate::config::{list, nearest};
+use crate::error::{Error, Result};
+use crate::runtime::output::say;
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The whole `main` of such a binary. Help and results go to stdout, errors to stderr, exit codes are those of the stages.
+pub fn tool<P: Parser>(run: fn(P) -> Result<()>) -> ExitCode {
+    exit(start(run, &std::env::args_os().collect::<Vec<_>>()))
+}
+
+fn start<P: Parser>(run: fn(P) -> Result<()>, arguments: &[OsString]) -> Result<()> {
+    match P::try_parse_from(arguments) {
+        Ok(parsed) => run(parsed),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => say(error.to_string().trim_end()),
+            _ => Err(explain(&error, &P::command(), arguments)),
+        },
+    }
+}
+
+fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) -> Error {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    };
+    // The subcommand that was typed, if there is one.
+    let typed = arguments
+        .iter()
+        .skip(1)
+        .find_map(|argument| tool.find_subcommand(argument));
+    let name = typed.map_or(tool.get_name().to_owned(), |typed| {
+        format!("{} {}", tool.get_name(), typed.get_name())
+    });
+    let help = format!("`{name} --help` says more");
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let wrong = context(ContextKind::InvalidSubcommand).concat();
+            let names: Vec<&str> = tool.get_subcommands().map(clap::Command::get_name).collect();
+            let error = Error::usage(format!("`{}` has no subcommand `{wrong}`", tool.get_name()))
+                .note("available", list(&names));
+            match nearest(&wrong, &names) {
+                Some(name) => error.hint(format!("did you mean `{} {name}`?", tool.get_name())),
+                None => error.hint(help),
+            }
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let names: Vec<&str> = tool.get_subcommands().map(clap::Command::get_name).collect();
+            Error::usage(format!("`{}` needs a subcommand", tool.get_name()))
+                .note("available", list(&names))
+                .hint(help)
+        }
+        ErrorKind::UnknownArgument => {
+            let wrong = context(ContextKind::InvalidArg).concat();
+            let flags = typed.unwrap_or(tool).get_arguments().chain(tool.get_arguments());
+            let flags: Vec<String> = flags
+                .filter_map(clap::Arg::get_long)
+                .map(|long| format!("--{long}"))
+                .collect();
+            let error = Error::usage(format!("`{name}` takes no `{wrong}`")).note("available", list(&flags));
+            match nearest(&wrong, &flags).filter(|_| wrong.starts_with('-')) {
+                Some(flag) => error.hint(format!("did you mean `{flag}`?")),
+                None => error.hint(help),
+            }
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = context(ContextKind::InvalidArg);
+            Error::usage(format!("`{name}` needs {}", missing.join(" and "))).hint(help)
+        }
+        _ => arguments::explain(error, arguments),
+    }
+}

@@ -1,0 +1,96 @@
+//! How far a split is from an even one, as numbers: for people who compare splits, and to say how hard a federation is.
+//!
+//! Label skew of a node is the distance of its label distribution p from that of all nodes together, q. Its total variation ½Σ|p−q| is
+//! half of the "earth mover's distance" of Zhao et al. 2018 (*Federated Learning with Non-IID Data*, arXiv:1806.00582, section 3.2); the
+//! Jensen-Shannon divergence is that of Lin 1991 (*Divergence Measures Based on the Shannon Entropy*), in bits. The effective number of
+//! classes is the exponential of the entropy, the diversity of order 1 of Hill 1973 (*Diversity and Evenness*). Sizes are compared by
+//! the coefficient of Gini 1912.
+
+use super::owner::shares;
+use serde::Serialize;
+
+/// A node's label distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NodeSkew {
+    pub images: u64,
+    /// Classes with at least one image.
+    pub classes: usize,
+    /// 1 for a single class, the number of classes where all are equally many.
+    pub effective_classes: f64,
+    /// In bits, 0..1.
+    pub jensen_shannon: f64,
+    /// 0..1.
+    pub total_variation: f64,
+}
+
+/// All nodes, and means in which each counts alike.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Skew {
+    pub effective_classes: f64,
+    pub jensen_shannon: f64,
+    pub total_variation: f64,
+    /// 0 for nodes of one size, towards 1 when one holds everything.
+    pub size_gini: f64,
+    pub nodes: Vec<NodeSkew>,
+}
+
+/// Measures of `counts[node][class]`; a node without images is as far from the others as can be said: not at all.
+pub fn skew(counts: &[Vec<u64>]) -> Skew {
+    let classes = counts.iter().map(Vec::len).max().unwrap_or(0);
+    let total = |class: usize| counts.iter().filter_map(|node| node.get(class)).sum();
+    let all = shares(&(0..classes).map(total).collect::<Vec<u64>>());
+    let nodes: Vec<NodeSkew> = counts.iter().map(|node| of_node(node, &all)).collect();
+    let mean = |of: fn(&NodeSkew) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
+    Skew {
+        effective_classes: mean(|node| node.effective_classes),
+        jensen_shannon: mean(|node| node.jensen_shannon),
+        total_variation: mean(|node| node.total_variation),
+        size_gini: gini(nodes.iter().map(|node| node.images as f64).collect()),
+        nodes,
+    }
+}
+
+fn of_node(counts: &[u64], all: &[f64]) -> NodeSkew {
+    let own = shares(counts);
+    let images = counts.iter().sum();
+    let middle: Vec<f64> = own.iter().zip(all).map(|(p, q)| (p + q) / 2.0).collect();
+    let divergence = entropy(&middle) - (entropy(&own) + entropy(all)) / 2.0;
+    let variation = own.iter().zip(all).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
+    let empty = images == 0;
+    NodeSkew {
+        images,
+        classes: counts.iter().filter(|&&count| count > 0).count(),
+        effective_classes: if empty { 0.0 } else { entropy(&own).exp() },
+        // Rounding may leave less than nothing.
+        jensen_shannon: if empty {
+            0.0
+        } else {
+            (divergence / std::f64::consts::LN_2).max(0.0)
+        },
+        total_variation: if empty { 0.0 } else { variation },
+    }
+}
+
+/// In nats.
+fn entropy(shares: &[f64]) -> f64 {
+    -shares
+        .iter()
+        .filter(|&&share| share > 0.0)
+        .map(|share| share * share.ln())
+        .sum::<f64>()
+}
+
+/// Mean absolute difference of all pairs over twice the mean.
+fn gini(mut sizes: Vec<f64>) -> f64 {
+    sizes.sort_by(f64::total_cmp);
+    let (count, sum) = (sizes.len() as f64, sizes.iter().sum::<f64>());
+    if sum == 0.0 {
+        return 0.0;
+    }
+    let ranked: f64 = sizes
+        .iter()
+        .enumerate()
+        .map(|(i, size)| (2.0 * (i as f64 + 1.0) - count - 1.0) * size)
+        .sum();
+    ranked / (count * sum)
+}

@@ -1,0 +1,164 @@
+//! `inspect confusion`: which class a student takes for which.
+
+use super::run::{Metrics, Run, card_of, percent};
+use super::{Answer, find, picture};
+use crate::error::{Error, Result};
+use crate::partition::owners;
+use crate::report::{self, Table};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// A student's run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// The plot to write, .png or .svg
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+/// Classes up to which the whole matrix is a table.
+const LISTED: usize = 15;
+
+/// A student's matrix with the names of its classes and who owns them.
+pub struct Matrix {
+    pub counts: Vec<Vec<u64>>,
+    pub classes: Vec<String>,
+    /// `teacher 3`, or nothing; none where the teachers are gone or no class has an owner.
+    pub owners: Option<Vec<String>>,
+}
+
+impl Matrix {
+    /// # Errors
+    /// A run without a matrix; damaged weights.
+    pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
+        let counts = metrics.confusion.clone().ok_or_else(|| {
+            Error::failed(format!("`{}` recorded no confusion matrix", run.name))
+                .note(
+                    "found",
+                    format!("a {} run of `{}`", run.manifest.status, run.manifest.stage),
+                )
+                .hint("finished runs of `train_student` have one")
+        })?;
+        let named = run
+            .card()?
+            .map(|card| card.classes)
+            .filter(|classes| classes.len() == counts.len());
+        let classes = named.unwrap_or_else(|| (0..counts.len()).map(|class| class.to_string()).collect());
+        let mut held = Vec::new();
+        for path in run.teachers().iter().filter(|path| path.exists()) {
+            held.extend(
+                card_of(path)?
+                    .map(|card| card.label_counts)
+                    .filter(|counts| counts.len() == classes.len()),
+            );
+        }
+        let complete = held.len() == run.teachers().len() && held.len() > 1;
+        let name = |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+        let owners: Vec<String> = owners(&held).into_iter().map(name).collect();
+        Ok(Self {
+            counts,
+            classes,
+            owners: Some(owners).filter(|owners| complete && owners.iter().any(|owner| !owner.is_empty())),
+        })
+    }
+
+    pub fn save(&self, path: &Path) -> Result<()> {
+        report::confusion(
+            path,
+            "Student on the test set",
+            &self.classes,
+            &self.counts,
+            self.owners.as_deref(),
+        )
+    }
+
+    /// Images of the class, recall and precision; 0..1, none where nothing is counted.
+    fn scores(&self, class: usize) -> (u64, Option<f64>, Option<f64>) {
+        let images: u64 = self.counts[class].iter().sum();
+        let predicted: u64 = self.counts.iter().map(|row| row[class]).sum();
+        let right = self.counts[class][class] as f64;
+        let share = |of: u64| (of > 0).then(|| right / of as f64);
+        (images, share(images), share(predicted))
+    }
+
+    /// The class that images of this one are most often taken for, and how often.
+    fn taken_for(&self, class: usize) -> Option<(usize, u64)> {
+        let others = self.counts[class]
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|&(other, count)| other != class && count > 0);
+        others.max_by_key(|&(other, count)| (count, std::cmp::Reverse(other)))
+    }
+
+    /// A line a class.
+    pub fn table(&self) -> Table {
+        let owner = self.owners.as_ref().map(|_| "owner");
+        let headers: Vec<&str> = ["class"]
+            .into_iter()
+            .chain(owner)
+            .chain(["images", "recall %", "precision %", "most often taken for"])
+            .collect();
+        let mut table = Table::new(&headers);
+        for (class, name) in self.classes.iter().enumerate() {
+            let (images, recall, precision) = self.scores(class);
+            let taken = self.taken_for(class);
+            let mut cells = vec![name.clone()];
+            cells.extend(self.owners.as_ref().map(|owners| owners[class].clone()));
+            cells.extend([
+                images.to_string(),
+                percent(recall),
+                percent(precision),
+                taken.map_or(String::new(), |(other, count)| {
+                    format!("{}: {count}", self.classes[other])
+                }),
+            ]);
+            table.row(cells);
+        }
+        table
+    }
+
+    fn matrix(&self) -> Table {
+        let mut headers = vec!["true \\ predicted"];
+        headers.extend(self.classes.iter().map(String::as_str));
+        let mut table = Table::new(&headers);
+        for (name, row) in self.classes.iter().zip(&self.counts) {
+            let counts = row
+                .iter()
+                .map(|&count| if count == 0 { String::new() } else { count.to_string() });
+            table.row(std::iter::once(name.clone()).chain(counts).collect());
+        }
+        table
+    }
+}
+
+impl Request {
+    /// # Errors
+    /// No such student; a plot that cannot be written.
+    pub fn answer(&self) -> Result<Answer> {
+        let run = find::one(&self.run, "student", Run::is_student)?;
+        let metrics = run.metrics()?.unwrap_or_default();
+        let matrix = Matrix::new(&run, &metrics)?;
+        let out = picture(self.out.as_deref(), run.folder(), "confusion.png");
+        matrix.save(&out)?;
+        let mut text = matrix.table().to_string();
+        if matrix.classes.len() <= LISTED {
+            text += &format!("\n\n{}", matrix.matrix());
+        }
+        let right: u64 = matrix.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+        let all: u64 = matrix.counts.iter().flatten().sum();
+        text += &format!("\n\n{right} of {all} right\nplot: {}", out.display());
+        let per_class: Vec<_> = (0..matrix.classes.len()).map(|class| matrix.scores(class)).collect();
+        Answer::new(
+            text,
+            json!({
+                "run": run.place, "classes": matrix.classes, "owners": matrix.owners, "confusion": matrix.counts,
+                "recall": per_class.iter().map(|score| score.1).collect::<Vec<_>>(),
+                "precision": per_class.iter().map(|score| score.2).collect::<Vec<_>>(),
+                "plot": out,
+            }),
+        )
+    }
+}

@@ -1,0 +1,139 @@
+//! Configs as dotted keys: what differs, what a run was about.
+
+use super::run::Run;
+use crate::config::Config;
+use crate::stage::{generate_initial, selected, split_data, train_student, train_teachers};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Keys that say where files lie or how to run, not what is computed.
+const PLACES: [&str; 9] = [
+    "split.save_path",
+    "teacher.save_folder",
+    "teacher.only",
+    "initial.save_path",
+    "student.save_folder",
+    "dataset.root",
+    "dataset.download",
+    "resume",
+    "overwrite",
+];
+/// Keys that make one of several repetitions.
+const SEEDS: [&str; 2] = ["seed", "student.seed"];
+
+/// Every leaf of a config by its dotted key, in the config's order.
+pub fn flat(config: &Value) -> Vec<(String, Value)> {
+    let mut leaves = Vec::new();
+    descend("", config, &mut leaves);
+    leaves
+}
+
+fn descend(place: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let place = if place.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{place}.{key}")
+                };
+                descend(&place, value, leaves);
+            }
+        }
+        _ => leaves.push((place.to_owned(), value.clone())),
+    }
+}
+
+/// A value as it is typed on the command line.
+pub fn typed(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(typed).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+/// The settings in which a config is not the built-in default.
+pub fn chosen(config: &Value) -> Vec<(String, Value)> {
+    let default: BTreeMap<String, Value> = serde_json::to_value(Config::default())
+        .map(|default| flat(&default).into_iter().collect())
+        .unwrap_or_default();
+    flat(config)
+        .into_iter()
+        .filter(|(key, value)| default.get(key) != Some(value))
+        .collect()
+}
+
+/// What a run's result depends on beside seeds and places. Two runs of equal identity are repetitions of each other.
+pub fn identity(run: &Run) -> Vec<(String, Value)> {
+    let depends: &[&str] = match run.manifest.stage.as_str() {
+        "split_data" => &split_data::DEPENDS,
+        "train_teachers" => &train_teachers::DEPENDS,
+        "generate_initial" => &generate_initial::DEPENDS,
+        _ => &train_student::DEPENDS,
+    };
+    let mut leaves = flat(&selected(&run.manifest.config, depends));
+    leaves.retain(|(key, _)| !PLACES.contains(&key.as_str()) && !SEEDS.contains(&key.as_str()));
+    // The dataset itself stands for its folder, and whether there is a split for where it is.
+    let fingerprint = run.manifest.facts.get("dataset_fingerprint").cloned();
+    leaves.push(("dataset".into(), fingerprint.unwrap_or_default()));
+    leaves.push(("split".into(), (!run.setting("split.save_path").is_null()).into()));
+    leaves
+}
+
+/// The seeds that the stage used, `42` or for a student `42, 43`.
+pub fn seeds(run: &Run) -> String {
+    let seed = typed(run.setting("seed"));
+    match run.is_student() {
+        true => format!("{seed}, {}", typed(run.setting("student.seed"))),
+        false => seed,
+    }
+}
+
+/// A run's key settings in a few words.
+pub fn summary(run: &Run) -> String {
+    let of = |key: &str| typed(run.setting(key));
+    let model = || {
+        let width = run
+            .setting("model.width")
+            .as_i64()
+            .map(|width| format!(" width {width}"));
+        format!("{}{}", of("model.kind"), width.unwrap_or_default())
+    };
+    match run.manifest.stage.as_str() {
+        "split_data" => {
+            let uniform = 100.0 * run.setting("split.unif_percentage").as_f64().unwrap_or(0.0);
+            format!("{} nodes, {uniform:.0} % even", of("split.num_nodes"))
+        }
+        "train_teachers" => format!(
+            "{}, {} epochs, lr {}",
+            model(),
+            of("teacher.epochs"),
+            of("teacher.optimizer.lr")
+        ),
+        "generate_initial" => format!(
+            "{}×{} images, {} updates, {}",
+            of("initial.num_batches"),
+            of("deep_inv.batch_size"),
+            of("deep_inv.di.grad_updates_batch"),
+            of("deep_inv.teachers.mode")
+        ),
+        "train_student" => format!(
+            "{}, {}, {} epochs, {} fresh an epoch",
+            model(),
+            of("student.objective"),
+            of("student.epochs"),
+            of("student.new_batches_per_epoch")
+        ),
+        _ => String::new(),
+    }
+}
+
+/// The dataset as it was configured: `digits`, `cifar10 16×16`.
+pub fn dataset(run: &Run) -> String {
+    let kind = typed(run.setting("dataset.kind"));
+    match run.setting("dataset.size").as_i64() {
+        Some(size) => format!("{kind} {size}×{size}"),
+        None => kind,
+    }
+}

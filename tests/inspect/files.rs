@@ -1,0 +1,110 @@
+//! `tensors` and `verify`.
+
+use crate::{copy, data, experiment, inspect, line};
+use fed_distill::artifact::{hash, tensors};
+use std::path::Path;
+
+#[test]
+fn tensors_are_listed_with_their_ranges() {
+    let path = experiment().path("students/1/dataset.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let images = file.tensor("images").unwrap();
+    let values: Vec<f32> = images
+        .data()
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect();
+    let listed = data(&["tensors", "students/1/dataset.safetensors"]);
+    let entry = &listed["tensors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["name"] == "images")
+        .unwrap();
+    let fold = |pick: fn(f32, f32) -> f32| f64::from(values.iter().copied().reduce(pick).unwrap());
+    assert_eq!(entry["least"].as_f64().unwrap(), fold(f32::min));
+    assert_eq!(entry["greatest"].as_f64().unwrap(), fold(f32::max));
+    assert_eq!(entry["shape"], serde_json::json!(images.shape()));
+    assert_eq!(
+        (entry["type"].as_str(), entry["not_finite"].as_i64()),
+        (Some("f32"), Some(0))
+    );
+    assert_eq!(listed["sha256"], hash::file(&path).unwrap().1);
+    assert_eq!(listed["card"]["dataset"], "digits");
+}
+
+#[test]
+fn a_file_of_pytorch_is_listed_like_its_safetensors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorch");
+    let of = |name: &str| data(&["tensors", folder.join(name).to_str().unwrap()])["tensors"].clone();
+    let sorted = |list: serde_json::Value| {
+        let mut list = list.as_array().unwrap().clone();
+        list.sort_by_key(|entry| entry["name"].to_string());
+        list
+    };
+    let (ours, theirs) = (sorted(of("kinds.safetensors")), sorted(of("kinds.pt")));
+    assert!(ours.len() > 5 && ours == theirs, "{ours:?}\n{theirs:?}");
+}
+
+#[test]
+fn values_that_are_no_numbers_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.safetensors");
+    let odd = tch::Tensor::from_slice(&[1.5f32, f32::NAN, f32::INFINITY, -2.0]);
+    let all = tch::Tensor::from_slice(&[f32::NAN]);
+    tensors::write(&path, &[("odd", &odd), ("all", &all)], &Default::default()).unwrap();
+    let table = inspect(&["tensors", path.to_str().unwrap()]);
+    assert_eq!(
+        line(&table, "odd"),
+        ["odd", "f32", "[4]", "4", "-2", "1.500", "-0.2500", "2"]
+    );
+    assert_eq!(line(&table, "all"), ["all", "f32", "[1]", "1", "–", "–", "–", "1"]);
+}
+
+#[test]
+fn an_untouched_experiment_is_verified() {
+    let text = inspect(&["verify", "."]);
+    assert!(
+        text.contains("7 runs") && text.contains("all as they were left"),
+        "{text}"
+    );
+}
+
+#[test]
+fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
+    let place = copy();
+    let weights = place.path("teachers/model_teacher1.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let (code, out, errors) = place.run_with("inspect", &[], &["verify", "."]);
+    assert_eq!(code, 1);
+    // As the output of its own run, and as an input of the initial batches and of three students.
+    let named: Vec<&str> = out
+        .lines()
+        .filter(|line| line.contains("model_teacher1.safetensors"))
+        .collect();
+    assert!(
+        named.len() == 5 && named.iter().all(|line| line.contains("changed")),
+        "{out}"
+    );
+    assert!(out.contains(&hash::file(&weights).unwrap().1[..12]), "{out}");
+    assert!(
+        errors.contains("error: 5 files are missing, changed or damaged"),
+        "{errors}"
+    );
+
+    std::fs::remove_file(&weights).unwrap();
+    std::fs::write(place.path("split.manifest.json"), "{\"schema_version\": 1, \"stage\"").unwrap();
+    let (code, out, _) = place.run_with("inspect", &[], &["verify", "."]);
+    assert_eq!(code, 1);
+    assert!(out.contains("missing") && out.contains("split.manifest.json"), "{out}");
+    let (code, out, errors) = place.run_with("inspect", &[], &["runs", "."]);
+    assert_eq!(code, 1, "a damaged manifest is said, and the rest is listed");
+    assert!(
+        out.contains("students/1") && errors.contains("split.manifest.json"),
+        "{out}\n{errors}"
+    );
+}

@@ -1,0 +1,164 @@
+//! `report`: one file that needs nothing else, with what it should show in it.
+
+use crate::{SEEDS, copy, inspect, metrics, percent, student};
+use fed_distill::artifact::hash;
+use roxmltree::{Document, ParsingOptions};
+
+/// Writes a report and returns it.
+fn report(of: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    let said = inspect(&["report", of, "--out", path.to_str().unwrap()]);
+    assert!(said.contains("report.html"), "{said}");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The page is well-formed XML too, so a strict parser reads it.
+fn parsed(html: &str) -> Document<'_> {
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
+    Document::parse_with_options(html, options).unwrap()
+}
+
+fn texts(doc: &Document, tag: &str) -> Vec<String> {
+    let nodes = doc.descendants().filter(|node| node.has_tag_name(tag));
+    nodes
+        .map(|node| {
+            node.descendants()
+                .filter_map(|inner| inner.text().filter(|_| inner.is_text()))
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_page_stands_alone() {
+    for of in [".", "students/1"] {
+        let html = report(of);
+        let doc = parsed(&html);
+        for node in doc.descendants() {
+            for attribute in node.attributes() {
+                let (name, value) = (attribute.name(), attribute.value());
+                match name {
+                    "src" => assert!(value.starts_with("data:image/png;base64,"), "{value:.60}"),
+                    "href" => assert!(value.starts_with('#'), "{value}"),
+                    _ => assert!(!value.contains("://") && !name.starts_with("on"), "{name}={value:.60}"),
+                }
+            }
+            assert!(!["script", "link", "iframe", "object", "base"].contains(&node.tag_name().name()));
+        }
+        let style = texts(&doc, "style").concat();
+        assert!(!style.contains("url(") && !style.contains("@import"));
+        assert!(style.contains("prefers-color-scheme:dark") && style.contains("@media print"));
+        let anchors: Vec<_> = doc.descendants().filter_map(|node| node.attribute("href")).collect();
+        let has = |id: &str| doc.descendants().any(|node| node.attribute("id") == Some(id));
+        assert!(!anchors.is_empty() && anchors.iter().all(|anchor| has(&anchor[1..])));
+    }
+}
+
+#[test]
+fn a_run_is_shown_with_curves_confusion_grids_settings_and_hashes() {
+    let html = report("students/2");
+    let doc = parsed(&html);
+    let plots: Vec<_> = doc
+        .descendants()
+        .filter(|node| node.has_tag_name("svg"))
+        .filter_map(|node| node.attribute("aria-label"))
+        .collect();
+    for plot in [
+        "Accuracy of the student",
+        "Accuracy of the student by class",
+        "Training loss of the student",
+        "Confusion matrix of the student",
+    ] {
+        assert!(plots.contains(&plot), "{plot} in {plots:?}");
+    }
+    // Every plot has a title, and titles with units for its axes.
+    assert!(
+        html.contains("accuracy (%)")
+            && html.contains("predicted class")
+            && html.contains(">epoch") | html.contains("\nepoch")
+    );
+    assert!(doc.descendants().filter(|node| node.has_tag_name("img")).count() >= 1);
+    let strong = texts(&doc, "strong");
+    assert_eq!(strong[0], percent(&metrics(2)["comparison"]["student"]), "{strong:?}");
+    let (_, sha256) = hash::file(&student(2).join("student.safetensors")).unwrap();
+    assert!(html.contains(&sha256) && html.contains("student.seed=2"));
+    assert!(html.contains("were as the runs left them"));
+}
+
+#[test]
+fn an_experiment_is_shown_with_its_split_its_teachers_and_the_spread_of_its_students() {
+    let html = report(".");
+    let doc = parsed(&html);
+    let headings = texts(&doc, "h2");
+    assert_eq!(
+        headings,
+        [
+            "Result",
+            "Split",
+            "Teachers",
+            "Initial batches",
+            "Student",
+            "Runs",
+            "Settings and files"
+        ]
+    );
+    let table = inspect(&["runs", ".", "--group"]);
+    let spread = crate::line(&table, "train_student")
+        .into_iter()
+        .find(|cell| cell.contains('±'))
+        .unwrap();
+    assert!(texts(&doc, "td").contains(&spread), "{spread}");
+    for seed in SEEDS {
+        assert!(texts(&doc, "th").contains(&format!("students/{seed}")));
+    }
+    let labels: Vec<_> = doc
+        .descendants()
+        .filter_map(|node| node.attribute("aria-label"))
+        .collect();
+    for plot in [
+        "Training images of each node",
+        "Teachers on the whole test set",
+        "Students on the test set",
+    ] {
+        assert!(labels.contains(&plot), "{plot} in {labels:?}");
+    }
+}
+
+#[test]
+fn names_and_pictures_cannot_smuggle_anything_in() {
+    let place = copy();
+    let evil = "<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"><script>alert(2)</script></svg>";
+    std::fs::write(place.path("students/1/curves.svg"), evil).unwrap();
+    std::fs::write(place.path("students/1/dataset.png"), "<b>no picture</b>").unwrap();
+    std::fs::rename(place.path("students/1"), place.path("students/<i>&\"1")).unwrap();
+    // What a browser and a parser of XML take for different things.
+    let comment = "<svg xmlns=\"http://www.w3.org/2000/svg\"><!--><img src=\"x\" onerror=\"alert(3)\"/>--></svg>";
+    std::fs::write(place.path("students/2/curves.svg"), comment).unwrap();
+    let (code, _, errors) = place.run_with("inspect", &[], &["report", "students", "--out", "evil.html"]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(errors.matches("not one of ours").count(), 2, "{errors}");
+    let html = std::fs::read_to_string(place.path("evil.html")).unwrap();
+    let doc = parsed(&html);
+    assert!(!html.contains("alert(") && !html.contains("no picture"));
+    assert!(texts(&doc, "th").contains(&"<i>&\"1".to_owned()));
+    assert!(
+        html.contains("has changed since it was written"),
+        "the damage is reported"
+    );
+}
+
+#[test]
+fn an_unfinished_experiment_has_a_report_too() {
+    let place = copy();
+    std::fs::remove_dir_all(place.path("students")).unwrap();
+    std::fs::remove_file(place.path("teachers/metrics_teacher1.json")).unwrap();
+    let (code, _, errors) = place.run_with("inspect", &[], &["report", "."]);
+    assert_eq!(code, 0, "{errors}");
+    let html = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(!texts(&parsed(&html), "h2").contains(&"Student".to_owned()));
+    assert!(html.contains("is missing"));
+}
