@@ -278,17 +278,32 @@ fn the_binary_has_three_methods_with_the_same_losses() {
     let place = Place::new();
     let mut losses = Vec::new();
     for method in ["centralised", "all_reduce", "parameter_server"] {
-        let (code, table, errors) =
-            place.run_with("distributed_sgd", &DIGITS, &[&format!("distributed_sgd.method={method}")]);
+        let (code, table, errors) = place.run_with(
+            "distributed_sgd",
+            &DIGITS,
+            &[&format!("distributed_sgd.method={method}")],
+        );
         assert_eq!(code, 0, "{errors}");
-        assert!(table.contains("mean loss") && table.contains("test accuracy"), "{table}");
-        assert_eq!(table.contains("of gradient, upload"), method != "centralised", "{table}");
+        assert!(
+            table.contains("mean loss") && table.contains("test accuracy"),
+            "{table}"
+        );
+        assert_eq!(
+            table.contains("of gradient, upload"),
+            method != "centralised",
+            "{table}"
+        );
         let text = std::fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         // 130 images: batches of 25, 25, 25, 25, 25 and 5, thrice.
         let steps: Vec<_> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
         assert_eq!(steps, [2, 4, 6, 8, 10, 12, 14, 16, 18]);
-        losses.push(lines.iter().map(|line| line["loss"].as_f64().unwrap()).collect::<Vec<_>>());
+        losses.push(
+            lines
+                .iter()
+                .map(|line| line["loss"].as_f64().unwrap())
+                .collect::<Vec<_>>(),
+        );
     }
     for others in &losses[1..] {
         for (ours, wanted) in others.iter().zip(&losses[0]) {
