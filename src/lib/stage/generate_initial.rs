@@ -17,7 +17,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start from them.
-pub(super) const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 16] = [
     "seed",
     "dataset",
     "model",
@@ -28,6 +28,7 @@ pub(super) const DEPENDS: [&str; 15] = [
     "deep_inv.di",
     "deep_inv.optimizer",
     "deep_inv.keep_moments",
+    "deep_inv.engine",
     "deep_inv.teachers",
     "deep_inv.ensemble",
     "deep_inv.labels",

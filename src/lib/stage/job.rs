@@ -239,7 +239,7 @@ fn clear_leftovers(job: &Job, saved: &Path) -> Result<()> {
 }
 
 /// The dotted `keys` of a config, in their places.
-fn selected(config: &Value, keys: &[&str]) -> Value {
+pub(super) fn selected(config: &Value, keys: &[&str]) -> Value {
     let mut chosen = serde_json::json!({});
     for key in keys {
         let (mut from, mut to) = (config, &mut chosen);

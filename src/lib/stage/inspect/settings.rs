@@ -2,7 +2,8 @@
 
 use super::run::Run;
 use crate::config::Config;
-use crate::stage::{generate_initial, selected, split_data, train_student, train_teachers};
+use crate::stage::job::selected;
+use crate::stage::{generate_initial, split_data, train_student, train_teachers};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -28,9 +28,17 @@ use logbook::{Logbook, Notes};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// What a student depends on: everything.
-pub(super) const DEPENDS: [&str; 8] = [
-    "seed", "dataset", "model", "split", "teacher", "deep_inv", "initial", "student",
+/// What a student depends on: everything but how its teachers were trained, which their files say, and how many are held in memory.
+pub(super) const DEPENDS: [&str; 9] = [
+    "seed",
+    "dataset",
+    "model",
+    "split",
+    "teacher.num_teachers",
+    "teacher.save_folder",
+    "deep_inv",
+    "initial",
+    "student",
 ];
 
 /// Runs the stage.
