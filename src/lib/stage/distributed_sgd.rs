@@ -21,7 +21,8 @@ use crate::train::evaluate;
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
 
-const DEPENDS: [&str; 10] = [
+/// What the result depends on.
+pub(super) const DEPENDS: [&str; 10] = [
     "seed",
     "dataset",
     "model",

@@ -22,7 +22,7 @@ use recorder::{Metrics, Recorder, RoundLine};
 use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
-const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
     "model",
