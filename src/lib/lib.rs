@@ -20,6 +20,7 @@ pub mod config;
 pub mod data;
 pub mod distill;
 pub mod error;
+pub mod federated;
 pub mod inversion;
 pub mod model;
 pub mod partition;

@@ -23,7 +23,9 @@ fn every_option_of_every_group_composes() {
     for expected in [
         "dataset",
         "deep_inv",
+        "distributed_sgd",
         "experiment",
+        "fed_avg",
         "model",
         "split",
         "student",

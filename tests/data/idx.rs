@@ -51,7 +51,7 @@ fn damaged_files_are_named() {
         (3, idx(&[19], &[1; 19]), "19 labels for 20 images"),
         (
             1,
-            header([0x3f, 0xff, 0xff, 0xff], 4, &good[1]),
+            header([0x07, 0xff, 0xff, 0xff], 4, &good[1]),
             "its length does not fit",
         ),
         (0, b"<html>not found</html>".repeat(300), "3c68746d"),

@@ -60,7 +60,18 @@ pub fn read(path: &Path) -> Result<TensorFile> {
 fn read_safetensors(path: &Path) -> Result<TensorFile> {
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len();
-    let mut file = BufReader::new(file);
+    read_from(BufReader::new(file), length)
+}
+
+/// Reads what [`encode`] made. Bytes from elsewhere are checked as a file is.
+///
+/// # Errors
+/// As [`read`].
+pub fn decode(bytes: &[u8]) -> Result<TensorFile> {
+    read_from(std::io::Cursor::new(bytes), bytes.len() as u64)
+}
+
+fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
     let header = read_header(&mut file, length)?;
     let mut tensors = Vec::new();
     // In the order of the data; names only as a second key, for tensors without values.
@@ -156,14 +167,27 @@ pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) ->
 pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
     let (header, sorted) =
         header_of(tensors, metadata).map_err(|error| error.note("file", path.display().to_string()))?;
-    atomic::write_with(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        for tensor in sorted {
-            file.write_all(&bytes(tensor)?)?;
-        }
-        Ok(())
-    })
+    atomic::write_with(path, |file| write_to(file, &header, &sorted))
+}
+
+/// The bytes of such a file, for tensors that travel.
+///
+/// # Errors
+/// Two tensors of one name, a type that the format lacks.
+pub fn encode(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let (header, sorted) = header_of(tensors, metadata)?;
+    let mut bytes = Vec::new();
+    write_to(&mut bytes, &header, &sorted)?;
+    Ok(bytes)
+}
+
+fn write_to(file: &mut dyn Write, header: &str, sorted: &[&Tensor]) -> Result<()> {
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    for tensor in sorted {
+        file.write_all(&bytes(tensor)?)?;
+    }
+    Ok(())
 }
 
 /// A tensor's values, little-endian, in row-major order.

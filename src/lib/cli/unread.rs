@@ -5,8 +5,16 @@ use super::Stage;
 use crate::config::{Composed, Request, compose};
 use serde_json::Value;
 
-/// Keys at the top that every stage reads.
-const EVERYWHERE: [&str; 5] = ["seed", "device", "threads", "resume", "overwrite"];
+/// Keys and groups at the top that every stage reads, or may leave unread without a word.
+const EVERYWHERE: [&str; 7] = [
+    "seed",
+    "device",
+    "threads",
+    "resume",
+    "overwrite",
+    "tensorboard",
+    "checkpoint",
+];
 /// More unread overrides than this are one set for all stages.
 const FEW: usize = 3;
 

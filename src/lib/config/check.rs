@@ -30,6 +30,14 @@ const SHARE: Range = Range {
     words: "between 0 and 1",
     holds: |x| (0.0..=1.0).contains(&x),
 };
+const RANKS: Range = Range {
+    words: "between 1 and 1024",
+    holds: |x| (1.0..=1024.0).contains(&x),
+};
+const FRACTION: Range = Range {
+    words: "greater than 0 and at most 1",
+    holds: |x| x > 0.0 && x <= 1.0,
+};
 const PART: Range = Range {
     words: "greater than 0 and less than 1",
     holds: |x| x > 0.0 && x < 1.0,
@@ -76,6 +84,12 @@ const RANGES: &[(&str, &Range)] = &[
     ("student.class_weights", &NOT_NEGATIVE),
     ("deep_inv.label_weights", &NOT_NEGATIVE),
     ("deep_inv.teachers.n", &AT_LEAST_ONE),
+    ("distributed_sgd.ranks", &RANKS),
+    ("distributed_sgd.report_every", &AT_LEAST_ONE),
+    ("fed_avg.rounds", &AT_LEAST_ONE),
+    ("fed_avg.fraction", &FRACTION),
+    ("fed_avg.eval_every", &AT_LEAST_ONE),
+    ("fed_avg.proximal", &NOT_NEGATIVE),
     ("*.batch_size", &AT_LEAST_ONE),
     ("*.epochs", &AT_LEAST_ONE),
     ("*.eval_batch_size", &AT_LEAST_ONE),
@@ -85,6 +99,11 @@ const RANGES: &[(&str, &Range)] = &[
     ("*.loss.comp_scale", &NOT_NEGATIVE),
     ("*.grad_updates_batch", &AT_LEAST_ONE),
     ("*.optimizer.lr", &NOT_NEGATIVE),
+    ("*.server.lr", &NOT_NEGATIVE),
+    ("*.server.momentum", &DECAY),
+    ("*.server.weight_decay", &NOT_NEGATIVE),
+    ("*.server.betas", &DECAY),
+    ("*.server.eps", &POSITIVE),
     ("*.optimizer.momentum", &DECAY),
     ("*.optimizer.weight_decay", &NOT_NEGATIVE),
     ("*.optimizer.betas", &DECAY),
@@ -181,6 +200,24 @@ const RELATIONS: &[Relation] = &[
         keys: &["student.optimizer.nesterov", "student.optimizer.momentum"],
         must: "needs a `student.optimizer.momentum` greater than 0",
         holds: |config| nesterov(&config.student.optimizer),
+    },
+    Relation {
+        keys: &[
+            "distributed_sgd.optimizer.nesterov",
+            "distributed_sgd.optimizer.momentum",
+        ],
+        must: "needs a `distributed_sgd.optimizer.momentum` greater than 0",
+        holds: |config| nesterov(&config.distributed_sgd.optimizer),
+    },
+    Relation {
+        keys: &["fed_avg.optimizer.nesterov", "fed_avg.optimizer.momentum"],
+        must: "needs a `fed_avg.optimizer.momentum` greater than 0",
+        holds: |config| nesterov(&config.fed_avg.optimizer),
+    },
+    Relation {
+        keys: &["fed_avg.server.nesterov", "fed_avg.server.momentum"],
+        must: "needs a `fed_avg.server.momentum` greater than 0",
+        holds: |config| nesterov(&config.fed_avg.server),
     },
 ];
 

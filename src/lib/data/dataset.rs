@@ -62,6 +62,15 @@ impl ImageSet {
         self.label_list.is_empty()
     }
 
+    /// The same images: tensors are views, so that a thread can have them.
+    pub fn share(&self) -> ImageSet {
+        ImageSet {
+            images: self.images.shallow_clone(),
+            labels: self.labels.shallow_clone(),
+            label_list: self.label_list.clone(),
+        }
+    }
+
     /// The images at `indices`, in that order; an index may come twice. Errors when one is not below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Result<ImageSet> {
         let label = |&index: &usize| {

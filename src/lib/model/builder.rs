@@ -48,7 +48,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Convolution weights in channels-last order on the CPU, which libtorch's convolutions hand on to what they compute: a training step
-    /// of a ResNet is 1.2 to 1.4 times as fast there.
+    /// of a ResNet is 1.3 times as fast there (two AVX-512 cores, width 16 and 64).
     fn ordered(&self, tensor: Tensor) -> Result<Tensor> {
         if tensor.dim() != 4 || self.device != Device::Cpu {
             return Ok(tensor);

@@ -34,6 +34,7 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
             Box::new(resnet::ResNet::new(spec, builder)?)
         }
         ModelKind::Lenet5 => Box::new(lenet::lenet5(spec, builder)?),
+        ModelKind::Lenet5Unpadded => Box::new(lenet::lenet5_unpadded(spec, builder)?),
         ModelKind::Cnn5 => Box::new(cnn5::cnn5(spec, builder)?),
         ModelKind::FedavgCnn => Box::new(fedavg_cnn::fedavg_cnn(spec, builder)?),
     })
@@ -128,6 +129,13 @@ impl Model {
     pub fn parameters(&self) -> Vec<Tensor> {
         let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
         parameters.map(|entry| entry.tensor.shallow_clone()).collect()
+    }
+
+    /// The same with their names in the state dict.
+    pub fn named_parameters(&self) -> Vec<(&str, Tensor)> {
+        let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
+        let named = parameters.map(|entry| (entry.name.as_str(), entry.tensor.shallow_clone()));
+        named.collect()
     }
 
     /// The layers of a residual network; `None` for the other kinds.

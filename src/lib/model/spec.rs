@@ -16,6 +16,7 @@ impl ModelKind {
             Self::Resnet34 => "resnet34",
             Self::Resnet50 => "resnet50",
             Self::Lenet5 => "lenet5",
+            Self::Lenet5Unpadded => "lenet5_unpadded",
             Self::Cnn5 => "cnn5",
             Self::FedavgCnn => "fedavg_cnn",
         }
@@ -31,7 +32,7 @@ impl ModelKind {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
-            Self::Lenet5 | Self::Cnn5 | Self::FedavgCnn => None,
+            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn => None,
         }
     }
 }

@@ -119,7 +119,7 @@ impl BatchLine {
 }
 
 /// The keys of a line that say when, not what.
-const PLACES: [&str; 4] = ["epoch", "step", "batch", "teacher"];
+const PLACES: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
 
 /// How far the events had come: what was written after a checkpoint is written again by the run that goes on.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,6 +5,8 @@
 //! students travel; `teachers` is what the server stages load first.
 
 mod batches;
+pub mod distributed_sgd;
+pub mod fed_avg;
 pub mod generate_initial;
 pub mod inspect;
 mod job;

@@ -44,16 +44,23 @@ impl Optimizer {
             parameter.zero_grad();
         }
         loss.f_backward()?;
+        let gradients: Vec<Tensor> = self.parameters.iter().map(Tensor::grad).collect();
+        self.apply(&gradients, lr);
+        Ok(())
+    }
+
+    /// Moves the parameters along `gradients`, one of each parameter's shape, wherever they come from: a sum over workers, or what
+    /// federated clients ask for.
+    pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
         no_grad(|| {
-            for index in 0..self.parameters.len() {
+            for (index, gradient) in gradients.iter().enumerate() {
                 match self.settings.kind {
-                    OptimizerKind::Sgd => self.sgd(index, lr),
-                    OptimizerKind::Adam => self.adam(index, lr),
+                    OptimizerKind::Sgd => self.sgd(index, gradient, lr),
+                    OptimizerKind::Adam => self.adam(index, gradient, lr),
                 }
             }
         });
-        Ok(())
     }
 
     /// Steps taken.
@@ -88,16 +95,15 @@ impl Optimizer {
     }
 
     /// The gradient plus the L2 penalty's.
-    fn gradient(&self, index: usize) -> Tensor {
-        let parameter = &self.parameters[index];
+    fn penalised(&self, index: usize, gradient: &Tensor) -> Tensor {
         match self.settings.weight_decay {
-            0.0 => parameter.grad(),
-            decay => parameter.grad() + parameter * decay,
+            0.0 => gradient.shallow_clone(),
+            decay => gradient + &self.parameters[index] * decay,
         }
     }
 
-    fn sgd(&mut self, index: usize, lr: f64) {
-        let gradient = self.gradient(index);
+    fn sgd(&mut self, index: usize, gradient: &Tensor, lr: f64) {
+        let gradient = self.penalised(index, gradient);
         let momentum = self.settings.momentum;
         let buffer = &mut self.first[index];
         let _ = buffer.g_mul_scalar_(momentum).g_add_(&gradient);
@@ -108,8 +114,8 @@ impl Optimizer {
         let _ = self.parameters[index].g_sub_(&(direction * lr));
     }
 
-    fn adam(&mut self, index: usize, lr: f64) {
-        let gradient = self.gradient(index);
+    fn adam(&mut self, index: usize, gradient: &Tensor, lr: f64) {
+        let gradient = self.penalised(index, gradient);
         let [beta1, beta2] = self.settings.betas;
         let (m, v) = (&mut self.first[index], &mut self.second[index]);
         let _ = m.g_mul_scalar_(beta1).g_add_(&(&gradient * (1.0 - beta1)));

@@ -3,9 +3,11 @@
 //! `null` stands for "not given". `Config::default()` is the bottom layer of every composition; `Config::reference()` is the tree of all
 //! keys there are, with optional groups filled in.
 
+mod federated;
 mod split;
 mod stages;
 
+pub use federated::{DistributedSgdConfig, FedAvgConfig};
 pub use split::{SizeLaw, SplitConfig, SplitKind};
 pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub deep_inv: InversionSettings,
     pub initial: InitialConfig,
     pub student: StudentConfig,
+    pub fed_avg: FedAvgConfig,
+    pub distributed_sgd: DistributedSgdConfig,
 }
 
 impl Default for Config {
@@ -57,6 +61,8 @@ impl Default for Config {
             deep_inv: InversionSettings::default(),
             initial: InitialConfig::default(),
             student: StudentConfig::default(),
+            fed_avg: FedAvgConfig::default(),
+            distributed_sgd: DistributedSgdConfig::default(),
         }
     }
 }

@@ -15,10 +15,10 @@ const BLOCKED_PLANE: i64 = 16;
 /// A convolution and the batch norm behind it.
 #[derive(Debug)]
 struct Unit {
-    /// [O,I,k,k], the model's own.
+    /// [O,I,k,k], the model's own, which is in channels-last order.
     weight: Tensor,
-    /// The same in channels-last order, made when first needed.
-    weight_last: OnceCell<Tensor>,
+    /// The same in channels-first order, made when first needed.
+    weight_first: OnceCell<Tensor>,
     stride: i64,
     padding: i64,
     norm: Norm,
@@ -257,7 +257,7 @@ impl Unit {
     fn of(layer: &ConvNorm) -> Self {
         Self {
             weight: layer.conv.weight.detach(),
-            weight_last: OnceCell::new(),
+            weight_first: OnceCell::new(),
             stride: layer.conv.window.stride,
             padding: layer.conv.window.padding,
             norm: Norm::of(&layer.norm),
@@ -280,8 +280,8 @@ impl Unit {
         last(&match blocked {
             true => input
                 .contiguous()
-                .conv2d(&self.weight, none, self.stride, self.padding, 1, 1),
-            false => input.conv2d(self.weight_last(), none, self.stride, self.padding, 1, 1),
+                .conv2d(self.weight_first(), none, self.stride, self.padding, 1, 1),
+            false => input.conv2d(&self.weight, none, self.stride, self.padding, 1, 1),
         })
     }
 
@@ -295,14 +295,13 @@ impl Unit {
         last(&match blocked {
             true => gradient
                 .contiguous()
-                .conv_transpose2d(&self.weight, none, stride, padding, rest, 1, [1, 1]),
-            false => gradient.conv_transpose2d(self.weight_last(), none, stride, padding, rest, 1, [1, 1]),
+                .conv_transpose2d(self.weight_first(), none, stride, padding, rest, 1, [1, 1]),
+            false => gradient.conv_transpose2d(&self.weight, none, stride, padding, rest, 1, [1, 1]),
         })
     }
 
-    fn weight_last(&self) -> &Tensor {
-        let channels_last = || self.weight.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
-        self.weight_last.get_or_init(channels_last)
+    fn weight_first(&self) -> &Tensor {
+        self.weight_first.get_or_init(|| self.weight.contiguous())
     }
 }
 

@@ -4,17 +4,19 @@ use super::run::Run;
 use crate::config::Config;
 use crate::config::schema::SplitKind;
 use crate::stage::job::selected;
-use crate::stage::{generate_initial, split_data, train_student, train_teachers};
+use crate::stage::{distributed_sgd, fed_avg, generate_initial, split_data, train_student, train_teachers};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Keys that say where files lie or how to run, not what is computed.
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 11] = [
     "split.save_path",
     "teacher.save_folder",
     "teacher.only",
     "initial.save_path",
     "student.save_folder",
+    "fed_avg.save_folder",
+    "distributed_sgd.save_folder",
     "dataset.root",
     "dataset.download",
     "resume",
@@ -72,6 +74,8 @@ pub fn identity(run: &Run) -> Vec<(String, Value)> {
         "split_data" => &split_data::DEPENDS,
         "train_teachers" => &train_teachers::DEPENDS,
         "generate_initial" => &generate_initial::DEPENDS,
+        "fed_avg" => &fed_avg::DEPENDS,
+        "distributed_sgd" => &distributed_sgd::DEPENDS,
         _ => &train_student::DEPENDS,
     };
     let mut leaves = flat(&selected(&run.manifest.config, depends));
@@ -123,6 +127,21 @@ pub fn summary(run: &Run) -> String {
             of("student.objective"),
             of("student.epochs"),
             of("student.new_batches_per_epoch")
+        ),
+        "fed_avg" => format!(
+            "{}, {} rounds of {} of the nodes, lr {}, server {} {}",
+            model(),
+            of("fed_avg.rounds"),
+            of("fed_avg.fraction"),
+            of("fed_avg.optimizer.lr"),
+            of("fed_avg.server.kind"),
+            of("fed_avg.server.lr")
+        ),
+        "distributed_sgd" => format!(
+            "{}, {}, {} epochs",
+            model(),
+            of("distributed_sgd.method"),
+            of("distributed_sgd.epochs")
         ),
         _ => String::new(),
     }

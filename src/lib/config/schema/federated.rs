@@ -1,0 +1,101 @@
+//! Config groups of the multi-round baselines.
+
+use crate::federated::distributed_sgd::Method;
+use crate::federated::fed_avg::Statistics;
+use crate::train::{AugmentSettings, OptimizerSettings};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Config group `fed_avg`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FedAvgConfig {
+    /// Folder of `global.safetensors`, `metrics.jsonl` and `metrics.json`.
+    pub save_folder: Option<PathBuf>,
+    pub rounds: usize,
+    /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
+    pub fraction: f64,
+    /// Passes of a node over its images in a round (E).
+    pub epochs: usize,
+    /// Images in a node's batch (B); `null`: all it has.
+    pub batch_size: Option<usize>,
+    /// Images in an evaluation batch; changes speed and memory, not results.
+    pub eval_batch_size: usize,
+    /// Rounds from one evaluation of the global model to the next; the last is always evaluated.
+    pub eval_every: usize,
+    /// The nodes' optimiser; its moments start afresh in each round.
+    pub optimizer: OptimizerSettings,
+    pub augment: AugmentSettings,
+    /// The server's optimiser, whose gradient is the weights minus the nodes' mean: `sgd` at rate 1 without momentum is plain averaging.
+    pub server: OptimizerSettings,
+    /// Weight μ of FedProx's term μ/2·‖w − w₀‖².
+    pub proximal: f64,
+    /// Batch norm's running statistics: averaged with the weights, or each node's own.
+    pub statistics: Statistics,
+}
+
+impl Default for FedAvgConfig {
+    fn default() -> Self {
+        let sgd = |lr| OptimizerSettings {
+            lr,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            ..OptimizerSettings::default()
+        };
+        Self {
+            save_folder: None,
+            rounds: 10,
+            fraction: 1.0,
+            epochs: 1,
+            batch_size: Some(64),
+            eval_batch_size: 1024,
+            eval_every: 1,
+            optimizer: sgd(0.1),
+            augment: AugmentSettings::default(),
+            server: sgd(1.0),
+            proximal: 0.0,
+            statistics: Statistics::Average,
+        }
+    }
+}
+
+/// Config group `distributed_sgd`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DistributedSgdConfig {
+    /// Folder of `model.safetensors`, `metrics.jsonl` and `metrics.json`.
+    pub save_folder: Option<PathBuf>,
+    pub method: Method,
+    /// Ranks that share each batch; `centralised` has one.
+    pub ranks: usize,
+    pub epochs: usize,
+    /// Images in a batch, over all ranks.
+    pub batch_size: usize,
+    /// Batches from one mean loss to the next.
+    pub report_every: usize,
+    /// Images in an evaluation batch; changes speed and memory, not results.
+    pub eval_batch_size: usize,
+    pub optimizer: OptimizerSettings,
+    pub augment: AugmentSettings,
+}
+
+impl Default for DistributedSgdConfig {
+    fn default() -> Self {
+        Self {
+            save_folder: None,
+            method: Method::Centralised,
+            ranks: 2,
+            epochs: 3,
+            batch_size: 100,
+            report_every: 200,
+            eval_batch_size: 1024,
+            optimizer: OptimizerSettings {
+                lr: 0.01,
+                momentum: 0.9,
+                weight_decay: 0.0,
+                ..OptimizerSettings::default()
+            },
+            augment: AugmentSettings { crop: 0, flip: false },
+        }
+    }
+}

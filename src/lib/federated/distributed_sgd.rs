@@ -1,0 +1,298 @@
+//! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the shards' gradients are summed to the
+//! batch's, so that every form takes the steps of one process, to float32 rounding.
+//!
+//! Networks with batch norm are an exception: each shard has statistics of its own.
+
+use super::ledger::Ledger;
+use super::link::{Kind, Link};
+use super::transport::Transport;
+use crate::data::{ImageSet, Normalisation};
+use crate::error::{Error, Result};
+use crate::model::{Model, ModelSpec, Pass, StateDict};
+use crate::runtime::interrupt;
+use crate::runtime::seed::Seeds;
+use crate::train::{AugmentSettings, Batch, BatchSource, Optimizer, OptimizerSettings, Shuffled};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind as Type, Reduction, Tensor, no_grad};
+
+/// Who holds the model, and what travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Nothing travels: rank 0 trains alone.
+    Centralised,
+    /// Every rank draws the same batches, takes its shard, and steps by the sum of all gradients. The sum is taken at rank 0 in the order
+    /// of the ranks and handed to all, so that no rank's model differs in a bit.
+    AllReduce,
+    /// Rank 0 draws the batches, hands out shards, receives losses and gradients, steps, and sends the model back.
+    ParameterServer,
+}
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct SgdSettings {
+    pub epochs: usize,
+    /// Images in a batch, over all ranks.
+    pub batch_size: usize,
+    pub optimizer: OptimizerSettings,
+    pub augment: AugmentSettings,
+    /// Batches from one loss to the next.
+    pub report_every: usize,
+}
+
+/// What is trained on what; the same on every rank.
+#[derive(Debug)]
+pub struct Task<'a> {
+    pub spec: ModelSpec,
+    pub device: Device,
+    pub train: &'a ImageSet,
+    pub normalisation: &'a Normalisation,
+    pub seeds: Seeds,
+}
+
+/// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch (from 0).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LossAt {
+    pub epoch: usize,
+    pub batch: usize,
+    pub loss: f64,
+}
+
+/// What rank 0 has in the end.
+#[derive(Debug)]
+pub struct Outcome {
+    pub model: Model,
+    /// Batches of all epochs.
+    pub steps: usize,
+    pub losses: Vec<LossAt>,
+    /// A round is a step; a node is a rank.
+    pub ledger: Ledger,
+}
+
+/// Runs this rank's part; `None` on other ranks than 0.
+///
+/// # Errors
+/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C.
+pub fn run(
+    method: Method,
+    settings: &SgdSettings,
+    task: &Task,
+    transport: &mut dyn Transport,
+) -> Result<Option<Outcome>> {
+    let model = Model::new(
+        &task.spec,
+        task.device,
+        &mut task.seeds.stream("teacher/initialisation", 0),
+    )?;
+    let mut rank = Rank {
+        optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
+        model,
+        link: Link::new(transport),
+        lr: settings.optimizer.lr,
+        step: 0,
+    };
+    let mut source = Shuffled::new(
+        task.train,
+        task.normalisation,
+        settings.augment.clone(),
+        settings.batch_size,
+        task.seeds,
+        "distributed_sgd/batches".into(),
+    );
+    if method == Method::Centralised && !rank.link.is_server() {
+        return Ok(None);
+    }
+    let mut losses = Vec::new();
+    for epoch in 0..settings.epochs {
+        let steps = source.begin(epoch)?;
+        let mut sum = 0.0;
+        for step in 0..steps {
+            interrupt::check()?;
+            let loss = match method {
+                Method::Centralised => rank.alone(&source.next(step, &rank.model)?)?,
+                Method::AllReduce => rank.all_reduce(&source.next(step, &rank.model)?)?,
+                Method::ParameterServer if rank.link.is_server() => rank.serve(&source.next(step, &rank.model)?)?,
+                Method::ParameterServer => rank.work()?,
+            };
+            rank.step += 1;
+            if !loss.is_finite() {
+                return Err(Error::failed(format!(
+                    "the training loss became NaN or infinite in epoch {epoch}, batch {}",
+                    step + 1
+                ))
+                .hint("lower the learning rate (`optimizer.lr`)"));
+            }
+            sum += loss;
+            if (step + 1) % settings.report_every == 0 {
+                let at = LossAt {
+                    epoch,
+                    batch: step + 1,
+                    loss: sum / settings.report_every as f64,
+                };
+                if rank.link.is_server() {
+                    tracing::info!("epoch {epoch}, batch {}: loss {:.4}", at.batch, at.loss);
+                }
+                losses.push(at);
+                sum = 0.0;
+            }
+        }
+    }
+    Ok(rank.link.is_server().then(|| Outcome {
+        ledger: rank.link.take_ledger(),
+        model: rank.model,
+        steps: rank.step,
+        losses,
+    }))
+}
+
+/// One rank at work. Its functions take a step and return the loss of the whole batch.
+struct Rank<'a> {
+    model: Model,
+    optimizer: Optimizer,
+    link: Link<'a>,
+    lr: f64,
+    step: usize,
+}
+
+/// The images from `start` on, `count` of them, that are `rank`'s of `images`: every image is in one shard, and sizes differ by one at
+/// most. With fewer images than ranks some shards are empty.
+pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
+    let cut = |rank: usize| images * rank as i64 / ranks as i64;
+    (cut(rank), cut(rank + 1) - cut(rank))
+}
+
+impl Rank<'_> {
+    fn alone(&mut self, batch: &Batch) -> Result<f64> {
+        let logits = self.model.forward(&batch.images, &mut Pass::Train);
+        let loss = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
+        self.optimizer.step(&loss, self.lr)?;
+        Ok(f64::try_from(&loss)?)
+    }
+
+    fn all_reduce(&mut self, batch: &Batch) -> Result<f64> {
+        let (rank, ranks) = (self.link.rank(), self.link.ranks());
+        let (start, count) = shard(batch.labels.size()[0], ranks, rank);
+        let mine = self.gradients(
+            &batch.images.narrow(0, start, count),
+            &batch.labels.narrow(0, start, count),
+            batch.labels.size()[0],
+        )?;
+        self.link.upload(self.step, rank, Kind::Gradient, &mine)?;
+        if self.link.is_server() {
+            let sum = self.sum()?;
+            for node in 0..ranks {
+                self.link.download(self.step, node, Kind::Gradient, &sum)?;
+            }
+        }
+        let sum = self.link.from_server(self.step, rank, Kind::Gradient)?;
+        self.apply(&sum)
+    }
+
+    /// Rank 0 of a parameter server, which works on a shard as well.
+    fn serve(&mut self, batch: &Batch) -> Result<f64> {
+        let (images, ranks) = (batch.labels.size()[0], self.link.ranks());
+        for node in (0..ranks).rev() {
+            let (start, count) = shard(images, ranks, node);
+            let part = StateDict::new(vec![
+                ("images".into(), batch.images.narrow(0, start, count)),
+                ("labels".into(), batch.labels.narrow(0, start, count)),
+                ("total".into(), Tensor::from_slice(&[images])),
+            ]);
+            self.link.download(self.step, node, Kind::Batch, &part)?;
+        }
+        self.answer()?;
+        let sum = self.sum()?;
+        let loss = self.apply(&sum)?;
+        let state = self.model.state();
+        for node in 0..ranks {
+            self.link.download(self.step, node, Kind::Model, &state)?;
+        }
+        // What rank 0 sent itself is what it has.
+        self.link.from_server(self.step, 0, Kind::Model)?;
+        Ok(loss)
+    }
+
+    /// Every other rank of a parameter server. The loss is that of its shard.
+    fn work(&mut self) -> Result<f64> {
+        let loss = self.answer()?;
+        let state = self.link.from_server(self.step, self.link.rank(), Kind::Model)?;
+        self.model.load_state(&state)?;
+        Ok(loss)
+    }
+
+    /// Receives a shard and sends its gradient.
+    fn answer(&mut self) -> Result<f64> {
+        let rank = self.link.rank();
+        let part = self
+            .link
+            .from_server(self.step, rank, Kind::Batch)?
+            .to_device(self.model.device());
+        let total = i64::try_from(field(&part, "total")?.squeeze())?;
+        let mine = self.gradients(field(&part, "images")?, field(&part, "labels")?, total)?;
+        self.link.upload(self.step, rank, Kind::Gradient, &mine)?;
+        Ok(f64::try_from(field(&mine, "loss")?)?)
+    }
+
+    /// `loss` and `gradient.0`, …: the shard's part of the mean over a batch of `total` images.
+    fn gradients(&self, images: &Tensor, labels: &Tensor, total: i64) -> Result<StateDict> {
+        let mut parameters = self.model.parameters();
+        let (loss, gradients) = match labels.size()[0] {
+            0 => (
+                Tensor::zeros([], (Type::Float, self.model.device())),
+                parameters
+                    .iter()
+                    .map(|parameter| parameter.detach().zeros_like())
+                    .collect(),
+            ),
+            _ => {
+                parameters.iter_mut().for_each(Tensor::zero_grad);
+                let logits = self.model.forward(images, &mut Pass::Train);
+                let loss =
+                    logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)? / total as f64;
+                loss.f_backward()?;
+                (loss.detach(), parameters.iter().map(Tensor::grad).collect::<Vec<_>>())
+            }
+        };
+        let mut named = vec![("loss".to_owned(), loss)];
+        named.extend(
+            gradients
+                .into_iter()
+                .enumerate()
+                .map(|(index, gradient)| (format!("gradient.{index}"), gradient)),
+        );
+        Ok(StateDict::new(named))
+    }
+
+    /// Rank 0: the sum of what all ranks sent, in their order.
+    fn sum(&mut self) -> Result<StateDict> {
+        let mut sum = self.link.from_node(self.step, 0, Kind::Gradient)?;
+        for node in 1..self.link.ranks() {
+            let other = self.link.from_node(self.step, node, Kind::Gradient)?;
+            let add = |(name, tensor): (&str, &Tensor)| {
+                let other = field(&other, name)?;
+                if other.size() != tensor.size() {
+                    return Err(Error::failed(format!("rank {node} sent a `{name}` of another shape")));
+                }
+                Ok((name.to_owned(), no_grad(|| tensor + other)))
+            };
+            sum = StateDict::new(sum.iter().map(add).collect::<Result<_>>()?);
+        }
+        Ok(sum)
+    }
+
+    /// Steps by a sum of gradients; its loss.
+    fn apply(&mut self, sum: &StateDict) -> Result<f64> {
+        let sum = sum.to_device(self.model.device());
+        let count = self.model.parameters().len();
+        let gradients = (0..count).map(|index| Ok(field(&sum, &format!("gradient.{index}"))?.shallow_clone()));
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
+        self.optimizer.apply(&gradients, self.lr);
+        Ok(f64::try_from(field(&sum, "loss")?)?)
+    }
+}
+
+fn field<'a>(state: &'a StateDict, name: &str) -> Result<&'a Tensor> {
+    state
+        .get(name)
+        .ok_or_else(|| Error::failed(format!("a message lacks `{name}`")))
+}

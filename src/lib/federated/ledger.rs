@@ -1,0 +1,63 @@
+//! What was communicated: bytes by round, node, kind and direction.
+
+use super::link::Kind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Seen from the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Upload,
+    Download,
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Of the tensors' values: what formulas speak of.
+    pub values: u64,
+    /// As it was serialised, names and shapes included.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.values += other.values;
+        self.bytes += other.bytes;
+    }
+}
+
+/// One line of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entry {
+    pub round: usize,
+    pub node: usize,
+    pub kind: Kind,
+    pub direction: Direction,
+}
+
+/// Everything that a server sent and received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger(BTreeMap<Entry, Amount>);
+
+impl Ledger {
+    /// Adds a message.
+    pub fn record(&mut self, entry: Entry, amount: Amount) {
+        *self.0.entry(entry).or_default() += amount;
+    }
+
+    /// In order of round, node, kind and direction.
+    pub fn iter(&self) -> impl Iterator<Item = (&Entry, &Amount)> {
+        self.0.iter()
+    }
+
+    /// The sum over the entries that `wanted` holds of.
+    pub fn sum(&self, wanted: impl Fn(&Entry) -> bool) -> Amount {
+        let mut sum = Amount::default();
+        for (_, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {
+            sum += *amount;
+        }
+        sum
+    }
+}

@@ -1,0 +1,199 @@
+//! `fed_avg`: the nodes of a split train one model in many rounds of federated averaging, and every byte between them and the server is
+//! counted.
+
+mod recorder;
+
+use super::job::{Job, Session};
+use super::train_teachers::teacher_count;
+use super::weights::{self, Card};
+use super::{Workplace, open, percent, required};
+use crate::artifact::{json, manifest};
+use crate::config::Composed;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData};
+use crate::federated::transport::LocalRank;
+use crate::model::ModelSpec;
+use crate::partition::Split;
+use crate::report::Table;
+use crate::runtime::output::say;
+use crate::runtime::seed::Seeds;
+use recorder::{Metrics, Recorder, RoundLine};
+use std::path::Path;
+
+/// What the result depends on: not on how evaluation is batched.
+pub(super) const DEPENDS: [&str; 15] = [
+    "seed",
+    "dataset",
+    "model",
+    "split",
+    "teacher.num_teachers",
+    "fed_avg.rounds",
+    "fed_avg.fraction",
+    "fed_avg.epochs",
+    "fed_avg.batch_size",
+    "fed_avg.eval_every",
+    "fed_avg.optimizer",
+    "fed_avg.augment",
+    "fed_avg.server",
+    "fed_avg.proximal",
+    "fed_avg.statistics",
+];
+
+/// Most lines of the table on stdout.
+const SHOWN: usize = 10;
+
+/// Runs the stage.
+///
+/// # Errors
+/// No split, or one of another dataset; a training that diverges; a place that cannot be written.
+pub fn run(composed: &Composed) -> Result<()> {
+    let place = open(composed)?;
+    let config = place.config;
+    let folder = required(&config.fed_avg.save_folder, "fed_avg.save_folder", "outputs/fed_avg")?;
+    let split_path = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let dataset = place.dataset()?;
+    let mut split = place.split(&dataset)?;
+    split.nodes.truncate(teacher_count(&config.teacher, split.nodes.len())?);
+    if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
+        return Err(Error::failed(format!(
+            "node {node} has one training image; batch norm needs at least 2"
+        ))
+        .hint("split the data among fewer nodes (`split.num_nodes`)"));
+    }
+    let job = Job {
+        stage: "fed_avg",
+        manifest: folder.join("manifest.json"),
+        output: &folder.join("global.safetensors"),
+        depends: &DEPENDS,
+        log: folder.join("fed_avg.log"),
+    };
+    let inputs = |run: &mut manifest::Run| {
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.input("split", split_path)
+    };
+    let done = place.perform(&job, inputs, |(), session| average(&place, &dataset, &split, session))?;
+    if done.is_none() {
+        tracing::info!("the federation has trained already: {}", folder.display());
+    }
+    Ok(())
+}
+
+fn average(place: &Workplace, dataset: &Dataset, split: &Split, session: &mut Session) -> Result<()> {
+    let settings = settings(place);
+    let federation = federation(place, dataset, split)?;
+    let (mut recorder, start) = Recorder::open(place, dataset, &federation, session)?;
+    let model = fed_avg::run(
+        &settings,
+        &federation,
+        &mut LocalRank::alone(),
+        start.as_ref(),
+        &mut recorder,
+    )?;
+    let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
+    let card = Card {
+        model: federation.spec.clone(),
+        dataset: dataset.name.clone(),
+        dataset_fingerprint: dataset.fingerprint.clone(),
+        classes: dataset.classes.clone(),
+        normalisation: dataset.normalisation.clone(),
+        label_counts: label_counts(&federation, dataset.classes.len()),
+    };
+    let path = session.job.output;
+    weights::save(path, &model.state(), &card)?;
+    session.run.output("weights", path)?;
+    let (metrics, journal) = recorder.finish(&model);
+    let metrics_path = session.companion("metrics.json");
+    json::write(&metrics_path, &metrics)?;
+    session.run.output("metrics", &metrics_path)?;
+    journal.finish(session)?;
+    summary(&metrics, path)
+}
+
+fn settings(place: &Workplace) -> FedAvgSettings {
+    let config = &place.config.fed_avg;
+    FedAvgSettings {
+        rounds: config.rounds,
+        fraction: config.fraction,
+        epochs: config.epochs,
+        batch_size: config.batch_size,
+        optimizer: config.optimizer.clone(),
+        augment: config.augment.clone(),
+        server: config.server.clone(),
+        proximal: config.proximal,
+        statistics: config.statistics,
+    }
+}
+
+fn federation<'a>(place: &Workplace, dataset: &'a Dataset, split: &Split) -> Result<Federation<'a>> {
+    let node = |part: &crate::partition::Part| {
+        Ok(NodeData {
+            train: dataset.train.select(&part.train)?,
+            test: dataset.test.select(&part.test)?,
+        })
+    };
+    Ok(Federation {
+        spec: ModelSpec::new(
+            &place.config.model,
+            dataset.channels(),
+            dataset.size(),
+            dataset.classes.len() as i64,
+        )?,
+        device: place.device,
+        nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
+        normalisation: &dataset.normalisation,
+        seeds: Seeds::new(place.config.seed),
+        eval_batch_size: place.config.fed_avg.eval_batch_size,
+    })
+}
+
+/// Training images of each class, over all nodes.
+fn label_counts(federation: &Federation, classes: usize) -> Vec<u64> {
+    let mut sum = vec![0; classes];
+    for node in &federation.nodes {
+        for (sum, count) in sum.iter_mut().zip(node.train.counts(classes)) {
+            *sum += count;
+        }
+    }
+    sum
+}
+
+/// The table on stdout: rounds spread evenly, the last among them.
+fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
+    let mut table = Table::new(&[
+        "round",
+        "nodes",
+        "train loss",
+        "train",
+        "own test, mean",
+        "test",
+        "bytes uploaded",
+        "bytes downloaded",
+    ]);
+    let rounds = metrics.rounds.len();
+    let shown = rounds.min(SHOWN);
+    for line in (1..=shown).filter_map(|i| metrics.rounds.get((rounds * i / shown).saturating_sub(1))) {
+        let until = |of: fn(&RoundLine) -> u64| metrics.rounds[..line.round].iter().map(of).sum::<u64>();
+        table.row(vec![
+            line.round.to_string(),
+            line.nodes.len().to_string(),
+            format!("{:.4}", line.train_loss),
+            percent(Some(line.train_accuracy)),
+            percent(line.own_test_accuracy),
+            percent(line.test_accuracy),
+            until(|line| line.upload_bytes).to_string(),
+            until(|line| line.download_bytes).to_string(),
+        ]);
+    }
+    say(&table)?;
+    say(format!(
+        "global model: final {}, best on test {}",
+        percent(metrics.final_test_accuracy),
+        percent(metrics.best_test_accuracy)
+    ))?;
+    say(format!(
+        "bytes: {} uploaded, {} downloaded; the model has {} parameters, {} bytes",
+        metrics.upload_bytes, metrics.download_bytes, metrics.parameters, metrics.model_bytes
+    ))?;
+    say(format!("weights:  {}", weights.display()))
+}
