@@ -1,5 +1,5 @@
-//! Compiles the C++ passes of the fused inversion engine, gives every binary the run path of the libtorch it was linked against, so that it starts without LD_LIBRARY_PATH,
-//! and the library that libtorch's version, for the manifests.
+//! Compiles the C++ passes of the fused inversion engine; gives every binary the run path of the libtorch it was linked against, so that it
+//! starts without LD_LIBRARY_PATH, and the library that libtorch's version, for the manifests.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -23,14 +23,14 @@ fn main() {
     }
 }
 
-/// `src/lib/inversion/fused/kernels.cpp`: plain C++ on OpenMP, without libtorch's headers.
+/// Plain C++ on OpenMP, without libtorch's headers.
 fn passes() {
-    let source = "src/lib/inversion/fused/kernels.cpp";
-    println!("cargo:rerun-if-changed={source}");
+    let folder = "src/lib/inversion/fused";
+    println!("cargo:rerun-if-changed={folder}");
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file(source)
+        .files(["activations.cpp", "images.cpp"].map(|name| format!("{folder}/{name}")))
         .opt_level(3)
         .flag("-fopenmp")
         // Vectors of 64 bytes are passed between inlined functions only.

@@ -6,7 +6,7 @@
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward, the convolutions backward with respect
 //! to their inputs, and what lies between. libtorch runs the convolutions (oneDNN, channels last: no reordering between layers, and the
 //! gradient of a convolution with respect to its input is a transposed convolution). Everything between two convolutions is one pass of
-//! `kernels.cpp` over the data.
+//! `activations.cpp` over the data.
 //!
 //! # Algebra
 //!
@@ -36,10 +36,12 @@
 //!
 //! Losses on logits are computed by the functions that autograd's path uses, with autograd, on matrices of [N, classes].
 
+mod foreign;
 pub mod kernels;
 mod net;
 pub mod norm;
 mod step;
+mod unit;
 
 pub use net::Frozen;
 pub(super) use step::FusedStep;

@@ -1,28 +1,9 @@
 //! A frozen residual network in channels-last order: forward with a tape, backward to the images.
 
 use super::kernels::{self, Branch, Side};
-use super::norm::{Moments, Norm, Pull};
-use crate::model::{ConvNorm, Model, ModelSpec, ResNet};
-use std::cell::OnceCell;
+use super::unit::{Seen, Unit, last, plane};
+use crate::model::{Model, ModelSpec, ResNet};
 use tch::{Device, Tensor, no_grad};
-
-/// Convolutions with this many output channels or more, over planes of this many pixels or fewer, go channels first: oneDNN then takes
-/// its own blocked order, and is 1.3 times as fast on two AVX-512 cores (512 channels over 4×4, batches of 32 to 256) in spite of the
-/// reordering; for larger planes or fewer channels it is slower. The transposed ones only at stride 1.
-const BLOCKED_CHANNELS: i64 = 256;
-const BLOCKED_PLANE: i64 = 16;
-
-/// A convolution and the batch norm behind it.
-#[derive(Debug)]
-struct Unit {
-    /// [O,I,k,k], the model's own, which is in channels-last order.
-    weight: Tensor,
-    /// The same in channels-first order, made when first needed.
-    weight_first: OnceCell<Tensor>,
-    stride: i64,
-    padding: i64,
-    norm: Norm,
-}
 
 #[derive(Debug)]
 struct FrozenBlock {
@@ -39,19 +20,6 @@ pub struct Frozen {
     blocks: Vec<FrozenBlock>,
     /// [classes, C] and [classes].
     linear: (Tensor, Tensor),
-}
-
-/// What one unit leaves for the way back: its batch-norm input with its moments where statistics are observed, else its ReLU's output.
-#[derive(Debug)]
-struct Seen {
-    kept: Tensor,
-    moments: Option<Moments>,
-}
-
-impl Seen {
-    fn pull(&self, norm: &Norm, by: f64) -> Option<Pull> {
-        self.moments.as_ref().map(|moments| moments.pull(norm, by))
-    }
 }
 
 #[derive(Debug)]
@@ -251,72 +219,4 @@ impl FrozenBlock {
         let down = kernels::branch(&tape.output, &body, side.as_ref(), gradient, other.as_ref());
         (down, seen)
     }
-}
-
-impl Unit {
-    fn of(layer: &ConvNorm) -> Self {
-        Self {
-            weight: layer.conv.weight.detach(),
-            weight_first: OnceCell::new(),
-            stride: layer.conv.window.stride,
-            padding: layer.conv.window.padding,
-            norm: Norm::of(&layer.norm),
-        }
-    }
-
-    /// ReLU, norm and convolution of `input` [N,H,W,C], and what the way back needs.
-    fn forward(&self, input: &Tensor, side: Side, observe: bool) -> (Tensor, Seen) {
-        let kept = self.convolve(input);
-        let (output, moments, _) = kernels::forward(&kept, &self.norm, side, observe);
-        (output, Seen { kept, moments })
-    }
-
-    fn convolve(&self, input: &Tensor) -> Tensor {
-        let (input, outputs) = (first(input), self.weight.size()[0]);
-        let edge = |size: i64| (size + 2 * self.padding - self.weight.size()[2]) / self.stride + 1;
-        let (height, width) = (edge(input.size()[2]), edge(input.size()[3]));
-        let blocked = outputs >= BLOCKED_CHANNELS && height * width <= BLOCKED_PLANE;
-        let none = None::<&Tensor>;
-        last(&match blocked {
-            true => input
-                .contiguous()
-                .conv2d(self.weight_first(), none, self.stride, self.padding, 1, 1),
-            false => input.conv2d(&self.weight, none, self.stride, self.padding, 1, 1),
-        })
-    }
-
-    /// Gradient with respect to an input of `to` = (height, width), from that with respect to the output: the transposed convolution.
-    fn convolve_back(&self, gradient: &Tensor, to: (i64, i64)) -> Tensor {
-        let (gradient, kernel) = (first(gradient), self.weight.size()[2]);
-        let rest = |input: i64, output: i64| input - ((output - 1) * self.stride - 2 * self.padding + kernel);
-        let rest = [rest(to.0, gradient.size()[2]), rest(to.1, gradient.size()[3])];
-        let blocked = self.stride == 1 && self.weight.size()[0] >= BLOCKED_CHANNELS && to.0 * to.1 <= BLOCKED_PLANE;
-        let ([stride, padding], none) = ([[self.stride; 2], [self.padding; 2]], None::<&Tensor>);
-        last(&match blocked {
-            true => gradient
-                .contiguous()
-                .conv_transpose2d(self.weight_first(), none, stride, padding, rest, 1, [1, 1]),
-            false => gradient.conv_transpose2d(&self.weight, none, stride, padding, rest, 1, [1, 1]),
-        })
-    }
-
-    fn weight_first(&self) -> &Tensor {
-        self.weight_first.get_or_init(|| self.weight.contiguous())
-    }
-}
-
-/// Height and width of [N,H,W,C].
-fn plane(nhwc: &Tensor) -> (i64, i64) {
-    let size = nhwc.size();
-    (size[1], size[2])
-}
-
-/// [N,H,W,C] seen as [N,C,H,W].
-pub fn first(nhwc: &Tensor) -> Tensor {
-    nhwc.permute([0, 3, 1, 2])
-}
-
-/// [N,C,H,W] as dense [N,H,W,C]; a copy only where the memory is in another order.
-pub fn last(nchw: &Tensor) -> Tensor {
-    nchw.permute([0, 2, 3, 1]).contiguous()
 }

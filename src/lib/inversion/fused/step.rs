@@ -1,7 +1,8 @@
 //! A step by the fused passes: the same terms and gradient as [`crate::inversion::objective::inversion_loss`] and autograd give.
 
 use super::kernels;
-use super::net::{self, Frozen, Tape};
+use super::net::{Frozen, Tape};
+use super::unit::{first, last};
 use crate::error::Result;
 use crate::inversion::Teacher;
 use crate::inversion::engine::{Inversion, Step};
@@ -38,7 +39,7 @@ fn fused(frozen: &Rc<Frozen>, images: &Tensor, observed: bool) -> Passed {
 
 /// For networks without a fused path.
 fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Result<Passed> {
-    let images = net::first(images).detach().set_requires_grad(true);
+    let images = first(images).detach().set_requires_grad(true);
     let (logits, distance) = with_grad(|| match observed {
         true => {
             let (logits, layers) = observe(model, &images);
@@ -72,7 +73,7 @@ impl Back {
                 let sum =
                     with_grad(|| (graph * logits).sum(Kind::Float) + distance.map_or(Tensor::from(0f32), |d| d * by));
                 let gradient = Tensor::f_run_backward(&[&sum], &[&images], false, false)?.remove(0);
-                Ok(net::last(&gradient))
+                Ok(last(&gradient))
             }
         }
     }
@@ -158,11 +159,11 @@ impl<'a> FusedStep<'a> {
 
 impl Step for FusedStep<'_> {
     fn enter(&self, images: &Tensor) -> Tensor {
-        net::last(&images.detach()).copy()
+        last(&images.detach()).copy()
     }
 
     fn leave(&self, images: &Tensor) -> Tensor {
-        net::first(images).contiguous()
+        first(images).contiguous()
     }
 
     fn plane(&self) -> [i64; 2] {

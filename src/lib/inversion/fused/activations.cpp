@@ -1,46 +1,8 @@
-// The element-wise passes between the convolutions of a frozen network, each over its data once. See mod.rs for the algebra and
-// kernels.rs for what each function expects; that file is the only caller.
-//
-// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared out by rows over libtorch's own OpenMP
-// threads. Sums run in float over a few dozen rows and in double beyond, and are joined in the order of the threads: the same
-// number of threads gives the same bits.
+// The passes over activations between the convolutions of a frozen network, each over its data once.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <omp.h>
-#include <vector>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-// One copy for AVX-512, one for AVX2 and one for the rest, chosen when the program starts.
-#define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_CPU
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "passes.h"
 
 namespace {
-
-constexpr int64_t LANES = 16;
-// Rows that are summed in float before the sum goes to double.
-constexpr int64_t ROWS = 64;
-typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-
-INLINE const Lanes &at(const float *values) { return *reinterpret_cast<const Lanes *>(values); }
-INLINE Lanes &at(float *values) { return *reinterpret_cast<Lanes *>(values); }
-// NaN stays NaN, as in PyTorch.
-INLINE Lanes relu(Lanes x) { return x < Lanes{} ? Lanes{} : x; }
-INLINE float relu(float x) { return x < 0 ? 0 : x; }
-INLINE Lanes where_positive(Lanes x, Lanes value) { return x > Lanes{} ? value : Lanes{}; }
-INLINE float where_positive(float x, float value) { return x > 0 ? value : 0; }
-INLINE float lane(const float *values, float) { return *values; }
-INLINE Lanes lane(const float *values, Lanes) { return at(values); }
-INLINE void put(float *to, float value) { *to = value; }
-INLINE void put(float *to, Lanes value) { at(to) = value; }
-INLINE void add(double *to, float value) { *to += value; }
-INLINE void add(double *to, Lanes value) {
-  for (int64_t i = 0; i < LANES; i++) to[i] += value[i];
-}
 
 // A batch norm as the forward pass needs it; `sums` (double [2, channels]) may be null: no statistics.
 struct Forward {
@@ -255,96 +217,10 @@ EACH_CPU void stem_rows_3(const float *gradient, const float *weight, float *res
   stem_rows<3>(gradient, weight, result, from, to, height, width, channels, padded);
 }
 
-// Sums of squares of one image row's differences to its right, lower, lower-left and lower-right neighbours, and of its values.
-// `below` is null in the last row. `step` is the number of channels, `length` = width·channels.
-EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step, double *sums) {
-  float right = 0, down = 0, left_down = 0, right_down = 0, square = 0;
-#pragma omp simd reduction(+ : right)
-  for (int64_t i = 0; i < length - step; i++) right += (row[i] - row[i + step]) * (row[i] - row[i + step]);
-#pragma omp simd reduction(+ : square)
-  for (int64_t i = 0; i < length; i++) square += row[i] * row[i];
-  if (below) {
-#pragma omp simd reduction(+ : down)
-    for (int64_t i = 0; i < length; i++) down += (row[i] - below[i]) * (row[i] - below[i]);
-#pragma omp simd reduction(+ : left_down, right_down)
-    for (int64_t i = 0; i < length - step; i++) {
-      left_down += (row[i + step] - below[i]) * (row[i + step] - below[i]);
-      right_down += (row[i] - below[i + step]) * (row[i] - below[i + step]);
-    }
-  }
-  sums[0] += right;
-  sums[1] += down;
-  sums[2] += left_down;
-  sums[3] += right_down;
-  sums[4] += square;
-}
-
-// to[i] += by · (x[i] − y[i]).
-EACH_CPU void pull(const float *x, const float *y, float by, float *to, int64_t length) {
-#pragma omp simd
-  for (int64_t i = 0; i < length; i++) to[i] += by * (x[i] - y[i]);
-}
-
-EACH_CPU void scaled(const float *x, float by, float *to, int64_t length) {
-#pragma omp simd
-  for (int64_t i = 0; i < length; i++) to[i] = by * x[i];
-}
-
-// The gradient of by·‖x − y‖² / 2 with respect to both.
-void spread(const float *x, const float *y, float by, float *to_x, float *to_y, int64_t length) {
-  pull(x, y, by, to_x, length);
-  pull(y, x, by, to_y, length);
-}
-
-// One image's gradient: by[0..4] over the four directions, by[4] on the values.
-void variation_gradient(const float *image, const float *by, float *gradient, int64_t height, int64_t length, int64_t step) {
-  scaled(image, by[4], gradient, height * length);
-  for (int64_t y = 0; y < height; y++) {
-    const float *row = image + y * length, *below = row + length;
-    float *to = gradient + y * length, *to_below = to + length;
-    spread(row, row + step, by[0], to, to + step, length - step);
-    if (y + 1 == height) break;
-    spread(row, below, by[1], to, to_below, length);
-    spread(row + step, below, by[2], to + step, to_below, length - step);
-    spread(row, below + step, by[3], to, to_below + step, length - step);
-  }
-}
-
-EACH_CPU void adam_range(float *x, const float *g, float *first, float *second, int64_t from, int64_t to, float beta1, float beta2,
-                         float rate, float root, float eps) {
-#pragma omp simd
-  for (int64_t i = from; i < to; i++) {
-    first[i] += (1 - beta1) * (g[i] - first[i]);
-    second[i] = beta2 * second[i] + (1 - beta2) * g[i] * g[i];
-    x[i] -= rate * first[i] / (std::sqrt(second[i]) / root + eps);
-  }
-}
-
-// Runs work(thread, from, to) on each thread's share of [0, count).
-template <typename Work> void share(int64_t count, const Work &work) {
-#pragma omp parallel
-  {
-    const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-    const int64_t from = count * thread / threads, to = count * (thread + 1) / threads;
-    if (from < to) work(thread, from, to);
-  }
-}
-
-// Sums of every thread, joined in the order of the threads.
-struct Sums {
-  std::vector<double> values;
-  int64_t length;
-  Sums(int64_t length) : values(size_t(omp_get_max_threads()) * length), length(length) {}
-  double *of(int64_t thread) { return values.data() + thread * length; }
-  void join(double *into) {
-    std::fill(into, into + length, 0.0);
-    for (size_t i = 0; i < values.size(); i++) into[i % length] += values[i];
-  }
-};
-
 } // namespace
 
 extern "C" {
+
 
 void fd_forward(int64_t rows, int64_t channels, const float *input, const float *scale, const float *shift, const float *centre,
                 double *sums, int side, const float *side_input, const float *side_scale, const float *side_shift,
@@ -390,30 +266,5 @@ void fd_stem(int64_t images, int64_t height, int64_t width, int64_t inputs, int6
   share(images * height, [&](int64_t, int64_t from, int64_t to) {
     run(gradient, weight, result, from, to, height, width, channels, padded);
   });
-}
-
-// `sums` double [5]: squares of the four differences and of the values.
-void fd_variation(int64_t images, int64_t height, int64_t length, int64_t step, const float *x, double *sums) {
-  Sums each(5);
-  share(images * height, [&](int64_t thread, int64_t from, int64_t to) {
-    for (int64_t row = from; row < to; row++) {
-      const float *here = x + row * length;
-      variation_row(here, (row + 1) % height ? here + length : nullptr, length, step, each.of(thread));
-    }
-  });
-  each.join(sums);
-}
-
-void fd_variation_gradient(int64_t images, int64_t height, int64_t length, int64_t step, const float *x, const float *by,
-                           float *gradient) {
-  share(images, [&](int64_t, int64_t from, int64_t to) {
-    for (int64_t image = from; image < to; image++)
-      variation_gradient(x + image * height * length, by, gradient + image * height * length, height, length, step);
-  });
-}
-
-void fd_adam(int64_t count, float *x, const float *g, float *first, float *second, float beta1, float beta2, float rate, float root,
-             float eps) {
-  share(count, [&](int64_t, int64_t from, int64_t to) { adam_range(x, g, first, second, from, to, beta1, beta2, rate, root, eps); });
 }
 }

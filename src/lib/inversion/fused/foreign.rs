@@ -1,0 +1,80 @@
+//! The functions of `activations.cpp` and `images.cpp`; only `kernels` calls them, and says what each argument is.
+
+unsafe extern "C" {
+    pub fn fd_forward(
+        rows: i64,
+        channels: i64,
+        input: *const f32,
+        scale: *const f32,
+        shift: *const f32,
+        centre: *const f32,
+        sums: *mut f64,
+        side: i32,
+        side_input: *const f32,
+        side_scale: *const f32,
+        side_shift: *const f32,
+        side_centre: *const f32,
+        side_sums: *mut f64,
+        output: *mut f32,
+    );
+    pub fn fd_backward(
+        rows: i64,
+        channels: i64,
+        input: *const f32,
+        scale: *const f32,
+        shift: *const f32,
+        offset: *const f32,
+        slope: *const f32,
+        gradient: *mut f32,
+        other: *const f32,
+    );
+    pub fn fd_branch(
+        rows: i64,
+        channels: i64,
+        output: *const f32,
+        input: *const f32,
+        scale: *const f32,
+        offset: *const f32,
+        slope: *const f32,
+        side_input: *const f32,
+        side_scale: *const f32,
+        side_offset: *const f32,
+        side_slope: *const f32,
+        gradient: *mut f32,
+        other: *const f32,
+        main_gradient: *mut f32,
+    );
+    pub fn fd_stem(
+        images: i64,
+        height: i64,
+        width: i64,
+        inputs: i64,
+        channels: i64,
+        padded: i64,
+        gradient: *const f32,
+        weight: *const f32,
+        result: *mut f32,
+    );
+    pub fn fd_variation(images: i64, height: i64, length: i64, step: i64, x: *const f32, sums: *mut f64);
+    pub fn fd_variation_gradient(
+        images: i64,
+        height: i64,
+        length: i64,
+        step: i64,
+        x: *const f32,
+        by: *const f32,
+        gradient: *mut f32,
+    );
+    pub fn fd_adam(
+        count: i64,
+        x: *mut f32,
+        g: *const f32,
+        first: *mut f32,
+        second: *mut f32,
+        beta1: f32,
+        beta2: f32,
+        rate: f32,
+        root: f32,
+        eps: f32,
+    );
+}

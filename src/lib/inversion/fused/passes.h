@@ -1,0 +1,68 @@
+// What the passes share: vectors, the threads' shares of the work, and their sums. See mod.rs for the algebra and kernels.rs for what each
+// function expects; that file is the only caller.
+//
+// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared out by rows over libtorch's own OpenMP
+// threads. Sums run in float over a few dozen rows and in double beyond, and are joined in the order of the threads: the same
+// number of threads gives the same bits.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <omp.h>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// One copy for AVX-512, one for AVX2 and one for the rest, chosen when the program starts.
+#define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define EACH_CPU
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int64_t LANES = 16;
+// Rows that are summed in float before the sum goes to double.
+constexpr int64_t ROWS = 64;
+typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+
+INLINE const Lanes &at(const float *values) { return *reinterpret_cast<const Lanes *>(values); }
+INLINE Lanes &at(float *values) { return *reinterpret_cast<Lanes *>(values); }
+// NaN stays NaN, as in PyTorch.
+INLINE Lanes relu(Lanes x) { return x < Lanes{} ? Lanes{} : x; }
+INLINE float relu(float x) { return x < 0 ? 0 : x; }
+INLINE Lanes where_positive(Lanes x, Lanes value) { return x > Lanes{} ? value : Lanes{}; }
+INLINE float where_positive(float x, float value) { return x > 0 ? value : 0; }
+INLINE float lane(const float *values, float) { return *values; }
+INLINE Lanes lane(const float *values, Lanes) { return at(values); }
+INLINE void put(float *to, float value) { *to = value; }
+INLINE void put(float *to, Lanes value) { at(to) = value; }
+INLINE void add(double *to, float value) { *to += value; }
+INLINE void add(double *to, Lanes value) {
+  for (int64_t i = 0; i < LANES; i++) to[i] += value[i];
+}
+
+// Runs work(thread, from, to) on each thread's share of [0, count).
+template <typename Work> void share(int64_t count, const Work &work) {
+#pragma omp parallel
+  {
+    const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    const int64_t from = count * thread / threads, to = count * (thread + 1) / threads;
+    if (from < to) work(thread, from, to);
+  }
+}
+
+// Sums of every thread, joined in the order of the threads.
+struct Sums {
+  std::vector<double> values;
+  int64_t length;
+  Sums(int64_t length) : values(size_t(omp_get_max_threads()) * length), length(length) {}
+  double *of(int64_t thread) { return values.data() + thread * length; }
+  void join(double *into) {
+    std::fill(into, into + length, 0.0);
+    for (size_t i = 0; i < values.size(); i++) into[i % length] += values[i];
+  }
+};
+
+} // namespace
