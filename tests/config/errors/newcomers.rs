@@ -24,7 +24,7 @@ fn misspelled_key() {
     assert_snapshot!(mistake("split.save_file=x"), @r#"
     unknown key `split.save_file`
       set by: command line `split.save_file=x`
-      available: kind, num_nodes, unif_percentage, alpha, min_size, shards_per_node, classes_per_node, sizes, sigma, images_per_class, images_per_node, major_images, minor_images, save_path
+      available: kind, num_nodes, unif_percentage, …
     hint: did you mean `split.save_path`?
     "#);
     assert_snapshot!(mistake("initial.save_folder=x"), @r#"
