@@ -201,7 +201,11 @@ fn metrics(config: &DistributedSgdConfig, outcome: &Outcome, test_accuracy: Opti
     }
     Metrics {
         method: config.method,
-        ranks: config.ranks,
+        ranks: if config.method == Method::Centralised {
+            1
+        } else {
+            config.ranks
+        },
         parameters: outcome.model.parameter_count(),
         steps: outcome.steps,
         losses: outcome.losses.clone(),
@@ -219,7 +223,10 @@ fn summary(metrics: &Metrics) -> Result<()> {
             format!("{:.4}", at.loss),
         ]);
     }
-    say(&table)?;
+    match metrics.losses.is_empty() {
+        true => tracing::info!("an epoch has fewer batches than `distributed_sgd.report_every`: no losses to report"),
+        false => say(&table)?,
+    }
     for part in &metrics.traffic {
         say(format!("bytes: {} of {:?}, {:?}", part.bytes, part.kind, part.direction).to_lowercase())?;
     }

@@ -128,6 +128,7 @@ impl Fit<'_> {
             }
             self.at.drawn = source.drawn();
             let (train_loss, train_accuracy) = self.sums.read(self.at.epoch)?;
+            self.check_weights()?;
             let report = EpochReport {
                 epoch: self.at.epoch,
                 lr: self.lr(steps.saturating_sub(1), steps),
@@ -141,6 +142,20 @@ impl Fit<'_> {
                 epoch: self.at.epoch + 1,
                 ..Position::default()
             };
+        }
+        Ok(())
+    }
+
+    /// The loss of a step says nothing of the weights that it leaves.
+    fn check_weights(&self) -> Result<()> {
+        let finite = |parameter: &Tensor| bool::try_from(parameter.isfinite().all());
+        for parameter in self.model.parameters() {
+            if !finite(&parameter)? {
+                return Err(diverged(format!(
+                    "the weights became NaN or infinite in epoch {}",
+                    self.at.epoch
+                )));
+            }
         }
         Ok(())
     }
@@ -238,10 +253,9 @@ impl Sums {
     fn read(&self, epoch: usize) -> Result<(f64, f64)> {
         let step = i64::try_from(&self.broken)?;
         if step != i64::MAX {
-            return Err(Error::failed(format!(
+            return Err(diverged(format!(
                 "the training loss became NaN or infinite in epoch {epoch}, step {step}"
-            ))
-            .hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation"));
+            )));
         }
         let images = self.images as f64;
         Ok((
@@ -249,4 +263,8 @@ impl Sums {
             i64::try_from(&self.correct)? as f64 / images,
         ))
     }
+}
+
+fn diverged(what: String) -> Error {
+    Error::failed(what).hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation")
 }

@@ -119,7 +119,7 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
 /// Refuses the result of an earlier run that a later one began to replace and did not get to.
 fn refuse_outdated(path: &Path) -> Result<()> {
     for place in candidates(path) {
-        let Ok(Some(manifest)) = existing(&place) else {
+        let Some(manifest) = existing(&place).map_err(|error| damaged(path, &place, &error))? else {
             continue;
         };
         if manifest.status != Status::Done && manifest.result.as_deref().map(Path::as_os_str) == path.file_name() {
@@ -137,13 +137,20 @@ fn refuse_outdated(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A manifest that can no longer vouch for `path`.
+fn damaged(path: &Path, place: &Path, error: &Error) -> Error {
+    let why = error.to_string();
+    Error::failed(format!("nothing vouches for `{}`: its manifest is damaged", path.display()))
+        .note("file", place.display().to_string())
+        .note("found", why.lines().next().unwrap_or_default().to_owned())
+        .hint("make the file again with the stage that wrote it and `overwrite=true`; to use it unchecked, remove that manifest")
+}
+
 /// The manifest that lists `path` as an output: where it is, itself, and the record in it.
 fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
     candidates(path).into_iter().find_map(|place| {
-        let manifest = existing(&place)
-            .inspect_err(|error| tracing::warn!("{error}"))
-            .ok()
-            .flatten()?;
+        // A damaged one lists nothing.
+        let manifest = existing(&place).ok().flatten()?;
         let lists = |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
         let record = manifest.outputs.iter().find(lists)?.clone();
         Some((place, manifest, record))

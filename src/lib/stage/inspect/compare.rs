@@ -20,19 +20,21 @@ impl Request {
     pub fn answer(&self) -> Result<Answer> {
         let mut found = Vec::<(Run, Comparison, Option<f64>)>::new();
         for path in &self.runs {
-            let before = found.len();
+            let mut finished = false;
             for run in find::all(path)?.into_iter().filter(Run::is_student) {
+                // A run that was named twice is shown once.
                 let again = found.iter().any(|other| other.0.place == run.place);
+                finished |= again;
                 match run.metrics()? {
-                    Some(metrics) if !again => found.extend(
-                        metrics
-                            .comparison
-                            .map(|compared| (run, compared, metrics.best_test_accuracy)),
-                    ),
+                    Some(metrics) if !again => {
+                        finished |= metrics.comparison.is_some();
+                        let best = metrics.best_test_accuracy;
+                        found.extend(metrics.comparison.map(|compared| (run, compared, best)));
+                    }
                     _ => {}
                 }
             }
-            if found.len() == before {
+            if !finished {
                 return Err(
                     Error::failed(format!("`{}` holds no finished student to compare", path.display()))
                         .hint("`inspect runs` lists the runs below a folder"),

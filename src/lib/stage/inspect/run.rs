@@ -27,6 +27,8 @@ pub struct Run {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Metrics {
+    /// Runs with a single measurement call it `test_accuracy`.
+    #[serde(alias = "test_accuracy")]
     pub final_test_accuracy: Option<f64>,
     pub best_test_accuracy: Option<f64>,
     pub saved_test_accuracy: Option<f64>,
@@ -123,7 +125,8 @@ impl Run {
     /// # Errors
     /// A file that is damaged.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
-        let trains = ["train_teachers", "train_student"].contains(&self.manifest.stage.as_str());
+        let trains = ["train_teachers", "train_student", "fed_avg", "distributed_sgd"];
+        let trains = trains.contains(&self.manifest.stage.as_str());
         match self.output("metrics").filter(|path| trains && path.exists()) {
             Some(path) => json::read(&path).map(Some),
             None => Ok(None),

@@ -232,7 +232,7 @@ impl Finished<'_> {
         };
         let mut all = vec![
             series("student, test", &|epoch| epoch.test_accuracy),
-            series("student, own set", &|epoch| Some(epoch.fit.train_accuracy)),
+            series("student, training images", &|epoch| Some(epoch.fit.train_accuracy)),
         ];
         if !self.notes.fresh.is_empty() {
             all.push(fresh("student, fresh", |batch| batch.student_accuracy));
