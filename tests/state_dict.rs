@@ -214,8 +214,9 @@ fn weighted_mean_is_the_mean() {
     let mean = weighted_mean(&dicts, &weights).unwrap();
     let total: f64 = weights.iter().sum();
     for (name, found) in mean.iter() {
-        let values =
-            |state: &StateDict| Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Kind::Double).view(-1)).unwrap();
+        let values = |state: &StateDict| {
+            Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Kind::Double).reshape(-1)).unwrap()
+        };
         let columns: Vec<Vec<f64>> = states.iter().map(values).collect();
         for (i, found) in values(&mean).into_iter().enumerate() {
             let sum: f64 = columns.iter().zip(weights).map(|(column, w)| w * column[i]).sum();
