@@ -65,16 +65,4 @@ unsafe extern "C" {
         by: *const f32,
         gradient: *mut f32,
     );
-    pub fn fd_adam(
-        count: i64,
-        x: *mut f32,
-        g: *const f32,
-        first: *mut f32,
-        second: *mut f32,
-        beta1: f32,
-        beta2: f32,
-        rate: f32,
-        root: f32,
-        eps: f32,
-    );
 }
