@@ -1,4 +1,4 @@
-//! The functions of `activations.cpp` and `images.cpp`; only `kernels` calls them, and says what each argument is.
+//! The functions of this folder's C++ files; `kernels` and `winograd` call them, and say what each argument is.
 
 unsafe extern "C" {
     pub fn fd_forward(
@@ -64,5 +64,23 @@ unsafe extern "C" {
         x: *const f32,
         by: *const f32,
         gradient: *mut f32,
+    );
+    pub fn fd_winograd_input(
+        images: i64,
+        height: i64,
+        width: i64,
+        channels: i64,
+        flipped: bool,
+        x: *const f32,
+        v: *mut f32,
+    );
+    pub fn fd_winograd_output(
+        images: i64,
+        height: i64,
+        width: i64,
+        channels: i64,
+        flipped: bool,
+        m: *const f32,
+        y: *mut f32,
     );
 }

@@ -4,8 +4,8 @@ use super::foreign;
 use super::norm::{Moments, Norm, Pull};
 use tch::{Device, Kind, Tensor};
 
-/// Channels of the stem's weights are padded to a multiple of this.
-const LANES: i64 = 16;
+/// Channels that the passes take at a time; those of the stem's weights are padded to a multiple of it.
+pub(super) const LANES: i64 = 16;
 
 /// What a residual block adds before its last ReLU.
 pub enum Side<'a> {
@@ -222,7 +222,7 @@ pub fn usable(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(fits)
 }
 
-fn floats(tensor: &Tensor) -> *mut f32 {
+pub(super) fn floats(tensor: &Tensor) -> *mut f32 {
     assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
     tensor.data_ptr().cast()
 }

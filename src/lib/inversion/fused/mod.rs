@@ -42,6 +42,7 @@ mod net;
 pub mod norm;
 mod step;
 mod unit;
+pub mod winograd;
 
 pub use net::Frozen;
 pub(super) use step::FusedStep;
