@@ -13,6 +13,7 @@ pub fn line_plot(log_y: bool, series: &[(&str, &[(f64, f64)])]) -> LinePlot<'sta
         title: "Student",
         x: "epoch",
         y: "accuracy / %",
+        log_x: false,
         log_y,
         series: series.collect(),
     }
