@@ -182,7 +182,8 @@ fn every_method_is_a_line_of_the_table_and_of_the_plot() {
         let cells = line(&text, name);
         assert_eq!(cells[2], percent(&method["final_test_accuracy"]), "{text}");
         assert_eq!(cells[6], kb(&method["upload_bytes"]), "{text}");
-        assert!(svg.contains(&format!(">\n{name}\n<")), "{name} in\n{svg}");
+        let written = name.replace('\'', "&apos;");
+        assert!(svg.contains(&format!(">\n{written}\n<")), "{name} in\n{svg}");
     }
     assert!(!text.contains("  split"), "all are on one: {text}");
     // Rounds without an evaluation count their bytes all the same.

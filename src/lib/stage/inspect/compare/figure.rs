@@ -50,7 +50,7 @@ pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> 
     );
     let plot = LinePlot {
         title: &title,
-        x: "MB sent by and to all nodes so far",
+        x: "MB sent so far, up and down, over all nodes (logarithmic)",
         y: "test accuracy (%)",
         log_x: true,
         log_y: false,
