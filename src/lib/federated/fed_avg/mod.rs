@@ -10,7 +10,8 @@ mod server;
 mod settings;
 
 pub use client::NodeReport;
-pub use settings::{FedAvgSettings, Federation, NodeData, Statistics};
+pub use super::node::NodeData;
+pub use settings::{FedAvgSettings, Federation, Statistics};
 
 use super::ledger::Ledger;
 use super::link::{Kind, Link};
