@@ -6,12 +6,13 @@ use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
 use super::super::percent;
 use super::super::saved::Saver;
+use super::super::traffic::{self, Traffic};
 use crate::artifact::json;
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
-use crate::federated::{Direction, Kind};
+use crate::federated::Direction;
 use crate::model::Model;
 use crate::runtime::Progress;
 use crate::train::{self, FitState, evaluate};
@@ -42,17 +43,6 @@ pub struct NodeLine {
     #[serde(flatten)]
     pub report: NodeReport,
     pub traffic: Vec<Traffic>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    /// Of the tensors' values alone.
-    pub values: u64,
-    /// As serialised.
-    pub bytes: u64,
 }
 
 /// A line of `metrics.jsonl`.
@@ -181,16 +171,9 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
 }
 
 fn node_line(report: &NodeReport, round: &RoundReport) -> NodeLine {
-    let mine = round.ledger.iter().filter(|(entry, _)| entry.node == report.node);
-    let traffic = mine.map(|(entry, amount)| Traffic {
-        kind: entry.kind,
-        direction: entry.direction,
-        values: amount.values,
-        bytes: amount.bytes,
-    });
     NodeLine {
         report: report.clone(),
-        traffic: traffic.collect(),
+        traffic: traffic::of(&round.ledger, report.node),
     }
 }
 
