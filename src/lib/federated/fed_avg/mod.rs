@@ -9,8 +9,8 @@ mod objective;
 mod server;
 mod settings;
 
-pub use client::NodeReport;
 pub use super::node::NodeData;
+pub use client::NodeReport;
 pub use settings::{FedAvgSettings, Federation, Statistics};
 
 use super::ledger::Ledger;

@@ -65,11 +65,21 @@ impl<'a> Clients<'a> {
     /// Transfer learning: public images, then private ones. Complete at once.
     pub fn transfer(&mut self, index: usize, step: &dyn Fn()) -> Result<()> {
         let client = &self.federation.clients[index];
-        let stream = if self.settings.shared_initialisation { 0 } else { client.node };
+        let stream = if self.settings.shared_initialisation {
+            0
+        } else {
+            client.node
+        };
         let mut rng = self.federation.seeds.stream("teacher/initialisation", stream as u64);
         let mut model = Model::new(&client.spec, self.federation.device, &mut rng)?;
         let public = self.public();
-        self.learn(&mut model, public, self.settings.public_epochs, format!("fed_md/{}/public", client.node), step)?;
+        self.learn(
+            &mut model,
+            public,
+            self.settings.public_epochs,
+            format!("fed_md/{}/public", client.node),
+            step,
+        )?;
         let private = (&client.data.train, self.federation.normalisation);
         let purpose = format!("fed_md/{}/private", client.node);
         let last = self.learn(&mut model, private, self.settings.private_epochs, purpose, step)?;
@@ -92,7 +102,14 @@ impl<'a> Clients<'a> {
     }
 
     /// Digest and revisit: the round's public `images` u8 towards the `consensus` f32 [images, classes], then private ones.
-    pub fn listen(&mut self, round: usize, index: usize, images: &Tensor, consensus: &Tensor, step: &dyn Fn()) -> Result<()> {
+    pub fn listen(
+        &mut self,
+        round: usize,
+        index: usize,
+        images: &Tensor,
+        consensus: &Tensor,
+        step: &dyn Fn(),
+    ) -> Result<()> {
         let client = &self.federation.clients[index];
         let mut model = self.model(index)?;
         let digest_loss = self.digest(&mut model, client.node, round, images, consensus, step)?;
@@ -138,7 +155,9 @@ impl<'a> Clients<'a> {
         let reports = state.part("report");
         for (index, client) in self.federation.clients.iter().enumerate() {
             let weights = state.part(&format!("model.{}", client.node));
-            let Some(numbers) = reports.get(&client.node.to_string()) else { continue };
+            let Some(numbers) = reports.get(&client.node.to_string()) else {
+                continue;
+            };
             let turned = Turned {
                 state: weights.to_device(self.federation.device),
                 report: NodeReport::read(client.node, Some(numbers))?,
@@ -150,7 +169,11 @@ impl<'a> Clients<'a> {
 
     fn model(&self, index: usize) -> Result<Model> {
         let turned = self.complete.get(&index).ok_or_else(|| absent(index))?;
-        Model::from_state(&self.federation.clients[index].spec, &turned.state, self.federation.device)
+        Model::from_state(
+            &self.federation.clients[index].spec,
+            &turned.state,
+            self.federation.device,
+        )
     }
 
     fn public(&self) -> (&'a ImageSet, &'a Normalisation) {
@@ -176,7 +199,8 @@ impl<'a> Clients<'a> {
     ) -> Result<Option<EpochReport>> {
         let (augment, seeds) = (self.settings.augment.clone(), self.federation.seeds);
         let mut source = Shuffled::new(set, normalisation, augment, self.settings.batch_size, seeds, purpose);
-        self.turn(epochs, step).train(model, &mut source, &CrossEntropy::default())
+        self.turn(epochs, step)
+            .train(model, &mut source, &CrossEntropy::default())
     }
 
     /// The last epoch's loss.
@@ -275,7 +299,17 @@ impl NodeReport {
 
     fn read(node: usize, numbers: Option<&Tensor>) -> Result<Self> {
         let numbers = numbers.map(Vec::<f64>::try_from).transpose()?.unwrap_or_default();
-        let &[images, digest_loss, train_loss, train_accuracy, local, public, own_test, test] = numbers.as_slice() else {
+        let &[
+            images,
+            digest_loss,
+            train_loss,
+            train_accuracy,
+            local,
+            public,
+            own_test,
+            test,
+        ] = numbers.as_slice()
+        else {
             return Err(Error::failed(format!("node {node} sent a report that cannot be read")));
         };
         let given = |number: f64| (number >= 0.0).then_some(number);

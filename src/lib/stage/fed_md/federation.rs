@@ -6,14 +6,23 @@ use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
 use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation};
-use crate::model::ModelSpec;
+use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::runtime::seed::Seeds;
 
+/// A node that takes part.
+pub struct Party {
+    /// Its number in the split.
+    pub node: usize,
+    pub spec: ModelSpec,
+    /// Of its model.
+    pub parameters: u64,
+    part: Part,
+}
+
 /// The split's parts with their roles.
 pub struct Roles {
-    /// Clients' parts with their numbers in the split.
-    clients: Vec<(usize, Part)>,
+    pub parties: Vec<Party>,
     /// The public images, where they are part of the dataset.
     shared: Option<ImageSet>,
     /// Where they are another dataset's.
@@ -22,8 +31,8 @@ pub struct Roles {
 
 impl Roles {
     /// # Errors
-    /// No split, or one of another dataset or of too few nodes; parts of one image; a public set of another shape or with more classes;
-    /// as many weights as clients not given.
+    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture that does not take the images; a public
+    /// set of another shape or with more classes; as many weights as clients not given.
     pub(in super::super) fn new(place: &Workplace, dataset: &Dataset) -> Result<Self> {
         let config = &place.config.fed_md;
         let split = place.split(dataset)?;
@@ -32,11 +41,14 @@ impl Roles {
             Some(_) => None,
         };
         let taught = teacher_count(&place.config.teacher, split.nodes.len())?;
-        let shared = public.map(|node| dataset.train.select(&split.nodes[node].train)).transpose()?;
+        let shared = public.map(|node| dataset.train.select(&split.nodes[node].train));
         let parts = split.nodes.into_iter().enumerate().take(taught);
+        let parts = parts.filter(|(node, _)| Some(*node) != public).enumerate();
         let roles = Self {
-            clients: parts.filter(|(node, _)| Some(*node) != public).collect(),
-            shared,
+            parties: parts
+                .map(|(index, (node, part))| party(place, dataset, index, node, part))
+                .collect::<Result<_>>()?,
+            shared: shared.transpose()?,
             other: match &config.public {
                 Some(settings) => Some(data::load(settings, place.device).during(|| "loading the public dataset")?),
                 None => None,
@@ -47,19 +59,18 @@ impl Roles {
     }
 
     /// The clients with their images and architectures.
-    pub(in super::super) fn federation<'a>(&'a self, place: &Workplace, dataset: &'a Dataset) -> Result<Federation<'a>> {
-        let config = &place.config.fed_md;
-        let own = vec![place.config.model.clone()];
-        let models = config.models.as_ref().unwrap_or(&own);
-        let client = |(index, (node, part)): (usize, &(usize, Part))| {
-            let (channels, size, classes) = (dataset.channels(), dataset.size(), dataset.classes.len() as i64);
+    pub(in super::super) fn federation<'a>(
+        &'a self,
+        place: &Workplace,
+        dataset: &'a Dataset,
+    ) -> Result<Federation<'a>> {
+        let client = |party: &Party| {
             Ok(Client {
-                node: *node,
-                spec: ModelSpec::new(&models[index % models.len()], channels, size, classes)
-                    .during(|| format!("choosing the architecture of node {node}"))?,
+                node: party.node,
+                spec: party.spec.clone(),
                 data: NodeData {
-                    train: dataset.train.select(&part.train)?,
-                    test: dataset.test.select(&part.test)?,
+                    train: dataset.train.select(&party.part.train)?,
+                    test: dataset.test.select(&party.part.test)?,
                 },
             })
         };
@@ -68,29 +79,33 @@ impl Roles {
             None => (self.shared.as_ref().unwrap_or(&dataset.train), &dataset.normalisation),
         };
         Ok(Federation {
-            clients: self.clients.iter().enumerate().map(client).collect::<Result<_>>()?,
+            clients: self.parties.iter().map(client).collect::<Result<_>>()?,
             public,
             public_normalisation,
             test: &dataset.test,
             normalisation: &dataset.normalisation,
             device: place.device,
             seeds: Seeds::new(place.config.seed),
-            eval_batch_size: config.eval_batch_size,
+            eval_batch_size: place.config.fed_md.eval_batch_size,
         })
     }
 
     fn check(&self, place: &Workplace, dataset: &Dataset) -> Result<()> {
         let config = &place.config.fed_md;
-        if let Some((node, _)) = self.clients.iter().find(|(_, part)| part.train.len() < 2) {
-            return Err(too_few(&format!("node {node} has")));
+        if self.parties.is_empty() {
+            return Err(Error::usage("no client is left beside the public node")
+                .hint("raise `teacher.num_teachers`, or make another node public (`fed_md.public_node`)"));
+        }
+        if let Some(party) = self.parties.iter().find(|party| party.part.train.len() < 2) {
+            return Err(too_few(&format!("node {} has", party.node)));
         }
         if self.shared.as_ref().is_some_and(|public| public.len() < 2) {
             return Err(too_few("the public node has"));
         }
         match &config.weights {
-            Some(weights) if weights.len() != self.clients.len() => {
+            Some(weights) if weights.len() != self.parties.len() => {
                 return Err(Error::usage("`fed_md.weights` must have one weight for each client")
-                    .note("expected", format!("{} weights", self.clients.len()))
+                    .note("expected", format!("{} weights", self.parties.len()))
                     .note("found", format!("{weights:?}")));
             }
             _ => {}
@@ -100,6 +115,29 @@ impl Roles {
             None => Ok(()),
         }
     }
+}
+
+/// A client: its architecture is the one that is its turn.
+fn party(place: &Workplace, dataset: &Dataset, index: usize, node: usize, part: Part) -> Result<Party> {
+    let model = match &place.config.fed_md.models {
+        Some(models) => &models[index % models.len()],
+        None => &place.config.model,
+    };
+    let fitted = || {
+        let (channels, size, classes) = (dataset.channels(), dataset.size(), dataset.classes.len() as i64);
+        let spec = ModelSpec::new(model, channels, size, classes)?;
+        // Its weights do not matter: it is built to see that it can be, and how large it is.
+        let mut rng = Seeds::new(place.config.seed).stream("fed_md/size", 0);
+        let parameters = Model::new(&spec, place.device, &mut rng)?.parameter_count();
+        Ok::<_, Error>((spec, parameters))
+    };
+    let (spec, parameters) = fitted().during(|| format!("choosing the architecture of node {node}"))?;
+    Ok(Party {
+        node,
+        spec,
+        parameters,
+        part,
+    })
 }
 
 /// The split's public node: the one asked for, or the last.
@@ -127,19 +165,26 @@ fn too_few(who: &str) -> Error {
 fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
     let shape = |set: &Dataset| format!("{}×{}×{}", set.channels(), set.size(), set.size());
     if shape(dataset) != shape(public) {
-        return Err(Error::usage("the public images are of another shape than the private ones")
-            .note("expected", format!("{}: {}", dataset.name, shape(dataset)))
-            .note("found", format!("{}: {}", public.name, shape(public)))
-            .hint(format!(
-                "`fed_md.public.size={} fed_md.public.channels={}` converts them",
-                dataset.size(),
-                dataset.channels()
-            )));
+        return Err(
+            Error::usage("the public images are of another shape than the private ones")
+                .note("expected", format!("{}: {}", dataset.name, shape(dataset)))
+                .note("found", format!("{}: {}", public.name, shape(public)))
+                .hint(format!(
+                    "`fed_md.public.size={} fed_md.public.channels={}` converts them",
+                    dataset.size(),
+                    dataset.channels()
+                )),
+        );
     }
     match public.classes.len() > dataset.classes.len() {
-        true => Err(Error::usage("the public set has more classes than the models tell apart")
-            .note("expected", format!("{} or fewer, as {}", dataset.classes.len(), dataset.name))
-            .note("found", format!("{}: {}", public.name, public.classes.len()))),
+        true => Err(
+            Error::usage("the public set has more classes than the models tell apart")
+                .note(
+                    "expected",
+                    format!("{} or fewer, as {}", dataset.classes.len(), dataset.name),
+                )
+                .note("found", format!("{}: {}", public.name, public.classes.len())),
+        ),
         false => Ok(()),
     }
 }

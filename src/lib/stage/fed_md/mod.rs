@@ -80,8 +80,14 @@ pub fn run(composed: &Composed) -> Result<()> {
 fn learn(place: &Workplace, dataset: &Dataset, roles: &Roles, session: &mut Session) -> Result<()> {
     let settings = settings(&place.config.fed_md);
     let federation = roles.federation(place, dataset)?;
-    let (mut recorder, start) = Recorder::open(place, &settings, &federation, session)?;
-    let states = fed_md::run(&settings, &federation, &mut LocalRank::alone(), start.as_ref(), &mut recorder)?;
+    let (mut recorder, start) = Recorder::open(place, roles, &settings, &federation, session)?;
+    let states = fed_md::run(
+        &settings,
+        &federation,
+        &mut LocalRank::alone(),
+        start.as_ref(),
+        &mut recorder,
+    )?;
     for (node, state) in &states {
         save(dataset, &federation, *node, state, session).during(|| format!("saving the model of node {node}"))?;
     }
@@ -111,7 +117,13 @@ fn settings(config: &FedMdConfig) -> FedMdSettings {
     }
 }
 
-fn save(dataset: &Dataset, federation: &Federation, node: usize, state: &StateDict, session: &mut Session) -> Result<()> {
+fn save(
+    dataset: &Dataset,
+    federation: &Federation,
+    node: usize,
+    state: &StateDict,
+    session: &mut Session,
+) -> Result<()> {
     let client = federation.clients.iter().find(|client| client.node == node);
     let client = client.ok_or_else(|| Error::failed("it is no client"))?;
     let card = Card {

@@ -7,11 +7,11 @@ use super::super::kept::Kept;
 use super::super::percent;
 use super::super::saved::Saver;
 use super::super::traffic::{self, Traffic};
+use super::federation::{Party, Roles};
 use crate::artifact::json;
 use crate::error::Result;
 use crate::federated::Direction;
-use crate::federated::fed_md::{FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps};
-use crate::model::Model;
+use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps};
 use crate::runtime::Progress;
 use crate::train::FitState;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,7 @@ impl<'a> Recorder<'a> {
     /// The recorder, and where an interrupted run had come to.
     pub(in super::super) fn open(
         place: &Workplace,
+        roles: &Roles,
         settings: &'a FedMdSettings,
         federation: &'a Federation<'a>,
         session: &Session<'a>,
@@ -132,7 +133,7 @@ impl<'a> Recorder<'a> {
         let recorder = Self {
             settings,
             federation,
-            clients: clients(federation)?,
+            clients: roles.parties.iter().map(|party| note(party, federation)).collect(),
             journal: Journal::open(place, session, &lines, events.as_ref())?,
             rounds,
             saver,
@@ -154,7 +155,11 @@ impl<'a> Recorder<'a> {
             upload_bytes: sum(|round| round.upload_bytes),
             download_bytes: sum(|round| round.download_bytes),
             final_test_accuracy: self.rounds.last().and_then(|round| round.test_accuracy),
-            best_test_accuracy: self.rounds.iter().filter_map(|round| round.test_accuracy).max_by(f64::total_cmp),
+            best_test_accuracy: self
+                .rounds
+                .iter()
+                .filter_map(|round| round.test_accuracy)
+                .max_by(f64::total_cmp),
             rounds: self.rounds,
         };
         (metrics, self.journal)
@@ -178,17 +183,14 @@ impl<'a> Recorder<'a> {
     }
 }
 
-fn clients(federation: &Federation) -> Result<Vec<ClientNote>> {
-    let note = |client: &crate::federated::fed_md::Client| {
-        let mut rng = federation.seeds.stream("fed_md/size", 0);
-        Ok(ClientNote {
-            node: client.node,
-            model: client.spec.model.kind.name(),
-            parameters: Model::new(&client.spec, federation.device, &mut rng)?.parameter_count(),
-            images: client.data.train.len(),
-        })
-    };
-    federation.clients.iter().map(note).collect()
+fn note(party: &Party, federation: &Federation) -> ClientNote {
+    let images = |client: &Client| (client.node == party.node).then(|| client.data.train.len());
+    ClientNote {
+        node: party.node,
+        model: party.spec.model.kind.name(),
+        parameters: party.parameters,
+        images: federation.clients.iter().find_map(images).unwrap_or(0),
+    }
 }
 
 /// Mean over the clients that have the number.

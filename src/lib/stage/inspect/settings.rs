@@ -142,7 +142,11 @@ pub fn summary(run: &Run) -> String {
         "fed_md" => format!(
             "{}, {} rounds of {} public images, digest {} and revisit {} epochs, lr {}",
             match run.setting("fed_md.models").as_array() {
-                Some(models) => models.iter().map(|model| typed(&model["kind"])).collect::<Vec<_>>().join(" and "),
+                Some(models) => models
+                    .iter()
+                    .map(|model| typed(&model["kind"]))
+                    .collect::<Vec<_>>()
+                    .join(" and "),
                 None => model(),
             },
             of("fed_md.rounds"),
