@@ -13,10 +13,11 @@
 
 mod client;
 mod objective;
+mod report;
 mod server;
 mod settings;
 
-pub use client::NodeReport;
+pub use report::NodeReport;
 pub use settings::{Client, DigestLoss, FedMdSettings, Federation};
 
 use super::ledger::Ledger;
