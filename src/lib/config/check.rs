@@ -238,7 +238,7 @@ const RELATIONS: &[Relation] = &[
         holds: |config| nesterov(&config.fed_md.optimizer),
     },
     Relation {
-        keys: &["fed_md.public_node", "fed_md.public"],
+        keys: &["fed_md.public_node", "fed_md.public.kind"],
         must: "is not read when `fed_md.public` is another dataset: no node is public then",
         holds: |config| config.fed_md.public_node.is_none() || config.fed_md.public.is_none(),
     },
