@@ -21,6 +21,10 @@ pub enum Kind {
     Batch,
     /// A gradient of each parameter, and a loss.
     Gradient,
+    /// A node's answers to public images: a score of each class.
+    Scores,
+    /// The mean of all nodes' scores.
+    Consensus,
 }
 
 impl Kind {
@@ -30,6 +34,8 @@ impl Kind {
             Self::Report => "report",
             Self::Batch => "batch",
             Self::Gradient => "gradient",
+            Self::Scores => "scores",
+            Self::Consensus => "consensus",
         }
     }
 }

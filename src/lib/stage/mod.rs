@@ -7,6 +7,7 @@
 mod batches;
 pub mod distributed_sgd;
 pub mod fed_avg;
+pub mod fed_md;
 pub mod generate_initial;
 pub mod inspect;
 mod job;
@@ -18,6 +19,7 @@ mod saved;
 pub mod split_data;
 mod summary;
 mod teachers;
+mod traffic;
 pub mod train_student;
 pub mod train_teachers;
 mod weights;

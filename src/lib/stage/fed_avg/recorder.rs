@@ -6,15 +6,16 @@ use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
 use super::super::percent;
 use super::super::saved::Saver;
+use super::super::traffic::{self, Traffic};
 use crate::artifact::json;
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::federated::Direction;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
-use crate::federated::{Direction, Kind};
 use crate::model::Model;
 use crate::runtime::Progress;
-use crate::train::{FitState, evaluate};
+use crate::train::{self, FitState, evaluate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,17 +43,6 @@ pub struct NodeLine {
     #[serde(flatten)]
     pub report: NodeReport,
     pub traffic: Vec<Traffic>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    /// Of the tensors' values alone.
-    pub values: u64,
-    /// As serialised.
-    pub bytes: u64,
 }
 
 /// A line of `metrics.jsonl`.
@@ -174,24 +164,16 @@ impl<'a> Recorder<'a> {
 fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
-        let batch = config.batch_size.unwrap_or(images);
-        config.epochs * (images / batch + usize::from(images % batch > 1)).max(1)
+        config.epochs * train::steps(images, config.batch_size.unwrap_or(images))
     };
     let nodes = selected(&federation.seeds, round, federation.nodes.len(), config.fraction);
     nodes.into_iter().map(of).sum::<usize>() as u64
 }
 
 fn node_line(report: &NodeReport, round: &RoundReport) -> NodeLine {
-    let mine = round.ledger.iter().filter(|(entry, _)| entry.node == report.node);
-    let traffic = mine.map(|(entry, amount)| Traffic {
-        kind: entry.kind,
-        direction: entry.direction,
-        values: amount.values,
-        bytes: amount.bytes,
-    });
     NodeLine {
         report: report.clone(),
-        traffic: traffic.collect(),
+        traffic: traffic::of(&round.ledger, report.node),
     }
 }
 
