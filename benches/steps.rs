@@ -7,11 +7,10 @@ mod common;
 use common::cases::{Cases, Engine, Task};
 use common::{inversion, training};
 use criterion::{Criterion, criterion_group, criterion_main};
-use fed_distill::runtime::{allocator, threads};
+use fed_distill::runtime::threads;
 use std::time::Duration;
 
 fn steps(criterion: &mut Criterion) {
-    allocator::tune();
     let wanted = std::env::var("BENCH_THREADS").ok().and_then(|text| text.parse().ok());
     threads::set(wanted).expect("BENCH_THREADS must suit this machine");
     let cases = Cases::read().expect("benches/cases.json");

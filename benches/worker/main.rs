@@ -11,7 +11,7 @@ mod common;
 use clap::Parser;
 use common::cases::{Cases, Engine, Task};
 use common::{inversion, training};
-use fed_distill::runtime::{allocator, threads};
+use fed_distill::runtime::threads;
 use fed_distill::{Error, Result};
 use serde_json::json;
 use std::io::{BufRead, Write};
@@ -41,7 +41,6 @@ enum Action {
 }
 
 fn main() -> std::process::ExitCode {
-    allocator::tune();
     match run(&Arguments::parse()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

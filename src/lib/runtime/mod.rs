@@ -1,6 +1,6 @@
 //! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts, progress, logs, memory.
 
-pub mod allocator;
+mod allocator;
 mod cuda;
 pub mod device;
 pub mod interrupt;

@@ -29,7 +29,7 @@ use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
 use crate::partition::{Part, Split};
-use crate::runtime::{allocator, device, interrupt, logging, threads};
+use crate::runtime::{device, interrupt, logging, threads};
 use std::path::{Path, PathBuf};
 use tch::Device;
 
@@ -43,7 +43,6 @@ struct Workplace<'a> {
 
 /// Logs, Ctrl-C, threads and device.
 fn open(composed: &Composed) -> Result<Workplace<'_>> {
-    allocator::tune();
     logging::init()?;
     interrupt::install()?;
     let config = &composed.config;

@@ -23,7 +23,7 @@ mod verify;
 use crate::artifact::json;
 use crate::error::{Error, Result};
 use crate::runtime::output::say;
-use crate::runtime::{allocator, interrupt, logging};
+use crate::runtime::{interrupt, logging};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,7 +95,6 @@ impl Answer {
 /// # Errors
 /// Those of the subcommands: no such run or file, a damaged one, a picture that cannot be written; for `verify` any finding.
 pub fn run(request: Request) -> Result<()> {
-    allocator::tune();
     logging::init()?;
     interrupt::install()?;
     let answer = match &request.what {
