@@ -78,7 +78,7 @@ fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -
             normalisation: &normalisation,
             seeds: Seeds::new(3),
         };
-        let outcome = run(method, settings, &task, &mut rank)?;
+        let outcome = run(method, settings, &task, &mut rank, None, &mut ())?;
         assert_eq!(outcome.is_some(), rank.rank() == 0);
         Ok(outcome.map(|outcome| (outcome.losses, outcome.model.state().deep_clone(), outcome.ledger)))
     });
@@ -222,7 +222,7 @@ fn a_rank_that_leaves_is_an_error() {
                 normalisation: &normalisation,
                 seeds: Seeds::new(3),
             };
-            run(method, &settings(10, 5), &task, &mut rank).map(drop)
+            run(method, &settings(10, 5), &task, &mut rank, None, &mut ()).map(drop)
         })
         .unwrap_err();
         assert!(error.to_string().contains("has ended"), "{error}");

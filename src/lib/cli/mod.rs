@@ -10,7 +10,7 @@ mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
-use crate::runtime::logging;
+use crate::runtime::{launcher, logging};
 use crate::runtime::output::say;
 use arguments::Arguments;
 use std::ffi::OsString;
@@ -46,7 +46,10 @@ fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            match launcher::launched() {
+                Some(launched) => eprintln!("error: rank {}: {error}", launched.rank),
+                None => eprintln!("error: {error}"),
+            }
             ExitCode::from(match error.class() {
                 Class::Usage => 2,
                 Class::Failed => 1,

@@ -1,8 +1,16 @@
 //! How bytes travel between ranks. A transport knows nothing of what they mean.
+//!
+//! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of life and of death, over [`Wires`], which only
+//! carry bytes: channels between threads ([`local`]), or MPI between processes (`mpi`, with the feature of that name).
 
+mod frame;
 mod local;
+mod member;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 
-pub use local::{LocalRank, run};
+pub use local::{lead, run};
+pub use member::{Member, TIMEOUT};
 
 use crate::error::Result;
 
@@ -14,15 +22,58 @@ pub trait Transport {
     /// Number of ranks.
     fn size(&self) -> usize;
 
-    /// Hands `bytes` to rank `to`; does not wait until they are received when `to` is this rank.
+    /// Hands `bytes` to rank `to`; does not wait until they are received.
     ///
     /// # Errors
-    /// A rank that is gone.
+    /// A rank that has failed.
     fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()>;
 
     /// Waits for the next message of rank `from`.
     ///
     /// # Errors
-    /// A rank that is gone: an error, not a hang.
+    /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C. Never a hang.
     fn receive(&mut self, from: usize) -> Result<Vec<u8>>;
+}
+
+impl<T: Transport + ?Sized> Transport for &mut T {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()> {
+        (**self).send(to, bytes)
+    }
+
+    fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
+        (**self).receive(from)
+    }
+}
+
+/// Carries bytes, and neither waits nor judges. Between two ranks the order is kept.
+pub trait Wires {
+    /// From 0.
+    fn rank(&self) -> usize;
+
+    /// Number of ranks.
+    fn size(&self) -> usize;
+
+    /// Hands `bytes` over for rank `to`, which may be gone.
+    fn send(&mut self, to: usize, bytes: Vec<u8>);
+
+    /// Something that has arrived, and from which rank.
+    fn poll(&mut self) -> Option<(usize, Vec<u8>)>;
+
+    /// Whether all that was handed over is on its way.
+    fn sent(&mut self) -> bool {
+        true
+    }
+
+    /// No more will be sent or polled; `clean` if every rank said so.
+    fn close(&mut self, clean: bool) {
+        let _ = clean;
+    }
 }

@@ -4,19 +4,20 @@ use super::super::Workplace;
 use super::super::job::Session;
 use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
-use super::super::percent;
 use super::super::saved::Saver;
+use super::super::{percent, test};
 use crate::artifact::json;
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
-use crate::federated::{Direction, Kind};
+use crate::federated::{Direction, Traffic};
 use crate::model::Model;
 use crate::runtime::Progress;
-use crate::train::{FitState, evaluate};
+use crate::train::FitState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cell::Cell;
 
 /// After a round. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,17 +43,6 @@ pub struct NodeLine {
     #[serde(flatten)]
     pub report: NodeReport,
     pub traffic: Vec<Traffic>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    /// Of the tensors' values alone.
-    pub values: u64,
-    /// As serialised.
-    pub bytes: u64,
 }
 
 /// A line of `metrics.jsonl`.
@@ -92,6 +82,10 @@ pub struct Recorder<'a> {
     journal: Journal,
     saver: Saver<'a>,
     progress: Progress,
+    /// Steps of the round in hand on this rank; the others' are added at its end.
+    stepped: Cell<u64>,
+    /// Steps of each round.
+    steps: Vec<u64>,
 }
 
 fn line(round: &RoundLine) -> Line<'_> {
@@ -121,11 +115,9 @@ impl<'a> Recorder<'a> {
             .iter()
             .map(|round| json::value(&line(round)))
             .collect::<Result<_>>()?;
-        let progress = Progress::new(
-            "federated averaging",
-            (0..config.rounds).map(|round| steps(config, federation, round)).sum(),
-        );
-        progress.add((0..rounds.len()).map(|round| steps(config, federation, round)).sum());
+        let steps: Vec<u64> = (0..config.rounds).map(|round| steps(config, federation, round)).collect();
+        let progress = Progress::new("federated averaging", steps.iter().sum());
+        progress.add(steps.iter().take(rounds.len()).sum());
         let recorder = Self {
             config,
             dataset,
@@ -133,6 +125,8 @@ impl<'a> Recorder<'a> {
             rounds,
             saver,
             progress,
+            stepped: Cell::new(0),
+            steps,
         };
         Ok((recorder, start))
     }
@@ -159,14 +153,7 @@ impl<'a> Recorder<'a> {
         if !due || !has_statistics {
             return Ok(None);
         }
-        let evaluation = evaluate(
-            &|images| Ok(model.eval(images)),
-            &self.dataset.test,
-            &self.dataset.normalisation,
-            self.dataset.classes.len(),
-            self.config.eval_batch_size,
-        )?;
-        Ok(evaluation.accuracy())
+        Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy())
     }
 }
 
@@ -182,16 +169,9 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
 }
 
 fn node_line(report: &NodeReport, round: &RoundReport) -> NodeLine {
-    let mine = round.ledger.iter().filter(|(entry, _)| entry.node == report.node);
-    let traffic = mine.map(|(entry, amount)| Traffic {
-        kind: entry.kind,
-        direction: entry.direction,
-        values: amount.values,
-        bytes: amount.bytes,
-    });
     NodeLine {
         report: report.clone(),
-        traffic: traffic.collect(),
+        traffic: round.ledger.traffic(|entry| entry.node == report.node),
     }
 }
 
@@ -210,6 +190,7 @@ fn own_test(report: &RoundReport) -> Option<f64> {
 impl Rounds for Recorder<'_> {
     fn step(&self) {
         self.progress.step();
+        self.stepped.set(self.stepped.get() + 1);
     }
 
     fn round(&mut self, model: &Model, report: &RoundReport) -> Result<()> {
@@ -224,6 +205,8 @@ impl Rounds for Recorder<'_> {
             download_bytes: bytes(Direction::Download),
             nodes: report.nodes.iter().map(|node| node_line(node, report)).collect(),
         };
+        let steps = self.steps.get(report.round).copied().unwrap_or(0);
+        self.progress.add(steps.saturating_sub(self.stepped.take()));
         self.progress.message(format!(
             "round {}, loss {:.3}, test {}",
             round.round,

@@ -8,7 +8,7 @@ use super::super::teachers::TeacherSet;
 use super::super::weights::{self, Card};
 use super::super::{Workplace, percent, pictures};
 use super::logbook::{Epoch, Notes};
-use super::test;
+use super::super::test;
 use crate::artifact::{json, manifest, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;

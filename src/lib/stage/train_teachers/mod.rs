@@ -6,13 +6,13 @@ use super::job::{Job, Session};
 use super::journal::Journal;
 use super::kept::Kept;
 use super::saved::Saver;
-use super::weights::{self, Card};
+use super::weights::Card;
 use super::{Workplace, open, percent, required};
-use crate::artifact::{json, manifest};
+use crate::artifact::manifest;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
-use crate::model::{Model, ModelSpec};
+use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
 use crate::runtime::Progress;
@@ -138,7 +138,7 @@ fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, fol
         }
     };
     let metrics = place.perform(&job, inputs, |(), session| {
-        train(place, dataset, &split.nodes[node], node, &path, session).during(|| format!("training teacher {node}"))
+        train(place, dataset, &split.nodes[node], node, session).during(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
         tracing::info!("teacher {node} is trained already: {}", path.display());
@@ -151,7 +151,6 @@ fn train(
     dataset: &Dataset,
     part: &Part,
     node: usize,
-    path: &Path,
     session: &mut Session,
 ) -> Result<Metrics> {
     let (config, settings) = (place.config, &place.config.teacher);
@@ -160,12 +159,7 @@ fn train(
     let train = dataset.train.select(&train)?;
     let validation = validation.map(|indices| dataset.train.select(&indices)).transpose()?;
     let own_test = dataset.test.select(&part.test)?;
-    let spec = ModelSpec::new(
-        &config.model,
-        dataset.channels(),
-        dataset.size(),
-        dataset.classes.len() as i64,
-    )?;
+    let spec = place.model(dataset)?;
     let start = if settings.shared_initialisation { 0 } else { node as u64 };
     let mut model = Model::new(&spec, place.device, &mut seeds.stream("teacher/initialisation", start))?;
     let mut source = Shuffled::new(
@@ -210,21 +204,11 @@ fn train(
         start.as_ref(),
         &mut watcher,
     )?;
-    let card = Card {
-        model: spec,
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        classes: dataset.classes.clone(),
-        normalisation: dataset.normalisation.clone(),
-        label_counts: train.counts(dataset.classes.len()),
-    };
-    weights::save(path, &watcher.best.state(&model), &card)?;
-    session.run.output("weights", path)?;
-    let upload = fs_err::metadata(path)?.len();
+    let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
+    session.save_weights(&watcher.best.state(&model), &card)?;
+    let upload = fs_err::metadata(session.job.output)?.len();
     let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
-    let metrics_path = session.companion("metrics.json");
-    json::write(&metrics_path, &metrics)?;
-    session.run.output("metrics", &metrics_path)?;
+    session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
 }
