@@ -5,7 +5,9 @@ use crate::job::{self, Ended, Job};
 use crate::{FED_AVG, same, with};
 use serde_json::Value;
 
-const LONG: [&str; 3] = ["fed_avg.rounds=200", "fed_avg.statistics=local", "ranks.timeout=2"];
+const LONG: [&str; 2] = ["fed_avg.rounds=400", "fed_avg.statistics=local"];
+/// Long enough to be caught at it, short enough to be done twice.
+const SHORTER: [&str; 2] = ["fed_avg.rounds=25", "fed_avg.statistics=local"];
 const MODEL: &str = "fed/global.safetensors";
 
 fn status(place: &Place) -> Value {
@@ -17,7 +19,7 @@ fn at_work(options: &[&str]) -> (Place, Job) {
     let place = Place::new();
     assert_eq!(place.run_with("split_data", options, &[]).0, 0);
     let mut job = Job::start(&place, &[(3, job::binary("fed_avg"), options.to_vec())]);
-    job.wait_for(&place.path("fed/metrics.jsonl"), 3000);
+    job.wait_for(&place.path("fed/metrics.jsonl"), 2500);
     (place, job)
 }
 
@@ -28,27 +30,29 @@ fn each(ended: &Ended, ranks: &[usize], words: &[&str]) {
     for rank in ranks {
         let start = errors.find(&format!("error: rank {rank}:"));
         let own = &errors[start.unwrap_or_else(|| panic!("rank {rank} says nothing:\n{errors}"))..];
-        words.iter().for_each(|word| assert!(own.contains(word), "no `{word}` of rank {rank} in\n{errors}"));
+        words
+            .iter()
+            .for_each(|word| assert!(own.contains(word), "no `{word}` of rank {rank} in\n{errors}"));
     }
     assert!(!errors.contains("panicked"), "{errors}");
 }
 
 #[test]
 fn a_rank_that_hangs_is_found_out_in_time() {
-    let (place, job) = at_work(&with(&FED_AVG, &LONG));
+    let (place, job) = at_work(&with(&FED_AVG, &[&LONG[..], &["ranks.timeout=3"]].concat()));
     job.signal(1, libc::SIGSTOP);
-    let ended = job.end(&place, 8.0);
-    each(&ended, &[0, 2], &["rank 1 has given no sign of life for 2 s"]);
+    let ended = job.end(&place, 12.0);
+    each(&ended, &[0, 2], &["rank 1 has given no sign of life for 3 s"]);
     assert!(!place.path(MODEL).exists());
     assert_eq!(status(&place), "failed");
 }
 
 #[test]
 fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
-    let options = with(&FED_AVG, &[&LONG[..], &["fed_avg.rounds=40"]].concat());
+    let options = with(&FED_AVG, &SHORTER);
     let (place, job) = at_work(&options);
     job.signal(2, libc::SIGKILL);
-    let ended = job.end(&place, 8.0);
+    let ended = job.end(&place, 12.0);
     each(&ended, &[0, 1], &["rank 2"]);
     assert!(!place.path(MODEL).exists());
     assert_eq!(status(&place), "interrupted");
@@ -57,10 +61,10 @@ fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
 
 #[test]
 fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
-    let options = with(&FED_AVG, &[&LONG[..], &["fed_avg.rounds=40"]].concat());
+    let options = with(&FED_AVG, &SHORTER);
     let (place, job) = at_work(&options);
     job.interrupt();
-    let ended = job.end(&place, 8.0);
+    let ended = job.end(&place, 12.0);
     each(&ended, &[0, 1, 2], &["interrupted"]);
     assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
     assert_eq!(status(&place), "interrupted");
@@ -85,7 +89,7 @@ fn nonsense_is_an_error_for_all() {
     assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
     let stranger = job::binary("fed_avg").with_file_name("examples").join("mpi_rank");
     let programs = [(2, job::binary("fed_avg"), options), (1, stranger, vec!["nonsense"])];
-    let ended = Job::start(&place, &programs).end(&place, 15.0);
+    let ended = Job::start(&place, &programs).end(&place, 30.0);
     each(&ended, &[0, 1], &["rank 2 sent 12 bytes that are no message"]);
     assert!(!place.path(MODEL).exists());
 }
@@ -95,20 +99,23 @@ fn refusals_reach_every_rank() {
     let place = Place::new();
     let options = with(&FED_AVG, &[]);
     // No split yet.
-    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 15.0);
+    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0, 1], &["split_data"]);
     assert_eq!(ended.code, 1);
-    let ended = Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 15.0);
+    let ended = Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0], &["works alone"]);
     assert_eq!(ended.code, 2);
     assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
     let other = [&options[..], &["seed=7"]].concat();
-    let programs = [(1, job::binary("fed_avg"), options.clone()), (1, job::binary("fed_avg"), other)];
-    let ended = Job::start(&place, &programs).end(&place, 15.0);
+    let programs = [
+        (1, job::binary("fed_avg"), options.clone()),
+        (1, job::binary("fed_avg"), other),
+    ];
+    let ended = Job::start(&place, &programs).end(&place, 30.0);
     each(&ended, &[0, 1], &["another config", "seed"]);
     assert!(!place.path("fed/manifest.json").exists());
     job::ok(&place, 2, "fed_avg", options.clone());
-    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options)]).end(&place, 15.0);
+    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options)]).end(&place, 30.0);
     each(&ended, &[0, 1], &["holds a finished run", "overwrite=true"]);
     assert_eq!(ended.code, 2);
 }

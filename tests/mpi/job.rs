@@ -59,23 +59,39 @@ impl Job {
         let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
         let is_wanted = |pid: &i32| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes())
+            environment
+                .split(|&byte| byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
         };
         let own = self.mpirun.id();
         let threads = std::fs::read_dir(format!("/proc/{own}/task")).unwrap().flatten();
         let children = threads.flat_map(|thread| {
             let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()
+            text.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<i32>>()
         });
-        children.collect::<Vec<_>>().into_iter().find(is_wanted).expect("the rank runs")
+        children
+            .collect::<Vec<_>>()
+            .into_iter()
+            .find(is_wanted)
+            .expect("the rank runs")
     }
 
     /// Waits until the file at `path` has `bytes`.
     pub fn wait_for(&mut self, path: &Path, bytes: u64) {
         let begun = Instant::now();
         while std::fs::metadata(path).map_or(0, |data| data.len()) < bytes {
-            assert!(self.mpirun.try_wait().unwrap().is_none(), "it ended by itself before {}", path.display());
-            assert!(begun.elapsed() < Duration::from_secs(60), "{} does not come", path.display());
+            assert!(
+                self.mpirun.try_wait().unwrap().is_none(),
+                "it ended by itself before {}",
+                path.display()
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{} does not come",
+                path.display()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }

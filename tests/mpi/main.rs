@@ -31,7 +31,8 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
 /// The content of files that two runs must have in common.
 fn same(a: &Place, b: &Place, files: &[&str]) {
     for file in files {
-        let [ours, theirs] = [a, b].map(|place| std::fs::read(place.path(file)).unwrap_or_else(|e| panic!("{file}: {e}")));
+        let [ours, theirs] =
+            [a, b].map(|place| std::fs::read(place.path(file)).unwrap_or_else(|e| panic!("{file}: {e}")));
         assert!(ours == theirs, "{file} differs");
     }
 }

@@ -27,7 +27,9 @@ fn pieces(mut wires: mpi::Processes) {
     wires.set_piece(1000);
     let (me, size) = (wires.rank(), wires.size());
     let lengths = [0, 1, 999, 1000, 1001, 5000, 3_000_000, 7];
-    let parcel = |from: usize, turn: usize| -> Vec<u8> { (0..lengths[turn]).map(|i| (i * 7 + from * 31 + turn) as u8).collect() };
+    let parcel = |from: usize, turn: usize| -> Vec<u8> {
+        (0..lengths[turn]).map(|i| (i * 7 + from * 31 + turn) as u8).collect()
+    };
     for turn in 0..lengths.len() {
         for rank in (0..size).filter(|&rank| rank != me) {
             wires.send(rank, parcel(me, turn));
@@ -37,7 +39,11 @@ fn pieces(mut wires: mpi::Processes) {
     turns[me] = lengths.len();
     while turns.iter().any(|&turn| turn < lengths.len()) || !wires.sent() {
         if let Some((from, bytes)) = wires.poll() {
-            assert!(bytes == parcel(from, turns[from]), "parcel {} of rank {from}", turns[from]);
+            assert!(
+                bytes == parcel(from, turns[from]),
+                "parcel {} of rank {from}",
+                turns[from]
+            );
             turns[from] += 1;
         }
     }

@@ -207,7 +207,8 @@ fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
     let Some(position) = message.metadata.get(POSITION) else {
         return Ok(None);
     };
-    let position = serde_json::from_str(position).map_err(|error| unreadable(bytes, &Error::failed(error.to_string())))?;
+    let position =
+        serde_json::from_str(position).map_err(|error| unreadable(bytes, &Error::failed(error.to_string())))?;
     Ok(Some(FitState {
         position,
         tensors: message.tensors,

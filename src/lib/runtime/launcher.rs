@@ -18,7 +18,11 @@ pub struct Launched {
 pub fn launched() -> Option<Launched> {
     // Open MPI; MPICH and its kin; SLURM with PMIx, which names the rank alone.
     const NAMES: [[&str; 3]; 3] = [
-        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"],
+        [
+            "OMPI_COMM_WORLD_RANK",
+            "OMPI_COMM_WORLD_SIZE",
+            "OMPI_COMM_WORLD_LOCAL_SIZE",
+        ],
         ["PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"],
         ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"],
     ];

@@ -139,7 +139,9 @@ fn millis(time: Duration) -> u64 {
 
 /// Bars need a terminal that can move its cursor.
 fn on_terminal() -> bool {
-    !launcher::is_follower() && std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb")
+    !launcher::is_follower()
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb")
 }
 
 fn new_bar(label: &str, total: u64) -> ProgressBar {

@@ -69,7 +69,11 @@ pub fn run(composed: &Composed) -> Result<()> {
     let count = ranks::count("distributed_sgd.ranks", config.ranks, usual)?;
     let alone = config.method == Method::Centralised && launched().is_none();
     let place = open_for(composed, if alone { 1 } else { count })?;
-    let folder = required(&config.save_folder, "distributed_sgd.save_folder", "outputs/distributed_sgd")?;
+    let folder = required(
+        &config.save_folder,
+        "distributed_sgd.save_folder",
+        "outputs/distributed_sgd",
+    )?;
     let job = Job {
         stage: "distributed_sgd",
         manifest: folder.join("manifest.json"),

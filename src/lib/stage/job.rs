@@ -3,10 +3,10 @@
 
 use super::Workplace;
 use super::weights::{self, Card};
-use crate::artifact::{atomic, json};
 use crate::artifact::checkpoint::{self, Checkpoints, Identity};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::manifest::{self, Admission};
+use crate::artifact::{atomic, json};
 use crate::error::{Class, Error, Result};
 use crate::model::StateDict;
 use crate::runtime::logging;

@@ -31,10 +31,11 @@ pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
 /// Usage.
 pub fn refuse_company() -> Result<()> {
     match launched() {
-        Some(launched) => Err(
-            Error::usage(format!("{} processes of this stage were started together, but it works alone", launched.size))
-                .hint("start it without `mpirun` or `srun`, or with `-n 1`"),
-        ),
+        Some(launched) => Err(Error::usage(format!(
+            "{} processes of this stage were started together, but it works alone",
+            launched.size
+        ))
+        .hint("start it without `mpirun` or `srun`, or with `-n 1`")),
         None => Ok(()),
     }
 }
@@ -180,7 +181,8 @@ mod processes {
         let word = member.receive(0)?;
         let known = [LOAD, WORK, DONE].into_iter().find(|known| *known == word);
         known.ok_or_else(|| {
-            Error::failed("rank 0 sent another message than the one expected").note("found", format!("{} bytes", word.len()))
+            Error::failed("rank 0 sent another message than the one expected")
+                .note("found", format!("{} bytes", word.len()))
         })
     }
 
@@ -196,9 +198,11 @@ mod processes {
             .collect();
         match differing.is_empty() {
             true => Ok(()),
-            false => Err(Error::usage(format!("rank {rank} was started with another config than rank 0"))
-                .note("differs", differing.join(", "))
-                .hint("start all ranks with the same arguments")),
+            false => Err(
+                Error::usage(format!("rank {rank} was started with another config than rank 0"))
+                    .note("differs", differing.join(", "))
+                    .hint("start all ranks with the same arguments"),
+            ),
         }
     }
 }

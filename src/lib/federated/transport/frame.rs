@@ -82,6 +82,10 @@ impl Failure {
 
     /// The error of the other ranks.
     pub fn error(&self) -> Error {
+        if self.lost.is_some() {
+            // The text says which rank it is.
+            return Error::failed(self.text.clone());
+        }
         match self.class {
             Ending::Usage => Error::usage(format!("rank {}: {}", self.rank, self.text)),
             Ending::Failed => Error::failed(format!("rank {} failed: {}", self.rank, self.text)),

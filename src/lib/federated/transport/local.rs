@@ -88,7 +88,12 @@ pub fn lead<V: Send, T>(
     let failed = others.into_iter().filter(|other| other.outcome.is_err());
     match (mine.outcome, failed.min_by_key(|other| other.passed_on)) {
         (Err(error), Some(other)) if mine.passed_on && !other.passed_on => Err(other.outcome.err().unwrap_or(error)),
-        (Ok(_), Some(Parting { outcome: Err(error), .. })) => Err(error),
+        (
+            Ok(_),
+            Some(Parting {
+                outcome: Err(error), ..
+            }),
+        ) => Err(error),
         (mine, _) => mine,
     }
 }
@@ -106,6 +111,10 @@ pub fn run<T: Send>(ranks: usize, work: impl Fn(&mut Member) -> Result<T> + Sync
         |member| work(member).map(|result| keep(0, result)),
         |rank, member| work(member).map(|result| keep(rank, result)),
     )?;
-    let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-    taken.map(|result| result.ok_or_else(|| Error::failed("a rank has no result"))).collect()
+    let taken = results
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    taken
+        .map(|result| result.ok_or_else(|| Error::failed("a rank has no result")))
+        .collect()
 }

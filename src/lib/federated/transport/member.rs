@@ -104,8 +104,10 @@ impl Member {
             // Its part is done, but not the run.
             (Ok(_), Some(failure)) => Err(failure.error()),
             (Err(error), _) if error.class() == Class::Interrupted && !silent.is_empty() => {
-                let note = format!("no word of {}: still at work, or dead", ranks(&silent));
-                Err(error.note("found", note))
+                let note = format!("no word of {}: dead, or still at work", ranks(&silent));
+                Err(error
+                    .note("found", note)
+                    .hint("when a rank dies, `mpirun` stops the others; its own message says which it was"))
             }
             (outcome, _) => outcome,
         };
@@ -129,8 +131,9 @@ impl State {
         (0..self.wires.size()).filter(move |&rank| rank != me)
     }
 
+    /// Those that have said their last word wait for this rank's.
     fn tell_others(&mut self, frame: impl Fn() -> Frame) {
-        for rank in self.others().filter(|&rank| !self.parted[rank]).collect::<Vec<_>>() {
+        for rank in self.others() {
             self.wires.send(rank, frame().encode());
         }
     }
@@ -223,7 +226,10 @@ impl State {
             last = Instant::now();
             if self.heard[from].max(begun).elapsed() > self.timeout {
                 let seconds = self.timeout.as_secs_f64();
-                self.give_up_on(from, &format!("has given no sign of life for {seconds} s (`ranks.timeout`)"));
+                self.give_up_on(
+                    from,
+                    &format!("has given no sign of life for {seconds} s (`ranks.timeout`)"),
+                );
             }
             wait.rest();
         }

@@ -170,6 +170,8 @@ impl Drop for Processes {
     fn drop(&mut self) {
         std::mem::take(&mut self.going).into_iter().for_each(std::mem::forget);
         let coming = self.coming.iter_mut().flat_map(std::mem::take);
-        coming.filter(|coming| coming.request.is_some()).for_each(std::mem::forget);
+        coming
+            .filter(|coming| coming.request.is_some())
+            .for_each(std::mem::forget);
     }
 }

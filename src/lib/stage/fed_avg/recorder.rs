@@ -115,7 +115,9 @@ impl<'a> Recorder<'a> {
             .iter()
             .map(|round| json::value(&line(round)))
             .collect::<Result<_>>()?;
-        let steps: Vec<u64> = (0..config.rounds).map(|round| steps(config, federation, round)).collect();
+        let steps: Vec<u64> = (0..config.rounds)
+            .map(|round| steps(config, federation, round))
+            .collect();
         let progress = Progress::new("federated averaging", steps.iter().sum());
         progress.add(steps.iter().take(rounds.len()).sum());
         let recorder = Self {

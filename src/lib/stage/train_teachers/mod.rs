@@ -146,13 +146,7 @@ fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, fol
     Ok(metrics)
 }
 
-fn train(
-    place: &Workplace,
-    dataset: &Dataset,
-    part: &Part,
-    node: usize,
-    session: &mut Session,
-) -> Result<Metrics> {
+fn train(place: &Workplace, dataset: &Dataset, part: &Part, node: usize, session: &mut Session) -> Result<Metrics> {
     let (config, settings) = (place.config, &place.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
