@@ -7,12 +7,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// A rank that waits looks after other things this often.
+const WHILE: Duration = Duration::from_millis(10);
+
 /// One thread's end of the channels.
 struct Channels {
     rank: usize,
     /// Into each rank, with the sender's number.
     outgoing: Vec<Sender<(usize, Vec<u8>)>>,
     incoming: Receiver<(usize, Vec<u8>)>,
+    /// What came while this rank rested.
+    woken_by: Option<(usize, Vec<u8>)>,
 }
 
 impl Channels {
@@ -23,6 +28,7 @@ impl Channels {
             rank,
             outgoing: outgoing.clone(),
             incoming,
+            woken_by: None,
         };
         incoming.into_iter().enumerate().map(rank).collect()
     }
@@ -43,7 +49,11 @@ impl Wires for Channels {
     }
 
     fn poll(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.incoming.try_recv().ok()
+        self.woken_by.take().or_else(|| self.incoming.try_recv().ok())
+    }
+
+    fn rest(&mut self, _: Duration) {
+        self.woken_by = self.incoming.recv_timeout(WHILE).ok();
     }
 }
 

@@ -231,7 +231,7 @@ impl State {
                     &format!("has given no sign of life for {seconds} s (`ranks.timeout`)"),
                 );
             }
-            wait.rest();
+            self.wires.rest(wait.next());
         }
     }
 
@@ -269,21 +269,21 @@ impl State {
                 return left;
             }
             self.beat();
-            wait.rest();
+            self.wires.rest(wait.next());
         }
     }
 }
 
-/// Ever longer sleeps of somebody who waits.
+/// Ever longer naps of somebody who waits.
 #[derive(Default)]
 struct Wait(u32);
 
 impl Wait {
-    fn rest(&mut self) {
+    fn next(&mut self) -> Duration {
         self.0 += 1;
         match self.0 {
-            0..50 => std::thread::yield_now(),
-            turn => std::thread::sleep(Duration::from_micros(10 << ((turn - 50) / 8).min(7)).min(NAP)),
+            0..50 => Duration::ZERO,
+            turn => Duration::from_micros(10 << ((turn - 50) / 8).min(7)).min(NAP),
         }
     }
 }

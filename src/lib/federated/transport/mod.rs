@@ -13,6 +13,7 @@ pub use local::{lead, run};
 pub use member::{Member, TIMEOUT};
 
 use crate::error::Result;
+use std::time::Duration;
 
 /// One rank's connection to all ranks, itself included. Messages between two ranks arrive in the order in which they were sent.
 pub trait Transport {
@@ -66,6 +67,14 @@ pub trait Wires {
 
     /// Something that has arrived, and from which rank.
     fn poll(&mut self) -> Option<(usize, Vec<u8>)>;
+
+    /// Waits for something to arrive, no longer than `nap`, or for that long.
+    fn rest(&mut self, nap: Duration) {
+        match nap.is_zero() {
+            true => std::thread::yield_now(),
+            false => std::thread::sleep(nap),
+        }
+    }
 
     /// Whether all that was handed over is on its way.
     fn sent(&mut self) -> bool {
