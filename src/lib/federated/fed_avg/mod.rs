@@ -114,6 +114,7 @@ pub fn run(
         link,
         clients,
         round: start.as_ref().map_or(0, |start| start.position.epoch),
+        last: None,
     };
     if let Some(start) = &start {
         rank.clients.restore(start);
@@ -128,7 +129,8 @@ pub fn run(
     let outcome = rank.lead(&mut server, observer);
     let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
     if stopped || outcome.is_ok() {
-        let state = server.state(rank.round, rank.clients.tensors());
+        let now = || server.state(rank.round, rank.clients.tensors());
+        let state = rank.last.take().unwrap_or_else(now);
         observer.save(&state).during(|| "saving the run")?;
     }
     outcome.map(|()| Some(server.model))
@@ -142,6 +144,8 @@ struct Rank<'a> {
     clients: Clients<'a>,
     /// Rounds that are complete.
     round: usize,
+    /// Rank 0: the run after them, while the server takes the next.
+    last: Option<FitState>,
 }
 
 impl Rank<'_> {
@@ -168,6 +172,7 @@ impl Rank<'_> {
         while self.round < self.settings.rounds {
             interrupt::check()?;
             let (updates, nodes) = self.exchange(&server.handout(), observer)?;
+            self.last = Some(server.state(self.round, self.clients.tensors()).copy());
             server.absorb(&updates, &nodes)?;
             self.clients.commit();
             let report = RoundReport {
@@ -177,6 +182,7 @@ impl Rank<'_> {
             };
             observer.round(&server.model, &report)?;
             self.round += 1;
+            self.last = None;
             if observer.due() {
                 observer.save(&server.state(self.round, self.clients.tensors()))?;
             }

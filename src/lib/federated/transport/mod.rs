@@ -23,13 +23,13 @@ pub trait Transport {
     /// Number of ranks.
     fn size(&self) -> usize;
 
-    /// Hands `bytes` to rank `to`; does not wait until they are received.
+    /// Hands `bytes` to rank `to`; does not wait until they are received, nor ask whether they can be: whoever waits for an answer learns it.
     ///
     /// # Errors
-    /// A rank that has failed.
+    /// None so far.
     fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()>;
 
-    /// Waits for the next message of rank `from`.
+    /// Waits for the next message of rank `from`. Its own messages are here already, whatever has become of the others.
     ///
     /// # Errors
     /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C. Never a hang.
