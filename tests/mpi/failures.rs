@@ -1,8 +1,8 @@
 //! Ranks that fail: an error on every rank that is left, in time, and a run that goes on.
 
 use crate::common::Place;
-use crate::job::{self, Ended, Job};
-use crate::{FED_AVG, same, with};
+use crate::job::{self, Job};
+use crate::{FED_AVG, each, same, with};
 use serde_json::Value;
 
 const LONG: [&str; 2] = ["fed_avg.rounds=400", "fed_avg.statistics=local"];
@@ -21,20 +21,6 @@ fn at_work(options: &[&str]) -> (Place, Job) {
     let mut job = Job::start(&place, &[(3, job::binary("fed_avg"), options.to_vec())]);
     job.wait_for(&place.path("fed/metrics.jsonl"), 2500);
     (place, job)
-}
-
-/// Each of these ranks has an error that holds `words`.
-fn each(ended: &Ended, ranks: &[usize], words: &[&str]) {
-    assert_ne!(ended.code, 0);
-    let errors = &ended.errors;
-    for rank in ranks {
-        let start = errors.find(&format!("error: rank {rank}:"));
-        let own = &errors[start.unwrap_or_else(|| panic!("rank {rank} says nothing:\n{errors}"))..];
-        words
-            .iter()
-            .for_each(|word| assert!(own.contains(word), "no `{word}` of rank {rank} in\n{errors}"));
-    }
-    assert!(!errors.contains("panicked"), "{errors}");
 }
 
 #[test]

@@ -9,9 +9,11 @@ mod signals;
 
 mod failures;
 mod job;
+mod pipeline;
 mod results;
 
 use common::{Place, TINY};
+use job::Ended;
 
 /// Federated averaging on tiny data.
 const FED_AVG: [&str; 7] = [
@@ -35,4 +37,18 @@ fn same(a: &Place, b: &Place, files: &[&str]) {
             [a, b].map(|place| std::fs::read(place.path(file)).unwrap_or_else(|e| panic!("{file}: {e}")));
         assert!(ours == theirs, "{file} differs");
     }
+}
+
+/// Each of these ranks has an error that holds `words`.
+fn each(ended: &Ended, ranks: &[usize], words: &[&str]) {
+    assert_ne!(ended.code, 0);
+    let errors = &ended.errors;
+    for rank in ranks {
+        let start = errors.find(&format!("error: rank {rank}:"));
+        let own = &errors[start.unwrap_or_else(|| panic!("rank {rank} says nothing:\n{errors}"))..];
+        words
+            .iter()
+            .for_each(|word| assert!(own.contains(word), "no `{word}` of rank {rank} in\n{errors}"));
+    }
+    assert!(!errors.contains("panicked"), "{errors}");
 }

@@ -4,7 +4,7 @@
 use super::job::{Job, Session};
 use super::journal::Journal;
 use super::kept::Kept;
-use super::ranks::{self, Shared};
+use super::ranks::{self, Shared, Threaded};
 use super::saved::Saver;
 use super::weights::Card;
 use super::{Workplace, open_for, percent, required, test};
@@ -93,6 +93,12 @@ struct Descent<'a> {
     config: &'a DistributedSgdConfig,
 }
 
+impl Threaded for Descent<'_> {
+    fn view(&self, dataset: &Dataset) -> Dataset {
+        dataset.share()
+    }
+}
+
 impl Shared for Descent<'_> {
     type Inputs = Dataset;
 
@@ -101,10 +107,6 @@ impl Shared for Descent<'_> {
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)
-    }
-
-    fn view(&self, dataset: &Dataset) -> Dataset {
-        dataset.share()
     }
 
     fn work(&self, dataset: &Dataset, member: &mut Member, session: Option<&mut Session>) -> Result<()> {

@@ -129,7 +129,6 @@ impl Workplace<'_> {
     }
 
     /// A run that only collects what a rank reads, and is never on disk.
-    #[cfg(feature = "mpi")]
     pub(super) fn unrecorded(&self, job: &Job) -> Result<manifest::Run> {
         Ok(manifest::Run::prepare(&job.manifest, self.start(job)?))
     }

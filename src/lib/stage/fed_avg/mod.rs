@@ -4,7 +4,7 @@
 mod recorder;
 
 use super::job::{Job, Session};
-use super::ranks::{self, Shared};
+use super::ranks::{self, Shared, Threaded};
 use super::train_teachers::teacher_count;
 use super::weights::Card;
 use super::{Workplace, open_for, percent, required};
@@ -73,6 +73,12 @@ struct Average<'a> {
     split: &'a Path,
 }
 
+impl Threaded for Average<'_> {
+    fn view(&self, (dataset, split): &(Dataset, Split)) -> (Dataset, Split) {
+        (dataset.share(), split.clone())
+    }
+}
+
 impl Shared for Average<'_> {
     type Inputs = (Dataset, Split);
 
@@ -91,10 +97,6 @@ impl Shared for Average<'_> {
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.input("split", self.split)?;
         Ok((dataset, split))
-    }
-
-    fn view(&self, (dataset, split): &(Dataset, Split)) -> (Dataset, Split) {
-        (dataset.share(), split.clone())
     }
 
     fn work(

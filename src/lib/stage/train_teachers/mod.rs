@@ -7,11 +7,12 @@ use super::journal::Journal;
 use super::kept::Kept;
 use super::saved::Saver;
 use super::weights::Card;
-use super::{Workplace, open, percent, required};
-use crate::artifact::manifest;
+use super::{Workplace, open_for, percent, ranks, required};
+use crate::artifact::{json, manifest};
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
+use crate::federated::transport::{Member, Transport};
 use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
@@ -45,14 +46,19 @@ pub(super) const DEPENDS: [&str; 12] = [
 /// # Errors
 /// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let place = open_for(composed, ranks::company())?;
     let folder = required(
         &place.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let dataset = place.dataset()?;
-    let split = place.split(&dataset)?;
+    let rows = ranks::together(&place, |member| {
+        let rows = train_own(&place, folder, member)?;
+        collect(rows, member)
+    })?;
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut table = Table::new(&[
         "teacher",
         "images",
@@ -62,30 +68,62 @@ pub fn run(composed: &Composed) -> Result<()> {
         "bytes uploaded",
         "weights",
     ]);
-    let mut trained = false;
-    for node in chosen(&place.config.teacher, split.nodes.len())? {
-        if let Some(metrics) = teacher(&place, &dataset, &split, node, folder)? {
-            trained = true;
-            let own = metrics
-                .epochs
-                .iter()
-                .find(|epoch| epoch.fit.epoch == metrics.saved_epoch)
-                .and_then(|e| e.own_test_accuracy);
-            table.row(vec![
-                node.to_string(),
-                metrics.train_images.to_string(),
-                percent(own),
-                percent(metrics.saved_test_accuracy),
-                percent(metrics.best_test_accuracy),
-                metrics.upload_bytes.to_string(),
-                weights_path(folder, node).display().to_string(),
-            ]);
+    for (_, row) in rows {
+        table.row(row);
+    }
+    say(&table)
+}
+
+/// A teacher's place among those to be trained, and its line of the table on stdout.
+type Row = (usize, Vec<String>);
+
+/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its own, whoever does it. The lines of those that
+/// were not there already.
+fn train_own(place: &Workplace, folder: &Path, member: &Member) -> Result<Vec<Row>> {
+    let dataset = place.dataset()?;
+    let split = place.split(&dataset)?;
+    let nodes = chosen(&place.config.teacher, split.nodes.len())?;
+    let mut rows = Vec::new();
+    for (index, node) in nodes.into_iter().enumerate() {
+        if index % member.size() != member.rank() {
+            continue;
+        }
+        if let Some(metrics) = teacher(place, &dataset, &split, node, folder)? {
+            rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
-    if trained {
-        say(&table)?;
+    Ok(rows)
+}
+
+/// Rank 0: the lines of all ranks, in order.
+fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
+    if member.rank() > 0 {
+        member.send(0, json::value(&rows)?.to_string().into_bytes())?;
+        return Ok(Vec::new());
     }
-    Ok(())
+    for rank in 1..member.size() {
+        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?)
+            .map_err(|error| Error::failed(format!("what rank {rank} trained cannot be read: {error}")))?;
+        rows.extend(theirs);
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+fn row(metrics: &Metrics, weights: &Path) -> Vec<String> {
+    let saved = metrics
+        .epochs
+        .iter()
+        .find(|epoch| epoch.fit.epoch == metrics.saved_epoch);
+    vec![
+        metrics.teacher.to_string(),
+        metrics.train_images.to_string(),
+        percent(saved.and_then(|epoch| epoch.own_test_accuracy)),
+        percent(metrics.saved_test_accuracy),
+        percent(metrics.best_test_accuracy),
+        metrics.upload_bytes.to_string(),
+        weights.display().to_string(),
+    ]
 }
 
 /// Where teacher `node`'s weights are.
