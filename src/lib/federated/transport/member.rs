@@ -100,15 +100,25 @@ impl Member {
         let clean = wait && silent.is_empty() && !lost && state.wires.sent();
         state.wires.close(clean);
         let later = state.failure.as_ref().filter(|failure| failure.rank != me);
+        let missed = |error: Error| match silent.is_empty() {
+            true => error,
+            false => error
+                .note(
+                    "found",
+                    format!("no word of {}: dead, or still at work", ranks(&silent)),
+                )
+                .hint("when a rank dies, `mpirun` stops the others; its own message says which it was"),
+        };
         let outcome = match (outcome, later) {
-            // Its part is done, but not the run.
-            (Ok(_), Some(failure)) => Err(failure.error()),
-            (Err(error), _) if error.class() == Class::Interrupted && !silent.is_empty() => {
-                let note = format!("no word of {}: dead, or still at work", ranks(&silent));
-                Err(error
-                    .note("found", note)
-                    .hint("when a rank dies, `mpirun` stops the others; its own message says which it was"))
+            // Rank 0 has all that there is; another's part may be done, but not the run.
+            (Ok(_), Some(failure)) if me > 0 => Err(failure.error()),
+            (Ok(_), None) if me > 0 && interrupt::requested() && !silent.is_empty() => {
+                Err(missed(interrupt::stopped()))
             }
+            (Ok(_), None) if me > 0 && !silent.is_empty() => {
+                Err(missed(Error::failed("the run did not come to its end")))
+            }
+            (Err(error), _) if error.class() == Class::Interrupted => Err(missed(error)),
             (outcome, _) => outcome,
         };
         Parting { outcome, passed_on }
