@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke report FORCE
+.PHONY: named help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -51,6 +51,10 @@ endif
 	+@[ $(JOBS) -eq 1 ] || $(MAKE) --no-print-directory $$(seq -f teacher-%.0f 0 $$(( $(nodes) - 1 ))) THREADS=$(THREADS)
 	@echo generate_initial >&2; $(call run,generate_initial) $(ARGS)
 	@echo train_student >&2; $(call run,train_student) $(ARGS)
+
+compare: experiment ## The baselines too, then accuracy against bytes of all of them, with a plot (NAME=mnist_5_dirichlet)
+	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
+	@$(BIN)/inspect compare outputs/$(NAME)
 
 # One node's teacher of experiment NAME.
 teacher-%: FORCE

@@ -1,4 +1,4 @@
-//! Compiles the C++ passes of the fused inversion engine; gives every binary the run path of the libtorch it was linked against, so that it
+//! Compiles the C++ passes over memory; gives every binary the run path of the libtorch it was linked against, so that it
 //! starts without LD_LIBRARY_PATH, and the library that libtorch's version, for the manifests.
 
 fn main() {
@@ -25,14 +25,26 @@ fn main() {
 
 /// Plain C++ on OpenMP, without libtorch's headers.
 fn passes() {
-    let folder = "src/lib/inversion/fused";
-    println!("cargo:rerun-if-changed={folder}");
+    let sources = [
+        "src/lib/descent/steps.cpp",
+        "src/lib/inversion/fused/activations.cpp",
+        "src/lib/inversion/fused/images.cpp",
+        "src/lib/inversion/fused/winograd.cpp",
+    ];
+    for file in sources
+        .into_iter()
+        .chain(["src/lib/passes.h", "src/lib/inversion/fused/lanes.h"])
+    {
+        println!("cargo:rerun-if-changed={file}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .files(["activations.cpp", "images.cpp"].map(|name| format!("{folder}/{name}")))
+        .files(sources)
         .opt_level(3)
         .flag("-fopenmp")
+        // A square root is an instruction, not a call that may set errno.
+        .flag("-fno-math-errno")
         // Vectors of 64 bytes are passed between inlined functions only.
         .flag("-Wno-psabi")
         .compile("fed_distill_passes");

@@ -142,7 +142,7 @@ fn random_residual_networks() {
     for round in 0..40 {
         let (kind, blocks) = (*kinds.choose(&mut rng).unwrap(), *stages.choose(&mut rng).unwrap());
         let (width, channels) = (
-            *[1, 3, 16, 20, 33].choose(&mut rng).unwrap(),
+            *[1, 3, 16, 20, 33, 64].choose(&mut rng).unwrap(),
             *[1, 3].choose(&mut rng).unwrap(),
         );
         let (size, count) = (rng.random_range(8..21), rng.random_range(1..6));

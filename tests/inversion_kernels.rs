@@ -2,6 +2,7 @@
 
 use fed_distill::inversion::fused::kernels::{self, Branch, Side};
 use fed_distill::inversion::fused::norm::{Norm, Pull};
+use fed_distill::inversion::fused::winograd::Winograd;
 use fed_distill::inversion::{PixelAdam, PixelOptimizer};
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -180,6 +181,40 @@ fn the_stem_s_images() {
         );
         let ours = kernels::stem(&upstream, &kernels::stem_weight(&weight));
         near(&ours, &exact.permute([0, 2, 3, 1]), "images");
+    }
+}
+
+/// Planes of every parity, more images than a part holds, inputs and outputs that differ.
+#[test]
+fn winograd_s_products() {
+    for (images, inputs, outputs, height, width) in [
+        (3, 16, 48, 8, 8),
+        (2, 64, 64, 5, 7),
+        (1, 32, 16, 1, 2),
+        (40, 128, 64, 9, 16),
+    ] {
+        let weight = random(&[outputs, inputs, 3, 3]);
+        let winograd = Winograd::of(&weight);
+        let (x, upstream) = (
+            random(&[images, height, width, inputs]),
+            random(&[images, height, width, outputs]),
+        );
+        let first = double(&x.permute([0, 3, 1, 2])).set_requires_grad(true);
+        let output = first.conv2d(&double(&weight), None::<&Tensor>, 1, 1, 1, 1);
+        near(
+            &winograd.convolve(&x),
+            &output.detach().permute([0, 2, 3, 1]),
+            "forward",
+        );
+        let exact = gradient(
+            &(output * double(&upstream).permute([0, 3, 1, 2])).sum(Kind::Double),
+            &first,
+        );
+        near(
+            &winograd.convolve_back(&upstream),
+            &exact.permute([0, 2, 3, 1]),
+            "backward",
+        );
     }
 }
 

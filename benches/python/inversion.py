@@ -172,7 +172,7 @@ class Convolution:
         return min(once() for _ in range(3))
 
     def choose_layout(self):
-        """The faster one for this layer: what no engine built on these kernels can beat."""
+        """The faster one for this layer: what no engine that calls these kernels can beat."""
         if isinstance(self.layer, nn.Linear):
             return
         planes = self.hidden, self.gradient, self.weight

@@ -11,13 +11,14 @@
 //! ```
 //!
 //! Rooms, from the ground up: `error`, [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;
-//! [`data`], [`partition`], [`model`], [`inversion`] and [`train`] know nothing of config files, folders or command lines; [`config`]
+//! [`data`], [`partition`], [`model`], [`descent`], [`inversion`] and [`train`] know nothing of config files, folders or command lines; [`config`]
 //! composes typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a binary; [`cli`] runs a stage.
 
 pub mod artifact;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod descent;
 pub mod distill;
 pub mod error;
 pub mod federated;

@@ -1,6 +1,6 @@
 //! Every experiment at tiny scale through the real binaries, and what came out.
 
-use crate::{docs, others, tree};
+use crate::{docs, experiment, others, tree};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -210,7 +210,38 @@ fn the_demo_and_our_own() {
     let names = others();
     assert!(names.contains(&"demo".to_owned()), "{names:?}");
     for name in names {
-        Place::new().experiment(&name);
+        let place = Place::new();
+        place.experiment(&name);
+        if experiment(&name).fed_avg.save_folder.is_some() {
+            check_comparison(&place, &name);
+        }
+    }
+}
+
+/// The baselines of an experiment that has some, and the figure, as `make compare` runs them.
+fn check_comparison(place: &Place, name: &str) {
+    let (tree, chosen) = (tree(), format!("+experiment={name}"));
+    let arguments = [
+        "--config-dir",
+        tree.to_str().unwrap(),
+        &chosen,
+        "+scale=tiny",
+        "resume=true",
+    ];
+    for baseline in ["fed_avg"] {
+        place.run(baseline, &arguments);
+    }
+    let folder = format!("outputs/{name}");
+    let said = place.run("inspect", &["compare", &folder, "--json"]).stdout;
+    let compared: Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!(compared["one_split"], true, "{name}");
+    let methods = compared["methods"].as_array().unwrap().iter();
+    let methods: Vec<&str> = methods.map(|method| method["method"].as_str().unwrap()).collect();
+    let wanted = ["one-shot student", "one-shot average", "teachers' ensemble", "FedAvg"];
+    assert_eq!(methods, wanted, "{name}");
+    for kind in ["svg", "png"] {
+        let plot = place.path(&format!("{folder}/inspect/compare.{kind}"));
+        assert!(plot.exists(), "{name}: {kind}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `runs`, `runs --group`, `show`, `diff`, `compare`: tables against the metrics files themselves.
+//! `runs`, `runs --group`, `show`, `diff`: tables against the metrics files themselves.
 
 use crate::{SEEDS, copy, data, experiment, inspect, line, metrics, percent};
 use fed_distill::artifact::hash;
@@ -135,38 +135,4 @@ fn a_difference_is_settings_then_metrics() {
     );
     let same = inspect(&["diff", "students/1", "students/1"]);
     assert!(same.contains("the settings are the same"), "{same}");
-}
-
-#[test]
-fn students_are_compared_with_what_could_be_had_without_them() {
-    let one = inspect(&["compare", "students/1"]);
-    let comparison = &metrics(1)["comparison"];
-    let bytes: u64 = comparison["upload_bytes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|bytes| bytes.as_u64().unwrap())
-        .sum();
-    assert_eq!(
-        line(&one, "student  "),
-        [
-            "student",
-            &format!("{} %", percent(&comparison["student"])),
-            &bytes.to_string()
-        ]
-    );
-    let all = inspect(&["compare", "students"]);
-    for seed in SEEDS {
-        let cells = line(&all, &format!("students/{seed}"));
-        let comparison = &metrics(seed)["comparison"];
-        let wanted = ["teachers_mean", "ensemble", "one_shot_average", "student"].map(|key| percent(&comparison[key]));
-        assert!(
-            wanted.iter().all(|cell| cells.contains(cell)),
-            "{wanted:?} in {cells:?}"
-        );
-    }
-    assert_eq!(
-        data(&["compare", "students/1", "students/2"]).as_array().unwrap().len(),
-        2
-    );
 }

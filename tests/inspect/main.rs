@@ -3,6 +3,7 @@
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
 mod files;
 mod lists;
 mod mistakes;

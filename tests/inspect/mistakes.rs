@@ -66,7 +66,7 @@ fn what_a_run_does_not_have_is_said() {
         "{errors}"
     );
     let errors = fails(&["compare", "split.json"], 1);
-    assert!(errors.contains("no finished student"), "{errors}");
+    assert!(errors.contains("no finished student or baseline"), "{errors}");
     let errors = fails(&["tensors", "split.json"], 1);
     assert!(
         errors.contains("not a whole safetensors file") && errors.contains("split.json"),

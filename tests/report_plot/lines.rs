@@ -13,6 +13,7 @@ pub fn line_plot(log_y: bool, series: &[(&str, &[(f64, f64)])]) -> LinePlot<'sta
         title: "Student",
         x: "epoch",
         y: "accuracy / %",
+        log_x: false,
         log_y,
         series: series.collect(),
     }
@@ -50,6 +51,41 @@ fn a_log_axis_is_even_in_powers_of_ten() {
         "{:?}",
         svg.texts()
     );
+}
+
+#[test]
+fn a_log_x_is_even_in_powers_of_ten() {
+    let points = [(0.0, 5.0), (0.5, 1.0), (5.0, 2.0), (500.0, 3.0), (-1.0, 2.0)];
+    let plot = LinePlot {
+        log_x: true,
+        ..line_plot(false, &[("bytes", &points)])
+    };
+    let svg = svg(|path| plot.save(path));
+    let at = &svg.curves()[0];
+    assert_eq!(at.len(), 3, "zero and negative are skipped");
+    assert!(((at[1].0 - at[0].0) / (at[2].0 - at[0].0) - 1.0 / 3.0).abs() < 0.005);
+    assert!(
+        ["1", "10", "100"].iter().all(|label| svg.has(label)),
+        "{:?}",
+        svg.texts()
+    );
+}
+
+#[test]
+fn a_single_epoch_has_one_tick() {
+    for epoch in [0.0, 1.0, 30.0] {
+        let svg = svg(|path| line_plot(false, &[("student", &[(epoch, 97.3)])]).save(path));
+        let doc = svg.doc();
+        let middle = |node: &roxmltree::Node| node.attribute("text-anchor") == Some("middle");
+        let texts: Vec<&str> = doc
+            .descendants()
+            .filter(middle)
+            .filter_map(|node| node.text())
+            .map(str::trim)
+            .filter(|text| text.parse::<f64>().is_ok())
+            .collect();
+        assert_eq!(texts, [epoch.to_string()]);
+    }
 }
 
 #[test]

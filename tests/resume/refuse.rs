@@ -142,3 +142,48 @@ fn a_stage_whose_inputs_are_refused_leaves_nothing() {
     let left: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A manifest that cannot be read vouches for nothing: the stage that reads what lies beside it must not go on with a warning.
+#[test]
+fn an_input_whose_manifest_is_damaged_is_refused() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    let manifest = place.path("initial.manifest.json");
+    let good = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &good[..good.len() / 2]).unwrap();
+    says(
+        &place.fails("train_student", &[], 1),
+        &[
+            "nothing vouches for",
+            "initial.safetensors",
+            "initial.manifest.json",
+            "overwrite=true",
+        ],
+    );
+    assert!(!place.path("student").exists(), "nothing was begun");
+    std::fs::write(&manifest, good).unwrap();
+    place.ok("train_student", &[]);
+}
+
+/// The last step's loss is finite, the weights that it leaves are not.
+#[test]
+fn a_run_that_diverges_in_its_last_step_leaves_no_way_back_into_it() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    let wild = [
+        "teacher.epochs=1",
+        "teacher.batch_size=1000",
+        "teacher.optimizer.lr=1e45",
+    ];
+    says(
+        &place.fails("train_teachers", &wild, 1),
+        &[
+            "the weights became NaN or infinite in epoch 0",
+            "lower the learning rate",
+        ],
+    );
+    assert!(!place.path("teachers/checkpoint_teacher0").exists());
+    place.ok("train_teachers", &[]);
+}

@@ -1,10 +1,10 @@
 //! The batch under optimisation: Adam on its pixels, and the best batch met so far. Nothing here reads a value back from the device.
 
-use super::fused::kernels;
 use super::settings::PixelOptimizer;
+use crate::descent::Adam;
 use tch::{Kind, Tensor, no_grad};
 
-/// Adam (Kingma and Ba 2015, arXiv:1412.6980) on one tensor, as PyTorch computes it.
+/// Adam on one tensor, with its moments.
 #[derive(Debug)]
 pub struct PixelAdam {
     settings: PixelOptimizer,
@@ -40,28 +40,15 @@ impl PixelAdam {
     /// Moves `images` against `gradient`.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;
-        let PixelOptimizer {
-            lr,
-            betas: [beta1, beta2],
-            eps,
-        } = self.settings;
-        let (rate, root) = (
-            lr / (1.0 - beta1.powi(self.steps)),
-            (1.0 - beta2.powi(self.steps)).sqrt(),
-        );
         let zeros = || [images.detach().zeros_like(), images.detach().zeros_like()];
         let [first, second] = self.moments.get_or_insert_with(zeros);
-        if kernels::usable(&[images, gradient, first, second]) {
-            return kernels::adam(images, gradient, [first, second], [beta1, beta2], rate, root, eps);
-        }
-        no_grad(|| {
-            let _ = first.lerp_(gradient, 1.0 - beta1);
-            let _ = second
-                .g_mul_scalar_(beta2)
-                .addcmul_(&(gradient * (1.0 - beta2)), gradient);
-            let denominator = second.sqrt().g_div_scalar_(root).g_add_scalar_(eps);
-            let _ = images.addcdiv_(&(&*first * -rate), &denominator);
-        });
+        let rule = Adam {
+            lr: self.settings.lr,
+            betas: self.settings.betas,
+            eps: self.settings.eps,
+            weight_decay: 0.0,
+        };
+        rule.step(images, gradient, [first, second], self.steps);
     }
 }
 

@@ -73,6 +73,7 @@ pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
         title: "Inversion loss and its terms before scaling, mean over batches",
         x: "gradient step",
         y: "loss",
+        log_x: false,
         log_y: true,
         series: vec![
             curve("total (scaled)", |at| at.total),

@@ -79,8 +79,8 @@ const MEMORY: u64 = 2 << 30;
 
 /// Teachers that are read when they are needed; `teacher.in_memory` of them stay.
 fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -> Result<Vec<Teacher>> {
-    // The fused passes hold the weights in a second order.
-    let largest = 2 * bytes.iter().copied().max().unwrap_or(0).max(1);
+    // The fused passes hold most weights in a second form, of 16 values for 9.
+    let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
     let room = place.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known, device) = (paths.to_vec(), cards.to_vec(), place.device);

@@ -1,9 +1,10 @@
-//! Update rules over a model's parameters, PyTorch's SGD and Adam to the letter. Ours, not libtorch's, so that their state can be saved.
+//! SGD or Adam over a model's parameters. Ours, not libtorch's, so that the moments can be saved.
 
 use super::settings::{OptimizerKind, OptimizerSettings};
 use super::state::{FitState, restore};
+use crate::descent::{Adam, Sgd};
 use crate::error::Result;
-use tch::{Tensor, no_grad};
+use tch::Tensor;
 
 /// An optimiser and its moments.
 #[derive(Debug)]
@@ -35,16 +36,12 @@ impl Optimizer {
         }
     }
 
-    /// Clears the gradients, computes those of `loss` and moves the parameters at learning rate `lr`.
+    /// Moves the parameters against the gradients of `loss` at learning rate `lr`.
     ///
     /// # Errors
     /// What libtorch reports of the backward pass.
     pub fn step(&mut self, loss: &Tensor, lr: f64) -> Result<(), tch::TchError> {
-        for parameter in &mut self.parameters {
-            parameter.zero_grad();
-        }
-        loss.f_backward()?;
-        let gradients: Vec<Tensor> = self.parameters.iter().map(Tensor::grad).collect();
+        let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
         self.apply(&gradients, lr);
         Ok(())
     }
@@ -53,14 +50,12 @@ impl Optimizer {
     /// federated clients ask for.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
-        no_grad(|| {
-            for (index, gradient) in gradients.iter().enumerate() {
-                match self.settings.kind {
-                    OptimizerKind::Sgd => self.sgd(index, gradient, lr),
-                    OptimizerKind::Adam => self.adam(index, gradient, lr),
-                }
+        for (index, gradient) in gradients.iter().enumerate() {
+            match self.settings.kind {
+                OptimizerKind::Sgd => self.sgd(index, gradient, lr),
+                OptimizerKind::Adam => self.adam(index, gradient, lr),
             }
-        });
+        }
     }
 
     /// Steps taken.
@@ -94,34 +89,24 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The gradient plus the L2 penalty's.
-    fn penalised(&self, index: usize, gradient: &Tensor) -> Tensor {
-        match self.settings.weight_decay {
-            0.0 => gradient.shallow_clone(),
-            decay => gradient + &self.parameters[index] * decay,
-        }
-    }
-
     fn sgd(&mut self, index: usize, gradient: &Tensor, lr: f64) {
-        let gradient = self.penalised(index, gradient);
-        let momentum = self.settings.momentum;
-        let buffer = &mut self.first[index];
-        let _ = buffer.g_mul_scalar_(momentum).g_add_(&gradient);
-        let direction = match self.settings.nesterov {
-            true => gradient + &*buffer * momentum,
-            false => buffer.shallow_clone(),
+        let rule = Sgd {
+            lr,
+            momentum: self.settings.momentum,
+            nesterov: self.settings.nesterov,
+            weight_decay: self.settings.weight_decay,
         };
-        let _ = self.parameters[index].g_sub_(&(direction * lr));
+        rule.step(&mut self.parameters[index], gradient, &mut self.first[index]);
     }
 
     fn adam(&mut self, index: usize, gradient: &Tensor, lr: f64) {
-        let gradient = self.penalised(index, gradient);
-        let [beta1, beta2] = self.settings.betas;
-        let (m, v) = (&mut self.first[index], &mut self.second[index]);
-        let _ = m.g_mul_scalar_(beta1).g_add_(&(&gradient * (1.0 - beta1)));
-        let _ = v.g_mul_scalar_(beta2).g_add_(&(gradient.square() * (1.0 - beta2)));
-        let corrected = (&*v / (1.0 - beta2.powi(self.steps))).sqrt() + self.settings.eps;
-        let update = &*m / corrected * (lr / (1.0 - beta1.powi(self.steps)));
-        let _ = self.parameters[index].g_sub_(&update);
+        let rule = Adam {
+            lr,
+            betas: self.settings.betas,
+            eps: self.settings.eps,
+            weight_decay: self.settings.weight_decay,
+        };
+        let moments = [&mut self.first[index], &mut self.second[index]];
+        rule.step(&mut self.parameters[index], gradient, moments, self.steps);
     }
 }

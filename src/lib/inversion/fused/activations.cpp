@@ -1,6 +1,6 @@
 // The passes over activations between the convolutions of a frozen network, each over its data once.
 
-#include "passes.h"
+#include "lanes.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-//! The functions of `activations.cpp` and `images.cpp`; only `kernels` calls them, and says what each argument is.
+//! The functions of this folder's C++ files; `kernels` and `winograd` call them, and say what each argument is.
 
 unsafe extern "C" {
     pub fn fd_forward(
@@ -65,16 +65,22 @@ unsafe extern "C" {
         by: *const f32,
         gradient: *mut f32,
     );
-    pub fn fd_adam(
-        count: i64,
-        x: *mut f32,
-        g: *const f32,
-        first: *mut f32,
-        second: *mut f32,
-        beta1: f32,
-        beta2: f32,
-        rate: f32,
-        root: f32,
-        eps: f32,
+    pub fn fd_winograd_input(
+        images: i64,
+        height: i64,
+        width: i64,
+        channels: i64,
+        flipped: bool,
+        x: *const f32,
+        v: *mut f32,
+    );
+    pub fn fd_winograd_output(
+        images: i64,
+        height: i64,
+        width: i64,
+        channels: i64,
+        flipped: bool,
+        m: *const f32,
+        y: *mut f32,
     );
 }

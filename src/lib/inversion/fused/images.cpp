@@ -1,7 +1,6 @@
-// The passes over the images themselves: norm and total variation with their gradient, and Adam.
+// The passes over the images themselves: norm and total variation with their gradient.
 
-#include "passes.h"
-#include <cmath>
+#include "lanes.h"
 
 namespace {
 
@@ -60,16 +59,6 @@ void variation_gradient(const float *image, const float *by, float *gradient, in
   }
 }
 
-EACH_CPU void adam_range(float *x, const float *g, float *first, float *second, int64_t from, int64_t to, float beta1, float beta2,
-                         float rate, float root, float eps) {
-#pragma omp simd
-  for (int64_t i = from; i < to; i++) {
-    first[i] += (1 - beta1) * (g[i] - first[i]);
-    second[i] = beta2 * second[i] + (1 - beta2) * g[i] * g[i];
-    x[i] -= rate * first[i] / (std::sqrt(second[i]) / root + eps);
-  }
-}
-
 } // namespace
 
 extern "C" {
@@ -92,10 +81,5 @@ void fd_variation_gradient(int64_t images, int64_t height, int64_t length, int64
     for (int64_t image = from; image < to; image++)
       variation_gradient(x + image * height * length, by, gradient + image * height * length, height, length, step);
   });
-}
-
-void fd_adam(int64_t count, float *x, const float *g, float *first, float *second, float beta1, float beta2, float rate, float root,
-             float eps) {
-  share(count, [&](int64_t, int64_t from, int64_t to) { adam_range(x, g, first, second, from, to, beta1, beta2, rate, root, eps); });
 }
 }

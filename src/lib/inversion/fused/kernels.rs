@@ -4,8 +4,8 @@ use super::foreign;
 use super::norm::{Moments, Norm, Pull};
 use tch::{Device, Kind, Tensor};
 
-/// Channels of the stem's weights are padded to a multiple of this.
-const LANES: i64 = 16;
+/// Channels that the passes take at a time; those of the stem's weights are padded to a multiple of it.
+pub(super) const LANES: i64 = 16;
 
 /// What a residual block adds before its last ReLU.
 pub enum Side<'a> {
@@ -214,36 +214,6 @@ pub fn variation_gradient(images: &Tensor, norms: &[f64; 5], tv_scale: f64, l2_s
     result
 }
 
-/// One Adam step on dense tensors of one layout; `rate` = lr / (1 − β1ᵗ), `root` = √(1 − β2ᵗ).
-pub fn adam(
-    images: &Tensor,
-    gradient: &Tensor,
-    moments: [&Tensor; 2],
-    betas: [f64; 2],
-    rate: f64,
-    root: f64,
-    eps: f64,
-) {
-    let size = images.size();
-    assert!(gradient.size() == size && moments.iter().all(|moment| moment.size() == size));
-    let [beta1, beta2] = betas.map(|beta| beta as f32);
-    // SAFETY: dense f32 tensors of one size; the gradient is not written.
-    unsafe {
-        foreign::fd_adam(
-            images.numel() as i64,
-            floats(images),
-            floats(gradient),
-            floats(moments[0]),
-            floats(moments[1]),
-            beta1,
-            beta2,
-            rate as f32,
-            root as f32,
-            eps as f32,
-        );
-    }
-}
-
 /// Whether these tensors are what the passes take: dense f32 on the CPU.
 pub fn usable(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
@@ -252,7 +222,7 @@ pub fn usable(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(fits)
 }
 
-fn floats(tensor: &Tensor) -> *mut f32 {
+pub(super) fn floats(tensor: &Tensor) -> *mut f32 {
     assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
     tensor.data_ptr().cast()
 }

@@ -4,9 +4,9 @@
 //! # What is left to do once the weights are frozen
 //!
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward, the convolutions backward with respect
-//! to their inputs, and what lies between. libtorch runs the convolutions (oneDNN, channels last: no reordering between layers, and the
-//! gradient of a convolution with respect to its input is a transposed convolution). Everything between two convolutions is one pass of
-//! `activations.cpp` over the data.
+//! to their inputs, and what lies between. Convolutions of 3×3 at stride 1 between 64 channels or more go by Winograd's products
+//! ([`winograd`]); libtorch runs the others (oneDNN, channels last: no reordering between layers, and the gradient of a convolution with
+//! respect to its input is a transposed convolution). Everything between two convolutions is one pass of `activations.cpp` over the data.
 //!
 //! # Algebra
 //!
@@ -42,6 +42,7 @@ mod net;
 pub mod norm;
 mod step;
 mod unit;
+pub mod winograd;
 
 pub use net::Frozen;
 pub(super) use step::FusedStep;

@@ -49,7 +49,8 @@ impl Scale {
         } else {
             // A constant: anything around it will do, in proportion.
             let pad = if whole {
-                (reach * 0.1).max(1.0)
+                // Room for the one tick at the value itself.
+                (reach * 1e-8).max(0.5)
             } else {
                 (reach * 0.1).max(1e-90)
             };

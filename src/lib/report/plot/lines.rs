@@ -42,6 +42,7 @@ pub struct LinePlot<'a> {
     pub title: &'a str,
     pub x: &'a str,
     pub y: &'a str,
+    pub log_x: bool,
     pub log_y: bool,
     pub series: Vec<Series>,
 }
@@ -63,13 +64,17 @@ impl LinePlot<'_> {
     pub fn save(&self, path: &Path) -> Result<()> {
         let curves = self.curves();
         let points = || curves.iter().flat_map(|curve| curve.points.iter());
-        let scales = Scale::fit(points().map(|at| at.0), false, 0.015).zip(Scale::fit(
+        let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(Scale::fit(
             points().map(|at| at.1),
             self.log_y,
             0.05,
         ));
         let Some((x, y)) = scales else {
-            let kind = if self.log_y { "finite and positive" } else { "finite" };
+            let kind = if self.log_x || self.log_y {
+                "finite and positive"
+            } else {
+                "finite"
+            };
             return Err(Error::failed(format!("the plot `{}` has nothing to draw", self.title))
                 .note("expected", format!("at least one series with a {kind} value"))
                 .note(
@@ -121,7 +126,7 @@ impl LinePlot<'_> {
 
     fn curves(&self) -> Vec<Curve> {
         let colours = lines(self.series.len());
-        let drawable = |&&(x, y): &&(f64, f64)| is_drawable(x, false) && is_drawable(y, self.log_y);
+        let drawable = |&&(x, y): &&(f64, f64)| is_drawable(x, self.log_x) && is_drawable(y, self.log_y);
         let curves = self.series.iter().zip(colours).enumerate();
         curves
             .map(|(order, (series, colour))| Curve {

@@ -60,7 +60,7 @@ enum What {
     Split(split::Request),
     /// The confusion matrix of a student, with the owners of the classes
     Confusion(confusion::Request),
-    /// Student, teachers, ensemble, one-shot average, and bytes, of one run or several
+    /// Accuracy against bytes of students and baselines on one split, with a plot; students alone: beside their teachers
     Compare(compare::Request),
     /// Hash every recorded file again; exit code 1 if one is missing or changed
     Verify(verify::Request),

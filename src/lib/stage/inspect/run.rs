@@ -5,6 +5,7 @@ use crate::artifact::{json, manifest};
 use crate::config::Config;
 use crate::data::{self, Dataset, DatasetSettings};
 use crate::error::{During, Error, Result};
+use crate::federated::{Direction, Kind};
 use crate::runtime::device;
 use crate::runtime::progress::duration;
 pub use crate::stage::summary::Comparison;
@@ -39,9 +40,17 @@ pub struct Metrics {
     pub real_images: Option<u64>,
     pub parameters: Option<u64>,
     pub upload_bytes: Option<u64>,
+    pub download_bytes: Option<u64>,
     pub comparison: Option<Comparison>,
     pub confusion: Option<Vec<Vec<u64>>>,
     pub epochs: Vec<Epoch>,
+    /// Of the baselines of many rounds.
+    pub rounds: Vec<Round>,
+    /// Of `distributed_sgd`, which takes steps and no rounds.
+    pub method: Option<String>,
+    pub ranks: Option<usize>,
+    pub steps: Option<usize>,
+    pub traffic: Vec<Traffic>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -53,6 +62,26 @@ pub struct Epoch {
     pub train_accuracy: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub own_test_accuracy: Option<f64>,
+}
+
+/// A round of a baseline; bytes are those of this round alone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Round {
+    pub round: usize,
+    /// Of the global model, or the mean over the nodes' own; none in rounds without evaluation.
+    pub test_accuracy: Option<f64>,
+    pub upload_bytes: u64,
+    pub download_bytes: u64,
+    pub nodes: Vec<Value>,
+}
+
+/// Bytes of one kind in one direction.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Traffic {
+    pub kind: Kind,
+    pub direction: Direction,
+    pub bytes: u64,
 }
 
 impl Run {
@@ -125,8 +154,8 @@ impl Run {
     /// # Errors
     /// A file that is damaged.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
-        let trains = ["train_teachers", "train_student", "fed_avg", "distributed_sgd"];
-        let trains = trains.contains(&self.manifest.stage.as_str());
+        // The metrics of initial batches are a list of these.
+        let trains = self.manifest.stage != "generate_initial";
         match self.output("metrics").filter(|path| trains && path.exists()) {
             Some(path) => json::read(&path).map(Some),
             None => Ok(None),
@@ -215,11 +244,12 @@ pub fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1}", 100.0 * share))
 }
 
-/// A number of bytes: `318 B`, `319.0 kB`, `44.8 MB`.
+/// A number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

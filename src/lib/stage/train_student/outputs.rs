@@ -242,6 +242,7 @@ impl Finished<'_> {
             title: "Accuracy of the student",
             x: "epoch",
             y: "accuracy (%)",
+            log_x: false,
             log_y: false,
             series: all,
         }
@@ -265,6 +266,7 @@ impl Finished<'_> {
             title: "Accuracy of the student by class",
             x: "epoch",
             y: "accuracy on the test set (%)",
+            log_x: false,
             log_y: false,
             series: self.owners().into_iter().enumerate().map(class).collect(),
         }

@@ -61,6 +61,7 @@ pub fn over_epochs(
         title,
         x: "epoch",
         y,
+        log_x: false,
         log_y,
         series: entries.iter().map(series).collect(),
     };

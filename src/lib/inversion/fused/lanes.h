@@ -1,23 +1,15 @@
-// What the passes share: vectors, the threads' shares of the work, and their sums. See mod.rs for the algebra and kernels.rs for what each
+// What the passes of this folder share: vectors and sums. See mod.rs for the algebra and kernels.rs for what each
 // function expects; that file is the only caller.
 //
-// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared out by rows over libtorch's own OpenMP
-// threads. Sums run in float over a few dozen rows and in double beyond, and are joined in the order of the threads: the same
+// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared out by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the order of the threads: the same
 // number of threads gives the same bits.
 
 #pragma once
 
+#include "../../passes.h"
 #include <algorithm>
-#include <cstdint>
-#include <omp.h>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-// One copy for AVX-512, one for AVX2 and one for the rest, chosen when the program starts.
-#define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_CPU
-#endif
 #define INLINE static inline __attribute__((always_inline))
 
 namespace {
@@ -41,16 +33,6 @@ INLINE void put(float *to, Lanes value) { at(to) = value; }
 INLINE void add(double *to, float value) { *to += value; }
 INLINE void add(double *to, Lanes value) {
   for (int64_t i = 0; i < LANES; i++) to[i] += value[i];
-}
-
-// Runs work(thread, from, to) on each thread's share of [0, count).
-template <typename Work> void share(int64_t count, const Work &work) {
-#pragma omp parallel
-  {
-    const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-    const int64_t from = count * thread / threads, to = count * (thread + 1) / threads;
-    if (from < to) work(thread, from, to);
-  }
 }
 
 // Sums of every thread, joined in the order of the threads.
