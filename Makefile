@@ -54,6 +54,7 @@ endif
 
 compare: experiment ## The baselines too, then accuracy against bytes of all of them, with a plot (NAME=mnist_5_dirichlet)
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
+	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
 	@$(BIN)/inspect compare outputs/$(NAME)
 
 # One node's teacher of experiment NAME.

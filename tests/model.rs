@@ -5,13 +5,14 @@ use fed_distill::runtime::seed::{Rng, Seeds};
 use fed_distill::{Class, Error};
 use tch::{Device, Kind, Tensor};
 
-const KINDS: [ModelKind; 6] = [
+const KINDS: [ModelKind; 7] = [
     ModelKind::Resnet18,
     ModelKind::Resnet34,
     ModelKind::Resnet50,
     ModelKind::Lenet5,
     ModelKind::Cnn5,
     ModelKind::FedavgCnn,
+    ModelKind::Linear,
 ];
 
 fn rng(seed: u64) -> Rng {
@@ -48,6 +49,7 @@ fn published_parameter_counts() {
     assert_eq!(count(ModelKind::Resnet50, 3, 32), 23_520_842);
     assert_eq!(count(ModelKind::FedavgCnn, 1, 28), 1_663_370);
     assert_eq!(count(ModelKind::Lenet5, 1, 28), 61_706);
+    assert_eq!(count(ModelKind::Linear, 1, 28), 7_850);
 }
 
 #[test]

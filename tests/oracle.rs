@@ -273,6 +273,7 @@ fn two_sgd_steps_with_running_statistics() {
         let batch = Batch {
             images: case.tensor("inputs"),
             labels: case.tensor("targets"),
+            scores: None,
             real: None,
         };
         for step in 0..2 {

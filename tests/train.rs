@@ -232,6 +232,7 @@ fn batch(real: Option<[f32; 4]>) -> Batch {
     Batch {
         images: Tensor::ones([4, 1, 8, 8], (Kind::Float, Device::Cpu)),
         labels: Tensor::from_slice(&[0i64, 3, 4, 1]),
+        scores: None,
         real: real.map(|real| Tensor::from_slice(&real)),
     }
 }

@@ -71,6 +71,7 @@ impl Steps {
         let batch = Batch {
             images: self.normalisation.apply(&self.images.images),
             labels: self.images.labels.shallow_clone(),
+            scores: None,
             real: None,
         };
         let logits = self.model.forward(&batch.images, &mut Pass::Train);

@@ -26,6 +26,7 @@ fn every_option_of_every_group_composes() {
         "distributed_sgd",
         "experiment",
         "fed_avg",
+        "fed_md",
         "model",
         "split",
         "student",

@@ -228,7 +228,7 @@ fn check_comparison(place: &Place, name: &str) {
         "+scale=tiny",
         "resume=true",
     ];
-    for baseline in ["fed_avg"] {
+    for baseline in ["fed_avg", "fed_md"] {
         place.run(baseline, &arguments);
     }
     let folder = format!("outputs/{name}");
@@ -237,7 +237,13 @@ fn check_comparison(place: &Place, name: &str) {
     assert_eq!(compared["one_split"], true, "{name}");
     let methods = compared["methods"].as_array().unwrap().iter();
     let methods: Vec<&str> = methods.map(|method| method["method"].as_str().unwrap()).collect();
-    let wanted = ["one-shot student", "one-shot average", "teachers' ensemble", "FedAvg"];
+    let wanted = [
+        "one-shot student",
+        "one-shot average",
+        "teachers' ensemble",
+        "FedAvg",
+        "FedMD",
+    ];
     assert_eq!(methods, wanted, "{name}");
     for kind in ["svg", "png"] {
         let plot = place.path(&format!("{folder}/inspect/compare.{kind}"));

@@ -26,6 +26,10 @@ const AT_LEAST_ONE: Range = Range {
     words: "1 or more",
     holds: |x| x >= 1.0,
 };
+const AT_LEAST_TWO: Range = Range {
+    words: "2 or more",
+    holds: |x| x >= 2.0,
+};
 const SHARE: Range = Range {
     words: "between 0 and 1",
     holds: |x| (0.0..=1.0).contains(&x),
@@ -92,6 +96,15 @@ const RANGES: &[(&str, &Range)] = &[
     ("fed_avg.fraction", &FRACTION),
     ("fed_avg.eval_every", &AT_LEAST_ONE),
     ("fed_avg.proximal", &NOT_NEGATIVE),
+    ("fed_md.rounds", &AT_LEAST_ONE),
+    ("fed_md.eval_every", &AT_LEAST_ONE),
+    ("fed_md.public_samples", &AT_LEAST_TWO),
+    ("fed_md.weights", &NOT_NEGATIVE),
+    ("fed_md.digest_batch_size", &AT_LEAST_ONE),
+    ("fed_md.public.size", &SMALLEST_IMAGE),
+    ("fed_md.public.channels", &COLOURS),
+    ("fed_md.public.std", &POSITIVE),
+    ("fed_md.public.max_train", &AT_LEAST_TWO),
     ("*.batch_size", &AT_LEAST_ONE),
     ("*.epochs", &AT_LEAST_ONE),
     ("*.eval_batch_size", &AT_LEAST_ONE),
@@ -220,6 +233,26 @@ const RELATIONS: &[Relation] = &[
         keys: &["fed_avg.server.nesterov", "fed_avg.server.momentum"],
         must: "needs a `fed_avg.server.momentum` greater than 0",
         holds: |config| nesterov(&config.fed_avg.server),
+    },
+    Relation {
+        keys: &["fed_md.optimizer.nesterov", "fed_md.optimizer.momentum"],
+        must: "needs a `fed_md.optimizer.momentum` greater than 0",
+        holds: |config| nesterov(&config.fed_md.optimizer),
+    },
+    Relation {
+        keys: &["fed_md.public_node", "fed_md.public.kind"],
+        must: "is not read when `fed_md.public` is another dataset: no node is public then",
+        holds: |config| config.fed_md.public_node.is_none() || config.fed_md.public.is_none(),
+    },
+    Relation {
+        keys: &["fed_md.weights"],
+        must: "must not all be 0",
+        holds: |config| some_weight(config.fed_md.weights.as_deref()),
+    },
+    Relation {
+        keys: &["fed_md.models"],
+        must: "must name an architecture, or be null",
+        holds: |config| config.fed_md.models.as_ref().is_none_or(|models| !models.is_empty()),
     },
 ];
 

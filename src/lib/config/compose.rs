@@ -9,7 +9,7 @@ use super::overrides::Override;
 use super::schema::Config;
 use super::separate::separate;
 use super::tree::Tree;
-use super::{check, choices, extract, interpolate, known};
+use super::{check, choices, extract, interpolate, known, options};
 use crate::error::{During, Error, Result};
 use std::path::PathBuf;
 
@@ -158,6 +158,7 @@ fn compose_one(place: &Place, overrides: Vec<Override>, arguments: Vec<String>) 
     for key in &keys {
         apply(key, &mut root, &built_in)?;
     }
+    options::spell_out(&mut root, &place.tree, &place.groups, &place.primary)?;
     let mut issues = Vec::new();
     known::take_unknown(&mut root, &reference, &place.groups, &mut issues);
     for path in interpolate::resolve(&mut root, &mut issues) {

@@ -52,6 +52,7 @@ mod interpolate;
 mod issue;
 mod known;
 mod node;
+mod options;
 mod overrides;
 mod scalar;
 pub mod schema;

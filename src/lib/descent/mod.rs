@@ -39,7 +39,7 @@ impl Sgd {
                         floats(buffer),
                         rate,
                         self.momentum as f32,
-                        self.nesterov.into(),
+                        self.nesterov,
                         self.weight_decay as f32,
                     );
                 };

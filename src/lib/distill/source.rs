@@ -135,6 +135,7 @@ impl<'a> AdaptiveSource<'a> {
         Ok(Batch {
             images: self.augmented(&made.images, &augmentation),
             labels: made.labels,
+            scores: None,
             real: None,
         })
     }
@@ -227,6 +228,7 @@ impl BatchSource for AdaptiveSource<'_> {
         Ok(Batch {
             images: self.augmented(&images, &with),
             labels,
+            scores: None,
             real,
         })
     }

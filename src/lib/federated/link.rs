@@ -24,6 +24,10 @@ pub enum Kind {
     Gradient,
     /// What a node keeps to itself, for rank 0's checkpoint; not in the ledger.
     Kept,
+    /// A node's answers to public images: a score of each class.
+    Scores,
+    /// The mean of all nodes' scores.
+    Consensus,
 }
 
 impl Kind {
@@ -34,6 +38,8 @@ impl Kind {
             Self::Batch => "batch",
             Self::Gradient => "gradient",
             Self::Kept => "kept",
+            Self::Scores => "scores",
+            Self::Consensus => "consensus",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Training together in many rounds: the baselines that one-shot distillation is compared with.
 //!
-//! *Algorithms* ([`fed_avg`], [`distributed_sgd`]) say what server and nodes do in a round. *Transports* ([`transport`]) carry bytes between
+//! *Algorithms* ([`fed_avg`], [`fed_md`], [`distributed_sgd`]) say what server and nodes do in a round. *Transports* ([`transport`]) carry bytes between
 //! ranks. Between them stands [`Link`]: named tensors in, safetensors bytes out, every one counted in a [`Ledger`] by node, round, kind
 //! and direction. An algorithm never knows which transport it runs on.
 //!
@@ -13,9 +13,12 @@
 
 pub mod distributed_sgd;
 pub mod fed_avg;
+pub mod fed_md;
 mod ledger;
 mod link;
+mod node;
 pub mod transport;
 
 pub use ledger::{Amount, Direction, Entry, Ledger, Traffic};
 pub use link::{Kind, Link};
+pub use node::NodeData;

@@ -8,6 +8,7 @@ mod cnn5;
 mod fedavg_cnn;
 mod layers;
 mod lenet;
+mod linear;
 mod load;
 mod network;
 mod resnet;

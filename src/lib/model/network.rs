@@ -3,7 +3,7 @@
 use super::builder::{Builder, Entry};
 use super::layers::Pass;
 use super::settings::{ModelKind, ModelSpec};
-use super::{cnn5, fedavg_cnn, lenet, load, resnet, state::StateDict};
+use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet, state::StateDict};
 use crate::Result;
 use crate::runtime::seed::Rng;
 use std::fmt;
@@ -37,6 +37,7 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
         ModelKind::Lenet5Unpadded => Box::new(lenet::lenet5_unpadded(spec, builder)?),
         ModelKind::Cnn5 => Box::new(cnn5::cnn5(spec, builder)?),
         ModelKind::FedavgCnn => Box::new(fedavg_cnn::fedavg_cnn(spec, builder)?),
+        ModelKind::Linear => Box::new(linear::linear(spec, builder)?),
     })
 }
 

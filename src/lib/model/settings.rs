@@ -20,6 +20,8 @@ pub enum ModelKind {
     Cnn5,
     /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and 10 classes.
     FedavgCnn,
+    /// Softmax regression: one linear layer on the pixels, 7,850 parameters at 1×28×28 and 10 classes.
+    Linear,
 }
 
 /// Config group `model`.

@@ -19,6 +19,7 @@ impl ModelKind {
             Self::Lenet5Unpadded => "lenet5_unpadded",
             Self::Cnn5 => "cnn5",
             Self::FedavgCnn => "fedavg_cnn",
+            Self::Linear => "linear",
         }
     }
 
@@ -32,7 +33,7 @@ impl ModelKind {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
-            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn => None,
+            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn | Self::Linear => None,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod batches;
 pub mod distributed_sgd;
 pub mod fed_avg;
+pub mod fed_md;
 pub mod generate_initial;
 pub mod inspect;
 mod job;

@@ -17,5 +17,5 @@ pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;
 pub use schedule::Moment;
 pub use settings::*;
-pub use source::{Batch, BatchSource, Shuffled};
+pub use source::{Batch, BatchSource, Shuffled, steps};
 pub use state::{FitState, Position};

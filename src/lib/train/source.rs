@@ -13,6 +13,8 @@ use tch::Tensor;
 pub struct Batch {
     pub images: Tensor,
     pub labels: Tensor,
+    /// f32 [N, classes]: what a model should answer, of sources that know; `None` of the others.
+    pub scores: Option<Tensor>,
     /// f32 [N], 1 where an image is real and 0 where it is synthetic; `None` where the source does not mix the two.
     pub real: Option<Tensor>,
 }
@@ -54,6 +56,7 @@ pub trait BatchSource {
 #[derive(Debug)]
 pub struct Shuffled<'a> {
     set: &'a ImageSet,
+    scores: Option<&'a Tensor>,
     normalisation: &'a Normalisation,
     augment: AugmentSettings,
     batch_size: usize,
@@ -61,6 +64,12 @@ pub struct Shuffled<'a> {
     purpose: String,
     order: Tensor,
     rng: Rng,
+}
+
+/// Steps of a pass over `images` images, at least one. The last batch holds the remainder, but a remainder of one joins the batch before
+/// it: batch norm needs two.
+pub fn steps(images: usize, batch_size: usize) -> usize {
+    (images / batch_size + usize::from(images % batch_size > 1)).max(1)
 }
 
 impl<'a> Shuffled<'a> {
@@ -76,6 +85,7 @@ impl<'a> Shuffled<'a> {
         let rng = seeds.stream(&purpose, 0);
         Self {
             set,
+            scores: None,
             normalisation,
             augment,
             batch_size,
@@ -86,14 +96,15 @@ impl<'a> Shuffled<'a> {
         }
     }
 
-    /// Steps an epoch. The last batch holds the remainder, but a remainder of one joins the batch before it: batch norm needs two.
+    /// With `scores` f32 [images, classes] on the set's device, which its batches carry.
+    pub fn towards(mut self, scores: &'a Tensor) -> Self {
+        self.scores = Some(scores);
+        self
+    }
+
+    /// Steps an epoch.
     pub fn steps(&self) -> usize {
-        let images = self.set.len();
-        match (images / self.batch_size, images % self.batch_size) {
-            (0, _) => 1,
-            (full, 0 | 1) => full,
-            (full, _) => full + 1,
-        }
+        steps(self.set.len(), self.batch_size)
     }
 }
 
@@ -128,6 +139,7 @@ impl BatchSource for Shuffled<'_> {
         Ok(Batch {
             images: self.normalisation.apply(&pixels),
             labels: self.set.labels.index_select(0, &chosen),
+            scores: self.scores.map(|scores| scores.index_select(0, &chosen)),
             real: None,
         })
     }

@@ -99,6 +99,15 @@ class FedAvgCnn(nn.Module):
         return self.fc2(F.relu(self.fc1(x)))
 
 
+class Linear(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        self.fc1 = nn.Linear(channels * size * size, classes)
+
+    def forward(self, x):
+        return self.fc1(x.flatten(1))
+
+
 def wave(index, shape):
     """Values sin(index + 0.7·i) rounded to float32."""
     n = math.prod(shape)
@@ -121,7 +130,7 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
         published = [2, 2, 2, 2] if kind == "resnet18" else [3, 4, 6, 3]
         net = ResNet(kind == "resnet50", width or 64, blocks or published, channels, classes)
     else:
-        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn}[kind](channels, size, classes)
+        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn, "linear": Linear}[kind](channels, size, classes)
     net = net.double().eval()
     state = net.state_dict()
     case = dict(kind=kind, channels=channels, size=size, classes=classes, width=width, blocks=blocks,
@@ -144,6 +153,7 @@ def networks():
     cases += [network_case("lenet5", c, s, 10) for c, s in ((1, 8), (3, 11), (1, 12), (1, 28), (3, 33))]
     cases += [network_case("cnn5", c, s, 10) for c, s in ((1, 8), (3, 17), (3, 18), (3, 32))]
     cases += [network_case("fedavg_cnn", c, s, 10) for c, s in ((1, 9), (1, 28), (3, 15))]
+    cases += [network_case("linear", c, s, 10) for c, s in ((1, 28), (3, 9))]
     with open("networks.json", "w") as file:
         json.dump(cases, file, separators=(",", ":"))
 

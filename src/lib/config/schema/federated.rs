@@ -1,9 +1,12 @@
 //! Config groups of the multi-round baselines.
 
+use crate::data::DatasetSettings;
 use crate::federated::distributed_sgd::Method;
 use crate::federated::fed_avg::Statistics;
+use crate::federated::fed_md::DigestLoss;
 use crate::federated::transport::TIMEOUT;
-use crate::train::{AugmentSettings, OptimizerSettings};
+use crate::model::ModelSettings;
+use crate::train::{AugmentSettings, OptimizerKind, OptimizerSettings};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -76,6 +79,79 @@ impl Default for FedAvgConfig {
             server: sgd(1.0),
             proximal: 0.0,
             statistics: Statistics::Average,
+        }
+    }
+}
+
+/// Config group `fed_md`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FedMdConfig {
+    /// Folder of `model_node{i}.safetensors`, `metrics.jsonl` and `metrics.json`.
+    pub save_folder: Option<PathBuf>,
+    pub rounds: usize,
+    /// The node of the split whose training images are public; `null`: the last.
+    pub public_node: Option<usize>,
+    /// Another dataset whose training images are public; `null`: those of `public_node`.
+    pub public: Option<DatasetSettings>,
+    /// Public images in a round, drawn anew in each; all, where there are fewer. `null`: all.
+    pub public_samples: Option<usize>,
+    /// The clients' architectures, dealt in turn: options of group `model` by name, or their keys. `null`: `model` for all.
+    pub models: Option<Vec<ModelSettings>>,
+    /// Weights of the clients in the consensus; `null`: all the same.
+    pub weights: Option<Vec<f64>>,
+    /// Clients of one architecture start from the same weights.
+    pub shared_initialisation: bool,
+    /// Epochs on the public set, with its labels, before the first round.
+    pub public_epochs: usize,
+    /// Epochs on private images after those.
+    pub private_epochs: usize,
+    /// Epochs towards the consensus in a round.
+    pub digest_epochs: usize,
+    /// Epochs on private images in a round.
+    pub revisit_epochs: usize,
+    pub batch_size: usize,
+    /// Images in a batch of the digest; `null`: as `batch_size`.
+    pub digest_batch_size: Option<usize>,
+    /// Distance of scores to the consensus.
+    pub digest_loss: DigestLoss,
+    /// Images in an evaluation batch; changes speed and memory, not results.
+    pub eval_batch_size: usize,
+    /// Rounds from one evaluation of the clients to the next; the last is always evaluated.
+    pub eval_every: usize,
+    /// Of every phase; its moments start afresh in each.
+    pub optimizer: OptimizerSettings,
+    /// Of images trained on with labels.
+    pub augment: AugmentSettings,
+}
+
+impl Default for FedMdConfig {
+    fn default() -> Self {
+        Self {
+            save_folder: None,
+            rounds: 10,
+            public_node: None,
+            public: None,
+            public_samples: Some(5000),
+            models: None,
+            weights: None,
+            shared_initialisation: false,
+            public_epochs: 10,
+            private_epochs: 10,
+            digest_epochs: 1,
+            revisit_epochs: 2,
+            batch_size: 64,
+            digest_batch_size: None,
+            digest_loss: DigestLoss::Absolute,
+            eval_batch_size: 1024,
+            eval_every: 1,
+            optimizer: OptimizerSettings {
+                kind: OptimizerKind::Adam,
+                lr: 1e-3,
+                weight_decay: 0.0,
+                ..OptimizerSettings::default()
+            },
+            augment: AugmentSettings::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod federated;
 mod split;
 mod stages;
 
-pub use federated::{DistributedSgdConfig, FedAvgConfig, RanksConfig};
+pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SizeLaw, SplitConfig, SplitKind};
 pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
 
@@ -42,6 +42,7 @@ pub struct Config {
     pub initial: InitialConfig,
     pub student: StudentConfig,
     pub fed_avg: FedAvgConfig,
+    pub fed_md: FedMdConfig,
     pub distributed_sgd: DistributedSgdConfig,
 }
 
@@ -64,6 +65,7 @@ impl Default for Config {
             initial: InitialConfig::default(),
             student: StudentConfig::default(),
             fed_avg: FedAvgConfig::default(),
+            fed_md: FedMdConfig::default(),
             distributed_sgd: DistributedSgdConfig::default(),
         }
     }
@@ -74,6 +76,7 @@ impl Config {
     pub fn reference() -> Self {
         let mut config = Self::default();
         config.student.model = Some(ModelSettings::default());
+        config.fed_md.public = Some(DatasetSettings::default());
         config
     }
 }

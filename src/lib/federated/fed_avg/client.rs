@@ -3,11 +3,10 @@
 use super::objective::Proximal;
 use super::settings::{FedAvgSettings, Federation, Statistics};
 use crate::error::{During, Result};
+use crate::federated::node::Turn;
 use crate::federated::{Kind, Link};
 use crate::model::{Model, StateDict};
-use crate::train::{
-    EpochReport, FitSettings, FitState, Observer, ScheduleKind, ScheduleSettings, Shuffled, evaluate, fit,
-};
+use crate::train::{FitState, Shuffled, evaluate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -89,17 +88,13 @@ impl<'a> Clients<'a> {
             self.federation.seeds,
             format!("fed_avg/{node}/{round}/batches"),
         );
-        let fitting = FitSettings {
+        let turn = Turn {
             epochs: self.settings.epochs,
-            optimizer: self.settings.optimizer.clone(),
-            schedule: ScheduleSettings {
-                kind: ScheduleKind::Constant,
-                ..ScheduleSettings::default()
-            },
+            optimizer: &self.settings.optimizer,
+            step,
         };
         let objective = Proximal::new(self.settings.proximal, &self.model);
-        let mut last = Last { report: None, step };
-        fit(&mut self.model, &mut source, &objective, &fitting, None, &mut last)?;
+        let last = turn.train(&mut self.model, &mut source, &objective)?;
         let own = evaluate(
             &|images| Ok(self.model.eval(images)),
             &data.test,
@@ -110,8 +105,8 @@ impl<'a> Clients<'a> {
         Ok(NodeReport {
             node,
             images: data.train.len(),
-            train_loss: last.report.map_or(0.0, |report| report.train_loss),
-            train_accuracy: last.report.map_or(0.0, |report| report.train_accuracy),
+            train_loss: last.map_or(0.0, |report| report.train_loss),
+            train_accuracy: last.map_or(0.0, |report| report.train_accuracy),
             own_test_accuracy: own.accuracy(),
         })
     }
@@ -198,22 +193,5 @@ impl NodeReport {
                 "node {node} sent a report that cannot be read"
             ))),
         }
-    }
-}
-
-/// Keeps the last epoch's report.
-struct Last<'a> {
-    report: Option<EpochReport>,
-    step: &'a dyn Fn(),
-}
-
-impl Observer for Last<'_> {
-    fn step(&mut self) {
-        (self.step)();
-    }
-
-    fn epoch(&mut self, _: &Model, report: &EpochReport) -> Result<()> {
-        self.report = Some(*report);
-        Ok(())
     }
 }

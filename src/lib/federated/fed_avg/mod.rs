@@ -9,8 +9,9 @@ mod objective;
 mod server;
 mod settings;
 
+pub use super::node::NodeData;
 pub use client::NodeReport;
-pub use settings::{FedAvgSettings, Federation, NodeData, Statistics};
+pub use settings::{FedAvgSettings, Federation, Statistics};
 
 use super::ledger::Ledger;
 use super::link::{Kind, Link};

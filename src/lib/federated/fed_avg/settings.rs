@@ -1,6 +1,7 @@
 //! How federated averaging goes, and what it goes on with.
 
-use crate::data::{ImageSet, Normalisation};
+use crate::data::Normalisation;
+use crate::federated::NodeData;
 use crate::model::ModelSpec;
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
@@ -37,14 +38,6 @@ pub struct FedAvgSettings {
     /// μ of FedProx; 0: none.
     pub proximal: f64,
     pub statistics: Statistics,
-}
-
-/// A node's private images.
-#[derive(Debug)]
-pub struct NodeData {
-    pub train: ImageSet,
-    /// What the node tests its own model on, after training and before averaging.
-    pub test: ImageSet,
 }
 
 /// All that the ranks share from the start.

@@ -14,7 +14,7 @@ use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Sta
 use crate::federated::{Direction, Traffic};
 use crate::model::Model;
 use crate::runtime::Progress;
-use crate::train::FitState;
+use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::Cell;
@@ -163,8 +163,7 @@ impl<'a> Recorder<'a> {
 fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
-        let batch = config.batch_size.unwrap_or(images);
-        config.epochs * (images / batch + usize::from(images % batch > 1)).max(1)
+        config.epochs * train::steps(images, config.batch_size.unwrap_or(images))
     };
     let nodes = selected(&federation.seeds, round, federation.nodes.len(), config.fraction);
     nodes.into_iter().map(of).sum::<usize>() as u64

@@ -4,18 +4,19 @@ use super::run::Run;
 use crate::config::Config;
 use crate::config::schema::SplitKind;
 use crate::stage::job::selected;
-use crate::stage::{distributed_sgd, fed_avg, generate_initial, split_data, train_student, train_teachers};
+use crate::stage::{distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Keys that say where files lie or how to run, not what is computed.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 12] = [
     "split.save_path",
     "teacher.save_folder",
     "teacher.only",
     "initial.save_path",
     "student.save_folder",
     "fed_avg.save_folder",
+    "fed_md.save_folder",
     "distributed_sgd.save_folder",
     "dataset.root",
     "dataset.download",
@@ -75,6 +76,7 @@ pub fn identity(run: &Run) -> Vec<(String, Value)> {
         "train_teachers" => &train_teachers::DEPENDS,
         "generate_initial" => &generate_initial::DEPENDS,
         "fed_avg" => &fed_avg::DEPENDS,
+        "fed_md" => &fed_md::DEPENDS,
         "distributed_sgd" => &distributed_sgd::DEPENDS,
         _ => &train_student::DEPENDS,
     };
@@ -136,6 +138,25 @@ pub fn summary(run: &Run) -> String {
             of("fed_avg.optimizer.lr"),
             of("fed_avg.server.kind"),
             of("fed_avg.server.lr")
+        ),
+        "fed_md" => format!(
+            "{}, {} rounds of {} public images, digest {} and revisit {} epochs, lr {}",
+            match run.setting("fed_md.models").as_array() {
+                Some(models) => models
+                    .iter()
+                    .map(|model| typed(&model["kind"]))
+                    .collect::<Vec<_>>()
+                    .join(" and "),
+                None => model(),
+            },
+            of("fed_md.rounds"),
+            match of("fed_md.public_samples").as_str() {
+                "null" => "all".into(),
+                samples => samples.to_owned(),
+            },
+            of("fed_md.digest_epochs"),
+            of("fed_md.revisit_epochs"),
+            of("fed_md.optimizer.lr")
         ),
         "distributed_sgd" => format!(
             "{}, {}, {} epochs",

@@ -1,0 +1,41 @@
+//! Lists of options: where a list holds architectures, a name in it stands for what that option of group `model` sets.
+
+use super::choices::{Action, GroupOverride, expand};
+use super::node::{Node, Value};
+use super::schema::Config;
+use super::tree::Tree;
+use crate::error::Result;
+
+/// The lists, and the group whose options they name.
+const LISTS: [(&[&str], &str); 1] = [(&["fed_md", "models"], "model")];
+
+/// Puts each named option's keys in the place of its name. They are what `group=option` alone would have composed: overrides of single keys
+/// of the group are not for the list.
+///
+/// # Errors
+/// An option that the group does not have, or whose files do not compose.
+pub fn spell_out(root: &mut Node, tree: &Tree, groups: &[String], primary: &str) -> Result<()> {
+    for (path, group) in LISTS {
+        let Some(Value::List(items)) = root.get_mut(path).map(|node| &mut node.value) else {
+            continue;
+        };
+        for item in items {
+            if let Some(name) = item.as_text().map(str::to_owned) {
+                let origin = item.origin.clone();
+                let asked = GroupOverride {
+                    group: group.into(),
+                    action: Action::Replace(Some(name)),
+                    origin: origin.clone(),
+                };
+                let mut whole = Node::built_in(&Config::default())?;
+                for part in expand(tree, groups, primary, &[asked])?.parts {
+                    whole.merge(part.content.body.clone().placed_at(&part.content.package))?;
+                }
+                if let Some(option) = whole.get(&[group]) {
+                    *item = Node::new(option.value.clone(), &origin);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! How FedMD goes, and what it goes on with.
+
+use crate::data::{ImageSet, Normalisation};
+use crate::federated::NodeData;
+use crate::model::ModelSpec;
+use crate::runtime::seed::Seeds;
+use crate::train::{AugmentSettings, OptimizerSettings};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+/// How far a client's scores are from the consensus: a mean over images and classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DigestLoss {
+    /// |score − consensus|, as the authors' code has it.
+    Absolute,
+    /// (score − consensus)².
+    Squared,
+}
+
+/// The algorithm's settings. Zero epochs leave a phase out.
+#[derive(Clone, Debug)]
+pub struct FedMdSettings {
+    pub rounds: usize,
+    /// Public images in a round, drawn anew in each; `None`, or more than there are: all.
+    pub public_samples: Option<usize>,
+    /// Weights of the clients in the consensus, in their order; `None`: all the same.
+    pub weights: Option<Vec<f64>>,
+    /// Clients of one architecture start from the same weights.
+    pub shared_initialisation: bool,
+    /// Transfer learning, before the first round: epochs on the public set with its labels, then on private images.
+    pub public_epochs: usize,
+    pub private_epochs: usize,
+    /// Epochs in a round: on the round's public images towards the consensus, then on private images.
+    pub digest_epochs: usize,
+    pub revisit_epochs: usize,
+    pub batch_size: usize,
+    /// Of the digest.
+    pub digest_batch_size: usize,
+    pub digest_loss: DigestLoss,
+    /// Of every phase; its moments start afresh in each.
+    pub optimizer: OptimizerSettings,
+    /// Of images trained on with labels; the digest sees them as the scores did, unchanged.
+    pub augment: AugmentSettings,
+    /// Rounds from one evaluation to the next; the transfer learning and the last round are always evaluated.
+    pub eval_every: usize,
+}
+
+/// A node that takes part.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number in the split.
+    pub node: usize,
+    /// Its own architecture; all have as many classes.
+    pub spec: ModelSpec,
+    pub data: NodeData,
+}
+
+/// All that the ranks share from the start.
+#[derive(Debug)]
+pub struct Federation<'a> {
+    pub clients: Vec<Client>,
+    /// The images that everyone holds. Their labels count in transfer learning and accuracies alone.
+    pub public: &'a ImageSet,
+    pub public_normalisation: &'a Normalisation,
+    /// What every client's model is tested on.
+    pub test: &'a ImageSet,
+    /// Of private images and the test set.
+    pub normalisation: &'a Normalisation,
+    pub device: Device,
+    pub seeds: Seeds,
+    pub eval_batch_size: usize,
+}
+
+impl FedMdSettings {
+    /// Public images in a round, of `public`.
+    pub fn samples(&self, public: usize) -> usize {
+        self.public_samples.unwrap_or(public).min(public)
+    }
+
+    /// Whether the clients are evaluated after `round` rounds.
+    pub fn evaluates(&self, round: usize) -> bool {
+        round.is_multiple_of(self.eval_every) || round == self.rounds
+    }
+}

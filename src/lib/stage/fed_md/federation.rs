@@ -1,0 +1,190 @@
+//! Who is who: which nodes of the split are clients, whose images are public, which client has which architecture.
+
+use super::super::Workplace;
+use super::super::train_teachers::teacher_count;
+use crate::data::{self, Dataset, ImageSet};
+use crate::error::{During, Error, Result};
+use crate::federated::NodeData;
+use crate::federated::fed_md::{Client, Federation};
+use crate::model::{Model, ModelSpec};
+use crate::partition::{Part, Split};
+use crate::runtime::seed::Seeds;
+
+/// A node that takes part.
+pub struct Party {
+    /// Its number in the split.
+    pub node: usize,
+    pub spec: ModelSpec,
+    /// Of its model.
+    pub parameters: u64,
+    part: Part,
+}
+
+/// The split's parts with their roles.
+pub struct Roles {
+    pub parties: Vec<Party>,
+    /// The public images, where they are part of the dataset.
+    shared: Option<ImageSet>,
+    /// Where they are another dataset's.
+    pub other: Option<Dataset>,
+}
+
+impl Roles {
+    /// # Errors
+    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture that does not take the images; a public
+    /// set of another shape or with more classes; as many weights as clients not given.
+    pub(in super::super) fn new(place: &Workplace, dataset: &Dataset) -> Result<Self> {
+        let config = &place.config.fed_md;
+        let split = place.split(dataset)?;
+        let public = match config.public {
+            None => Some(public_node(config.public_node, &split)?),
+            Some(_) => None,
+        };
+        let taught = teacher_count(&place.config.teacher, split.nodes.len())?;
+        let shared = public.map(|node| dataset.train.select(&split.nodes[node].train));
+        let parts = split.nodes.into_iter().enumerate().take(taught);
+        let parts = parts.filter(|(node, _)| Some(*node) != public).enumerate();
+        let roles = Self {
+            parties: parts
+                .map(|(index, (node, part))| party(place, dataset, index, node, part))
+                .collect::<Result<_>>()?,
+            shared: shared.transpose()?,
+            other: match &config.public {
+                Some(settings) => Some(data::load(settings, place.device).during(|| "loading the public dataset")?),
+                None => None,
+            },
+        };
+        roles.check(place, dataset)?;
+        Ok(roles)
+    }
+
+    /// The clients with their images and architectures.
+    pub(in super::super) fn federation<'a>(
+        &'a self,
+        place: &Workplace,
+        dataset: &'a Dataset,
+    ) -> Result<Federation<'a>> {
+        let client = |party: &Party| {
+            Ok(Client {
+                node: party.node,
+                spec: party.spec.clone(),
+                data: NodeData {
+                    train: dataset.train.select(&party.part.train)?,
+                    test: dataset.test.select(&party.part.test)?,
+                },
+            })
+        };
+        let (public, public_normalisation) = match &self.other {
+            Some(other) => (&other.train, &other.normalisation),
+            None => (self.shared.as_ref().unwrap_or(&dataset.train), &dataset.normalisation),
+        };
+        Ok(Federation {
+            clients: self.parties.iter().map(client).collect::<Result<_>>()?,
+            public,
+            public_normalisation,
+            test: &dataset.test,
+            normalisation: &dataset.normalisation,
+            device: place.device,
+            seeds: Seeds::new(place.config.seed),
+            eval_batch_size: place.config.fed_md.eval_batch_size,
+        })
+    }
+
+    fn check(&self, place: &Workplace, dataset: &Dataset) -> Result<()> {
+        let config = &place.config.fed_md;
+        if self.parties.is_empty() {
+            return Err(Error::usage("no client is left beside the public node")
+                .hint("raise `teacher.num_teachers`, or make another node public (`fed_md.public_node`)"));
+        }
+        if let Some(party) = self.parties.iter().find(|party| party.part.train.len() < 2) {
+            return Err(too_few(&format!("node {} has", party.node)));
+        }
+        if self.shared.as_ref().is_some_and(|public| public.len() < 2) {
+            return Err(too_few("the public node has"));
+        }
+        match &config.weights {
+            Some(weights) if weights.len() != self.parties.len() => {
+                return Err(Error::usage("`fed_md.weights` must have one weight for each client")
+                    .note("expected", format!("{} weights", self.parties.len()))
+                    .note("found", format!("{weights:?}")));
+            }
+            _ => {}
+        }
+        match &self.other {
+            Some(other) => fits(dataset, other),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A client: its architecture is the one that is its turn.
+fn party(place: &Workplace, dataset: &Dataset, index: usize, node: usize, part: Part) -> Result<Party> {
+    let model = match &place.config.fed_md.models {
+        Some(models) => &models[index % models.len()],
+        None => &place.config.model,
+    };
+    let fitted = || {
+        let (channels, size, classes) = (dataset.channels(), dataset.size(), dataset.classes.len() as i64);
+        let spec = ModelSpec::new(model, channels, size, classes)?;
+        // Its weights do not matter: it is built to see that it can be, and how large it is.
+        let mut rng = Seeds::new(place.config.seed).stream("fed_md/size", 0);
+        let parameters = Model::new(&spec, place.device, &mut rng)?.parameter_count();
+        Ok::<_, Error>((spec, parameters))
+    };
+    let (spec, parameters) = fitted().during(|| format!("choosing the architecture of node {node}"))?;
+    Ok(Party {
+        node,
+        spec,
+        parameters,
+        part,
+    })
+}
+
+/// The split's public node: the one asked for, or the last.
+fn public_node(asked: Option<usize>, split: &Split) -> Result<usize> {
+    let nodes = split.nodes.len();
+    if nodes < 2 {
+        return Err(Error::usage("the split has one node; FedMD needs a client beside the public node")
+            .hint("split the data among more nodes (`split.num_nodes`), or take another dataset for the public set (`fed_md.public.kind=…`)"));
+    }
+    match asked {
+        Some(node) if node >= nodes => Err(Error::usage(format!(
+            "`fed_md.public_node` is {node}, but the split has {nodes} nodes"
+        ))
+        .hint(format!("choose 0 to {}, or `null` for the last", nodes - 1))),
+        node => Ok(node.unwrap_or(nodes - 1)),
+    }
+}
+
+fn too_few(who: &str) -> Error {
+    Error::failed(format!("{who} one training image; batch norm needs at least 2"))
+        .hint("split the data among fewer nodes (`split.num_nodes`)")
+}
+
+/// Clients see public images with the eyes that they have for their own.
+fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
+    let shape = |set: &Dataset| format!("{}×{}×{}", set.channels(), set.size(), set.size());
+    if shape(dataset) != shape(public) {
+        return Err(
+            Error::usage("the public images are of another shape than the private ones")
+                .note("expected", format!("{}: {}", dataset.name, shape(dataset)))
+                .note("found", format!("{}: {}", public.name, shape(public)))
+                .hint(format!(
+                    "`fed_md.public.size={} fed_md.public.channels={}` converts them",
+                    dataset.size(),
+                    dataset.channels()
+                )),
+        );
+    }
+    match public.classes.len() > dataset.classes.len() {
+        true => Err(
+            Error::usage("the public set has more classes than the models tell apart")
+                .note(
+                    "expected",
+                    format!("{} or fewer, as {}", dataset.classes.len(), dataset.name),
+                )
+                .note("found", format!("{}: {}", public.name, public.classes.len())),
+        ),
+        false => Ok(()),
+    }
+}

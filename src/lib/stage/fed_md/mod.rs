@@ -1,0 +1,134 @@
+//! `fed_md`: the nodes of a split, each with a model of its own, learn from each other's scores of public images, and every byte between
+//! them and the server is counted.
+
+mod federation;
+mod recorder;
+mod summary;
+
+use super::job::{Job, Session};
+use super::weights::{self, Card};
+use super::{Workplace, open, required};
+use crate::artifact::{json, manifest};
+use crate::config::Composed;
+use crate::config::schema::FedMdConfig;
+use crate::data::Dataset;
+use crate::error::{During, Error, Result};
+use crate::federated::fed_md::{self, FedMdSettings, Federation};
+use crate::federated::transport::Member;
+use crate::model::StateDict;
+use federation::Roles;
+use recorder::Recorder;
+
+/// What the result depends on: not on how evaluation is batched.
+pub(super) const DEPENDS: [&str; 22] = [
+    "seed",
+    "dataset",
+    "model",
+    "split",
+    "teacher.num_teachers",
+    "fed_md.rounds",
+    "fed_md.public_node",
+    "fed_md.public",
+    "fed_md.public_samples",
+    "fed_md.models",
+    "fed_md.weights",
+    "fed_md.shared_initialisation",
+    "fed_md.public_epochs",
+    "fed_md.private_epochs",
+    "fed_md.digest_epochs",
+    "fed_md.revisit_epochs",
+    "fed_md.batch_size",
+    "fed_md.digest_batch_size",
+    "fed_md.digest_loss",
+    "fed_md.eval_every",
+    "fed_md.optimizer",
+    "fed_md.augment",
+];
+
+/// Runs the stage.
+///
+/// # Errors
+/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a place that cannot be written.
+pub fn run(composed: &Composed) -> Result<()> {
+    let place = open(composed)?;
+    let config = place.config;
+    let folder = required(&config.fed_md.save_folder, "fed_md.save_folder", "outputs/fed_md")?;
+    let split_path = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let dataset = place.dataset()?;
+    let roles = Roles::new(&place, &dataset)?;
+    let job = Job {
+        stage: "fed_md",
+        manifest: folder.join("manifest.json"),
+        output: &folder.join("metrics.json"),
+        depends: &DEPENDS,
+        log: folder.join("fed_md.log"),
+    };
+    let inputs = |run: &mut manifest::Run| {
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        if let Some(public) = &roles.other {
+            run.fact("public_fingerprint", &public.fingerprint)?;
+        }
+        run.input("split", split_path)
+    };
+    let done = place.perform(&job, inputs, |(), session| learn(&place, &dataset, &roles, session))?;
+    if done.is_none() {
+        tracing::info!("the federation has trained already: {}", folder.display());
+    }
+    Ok(())
+}
+
+fn learn(place: &Workplace, dataset: &Dataset, roles: &Roles, session: &mut Session) -> Result<()> {
+    let settings = settings(&place.config.fed_md);
+    let federation = roles.federation(place, dataset)?;
+    let (mut recorder, start) = Recorder::open(place, roles, &settings, &federation, session)?;
+    let states = fed_md::run(
+        &settings,
+        &federation,
+        &mut Member::alone(),
+        start.as_ref(),
+        &mut recorder,
+    )?;
+    for (node, state) in &states {
+        save(dataset, &federation, *node, state, session).during(|| format!("saving the model of node {node}"))?;
+    }
+    let (metrics, journal) = recorder.finish();
+    journal.finish(session)?;
+    json::write(session.job.output, &metrics)?;
+    session.run.output("metrics", session.job.output)?;
+    summary::print(&metrics, session.job.output)
+}
+
+fn settings(config: &FedMdConfig) -> FedMdSettings {
+    FedMdSettings {
+        rounds: config.rounds,
+        public_samples: config.public_samples,
+        weights: config.weights.clone(),
+        shared_initialisation: config.shared_initialisation,
+        public_epochs: config.public_epochs,
+        private_epochs: config.private_epochs,
+        digest_epochs: config.digest_epochs,
+        revisit_epochs: config.revisit_epochs,
+        batch_size: config.batch_size,
+        digest_batch_size: config.digest_batch_size.unwrap_or(config.batch_size),
+        digest_loss: config.digest_loss,
+        optimizer: config.optimizer.clone(),
+        augment: config.augment.clone(),
+        eval_every: config.eval_every,
+    }
+}
+
+fn save(
+    dataset: &Dataset,
+    federation: &Federation,
+    node: usize,
+    state: &StateDict,
+    session: &mut Session,
+) -> Result<()> {
+    let client = federation.clients.iter().find(|client| client.node == node);
+    let client = client.ok_or_else(|| Error::failed("it is no client"))?;
+    let counts = client.data.train.counts(dataset.classes.len());
+    let card = Card::new(client.spec.clone(), dataset, counts);
+    let path = session.companion(&format!("model_node{node}.safetensors"));
+    weights::save(&path, state, &card)?;
+    session.run.output("weights", &path)
+}

@@ -1,0 +1,287 @@
+//! The `fed_md` binary on tiny data: what it writes, that bytes add up, that an interrupted run ends as one that was not, and what it refuses.
+
+mod common;
+#[path = "common/signals.rs"]
+mod signals;
+
+use common::{Place, TINY};
+use fed_distill::artifact::{hash, tensors};
+use serde_json::Value;
+use std::process::{Command, Stdio};
+
+const SMALL: [&str; 11] = [
+    "split.num_nodes=4",
+    "fed_md.save_folder=fed",
+    "fed_md.rounds=2",
+    "fed_md.public_samples=20",
+    "fed_md.public_epochs=1",
+    "fed_md.private_epochs=1",
+    "fed_md.revisit_epochs=1",
+    "fed_md.batch_size=16",
+    "fed_md.augment.crop=1",
+    "fed_md.optimizer.lr=0.01",
+    "fed_md.models=[{kind: resnet18, width: 4, blocks: [1]}, linear]",
+];
+
+const FILES: [&str; 5] = [
+    "fed/model_node0.safetensors",
+    "fed/model_node1.safetensors",
+    "fed/model_node2.safetensors",
+    "fed/metrics.jsonl",
+    "fed/metrics.json",
+];
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    SMALL.into_iter().chain(more.iter().copied()).collect()
+}
+
+fn lines(place: &Place) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path("fed/metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn json(place: &Place, file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(place.path(file)).unwrap()).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn rounds_leave_models_metrics_and_bytes() {
+    let place = Place::new();
+    place.ok("split_data", &with(&[]));
+    let table = place.ok("fed_md", &with(&[]));
+    for words in [
+        "round",
+        "public, mean",
+        "test before",
+        "resnet18",
+        "linear",
+        "mean over 3 clients",
+        "everyone's",
+    ] {
+        assert!(table.contains(words), "no `{words}` in\n{table}");
+    }
+    for (node, kind) in ["resnet18", "linear", "resnet18"].into_iter().enumerate() {
+        let (_, metadata) = tensors::read_state(&place.path(FILES[node])).unwrap();
+        let card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+        assert_eq!(card["model"]["model"]["kind"], kind);
+        let images: u64 = card["label_counts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_u64().unwrap())
+            .sum();
+        assert_eq!(images, 50);
+    }
+    // Transfer learning and two rounds.
+    let rounds = lines(&place);
+    assert_eq!(rounds.len(), 3);
+    let mut sums = (0, 0);
+    for (index, round) in rounds.iter().enumerate() {
+        assert_eq!(
+            (&round["stage"], &round["round"]),
+            (&Value::from("fed_md"), &Value::from(index))
+        );
+        let nodes = round["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), 3);
+        for key in [
+            "local_accuracy",
+            "public_accuracy",
+            "own_test_accuracy",
+            "test_accuracy",
+            "train_loss",
+        ] {
+            let mean = nodes.iter().map(|node| number(&node[key])).sum::<f64>() / 3.0;
+            assert!((mean - number(&round[key])).abs() < 1e-12, "{key} in {round}");
+        }
+        assert_eq!(round["digest_loss"].is_null(), index == 0);
+        let mut sum = (0, 0);
+        for part in nodes.iter().flat_map(|node| node["traffic"].as_array().unwrap()) {
+            let (bytes, values) = (part["bytes"].as_u64().unwrap(), part["values"].as_u64().unwrap());
+            match (part["kind"].as_str().unwrap(), part["direction"].as_str().unwrap()) {
+                ("scores", "upload") | ("report", "upload") => sum.0 += bytes,
+                ("consensus", "download") => sum.1 += bytes,
+                other => panic!("{other:?}"),
+            }
+            if part["kind"] != "report" {
+                assert_eq!(values, 20 * 10 * 4);
+            }
+        }
+        assert_eq!(
+            (&round["upload_bytes"], &round["download_bytes"]),
+            (&Value::from(sum.0), &Value::from(sum.1))
+        );
+        sums = (sums.0 + sum.0, sums.1 + sum.1);
+    }
+    let metrics = json(&place, "fed/metrics.json");
+    assert_eq!(
+        (&metrics["upload_bytes"], &metrics["download_bytes"]),
+        (&Value::from(sums.0), &Value::from(sums.1))
+    );
+    assert_eq!(metrics["final_test_accuracy"], rounds[2]["test_accuracy"]);
+    assert_eq!(
+        (&metrics["public_images"], &metrics["public_bytes"]),
+        (&Value::from(50), &Value::from(50 * 64))
+    );
+    assert_eq!(metrics["clients"][1]["parameters"], 650);
+    let manifest = json(&place, "fed/manifest.json");
+    assert_eq!(
+        (&manifest["stage"], &manifest["status"]),
+        (&Value::from("fed_md"), &Value::from("done"))
+    );
+    let (code, runs, errors) = place.run_with("inspect", &["runs", "."], &[]);
+    assert!(
+        code == 0 && runs.contains("2 rounds of 20 public images"),
+        "{runs}{errors}"
+    );
+}
+
+#[test]
+fn every_option_counts() {
+    let place = Place::new();
+    place.ok("split_data", &with(&[]));
+    let mut seen = std::collections::BTreeSet::new();
+    for options in [
+        &[][..],
+        &["fed_md.public_node=2"],
+        &["teacher.num_teachers=2"],
+        &["fed_md.public={kind: digits, size: 8, max_train: 60}"],
+        &["fed_md.public_samples=null"],
+        &["fed_md.models=null"],
+        &["+fed_md=mixed", "~fed_md.models", "fed_md.models=[linear, lenet5]"],
+        &["fed_md.weights=[1, 2, 3]"],
+        &["fed_md.shared_initialisation=true"],
+        &["fed_md.public_epochs=0"],
+        &["fed_md.private_epochs=2"],
+        &["fed_md.digest_epochs=2"],
+        &["fed_md.revisit_epochs=0"],
+        &["fed_md.digest_batch_size=5"],
+        &["fed_md.digest_loss=squared"],
+        &["fed_md.augment.flip=false"],
+    ] {
+        place.ok(
+            "fed_md",
+            &with(&[options, &["overwrite=true", "fed_md.rounds=1"]].concat()),
+        );
+        // Node 0 is a client in all of them.
+        assert!(seen.insert(hash::file(&place.path(FILES[0])).unwrap().1), "{options:?}");
+    }
+}
+
+#[test]
+fn an_architecture_by_its_name_is_the_same_as_by_its_keys() {
+    let place = Place::new();
+    let models = |list: &str| {
+        let list = format!("fed_md.models={list}");
+        let (code, out, errors) = place.run_with("fed_md", &["--cfg", "job", &list], &[]);
+        assert_eq!(code, 0, "{errors}");
+        let keeps = |line: &&str| !line.contains("overrides");
+        out.lines().filter(keeps).collect::<Vec<_>>().join("\n")
+    };
+    let named = models("[resnet_small, lenet5]");
+    assert_eq!(
+        named,
+        models("[{kind: resnet18, width: 16, blocks: [1, 1, 1]}, {kind: lenet5}]")
+    );
+    assert_ne!(named, models("[lenet5, resnet_small]"));
+    for (list, words) in [
+        (
+            "[resnet_smal]",
+            &["`model` has no option `resnet_smal`", "resnet_small"][..],
+        ),
+        ("[{kind: lenet}]", &["fed_md.models", "lenet5"]),
+        ("[{knid: lenet5}]", &["fed_md.models", "knid"]),
+        ("[]", &["fed_md.models", "must name"]),
+        ("lenet5", &["fed_md.models", "a list"]),
+    ] {
+        let errors = place.fails("fed_md", &with(&[&format!("fed_md.models={list}")]), 2);
+        words
+            .iter()
+            .for_each(|word| assert!(errors.contains(word), "no `{word}` in\n{errors}"));
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_as_one_that_was_not() {
+    let options = with(&["fed_md.rounds=25"]);
+    let (calm, stopped) = (Place::new(), Place::new());
+    for place in [&calm, &stopped] {
+        place.ok("split_data", &options);
+    }
+    calm.ok("fed_md", &options);
+    let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin("fed_md")))
+        .current_dir(stopped.path("."))
+        .args(TINY)
+        .args(&options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = stopped.path("fed/metrics.jsonl");
+    while std::fs::metadata(&metrics).map_or(0, |data| data.len()) < 4000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let rounds = lines(&stopped).len();
+    assert!((1..26).contains(&rounds), "{rounds}");
+    let errors = stopped.fails("fed_md", &options, 2);
+    assert!(errors.contains("resume=true"), "{errors}");
+    stopped.ok("fed_md", &[&options[..], &["resume=true"]].concat());
+    for file in FILES {
+        let read = |place: &Place| std::fs::read(place.path(file)).unwrap();
+        assert_eq!(read(&calm), read(&stopped), "{file}");
+    }
+}
+
+#[test]
+fn mistakes_are_refused() {
+    let place = Place::new();
+    let says = |text: String, words: &[&str]| {
+        words
+            .iter()
+            .for_each(|word| assert!(text.contains(word), "no `{word}` in\n{text}"))
+    };
+    let refused = |more: &[&str], code: i32, words: &[&str]| says(place.fails("fed_md", &with(more), code), words);
+    says(place.fails("fed_md", &[], 2), &["fed_md.save_folder"]);
+    refused(&["split.save_path=null"], 2, &["split.save_path"]);
+    refused(&[], 1, &["split_data"]);
+    place.ok("split_data", &with(&[]));
+    refused(&["fed_md.rounds=0"], 2, &["fed_md.rounds", "1 or more"]);
+    refused(&["fed_md.public_sample=5"], 2, &["fed_md.public_samples"]);
+    refused(
+        &["fed_md.public_node=4"],
+        2,
+        &["fed_md.public_node", "4 nodes", "0 to 3"],
+    );
+    refused(&["fed_md.weights=[1,2]"], 2, &["fed_md.weights", "3 weights"]);
+    refused(&["fed_md.weights=[0,0,0]"], 2, &["fed_md.weights", "all be 0"]);
+    refused(&["fed_md.models=[lenet5_unpadded]"], 2, &["lenet5_unpadded", "node 0"]);
+    let public = "fed_md.public.kind=digits";
+    refused(&[public], 2, &["another shape", "1×8×8", "fed_md.public.size=8"]);
+    refused(
+        &[public, "fed_md.public_node=1"],
+        2,
+        &["fed_md.public_node", "no node is public"],
+    );
+    refused(&["fed_md.optimizer.lr=1e30"], 1, &["node 0", "round 1"]);
+    refused(&["dataset.max_train=150"], 1, &["split.json"]);
+    assert!(!place.path(FILES[0]).exists());
+    place.ok("fed_md", &with(&["overwrite=true"]));
+    refused(&[], 2, &["overwrite=true"]);
+    refused(&["resume=true", "fed_md.digest_loss=squared"], 2, &["digest_loss"]);
+    let before = hash::file(&place.path(FILES[0])).unwrap();
+    place.ok("fed_md", &with(&["resume=true"]));
+    assert_eq!(before, hash::file(&place.path(FILES[0])).unwrap());
+    place.ok("split_data", &["split.num_nodes=1", "split.save_path=one.json"]);
+    refused(
+        &["split.save_path=one.json", "fed_md.save_folder=one"],
+        2,
+        &["one node", "fed_md.public.kind"],
+    );
+}

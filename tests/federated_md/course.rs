@@ -1,0 +1,183 @@
+//! Bytes, ranks, interruptions, evaluations, errors.
+
+use crate::support::*;
+use fed_distill::federated::fed_md::{FedMdSettings, NodeReport};
+use fed_distill::federated::transport;
+use fed_distill::federated::{Direction, Kind, Link};
+use fed_distill::model::{Model, ModelKind, StateDict};
+use fed_distill::train::AugmentSettings;
+use tch::{Device, Kind as Type, Tensor};
+
+/// Three architectures, one with batch norm; some public images a round, batches that do not divide.
+fn motley() -> (FedMdSettings, Cast) {
+    let settings = FedMdSettings {
+        rounds: 3,
+        public_samples: Some(6),
+        batch_size: 4,
+        digest_batch_size: 3,
+        optimizer: sgd(0.05, 0.9),
+        augment: AugmentSettings { crop: 1, flip: true },
+        ..plain()
+    };
+    let clients = [
+        (ModelKind::Resnet18, (0, 9)),
+        (ModelKind::Linear, (9, 4)),
+        (ModelKind::Lenet5, (13, 6)),
+        (ModelKind::Resnet18, (19, 5)),
+    ];
+    (settings, cast(&clients, (40, 13)))
+}
+
+#[test]
+fn every_byte_is_in_the_ledger() {
+    let (settings, cast) = motley();
+    let (_, log) = run(&settings, &cast, 1, None).unwrap();
+    assert_eq!(log.ledgers.len(), 4);
+    for (round, ledger) in log.ledgers.iter().enumerate() {
+        for index in 0..cast.clients.len() {
+            for (kind, direction) in [
+                (Kind::Scores, Direction::Upload),
+                (Kind::Consensus, Direction::Download),
+            ] {
+                let mine = ledger
+                    .sum(|e| e.round == round && e.node == node(index) && e.kind == kind && e.direction == direction);
+                // Six images, a score of four bytes for each of three classes; nothing in transfer learning.
+                let wanted = if round == 0 { 0 } else { 6 * 3 * 4 };
+                assert_eq!(mine.values, wanted, "round {round}, {kind:?}");
+                let framing = mine.bytes - mine.values;
+                assert!(round == 0 && framing == 0 || (50..300).contains(&framing), "{framing}");
+            }
+        }
+        // 2·S·K·4 for each client, and 64 bytes of report; no weights, nothing else.
+        let all = ledger.sum(|_| true).values;
+        assert_eq!(all, 4 * 64 + if round == 0 { 0 } else { 2 * 6 * 3 * 4 * 4 });
+        assert_eq!(ledger.sum(|e| e.kind == Kind::Report).values, 4 * 64);
+    }
+}
+
+#[test]
+fn ranks_and_interruptions_change_no_bit() {
+    let (settings, cast) = motley();
+    let (states, log) = run(&settings, &cast, 1, None).unwrap();
+    for ranks in [2, 3, 7] {
+        let (others, other) = run(&settings, &cast, ranks, None).unwrap();
+        assert_eq!(differences(&states, &others), [0.0; 4], "{ranks} ranks");
+        assert_eq!(
+            (&log.ledgers, &log.reports),
+            (&other.ledgers, &other.reports),
+            "{ranks} ranks"
+        );
+    }
+    // Every state that was saved: between clients of transfer learning, after it, after rounds, at the end.
+    let rounds: Vec<usize> = log.saved.iter().map(|state| state.position.epoch).collect();
+    assert_eq!(rounds, [0, 0, 0, 0, 1, 2, 3, 4, 4]);
+    for state in &log.saved {
+        let (others, rest) = run(&settings, &cast, 1, Some(copy(state))).unwrap();
+        assert_eq!(
+            differences(&states, &others),
+            [0.0; 4],
+            "from round {}",
+            state.position.epoch
+        );
+        assert_eq!(
+            log.reports[state.position.epoch..],
+            rest.reports,
+            "from round {}",
+            state.position.epoch
+        );
+    }
+}
+
+#[test]
+fn accuracies_are_measured_when_they_are_due() {
+    let (settings, cast) = motley();
+    let settings = FedMdSettings {
+        rounds: 5,
+        eval_every: 2,
+        ..settings
+    };
+    let (states, log) = run(&settings, &cast, 1, None).unwrap();
+    let has = |report: &NodeReport| {
+        let all = [
+            report.local_accuracy,
+            report.public_accuracy,
+            report.own_test_accuracy,
+            report.test_accuracy,
+        ];
+        assert!(all.iter().all(|accuracy| accuracy.is_some() == all[0].is_some()));
+        all[0].is_some()
+    };
+    let measured: Vec<bool> = log.reports.iter().map(|reports| reports.iter().all(has)).collect();
+    assert_eq!(measured, [true, false, true, false, true, true]);
+    let model = Model::from_state(&spec(ModelKind::Linear), &states[1], Device::Cpu).unwrap();
+    for (set, accuracy) in [
+        (images(9, 4), log.reports[5][1].local_accuracy),
+        (images(40, 13), log.reports[5][1].public_accuracy),
+        (images(100, 5), log.reports[5][1].own_test_accuracy),
+        (images(200, 11), log.reports[5][1].test_accuracy),
+    ] {
+        let said = model.eval(&normalisation().apply(&set.images)).argmax(1, false);
+        let right = f64::try_from(said.eq_tensor(&set.labels).to_kind(Type::Double).mean(Type::Double)).unwrap();
+        assert!((right - accuracy.unwrap()).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_training_that_diverges_names_node_and_round() {
+    let cast = cast(&[(ModelKind::Lenet5, (0, 5))], (20, 7));
+    let error = |settings: &FedMdSettings| run(settings, &cast, 1, None).map(drop).unwrap_err().to_string();
+    let settings = FedMdSettings {
+        optimizer: sgd(1e30, 0.0),
+        ..plain()
+    };
+    let before = error(&settings);
+    assert!(before.contains("training node 0 before round 1"), "{before}");
+    let within = error(&FedMdSettings {
+        public_epochs: 0,
+        private_epochs: 0,
+        revisit_epochs: 2,
+        ..settings
+    });
+    assert!(within.contains("training node 0 in round 1"), "{within}");
+}
+
+#[test]
+fn scores_that_cannot_be_meant_are_refused_by_name() {
+    let settings = plain();
+    let cast = cast(
+        &[
+            (ModelKind::Linear, (0, 3)),
+            (ModelKind::Linear, (3, 3)),
+            (ModelKind::Linear, (6, 3)),
+        ],
+        (20, 7),
+    );
+    let says = |scores: &(dyn Fn() -> Tensor + Sync)| {
+        let error = transport::run(2, |mut rank| {
+            if transport::Transport::rank(&rank) == 0 {
+                return part(&settings, &cast, rank, None, &mut Log::default()).map(drop);
+            }
+            // Rank 1 hosts node 3 alone.
+            let mut link = Link::new(&mut rank);
+            let message = |name: &str, tensor| StateDict::new(vec![(name.to_owned(), tensor)]);
+            link.upload(0, 3, Kind::Report, &message("report", Tensor::from_slice(&[3.0; 8])))?;
+            link.upload(1, 3, Kind::Scores, &message("scores", scores()))
+        });
+        error.unwrap_err().to_string()
+    };
+    let float = (Type::Float, Device::Cpu);
+    let error = says(&|| Tensor::zeros([7, 4], float));
+    assert!(
+        error.contains("scores of node 3 do not fit") && error.contains("[7, 3]"),
+        "{error}"
+    );
+    let error = says(&|| Tensor::zeros([7, 3], (Type::Double, Device::Cpu)));
+    assert!(error.contains("scores of node 3 do not fit"), "{error}");
+    let error = says(&|| Tensor::full([7, 3], f64::NAN, float));
+    assert!(
+        error.contains("scores of node 3 are not finite") && error.contains("round 1"),
+        "{error}"
+    );
+    let error = says(&|| Tensor::zeros([7, 3], float));
+    assert!(error.contains("rank 1 has ended"), "{error}");
+}

@@ -1,0 +1,6 @@
+//! FedMD against PyTorch, against itself over one rank and several, and in cases whose outcome is known.
+
+mod course;
+mod oracle;
+mod outcomes;
+mod support;

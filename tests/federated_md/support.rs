@@ -1,0 +1,214 @@
+//! Small federations, and what came of them.
+
+use fed_distill::Result;
+use fed_distill::data::{ImageSet, Normalisation};
+use fed_distill::federated::fed_md::{
+    self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Rounds,
+};
+use fed_distill::federated::transport::{self, Member};
+use fed_distill::federated::{Ledger, NodeData};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
+use fed_distill::runtime::seed::Seeds;
+use fed_distill::train::{AugmentSettings, FitState, OptimizerSettings};
+use std::sync::Mutex;
+use tch::{Device, Kind as Type, Tensor};
+
+pub const CLASSES: i64 = 3;
+
+pub fn spec(kind: ModelKind) -> ModelSpec {
+    let residual = kind == ModelKind::Resnet18;
+    let model = ModelSettings {
+        kind,
+        width: residual.then_some(4),
+        blocks: residual.then(|| vec![1]),
+    };
+    ModelSpec::new(&model, 1, 8, CLASSES).unwrap()
+}
+
+/// The images of the oracle's script: `count` of them from `first` on.
+pub fn images(first: usize, count: usize) -> ImageSet {
+    let pixels: Vec<u8> = (first * 64..(first + count) * 64)
+        .map(|i| (i * 37 % 251) as u8)
+        .collect();
+    let labels = (first..first + count).map(|i| (i * 5 % 7 % 3) as i64).collect();
+    ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]), labels).unwrap()
+}
+
+pub fn normalisation() -> Normalisation {
+    Normalisation {
+        mean: vec![0.5],
+        std: vec![0.25],
+    }
+}
+
+/// What a run is of: clients of these kinds with these images (first, count), and public ones.
+#[derive(Clone)]
+pub struct Cast {
+    pub clients: Vec<(ModelKind, (usize, usize))>,
+    pub public: (usize, usize),
+    /// Labels of the public images, shifted by so many classes.
+    pub shift: i64,
+}
+
+pub fn cast(clients: &[(ModelKind, (usize, usize))], public: (usize, usize)) -> Cast {
+    Cast {
+        clients: clients.to_vec(),
+        public,
+        shift: 0,
+    }
+}
+
+/// Nodes are numbered as the split would have it: 0, 2, 3, …; node 1 is public.
+pub fn node(index: usize) -> usize {
+    index + usize::from(index > 0)
+}
+
+pub fn sgd(lr: f64, momentum: f64) -> OptimizerSettings {
+    OptimizerSettings {
+        lr,
+        momentum,
+        weight_decay: 0.0,
+        ..OptimizerSettings::default()
+    }
+}
+
+/// One round, one epoch of each phase, whole sets as batches.
+pub fn plain() -> FedMdSettings {
+    FedMdSettings {
+        rounds: 1,
+        public_samples: None,
+        weights: None,
+        shared_initialisation: false,
+        public_epochs: 1,
+        private_epochs: 1,
+        digest_epochs: 1,
+        revisit_epochs: 1,
+        batch_size: 64,
+        digest_batch_size: 64,
+        digest_loss: DigestLoss::Absolute,
+        optimizer: sgd(0.05, 0.0),
+        augment: AugmentSettings { crop: 0, flip: false },
+        eval_every: 1,
+    }
+}
+
+/// Keeps everything.
+#[derive(Default)]
+pub struct Log {
+    pub ledgers: Vec<Ledger>,
+    pub reports: Vec<Vec<NodeReport>>,
+    /// Save whenever it is asked.
+    pub eager: bool,
+    pub saved: Vec<FitState>,
+}
+
+impl Rounds for Log {
+    fn round(&mut self, report: &RoundReport) -> Result<()> {
+        self.ledgers.push(report.ledger.clone());
+        self.reports.push(report.nodes.clone());
+        Ok(())
+    }
+
+    fn due(&self) -> bool {
+        self.eager
+    }
+
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        self.saved.push(copy(state));
+        Ok(())
+    }
+}
+
+pub fn copy(state: &FitState) -> FitState {
+    let copy = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.copy());
+    FitState {
+        position: state.position,
+        tensors: state.tensors.iter().map(copy).collect(),
+    }
+}
+
+/// Every client's weights by node, in order, and what rank 0 logged. Every rank has its own copy of the data, as processes would.
+pub fn run(
+    settings: &FedMdSettings,
+    cast: &Cast,
+    ranks: usize,
+    start: Option<FitState>,
+) -> Result<(Vec<StateDict>, Log)> {
+    let start = Mutex::new(start);
+    let results = transport::run(ranks, |rank| {
+        let start = start.lock().unwrap().take();
+        let mut log = Log {
+            eager: true,
+            ..Log::default()
+        };
+        let states = part(settings, cast, rank, start.as_ref(), &mut log)?;
+        let copies = states.into_iter().map(|(node, state)| (node, state.deep_clone()));
+        Ok((copies.collect::<Vec<_>>(), log))
+    })?;
+    let (mut states, mut logs) = (Vec::new(), Vec::new());
+    for (own, log) in results {
+        states.extend(own);
+        logs.push(log);
+    }
+    states.sort_by_key(|(node, _)| *node);
+    let nodes: Vec<usize> = states.iter().map(|(node, _)| *node).collect();
+    assert_eq!(nodes, (0..cast.clients.len()).map(node).collect::<Vec<_>>());
+    let first = logs.swap_remove(0);
+    Ok((states.into_iter().map(|(_, state)| state).collect(), first))
+}
+
+/// One rank's part.
+pub fn part(
+    settings: &FedMdSettings,
+    cast: &Cast,
+    rank: &mut Member,
+    start: Option<&FitState>,
+    log: &mut Log,
+) -> Result<Vec<(usize, StateDict)>> {
+    tch::set_num_threads(1);
+    let normalisation = normalisation();
+    let client = |(index, &(kind, (first, count))): (usize, &(ModelKind, (usize, usize)))| Client {
+        node: node(index),
+        spec: spec(kind),
+        data: NodeData {
+            train: images(first, count),
+            test: images(100, 5),
+        },
+    };
+    let set = images(cast.public.0, cast.public.1);
+    let labels = set.label_list.iter().map(|label| (label + cast.shift) % CLASSES);
+    let public = ImageSet::new(set.images, labels.collect()).unwrap();
+    let test = images(200, 11);
+    let federation = Federation {
+        clients: cast.clients.iter().enumerate().map(client).collect(),
+        public: &public,
+        public_normalisation: &normalisation,
+        test: &test,
+        normalisation: &normalisation,
+        device: Device::Cpu,
+        seeds: Seeds::new(5),
+        eval_batch_size: 4,
+    };
+    fed_md::run(settings, &federation, rank, start, log)
+}
+
+pub fn difference(a: &StateDict, b: &StateDict) -> f64 {
+    let of = |(name, tensor): (&str, &Tensor)| {
+        let other = b.get(name).unwrap();
+        f64::try_from((tensor.to_kind(Type::Double) - other.to_kind(Type::Double)).abs().max()).unwrap()
+    };
+    assert_eq!(a.len(), b.len());
+    a.iter().map(of).fold(0.0, f64::max)
+}
+
+pub fn differences(a: &[StateDict], b: &[StateDict]) -> Vec<f64> {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| difference(a, b)).collect()
+}
+
+pub fn initial(kind: ModelKind, node: usize) -> Model {
+    let mut rng = Seeds::new(5).stream("teacher/initialisation", node as u64);
+    Model::new(&spec(kind), Device::Cpu, &mut rng).unwrap()
+}
+
+pub const PAIR: [(ModelKind, (usize, usize)); 2] = [(ModelKind::Linear, (0, 3)), (ModelKind::Lenet5, (3, 9))];
