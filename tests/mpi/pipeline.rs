@@ -39,14 +39,12 @@ fn manifest(path: &Path) -> Vec<u8> {
     for key in ["started", "ended", "resumed", "argv"] {
         manifest.as_object_mut().unwrap().shift_remove(key);
     }
-    for key in ["config", "overrides"] {
-        // `resume=true` of a run that went on.
-        manifest[key]
-            .as_object_mut()
-            .map(|config| config.shift_remove("resume"));
-        manifest[key]
-            .as_array_mut()
-            .map(|list| list.retain(|item| item != "resume=true"));
+    // `resume=true` of a run that went on.
+    if let Some(config) = manifest["config"].as_object_mut() {
+        config.shift_remove("resume");
+    }
+    if let Some(list) = manifest["overrides"].as_array_mut() {
+        list.retain(|item| item != "resume=true");
     }
     manifest.to_string().into_bytes()
 }
