@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup python build demo test lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
+.PHONY: named help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -17,8 +17,14 @@ setup: ## Fetch libtorch into the user's cache, once, and link it here
 python: ## Put a Python with safetensors, numpy and TensorBoard, which tests need, into the user's cache, once, and link it here
 	@python3 scripts/setup_python.py
 
+mpi:
+	@scripts/setup_mpi.sh
+
 build: setup ## Build all stage binaries in release
 	$(CARGO) build --release
+
+build-mpi: setup mpi ## The same with MPI, so that `mpirun` can share a stage's work out (docs/cluster.md); installs Open MPI where it is missing
+	$(CARGO) build --release --features mpi
 
 demo: build ## Split digits over three nodes, train teachers, invert them, distil a student (under 3 minutes on two cores)
 	$(BIN)/split_data +experiment=demo overwrite=true $(ARGS)
@@ -67,6 +73,12 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 
 test: setup python ## Run all tests
 	$(CARGO) test --release
+
+# The rank is a program of the tests' own.
+test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
+	$(CARGO) clippy --release --features mpi --lib --bins --test mpi --example mpi_rank -- -D warnings
+	$(CARGO) build --release --features mpi --example mpi_rank
+	$(CARGO) test --release --features mpi --test mpi
 
 bench: setup ## Compare with PyTorch on this machine, in alternation (ARGS="small-di --rounds 3"; ARGS=--help lists the cases)
 	$(CARGO) build --release --bins --example bench_worker

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 fn steps(criterion: &mut Criterion) {
     let wanted = std::env::var("BENCH_THREADS").ok().and_then(|text| text.parse().ok());
-    threads::set(wanted).expect("BENCH_THREADS must suit this machine");
+    threads::set(wanted, 1).expect("BENCH_THREADS must suit this machine");
     let cases = Cases::read().expect("benches/cases.json");
     let mut group = criterion.benchmark_group("step");
     for (name, case) in &cases.steps {

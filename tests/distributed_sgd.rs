@@ -2,20 +2,25 @@
 
 #[allow(dead_code)] // not every test file needs all of it
 mod common;
+#[path = "common/signals.rs"]
+mod signals;
 
 use common::Place;
 use fed_distill::data::{ImageSet, Normalisation};
-use fed_distill::federated::distributed_sgd::{LossAt, Method, SgdSettings, Task, run, shard};
+use fed_distill::federated::distributed_sgd::{LossAt, Method, Notes, SgdSettings, Steps, Task, run, shard};
 use fed_distill::federated::transport::{self, Transport};
 use fed_distill::federated::{Direction, Kind, Ledger};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings, ScheduleKind,
+    AugmentSettings, CrossEntropy, EpochReport, FitSettings, FitState, Observer, OptimizerSettings, ScheduleKind,
     ScheduleSettings, Shuffled, fit,
 };
 use fed_distill::{Error, Result};
 use proptest::prelude::*;
+use std::cell::Cell;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use tch::{Device, Kind as Type, Tensor};
 
 const SIZE: i64 = 16;
@@ -67,7 +72,49 @@ fn settings(batch_size: usize, report_every: usize) -> SgdSettings {
 }
 
 /// Rank 0's result.
-fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> (Vec<LossAt>, StateDict, Ledger) {
+type Trained = (Vec<LossAt>, StateDict, Ledger);
+
+fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> Trained {
+    saved(method, ranks, settings, count, None, usize::MAX).0
+}
+
+/// Keeps a copy of the run as it is before step `at`.
+struct Keeper {
+    at: usize,
+    step: Cell<usize>,
+    kept: Option<(FitState, Notes)>,
+}
+
+impl Steps for Keeper {
+    fn step(&self) {
+        self.step.set(self.step.get() + 1);
+    }
+
+    fn due(&self) -> bool {
+        self.step.get() == self.at
+    }
+
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        if self.due() {
+            let copy = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.detach().copy());
+            let tensors = state.tensors.iter().map(copy).collect();
+            let position = state.position;
+            self.kept = Some((FitState { position, tensors }, notes.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// A run from `start` on, and what is saved of it before its step `at`.
+fn saved(
+    method: Method,
+    ranks: usize,
+    settings: &SgdSettings,
+    count: usize,
+    start: Option<(FitState, Notes)>,
+    at: usize,
+) -> (Trained, Option<(FitState, Notes)>) {
+    let start = Mutex::new(start);
     let results = transport::run(ranks, |mut rank| {
         tch::set_num_threads(1);
         let (set, normalisation) = (images(count), normalisation());
@@ -78,16 +125,49 @@ fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -
             normalisation: &normalisation,
             seeds: Seeds::new(3),
         };
-        let outcome = run(method, settings, &task, &mut rank)?;
+        let mut keeper = Keeper {
+            at,
+            step: Cell::new(0),
+            kept: None,
+        };
+        let start = if rank.rank() == 0 {
+            start.lock().unwrap().take()
+        } else {
+            None
+        };
+        let outcome = run(method, settings, &task, &mut rank, start, &mut keeper)?;
         assert_eq!(outcome.is_some(), rank.rank() == 0);
-        Ok(outcome.map(|outcome| (outcome.losses, outcome.model.state().deep_clone(), outcome.ledger)))
+        let outcome = outcome.map(|outcome| (outcome.losses, outcome.model.state().deep_clone(), outcome.ledger));
+        Ok((outcome, keeper.kept))
     });
-    results.unwrap().swap_remove(0).unwrap()
+    let (outcome, kept) = results.unwrap().swap_remove(0);
+    (outcome.unwrap(), kept)
 }
 
 fn farthest(a: &StateDict, b: &StateDict) -> f64 {
     let of = |((_, a), (_, b)): ((&str, &Tensor), (&str, &Tensor))| f64::try_from((a - b).abs().max()).unwrap();
     a.iter().zip(b.iter()).map(of).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
+    let settings = settings(25, 3);
+    for (method, ranks) in [
+        (Method::Centralised, 1),
+        (Method::AllReduce, 3),
+        (Method::ParameterServer, 3),
+    ] {
+        // 100 images are four batches an epoch: in the middle of the second epoch, and of a mean of three losses.
+        let ((losses, weights, ledger), kept) = saved(method, ranks, &settings, 100, None, 5);
+        let kept = kept.unwrap();
+        // As it is in a file.
+        let notes = serde_json::to_string(&kept.1).unwrap();
+        let kept = (kept.0, serde_json::from_str(&notes).unwrap());
+        let ((others, other, bytes), _) = saved(method, ranks, &settings, 100, Some(kept), usize::MAX);
+        assert_eq!(losses, others, "{method:?}");
+        assert_eq!(farthest(&weights, &other), 0.0, "{method:?}");
+        assert_eq!(ledger, bytes, "{method:?}");
+    }
 }
 
 #[test]
@@ -222,7 +302,7 @@ fn a_rank_that_leaves_is_an_error() {
                 normalisation: &normalisation,
                 seeds: Seeds::new(3),
             };
-            run(method, &settings(10, 5), &task, &mut rank).map(drop)
+            run(method, &settings(10, 5), &task, &mut rank, None, &mut ()).map(drop)
         })
         .unwrap_err();
         assert!(error.to_string().contains("has ended"), "{error}");
@@ -314,4 +394,58 @@ fn the_binary_has_three_methods_with_the_same_losses() {
     assert_eq!(code, 2, "{errors}");
     let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &["dataset.size=8"]);
     assert!(code == 2 && errors.contains("model=lenet5"), "{errors}");
+}
+
+#[test]
+fn an_interrupted_binary_goes_on_to_the_same_end() {
+    let own: Vec<&str> = DIGITS
+        .into_iter()
+        .filter(|option| *option != "overwrite=true")
+        .collect();
+    for method in [
+        "distributed_sgd.method=all_reduce",
+        "distributed_sgd.method=parameter_server",
+    ] {
+        let options = [&own[..], &[method, "distributed_sgd.epochs=40"]].concat();
+        let (calm, stopped) = (Place::new(), Place::new());
+        let (code, table, errors) = calm.run_with("distributed_sgd", &options, &[]);
+        assert_eq!(code, 0, "{errors}");
+        let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin("distributed_sgd")))
+            .current_dir(stopped.path("."))
+            .args(&options)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(stopped.path("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        // A line for every two batches: it is at work.
+        while !std::fs::read_to_string(stopped.path("stderr"))
+            .unwrap()
+            .contains("epoch 1, ")
+        {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let (code, _, errors) = stopped.run_with("distributed_sgd", &options, &[]);
+        assert!(code == 2 && errors.contains("resume=true"), "{errors}");
+        let fewer: Vec<&str> = options
+            .iter()
+            .map(|option| option.replace("ranks=3", "ranks=2").leak() as &str)
+            .collect();
+        let (code, _, errors) = stopped.run_with("distributed_sgd", &fewer, &["resume=true"]);
+        assert!(
+            code == 2 && errors.contains("distributed_sgd.ranks: 3 then, 2 now"),
+            "{errors}"
+        );
+        let (code, other, errors) = stopped.run_with("distributed_sgd", &options, &["resume=true"]);
+        assert_eq!(code, 0, "{errors}");
+        assert!(errors.contains("going on from epoch"), "{errors}");
+        assert_eq!(table, other);
+        for file in ["out/model.safetensors", "out/metrics.jsonl", "out/metrics.json"] {
+            let [ours, theirs] = [&calm, &stopped].map(|place| std::fs::read(place.path(file)).unwrap());
+            assert!(ours == theirs, "{file}, {method}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use fed_distill::train::{
 use fed_distill::{Error, Result};
 use proptest::prelude::*;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use tch::{Device, Kind as Type, Tensor};
 
 const CLASSES: i64 = 3;
@@ -421,10 +422,14 @@ fn ranks_and_interruptions_change_no_bit() {
             rounds: 2,
             ..settings.clone()
         };
-        let (_, first) = run(&half, ModelKind::Resnet18, &sizes, 1, None).unwrap();
-        let (resumed, rest) = run(&settings, ModelKind::Resnet18, &sizes, 1, first.saved).unwrap();
-        assert_eq!(difference(&state, &resumed), 0.0, "resumed, {statistics:?}");
-        assert_eq!(log.nodes[2..], rest.nodes);
+        for (before, after) in [(1, 1), (3, 2), (2, 1)] {
+            let (_, first) = run(&half, ModelKind::Resnet18, &sizes, before, None).unwrap();
+            let (resumed, rest) = run(&settings, ModelKind::Resnet18, &sizes, after, first.saved).unwrap();
+            let case = format!("resumed on {after} ranks after {before}, {statistics:?}");
+            assert_eq!(difference(&state, &resumed), 0.0, "{case}");
+            assert_eq!(log.nodes[2..], rest.nodes, "{case}");
+            assert_eq!(log.ledgers[2..], rest.ledgers, "{case}");
+        }
     }
 }
 
@@ -479,4 +484,54 @@ fn a_rank_that_ends_or_talks_nonsense_is_an_error_for_all() {
         rank.send(0, message)
     });
     assert!(echo.to_string().contains("not the one expected"), "{echo}");
+}
+
+#[test]
+fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
+    let timeout = Duration::from_millis(400);
+    let begun = Instant::now();
+    let heard = Mutex::new(None);
+    let error = transport::lead(
+        timeout,
+        vec![1, 2],
+        |rank| rank.receive(2).map(drop),
+        |which, rank| {
+            if which == 2 {
+                // No sign of life from here.
+                std::thread::sleep(Duration::from_secs(2));
+                return Ok(());
+            }
+            let error = rank.receive(0).unwrap_err();
+            *heard.lock().unwrap() = Some((error.to_string(), begun.elapsed()));
+            Err(error)
+        },
+    )
+    .unwrap_err();
+    let words = "rank 2 has given no sign of life for 0.4 s";
+    assert!(error.to_string().contains(words), "{error}");
+    let (other, after) = heard.into_inner().unwrap().unwrap();
+    assert!(other.contains(words), "{other}");
+    assert!(after >= timeout && after < Duration::from_millis(1500), "{after:?}");
+
+    let error = with_a_bad_rank(|_| panic!("this belongs to the test"));
+    assert!(error.to_string().contains("panicked"), "{error}");
+}
+
+/// Long work is no death: a rank gives signs of life at its safe points.
+#[test]
+fn a_rank_that_works_long_is_waited_for() {
+    let results = transport::run(2, |rank| {
+        rank.set_timeout(Duration::from_millis(200));
+        if rank.rank() == 1 {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(800) {
+                fed_distill::runtime::interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            rank.send(0, vec![1])?;
+            return Ok(Vec::new());
+        }
+        rank.receive(1)
+    });
+    assert_eq!(results.unwrap()[0], [1]);
 }

@@ -53,11 +53,11 @@ fn a_cuda_device_beyond_the_last_is_refused() {
 #[test]
 fn threads_are_all_cores_or_what_is_asked_for() {
     let cores = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(threads::set(None).unwrap(), cores);
-    assert_eq!(threads::set(Some(1)).unwrap(), 1);
+    assert_eq!(threads::set(None, 1).unwrap(), cores);
+    assert_eq!(threads::set(Some(1), 1).unwrap(), 1);
     assert_eq!(tch::get_num_threads(), 1);
     for wrong in [0, 4 * cores + 1, usize::MAX] {
-        let error = threads::set(Some(wrong)).unwrap_err();
+        let error = threads::set(Some(wrong), 1).unwrap_err();
         assert_eq!(error.class(), Class::Usage);
         assert!(error.to_string().contains(&format!("1 to {}", 4 * cores)), "{error}");
     }

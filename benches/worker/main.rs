@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Save = arguments.action {
         return cases.make(case)?.save(&arguments.folder);
     }
-    threads::set(arguments.threads)?;
+    threads::set(arguments.threads, 1)?;
     let before = memory_kib("VmHWM");
     match case.task {
         Task::Inversion => {

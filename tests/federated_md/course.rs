@@ -155,7 +155,7 @@ fn scores_that_cannot_be_meant_are_refused_by_name() {
     let says = |scores: &(dyn Fn() -> Tensor + Sync)| {
         let error = transport::run(2, |mut rank| {
             if transport::Transport::rank(&rank) == 0 {
-                return part(&settings, &cast, &mut rank, None, &mut Log::default()).map(drop);
+                return part(&settings, &cast, rank, None, &mut Log::default()).map(drop);
             }
             // Rank 1 hosts node 3 alone.
             let mut link = Link::new(&mut rank);

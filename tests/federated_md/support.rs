@@ -5,7 +5,7 @@ use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::federated::fed_md::{
     self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Rounds,
 };
-use fed_distill::federated::transport::{self, LocalRank};
+use fed_distill::federated::transport::{self, Member};
 use fed_distill::federated::{Ledger, NodeData};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
@@ -135,13 +135,13 @@ pub fn run(
     start: Option<FitState>,
 ) -> Result<(Vec<StateDict>, Log)> {
     let start = Mutex::new(start);
-    let results = transport::run(ranks, |mut rank| {
+    let results = transport::run(ranks, |rank| {
         let start = start.lock().unwrap().take();
         let mut log = Log {
             eager: true,
             ..Log::default()
         };
-        let states = part(settings, cast, &mut rank, start.as_ref(), &mut log)?;
+        let states = part(settings, cast, rank, start.as_ref(), &mut log)?;
         let copies = states.into_iter().map(|(node, state)| (node, state.deep_clone()));
         Ok((copies.collect::<Vec<_>>(), log))
     })?;
@@ -161,7 +161,7 @@ pub fn run(
 pub fn part(
     settings: &FedMdSettings,
     cast: &Cast,
-    rank: &mut LocalRank,
+    rank: &mut Member,
     start: Option<&FitState>,
     log: &mut Log,
 ) -> Result<Vec<(usize, StateDict)>> {

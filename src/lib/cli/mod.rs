@@ -10,11 +10,12 @@ mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
-use crate::runtime::logging;
 use crate::runtime::output::say;
+use crate::runtime::{launcher, logging};
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use tool::tool;
@@ -46,7 +47,9 @@ fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let rank = launcher::launched().map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
+            // In one piece: other ranks write to the same place.
+            let _ = std::io::stderr().write_all(format!("error: {rank}{error}\n").as_bytes());
             ExitCode::from(match error.class() {
                 Class::Usage => 2,
                 Class::Failed => 1,

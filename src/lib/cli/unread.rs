@@ -6,7 +6,7 @@ use crate::config::{Composed, Request, compose};
 use serde_json::Value;
 
 /// Keys and groups at the top that every stage reads, or may leave unread without a word.
-const EVERYWHERE: [&str; 7] = [
+const EVERYWHERE: [&str; 8] = [
     "seed",
     "device",
     "threads",
@@ -14,6 +14,7 @@ const EVERYWHERE: [&str; 7] = [
     "overwrite",
     "tensorboard",
     "checkpoint",
+    "ranks",
 ];
 /// More unread overrides than this are one set for all stages.
 const FEW: usize = 3;

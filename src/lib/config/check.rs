@@ -63,6 +63,8 @@ const COLOURS: Range = Range {
 const RANGES: &[(&str, &Range)] = &[
     ("threads", &AT_LEAST_ONE),
     ("checkpoint.every", &NOT_NEGATIVE),
+    ("ranks.timeout", &POSITIVE),
+    ("fed_avg.ranks", &RANKS),
     ("dataset.size", &SMALLEST_IMAGE),
     ("dataset.channels", &COLOURS),
     ("dataset.std", &POSITIVE),

@@ -33,6 +33,20 @@ pub struct Dataset {
     pub fingerprint: String,
 }
 
+impl Dataset {
+    /// The same dataset: tensors are views, so that a thread can have them.
+    pub fn share(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            classes: self.classes.clone(),
+            train: self.train.share(),
+            test: self.test.share(),
+            normalisation: self.normalisation.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}
+
 impl ImageSet {
     /// A split of `images` u8 [M,C,H,W] and one label each; the labels go to the images' device.
     ///

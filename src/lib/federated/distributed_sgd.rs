@@ -7,11 +7,11 @@ use super::ledger::Ledger;
 use super::link::{Kind, Link};
 use super::transport::Transport;
 use crate::data::{ImageSet, Normalisation};
-use crate::error::{Error, Result};
+use crate::error::{Class, During, Error, Result};
 use crate::model::{Model, ModelSpec, Pass, StateDict};
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
-use crate::train::{AugmentSettings, Batch, BatchSource, Optimizer, OptimizerSettings, Shuffled};
+use crate::train::{AugmentSettings, Batch, BatchSource, FitState, Optimizer, OptimizerSettings, Position, Shuffled};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind as Type, Reduction, Tensor, no_grad};
 
@@ -51,7 +51,7 @@ pub struct Task<'a> {
 }
 
 /// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch (from 0).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossAt {
     pub epoch: usize,
     pub batch: usize,
@@ -69,89 +69,82 @@ pub struct Outcome {
     pub ledger: Ledger,
 }
 
-/// Runs this rank's part; `None` on other ranks than 0.
+/// What a saved run goes on with beside the tensors of its [`FitState`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Notes {
+    /// Since the last mean loss.
+    sum: f64,
+    losses: Vec<LossAt>,
+    ledger: Ledger,
+}
+
+/// What listens to rank 0.
+pub trait Steps {
+    /// After each batch.
+    fn step(&self) {}
+
+    /// Whether the run should be saved now; asked before each batch.
+    fn due(&self) -> bool {
+        false
+    }
+
+    /// Saves the run: when it is due, when the user interrupts it and when all batches are done.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        let _ = (state, notes);
+        Ok(())
+    }
+}
+
+/// Hears nothing, saves nothing.
+impl Steps for () {}
+
+/// Runs this rank's part; `None` on other ranks than 0. A run goes on from the `start` of rank 0; on other ranks `start` and `observer` do not
+/// matter (`None`, `&mut ()`).
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C.
+/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the
+/// last batch).
 pub fn run(
     method: Method,
     settings: &SgdSettings,
     task: &Task,
     transport: &mut dyn Transport,
+    start: Option<(FitState, Notes)>,
+    observer: &mut dyn Steps,
 ) -> Result<Option<Outcome>> {
-    let model = Model::new(
-        &task.spec,
-        task.device,
-        &mut task.seeds.stream("teacher/initialisation", 0),
-    )?;
-    let mut rank = Rank {
-        optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
-        model,
-        link: Link::new(transport),
-        lr: settings.optimizer.lr,
-        step: 0,
-    };
-    let mut source = Shuffled::new(
-        task.train,
-        task.normalisation,
-        settings.augment.clone(),
-        settings.batch_size,
-        task.seeds,
-        "distributed_sgd/batches".into(),
-    );
-    if method == Method::Centralised && !rank.link.is_server() {
+    let link = Link::new(transport);
+    if method == Method::Centralised && !link.is_server() {
         return Ok(None);
     }
-    let mut losses = Vec::new();
-    for epoch in 0..settings.epochs {
-        let steps = source.begin(epoch)?;
-        let mut sum = 0.0;
-        for step in 0..steps {
-            interrupt::check()?;
-            let loss = match method {
-                Method::Centralised => rank.alone(&source.next(step, &rank.model)?)?,
-                Method::AllReduce => rank.all_reduce(&source.next(step, &rank.model)?)?,
-                Method::ParameterServer if rank.link.is_server() => rank.serve(&source.next(step, &rank.model)?)?,
-                Method::ParameterServer => rank.work()?,
-            };
-            rank.step += 1;
-            if !loss.is_finite() {
-                return Err(Error::failed(format!(
-                    "the training loss became NaN or infinite in epoch {epoch}, batch {}",
-                    step + 1
-                ))
-                .hint("lower the learning rate (`optimizer.lr`)"));
-            }
-            sum += loss;
-            if (step + 1) % settings.report_every == 0 {
-                let at = LossAt {
-                    epoch,
-                    batch: step + 1,
-                    loss: sum / settings.report_every as f64,
-                };
-                if rank.link.is_server() {
-                    tracing::info!("epoch {epoch}, batch {}: loss {:.4}", at.batch, at.loss);
-                }
-                losses.push(at);
-                sum = 0.0;
-            }
-        }
+    let mut rank = Rank::begin(method, settings, task, link, start)?;
+    let outcome = rank.train(settings, task, observer);
+    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
+    if rank.link.is_server() && (stopped || outcome.is_ok()) {
+        rank.save(observer).during(|| "saving the run")?;
     }
+    outcome?;
     Ok(rank.link.is_server().then(|| Outcome {
         ledger: rank.link.take_ledger(),
         model: rank.model,
         steps: rank.step,
-        losses,
+        losses: rank.notes.losses,
     }))
 }
 
 /// One rank at work. Its functions take a step and return the loss of the whole batch.
 struct Rank<'a> {
+    method: Method,
     model: Model,
     optimizer: Optimizer,
     link: Link<'a>,
     lr: f64,
+    at: Position,
+    /// Batches of all epochs that are done.
     step: usize,
+    notes: Notes,
 }
 
 /// The images from `start` on, `count` of them, that are `rank`'s of `images`: every image is in one shard, and sizes differ by one at
@@ -161,7 +154,129 @@ pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     (cut(rank), cut(rank + 1) - cut(rank))
 }
 
-impl Rank<'_> {
+impl<'a> Rank<'a> {
+    /// At the first batch, or where the run of rank 0's `start` goes on.
+    fn begin(
+        method: Method,
+        settings: &SgdSettings,
+        task: &Task,
+        mut link: Link<'a>,
+        start: Option<(FitState, Notes)>,
+    ) -> Result<Self> {
+        let (state, notes) = start.unzip();
+        let start = match method {
+            Method::Centralised => state,
+            // A parameter server alone has moments.
+            Method::ParameterServer => link.spread(state.as_ref(), &|name| name.starts_with("model."))?,
+            Method::AllReduce => link.spread(state.as_ref(), &|_| true)?,
+        };
+        let mut rng = task.seeds.stream("teacher/initialisation", 0);
+        let mut model = Model::new(&task.spec, task.device, &mut rng)?;
+        let mut optimizer = Optimizer::new(&settings.optimizer, model.parameters());
+        if let Some(start) = &start {
+            model.load_state(&start.part("model"))?;
+            if method == Method::AllReduce || link.is_server() {
+                optimizer.restore(start)?;
+            }
+        }
+        let notes = notes.unwrap_or_default();
+        link.set_ledger(notes.ledger.clone());
+        let at = start.map(|start| start.position).unwrap_or_default();
+        Ok(Self {
+            method,
+            model,
+            optimizer,
+            link,
+            lr: settings.optimizer.lr,
+            step: usize::try_from(at.optimizer_steps).unwrap_or(0),
+            at,
+            notes,
+        })
+    }
+
+    fn train(&mut self, settings: &SgdSettings, task: &Task, observer: &mut dyn Steps) -> Result<()> {
+        let mut source = Shuffled::new(
+            task.train,
+            task.normalisation,
+            settings.augment.clone(),
+            settings.batch_size,
+            task.seeds,
+            "distributed_sgd/batches".into(),
+        );
+        while self.at.epoch < settings.epochs {
+            let steps = source.begin(self.at.epoch)?;
+            if self.at.step > 0 {
+                source.skip(self.at.step, self.at.drawn)?;
+            }
+            while self.at.step < steps {
+                self.at.drawn = source.drawn();
+                interrupt::check()?;
+                if self.link.is_server() && observer.due() {
+                    self.save(observer)?;
+                }
+                let loss = self.take_step(&mut source)?;
+                self.step += 1;
+                self.at.step += 1;
+                self.note(loss, settings.report_every)?;
+                observer.step();
+            }
+            self.notes.sum = 0.0;
+            self.at = Position {
+                epoch: self.at.epoch + 1,
+                ..Position::default()
+            };
+        }
+        Ok(())
+    }
+
+    /// The loss of the step.
+    fn take_step(&mut self, source: &mut Shuffled) -> Result<f64> {
+        let step = self.at.step;
+        match self.method {
+            Method::Centralised => self.alone(&source.next(step, &self.model)?),
+            Method::AllReduce => self.all_reduce(&source.next(step, &self.model)?),
+            Method::ParameterServer if self.link.is_server() => self.serve(&source.next(step, &self.model)?),
+            Method::ParameterServer => self.work(),
+        }
+    }
+
+    fn note(&mut self, loss: f64, every: usize) -> Result<()> {
+        let (epoch, batch) = (self.at.epoch, self.at.step);
+        if !loss.is_finite() {
+            return Err(Error::failed(format!(
+                "the training loss became NaN or infinite in epoch {epoch}, batch {batch}"
+            ))
+            .hint("lower the learning rate (`optimizer.lr`)"));
+        }
+        self.notes.sum += loss;
+        if batch % every == 0 {
+            let loss = self.notes.sum / every as f64;
+            if self.link.is_server() {
+                tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
+            }
+            self.notes.losses.push(LossAt { epoch, batch, loss });
+            self.notes.sum = 0.0;
+        }
+        Ok(())
+    }
+
+    fn save(&self, observer: &mut dyn Steps) -> Result<()> {
+        let state = self.model.state();
+        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
+        let mut tensors: Vec<(String, Tensor)> = state.iter().map(named).collect();
+        tensors.extend(self.optimizer.moments());
+        let position = Position {
+            optimizer_steps: self.optimizer.steps(),
+            ..self.at
+        };
+        let notes = Notes {
+            // A step that was broken off is taken, and counted, again.
+            ledger: self.link.ledger().before(self.step),
+            ..self.notes.clone()
+        };
+        observer.save(&FitState { position, tensors }, &notes)
+    }
+
     fn alone(&mut self, batch: &Batch) -> Result<f64> {
         let logits = self.model.forward(&batch.images, &mut Pass::Train);
         let loss = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;

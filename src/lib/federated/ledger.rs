@@ -38,8 +38,32 @@ pub struct Entry {
 }
 
 /// Everything that a server sent and received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Entry, Amount)>", into = "Vec<(Entry, Amount)>")]
 pub struct Ledger(BTreeMap<Entry, Amount>);
+
+/// Bytes of one kind in one direction, as metrics show them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    pub kind: Kind,
+    pub direction: Direction,
+    /// Of the tensors' values alone.
+    pub values: u64,
+    /// As serialised.
+    pub bytes: u64,
+}
+
+impl From<Vec<(Entry, Amount)>> for Ledger {
+    fn from(entries: Vec<(Entry, Amount)>) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl From<Ledger> for Vec<(Entry, Amount)> {
+    fn from(ledger: Ledger) -> Self {
+        ledger.0.into_iter().collect()
+    }
+}
 
 impl Ledger {
     /// Adds a message.
@@ -59,5 +83,26 @@ impl Ledger {
             sum += *amount;
         }
         sum
+    }
+
+    /// The rounds before `round`.
+    pub fn before(&self, round: usize) -> Self {
+        let early = self.iter().filter(|(entry, _)| entry.round < round);
+        Self(early.map(|(entry, amount)| (*entry, *amount)).collect())
+    }
+
+    /// Sums by kind and direction over the entries that `wanted` holds of; what is zero is left out.
+    pub fn traffic(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Traffic> {
+        let mut sums = BTreeMap::<(Kind, Direction), Amount>::new();
+        for (entry, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {
+            *sums.entry((entry.kind, entry.direction)).or_default() += *amount;
+        }
+        let line = |((kind, direction), Amount { values, bytes })| Traffic {
+            kind,
+            direction,
+            values,
+            bytes,
+        };
+        sums.into_iter().map(line).collect()
     }
 }

@@ -5,6 +5,7 @@ use super::transport::Transport;
 use crate::artifact::tensors;
 use crate::error::{During, Error, Result};
 use crate::model::StateDict;
+use crate::train::FitState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -21,6 +22,8 @@ pub enum Kind {
     Batch,
     /// A gradient of each parameter, and a loss.
     Gradient,
+    /// What a node keeps to itself, for rank 0's checkpoint; not in the ledger.
+    Kept,
     /// A node's answers to public images: a score of each class.
     Scores,
     /// The mean of all nodes' scores.
@@ -34,6 +37,7 @@ impl Kind {
             Self::Report => "report",
             Self::Batch => "batch",
             Self::Gradient => "gradient",
+            Self::Kept => "kept",
             Self::Scores => "scores",
             Self::Consensus => "consensus",
         }
@@ -77,6 +81,49 @@ impl<'a> Link<'a> {
 
     fn host(&self, node: usize) -> usize {
         node % self.transport.size()
+    }
+
+    /// Tells all ranks where the run goes on: rank 0 gives its `start`, if it has one, and the others receive the position and those tensors
+    /// whose names `wanted` holds of. Not in the ledger: a run that was never stopped sends none of it.
+    ///
+    /// # Errors
+    /// Those of the transport; a message that cannot be read.
+    pub fn spread(&mut self, start: Option<&FitState>, wanted: &dyn Fn(&str) -> bool) -> Result<Option<FitState>> {
+        if self.is_server() {
+            for rank in 1..self.ranks() {
+                self.transport.send(rank, encode_start(start, wanted)?)?;
+            }
+            return Ok(start.map(FitState::share));
+        }
+        let bytes = self.transport.receive(0)?;
+        decode_start(&bytes).during(|| "receiving where the run goes on from rank 0")
+    }
+
+    /// Node on another rank than 0: leaves `state` with rank 0, for the checkpoint.
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub fn keep(&mut self, round: usize, node: usize, state: &StateDict) -> Result<()> {
+        self.transport.send(0, encode(round, node, Kind::Kept, state)?)
+    }
+
+    /// Rank 0: what a node on another rank left.
+    ///
+    /// # Errors
+    /// As [`from_node`](Self::from_node).
+    pub fn kept(&mut self, round: usize, node: usize) -> Result<StateDict> {
+        let bytes = self.transport.receive(self.host(node))?;
+        decode(&bytes, round, node, Kind::Kept).during(|| format!("receiving from node {node}"))
+    }
+
+    /// The ledger so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Goes on with the ledger of an earlier process.
+    pub fn set_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
     }
 
     /// The ledger so far, which begins anew.
@@ -147,15 +194,44 @@ fn envelope(round: usize, node: usize, kind: Kind) -> BTreeMap<String, String> {
     text.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
+/// The metadata key of a position.
+const POSITION: &str = "position";
+
+fn encode_start(start: Option<&FitState>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<u8>> {
+    let Some(start) = start else {
+        return tensors::encode(&[], &BTreeMap::new());
+    };
+    let position = serde_json::to_string(&start.position)
+        .map_err(|error| Error::failed(format!("cannot tell where the run goes on: {error}")))?;
+    let named = start.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let named: Vec<(&str, &Tensor)> = named.filter(|(name, _)| wanted(name)).collect();
+    tensors::encode(&named, &BTreeMap::from([(POSITION.to_owned(), position)]))
+}
+
+fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
+    let message = tensors::decode(bytes).map_err(|error| unreadable(bytes, &error))?;
+    let Some(position) = message.metadata.get(POSITION) else {
+        return Ok(None);
+    };
+    let position =
+        serde_json::from_str(position).map_err(|error| unreadable(bytes, &Error::failed(error.to_string())))?;
+    Ok(Some(FitState {
+        position,
+        tensors: message.tensors,
+    }))
+}
+
+fn unreadable(bytes: &[u8], error: &Error) -> Error {
+    Error::failed("a message cannot be read").note("found", format!("{} bytes; {}", bytes.len(), error.what()))
+}
+
 fn encode(round: usize, node: usize, kind: Kind, state: &StateDict) -> Result<Vec<u8>> {
     let tensors: Vec<(&str, &Tensor)> = state.iter().collect();
     tensors::encode(&tensors, &envelope(round, node, kind))
 }
 
 fn decode(bytes: &[u8], round: usize, node: usize, kind: Kind) -> Result<StateDict> {
-    let message = tensors::decode(bytes).map_err(|error| {
-        Error::failed("a message cannot be read").note("found", format!("{} bytes; {}", bytes.len(), error.what()))
-    })?;
+    let message = tensors::decode(bytes).map_err(|error| unreadable(bytes, &error))?;
     let expected = envelope(round, node, kind);
     if message.metadata != expected {
         return Err(Error::failed("a message is not the one expected")

@@ -1,8 +1,11 @@
 //! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second ends the process at once.
 //!
-//! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error up, past what saves their work.
+//! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error up, past what saves their work. Whoever has
+//! something to look after at these safe points, as the ranks of a federation each other, says so with [`watch`].
 
 use crate::error::{Error, Result};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,15 +34,42 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-/// Fails once a stop was asked for.
+type Look = Rc<dyn Fn() -> Result<()>>;
+
+thread_local! {
+    static LOOK: RefCell<Option<Look>> = const { RefCell::new(None) };
+}
+
+/// Keeps a [`watch`] up.
+#[must_use = "the watch ends when this is dropped"]
+pub struct Watch(Option<Look>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        LOOK.with(|current| *current.borrow_mut() = self.0.take());
+    }
+}
+
+/// Has `look` called at each safe point of this thread as long as the returned guard lives; its error ends the loop there.
+pub fn watch(look: impl Fn() -> Result<()> + 'static) -> Watch {
+    Watch(LOOK.with(|current| current.borrow_mut().replace(Rc::new(look))))
+}
+
+/// A safe point: fails once a stop was asked for.
 ///
 /// # Errors
-/// Of class interrupted.
+/// Of class interrupted, and those of a [`watch`].
 pub fn check() -> Result<()> {
     if requested() {
-        return Err(Error::interrupted("interrupted"));
+        return Err(stopped());
     }
-    Ok(())
+    let look = LOOK.with(|current| current.borrow().clone());
+    look.map_or(Ok(()), |look| look())
+}
+
+/// The error of a run that was asked to stop.
+pub fn stopped() -> Error {
+    Error::interrupted("interrupted")
 }
 
 /// True once a stop was asked for.

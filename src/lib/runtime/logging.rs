@@ -2,6 +2,7 @@
 //!
 //! The library logs through `tracing`; binaries call [`init`] once, and stages [`to_file`] for as long as they write into a folder.
 
+use super::launcher;
 use super::progress::BARS;
 use crate::artifact::atomic;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use tracing_subscriber::{EnvFilter, fmt as log};
 /// Environment variable that sets what is logged.
 const VARIABLE: &str = "FED_DISTILL_LOG";
 
-/// Starts the log of this process, at the level that `FED_DISTILL_LOG` gives, else `info`. A second call does nothing; in a program
+/// Starts the log of this process, at the level that `FED_DISTILL_LOG` gives, else `info`, or `error` on other ranks than 0. A second call does nothing; in a program
 /// that already has a `tracing` subscriber that one stays.
 ///
 /// # Errors
@@ -117,7 +118,8 @@ impl MakeWriter<'_> for Files {
 /// A level, or `tracing` directives (`fed_distill=debug,warn`).
 fn filter(wanted: Option<&str>) -> Result<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let wanted = wanted.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
+    let usual = if launcher::is_follower() { "error" } else { "info" };
+    let wanted = wanted.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(usual);
     let wrong = || {
         Error::usage(format!("{VARIABLE} is `{wanted}`, which is no log level"))
             .note("available", LEVELS.join(", "))

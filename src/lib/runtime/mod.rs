@@ -4,6 +4,7 @@ mod allocator;
 mod cuda;
 pub mod device;
 pub mod interrupt;
+pub mod launcher;
 pub mod logging;
 pub mod output;
 pub mod progress;

@@ -1,5 +1,6 @@
 //! Progress of long loops: bars on a terminal, now and then a plain line elsewhere. Everything goes to stderr.
 
+use super::launcher;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// All bars of the process. The log writes through it too, so that lines and bars do not tear each other.
 pub(super) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Progress of one loop. Cheap enough to call at every step; shared between threads by reference.
+/// Progress of one loop. Cheap enough to call at every step; shared between threads by reference. Other ranks than 0 show none.
 #[derive(Debug)]
 pub struct Progress {
     label: String,
@@ -138,7 +139,9 @@ fn millis(time: Duration) -> u64 {
 
 /// Bars need a terminal that can move its cursor.
 fn on_terminal() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb")
+    !launcher::is_follower()
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb")
 }
 
 fn new_bar(label: &str, total: u64) -> ProgressBar {
@@ -164,6 +167,9 @@ fn new_bar(label: &str, total: u64) -> ProgressBar {
 
 /// A line on stderr, above the bars. A closed stderr is nobody's concern here.
 fn print(line: &str) {
+    if launcher::is_follower() {
+        return;
+    }
     BARS.suspend(|| {
         let _ = writeln!(std::io::stderr(), "{line}");
     });

@@ -5,14 +5,15 @@ use crate::error::{Error, Result};
 /// More threads than this for each core is taken for a slip of the finger.
 const MOST_PER_CORE: usize = 4;
 
-/// Sets libtorch's threads inside one operation to `threads`, or to all cores this process may use; returns the number.
+/// Sets libtorch's threads inside one operation to `threads`, or to the cores this process may use, shared out over the `ranks` that use them
+/// at the same time; returns the number. It holds for the calling thread and those it starts.
 ///
 /// # Errors
 /// Zero, or more than four threads a core (usage).
-pub fn set(threads: Option<usize>) -> Result<usize> {
+pub fn set(threads: Option<usize>, ranks: usize) -> Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let most = cores * MOST_PER_CORE;
-    let threads = threads.unwrap_or(cores);
+    let threads = threads.unwrap_or_else(|| (cores / ranks.max(1)).max(1));
     let wrong = || {
         Error::usage(format!("`threads` cannot be {threads}"))
             .note(

@@ -1,9 +1,12 @@
-//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost an hour.
+//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost an hour. And as messages between the ranks
+//! that make them.
 
 use crate::artifact::checkpoint::Checkpoints;
+use crate::artifact::{json, tensors};
 use crate::error::{Error, Result};
 use crate::inversion::{BatchStore, Moments, Stored, SyntheticBatch, TermsAt};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
 /// What a file says beside its tensors.
@@ -20,6 +23,48 @@ struct Notes {
 pub struct BatchFiles<'a> {
     pub checkpoints: &'a Checkpoints,
     pub device: Device,
+}
+
+/// The metadata key of a batch that travels.
+const KEY: &str = "batch";
+
+impl Notes {
+    fn new(batch: &SyntheticBatch, moment_steps: Option<i32>) -> Self {
+        Self {
+            teacher: batch.teacher,
+            best_loss: batch.best_loss,
+            history: batch.history.clone(),
+            moment_steps,
+        }
+    }
+}
+
+/// A batch from one rank to another.
+///
+/// # Errors
+/// A number that JSON cannot hold.
+pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
+    let notes = json::value(&Notes::new(batch, None))?.to_string();
+    let tensors: [(&str, &Tensor); 2] = [("images", &batch.images), ("labels", &batch.labels)];
+    tensors::encode(&tensors, &BTreeMap::from([(KEY.to_owned(), notes)]))
+}
+
+/// What [`pack`] made, on `device`.
+///
+/// # Errors
+/// Bytes that are no batch.
+pub fn unpack(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
+    let message = tensors::decode(bytes)?;
+    let notes = message.metadata.get(KEY).map(String::as_str).unwrap_or_default();
+    let notes: Notes = serde_json::from_str(notes)
+        .map_err(|error| Error::failed(format!("a synthetic batch cannot be read: {error}")))?;
+    Ok(SyntheticBatch {
+        images: message.get("images")?.to_device(device),
+        labels: message.get("labels")?.to_device(device),
+        teacher: notes.teacher,
+        best_loss: notes.best_loss,
+        history: notes.history,
+    })
 }
 
 fn name(index: usize) -> String {
@@ -59,12 +104,7 @@ impl BatchStore for BatchFiles<'_> {
 
     fn put(&self, index: usize, stored: &Stored) -> Result<()> {
         let batch = &stored.batch;
-        let notes = Notes {
-            teacher: batch.teacher,
-            best_loss: batch.best_loss,
-            history: batch.history.clone(),
-            moment_steps: stored.moments.as_ref().map(|moments| moments.steps),
-        };
+        let notes = Notes::new(batch, stored.moments.as_ref().map(|moments| moments.steps));
         let mut tensors: Vec<(&str, &Tensor)> = vec![("images", &batch.images), ("labels", &batch.labels)];
         if let Some(moments) = &stored.moments {
             tensors.extend([("first", &moments.first), ("second", &moments.second)]);

@@ -3,23 +3,25 @@
 
 use super::job::{Job, Session};
 use super::journal::Journal;
-use super::weights::{self, Card};
-use super::{Workplace, open, percent, required};
-use crate::artifact::{json, manifest};
+use super::kept::Kept;
+use super::ranks::{self, Shared, Threaded};
+use super::saved::Saver;
+use super::weights::Card;
+use super::{Workplace, open_for, percent, required, test};
+use crate::artifact::manifest;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::federated::distributed_sgd::{self, LossAt, Method, Outcome, SgdSettings, Task};
-use crate::federated::transport::{self, Transport};
-use crate::federated::{Direction, Kind};
-use crate::model::ModelSpec;
+use crate::federated::Traffic;
+use crate::federated::distributed_sgd::{self, LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task};
+use crate::federated::transport::Member;
 use crate::report::Table;
+use crate::runtime::launcher::launched;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
-use crate::train::evaluate;
+use crate::train::FitState;
 use serde::Serialize;
-use std::sync::{Mutex, PoisonError};
 
 /// What the result depends on.
 pub(super) const DEPENDS: [&str; 10] = [
@@ -47,17 +49,6 @@ struct Metrics {
     traffic: Vec<Traffic>,
 }
 
-/// Bytes of one kind in one direction, over all ranks and steps.
-#[derive(Serialize)]
-struct Traffic {
-    kind: Kind,
-    direction: Direction,
-    /// Of the tensors' values alone.
-    values: u64,
-    /// As serialised.
-    bytes: u64,
-}
-
 /// A line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run, `batch` from that of the epoch.
 #[derive(Serialize)]
 struct Line {
@@ -71,11 +62,15 @@ struct Line {
 /// Runs the stage.
 ///
 /// # Errors
-/// A training that diverges; a place that cannot be written.
+/// A training that diverges; a rank that is gone; a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let config = &composed.config.distributed_sgd;
+    let usual = if config.method == Method::Centralised { 1 } else { 2 };
+    let count = ranks::count("distributed_sgd.ranks", config.ranks, usual)?;
+    let alone = config.method == Method::Centralised && launched().is_none();
+    let place = open_for(composed, if alone { 1 } else { count })?;
     let folder = required(
-        &place.config.distributed_sgd.save_folder,
+        &config.save_folder,
         "distributed_sgd.save_folder",
         "outputs/distributed_sgd",
     )?;
@@ -86,131 +81,115 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: folder.join("distributed_sgd.log"),
     };
-    let inputs = |run: &mut manifest::Run| {
-        let dataset = place.dataset()?;
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-        Ok(dataset)
-    };
-    let done = place.perform(&job, inputs, |dataset, session| train(&place, &dataset, session))?;
-    if done.is_none() {
+    if !ranks::perform(&place, &job, &Descent { place: &place, config })? {
         tracing::info!("the model is trained already: {}", folder.display());
     }
     Ok(())
 }
 
-fn train(place: &Workplace, dataset: &Dataset, session: &mut Session) -> Result<()> {
-    let config = &place.config.distributed_sgd;
-    let spec = ModelSpec::new(
-        &place.config.model,
-        dataset.channels(),
-        dataset.size(),
-        dataset.classes.len() as i64,
-    )?;
-    let outcome = over_ranks(place, config, dataset, &spec)?;
-    let evaluation = evaluate(
-        &|images| Ok(outcome.model.eval(images)),
-        &dataset.test,
-        &dataset.normalisation,
-        dataset.classes.len(),
-        config.eval_batch_size,
-    )?;
-    let card = Card {
-        model: spec,
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        classes: dataset.classes.clone(),
-        normalisation: dataset.normalisation.clone(),
-        label_counts: dataset.train.counts(dataset.classes.len()),
-    };
-    let path = session.job.output;
-    weights::save(path, &outcome.model.state(), &card)?;
-    session.run.output("weights", path)?;
-    let metrics = metrics(config, &outcome, evaluation.accuracy());
-    let metrics_path = session.companion("metrics.json");
-    json::write(&metrics_path, &metrics)?;
-    session.run.output("metrics", &metrics_path)?;
-    let mut journal = Journal::open(place, session, &[], None)?;
-    let steps_an_epoch = outcome.steps / config.epochs;
-    for &at in &metrics.losses {
-        journal.add(&Line {
-            stage: "distributed_sgd",
-            event: "loss",
-            step: at.epoch * steps_an_epoch + at.batch,
-            at,
-        })?;
+/// The stage's work.
+struct Descent<'a> {
+    place: &'a Workplace<'a>,
+    config: &'a DistributedSgdConfig,
+}
+
+impl Threaded for Descent<'_> {
+    fn view(&self, dataset: &Dataset) -> Dataset {
+        dataset.share()
     }
-    journal.finish(session)?;
-    summary(&metrics)?;
-    say(format!("weights:  {}", path.display()))
 }
 
-/// Every rank gets views of the images: tensors can be handed to a thread, not shared with one.
-fn over_ranks(
-    place: &Workplace,
-    config: &DistributedSgdConfig,
-    dataset: &Dataset,
-    spec: &ModelSpec,
-) -> Result<Outcome> {
-    let settings = SgdSettings {
-        epochs: config.epochs,
-        batch_size: config.batch_size,
-        optimizer: config.optimizer.clone(),
-        augment: config.augment.clone(),
-        report_every: config.report_every,
-    };
-    let ranks = match config.method {
-        Method::Centralised => 1,
-        _ => config.ranks,
-    };
-    let views = (0..ranks).map(|_| dataset.train.share()).collect::<Vec<_>>();
-    let views = Mutex::new(views);
-    let (device, seed) = (place.device, place.config.seed);
-    let normalisation = &dataset.normalisation;
-    let outcomes = transport::run(ranks, |mut rank| {
-        let view = views.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let view = view.ok_or_else(|| Error::failed(format!("rank {} has no data", rank.rank())))?;
+impl Shared for Descent<'_> {
+    type Inputs = Dataset;
+
+    fn load(&self, run: &mut manifest::Run) -> Result<Dataset> {
+        let dataset = self.place.dataset()?;
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.fact("ranks", self.used())?;
+        Ok(dataset)
+    }
+
+    fn work(&self, dataset: &Dataset, member: &mut Member, session: Option<&mut Session>) -> Result<()> {
+        let (config, settings) = (self.config, self.settings());
         let task = Task {
-            spec: spec.clone(),
-            device,
-            train: &view,
-            normalisation,
-            seeds: Seeds::new(seed),
+            spec: self.place.model(dataset)?,
+            device: self.place.device,
+            train: &dataset.train,
+            normalisation: &dataset.normalisation,
+            seeds: Seeds::new(self.place.config.seed),
         };
-        distributed_sgd::run(config.method, &settings, &task, &mut rank)
-    })?;
-    let first = outcomes.into_iter().flatten().next();
-    first.ok_or_else(|| Error::failed("no rank has a result"))
+        let Some(session) = session else {
+            return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ()).map(drop);
+        };
+        let mut saver = Saver::new(self.place, session.checkpoints);
+        let start = saver.load::<Notes>()?.map(|resumed| (resumed.fit, resumed.notes));
+        let outcome = distributed_sgd::run(config.method, &settings, &task, member, start, &mut saver)?;
+        let outcome = outcome.ok_or_else(|| Error::failed("rank 0 has no result"))?;
+        let accuracy = test(&outcome.model, dataset, config.eval_batch_size)?.accuracy();
+        let card = Card::new(task.spec, dataset, dataset.train.counts(dataset.classes.len()));
+        session.save_weights(&outcome.model.state(), &card)?;
+        let metrics = self.metrics(&outcome, accuracy);
+        session.save_metrics(&metrics)?;
+        self.journal(&outcome, session)?.finish(session)?;
+        summary(&metrics)?;
+        say(format!("weights:  {}", session.job.output.display()))
+    }
 }
 
-fn metrics(config: &DistributedSgdConfig, outcome: &Outcome, test_accuracy: Option<f64>) -> Metrics {
-    let mut traffic = Vec::new();
-    for kind in [Kind::Model, Kind::Batch, Kind::Gradient] {
-        for direction in [Direction::Upload, Direction::Download] {
-            let amount = outcome
-                .ledger
-                .sum(|entry| entry.kind == kind && entry.direction == direction);
-            if amount.bytes > 0 {
-                traffic.push(Traffic {
-                    kind,
-                    direction,
-                    values: amount.values,
-                    bytes: amount.bytes,
-                });
-            }
+impl Descent<'_> {
+    /// Ranks that train.
+    fn used(&self) -> usize {
+        match self.config.method {
+            Method::Centralised => 1,
+            _ => self.place.ranks,
         }
     }
-    Metrics {
-        method: config.method,
-        ranks: if config.method == Method::Centralised {
-            1
-        } else {
-            config.ranks
-        },
-        parameters: outcome.model.parameter_count(),
-        steps: outcome.steps,
-        losses: outcome.losses.clone(),
-        test_accuracy,
-        traffic,
+
+    fn settings(&self) -> SgdSettings {
+        let config = self.config;
+        SgdSettings {
+            epochs: config.epochs,
+            batch_size: config.batch_size,
+            optimizer: config.optimizer.clone(),
+            augment: config.augment.clone(),
+            report_every: config.report_every,
+        }
+    }
+
+    fn metrics(&self, outcome: &Outcome, test_accuracy: Option<f64>) -> Metrics {
+        Metrics {
+            method: self.config.method,
+            ranks: self.used(),
+            parameters: outcome.model.parameter_count(),
+            steps: outcome.steps,
+            losses: outcome.losses.clone(),
+            test_accuracy,
+            traffic: outcome.ledger.traffic(|_| true),
+        }
+    }
+
+    fn journal(&self, outcome: &Outcome, session: &Session) -> Result<Journal> {
+        let mut journal = Journal::open(self.place, session, &[], None)?;
+        let steps_an_epoch = outcome.steps / self.config.epochs;
+        for &at in &outcome.losses {
+            journal.add(&Line {
+                stage: "distributed_sgd",
+                event: "loss",
+                step: at.epoch * steps_an_epoch + at.batch,
+                at,
+            })?;
+        }
+        Ok(journal)
+    }
+}
+
+impl Steps for Saver<'_> {
+    fn due(&self) -> bool {
+        Saver::due(self)
+    }
+
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        Saver::save(self, state, &Kept::default(), notes)
     }
 }
 

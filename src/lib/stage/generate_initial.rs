@@ -1,14 +1,16 @@
 //! `generate_initial`: the synthetic batches that the student starts with, made from the teachers alone. Never looks at an image.
 
-use super::batches::BatchFiles;
+use super::batches::{self, BatchFiles};
 use super::job::{Job, Session};
 use super::journal::{BatchLine, Journal};
+use super::ranks::{self, Shared};
 use super::teachers::{self, TeacherSet};
-use super::{Workplace, open, pictures, required, weights};
+use super::{Workplace, open_for, pictures, required, weights};
 use crate::artifact::{json, manifest, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
-use crate::inversion::{Inverter, SyntheticBatch, TermsAt};
+use crate::federated::transport::{Member, Transport};
+use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
 use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
@@ -51,7 +53,7 @@ struct BatchMetrics {
 /// # Errors
 /// Missing or damaged teachers, a loss that is never finite, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let place = open_for(composed, ranks::company())?;
     let path = required(
         &place.config.initial.save_path,
         "initial.save_path",
@@ -69,47 +71,110 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: path.with_extension("log"),
     };
-    let load = |run: &mut manifest::Run| {
-        let set = teachers::load(&place)?;
-        set.record(run)?;
-        run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
-        Ok(set)
-    };
-    let done = place.perform(&job, load, |set, session| generate(&place, &set, path, session))?;
-    if done.is_none() {
+    if !ranks::perform_on_processes(&place, &job, &Generate { place: &place })? {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
 }
 
-fn generate(place: &Workplace, set: &TeacherSet, path: &Path, session: &mut Session) -> Result<()> {
-    let config = place.config;
-    let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
-    let store = BatchFiles {
-        checkpoints: session.checkpoints,
-        device: place.device,
-    };
-    // Batches that an interrupted run finished come from the store, and write their lines again.
-    let mut journal = Journal::open(place, session, &[], None)?;
-    let count = config.initial.num_batches;
-    let progress = Progress::new("inverting the teachers", (count * inverter.steps(false)) as u64);
-    let mut batches = Vec::new();
-    for index in 0..count {
-        progress.message(format!("batch {} of {count}", index + 1));
-        let batch = inverter
-            .make_once(index, None, &store, &|| progress.step())
-            .during(|| format!("making synthetic batch {index}"))?;
-        tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
-        journal.add(&BatchLine::initial(
-            index,
-            batch.teacher,
-            batch.best_loss,
-            &batch.history,
-        ))?;
-        batches.push(batch);
+/// The stage's work. Batches that follow from their number alone are shared out over the ranks; rank 0 keeps and writes them.
+struct Generate<'a> {
+    place: &'a Workplace<'a>,
+}
+
+impl Shared for Generate<'_> {
+    type Inputs = TeacherSet;
+
+    fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
+        let set = teachers::load(self.place)?;
+        set.record(run)?;
+        run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
+        Ok(set)
     }
-    progress.finish();
-    save(set, &batches, path, journal, session)
+
+    fn work(&self, set: &TeacherSet, member: &mut Member, session: Option<&mut Session>) -> Result<()> {
+        let config = self.place.config;
+        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+        let Some(session) = session else {
+            return assist(&mut inverter, member);
+        };
+        // Batches that an interrupted run finished come from the store, and write their lines again.
+        let mut journal = Journal::open(self.place, session, &[], None)?;
+        let batches = self.make(&mut inverter, member, &mut journal, session)?;
+        save(set, &batches, session.job.output, journal, session)
+    }
+}
+
+impl Generate<'_> {
+    /// Rank 0: all batches in order, its own and those of the others.
+    fn make(
+        &self,
+        inverter: &mut Inverter,
+        member: &mut Member,
+        journal: &mut Journal,
+        session: &Session,
+    ) -> Result<Vec<SyntheticBatch>> {
+        let (config, ranks) = (self.place.config, member.size());
+        let store = BatchFiles {
+            checkpoints: session.checkpoints,
+            device: self.place.device,
+        };
+        let (count, steps) = (config.initial.num_batches, inverter.steps(false) as u64);
+        let mut missing = Vec::new();
+        for index in 0..count {
+            // With moments that are carried over, a batch depends on the one before.
+            if ranks > 1 && !config.deep_inv.keep_moments && store.take(index)?.is_none() {
+                missing.push(index);
+            }
+        }
+        if ranks > 1 && config.deep_inv.keep_moments {
+            tracing::warn!("`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes them all");
+        }
+        let list = json::value(&missing)?.to_string();
+        (1..ranks).try_for_each(|rank| member.send(rank, list.clone().into_bytes()))?;
+        let progress = Progress::new("inverting the teachers", count as u64 * steps);
+        let mut batches = Vec::new();
+        for index in 0..count {
+            progress.message(format!("batch {} of {count}", index + 1));
+            let maker = missing.binary_search(&index).map_or(0, |turn| turn % ranks);
+            let batch = match maker {
+                0 => inverter.make_once(index, None, &store, &|| progress.step()),
+                _ => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
+            };
+            let batch = batch.during(|| format!("making synthetic batch {index}"))?;
+            tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
+            journal.add(&BatchLine::initial(
+                index,
+                batch.teacher,
+                batch.best_loss,
+                &batch.history,
+            ))?;
+            batches.push(batch);
+        }
+        progress.finish();
+        Ok(batches)
+    }
+}
+
+/// Another rank's batch, which is then kept as if it had been made here.
+fn receive(member: &mut Member, rank: usize, index: usize, store: &BatchFiles) -> Result<SyntheticBatch> {
+    let batch = batches::unpack(&member.receive(rank)?, store.device)?;
+    let stored = Stored { batch, moments: None };
+    store.put(index, &stored)?;
+    Ok(stored.batch)
+}
+
+/// Any other rank: makes its part of those that rank 0 misses.
+fn assist(inverter: &mut Inverter, member: &mut Member) -> Result<()> {
+    let missing: Vec<usize> = serde_json::from_slice(&member.receive(0)?)
+        .map_err(|error| Error::failed(format!("the list of missing batches cannot be read: {error}")))?;
+    for index in missing.into_iter().skip(member.rank()).step_by(member.size()) {
+        let batch = inverter
+            .make(index, None, &|| ())
+            .during(|| format!("making synthetic batch {index}"))?;
+        member.send(0, batches::pack(&batch)?)?;
+    }
+    Ok(())
 }
 
 fn save(

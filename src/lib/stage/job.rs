@@ -2,12 +2,15 @@
 //! manifest, with checkpoints and a log.
 
 use super::Workplace;
-use crate::artifact::atomic;
+use super::weights::{self, Card};
 use crate::artifact::checkpoint::{self, Checkpoints, Identity};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::manifest::{self, Admission};
+use crate::artifact::{atomic, json};
 use crate::error::{Class, Error, Result};
+use crate::model::StateDict;
 use crate::runtime::logging;
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +36,25 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// Writes a model's weights as the run's main result, and records them.
+    ///
+    /// # Errors
+    /// Those of [`weights::save`].
+    pub fn save_weights(&mut self, state: &StateDict, card: &Card) -> Result<()> {
+        weights::save(self.job.output, state, card)?;
+        self.run.output("weights", self.job.output)
+    }
+
+    /// Writes `metrics.json`, and records it.
+    ///
+    /// # Errors
+    /// A number that is not finite; a file that cannot be written.
+    pub fn save_metrics(&mut self, metrics: &impl Serialize) -> Result<()> {
+        let path = self.companion("metrics.json");
+        json::write(&path, metrics)?;
+        self.run.output("metrics", &path)
+    }
+
     /// The path of a file or folder of this run, named after its manifest.
     pub fn companion(&self, name: &str) -> PathBuf {
         companion(&self.job.manifest, name)
@@ -106,6 +128,11 @@ impl Workplace<'_> {
         }
     }
 
+    /// A run that only collects what a rank reads, and is never on disk.
+    pub(super) fn unrecorded(&self, job: &Job) -> Result<manifest::Run> {
+        Ok(manifest::Run::prepare(&job.manifest, self.start(job)?))
+    }
+
     fn start(&self, job: &Job) -> Result<manifest::Start> {
         Ok(manifest::Start {
             stage: job.stage.into(),
@@ -134,7 +161,7 @@ impl Workplace<'_> {
         })
     }
 
-    fn settings(&self) -> Result<Value> {
+    pub(super) fn settings(&self) -> Result<Value> {
         serde_json::to_value(self.config).map_err(|error| Error::failed(format!("cannot record the config: {error}")))
     }
 

@@ -1,6 +1,7 @@
 //! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
 //!
 //! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log. `journal`
+//! `ranks` is the course of a run that several ranks share. `journal`
 //! writes metrics as they come, `saved` and `batches` what an interrupted run goes on from. `weights` is the form in which teachers and
 //! students travel; `teachers` is what the server stages load first.
 
@@ -15,11 +16,11 @@ mod journal;
 mod kept;
 mod partitioner;
 mod pictures;
+mod ranks;
 mod saved;
 pub mod split_data;
 mod summary;
 mod teachers;
-mod traffic;
 pub mod train_student;
 pub mod train_teachers;
 mod weights;
@@ -28,8 +29,10 @@ use crate::artifact::{json, manifest};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
+use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
-use crate::runtime::{device, interrupt, logging, threads};
+use crate::runtime::{device, interrupt, launcher, logging, threads};
+use crate::train::{Evaluation, evaluate};
 use std::path::{Path, PathBuf};
 use tch::Device;
 
@@ -38,19 +41,31 @@ struct Workplace<'a> {
     composed: &'a Composed,
     config: &'a Config,
     device: Device,
+    /// Of each rank.
     threads: usize,
+    /// Those that share the work.
+    ranks: usize,
 }
 
-/// Logs, Ctrl-C, threads and device.
+/// Logs, Ctrl-C, threads and device, for a stage that works alone.
 fn open(composed: &Composed) -> Result<Workplace<'_>> {
+    ranks::refuse_company()?;
+    open_for(composed, 1)
+}
+
+/// The same for a stage whose work `ranks` ranks share.
+fn open_for(composed: &Composed, ranks: usize) -> Result<Workplace<'_>> {
+    ranks::refuse_without_mpi()?;
     logging::init()?;
     interrupt::install()?;
     let config = &composed.config;
+    let here = launcher::launched().map_or(ranks, |launched| launched.here);
     Ok(Workplace {
         composed,
         config,
-        threads: threads::set(config.threads)?,
+        threads: threads::set(config.threads, here)?,
         device: device::choose(&config.device)?,
+        ranks,
     })
 }
 
@@ -83,6 +98,12 @@ impl Workplace<'_> {
             );
         }
         Ok(dataset)
+    }
+
+    /// The architecture that nodes train on `dataset`.
+    fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
+        let classes = dataset.classes.len() as i64;
+        ModelSpec::new(&self.config.model, dataset.channels(), dataset.size(), classes)
     }
 
     /// The split of `dataset`; without one, a single node that holds everything.
@@ -136,6 +157,17 @@ fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&
     path.as_deref()
         .filter(|path| !path.as_os_str().is_empty())
         .ok_or_else(|| Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}")))
+}
+
+/// How a model does on `dataset`'s test images.
+fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
+    evaluate(
+        &|images| Ok(model.eval(images)),
+        &dataset.test,
+        &dataset.normalisation,
+        dataset.classes.len(),
+        batch_size,
+    )
 }
 
 /// An accuracy in percent for tables: `96.4 %`, or a dash.

@@ -6,7 +6,6 @@ use super::{Workplace, required};
 use crate::artifact::{hash, json, manifest};
 use crate::error::{Error, Result};
 use crate::inversion::{Shelf, Teacher};
-use crate::model::ModelSpec;
 use crate::partition::{Split, label_counts};
 use std::path::{Path, PathBuf};
 
@@ -185,19 +184,8 @@ fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
             None => error.hint("`split.save_path` is not set: say which split the teachers were trained on"),
         }
     })?;
-    Ok(Card {
-        model: ModelSpec::new(
-            &place.config.model,
-            dataset.channels(),
-            dataset.size(),
-            dataset.classes.len() as i64,
-        )?,
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        label_counts: label_counts(&part.train, &dataset.train.label_list, dataset.classes.len()),
-        classes: dataset.classes,
-        normalisation: dataset.normalisation,
-    })
+    let counts = label_counts(&part.train, &dataset.train.label_list, dataset.classes.len());
+    Ok(Card::new(place.model(&dataset)?, &dataset, counts))
 }
 
 /// Refuses teachers that saw different data: their images could not be mixed.

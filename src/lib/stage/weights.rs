@@ -2,7 +2,7 @@
 //! weights are, so that the server needs nothing else from a node.
 
 use crate::artifact::tensors;
-use crate::data::Normalisation;
+use crate::data::{Dataset, Normalisation};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelSpec, StateDict};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,20 @@ pub struct Card {
     pub normalisation: Normalisation,
     /// Training images of each class.
     pub label_counts: Vec<u64>,
+}
+
+impl Card {
+    /// Of a model trained on `label_counts` images of `dataset`.
+    pub fn new(model: ModelSpec, dataset: &Dataset, label_counts: Vec<u64>) -> Self {
+        Self {
+            model,
+            dataset: dataset.name.clone(),
+            dataset_fingerprint: dataset.fingerprint.clone(),
+            classes: dataset.classes.clone(),
+            normalisation: dataset.normalisation.clone(),
+            label_counts,
+        }
+    }
 }
 
 /// Writes a model's weights with their card.

@@ -30,6 +30,24 @@ pub struct FitState {
 }
 
 impl FitState {
+    /// The same state: tensors are views.
+    pub fn share(&self) -> Self {
+        let view = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.shallow_clone());
+        Self {
+            position: self.position,
+            tensors: self.tensors.iter().map(view).collect(),
+        }
+    }
+
+    /// A copy that does not follow the run.
+    pub fn copy(&self) -> Self {
+        let copy = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.detach().copy());
+        Self {
+            position: self.position,
+            tensors: self.tensors.iter().map(copy).collect(),
+        }
+    }
+
     /// The tensors whose names begin with `prefix` and a dot, under the rest of their names, in their order.
     pub fn part(&self, prefix: &str) -> StateDict {
         let of = |(name, tensor): &(String, Tensor)| {

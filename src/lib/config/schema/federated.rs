@@ -4,10 +4,28 @@ use crate::data::DatasetSettings;
 use crate::federated::distributed_sgd::Method;
 use crate::federated::fed_avg::Statistics;
 use crate::federated::fed_md::DigestLoss;
+use crate::federated::transport::TIMEOUT;
 use crate::model::ModelSettings;
 use crate::train::{AugmentSettings, OptimizerKind, OptimizerSettings};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// `ranks`: those that share the work of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RanksConfig {
+    /// Seconds that a rank may be silent while another waits for it; after them the run fails. Longer than the longest step, evaluation batch
+    /// or loading of data that a rank does.
+    pub timeout: f64,
+}
+
+impl Default for RanksConfig {
+    fn default() -> Self {
+        Self {
+            timeout: TIMEOUT.as_secs_f64(),
+        }
+    }
+}
 
 /// Config group `fed_avg`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +33,8 @@ use std::path::PathBuf;
 pub struct FedAvgConfig {
     /// Folder of `global.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
+    /// Ranks that share the nodes; changes no result. `null`: those that MPI started, or one.
+    pub ranks: Option<usize>,
     pub rounds: usize,
     /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
     pub fraction: f64,
@@ -47,6 +67,7 @@ impl Default for FedAvgConfig {
         };
         Self {
             save_folder: None,
+            ranks: None,
             rounds: 10,
             fraction: 1.0,
             epochs: 1,
@@ -142,8 +163,8 @@ pub struct DistributedSgdConfig {
     /// Folder of `model.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
     pub method: Method,
-    /// Ranks that share each batch; `centralised` has one.
-    pub ranks: usize,
+    /// Ranks that share each batch; `centralised` uses one. `null`: those that MPI started, or two.
+    pub ranks: Option<usize>,
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     pub batch_size: usize,
@@ -160,7 +181,7 @@ impl Default for DistributedSgdConfig {
         Self {
             save_folder: None,
             method: Method::Centralised,
-            ranks: 2,
+            ranks: None,
             epochs: 3,
             batch_size: 100,
             report_every: 200,

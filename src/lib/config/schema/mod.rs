@@ -7,7 +7,7 @@ mod federated;
 mod split;
 mod stages;
 
-pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig};
+pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SizeLaw, SplitConfig, SplitKind};
 pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
 
@@ -33,6 +33,7 @@ pub struct Config {
     /// Write TensorBoard event files beside the metrics.
     pub tensorboard: bool,
     pub checkpoint: CheckpointConfig,
+    pub ranks: RanksConfig,
     pub dataset: DatasetSettings,
     pub model: ModelSettings,
     pub split: SplitConfig,
@@ -55,6 +56,7 @@ impl Default for Config {
             overwrite: false,
             tensorboard: true,
             checkpoint: CheckpointConfig::default(),
+            ranks: RanksConfig::default(),
             dataset: DatasetSettings::default(),
             model: ModelSettings::default(),
             split: SplitConfig::default(),

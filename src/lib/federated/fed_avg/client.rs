@@ -22,6 +22,9 @@ pub struct NodeReport {
     pub own_test_accuracy: Option<f64>,
 }
 
+/// How the names of a checkpoint's tensors begin that nodes keep.
+pub(super) const KEPT: &str = "statistics.";
+
 /// The nodes of one rank.
 pub(super) struct Clients<'a> {
     settings: &'a FedAvgSettings,
@@ -54,10 +57,19 @@ impl<'a> Clients<'a> {
         let (travels, stays) = divide(&self.model, self.settings.statistics, &state);
         link.upload(round, node, Kind::Model, &travels)?;
         link.upload(round, node, Kind::Report, &report.to_state())?;
-        if !stays.is_empty() {
-            self.pending.insert(node, stays.deep_clone());
+        if self.settings.statistics == Statistics::Local {
+            // Rank 0 saves what all nodes keep.
+            if !link.is_server() {
+                link.keep(round, node, &stays)?;
+            }
+            self.take(node, stays.deep_clone());
         }
         Ok(())
+    }
+
+    /// What a node keeps after the round in hand.
+    pub fn take(&mut self, node: usize, stays: StateDict) {
+        self.pending.insert(node, stays);
     }
 
     /// The round is complete.
@@ -109,10 +121,10 @@ impl<'a> Clients<'a> {
         self.model.load_state(&StateDict::new(all))
     }
 
-    /// `statistics.NODE.*`, for a checkpoint.
+    /// [`KEPT`]`NODE.*`, for a checkpoint.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let named = |(node, state): (&usize, &StateDict)| {
-            let name = |(name, tensor)| (format!("statistics.{node}.{name}"), tensor);
+            let name = |(name, tensor)| (format!("{KEPT}{node}.{name}"), tensor);
             owned(state).into_iter().map(name).collect::<Vec<_>>()
         };
         self.statistics.iter().flat_map(named).collect()
@@ -121,7 +133,7 @@ impl<'a> Clients<'a> {
     /// As [`tensors`](Self::tensors) gave them.
     pub fn restore(&mut self, state: &FitState) {
         for node in 0..self.federation.nodes.len() {
-            let kept = state.part(&format!("statistics.{node}"));
+            let kept = state.part(&format!("{KEPT}{node}"));
             if !kept.is_empty() {
                 self.statistics.insert(node, kept);
             }

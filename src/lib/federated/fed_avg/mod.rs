@@ -69,6 +69,13 @@ pub trait Rounds {
     }
 }
 
+/// Hears nothing, saves nothing.
+impl Rounds for () {
+    fn round(&mut self, _: &Model, _: &RoundReport) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// The nodes of round `round` (from 0): `fraction` of `nodes`, at least one, drawn without replacement; ascending.
 pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec<usize> {
     let count = ((nodes as f64 * fraction).round() as usize).clamp(1, nodes);
@@ -81,7 +88,8 @@ pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec
 /// Runs this rank's part. All ranks begin with the same weights, drawn from the shared seed at no cost, as the teachers do. Returns the
 /// global model on rank 0, `None` elsewhere.
 ///
-/// A run goes on from `start` on rank 0 with one rank; with more, nodes that keep statistics of their own begin them afresh.
+/// A run goes on from the `start` of rank 0, on as many ranks as there are now; on other ranks `start` and `observer` do not matter (`None`,
+/// `&mut ()`).
 ///
 /// # Errors
 /// A training that diverges (names node and round), messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the
@@ -96,7 +104,8 @@ pub fn run(
     if federation.nodes.is_empty() {
         return Err(Error::failed("a federation needs at least one node"));
     }
-    let link = Link::new(transport);
+    let mut link = Link::new(transport);
+    let start = link.spread(start, &|name| name.starts_with(client::KEPT))?;
     let mut rng = federation.seeds.stream("teacher/initialisation", 0);
     let initial = Model::new(&federation.spec, federation.device, &mut rng)?.state();
     let clients = Clients::new(settings, federation, &initial)?;
@@ -105,20 +114,24 @@ pub fn run(
         federation,
         link,
         clients,
-        round: start.map_or(0, |start| start.position.epoch),
+        round: start.as_ref().map_or(0, |start| start.position.epoch),
+        last: None,
     };
+    if let Some(start) = &start {
+        rank.clients.restore(start);
+    }
     if !rank.link.is_server() {
         return rank.follow().map(|()| None);
     }
     let mut server = Server::new(settings, federation, &initial)?;
-    if let Some(start) = start {
+    if let Some(start) = &start {
         server.restore(start)?;
-        rank.clients.restore(start);
     }
     let outcome = rank.lead(&mut server, observer);
     let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
     if stopped || outcome.is_ok() {
-        let state = server.state(rank.round, rank.clients.tensors());
+        let now = || server.state(rank.round, rank.clients.tensors());
+        let state = rank.last.take().unwrap_or_else(now);
         observer.save(&state).during(|| "saving the run")?;
     }
     outcome.map(|()| Some(server.model))
@@ -132,6 +145,8 @@ struct Rank<'a> {
     clients: Clients<'a>,
     /// Rounds that are complete.
     round: usize,
+    /// Rank 0: the run after them, while the server takes the next.
+    last: Option<FitState>,
 }
 
 impl Rank<'_> {
@@ -158,6 +173,7 @@ impl Rank<'_> {
         while self.round < self.settings.rounds {
             interrupt::check()?;
             let (updates, nodes) = self.exchange(&server.handout(), observer)?;
+            self.last = Some(server.state(self.round, self.clients.tensors()).copy());
             server.absorb(&updates, &nodes)?;
             self.clients.commit();
             let report = RoundReport {
@@ -167,6 +183,7 @@ impl Rank<'_> {
             };
             observer.round(&server.model, &report)?;
             self.round += 1;
+            self.last = None;
             if observer.due() {
                 observer.save(&server.state(self.round, self.clients.tensors()))?;
             }
@@ -198,6 +215,9 @@ impl Rank<'_> {
     fn answer(&mut self, node: usize) -> Result<(StateDict, NodeReport)> {
         let update = self.link.from_node(self.round, node, Kind::Model)?;
         let report = self.link.from_node(self.round, node, Kind::Report)?;
+        if self.settings.statistics == Statistics::Local && !self.link.hosts(node) {
+            self.clients.take(node, self.link.kept(self.round, node)?);
+        }
         Ok((update, NodeReport::from_state(node, &report)?))
     }
 }

@@ -4,16 +4,16 @@
 mod recorder;
 
 use super::job::{Job, Session};
+use super::ranks::{self, Shared, Threaded};
 use super::train_teachers::teacher_count;
-use super::weights::{self, Card};
-use super::{Workplace, open, percent, required};
-use crate::artifact::{json, manifest};
+use super::weights::Card;
+use super::{Workplace, open_for, percent, required};
+use crate::artifact::manifest;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData};
-use crate::federated::transport::LocalRank;
-use crate::model::ModelSpec;
+use crate::federated::transport::Member;
 use crate::partition::Split;
 use crate::report::Table;
 use crate::runtime::output::say;
@@ -46,21 +46,12 @@ const SHOWN: usize = 10;
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a training that diverges; a place that cannot be written.
+/// No split, or one of another dataset; a training that diverges; a rank that is gone; a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
-    let config = place.config;
+    let config = &composed.config;
+    let place = open_for(composed, ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?)?;
     let folder = required(&config.fed_avg.save_folder, "fed_avg.save_folder", "outputs/fed_avg")?;
-    let split_path = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let dataset = place.dataset()?;
-    let mut split = place.split(&dataset)?;
-    split.nodes.truncate(teacher_count(&config.teacher, split.nodes.len())?);
-    if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
-        return Err(Error::failed(format!(
-            "node {node} has one training image; batch norm needs at least 2"
-        ))
-        .hint("split the data among fewer nodes (`split.num_nodes`)"));
-    }
+    let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
     let job = Job {
         stage: "fed_avg",
         manifest: folder.join("manifest.json"),
@@ -68,46 +59,67 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: folder.join("fed_avg.log"),
     };
-    let inputs = |run: &mut manifest::Run| {
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-        run.input("split", split_path)
-    };
-    let done = place.perform(&job, inputs, |(), session| average(&place, &dataset, &split, session))?;
-    if done.is_none() {
+    let place = &place;
+    if !ranks::perform(place, &job, &Average { place, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
 }
 
-fn average(place: &Workplace, dataset: &Dataset, split: &Split, session: &mut Session) -> Result<()> {
-    let settings = settings(place);
-    let federation = federation(place, dataset, split)?;
-    let (mut recorder, start) = Recorder::open(place, dataset, &federation, session)?;
-    let model = fed_avg::run(
-        &settings,
-        &federation,
-        &mut LocalRank::alone(),
-        start.as_ref(),
-        &mut recorder,
-    )?;
-    let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
-    let card = Card {
-        model: federation.spec.clone(),
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        classes: dataset.classes.clone(),
-        normalisation: dataset.normalisation.clone(),
-        label_counts: label_counts(&federation, dataset.classes.len()),
-    };
-    let path = session.job.output;
-    weights::save(path, &model.state(), &card)?;
-    session.run.output("weights", path)?;
-    let (metrics, journal) = recorder.finish(&model);
-    let metrics_path = session.companion("metrics.json");
-    json::write(&metrics_path, &metrics)?;
-    session.run.output("metrics", &metrics_path)?;
-    journal.finish(session)?;
-    summary(&metrics, path)
+/// The stage's work.
+struct Average<'a> {
+    place: &'a Workplace<'a>,
+    /// The split's file.
+    split: &'a Path,
+}
+
+impl Threaded for Average<'_> {
+    fn view(&self, (dataset, split): &(Dataset, Split)) -> (Dataset, Split) {
+        (dataset.share(), split.clone())
+    }
+}
+
+impl Shared for Average<'_> {
+    type Inputs = (Dataset, Split);
+
+    fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Split)> {
+        let dataset = self.place.dataset()?;
+        let mut split = self.place.split(&dataset)?;
+        split
+            .nodes
+            .truncate(teacher_count(&self.place.config.teacher, split.nodes.len())?);
+        if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
+            return Err(Error::failed(format!(
+                "node {node} has one training image; batch norm needs at least 2"
+            ))
+            .hint("split the data among fewer nodes (`split.num_nodes`)"));
+        }
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.input("split", self.split)?;
+        Ok((dataset, split))
+    }
+
+    fn work(
+        &self,
+        (dataset, split): &(Dataset, Split),
+        member: &mut Member,
+        session: Option<&mut Session>,
+    ) -> Result<()> {
+        let settings = settings(self.place);
+        let federation = federation(self.place, dataset, split)?;
+        let Some(session) = session else {
+            return fed_avg::run(&settings, &federation, member, None, &mut ()).map(drop);
+        };
+        let (mut recorder, start) = Recorder::open(self.place, dataset, &federation, session)?;
+        let model = fed_avg::run(&settings, &federation, member, start.as_ref(), &mut recorder)?;
+        let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
+        let counts = label_counts(&federation, dataset.classes.len());
+        session.save_weights(&model.state(), &Card::new(federation.spec.clone(), dataset, counts))?;
+        let (metrics, journal) = recorder.finish(&model);
+        session.save_metrics(&metrics)?;
+        journal.finish(session)?;
+        summary(&metrics, session.job.output)
+    }
 }
 
 fn settings(place: &Workplace) -> FedAvgSettings {
@@ -133,12 +145,7 @@ fn federation<'a>(place: &Workplace, dataset: &'a Dataset, split: &Split) -> Res
         })
     };
     Ok(Federation {
-        spec: ModelSpec::new(
-            &place.config.model,
-            dataset.channels(),
-            dataset.size(),
-            dataset.classes.len() as i64,
-        )?,
+        spec: place.model(dataset)?,
         device: place.device,
         nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
         normalisation: &dataset.normalisation,

@@ -4,20 +4,20 @@ use super::super::Workplace;
 use super::super::job::Session;
 use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
-use super::super::percent;
 use super::super::saved::Saver;
-use super::super::traffic::{self, Traffic};
+use super::super::{percent, test};
 use crate::artifact::json;
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::federated::Direction;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
+use crate::federated::{Direction, Traffic};
 use crate::model::Model;
 use crate::runtime::Progress;
-use crate::train::{self, FitState, evaluate};
+use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cell::Cell;
 
 /// After a round. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,6 +82,10 @@ pub struct Recorder<'a> {
     journal: Journal,
     saver: Saver<'a>,
     progress: Progress,
+    /// Steps of the round in hand on this rank; the others' are added at its end.
+    stepped: Cell<u64>,
+    /// Steps of each round.
+    steps: Vec<u64>,
 }
 
 fn line(round: &RoundLine) -> Line<'_> {
@@ -111,11 +115,11 @@ impl<'a> Recorder<'a> {
             .iter()
             .map(|round| json::value(&line(round)))
             .collect::<Result<_>>()?;
-        let progress = Progress::new(
-            "federated averaging",
-            (0..config.rounds).map(|round| steps(config, federation, round)).sum(),
-        );
-        progress.add((0..rounds.len()).map(|round| steps(config, federation, round)).sum());
+        let steps: Vec<u64> = (0..config.rounds)
+            .map(|round| steps(config, federation, round))
+            .collect();
+        let progress = Progress::new("federated averaging", steps.iter().sum());
+        progress.add(steps.iter().take(rounds.len()).sum());
         let recorder = Self {
             config,
             dataset,
@@ -123,6 +127,8 @@ impl<'a> Recorder<'a> {
             rounds,
             saver,
             progress,
+            stepped: Cell::new(0),
+            steps,
         };
         Ok((recorder, start))
     }
@@ -149,14 +155,7 @@ impl<'a> Recorder<'a> {
         if !due || !has_statistics {
             return Ok(None);
         }
-        let evaluation = evaluate(
-            &|images| Ok(model.eval(images)),
-            &self.dataset.test,
-            &self.dataset.normalisation,
-            self.dataset.classes.len(),
-            self.config.eval_batch_size,
-        )?;
-        Ok(evaluation.accuracy())
+        Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy())
     }
 }
 
@@ -173,7 +172,7 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
 fn node_line(report: &NodeReport, round: &RoundReport) -> NodeLine {
     NodeLine {
         report: report.clone(),
-        traffic: traffic::of(&round.ledger, report.node),
+        traffic: round.ledger.traffic(|entry| entry.node == report.node),
     }
 }
 
@@ -192,6 +191,7 @@ fn own_test(report: &RoundReport) -> Option<f64> {
 impl Rounds for Recorder<'_> {
     fn step(&self) {
         self.progress.step();
+        self.stepped.set(self.stepped.get() + 1);
     }
 
     fn round(&mut self, model: &Model, report: &RoundReport) -> Result<()> {
@@ -206,6 +206,8 @@ impl Rounds for Recorder<'_> {
             download_bytes: bytes(Direction::Download),
             nodes: report.nodes.iter().map(|node| node_line(node, report)).collect(),
         };
+        let steps = self.steps.get(report.round).copied().unwrap_or(0);
+        self.progress.add(steps.saturating_sub(self.stepped.take()));
         self.progress.message(format!(
             "round {}, loss {:.3}, test {}",
             round.round,

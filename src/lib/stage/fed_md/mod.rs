@@ -14,7 +14,7 @@ use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
-use crate::federated::transport::LocalRank;
+use crate::federated::transport::Member;
 use crate::model::StateDict;
 use federation::Roles;
 use recorder::Recorder;
@@ -84,7 +84,7 @@ fn learn(place: &Workplace, dataset: &Dataset, roles: &Roles, session: &mut Sess
     let states = fed_md::run(
         &settings,
         &federation,
-        &mut LocalRank::alone(),
+        &mut Member::alone(),
         start.as_ref(),
         &mut recorder,
     )?;
@@ -126,14 +126,8 @@ fn save(
 ) -> Result<()> {
     let client = federation.clients.iter().find(|client| client.node == node);
     let client = client.ok_or_else(|| Error::failed("it is no client"))?;
-    let card = Card {
-        model: client.spec.clone(),
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        classes: dataset.classes.clone(),
-        normalisation: dataset.normalisation.clone(),
-        label_counts: client.data.train.counts(dataset.classes.len()),
-    };
+    let counts = client.data.train.counts(dataset.classes.len());
+    let card = Card::new(client.spec.clone(), dataset, counts);
     let path = session.companion(&format!("model_node{node}.safetensors"));
     weights::save(&path, state, &card)?;
     session.run.output("weights", &path)

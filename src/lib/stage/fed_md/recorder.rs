@@ -6,12 +6,12 @@ use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
 use super::super::percent;
 use super::super::saved::Saver;
-use super::super::traffic::{self, Traffic};
+
 use super::federation::{Party, Roles};
 use crate::artifact::json;
 use crate::error::Result;
-use crate::federated::Direction;
 use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps};
+use crate::federated::{Direction, Traffic};
 use crate::runtime::Progress;
 use crate::train::FitState;
 use serde::{Deserialize, Serialize};
@@ -209,7 +209,7 @@ impl Rounds for Recorder<'_> {
         let nodes = &report.nodes;
         let node_line = |node: &NodeReport| NodeLine {
             report: node.clone(),
-            traffic: traffic::of(&report.ledger, node.node),
+            traffic: report.ledger.traffic(|entry| entry.node == node.node),
         };
         let round = RoundLine {
             round: report.round,

@@ -4,8 +4,8 @@
 use super::super::journal::{BatchLine, EpochLine, Journal, Mark};
 use super::super::kept::Kept;
 use super::super::saved::Saver;
+use super::super::test;
 use super::super::{percent, pictures};
-use super::test;
 use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;

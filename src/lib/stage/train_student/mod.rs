@@ -22,7 +22,7 @@ use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
-use crate::train::{CrossEntropy, Evaluation, FitSettings, Objective, evaluate, fit};
+use crate::train::{CrossEntropy, FitSettings, Objective, fit};
 use inputs::Inputs;
 use logbook::{Logbook, Notes};
 use std::path::Path;
@@ -206,14 +206,4 @@ fn objective<'a>(
             class_weights,
         }),
     })
-}
-
-fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
-    evaluate(
-        &|images| Ok(model.eval(images)),
-        &dataset.test,
-        &dataset.normalisation,
-        dataset.classes.len(),
-        batch_size,
-    )
 }

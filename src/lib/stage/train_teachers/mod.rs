@@ -6,13 +6,14 @@ use super::job::{Job, Session};
 use super::journal::Journal;
 use super::kept::Kept;
 use super::saved::Saver;
-use super::weights::{self, Card};
-use super::{Workplace, open, percent, required};
+use super::weights::Card;
+use super::{Workplace, open_for, percent, ranks, required};
 use crate::artifact::{json, manifest};
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
-use crate::model::{Model, ModelSpec};
+use crate::federated::transport::{Member, Transport};
+use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
 use crate::runtime::Progress;
@@ -45,14 +46,19 @@ pub(super) const DEPENDS: [&str; 12] = [
 /// # Errors
 /// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let place = open_for(composed, ranks::company())?;
     let folder = required(
         &place.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let dataset = place.dataset()?;
-    let split = place.split(&dataset)?;
+    let rows = ranks::together(&place, |member| {
+        let rows = train_own(&place, folder, member)?;
+        collect(rows, member)
+    })?;
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut table = Table::new(&[
         "teacher",
         "images",
@@ -62,30 +68,62 @@ pub fn run(composed: &Composed) -> Result<()> {
         "bytes uploaded",
         "weights",
     ]);
-    let mut trained = false;
-    for node in chosen(&place.config.teacher, split.nodes.len())? {
-        if let Some(metrics) = teacher(&place, &dataset, &split, node, folder)? {
-            trained = true;
-            let own = metrics
-                .epochs
-                .iter()
-                .find(|epoch| epoch.fit.epoch == metrics.saved_epoch)
-                .and_then(|e| e.own_test_accuracy);
-            table.row(vec![
-                node.to_string(),
-                metrics.train_images.to_string(),
-                percent(own),
-                percent(metrics.saved_test_accuracy),
-                percent(metrics.best_test_accuracy),
-                metrics.upload_bytes.to_string(),
-                weights_path(folder, node).display().to_string(),
-            ]);
+    for (_, row) in rows {
+        table.row(row);
+    }
+    say(&table)
+}
+
+/// A teacher's place among those to be trained, and its line of the table on stdout.
+type Row = (usize, Vec<String>);
+
+/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its own, whoever does it. The lines of those that
+/// were not there already.
+fn train_own(place: &Workplace, folder: &Path, member: &Member) -> Result<Vec<Row>> {
+    let dataset = place.dataset()?;
+    let split = place.split(&dataset)?;
+    let nodes = chosen(&place.config.teacher, split.nodes.len())?;
+    let mut rows = Vec::new();
+    for (index, node) in nodes.into_iter().enumerate() {
+        if index % member.size() != member.rank() {
+            continue;
+        }
+        if let Some(metrics) = teacher(place, &dataset, &split, node, folder)? {
+            rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
-    if trained {
-        say(&table)?;
+    Ok(rows)
+}
+
+/// Rank 0: the lines of all ranks, in order.
+fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
+    if member.rank() > 0 {
+        member.send(0, json::value(&rows)?.to_string().into_bytes())?;
+        return Ok(Vec::new());
     }
-    Ok(())
+    for rank in 1..member.size() {
+        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?)
+            .map_err(|error| Error::failed(format!("what rank {rank} trained cannot be read: {error}")))?;
+        rows.extend(theirs);
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+fn row(metrics: &Metrics, weights: &Path) -> Vec<String> {
+    let saved = metrics
+        .epochs
+        .iter()
+        .find(|epoch| epoch.fit.epoch == metrics.saved_epoch);
+    vec![
+        metrics.teacher.to_string(),
+        metrics.train_images.to_string(),
+        percent(saved.and_then(|epoch| epoch.own_test_accuracy)),
+        percent(metrics.saved_test_accuracy),
+        percent(metrics.best_test_accuracy),
+        metrics.upload_bytes.to_string(),
+        weights.display().to_string(),
+    ]
 }
 
 /// Where teacher `node`'s weights are.
@@ -138,7 +176,7 @@ fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, fol
         }
     };
     let metrics = place.perform(&job, inputs, |(), session| {
-        train(place, dataset, &split.nodes[node], node, &path, session).during(|| format!("training teacher {node}"))
+        train(place, dataset, &split.nodes[node], node, session).during(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
         tracing::info!("teacher {node} is trained already: {}", path.display());
@@ -146,26 +184,14 @@ fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, fol
     Ok(metrics)
 }
 
-fn train(
-    place: &Workplace,
-    dataset: &Dataset,
-    part: &Part,
-    node: usize,
-    path: &Path,
-    session: &mut Session,
-) -> Result<Metrics> {
+fn train(place: &Workplace, dataset: &Dataset, part: &Part, node: usize, session: &mut Session) -> Result<Metrics> {
     let (config, settings) = (place.config, &place.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
     let train = dataset.train.select(&train)?;
     let validation = validation.map(|indices| dataset.train.select(&indices)).transpose()?;
     let own_test = dataset.test.select(&part.test)?;
-    let spec = ModelSpec::new(
-        &config.model,
-        dataset.channels(),
-        dataset.size(),
-        dataset.classes.len() as i64,
-    )?;
+    let spec = place.model(dataset)?;
     let start = if settings.shared_initialisation { 0 } else { node as u64 };
     let mut model = Model::new(&spec, place.device, &mut seeds.stream("teacher/initialisation", start))?;
     let mut source = Shuffled::new(
@@ -210,21 +236,11 @@ fn train(
         start.as_ref(),
         &mut watcher,
     )?;
-    let card = Card {
-        model: spec,
-        dataset: dataset.name.clone(),
-        dataset_fingerprint: dataset.fingerprint.clone(),
-        classes: dataset.classes.clone(),
-        normalisation: dataset.normalisation.clone(),
-        label_counts: train.counts(dataset.classes.len()),
-    };
-    weights::save(path, &watcher.best.state(&model), &card)?;
-    session.run.output("weights", path)?;
-    let upload = fs_err::metadata(path)?.len();
+    let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
+    session.save_weights(&watcher.best.state(&model), &card)?;
+    let upload = fs_err::metadata(session.job.output)?.len();
     let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
-    let metrics_path = session.companion("metrics.json");
-    json::write(&metrics_path, &metrics)?;
-    session.run.output("metrics", &metrics_path)?;
+    session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
 }

@@ -1,0 +1,150 @@
+//! Programs under `mpirun`.
+
+use crate::common::Place;
+use crate::signals;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running MPI job.
+pub struct Job {
+    mpirun: Child,
+}
+
+/// How it ended.
+pub struct Ended {
+    /// Of `mpirun`: the first rank's that was not zero.
+    pub code: i32,
+    pub out: String,
+    pub errors: String,
+}
+
+/// Programs, each with its number of ranks and arguments.
+pub type Programs<'a> = &'a [(usize, PathBuf, Vec<&'a str>)];
+
+impl Job {
+    pub fn start(place: &Place, programs: Programs) -> Self {
+        let mut command = Command::new("mpirun");
+        command.args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+            "--mca",
+            "odls_base_sigkill_timeout",
+            "2",
+        ]);
+        for (index, (ranks, program, arguments)) in programs.iter().enumerate() {
+            if index > 0 {
+                command.arg(":");
+            }
+            command.args(["-n", &ranks.to_string()]).arg(program).args(arguments);
+        }
+        let mpirun = signals::heard(&mut command)
+            .current_dir(place.path("."))
+            .stdin(Stdio::null())
+            .stdout(file(place, "stdout"))
+            .stderr(file(place, "stderr"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("mpirun: {error}; `make test-mpi` installs it"));
+        Self { mpirun }
+    }
+
+    /// Sends a signal to one rank.
+    pub fn signal(&self, rank: usize, signal: i32) {
+        let pid = self.pid(rank);
+        // SAFETY: a signal to a process that this test started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "rank {rank}, process {pid}");
+    }
+
+    /// Ctrl-C for `mpirun`.
+    pub fn interrupt(&self) {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::kill(self.mpirun.id() as i32, libc::SIGINT) }, 0);
+    }
+
+    fn pid(&self, rank: usize) -> i32 {
+        let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+        let is_wanted = |pid: &i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment
+                .split(|&byte| byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
+        };
+        let own = self.mpirun.id();
+        let threads = std::fs::read_dir(format!("/proc/{own}/task")).unwrap().flatten();
+        let children = threads.flat_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            text.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<i32>>()
+        });
+        children
+            .collect::<Vec<_>>()
+            .into_iter()
+            .find(is_wanted)
+            .expect("the rank runs")
+    }
+
+    /// Waits until the file at `path` has `bytes`.
+    pub fn wait_for(&mut self, path: &Path, bytes: u64) {
+        let begun = Instant::now();
+        while std::fs::metadata(path).map_or(0, |data| data.len()) < bytes {
+            assert!(
+                self.mpirun.try_wait().unwrap().is_none(),
+                "it ended by itself before {}",
+                path.display()
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{} does not come",
+                path.display()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for the end, which must come within `seconds`.
+    pub fn end(mut self, place: &Place, seconds: f64) -> Ended {
+        let begun = Instant::now();
+        let status = loop {
+            match self.mpirun.try_wait().unwrap() {
+                Some(status) => break status,
+                None if begun.elapsed().as_secs_f64() > seconds => {
+                    let _ = self.mpirun.kill();
+                    panic!("it hangs:\n{}", read(place, "stderr"));
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        Ended {
+            code: status.code().unwrap_or(-1),
+            out: read(place, "stdout"),
+            errors: read(place, "stderr"),
+        }
+    }
+}
+
+/// Runs a stage on `ranks` ranks to its end, which must be good; what it printed.
+pub fn ok(place: &Place, ranks: usize, stage: &str, arguments: Vec<&str>) -> Ended {
+    let shown = arguments.join(" ");
+    let ended = Job::start(place, &[(ranks, binary(stage), arguments)]).end(place, 60.0);
+    assert_eq!(ended.code, 0, "{stage} {shown}\n{}", ended.errors);
+    ended
+}
+
+pub fn binary(stage: &str) -> PathBuf {
+    assert_cmd::cargo::cargo_bin(stage)
+}
+
+fn name(stream: &str) -> String {
+    format!("mpirun.{stream}")
+}
+
+fn file(place: &Place, stream: &str) -> std::fs::File {
+    std::fs::File::create(place.path(&name(stream))).unwrap()
+}
+
+fn read(place: &Place, stream: &str) -> String {
+    std::fs::read_to_string(place.path(&name(stream))).unwrap()
+}
