@@ -6,8 +6,8 @@ use crate::{FED_AVG, each, same, with};
 use serde_json::Value;
 
 const LONG: [&str; 2] = ["fed_avg.rounds=400", "fed_avg.statistics=local"];
-/// Long enough to be caught at it, short enough to be done twice.
-const SHORTER: [&str; 2] = ["fed_avg.rounds=25", "fed_avg.statistics=local"];
+/// Long enough to be caught at it (`mpirun` takes a second to pass Ctrl-C on), short enough to be done twice.
+const SHORTER: [&str; 2] = ["fed_avg.rounds=150", "fed_avg.statistics=local"];
 const MODEL: &str = "fed/global.safetensors";
 
 fn status(place: &Place) -> Value {

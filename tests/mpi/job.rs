@@ -25,15 +25,7 @@ pub type Programs<'a> = &'a [(usize, PathBuf, Vec<&'a str>)];
 impl Job {
     pub fn start(place: &Place, programs: Programs) -> Self {
         let mut command = Command::new("mpirun");
-        command.args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "--bind-to",
-            "none",
-            "--mca",
-            "odls_base_sigkill_timeout",
-            "2",
-        ]);
+        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
         for (index, (ranks, program, arguments)) in programs.iter().enumerate() {
             if index > 0 {
                 command.arg(":");

@@ -1,8 +1,10 @@
-//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second ends the process at once.
+//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second ends the process at once, unless
+//! a launcher sent it, which has means of its own.
 //!
 //! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error up, past what saves their work. Whoever has
 //! something to look after at these safe points, as the ranks of a federation each other, says so with [`watch`].
 
+use super::launcher;
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -80,6 +82,10 @@ pub fn requested() -> bool {
 /// Runs on a thread of its own, not in the signal's context.
 fn on_signal() {
     if REQUESTED.swap(true, Ordering::Relaxed) {
+        // A launcher may signal twice for one Ctrl-C; who insists gets its SIGKILL.
+        if launcher::launched().is_some() {
+            return;
+        }
         // SAFETY: ends the process without exit handlers, which could hang on what the other threads hold.
         unsafe { libc::_exit(INTERRUPTED) };
     }
