@@ -197,6 +197,34 @@ fn every_method_is_a_line_of_the_table_and_of_the_plot() {
 }
 
 #[test]
+fn runs_of_federated_averaging_are_listed_with_what_tells_them_apart() {
+    let place = copy();
+    let common = [DISJOINT, "fed_avg.rounds=1", "fed_avg.augment.crop=1"];
+    let kinds: [&[&str]; 2] = [
+        &[
+            "fed_avg.save_folder=runs/a",
+            "fed_avg.epochs=2",
+            "fed_avg.batch_size=null",
+        ],
+        &[
+            "fed_avg.save_folder=runs/b",
+            "+fed_avg=prox",
+            "fed_avg.statistics=local",
+        ],
+    ];
+    for kind in kinds {
+        place.ok("fed_avg", &[&common[..], kind].concat());
+    }
+    let (_, text, _) = place.run_with("inspect", &[], &["runs", "runs"]);
+    assert!(
+        text.contains("1 round (C 1.0, E 2, B all), lr 0.1, server sgd 1.0 "),
+        "{text}"
+    );
+    let prox = "1 round (C 1.0, E 1, B 64), lr 0.1, server sgd 1.0, proximal 0.01, local statistics";
+    assert!(text.contains(prox), "{text}");
+}
+
+#[test]
 fn without_a_place_the_plot_goes_where_the_runs_are() {
     let place = copy();
     let text = table(&place, &["students/1", "students/3"]);
