@@ -62,8 +62,9 @@ pub fn classes(per: usize, present: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "`split.classes_per_node` is {per}, but there are training images of {}",
-        counted(present, "class")
+        "`split.classes_per_node` is {per}, but {} {} training images",
+        counted(present, "class"),
+        if present == 1 { "has" } else { "have" }
     ))
     .hint(format!("split.classes_per_node={present} gives every node all of them")))
 }
