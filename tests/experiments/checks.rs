@@ -125,14 +125,22 @@ pub fn check_comparison(place: &Place, name: &str) {
         "+scale=tiny",
         "resume=true",
     ];
-    place.run("fed_avg", &arguments);
+    for baseline in ["fed_avg", "fed_md"] {
+        place.run(baseline, &arguments);
+    }
     let folder = format!("outputs/{name}");
     let said = place.run("inspect", &["compare", &folder, "--json"]).stdout;
     let compared: Value = serde_json::from_slice(&said).unwrap();
     assert_eq!(compared["one_split"], true, "{name}");
     let methods = compared["methods"].as_array().unwrap().iter();
     let methods: Vec<&str> = methods.map(|method| method["method"].as_str().unwrap()).collect();
-    let wanted = ["one-shot student", "one-shot average", "teachers' ensemble", "FedAvg"];
+    let wanted = [
+        "one-shot student",
+        "one-shot average",
+        "teachers' ensemble",
+        "FedAvg",
+        "FedMD",
+    ];
     assert_eq!(methods, wanted, "{name}");
     for kind in ["svg", "png"] {
         let plot = place.path(&format!("{folder}/inspect/compare.{kind}"));

@@ -26,6 +26,16 @@ fn methods() -> &'static Place {
         let adam = ["+fed_avg=adam", "fed_avg.save_folder=fed/adam", "fed_avg.eval_every=2"];
         place.ok("fed_avg", &[&fed_avg[..], &adam].concat());
         let sgd = ["distributed_sgd.method=all_reduce", "distributed_sgd.save_folder=sgd"];
+        let md = [
+            DISJOINT,
+            "fed_md.save_folder=md",
+            "fed_md.public={kind: digits, size: 8, max_train: 50}",
+            "fed_md.rounds=2",
+            "fed_md.public_epochs=1",
+            "fed_md.private_epochs=1",
+            "fed_md.augment.crop=1",
+        ];
+        place.ok("fed_md", &md);
         place.ok("distributed_sgd", &[&sgd[..], &["distributed_sgd.epochs=1"]].concat());
         place
     })
@@ -257,16 +267,10 @@ fn distributed_sgd_has_a_point_and_no_split() {
 }
 
 #[test]
-fn fed_md_is_read_by_the_same_names() {
-    let place = copy();
-    std::fs::create_dir(place.path("md")).unwrap();
-    for file in ["metrics.json", "manifest.json"] {
-        let text = std::fs::read_to_string(methods().path(&format!("fed/avg/{file}"))).unwrap();
-        let text = text.replace("\"stage\": \"fed_avg\"", "\"stage\": \"fed_md\"");
-        std::fs::write(place.path(&format!("md/{file}")), text).unwrap();
-    }
-    let found = compared(&place, &["students/1", "md"]);
-    let (ours, own) = (method(&found, "FedMD"), read(&place, "md/metrics.json"));
+fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
+    let place = methods();
+    let found = compared(place, &["students/1", "md"]);
+    let (ours, own) = (method(&found, "FedMD"), read(place, "md/metrics.json"));
     for key in [
         "final_test_accuracy",
         "best_test_accuracy",
@@ -275,8 +279,16 @@ fn fed_md_is_read_by_the_same_names() {
     ] {
         assert_eq!(ours[key], own[key], "{key}");
     }
-    assert_eq!(ours["points"].as_array().unwrap().len() as u64, ROUNDS);
-    assert!(table(&place, &["students/1", "md"]).contains("mean over the nodes' own models"));
+    assert_eq!((&ours["rounds"], &ours["nodes"]), (&2.into(), &NODES.into()));
+    // Round 0, transfer learning, sends reports alone; it is listed, and not drawn.
+    let points = ours["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[0]["round"]), (3, &0.into()));
+    table(place, &["md", "--out", "md.svg"]);
+    let svg = std::fs::read_to_string(place.path("md.svg")).unwrap();
+    assert_eq!(svg.matches("<circle").count(), 2, "a mark a round: {svg}");
+    let both = number(&ours["upload_bytes"]) + number(&ours["download_bytes"]);
+    assert_eq!(points[2]["bytes"], both);
+    assert!(table(place, &["students/1", "md"]).contains("mean over the nodes' own models"));
 }
 
 #[test]
