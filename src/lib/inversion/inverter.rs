@@ -61,9 +61,8 @@ impl<'a> Inverter<'a> {
         let (classes, device) = (first.spec.classes, first.device);
         if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers.len()).contains(&settings.teachers.n) {
             return Err(Error::usage(format!(
-                "`deep_inv.teachers.n` is {}, but there {} {}",
+                "`deep_inv.teachers.n` is {} of {}",
                 settings.teachers.n,
-                if teachers.len() == 1 { "is" } else { "are" },
                 counted(teachers.len(), "teacher")
             ))
             .hint(format!("choose 1 to {}", teachers.len())));

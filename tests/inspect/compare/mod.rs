@@ -1,5 +1,7 @@
 //! `compare`: accuracy against bytes of every method, against the metrics files and the formulas.
 
+mod grounds;
+
 use crate::common::Place;
 use crate::{SEEDS, copy, data, inspect, line, metrics, percent, student};
 use fed_distill::artifact::{json, tensors};
@@ -247,26 +249,6 @@ fn without_a_place_the_plot_goes_where_the_runs_are() {
 }
 
 #[test]
-fn distributed_sgd_has_a_point_and_no_split() {
-    let place = methods();
-    let text = table(place, &["students/1", "sgd", "--out", "sgd.svg"]);
-    let found = compared(place, &["students/1", "sgd", "--out", "sgd.png"]);
-    assert_eq!(found["one_split"], false);
-    let method = method(&found, "SGD, all reduce");
-    let own = read(place, "sgd/metrics.json");
-    let sum: u64 = own["traffic"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|part| number(&part["bytes"]))
-        .sum();
-    assert_eq!(number(&method["upload_bytes"]) + number(&method["download_bytes"]), sum);
-    assert_eq!((&method["rounds"], &method["split"]), (&own["steps"], &Value::Null));
-    assert_eq!(line(&text, "SGD, all reduce").last().unwrap(), "–", "{text}");
-    assert!(place.path("sgd.svg").exists());
-}
-
-#[test]
 fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
     let place = methods();
     let found = compared(place, &["students/1", "md"]);
@@ -289,34 +271,4 @@ fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
     let both = number(&ours["upload_bytes"]) + number(&ours["download_bytes"]);
     assert_eq!(points[2]["bytes"], both);
     assert!(table(place, &["students/1", "md"]).contains("mean over the nodes' own models"));
-}
-
-#[test]
-fn other_splits_and_datasets_are_marked_and_never_drawn_together() {
-    let place = copy();
-    let other = [
-        "split.save_path=other.json",
-        "fed_avg.rounds=1",
-        "fed_avg.augment.crop=1",
-    ];
-    place.ok("split_data", &other);
-    place.ok("fed_avg", &[&other[..], &["fed_avg.save_folder=fed"]].concat());
-    let text = table(&place, &["students/1", "fed"]);
-    assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
-    let (ours, theirs) = (line(&text, "one-shot student"), line(&text, "FedAvg"));
-    assert_eq!(ours[ours.len() - 2], theirs[theirs.len() - 2], "one dataset: {text}");
-    assert_ne!(ours.last(), theirs.last(), "{text}");
-    let (code, _, errors) = compare(&place, &["students/1", "fed", "--out", "both.png"]);
-    assert!(code == 1 && errors.contains("on 2 splits"), "{errors}");
-    assert!(!place.path("both.png").exists());
-    let small = [
-        "split.save_path=small.json",
-        "dataset.max_train=100",
-        "fed_avg.rounds=1",
-        "fed_avg.augment.crop=1",
-    ];
-    place.ok("split_data", &small);
-    place.ok("fed_avg", &[&small[..], &["fed_avg.save_folder=small"]].concat());
-    let text = table(&place, &["students/1", "small"]);
-    assert!(text.contains("no plot: the runs are on 2 datasets"), "{text}");
 }
