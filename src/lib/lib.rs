@@ -10,7 +10,7 @@
 //!  inspect: tables, pictures and an HTML report of whatever the stages left
 //! ```
 //!
-//! Rooms, from the ground up: `error`, [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;
+//! Rooms, from the ground up: `error`, [`words`], [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;
 //! [`data`], [`partition`], [`model`], [`descent`], [`inversion`] and [`train`] know nothing of config files, folders or command lines; [`config`]
 //! composes typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a binary; [`cli`] runs a stage.
 
@@ -29,5 +29,6 @@ pub mod report;
 pub mod runtime;
 pub mod stage;
 pub mod train;
+pub mod words;
 
 pub use error::{Class, During, Error, Result};

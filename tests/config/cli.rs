@@ -211,6 +211,12 @@ fn flags_that_are_none() {
             "error: `--teacher` is not a flag\n  available: {flags}\nhint: overrides have no dashes: `teacher=VALUE`\n"
         )
     );
+    for switch in ["resume", "overwrite", "tensorboard"] {
+        assert!(
+            stderr(&[&format!("--{switch}")])
+                .ends_with(&format!("hint: overrides have no dashes; type `{switch}=true`\n"))
+        );
+    }
     assert!(stderr(&["-x"]).starts_with("error: `-x` is not a flag\n"));
     assert_eq!(
         stderr(&["--cfg", "all"]),

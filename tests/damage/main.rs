@@ -2,6 +2,7 @@
 //! panic, no more memory than [`memory::BOUND`] and some times the file, and nothing is written anywhere.
 
 mod cases;
+mod hostile;
 mod memory;
 mod mutate;
 
@@ -132,7 +133,7 @@ fn wrong_in_every_way_at_once() {
 #[test]
 fn bombs_and_escapes_are_refused() {
     let _alone = memory::alone();
-    for (case, contents, what) in cases::bombs() {
+    for (case, contents, what) in hostile::bombs() {
         let place = Place::new(&case);
         assert!(!check(&case, &place, &contents, what), "{what} was read");
     }
@@ -141,7 +142,7 @@ fn bombs_and_escapes_are_refused() {
 #[test]
 fn tensors_of_wrong_shapes_types_and_values_are_no_weights() {
     let _alone = memory::alone();
-    cases::weights();
+    hostile::weights();
 }
 
 /// Each key refers three hundred times to the one before: eight gigabytes of text.

@@ -1,5 +1,6 @@
 //! Datasets end to end, through the public interface: real formats written here by hand, damaged ones, limits, downloads, augmentation.
 
+mod archives;
 mod augment;
 mod cifar;
 mod damage;

@@ -1,6 +1,7 @@
 //! Every experiment of `docs/experiments.md`: its commands and its file in `config/experiment/` say the same, both say what the report
 //! says, and it runs through the real binaries at tiny scale (`make experiments-smoke`).
 
+mod checks;
 mod docs;
 mod facts;
 mod run;

@@ -69,6 +69,8 @@ fn an_untouched_experiment_is_verified() {
         text.contains("7 runs") && text.contains("all as they were left"),
         "{text}"
     );
+    let one = inspect(&["verify", "students/1"]);
+    assert!(one.starts_with("1 run, "), "{one}");
 }
 
 #[test]
@@ -91,6 +93,7 @@ fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
         "{out}"
     );
     assert!(out.contains(&hash::file(&weights).unwrap().1[..12]), "{out}");
+    assert!(!out.contains(".."), "{out}");
     assert!(
         errors.contains("error: 5 files are missing, changed or damaged"),
         "{errors}"
@@ -107,4 +110,30 @@ fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
         out.contains("students/1") && errors.contains("split.manifest.json"),
         "{out}\n{errors}"
     );
+}
+
+#[test]
+fn a_run_without_a_process_was_killed() {
+    let place = copy();
+    let manifest = place.path("students/1/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(
+        &manifest,
+        text.replace("\"status\": \"done\"", "\"status\": \"running\""),
+    )
+    .unwrap();
+    let lock = std::fs::File::create(place.path("students/1/.manifest.json.lock")).unwrap();
+    let says = |status: &str| {
+        let said = |arguments: &[&str]| place.run_with("inspect", &[], arguments).1;
+        assert!(line(&said(&["runs", "."]), "students/1").contains(&status.to_owned()));
+        assert_eq!(line(&said(&["show", "students/1"]), "status"), ["status", status]);
+        let verified = said(&["verify", "."]);
+        assert!(
+            verified.contains(&format!("not finished: students/1 ({status})")),
+            "{verified}"
+        );
+    };
+    says("killed");
+    lock.lock().unwrap();
+    says("running");
 }

@@ -35,6 +35,11 @@ fn the_nearest_right_spelling_is_named() {
                 "did you mean `initial.safetensors`?",
             ],
         ),
+        // Alike by its ending alone.
+        (
+            &["tensors", "results.json"],
+            &["there is no file `results.json`", "available: ", "split.json"],
+        ),
         (
             &["tensors", "teachers"],
             &["`teachers` is a folder", "model_teacher0.safetensors"],

@@ -5,6 +5,7 @@
 //! the state of another or from a damaged one.
 
 use super::fault::explain;
+use super::manifest::paths;
 use super::{json, tensors};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -175,7 +176,9 @@ impl Checkpoints {
             let (before, after) = (then.inputs.get(role), now.inputs.get(role));
             let sha256 = |record: Option<&(PathBuf, String)>| record.map_or("none".into(), |record| record.1.clone());
             if sha256(before) != sha256(after) {
-                let path = after.or(before).map_or(Path::new(""), |record| &record.0);
+                let recorded = after.or(before).map_or(Path::new(""), |record| &record.0);
+                // As the manifest beside this folder has it.
+                let path = paths::from_record(&self.folder, recorded);
                 differences.push(format!(
                     "{role}, {}: sha256 {} then, {} now",
                     path.display(),

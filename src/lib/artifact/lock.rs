@@ -51,6 +51,12 @@ impl Lock {
         }
     }
 
+    /// Whether a process has the lock at `path`. Leaves no file; where locks cannot be asked for, as if one had.
+    pub fn is_held(path: &Path) -> bool {
+        // Shared: whoever looks keeps nobody else from looking.
+        File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
+    }
+
     /// Takes the lock at `path`, after waiting for whoever has it; `waiting` is called before a wait.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// Keys of the config that are on or off, which many type as flags.
+const SWITCHES: [&str; 3] = ["resume", "overwrite", "tensorboard"];
+
 /// Flags and overrides. Anything that does not begin with `-` is an override.
 #[derive(Debug, Parser)]
 #[command(disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
@@ -117,9 +120,13 @@ fn unknown(name: &str, arguments: &[OsString]) -> Error {
         .unwrap_or(name);
     let error = Error::usage(format!("`{typed}` is not a flag")).note("available", Arguments::names().join(", "));
     let bare = typed.trim_start_matches('-');
-    match nearest(name, &Arguments::names()) {
+    // What all flags have in common makes none of them alike.
+    let flags = Arguments::names();
+    let words: Vec<&str> = flags.iter().map(|flag| flag.trim_start_matches('-')).collect();
+    match nearest(name.trim_start_matches('-'), &words) {
         _ if bare.contains('=') => error.hint(format!("overrides have no dashes; type `{bare}`")),
-        Some(flag) => error.hint(format!("did you mean `{flag}`?")),
+        _ if SWITCHES.contains(&bare) => error.hint(format!("overrides have no dashes; type `{bare}=true`")),
+        Some(flag) => error.hint(format!("did you mean `--{flag}`?")),
         None => error.hint(format!("overrides have no dashes: `{bare}=VALUE`")),
     }
 }

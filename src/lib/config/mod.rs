@@ -54,6 +54,7 @@ mod known;
 mod node;
 mod options;
 mod overrides;
+mod range;
 mod scalar;
 pub mod schema;
 mod separate;

@@ -13,6 +13,7 @@ use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
+use crate::words::counted;
 use rand::Rng as _;
 use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
@@ -60,9 +61,9 @@ impl<'a> Inverter<'a> {
         let (classes, device) = (first.spec.classes, first.device);
         if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers.len()).contains(&settings.teachers.n) {
             return Err(Error::usage(format!(
-                "`deep_inv.teachers.n` is {}, but there are {} teachers",
+                "`deep_inv.teachers.n` is {} of {}",
                 settings.teachers.n,
-                teachers.len()
+                counted(teachers.len(), "teacher")
             ))
             .hint(format!("choose 1 to {}", teachers.len())));
         }
@@ -72,9 +73,11 @@ impl<'a> Inverter<'a> {
             .filter(|weights| weights.len() as i64 != classes)
         {
             return Err(Error::usage(format!(
-                "`deep_inv.label_weights` has {} values for {classes} classes",
-                weights.len()
-            )));
+                "`deep_inv.label_weights` has {} for {}",
+                counted(weights.len(), "value"),
+                counted(classes, "class")
+            ))
+            .hint("give one for each class, in label order"));
         }
         check_others(settings, teachers.len())?;
         let fused = fused(settings.engine, &teachers)?;

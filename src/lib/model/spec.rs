@@ -2,6 +2,7 @@
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
 use crate::{Error, Result};
+use std::fmt;
 
 /// Channels of a ResNet's first stage where `width` is `null`.
 const WIDTH: i64 = 64;
@@ -34,6 +35,20 @@ impl ModelKind {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
             Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn | Self::Linear => None,
+        }
+    }
+}
+
+/// `resnet18 width 16 blocks [1, 1, 1]`: the kind, and what is not its default.
+impl fmt::Display for ModelSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.kind.name())?;
+        if let Some(width) = self.width {
+            write!(out, " width {width}")?;
+        }
+        match &self.blocks {
+            Some(blocks) => write!(out, " blocks {blocks:?}"),
+            None => Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests that cannot be met, said alike by all partitioners.
 
 use crate::error::{Error, Result};
+use crate::words::counted;
 
 /// Checks that `nodes` nodes can have `each` of `images` training images.
 ///
@@ -20,7 +21,9 @@ pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
         _ => format!("each needs at least {each}"),
     };
     let error = Error::usage(format!(
-        "cannot deal {images} training images to {nodes} nodes: {each_needs}"
+        "cannot deal {} to {}: {each_needs}",
+        counted(images, "training image"),
+        counted(nodes, "node")
     ));
     Err(match images / each.max(1) {
         0 => error,
@@ -59,7 +62,9 @@ pub fn classes(per: usize, present: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "`split.classes_per_node` is {per}, but {present} classes have training images"
+        "`split.classes_per_node` is {per}, but {} {} training images",
+        counted(present, "class"),
+        if present == 1 { "has" } else { "have" }
     ))
     .hint(format!("split.classes_per_node={present} gives every node all of them")))
 }

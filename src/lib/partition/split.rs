@@ -3,6 +3,7 @@
 use super::{Partitioner, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
+use crate::words::counted;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ impl Split {
         let take = |node| {
             let name = format!("teacher{node}");
             parts.remove(&name).ok_or_else(|| {
-                Error::failed(format!("the split names {total} nodes, but not `{name}`"))
+                Error::failed(format!("the split names {}, but not `{name}`", counted(total, "node")))
                     .note("expected", format!("`teacher0` … `teacher{}`", total.saturating_sub(1)))
             })
         };

@@ -4,10 +4,9 @@
 //! included; told to keep them (`mallopt`), it fragments under libtorch's aligned requests, and long runs grow. jemalloc keeps freed memory by size and,
 //! set so, for good: no faults after the first step, and no growth. The price is that memory once used stays with the process.
 
-/// Every allocation of the program.
-#[cfg(not(target_env = "msvc"))]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+/// Brings jemalloc's `malloc` into every program; Rust's own allocator calls it as well.
+#[used]
+static MALLOC: unsafe extern "C" fn(usize) -> *mut std::ffi::c_void = tikv_jemalloc_sys::malloc;
 
 /// A pointer that jemalloc reads at its start; the environment's `MALLOC_CONF` comes on top.
 #[repr(transparent)]

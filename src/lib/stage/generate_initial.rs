@@ -14,15 +14,16 @@ use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
 use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
+use crate::words::counted;
 use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// What the initial batches depend on: nothing of the student, so that several students can start from them.
-pub(super) const DEPENDS: [&str; 16] = [
+/// What the initial batches depend on: nothing of the student, so that several students can start from them. The teachers bring their
+/// architecture.
+pub(super) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
-    "model",
     "split",
     "teacher.num_teachers",
     "teacher.save_folder",
@@ -238,10 +239,9 @@ fn save(
     }
     journal.finish(session)?;
     say(format!(
-        "{} synthetic images in {} {}: {}",
-        labels.size()[0],
-        batches.len(),
-        if batches.len() == 1 { "batch" } else { "batches" },
+        "{} in {}: {}",
+        counted(labels.size()[0], "synthetic image"),
+        counted(batches.len(), "batch"),
         path.display()
     ))?;
     say(format!("grid:  {}\nloss:  {}", picture.display(), curves.display()))?;

@@ -238,10 +238,15 @@ pub fn companion(manifest: &Path, name: &str) -> PathBuf {
     manifest.with_file_name(named)
 }
 
+/// The lock of the run that has this manifest.
+pub fn lock_path(manifest: &Path) -> PathBuf {
+    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
+    manifest.with_file_name(format!(".{name}.lock"))
+}
+
 /// Keeps others from the job, or says that they are at it.
 fn lock(job: &Job) -> Result<Lock> {
-    let name = job.manifest.file_name().unwrap_or_default().to_string_lossy();
-    let path = job.manifest.with_file_name(format!(".{name}.lock"));
+    let path = lock_path(&job.manifest);
     match Lock::attempt(&path)? {
         Attempt::Taken(lock) => Ok(lock),
         Attempt::Held(holder) => Err(Error::failed(format!(

@@ -7,7 +7,11 @@ use crate::artifact::{hash, json, manifest};
 use crate::error::{Error, Result};
 use crate::inversion::{Shelf, Teacher};
 use crate::partition::{Split, label_counts};
+use crate::words::counted;
 use std::path::{Path, PathBuf};
+
+/// The fact of a manifest that says what the teachers are.
+pub const TEACHERS_MODEL: &str = "teachers_model";
 
 /// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and normalisation.
 pub struct TeacherSet {
@@ -24,12 +28,18 @@ impl TeacherSet {
         self.teachers.iter().collect()
     }
 
-    /// Records every teacher as an input of a run.
+    /// Records every teacher as an input of a run, and what they are.
     pub fn record(&self, run: &mut manifest::Run) -> Result<()> {
         for (index, path) in self.paths.iter().enumerate() {
             run.input(&format!("teacher{index}"), path)?;
         }
-        Ok(())
+        let mut models: Vec<String> = self
+            .teachers
+            .iter()
+            .map(|teacher| teacher.spec.model.to_string())
+            .collect();
+        models.dedup();
+        run.fact(TEACHERS_MODEL, models.join(", "))
     }
 }
 
@@ -45,10 +55,12 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         Some(path) => Some(Split::from_json(json::read(path)?)?.nodes.len()),
         None => None,
     };
-    let paths = find(folder, place.config.teacher.num_teachers.or(nodes))?;
+    let wanted = place.config.teacher.num_teachers.or(nodes);
+    let paths = there(folder, wanted);
     if let Some(split) = split {
-        of_this_split(&paths, split)?;
+        of_this_split(&paths, split, nodes.unwrap_or(0))?;
     }
+    check_count(folder, paths.len(), wanted, split)?;
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
         let foreign = || made_up_card(place, node);
@@ -63,8 +75,8 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         cards.push(card);
     }
     let teachers = shelve(place, &paths, &cards, &bytes)?;
-    let word = if teachers.len() == 1 { "teacher" } else { "teachers" };
-    tracing::info!("{} {word} from {}", teachers.len(), folder.display());
+    tracing::info!("{} from {}", counted(teachers.len(), "teacher"), folder.display());
+    heed_model(place, &cards);
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
@@ -72,6 +84,19 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         bytes,
         card,
     })
+}
+
+/// Says that a `model` on the command line changes nothing.
+fn heed_model(place: &Workplace, cards: &[Card]) {
+    let is_model = |typed: &&String| typed.trim_start_matches(['+', '~']).split(['.', '=']).next() == Some("model");
+    if let (Some(typed), Some(first)) = (place.composed.overrides.iter().find(is_model), cards.first())
+        && cards.iter().all(|card| card.model.model != place.config.model)
+    {
+        tracing::warn!(
+            "`{typed}` changes nothing here: the teachers bring their architecture, {}; the student's is `student.model`",
+            first.model.model
+        );
+    }
 }
 
 /// Memory for teachers where the config does not say how many are held.
@@ -96,7 +121,7 @@ fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -
 }
 
 /// Refuses teachers whose manifests name another split than the one given.
-fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
+fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
     let (_, expected) = hash::file(split)?;
     for path in paths {
         let Some(made) = manifest::producer_of(path)
@@ -116,7 +141,10 @@ fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
                     "file",
                     format!("{}: trained on sha256 {}", path.display(), input.sha256),
                 )
-                .note("file", format!("{}: sha256 {expected}", split.display()))
+                .note(
+                    "file",
+                    format!("{}: sha256 {expected}, {}", split.display(), counted(nodes, "node")),
+                )
                 .hint(
                     "train them again with `train_teachers overwrite=true`, or give the split they were trained on",
                 ));
@@ -125,15 +153,15 @@ fn of_this_split(paths: &[PathBuf], split: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The teachers' files in order.
-fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
+/// The files of teachers 0, 1, … that there are, in order.
+fn there(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
     let of = |node: usize| {
         let ours = weights_path(folder, node);
         let mut there = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")]
             .into_iter()
             .filter(|path| path.exists());
         let chosen = there.next()?;
-        for other in there.filter(|_| wanted.is_none_or(|count| node < count)) {
+        for other in there {
             tracing::warn!(
                 "teacher {node} is there twice: taking {}, not {}",
                 chosen.display(),
@@ -142,19 +170,33 @@ fn find(folder: &Path, wanted: Option<usize>) -> Result<Vec<PathBuf>> {
         }
         Some(chosen)
     };
-    let found: Vec<PathBuf> = (0..).map_while(of).collect();
-    let missing = |node: usize| {
-        Error::failed(format!("teacher {node} is missing"))
-            .note("file", weights_path(folder, node).display().to_string())
-            .hint("train it with `train_teachers` and the same overrides (a PyTorch state dict named `model_teacher{i}.pt` will do as well)")
+    (0..).map_while(of).take(wanted.unwrap_or(usize::MAX)).collect()
+}
+
+/// Refuses fewer teachers than there should be.
+fn check_count(folder: &Path, found: usize, wanted: Option<usize>, split: Option<&Path>) -> Result<()> {
+    let complete = match wanted {
+        Some(count) => found >= count,
+        None => found > 0 && !gap(folder, found),
     };
-    match wanted {
-        Some(count) if found.len() < count => Err(missing(found.len())),
-        None if found.is_empty() => Err(missing(0)),
-        None if gap(folder, found.len()) => Err(missing(found.len())),
-        Some(count) => Ok(found.into_iter().take(count).collect()),
-        None => Ok(found),
+    if complete {
+        return Ok(());
     }
+    let error = Error::failed(format!("teacher {found} is missing"))
+        .note("file", weights_path(folder, found).display().to_string());
+    let error = match (wanted, split) {
+        (Some(count), Some(split)) if found > 0 => error
+            .note(
+                "expected",
+                format!("{}: {}", counted(count, "teacher"), split.display()),
+            )
+            .note("found", format!("{} before it", counted(found, "teacher")))
+            .hint(
+                "if these are all: `teacher.num_teachers` says how many, or give the split that they were trained on",
+            ),
+        _ => error,
+    };
+    Err(error.hint("train it with `train_teachers` and the same overrides (a PyTorch state dict named `model_teacher{i}.pt` will do as well)"))
 }
 
 /// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run that should have left some.

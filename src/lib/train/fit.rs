@@ -91,7 +91,7 @@ pub fn fit(
     let outcome = run.train(source, objective, observer);
     let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
     if stopped || outcome.is_ok() {
-        observer.save(&run.state()).during(|| "saving the training run")?;
+        run.save(observer)?;
     }
     outcome
 }
@@ -121,7 +121,7 @@ impl Fit<'_> {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
                 if observer.due() {
-                    observer.save(&self.state())?;
+                    self.save(observer)?;
                 }
                 self.step(steps, source, objective)?;
                 observer.step();
@@ -144,6 +144,13 @@ impl Fit<'_> {
             };
         }
         Ok(())
+    }
+
+    /// Hands the run to the observer, unless it has diverged: nothing good could come of going on from there.
+    fn save(&self, observer: &mut dyn Observer) -> Result<()> {
+        self.sums.check(self.at.epoch)?;
+        self.check_weights()?;
+        observer.save(&self.state()).during(|| "saving the training run")
     }
 
     /// The loss of a step says nothing of the weights that it leaves.
@@ -249,14 +256,19 @@ impl Sums {
         });
     }
 
+    /// Refuses the sums of an epoch in which a loss was not finite.
+    fn check(&self, epoch: usize) -> Result<()> {
+        match i64::try_from(&self.broken)? {
+            i64::MAX => Ok(()),
+            step => Err(diverged(format!(
+                "the training loss became NaN or infinite in epoch {epoch}, step {step}"
+            ))),
+        }
+    }
+
     /// Mean loss and accuracy.
     fn read(&self, epoch: usize) -> Result<(f64, f64)> {
-        let step = i64::try_from(&self.broken)?;
-        if step != i64::MAX {
-            return Err(diverged(format!(
-                "the training loss became NaN or infinite in epoch {epoch}, step {step}"
-            )));
-        }
+        self.check(epoch)?;
         let images = self.images as f64;
         Ok((
             f64::try_from(&self.loss)? / images,

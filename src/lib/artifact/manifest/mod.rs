@@ -5,7 +5,7 @@
 //! [`verify`] and [`producer_of`].
 
 mod admit;
-mod paths;
+pub(super) mod paths;
 mod run;
 mod trace;
 

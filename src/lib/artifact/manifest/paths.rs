@@ -23,11 +23,18 @@ pub(super) fn to_record(manifest_path: &Path, file: &Path) -> Result<PathBuf> {
 }
 
 /// Where the file recorded as `path` in the manifest at `manifest_path` is now.
-pub(super) fn from_record(manifest_path: &Path, path: &Path) -> PathBuf {
+pub(in crate::artifact) fn from_record(manifest_path: &Path, path: &Path) -> PathBuf {
     let folder = folder_of(manifest_path);
     // `..` counts from where the folder really is, not from a link to it.
-    let base = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-    base.join(path)
+    let mut place = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    for part in path.components() {
+        match part {
+            // No links are left in it, so that a name can be taken away for each.
+            Component::ParentDir if place.is_absolute() => _ = place.pop(),
+            part => place.push(part),
+        }
+    }
+    place
 }
 
 /// True when both paths lead to the same existing file.

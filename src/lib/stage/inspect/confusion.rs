@@ -35,10 +35,7 @@ impl Matrix {
     pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
         let counts = metrics.confusion.clone().ok_or_else(|| {
             Error::failed(format!("`{}` recorded no confusion matrix", run.name))
-                .note(
-                    "found",
-                    format!("a {} run of `{}`", run.manifest.status, run.manifest.stage),
-                )
+                .note("found", format!("a {} run of `{}`", run.status(), run.manifest.stage))
                 .hint("finished runs of `train_student` have one")
         })?;
         let named = run

@@ -144,7 +144,9 @@ fn nothing_there(what: &str, path: &Path) -> Error {
     if names.is_empty() {
         return error.hint(format!("`{}` is empty or does not exist either", folder.display()));
     }
-    match nearest(&file_name(path), &names) {
+    let wrong = file_name(path);
+    // Names of files share endings and stages' words: only a slip of the fingers is a hint.
+    match nearest(&wrong, &names).filter(|name| strsim::osa_distance(&wrong, name) <= 1 + wrong.len() / 6) {
         Some(name) => error.hint(format!("did you mean `{}`?", path.with_file_name(name).display())),
         None => error.note("available", list(&names[..names.len().min(LISTED)])),
     }

@@ -7,6 +7,7 @@ use crate::data::Normalisation;
 use crate::error::{Error, Result};
 use crate::report::{Grid, GridRow};
 use crate::stage::weights::Card;
+use crate::words::counted;
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
@@ -139,13 +140,13 @@ impl Request {
         };
         let total = set.images.size()[0];
         let grid = Grid {
-            title: format!("{stem}{by_what}: {shown} of {total} images{scale}"),
+            title: format!("{stem}{by_what}: {shown} of {}{scale}", counted(total, "image")),
             rows,
         };
         let out = picture(self.out.as_deref(), &set.path, &format!("{stem}.png"));
         grid.save(&out)?;
         Answer::new(
-            format!("{shown} of {total} images\ngrid: {}", out.display()),
+            format!("{shown} of {}\ngrid: {}", counted(total, "image"), out.display()),
             json!({"file": set.path, "picture": out, "images": total, "shown": shown}),
         )
     }

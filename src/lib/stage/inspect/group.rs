@@ -4,6 +4,7 @@ use super::run::{Metrics, Run};
 use super::{Answer, settings};
 use crate::error::Result;
 use crate::report::Table;
+use crate::words::counted;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -185,7 +186,10 @@ pub fn table(groups: &[Group]) -> Table {
 pub fn answer(runs: &[Run], metrics: &[Metrics]) -> Result<Answer> {
     let unfinished = runs.iter().filter(|run| !run.is_done()).count();
     if unfinished > 0 {
-        tracing::warn!("{unfinished} of {} runs are not finished and left out", runs.len());
+        tracing::warn!(
+            "not finished and left out: {unfinished} of {}",
+            counted(runs.len(), "run")
+        );
     }
     let groups = groups(&runs.iter().collect::<Vec<_>>(), metrics);
     let text = match groups.is_empty() {

@@ -1,5 +1,6 @@
 //! A run on disk: its manifest, the files it names, what its metrics say.
 
+use crate::artifact::lock::Lock;
 use crate::artifact::manifest::{FileRecord, Manifest, Status};
 use crate::artifact::{json, manifest};
 use crate::config::Config;
@@ -8,6 +9,7 @@ use crate::error::{During, Error, Result};
 use crate::federated::{Direction, Kind};
 use crate::runtime::device;
 use crate::runtime::progress::duration;
+use crate::stage::job::lock_path;
 pub use crate::stage::summary::Comparison;
 use crate::stage::weights::{self, Card};
 use serde::{Deserialize, Serialize};
@@ -106,6 +108,15 @@ impl Run {
 
     pub fn is_done(&self) -> bool {
         self.manifest.status == Status::Done
+    }
+
+    /// How far it came, as it is today: what says `running` and has no process at it any more was killed.
+    pub fn status(&self) -> String {
+        let alive = || Lock::is_held(&lock_path(&self.place));
+        match self.manifest.status {
+            Status::Running if !alive() => "killed".into(),
+            status => status.to_string(),
+        }
     }
 
     pub fn is_student(&self) -> bool {

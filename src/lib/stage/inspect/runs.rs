@@ -4,6 +4,7 @@ use super::run::{Metrics, percent};
 use super::{Answer, find, group, settings};
 use crate::error::{Error, Result};
 use crate::report::Table;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,7 +37,10 @@ impl Request {
             false => listed(&runs, &metrics)?,
         };
         if !broken.is_empty() {
-            answer.complaint = Some(Error::failed(format!("{} manifests cannot be read", broken.len())));
+            answer.complaint = Some(Error::failed(format!(
+                "{} cannot be read",
+                counted(broken.len(), "manifest")
+            )));
         }
         Ok(answer)
     }
@@ -60,7 +64,7 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
         table.row(vec![
             run.name.clone(),
             manifest.stage.clone(),
-            manifest.status.to_string(),
+            run.status().to_string(),
             run.started(),
             settings::dataset(run),
             settings::seeds(run),
@@ -72,7 +76,7 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
             "run": run.name,
             "manifest": run.place,
             "stage": manifest.stage,
-            "status": manifest.status,
+            "status": run.status(),
             "started": manifest.started,
             "ended": manifest.ended,
             "dataset": run.setting("dataset.kind"),

@@ -3,8 +3,12 @@
 use super::run::Run;
 use crate::config::Config;
 use crate::config::schema::SplitKind;
+use crate::model::ModelSettings;
 use crate::stage::job::selected;
+use crate::stage::teachers::TEACHERS_MODEL;
 use crate::stage::{distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers};
+use crate::words::counted;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -86,6 +90,10 @@ pub fn identity(run: &Run) -> Vec<(String, Value)> {
     let fingerprint = run.manifest.facts.get("dataset_fingerprint").cloned();
     leaves.push(("dataset".into(), fingerprint.unwrap_or_default()));
     leaves.push(("split".into(), (!run.setting("split.save_path").is_null()).into()));
+    // The server's stages work with what the teachers are, whatever `model` says.
+    if let Some(teachers) = run.manifest.facts.get(TEACHERS_MODEL) {
+        leaves.push(("model".into(), teachers.clone()));
+    }
     leaves
 }
 
@@ -101,71 +109,116 @@ pub fn seeds(run: &Run) -> String {
 /// A run's key settings in a few words.
 pub fn summary(run: &Run) -> String {
     let of = |key: &str| typed(run.setting(key));
-    let model = || {
-        let width = run
-            .setting("model.width")
-            .as_i64()
-            .map(|width| format!(" width {width}"));
-        format!("{}{}", of("model.kind"), width.unwrap_or_default())
-    };
+    let count = |key: &str, noun: &str| counted(run.setting(key).as_u64().unwrap_or(0), noun);
+    let model = || architecture(run, "model");
     match run.manifest.stage.as_str() {
-        "split_data" => format!("{} nodes, {}", of("split.num_nodes"), split_kind(run)),
+        "split_data" => format!("{}, {}", count("split.num_nodes", "node"), split_kind(run)),
         "train_teachers" => format!(
-            "{}, {} epochs, lr {}",
+            "{}, {}, lr {}",
             model(),
-            of("teacher.epochs"),
+            count("teacher.epochs", "epoch"),
             of("teacher.optimizer.lr")
         ),
         "generate_initial" => format!(
-            "{}×{} images, {} updates, {}",
+            "{}×{}, {}, {}",
             of("initial.num_batches"),
-            of("deep_inv.batch_size"),
-            of("deep_inv.di.grad_updates_batch"),
+            count("deep_inv.batch_size", "image"),
+            count("deep_inv.di.grad_updates_batch", "update"),
             of("deep_inv.teachers.mode")
         ),
         "train_student" => format!(
-            "{}, {}, {} epochs, {} fresh an epoch",
-            model(),
+            "{}, {}, {}, {} fresh an epoch",
+            student(run),
             of("student.objective"),
-            of("student.epochs"),
+            count("student.epochs", "epoch"),
             of("student.new_batches_per_epoch")
         ),
-        "fed_avg" => format!(
-            "{}, {} rounds of {} of the nodes, lr {}, server {} {}",
-            model(),
-            of("fed_avg.rounds"),
-            of("fed_avg.fraction"),
-            of("fed_avg.optimizer.lr"),
-            of("fed_avg.server.kind"),
-            of("fed_avg.server.lr")
-        ),
-        "fed_md" => format!(
-            "{}, {} rounds of {} public images, digest {} and revisit {} epochs, lr {}",
-            match run.setting("fed_md.models").as_array() {
-                Some(models) => models
-                    .iter()
-                    .map(|model| typed(&model["kind"]))
-                    .collect::<Vec<_>>()
-                    .join(" and "),
-                None => model(),
-            },
-            of("fed_md.rounds"),
-            match of("fed_md.public_samples").as_str() {
-                "null" => "all".into(),
-                samples => samples.to_owned(),
-            },
-            of("fed_md.digest_epochs"),
-            of("fed_md.revisit_epochs"),
-            of("fed_md.optimizer.lr")
-        ),
+        "fed_avg" => format!("{}, {}", model(), rounds(run)),
+        "fed_md" => format!("{}, {}", clients(run), consensus(run)),
         "distributed_sgd" => format!(
-            "{}, {}, {} epochs",
+            "{}, {}, {}",
             model(),
             of("distributed_sgd.method"),
-            of("distributed_sgd.epochs")
+            count("distributed_sgd.epochs", "epoch")
         ),
         _ => String::new(),
     }
+}
+
+/// `resnet18 width 16 blocks [1, 1, 1]` of a config group.
+fn architecture(run: &Run, group: &str) -> String {
+    match ModelSettings::deserialize(run.setting(group)) {
+        Ok(settings) => settings.to_string(),
+        // Of a version that knew others.
+        Err(_) => typed(run.setting(&format!("{group}.kind"))),
+    }
+}
+
+/// The student's own architecture, or the teachers'.
+fn student(run: &Run) -> String {
+    match (run.setting("student.model"), run.manifest.facts.get(TEACHERS_MODEL)) {
+        (Value::Null, Some(teachers)) => typed(teachers),
+        (Value::Null, None) => architecture(run, "model"),
+        _ => architecture(run, "student.model"),
+    }
+}
+
+/// What happens in the rounds of federated averaging, in the paper's letters.
+fn rounds(run: &Run) -> String {
+    let of = |key: &str| typed(run.setting(&format!("fed_avg.{key}")));
+    let batch = match run.setting("fed_avg.batch_size") {
+        Value::Null => "all".into(),
+        size => typed(size),
+    };
+    let mut text = format!(
+        "{} (C {}, E {}, B {batch}), lr {}, server {} {}",
+        counted(run.setting("fed_avg.rounds").as_u64().unwrap_or(0), "round"),
+        of("fraction"),
+        of("epochs"),
+        of("optimizer.lr"),
+        of("server.kind"),
+        of("server.lr")
+    );
+    if run
+        .setting("fed_avg.proximal")
+        .as_f64()
+        .is_some_and(|weight| weight > 0.0)
+    {
+        text += &format!(", proximal {}", of("proximal"));
+    }
+    if run.setting("fed_avg.statistics") == "local" {
+        text += ", local statistics";
+    }
+    text
+}
+
+/// The clients' architectures.
+fn clients(run: &Run) -> String {
+    match run.setting("fed_md.models").as_array() {
+        Some(models) => models
+            .iter()
+            .map(|model| typed(&model["kind"]))
+            .collect::<Vec<_>>()
+            .join(" and "),
+        None => architecture(run, "model"),
+    }
+}
+
+/// What happens in the rounds of FedMD.
+fn consensus(run: &Run) -> String {
+    let of = |key: &str| run.setting(&format!("fed_md.{key}"));
+    let count = |key: &str, noun: &str| counted(of(key).as_u64().unwrap_or(0), noun);
+    let samples = match of("public_samples") {
+        Value::Null => "all public images".into(),
+        _ => count("public_samples", "public image"),
+    };
+    format!(
+        "{} of {samples}, digest {} and revisit {}, lr {}",
+        count("rounds", "round"),
+        typed(of("digest_epochs")),
+        count("revisit_epochs", "epoch"),
+        typed(of("optimizer.lr"))
+    )
 }
 
 /// The dataset as it was configured: `digits`, `cifar10 16×16`.

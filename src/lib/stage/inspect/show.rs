@@ -5,6 +5,7 @@ use super::{Answer, find, settings};
 use crate::artifact::manifest::FileRecord;
 use crate::error::Result;
 use crate::report::Table;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -59,7 +60,7 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
         table.row(vec![name.into(), value]);
     };
     fact("stage", manifest.stage.clone());
-    fact("status", manifest.status.to_string());
+    fact("status", run.status().to_string());
     if let Some(error) = &manifest.error {
         fact("ended by", error.lines().next().unwrap_or_default().into());
     }
@@ -72,7 +73,10 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
         .map(|(name, seed)| format!("{name} {seed}"))
         .collect();
     fact("seeds", seeds.join(", "));
-    fact("device", format!("{}, {} threads", manifest.device, manifest.threads));
+    fact(
+        "device",
+        format!("{}, {}", manifest.device, counted(manifest.threads, "thread")),
+    );
     let versions = &manifest.versions;
     fact(
         "versions",

@@ -6,6 +6,7 @@ use crate::artifact::{hash, tensors};
 use crate::error::Result;
 use crate::report::Table;
 use crate::stage::weights;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};
@@ -67,8 +68,9 @@ impl Request {
             }));
         }
         let mut text = format!(
-            "{table}\n\n{} tensors, {values} values, {}, sha256 {sha256}",
-            state.len(),
+            "{table}\n\n{}, {}, {}, sha256 {sha256}",
+            counted(state.len(), "tensor"),
+            counted(values, "value"),
             size(bytes)
         );
         let card = weights::card(&metadata).ok().flatten();

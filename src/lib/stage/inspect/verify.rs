@@ -4,6 +4,7 @@ use super::{Answer, find};
 use crate::artifact::manifest::{Problem, verify};
 use crate::error::{Error, Result};
 use crate::report::Table;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -29,7 +30,7 @@ impl Request {
         for run in &runs {
             files += run.manifest.inputs.len() + run.manifest.outputs.len();
             if !run.is_done() {
-                unfinished.push(format!("{} ({})", run.name, run.manifest.status));
+                unfinished.push(format!("{} ({})", run.name, run.status()));
             }
             for finding in verify(&run.place)? {
                 let (problem, recorded, found) = match &finding.problem {
@@ -61,7 +62,7 @@ impl Request {
         for error in &broken {
             text += &format!("{error}\n\n");
         }
-        text += &format!("{} runs, {files} recorded files: ", runs.len());
+        text += &format!("{}, {}: ", counted(runs.len(), "run"), counted(files, "recorded file"));
         text += if findings == 0 {
             "all as they were left"
         } else {

@@ -14,7 +14,7 @@ use super::teachers::TeacherSet;
 use super::{Workplace, open, required};
 use crate::artifact::manifest;
 use crate::config::schema::Objective as ObjectiveKind;
-use crate::config::{Composed, Config};
+use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, ImageSet};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error, Result};
@@ -23,16 +23,16 @@ use crate::model::{Model, ModelSpec};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Objective, fit};
+use crate::words::counted;
 use inputs::Inputs;
 use logbook::{Logbook, Notes};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// What a student depends on: everything but how its teachers were trained, which their files say, and how many are held in memory.
-pub(super) const DEPENDS: [&str; 9] = [
+pub(super) const DEPENDS: [&str; 8] = [
     "seed",
     "dataset",
-    "model",
     "split",
     "teacher.num_teachers",
     "teacher.save_folder",
@@ -40,6 +40,9 @@ pub(super) const DEPENDS: [&str; 9] = [
     "initial",
     "student",
 ];
+
+/// Classes that a message names, at most.
+const NAMED: usize = 20;
 
 /// Runs the stage.
 ///
@@ -117,7 +120,7 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         &batches,
         &logbook,
     );
-    let objective = objective(config, set, place.device, dataset.classes.len())?;
+    let objective = objective(config, set, place.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
@@ -178,17 +181,22 @@ fn objective<'a>(
     config: &Config,
     set: &'a TeacherSet,
     device: tch::Device,
-    classes: usize,
+    classes: &[String],
 ) -> Result<Box<dyn Objective + 'a>> {
     let settings = &config.student;
     if let Some(weights) = settings
         .class_weights
         .as_ref()
-        .filter(|weights| weights.len() != classes)
+        .filter(|weights| weights.len() != classes.len())
     {
         return Err(Error::usage(format!(
-            "`student.class_weights` has {} values for {classes} classes",
-            weights.len()
+            "`student.class_weights` has {} for {}",
+            counted(weights.len(), "value"),
+            counted(classes.len(), "class")
+        ))
+        .hint(format!(
+            "give one for each class, in this order: {}",
+            list(&classes[..classes.len().min(NAMED)])
         )));
     }
     let weights = settings.class_weights.as_ref();

@@ -167,19 +167,15 @@ impl Finished<'_> {
         )?;
         add("dataset.png")?;
         let batch = place.config.deep_inv.batch_size as i64;
-        let total = labels.size()[0];
-        // Without fresh batches, the first and the last of the initial ones.
-        let (title, first) = match self.notes.fresh.len() as i64 {
-            0 => ("First batch", 0),
-            fresh => ("First batch of the first epoch", (total - fresh * batch).max(0)),
-        };
+        // Fresh batches stand behind the initial ones.
+        let (total, fresh) = (labels.size()[0], self.notes.fresh.len() as i64);
         let shown = [
-            ("fresh_first.png", title, first),
-            ("fresh_last.png", "Last batch", (total - batch).max(0)),
+            ("fresh_first.png", "First fresh batch", fresh),
+            ("fresh_last.png", "Last fresh batch", 1),
         ];
-        for (name, title, start) in shown {
-            let count = batch.min(total - start);
-            let (images, labels) = (images.narrow(0, start, count), labels.narrow(0, start, count));
+        for (name, title, back) in shown.into_iter().filter(|_| fresh > 0) {
+            let start = total - back * batch;
+            let (images, labels) = (images.narrow(0, start, batch), labels.narrow(0, start, batch));
             pictures::grid_by_class(&self.folder.join(name), title, &images, &labels, classes, normalisation)?;
             add(name)?;
         }

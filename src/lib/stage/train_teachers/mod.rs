@@ -20,6 +20,7 @@ use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
+use crate::words::counted;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
@@ -137,7 +138,8 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
         None => Ok(nodes),
         Some(count) if (1..=nodes).contains(&count) => Ok(count),
         Some(count) => Err(Error::usage(format!(
-            "`teacher.num_teachers` is {count}, but the split has {nodes} nodes"
+            "`teacher.num_teachers` is {count}, but the split has {}",
+            counted(nodes, "node")
         ))
         .hint(format!("choose 1 to {nodes}"))),
     }
@@ -150,9 +152,14 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     };
     if let Some(wrong) = only.iter().find(|&&node| node >= count) {
         return Err(Error::usage(format!(
-            "`teacher.only` names teacher {wrong}, but the teachers are 0 to {}",
-            count - 1
-        )));
+            "`teacher.only` names teacher {wrong}, but there {} {}",
+            if count == 1 { "is" } else { "are" },
+            counted(count, "teacher")
+        ))
+        .hint(match count {
+            1 => "the only teacher is 0: `teacher.only=[0]`".into(),
+            _ => format!("teachers count from 0: choose from 0 to {}", count - 1),
+        }));
     }
     Ok(only.clone())
 }

@@ -36,7 +36,8 @@ pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> 
             1 => method.method.clone(),
             _ => format!("{}: {}", method.method, run.display()),
         };
-        let points = method.points.iter();
+        // What is measured before the first exchange has sent reports at most, and would stretch the axis to them.
+        let points = method.points.iter().filter(|point| point.round > 0);
         Series {
             name,
             points: points

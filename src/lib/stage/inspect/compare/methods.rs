@@ -170,7 +170,8 @@ fn by_rounds(blank: Method, metrics: &Metrics) -> Method {
     Method {
         final_test_accuracy: metrics.final_test_accuracy,
         best_test_accuracy: metrics.best_test_accuracy,
-        rounds: Some(metrics.rounds.len()),
+        // Some methods measure a round 0, before anything was sent.
+        rounds: metrics.rounds.iter().map(|round| round.round).max(),
         nodes: metrics.rounds.iter().map(|round| round.nodes.len()).max(),
         upload_bytes: metrics.upload_bytes.unwrap_or_else(|| sum(|round| round.upload_bytes)),
         download_bytes: metrics

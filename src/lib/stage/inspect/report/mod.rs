@@ -10,6 +10,7 @@ use super::{Answer, find, settings};
 use crate::artifact::atomic;
 use crate::error::Result;
 use crate::report::html::Page;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -58,8 +59,8 @@ impl Request {
         atomic::write(&out, html.as_bytes())?;
         Answer::new(
             format!(
-                "{} runs, {}\nreport: {}",
-                entries.len(),
+                "{}, {}\nreport: {}",
+                counted(entries.len(), "run"),
                 size(html.len() as u64),
                 out.display()
             ),

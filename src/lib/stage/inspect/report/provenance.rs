@@ -24,7 +24,7 @@ pub fn runs(entries: &[Entry]) -> String {
         table.row(vec![
             run.name.clone(),
             run.manifest.stage.clone(),
-            run.manifest.status.to_string(),
+            run.status().to_string(),
             run.started(),
             run.took().unwrap_or("–".into()),
             settings::seeds(run),

@@ -198,7 +198,7 @@ pub fn teachers(teachers: &[&Entry]) -> Result<String> {
             let count = |count: Option<u64>| count.map_or("–".into(), |count| count.to_string());
             table.row(vec![
                 name.trim_start_matches("teacher ").into(),
-                entry.run.manifest.status.to_string(),
+                entry.run.status().to_string(),
                 count(metrics.train_images),
                 percent(metrics.final_test_accuracy),
                 percent(metrics.best_test_accuracy),
@@ -288,8 +288,8 @@ fn student(entry: &Entry) -> Result<String> {
     }
     let grids = [
         ("dataset.png", "Synthetic images that the student learned from"),
-        ("fresh_first.png", "An early batch"),
-        ("fresh_last.png", "The last batch"),
+        ("fresh_first.png", "The first fresh batch"),
+        ("fresh_last.png", "The last fresh batch"),
     ];
     for (file, title) in grids {
         body += &find(file).map(|path| figures::picture(title, path)).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `compare`: accuracy against bytes of every method, against the metrics files and the formulas.
 
+mod grounds;
+
 use crate::common::Place;
 use crate::{SEEDS, copy, data, inspect, line, metrics, percent, student};
 use fed_distill::artifact::{json, tensors};
@@ -26,6 +28,16 @@ fn methods() -> &'static Place {
         let adam = ["+fed_avg=adam", "fed_avg.save_folder=fed/adam", "fed_avg.eval_every=2"];
         place.ok("fed_avg", &[&fed_avg[..], &adam].concat());
         let sgd = ["distributed_sgd.method=all_reduce", "distributed_sgd.save_folder=sgd"];
+        let md = [
+            DISJOINT,
+            "fed_md.save_folder=md",
+            "fed_md.public={kind: digits, size: 8, max_train: 50}",
+            "fed_md.rounds=2",
+            "fed_md.public_epochs=1",
+            "fed_md.private_epochs=1",
+            "fed_md.augment.crop=1",
+        ];
+        place.ok("fed_md", &md);
         place.ok("distributed_sgd", &[&sgd[..], &["distributed_sgd.epochs=1"]].concat());
         place
     })
@@ -197,6 +209,34 @@ fn every_method_is_a_line_of_the_table_and_of_the_plot() {
 }
 
 #[test]
+fn runs_of_federated_averaging_are_listed_with_what_tells_them_apart() {
+    let place = copy();
+    let common = [DISJOINT, "fed_avg.rounds=1", "fed_avg.augment.crop=1"];
+    let kinds: [&[&str]; 2] = [
+        &[
+            "fed_avg.save_folder=runs/a",
+            "fed_avg.epochs=2",
+            "fed_avg.batch_size=null",
+        ],
+        &[
+            "fed_avg.save_folder=runs/b",
+            "+fed_avg=prox",
+            "fed_avg.statistics=local",
+        ],
+    ];
+    for kind in kinds {
+        place.ok("fed_avg", &[&common[..], kind].concat());
+    }
+    let (_, text, _) = place.run_with("inspect", &[], &["runs", "runs"]);
+    assert!(
+        text.contains("1 round (C 1.0, E 2, B all), lr 0.1, server sgd 1.0 "),
+        "{text}"
+    );
+    let prox = "1 round (C 1.0, E 1, B 64), lr 0.1, server sgd 1.0, proximal 0.01, local statistics";
+    assert!(text.contains(prox), "{text}");
+}
+
+#[test]
 fn without_a_place_the_plot_goes_where_the_runs_are() {
     let place = copy();
     let text = table(&place, &["students/1", "students/3"]);
@@ -209,36 +249,10 @@ fn without_a_place_the_plot_goes_where_the_runs_are() {
 }
 
 #[test]
-fn distributed_sgd_has_a_point_and_no_split() {
+fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
     let place = methods();
-    let text = table(place, &["students/1", "sgd", "--out", "sgd.svg"]);
-    let found = compared(place, &["students/1", "sgd", "--out", "sgd.png"]);
-    assert_eq!(found["one_split"], false);
-    let method = method(&found, "SGD, all reduce");
-    let own = read(place, "sgd/metrics.json");
-    let sum: u64 = own["traffic"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|part| number(&part["bytes"]))
-        .sum();
-    assert_eq!(number(&method["upload_bytes"]) + number(&method["download_bytes"]), sum);
-    assert_eq!((&method["rounds"], &method["split"]), (&own["steps"], &Value::Null));
-    assert_eq!(line(&text, "SGD, all reduce").last().unwrap(), "–", "{text}");
-    assert!(place.path("sgd.svg").exists());
-}
-
-#[test]
-fn fed_md_is_read_by_the_same_names() {
-    let place = copy();
-    std::fs::create_dir(place.path("md")).unwrap();
-    for file in ["metrics.json", "manifest.json"] {
-        let text = std::fs::read_to_string(methods().path(&format!("fed/avg/{file}"))).unwrap();
-        let text = text.replace("\"stage\": \"fed_avg\"", "\"stage\": \"fed_md\"");
-        std::fs::write(place.path(&format!("md/{file}")), text).unwrap();
-    }
-    let found = compared(&place, &["students/1", "md"]);
-    let (ours, own) = (method(&found, "FedMD"), read(&place, "md/metrics.json"));
+    let found = compared(place, &["students/1", "md"]);
+    let (ours, own) = (method(&found, "FedMD"), read(place, "md/metrics.json"));
     for key in [
         "final_test_accuracy",
         "best_test_accuracy",
@@ -247,36 +261,14 @@ fn fed_md_is_read_by_the_same_names() {
     ] {
         assert_eq!(ours[key], own[key], "{key}");
     }
-    assert_eq!(ours["points"].as_array().unwrap().len() as u64, ROUNDS);
-    assert!(table(&place, &["students/1", "md"]).contains("mean over the nodes' own models"));
-}
-
-#[test]
-fn other_splits_and_datasets_are_marked_and_never_drawn_together() {
-    let place = copy();
-    let other = [
-        "split.save_path=other.json",
-        "fed_avg.rounds=1",
-        "fed_avg.augment.crop=1",
-    ];
-    place.ok("split_data", &other);
-    place.ok("fed_avg", &[&other[..], &["fed_avg.save_folder=fed"]].concat());
-    let text = table(&place, &["students/1", "fed"]);
-    assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
-    let (ours, theirs) = (line(&text, "one-shot student"), line(&text, "FedAvg"));
-    assert_eq!(ours[ours.len() - 2], theirs[theirs.len() - 2], "one dataset: {text}");
-    assert_ne!(ours.last(), theirs.last(), "{text}");
-    let (code, _, errors) = compare(&place, &["students/1", "fed", "--out", "both.png"]);
-    assert!(code == 1 && errors.contains("on 2 splits"), "{errors}");
-    assert!(!place.path("both.png").exists());
-    let small = [
-        "split.save_path=small.json",
-        "dataset.max_train=100",
-        "fed_avg.rounds=1",
-        "fed_avg.augment.crop=1",
-    ];
-    place.ok("split_data", &small);
-    place.ok("fed_avg", &[&small[..], &["fed_avg.save_folder=small"]].concat());
-    let text = table(&place, &["students/1", "small"]);
-    assert!(text.contains("no plot: the runs are on 2 datasets"), "{text}");
+    assert_eq!((&ours["rounds"], &ours["nodes"]), (&2.into(), &NODES.into()));
+    // Round 0, transfer learning, sends reports alone; it is listed, and not drawn.
+    let points = ours["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[0]["round"]), (3, &0.into()));
+    table(place, &["md", "--out", "md.svg"]);
+    let svg = std::fs::read_to_string(place.path("md.svg")).unwrap();
+    assert_eq!(svg.matches("<circle").count(), 2, "a mark a round: {svg}");
+    let both = number(&ours["upload_bytes"]) + number(&ours["download_bytes"]);
+    assert_eq!(points[2]["bytes"], both);
+    assert!(table(place, &["students/1", "md"]).contains("mean over the nodes' own models"));
 }

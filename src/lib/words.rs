@@ -1,0 +1,12 @@
+//! Counts with their nouns, for messages and tables.
+
+/// `1 epoch`, `2 epochs`, `1 batch`, `3 batches`.
+pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    match count.try_into() {
+        Ok(1) => format!("1 {noun}"),
+        Ok(count) if noun.ends_with("ch") || noun.ends_with('s') => format!("{count} {noun}es"),
+        Ok(count) => format!("{count} {noun}s"),
+        // Negative, or beyond counting.
+        Err(_) => format!("? {noun}s"),
+    }
+}

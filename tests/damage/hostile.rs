@@ -1,0 +1,133 @@
+//! Files that are worse than damaged: archives that decompress to far more than they are or want to write outside, and weights that no
+//! model can take.
+
+use super::cases::{Case, images};
+use super::support::{encode, gzip, idx, idx_files, noise, png, tar};
+use fed_distill::Error;
+use fed_distill::artifact::tensors;
+use fed_distill::model::{Model, ModelSettings, ModelSpec, StateDict};
+use fed_distill::runtime::seed::Seeds;
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor};
+
+/// Archives that decompress to far more than they are, or want to write outside.
+pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
+    let zeros = |count: usize| vec![0_u8; count];
+    let images = || images().into_iter();
+    let take = |name: &str| images().find(|case| case.name == name).unwrap();
+    let [train, ..] = idx_files(20, 10);
+    let png = png(9, 9, 3, &noise(243, 1));
+    let escaping = |name: &'static str| {
+        tar(&[
+            ("train/a/1.png", png.clone()),
+            (name, png.clone()),
+            ("test/a/1.png", png.clone()),
+        ])
+    };
+    // The size field of the first entry says 8 GiB.
+    let mut huge = tar(&[("train/a/1.png", png.clone())]);
+    huge[124..136].copy_from_slice(b"77777777777\0");
+    let sum: u32 = huge[..512]
+        .iter()
+        .enumerate()
+        .map(|(at, &byte)| u32::from(if (148..156).contains(&at) { b' ' } else { byte }))
+        .sum();
+    huge[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut wide = encode(4096, 4096, 1, &zeros(4096 * 4096), image::ImageFormat::Png);
+    // Width and height of the header say 65,536.
+    wide[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    vec![
+        (
+            take("IDX, gzip"),
+            gzip(&[train, zeros(300 << 20)].concat()),
+            "more behind the images than the header says",
+        ),
+        (
+            take("IDX, gzip"),
+            gzip(&idx(&[4_000_000_000, 12, 12], &zeros(64 << 20))),
+            "four billion images",
+        ),
+        (take("CIFAR, tar"), gzip(&zeros(512 << 20)), "half a gigabyte of zeros"),
+        (
+            take("tar, zstd"),
+            zstd::encode_all(zeros(512 << 20).as_slice(), 1).unwrap(),
+            "zeros for an archive",
+        ),
+        (
+            take("tar, gzip"),
+            gzip(&tar(&[("train/a/1.png", zeros(200 << 20))])),
+            "an image of 200 MiB",
+        ),
+        (take("tar"), huge, "an entry of 8 GiB"),
+        (take("PNG"), wide, "an image of 65,536 pixels a side"),
+        (
+            take("PNG"),
+            encode(4096, 4096, 3, &zeros(3 * 4096 * 4096), image::ImageFormat::Png),
+            "one image much larger than the others",
+        ),
+        (take("tar"), escaping("../escaped.png"), "a name that climbs"),
+        (take("tar"), escaping("/tmp/escaped.png"), "an absolute name"),
+        (
+            take("tar"),
+            escaping("train/../../../escaped.png"),
+            "a name that climbs later",
+        ),
+    ]
+}
+
+/// Files that are whole, with tensors that no model can take.
+pub fn weights() {
+    let spec = ModelSpec::new(
+        &ModelSettings {
+            width: Some(4),
+            blocks: Some(vec![1]),
+            ..ModelSettings::default()
+        },
+        1,
+        8,
+        10,
+    )
+    .unwrap();
+    let model = Model::new(&spec, Device::Cpu, &mut Seeds::new(1).stream("test", 0)).unwrap();
+    type Change = fn(&Tensor) -> Tensor;
+    let changes: [(&str, Change); 6] = [
+        ("one NaN", |tensor| tensor + Tensor::full_like(tensor, f64::NAN)),
+        ("infinite", |tensor| tensor + Tensor::full_like(tensor, f64::INFINITY)),
+        ("another shape", |tensor| tensor.unsqueeze(0)),
+        ("fewer values", |tensor| tensor.flatten(0, -1).narrow(0, 0, 1)),
+        ("integers", |tensor| tensor.to_kind(Kind::Int)),
+        ("nothing", |_| Tensor::zeros([0], (Kind::Float, Device::Cpu))),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let state = model.state();
+    let mut tried = 0;
+    for (at, (name, _)) in state
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| !name.ends_with("num_batches_tracked"))
+    {
+        for (what, change) in changes {
+            let changed = |(index, (name, tensor)): (usize, (&str, &Tensor))| {
+                (
+                    name.to_owned(),
+                    if index == at {
+                        change(tensor)
+                    } else {
+                        tensor.shallow_clone()
+                    },
+                )
+            };
+            let list: Vec<(String, Tensor)> = state.iter().enumerate().map(changed).collect();
+            let named: Vec<(&str, &Tensor)> = list.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+            tensors::write(&path, &named, &BTreeMap::new()).unwrap();
+            let (read, _) = tensors::read_state(&path).unwrap();
+            let error: Error = Model::from_state(&spec, &read, Device::Cpu).expect_err(what);
+            assert!(error.to_string().contains(name), "{what} of {name}: {error}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried}");
+    let missing = StateDict::new(Vec::new());
+    assert!(Model::from_state(&spec, &missing, Device::Cpu).is_err());
+}
