@@ -4,7 +4,9 @@
 set -eu
 
 have() {
-    command -v mpirun >/dev/null && command -v mpicc >/dev/null || return 1
+    command -v mpirun >/dev/null || return 1
+    # Debian's openmpi-bin has an mpicc without the headers.
+    echo '#include <mpi.h>' | mpicc -E -x c - >/dev/null 2>&1 || return 1
     for library in "${LIBCLANG_PATH:-/nowhere}"/libclang* /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so*; do
         [ -e "$library" ] && return 0
     done
@@ -31,4 +33,4 @@ $SUDO apt-get update -qq >&2 || true
 # shellcheck disable=SC2086 # a list of names
 $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $NEEDED >&2 ||
     fail "apt-get could not install $NEEDED (its own message is above)" "check the network, or install them by hand"
-have || fail "$NEEDED are installed, but mpirun, mpicc or libclang is not found" "check PATH, or set LIBCLANG_PATH to libclang's folder"
+have || fail "$NEEDED are installed, but mpirun, mpi.h or libclang is not found" "check PATH, or set LIBCLANG_PATH to libclang's folder"

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Rooms, from the ground up: `error`, [`words`], [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;
-//! [`data`], [`partition`], [`model`], [`descent`], [`inversion`] and [`train`] know nothing of config files, folders or command lines; [`config`]
-//! composes typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a binary; [`cli`] runs a stage.
+//! [`data`], [`partition`], [`model`], [`descent`], [`inversion`], [`distill`], [`train`] and [`federated`] (baselines of many rounds, over threads
+//! or MPI) know nothing of config files, folders or command lines; [`config`] composes typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a binary; [`cli`] runs a stage.
 
 pub mod artifact;
 pub mod cli;
