@@ -26,6 +26,8 @@ impl Job {
     pub fn start(place: &Place, programs: Programs) -> Self {
         let mut command = Command::new("mpirun");
         command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
+        // A busy machine needs more than the usual second between the signal and the kill.
+        command.args(["--mca", "odls_base_sigkill_timeout", "3"]);
         for (index, (ranks, program, arguments)) in programs.iter().enumerate() {
             if index > 0 {
                 command.arg(":");
