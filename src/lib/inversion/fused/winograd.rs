@@ -57,7 +57,7 @@ fn by_parts(input: &Tensor, weight: &Tensor, flipped: bool) -> Tensor {
     let outputs = weight.size()[2];
     let tiles = ((height + 1) / 2) * ((width + 1) / 2);
     let output = Tensor::empty([images, height, width, outputs], (Kind::Float, input.device()));
-    let at_once = (PART / (16 * tiles * inputs.max(outputs))).clamp(1, images);
+    let at_once = (PART / (16 * tiles * inputs.max(outputs))).clamp(1, images.max(1));
     let mut from = 0;
     while from < images {
         let count = at_once.min(images - from);
