@@ -27,7 +27,7 @@ mod weights;
 
 use crate::artifact::{json, manifest};
 use crate::config::{Composed, Config};
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
@@ -161,9 +161,14 @@ fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&
 
 /// How a model does on `dataset`'s test images.
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
+    test_on(model, &dataset.test, dataset, batch_size)
+}
+
+/// The model on `images` of the dataset.
+fn test_on(model: &Model, images: &ImageSet, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
     evaluate(
         &|images| Ok(model.eval(images)),
-        &dataset.test,
+        images,
         &dataset.normalisation,
         dataset.classes.len(),
         batch_size,

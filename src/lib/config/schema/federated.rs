@@ -46,6 +46,8 @@ pub struct FedAvgConfig {
     pub eval_batch_size: usize,
     /// Rounds from one evaluation of the global model to the next; the last is always evaluated.
     pub eval_every: usize,
+    /// Whether the global model is evaluated on all training images as well.
+    pub eval_train: bool,
     /// The nodes' optimiser; its moments start afresh in each round.
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,
@@ -74,6 +76,7 @@ impl Default for FedAvgConfig {
             batch_size: Some(64),
             eval_batch_size: 1024,
             eval_every: 1,
+            eval_train: false,
             optimizer: sgd(0.1),
             augment: AugmentSettings::default(),
             server: sgd(1.0),

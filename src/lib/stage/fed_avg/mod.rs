@@ -22,7 +22,7 @@ use recorder::{Metrics, Recorder, RoundLine};
 use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
-pub(super) const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 16] = [
     "seed",
     "dataset",
     "model",
@@ -33,6 +33,7 @@ pub(super) const DEPENDS: [&str; 15] = [
     "fed_avg.epochs",
     "fed_avg.batch_size",
     "fed_avg.eval_every",
+    "fed_avg.eval_train",
     "fed_avg.optimizer",
     "fed_avg.augment",
     "fed_avg.server",

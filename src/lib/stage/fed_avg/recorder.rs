@@ -5,7 +5,7 @@ use super::super::job::Session;
 use super::super::journal::{Journal, Mark};
 use super::super::kept::Kept;
 use super::super::saved::Saver;
-use super::super::{percent, test};
+use super::super::{percent, test, test_on};
 use crate::artifact::json;
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
@@ -31,6 +31,8 @@ pub struct RoundLine {
     pub own_test_accuracy: Option<f64>,
     /// Of the global model on the whole test set; `None` in rounds without evaluation, and where nodes keep their statistics.
     pub test_accuracy: Option<f64>,
+    /// The same on the training images of all nodes, those of this round and the others; `None` without `fed_avg.eval_train`.
+    pub global_train_accuracy: Option<f64>,
     /// In this round, as serialised.
     pub upload_bytes: u64,
     pub download_bytes: u64,
@@ -78,6 +80,7 @@ struct Notes {
 pub struct Recorder<'a> {
     config: &'a FedAvgConfig,
     dataset: &'a Dataset,
+    federation: &'a Federation<'a>,
     rounds: Vec<RoundLine>,
     journal: Journal,
     saver: Saver<'a>,
@@ -102,7 +105,7 @@ impl<'a> Recorder<'a> {
     pub(in super::super) fn open(
         place: &'a Workplace,
         dataset: &'a Dataset,
-        federation: &Federation,
+        federation: &'a Federation<'a>,
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
         let config = &place.config.fed_avg;
@@ -123,6 +126,7 @@ impl<'a> Recorder<'a> {
         let recorder = Self {
             config,
             dataset,
+            federation,
             journal: Journal::open(place, session, &lines, events.as_ref())?,
             rounds,
             saver,
@@ -149,13 +153,31 @@ impl<'a> Recorder<'a> {
         (metrics, self.journal)
     }
 
-    fn test(&self, model: &Model, round: usize) -> Result<Option<f64>> {
+    /// Whether the global model is evaluated after `round` rounds.
+    fn evaluates(&self, model: &Model, round: usize) -> bool {
         let due = round.is_multiple_of(self.config.eval_every) || round == self.config.rounds;
-        let has_statistics = self.config.statistics == Statistics::Average || model.batch_norms() == 0;
-        if !due || !has_statistics {
+        due && (self.config.statistics == Statistics::Average || model.batch_norms() == 0)
+    }
+
+    fn test(&self, model: &Model, round: usize) -> Result<Option<f64>> {
+        match self.evaluates(model, round) {
+            true => Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy()),
+            false => Ok(None),
+        }
+    }
+
+    /// On all nodes' training images.
+    fn test_on_train(&self, model: &Model, round: usize) -> Result<Option<f64>> {
+        if !self.config.eval_train || !self.evaluates(model, round) {
             return Ok(None);
         }
-        Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy())
+        let (mut correct, mut images) = (0.0, 0);
+        for node in &self.federation.nodes {
+            let evaluation = test_on(model, &node.train, self.dataset, self.config.eval_batch_size)?;
+            correct += evaluation.accuracy().unwrap_or(0.0) * node.train.len() as f64;
+            images += node.train.len();
+        }
+        Ok(Some(correct / images as f64))
     }
 }
 
@@ -202,6 +224,7 @@ impl Rounds for Recorder<'_> {
             train_accuracy: report.mean(|node| node.train_accuracy),
             own_test_accuracy: own_test(report),
             test_accuracy: self.test(model, report.round + 1)?,
+            global_train_accuracy: self.test_on_train(model, report.round + 1)?,
             upload_bytes: bytes(Direction::Upload),
             download_bytes: bytes(Direction::Download),
             nodes: report.nodes.iter().map(|node| node_line(node, report)).collect(),
