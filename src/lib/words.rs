@@ -4,7 +4,7 @@
 pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     match count.try_into() {
         Ok(1) => format!("1 {noun}"),
-        Ok(count) if noun.ends_with("ch") || noun.ends_with('s') => format!("{count} {noun}es"),
+        Ok(count) if noun.ends_with("tch") || noun.ends_with('s') => format!("{count} {noun}es"),
         Ok(count) => format!("{count} {noun}s"),
         // Negative, or beyond counting.
         Err(_) => format!("? {noun}s"),

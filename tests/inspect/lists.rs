@@ -26,6 +26,8 @@ fn every_run_is_listed_with_its_accuracy() {
             cells.contains(&format!("42, {seed}")) && cells.contains(&"digits 8×8".to_owned()),
             "{cells:?}"
         );
+        let words: Vec<&str> = cells.iter().flat_map(|cell| cell.split(", ")).collect();
+        assert!(words.contains(&"2 epochs"), "{cells:?}");
     }
     let all = data(&["runs", "."]);
     assert_eq!(all.as_array().unwrap().len(), 7);
