@@ -113,10 +113,7 @@ impl Fit<'_> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         while self.at.epoch < self.settings.epochs {
-            let steps = source.begin(self.at.epoch)?;
-            if self.at.step > 0 {
-                source.skip(self.at.step, self.at.drawn)?;
-            }
+            let steps = source.enter(&self.at)?;
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
@@ -138,10 +135,7 @@ impl Fit<'_> {
             };
             observer.epoch(self.model, &report)?;
             self.sums = Sums::new(self.model.device());
-            self.at = Position {
-                epoch: self.at.epoch + 1,
-                ..Position::default()
-            };
+            self.at = self.at.next_epoch();
         }
         Ok(())
     }
@@ -189,20 +183,15 @@ impl Fit<'_> {
     }
 
     fn state(&self) -> FitState {
-        let weights = self.model.state();
-        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
-        let mut tensors: Vec<(String, Tensor)> = weights.iter().map(named).collect();
-        tensors.extend(self.optimizer.moments());
-        let sums = self.sums.tensors();
-        tensors.extend(sums.map(|(name, tensor)| (format!("sums.{name}"), tensor.shallow_clone())));
-        FitState {
-            position: Position {
-                images: self.sums.images,
-                optimizer_steps: self.optimizer.steps(),
-                ..self.at
-            },
-            tensors,
-        }
+        let at = Position {
+            images: self.sums.images,
+            ..self.at
+        };
+        let mut state = self.optimizer.state(self.model, at);
+        let sums = self.sums.tensors().into_iter();
+        let named = sums.map(|(name, tensor)| (format!("sums.{name}"), tensor.shallow_clone()));
+        state.tensors.extend(named);
+        state
     }
 
     fn restore(&mut self, state: &FitState) -> Result<()> {

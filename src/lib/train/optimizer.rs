@@ -1,9 +1,10 @@
 //! SGD or Adam over a model's parameters. Ours, not libtorch's, so that the moments can be saved.
 
 use super::settings::{OptimizerKind, OptimizerSettings};
-use super::state::{FitState, restore};
+use super::state::{FitState, Position, restore};
 use crate::descent::{Adam, Sgd};
 use crate::error::Result;
+use crate::model::Model;
 use tch::Tensor;
 
 /// An optimiser and its moments.
@@ -72,6 +73,19 @@ impl Optimizer {
         let mut all = named("first", &self.first);
         all.extend(named("second", &self.second));
         all
+    }
+
+    /// A run at `at` that trains `model` by this optimiser: `model.*` and the moments, as views, and the steps taken.
+    pub fn state(&self, model: &Model, at: Position) -> FitState {
+        let weights = model.state();
+        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
+        let mut tensors: Vec<(String, Tensor)> = weights.iter().map(named).collect();
+        tensors.extend(self.moments());
+        let position = Position {
+            optimizer_steps: self.steps,
+            ..at
+        };
+        FitState { position, tensors }
     }
 
     /// Goes on where `state` was taken.

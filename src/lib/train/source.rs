@@ -1,6 +1,7 @@
 //! Where training batches come from: a trait, and the source that passes over a split once an epoch.
 
 use super::settings::AugmentSettings;
+use super::state::Position;
 use crate::data::{ImageSet, Normalisation, augment};
 use crate::error::Result;
 use crate::model::Model;
@@ -44,6 +45,18 @@ pub trait BatchSource {
     /// # Errors
     /// The source's own.
     fn skip(&mut self, step: usize, drawn: u64) -> Result<()>;
+
+    /// Begins the epoch of `at`, goes to its step, and returns the epoch's number of steps.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn enter(&mut self, at: &Position) -> Result<usize> {
+        let steps = self.begin(at.epoch)?;
+        if at.step > 0 {
+            self.skip(at.step, at.drawn)?;
+        }
+        Ok(steps)
+    }
 
     /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources that adapt to it.
     ///

@@ -21,6 +21,16 @@ pub struct Position {
     pub optimizer_steps: i32,
 }
 
+impl Position {
+    /// The beginning of the next epoch.
+    pub fn next_epoch(&self) -> Self {
+        Self {
+            epoch: self.epoch + 1,
+            ..Self::default()
+        }
+    }
+}
+
 /// A run at a position. `tensors` are `model.*` (weights and buffers), `first.*` and `second.*` (the optimiser's moments, by parameter)
 /// and `sums.*` (loss and hits of the epoch in hand).
 #[derive(Debug)]

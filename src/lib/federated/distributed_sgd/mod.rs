@@ -1,0 +1,87 @@
+//! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the shards' gradients are summed to the
+//! batch's, so that every form takes the steps of one process, to float32 rounding.
+//!
+//! Networks with batch norm are an exception: each shard has statistics of its own.
+//!
+//! [`run`] is a rank's whole part. Its course from batch to batch, with losses, saving and going on, is in `course`; the step that a rank takes
+//! in each of the three forms ([`Method`]) and what it sends and receives there, in `rank`; a shard's gradient and the sum of all, in
+//! `gradients`. Called by the stage `distributed_sgd`.
+
+mod course;
+mod gradients;
+mod rank;
+mod settings;
+
+pub use course::{LossAt, Notes};
+pub use gradients::shard;
+pub use settings::{Method, SgdSettings, Task};
+
+use super::ledger::Ledger;
+use super::link::Link;
+use super::transport::Transport;
+use crate::error::{Class, During, Result};
+use crate::model::Model;
+use crate::train::FitState;
+use course::Course;
+
+/// What rank 0 has in the end.
+#[derive(Debug)]
+pub struct Outcome {
+    pub model: Model,
+    /// Batches of all epochs.
+    pub steps: usize,
+    pub losses: Vec<LossAt>,
+    /// A round is a step; a node is a rank.
+    pub ledger: Ledger,
+}
+
+/// What listens to rank 0.
+pub trait Steps {
+    /// After each batch.
+    fn step(&self) {}
+
+    /// Whether the run should be saved now; asked before each batch.
+    fn due(&self) -> bool {
+        false
+    }
+
+    /// Saves the run: when it is due, when the user interrupts it and when all batches are done.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        let _ = (state, notes);
+        Ok(())
+    }
+}
+
+/// Hears nothing, saves nothing.
+impl Steps for () {}
+
+/// Runs this rank's part; `None` on other ranks than 0. A run goes on from the `start` of rank 0; on other ranks `start` and `observer` do not
+/// matter (`None`, `&mut ()`).
+///
+/// # Errors
+/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the
+/// last batch).
+pub fn run(
+    method: Method,
+    settings: &SgdSettings,
+    task: &Task,
+    transport: &mut dyn Transport,
+    start: Option<(FitState, Notes)>,
+    observer: &mut dyn Steps,
+) -> Result<Option<Outcome>> {
+    let link = Link::new(transport);
+    if method == Method::Centralised && !link.is_server() {
+        return Ok(None);
+    }
+    let mut course = Course::begin(method, settings, task, link, start)?;
+    let outcome = course.train(observer);
+    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
+    if course.leads() && (stopped || outcome.is_ok()) {
+        course.save(observer).during(|| "saving the run")?;
+    }
+    outcome?;
+    Ok(course.leads().then(|| course.end()))
+}

@@ -1,0 +1,143 @@
+//! One rank: the model it holds, and the step it takes in each of the three forms. Its messages are numbered by steps.
+
+use super::gradients::{apply, field, of_shard, shard, sum};
+use super::settings::{Method, Task};
+use crate::error::Result;
+use crate::federated::link::{Kind, Link};
+use crate::model::{Model, Pass, StateDict};
+use crate::train::{Batch, BatchSource, FitState, Optimizer, OptimizerSettings, Position};
+use tch::{Reduction, Tensor};
+
+/// One rank at work.
+pub(super) struct Rank<'a> {
+    method: Method,
+    pub model: Model,
+    /// Of a parameter server's ranks only rank 0 steps by it.
+    pub optimizer: Optimizer,
+    pub link: Link<'a>,
+    lr: f64,
+    /// Taken, in all epochs.
+    pub steps: usize,
+}
+
+/// How the forms take a step; each function returns the loss of the whole batch, unless it says otherwise.
+impl<'a> Rank<'a> {
+    /// With the weights that the shared seed draws, or with those of rank 0's `state`, which every rank learns of; and where the run stands.
+    pub fn begin(
+        method: Method,
+        settings: &OptimizerSettings,
+        task: &Task,
+        mut link: Link<'a>,
+        state: Option<FitState>,
+    ) -> Result<(Self, Position)> {
+        let state = match method {
+            Method::Centralised => state,
+            // A parameter server alone has moments.
+            Method::ParameterServer => link.spread(state.as_ref(), &|name| name.starts_with("model."))?,
+            Method::AllReduce => link.spread(state.as_ref(), &|_| true)?,
+        };
+        let mut rng = task.seeds.stream("teacher/initialisation", 0);
+        let mut model = Model::new(&task.spec, task.device, &mut rng)?;
+        let mut optimizer = Optimizer::new(settings, model.parameters());
+        if let Some(state) = &state {
+            model.load_state(&state.part("model"))?;
+            if method == Method::AllReduce || link.is_server() {
+                optimizer.restore(state)?;
+            }
+        }
+        let at = state.map(|state| state.position).unwrap_or_default();
+        let rank = Self {
+            method,
+            model,
+            optimizer,
+            link,
+            lr: settings.lr,
+            steps: usize::try_from(at.optimizer_steps).unwrap_or(0),
+        };
+        Ok((rank, at))
+    }
+
+    /// Takes step `step` of the epoch that `source` has begun.
+    pub fn take_step(&mut self, step: usize, source: &mut dyn BatchSource) -> Result<f64> {
+        let loss = match self.method {
+            Method::Centralised => self.alone(&source.next(step, &self.model)?),
+            Method::AllReduce => self.all_reduce(&source.next(step, &self.model)?),
+            Method::ParameterServer if self.link.is_server() => self.serve(&source.next(step, &self.model)?),
+            Method::ParameterServer => self.work(),
+        }?;
+        self.steps += 1;
+        Ok(loss)
+    }
+
+    fn alone(&mut self, batch: &Batch) -> Result<f64> {
+        let logits = self.model.forward(&batch.images, &mut Pass::Train);
+        let loss = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
+        self.optimizer.step(&loss, self.lr)?;
+        Ok(f64::try_from(&loss)?)
+    }
+
+    /// Every rank alike, but that rank 0 takes the sum.
+    fn all_reduce(&mut self, batch: &Batch) -> Result<f64> {
+        let (rank, ranks) = (self.link.rank(), self.link.ranks());
+        let images = batch.labels.size()[0];
+        let (start, count) = shard(images, ranks, rank);
+        let mine = of_shard(
+            &self.model,
+            &batch.images.narrow(0, start, count),
+            &batch.labels.narrow(0, start, count),
+            images,
+        )?;
+        self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
+        if self.link.is_server() {
+            let sum = sum(&mut self.link, self.steps)?;
+            for node in 0..ranks {
+                self.link.download(self.steps, node, Kind::Gradient, &sum)?;
+            }
+        }
+        let sum = self.link.from_server(self.steps, rank, Kind::Gradient)?;
+        apply(&sum, &self.model, &mut self.optimizer, self.lr)
+    }
+
+    /// Rank 0 of a parameter server, which works on a shard as well.
+    fn serve(&mut self, batch: &Batch) -> Result<f64> {
+        let (images, ranks) = (batch.labels.size()[0], self.link.ranks());
+        for node in (0..ranks).rev() {
+            let (start, count) = shard(images, ranks, node);
+            let part = StateDict::new(vec![
+                ("images".into(), batch.images.narrow(0, start, count)),
+                ("labels".into(), batch.labels.narrow(0, start, count)),
+                ("total".into(), Tensor::from_slice(&[images])),
+            ]);
+            self.link.download(self.steps, node, Kind::Batch, &part)?;
+        }
+        self.answer()?;
+        let sum = sum(&mut self.link, self.steps)?;
+        let loss = apply(&sum, &self.model, &mut self.optimizer, self.lr)?;
+        let state = self.model.state();
+        for node in 0..ranks {
+            self.link.download(self.steps, node, Kind::Model, &state)?;
+        }
+        // What rank 0 sent itself is what it has.
+        self.link.from_server(self.steps, 0, Kind::Model)?;
+        Ok(loss)
+    }
+
+    /// Every other rank of a parameter server. The loss is that of its shard.
+    fn work(&mut self) -> Result<f64> {
+        let loss = self.answer()?;
+        let state = self.link.from_server(self.steps, self.link.rank(), Kind::Model)?;
+        self.model.load_state(&state)?;
+        Ok(loss)
+    }
+
+    /// Receives a shard and sends its gradient; the shard's loss.
+    fn answer(&mut self) -> Result<f64> {
+        let rank = self.link.rank();
+        let part = self.link.from_server(self.steps, rank, Kind::Batch)?;
+        let part = part.to_device(self.model.device());
+        let total = i64::try_from(field(&part, "total")?.squeeze())?;
+        let mine = of_shard(&self.model, field(&part, "images")?, field(&part, "labels")?, total)?;
+        self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
+        Ok(f64::try_from(field(&mine, "loss")?)?)
+    }
+}

@@ -1,0 +1,43 @@
+//! What a run is told, the same on every rank: the method, the numbers, the data.
+
+use crate::data::{ImageSet, Normalisation};
+use crate::model::ModelSpec;
+use crate::runtime::seed::Seeds;
+use crate::train::{AugmentSettings, OptimizerSettings};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+/// Who holds the model, and what travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Nothing travels: rank 0 trains alone.
+    Centralised,
+    /// Every rank draws the same batches, takes its shard, and steps by the sum of all gradients. The sum is taken at rank 0 in the order
+    /// of the ranks and handed to all, so that no rank's model differs in a bit.
+    AllReduce,
+    /// Rank 0 draws the batches, hands out shards, receives losses and gradients, steps, and sends the model back.
+    ParameterServer,
+}
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct SgdSettings {
+    pub epochs: usize,
+    /// Images in a batch, over all ranks.
+    pub batch_size: usize,
+    pub optimizer: OptimizerSettings,
+    pub augment: AugmentSettings,
+    /// Batches from one loss to the next.
+    pub report_every: usize,
+}
+
+/// What is trained on what; the same on every rank.
+#[derive(Debug)]
+pub struct Task<'a> {
+    pub spec: ModelSpec,
+    pub device: Device,
+    pub train: &'a ImageSet,
+    pub normalisation: &'a Normalisation,
+    pub seeds: Seeds,
+}
