@@ -1,6 +1,6 @@
 //! Two rounds as PyTorch computes them.
 
-use crate::support::*;
+use super::support::*;
 use fed_distill::federated::fed_md::{DigestLoss, FedMdSettings};
 use fed_distill::model::StateDict;
 use fed_distill::train::{FitState, Position};

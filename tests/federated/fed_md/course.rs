@@ -1,6 +1,6 @@
 //! Bytes, ranks, interruptions, evaluations, errors.
 
-use crate::support::*;
+use super::support::*;
 use fed_distill::federated::fed_md::{FedMdSettings, NodeReport};
 use fed_distill::federated::transport;
 use fed_distill::federated::{Direction, Kind, Link};
@@ -72,7 +72,7 @@ fn ranks_and_interruptions_change_no_bit() {
     let rounds: Vec<usize> = log.saved.iter().map(|state| state.position.epoch).collect();
     assert_eq!(rounds, [0, 0, 0, 0, 1, 2, 3, 4, 4]);
     for state in &log.saved {
-        let (others, rest) = run(&settings, &cast, 1, Some(copy(state))).unwrap();
+        let (others, rest) = run(&settings, &cast, 1, Some(state.copy())).unwrap();
         assert_eq!(
             differences(&states, &others),
             [0.0; 4],

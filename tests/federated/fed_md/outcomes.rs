@@ -1,38 +1,23 @@
 //! Cases whose outcome is known.
 
-use crate::support::*;
-use fed_distill::Result;
+use super::support::*;
 use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{DigestLoss, FedMdSettings, drawn};
 use fed_distill::model::{Model, ModelKind};
 use fed_distill::runtime::seed::Seeds;
-use fed_distill::train::{
-    CrossEntropy, EpochReport, FitSettings, Observer, ScheduleKind, ScheduleSettings, Shuffled, fit,
-};
-
-/// Ends nothing, hears nothing.
-struct Deaf;
-
-impl Observer for Deaf {
-    fn epoch(&mut self, _: &Model, _: &EpochReport) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// The training loop itself, on images with their labels.
 fn trained(model: &mut Model, set: &ImageSet, settings: &FedMdSettings, epochs: usize, purpose: &str) {
-    let normalisation = normalisation();
-    let (augment, batch) = (settings.augment.clone(), settings.batch_size);
-    let mut source = Shuffled::new(set, &normalisation, augment, batch, Seeds::new(5), purpose.into());
-    let fitting = FitSettings {
+    let passes = Passes {
         epochs,
-        optimizer: settings.optimizer.clone(),
-        schedule: ScheduleSettings {
-            kind: ScheduleKind::Constant,
-            ..ScheduleSettings::default()
-        },
+        batch_size: settings.batch_size,
+        optimizer: &settings.optimizer,
+        augment: &settings.augment,
+        normalisation: &normalisation(),
+        seeds: Seeds::new(5),
+        purpose,
     };
-    fit(model, &mut source, &CrossEntropy::default(), &fitting, None, &mut Deaf).unwrap();
+    passes.over(set, model);
 }
 
 #[test]

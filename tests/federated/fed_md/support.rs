@@ -1,45 +1,19 @@
 //! Small federations, and what came of them.
 
+pub use crate::support::*;
+
 use fed_distill::Result;
-use fed_distill::data::{ImageSet, Normalisation};
+use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{
     self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Rounds,
 };
 use fed_distill::federated::transport::{self, Member};
 use fed_distill::federated::{Ledger, NodeData};
-use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
+use fed_distill::model::{ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
-use fed_distill::train::{AugmentSettings, FitState, OptimizerSettings};
+use fed_distill::train::{AugmentSettings, FitState};
 use std::sync::Mutex;
-use tch::{Device, Kind as Type, Tensor};
-
-pub const CLASSES: i64 = 3;
-
-pub fn spec(kind: ModelKind) -> ModelSpec {
-    let residual = kind == ModelKind::Resnet18;
-    let model = ModelSettings {
-        kind,
-        width: residual.then_some(4),
-        blocks: residual.then(|| vec![1]),
-    };
-    ModelSpec::new(&model, 1, 8, CLASSES).unwrap()
-}
-
-/// The images of the oracle's script: `count` of them from `first` on.
-pub fn images(first: usize, count: usize) -> ImageSet {
-    let pixels: Vec<u8> = (first * 64..(first + count) * 64)
-        .map(|i| (i * 37 % 251) as u8)
-        .collect();
-    let labels = (first..first + count).map(|i| (i * 5 % 7 % 3) as i64).collect();
-    ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]), labels).unwrap()
-}
-
-pub fn normalisation() -> Normalisation {
-    Normalisation {
-        mean: vec![0.5],
-        std: vec![0.25],
-    }
-}
+use tch::Device;
 
 /// What a run is of: clients of these kinds with these images (first, count), and public ones.
 #[derive(Clone)]
@@ -61,15 +35,6 @@ pub fn cast(clients: &[(ModelKind, (usize, usize))], public: (usize, usize)) -> 
 /// Nodes are numbered as the split would have it: 0, 2, 3, …; node 1 is public.
 pub fn node(index: usize) -> usize {
     index + usize::from(index > 0)
-}
-
-pub fn sgd(lr: f64, momentum: f64) -> OptimizerSettings {
-    OptimizerSettings {
-        lr,
-        momentum,
-        weight_decay: 0.0,
-        ..OptimizerSettings::default()
-    }
 }
 
 /// One round, one epoch of each phase, whole sets as batches.
@@ -114,16 +79,8 @@ impl Rounds for Log {
     }
 
     fn save(&mut self, state: &FitState) -> Result<()> {
-        self.saved.push(copy(state));
+        self.saved.push(state.copy());
         Ok(())
-    }
-}
-
-pub fn copy(state: &FitState) -> FitState {
-    let copy = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.copy());
-    FitState {
-        position: state.position,
-        tensors: state.tensors.iter().map(copy).collect(),
     }
 }
 
@@ -192,23 +149,9 @@ pub fn part(
     fed_md::run(settings, &federation, rank, start, log)
 }
 
-pub fn difference(a: &StateDict, b: &StateDict) -> f64 {
-    let of = |(name, tensor): (&str, &Tensor)| {
-        let other = b.get(name).unwrap();
-        f64::try_from((tensor.to_kind(Type::Double) - other.to_kind(Type::Double)).abs().max()).unwrap()
-    };
-    assert_eq!(a.len(), b.len());
-    a.iter().map(of).fold(0.0, f64::max)
-}
-
 pub fn differences(a: &[StateDict], b: &[StateDict]) -> Vec<f64> {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| difference(a, b)).collect()
-}
-
-pub fn initial(kind: ModelKind, node: usize) -> Model {
-    let mut rng = Seeds::new(5).stream("teacher/initialisation", node as u64);
-    Model::new(&spec(kind), Device::Cpu, &mut rng).unwrap()
 }
 
 pub const PAIR: [(ModelKind, (usize, usize)); 2] = [(ModelKind::Linear, (0, 3)), (ModelKind::Lenet5, (3, 9))];

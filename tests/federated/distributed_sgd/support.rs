@@ -1,0 +1,156 @@
+//! Something to learn on several ranks, and what came of it.
+
+use fed_distill::Result;
+use fed_distill::data::{ImageSet, Normalisation};
+use fed_distill::federated::Ledger;
+use fed_distill::federated::distributed_sgd::{LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task, run};
+use fed_distill::federated::transport::{self, Member, Transport};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
+use fed_distill::runtime::seed::Seeds;
+use fed_distill::train::{AugmentSettings, FitState, OptimizerSettings};
+use std::cell::Cell;
+use std::sync::Mutex;
+use tch::{Device, Tensor};
+
+pub const SIZE: i64 = 16;
+
+/// A run to go on with, as it was saved.
+pub type Saved = (FitState, Notes);
+
+pub fn spec() -> ModelSpec {
+    let model = ModelSettings {
+        kind: ModelKind::Lenet5Unpadded,
+        width: None,
+        blocks: None,
+    };
+    ModelSpec::new(&model, 1, SIZE, 5).unwrap()
+}
+
+/// Images with something to learn: a bright square in a place that the label decides, on noise.
+pub fn images(count: usize) -> ImageSet {
+    let labels: Vec<i64> = (0..count).map(|i| (i * 7 % 11 % 5) as i64).collect();
+    let mut pixels = Vec::new();
+    for (image, label) in labels.iter().enumerate() {
+        for position in 0..SIZE * SIZE {
+            let (row, column) = (position / SIZE, position % SIZE);
+            let bright = row / 4 == label % 4 && column / 4 == label / 2;
+            let noise = (image as i64 * 131 + position * 37) % 97;
+            pixels.push((noise + if bright { 150 } else { 0 }) as u8);
+        }
+    }
+    ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, SIZE, SIZE]), labels).unwrap()
+}
+
+pub fn normalisation() -> Normalisation {
+    Normalisation {
+        mean: vec![0.2],
+        std: vec![0.2],
+    }
+}
+
+pub fn settings(batch_size: usize, report_every: usize) -> SgdSettings {
+    SgdSettings {
+        epochs: 3,
+        batch_size,
+        optimizer: OptimizerSettings {
+            lr: 0.01,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            ..OptimizerSettings::default()
+        },
+        augment: AugmentSettings { crop: 1, flip: false },
+        report_every,
+    }
+}
+
+/// Decides weights and batches.
+pub fn seeds() -> Seeds {
+    Seeds::new(3)
+}
+
+/// With the weights that every run begins with.
+pub fn initial() -> Model {
+    Model::new(&spec(), Device::Cpu, &mut seeds().stream("teacher/initialisation", 0)).unwrap()
+}
+
+/// One rank's part, on its own copy of `count` images, as processes would.
+pub fn part(
+    method: Method,
+    settings: &SgdSettings,
+    count: usize,
+    rank: &mut Member,
+    start: Option<Saved>,
+    observer: &mut dyn Steps,
+) -> Result<Option<Outcome>> {
+    let (set, normalisation) = (images(count), normalisation());
+    let task = Task {
+        spec: spec(),
+        device: Device::Cpu,
+        train: &set,
+        normalisation: &normalisation,
+        seeds: seeds(),
+    };
+    run(method, settings, &task, rank, start, observer)
+}
+
+/// Rank 0's result.
+pub type Trained = (Vec<LossAt>, StateDict, Ledger);
+
+pub fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> Trained {
+    saved(method, ranks, settings, count, None, usize::MAX).0
+}
+
+/// Keeps a copy of the run as it is before step `at`.
+struct Keeper {
+    at: usize,
+    step: Cell<usize>,
+    kept: Option<Saved>,
+}
+
+impl Steps for Keeper {
+    fn step(&self) {
+        self.step.set(self.step.get() + 1);
+    }
+
+    fn due(&self) -> bool {
+        self.step.get() == self.at
+    }
+
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        if self.due() {
+            self.kept = Some((state.copy(), notes.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// A run from `start` on, and what is saved of it before its step `at`.
+pub fn saved(
+    method: Method,
+    ranks: usize,
+    settings: &SgdSettings,
+    count: usize,
+    start: Option<Saved>,
+    at: usize,
+) -> (Trained, Option<Saved>) {
+    let start = Mutex::new(start);
+    let results = transport::run(ranks, |rank| {
+        tch::set_num_threads(1);
+        let mut keeper = Keeper {
+            at,
+            step: Cell::new(0),
+            kept: None,
+        };
+        let start = if rank.rank() == 0 {
+            start.lock().unwrap().take()
+        } else {
+            None
+        };
+        let outcome = part(method, settings, count, rank, start, &mut keeper)?;
+        assert_eq!(outcome.is_some(), rank.rank() == 0);
+        let outcome = outcome.map(|outcome| (outcome.losses, outcome.model.state().deep_clone(), outcome.ledger));
+        Ok((outcome, keeper.kept))
+    });
+    let (outcome, kept) = results.unwrap().swap_remove(0);
+    (outcome.unwrap(), kept)
+}

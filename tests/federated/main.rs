@@ -1,0 +1,8 @@
+//! The federated algorithms as a library: against PyTorch, against the training loop, against themselves over one rank and several, and what
+//! becomes of ranks that fail.
+
+mod distributed_sgd;
+mod fed_avg;
+mod fed_md;
+mod ranks;
+mod support;

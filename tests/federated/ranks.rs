@@ -1,0 +1,96 @@
+//! Ranks that end, fail, hang, panic or work long.
+
+use crate::fed_avg::support::{Log, federation, plain};
+use crate::support::normalisation;
+use fed_distill::federated::fed_avg;
+use fed_distill::federated::transport::{self, Transport};
+use fed_distill::model::ModelKind;
+use fed_distill::{Error, Result};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// What comes of it when rank 1 does this instead of its part.
+fn with_a_bad_rank(bad: impl Fn(&mut dyn Transport) -> Result<()> + Sync) -> Error {
+    transport::run(2, |mut rank| {
+        if rank.rank() == 1 {
+            return bad(&mut rank);
+        }
+        let normalisation = normalisation();
+        let federation = federation(ModelKind::Lenet5, &[3, 4], &normalisation);
+        fed_avg::run(&plain(), &federation, &mut rank, None, &mut Log::default()).map(drop)
+    })
+    .unwrap_err()
+}
+
+#[test]
+fn a_rank_that_ends_or_talks_nonsense_is_an_error_for_all() {
+    let gone = with_a_bad_rank(|_| Ok(()));
+    assert!(gone.to_string().contains("rank 1 has ended"), "{gone}");
+    let failed = with_a_bad_rank(|_| Err(Error::failed("no power")));
+    assert!(failed.to_string().contains("no power"), "{failed}");
+    for nonsense in [Vec::new(), vec![7; 100], vec![255; 16]] {
+        let error = with_a_bad_rank(|rank| {
+            rank.receive(0)?;
+            rank.send(0, nonsense.clone())
+        });
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+        assert!(error.to_string().contains("receiving from node 1"), "{error}");
+    }
+    // The server's own message, sent back as it came: whole, but of a node that has not trained, and then nothing more.
+    let echo = with_a_bad_rank(|rank| {
+        let message = rank.receive(0)?;
+        rank.send(0, message.clone())?;
+        rank.send(0, message)
+    });
+    assert!(echo.to_string().contains("not the one expected"), "{echo}");
+}
+
+#[test]
+fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
+    let timeout = Duration::from_millis(400);
+    let begun = Instant::now();
+    let heard = Mutex::new(None);
+    let error = transport::lead(
+        timeout,
+        vec![1, 2],
+        |rank| rank.receive(2).map(drop),
+        |which, rank| {
+            if which == 2 {
+                // No sign of life from here.
+                std::thread::sleep(Duration::from_secs(2));
+                return Ok(());
+            }
+            let error = rank.receive(0).unwrap_err();
+            *heard.lock().unwrap() = Some((error.to_string(), begun.elapsed()));
+            Err(error)
+        },
+    )
+    .unwrap_err();
+    let words = "rank 2 has given no sign of life for 0.4 s";
+    assert!(error.to_string().contains(words), "{error}");
+    let (other, after) = heard.into_inner().unwrap().unwrap();
+    assert!(other.contains(words), "{other}");
+    assert!(after >= timeout && after < Duration::from_millis(1500), "{after:?}");
+
+    let error = with_a_bad_rank(|_| panic!("this belongs to the test"));
+    assert!(error.to_string().contains("panicked"), "{error}");
+}
+
+/// Long work is no death: a rank gives signs of life at its safe points.
+#[test]
+fn a_rank_that_works_long_is_waited_for() {
+    let results = transport::run(2, |rank| {
+        rank.set_timeout(Duration::from_millis(200));
+        if rank.rank() == 1 {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(800) {
+                fed_distill::runtime::interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            rank.send(0, vec![1])?;
+            return Ok(Vec::new());
+        }
+        rank.receive(1)
+    });
+    assert_eq!(results.unwrap()[0], [1]);
+}
