@@ -3,14 +3,16 @@
 //! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of life and of death, over [`Wires`], which only
 //! carry bytes: channels between threads ([`local`]), or MPI between processes (`mpi`, with the feature of that name).
 
+mod company;
 mod frame;
 mod local;
 mod member;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 
+pub use company::TIMEOUT;
 pub use local::{lead, run};
-pub use member::{Member, TIMEOUT};
+pub use member::Member;
 
 use crate::error::Result;
 use std::time::Duration;
