@@ -2,25 +2,20 @@
 //!
 //! Everything random about batch `index` comes from streams of that index, so batches can be made in any order, on any machine.
 
-use super::engine::{Draw, Inversion, TermsAt};
+use super::checks::{check, fused};
+use super::draws::Draws;
+use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
-use super::fused::Frozen;
 use super::labels::draw_labels;
 use super::objective::{Loss, Opinion};
 use super::pixels::PixelAdam;
-use super::settings::{EngineKind, InversionSettings, SamplePer, TeacherMode};
+use super::settings::{InversionSettings, PhaseSettings, TeacherMode};
 use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
-use crate::words::counted;
-use rand::Rng as _;
-use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
 use tch::Tensor;
-
-/// Pixels a batch is rolled by, at most, in each direction.
-const JITTER: i64 = 2;
 
 /// A synthetic batch.
 #[derive(Debug)]
@@ -59,27 +54,7 @@ impl<'a> Inverter<'a> {
             return Err(Error::failed("there are no teachers to invert"));
         };
         let (classes, device) = (first.spec.classes, first.device);
-        if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers.len()).contains(&settings.teachers.n) {
-            return Err(Error::usage(format!(
-                "`deep_inv.teachers.n` is {} of {}",
-                settings.teachers.n,
-                counted(teachers.len(), "teacher")
-            ))
-            .hint(format!("choose 1 to {}", teachers.len())));
-        }
-        if let Some(weights) = settings
-            .label_weights
-            .as_ref()
-            .filter(|weights| weights.len() as i64 != classes)
-        {
-            return Err(Error::usage(format!(
-                "`deep_inv.label_weights` has {} for {}",
-                counted(weights.len(), "value"),
-                counted(classes, "class")
-            ))
-            .hint("give one for each class, in label order"));
-        }
-        check_others(settings, teachers.len())?;
+        check(settings, teachers.len(), classes)?;
         let fused = fused(settings.engine, &teachers)?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {
@@ -134,7 +109,14 @@ impl<'a> Inverter<'a> {
             TeacherMode::Cycle | TeacherMode::Sample => Opinion::Each(&self.masks),
             TeacherMode::Ensemble => Opinion::Joint(&self.ensemble),
         };
-        let mut draw = Draws::new(self, teacher, phase.input_jitter, rng, tick);
+        let mut draw = Draws::new(
+            &self.settings.teachers,
+            self.teachers.len(),
+            teacher,
+            phase.input_jitter,
+            rng,
+            tick,
+        );
         let inversion = Inversion {
             teachers: &self.teachers,
             loss: Loss {
@@ -156,7 +138,7 @@ impl<'a> Inverter<'a> {
         })
     }
 
-    fn phase(&self, student: bool) -> &'a super::settings::PhaseSettings {
+    fn phase(&self, student: bool) -> &'a PhaseSettings {
         match student {
             true => &self.settings.adi,
             false => &self.settings.di,
@@ -202,105 +184,5 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&values)
             .view(shape)
             .to_device(self.teachers[0].device)
-    }
-}
-
-/// Whether batches are made by the fused passes.
-fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
-    let without = teachers
-        .iter()
-        .find(|teacher| !Frozen::has_path(&teacher.spec, teacher.device));
-    let reason = without.map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
-    match (engine, reason) {
-        (EngineKind::Plain, _) => Ok(false),
-        (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
-        (EngineKind::Auto, Some(reason)) => {
-            tracing::info!("inversion by the plain engine: {reason} has no fused path");
-            Ok(false)
-        }
-        (EngineKind::Fused, Some(reason)) => Err(Error::usage(
-            "`deep_inv.engine` is fused, but not every teacher has a fused path",
-        )
-        .note("expected", "residual networks on the CPU")
-        .note("found", reason)
-        .hint("set deep_inv.engine=auto")),
-    }
-}
-
-/// Refuses terms of the teachers a batch is not made from where there are none.
-fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
-    let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
-    for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
-        for (key, scale) in [("entropy_scale", loss.entropy_scale), ("rival_scale", loss.rival_scale)] {
-            if alone && scale != 0.0 {
-                return Err(Error::usage(format!(
-                    "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
-                ))
-                .note("expected", "`deep_inv.teachers.mode: cycle` and at least two teachers")
-                .note(
-                    "found",
-                    format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
-                )
-                .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The random choices of one batch's steps.
-struct Draws<'a> {
-    total: usize,
-    mode: TeacherMode,
-    per: SamplePer,
-    n: usize,
-    current: Vec<usize>,
-    jitter: bool,
-    rng: Rng,
-    tick: &'a dyn Fn(),
-}
-
-impl<'a> Draws<'a> {
-    fn new(inverter: &Inverter, teacher: Option<usize>, jitter: bool, mut rng: Rng, tick: &'a dyn Fn()) -> Self {
-        let total = inverter.teachers.len();
-        let sampling = &inverter.settings.teachers;
-        let current = match (teacher, sampling.mode) {
-            (Some(teacher), _) => vec![teacher],
-            (None, TeacherMode::Sample) => sample(&mut rng, total, sampling.n).into_vec(),
-            (None, _) => (0..total).collect(),
-        };
-        Self {
-            total,
-            mode: sampling.mode,
-            per: sampling.per,
-            n: sampling.n,
-            current,
-            jitter,
-            rng,
-            tick,
-        }
-    }
-}
-
-impl Draw for Draws<'_> {
-    fn teachers(&mut self) -> Vec<usize> {
-        if self.mode == TeacherMode::Sample && self.per == SamplePer::Step {
-            self.current = sample(&mut self.rng, self.total, self.n).into_vec();
-        }
-        self.current.clone()
-    }
-
-    fn jitter(&mut self) -> (i64, i64) {
-        match self.jitter {
-            true => (
-                self.rng.random_range(-JITTER..=JITTER),
-                self.rng.random_range(-JITTER..=JITTER),
-            ),
-            false => (0, 0),
-        }
-    }
-
-    fn step(&mut self) {
-        (self.tick)();
     }
 }

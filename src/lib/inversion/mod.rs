@@ -4,6 +4,8 @@
 //! [`engine`] optimises one batch, [`Inverter`] makes batch after batch as configured. Called by the stages `generate_initial` and
 //! `train_student`; knows models, never files or images of a dataset.
 
+mod checks;
+mod draws;
 pub mod engine;
 mod ensemble;
 pub mod fused;

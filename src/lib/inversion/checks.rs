@@ -1,0 +1,81 @@
+//! What is refused before the first batch: settings that do not fit the teachers they are for.
+
+use super::fused::Frozen;
+use super::settings::{EngineKind, InversionSettings, TeacherMode};
+use super::teacher::Teacher;
+use crate::error::{Error, Result};
+use crate::words::counted;
+
+/// Whether `settings` can be followed with so many teachers of so many classes.
+///
+/// # Errors
+/// A sample larger than their number, label weights that do not match the classes, terms of other teachers where a batch has none.
+pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64) -> Result<()> {
+    if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers).contains(&settings.teachers.n) {
+        return Err(Error::usage(format!(
+            "`deep_inv.teachers.n` is {} of {}",
+            settings.teachers.n,
+            counted(teachers, "teacher")
+        ))
+        .hint(format!("choose 1 to {teachers}")));
+    }
+    if let Some(weights) = settings
+        .label_weights
+        .as_ref()
+        .filter(|weights| weights.len() as i64 != classes)
+    {
+        return Err(Error::usage(format!(
+            "`deep_inv.label_weights` has {} for {}",
+            counted(weights.len(), "value"),
+            counted(classes, "class")
+        ))
+        .hint("give one for each class, in label order"));
+    }
+    check_others(settings, teachers)
+}
+
+/// Refuses terms of the teachers a batch is not made from where there are none.
+fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
+    let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
+    for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
+        for (key, scale) in [("entropy_scale", loss.entropy_scale), ("rival_scale", loss.rival_scale)] {
+            if alone && scale != 0.0 {
+                return Err(Error::usage(format!(
+                    "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
+                ))
+                .note("expected", "`deep_inv.teachers.mode: cycle` and at least two teachers")
+                .note(
+                    "found",
+                    format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
+                )
+                .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether batches are made by the fused passes.
+///
+/// # Errors
+/// Fused passes are asked for and there are none.
+pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
+    let without = teachers
+        .iter()
+        .find(|teacher| !Frozen::has_path(&teacher.spec, teacher.device));
+    let reason = without.map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
+    match (engine, reason) {
+        (EngineKind::Plain, _) => Ok(false),
+        (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
+        (EngineKind::Auto, Some(reason)) => {
+            tracing::info!("inversion by the plain engine: {reason} has no fused path");
+            Ok(false)
+        }
+        (EngineKind::Fused, Some(reason)) => Err(Error::usage(
+            "`deep_inv.engine` is fused, but not every teacher has a fused path",
+        )
+        .note("expected", "residual networks on the CPU")
+        .note("found", reason)
+        .hint("set deep_inv.engine=auto")),
+    }
+}

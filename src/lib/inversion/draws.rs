@@ -1,0 +1,73 @@
+//! What a batch draws anew at every step: the teachers it is held against, and by how much it is rolled.
+
+use super::engine::Draw;
+use super::settings::{SamplePer, TeacherMode, TeacherSampling};
+use crate::runtime::seed::Rng;
+use rand::Rng as _;
+use rand::seq::index::sample;
+
+/// Pixels a batch is rolled by, at most, in each direction.
+const JITTER: i64 = 2;
+
+/// The random choices of one batch's steps.
+pub(super) struct Draws<'a> {
+    total: usize,
+    mode: TeacherMode,
+    per: SamplePer,
+    n: usize,
+    current: Vec<usize>,
+    jitter: bool,
+    rng: Rng,
+    tick: &'a dyn Fn(),
+}
+
+impl<'a> Draws<'a> {
+    /// Among `total` teachers, or for the one in `teacher`; `tick` is called after each step.
+    pub fn new(
+        sampling: &TeacherSampling,
+        total: usize,
+        teacher: Option<usize>,
+        jitter: bool,
+        mut rng: Rng,
+        tick: &'a dyn Fn(),
+    ) -> Self {
+        let current = match (teacher, sampling.mode) {
+            (Some(teacher), _) => vec![teacher],
+            (None, TeacherMode::Sample) => sample(&mut rng, total, sampling.n).into_vec(),
+            (None, _) => (0..total).collect(),
+        };
+        Self {
+            total,
+            mode: sampling.mode,
+            per: sampling.per,
+            n: sampling.n,
+            current,
+            jitter,
+            rng,
+            tick,
+        }
+    }
+}
+
+impl Draw for Draws<'_> {
+    fn teachers(&mut self) -> Vec<usize> {
+        if self.mode == TeacherMode::Sample && self.per == SamplePer::Step {
+            self.current = sample(&mut self.rng, self.total, self.n).into_vec();
+        }
+        self.current.clone()
+    }
+
+    fn jitter(&mut self) -> (i64, i64) {
+        match self.jitter {
+            true => (
+                self.rng.random_range(-JITTER..=JITTER),
+                self.rng.random_range(-JITTER..=JITTER),
+            ),
+            false => (0, 0),
+        }
+    }
+
+    fn step(&mut self) {
+        (self.tick)();
+    }
+}
