@@ -86,6 +86,26 @@ struct Relation {
     holds: fn(&Config) -> bool,
 }
 
+/// Nesterov's momentum of these optimiser settings needs a momentum.
+macro_rules! nesterov {
+    ($group:ident.$optimizer:ident) => {
+        Relation {
+            keys: &[
+                concat!(stringify!($group), ".", stringify!($optimizer), ".nesterov"),
+                concat!(stringify!($group), ".", stringify!($optimizer), ".momentum"),
+            ],
+            must: concat!(
+                "needs a `",
+                stringify!($group),
+                ".",
+                stringify!($optimizer),
+                ".momentum` greater than 0"
+            ),
+            holds: |config| nesterov(&config.$group.$optimizer),
+        }
+    };
+}
+
 const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["device"],
@@ -156,39 +176,12 @@ const RELATIONS: &[Relation] = &[
             _ => true,
         },
     },
-    Relation {
-        keys: &["teacher.optimizer.nesterov", "teacher.optimizer.momentum"],
-        must: "needs a `teacher.optimizer.momentum` greater than 0",
-        holds: |config| nesterov(&config.teacher.optimizer),
-    },
-    Relation {
-        keys: &["student.optimizer.nesterov", "student.optimizer.momentum"],
-        must: "needs a `student.optimizer.momentum` greater than 0",
-        holds: |config| nesterov(&config.student.optimizer),
-    },
-    Relation {
-        keys: &[
-            "distributed_sgd.optimizer.nesterov",
-            "distributed_sgd.optimizer.momentum",
-        ],
-        must: "needs a `distributed_sgd.optimizer.momentum` greater than 0",
-        holds: |config| nesterov(&config.distributed_sgd.optimizer),
-    },
-    Relation {
-        keys: &["fed_avg.optimizer.nesterov", "fed_avg.optimizer.momentum"],
-        must: "needs a `fed_avg.optimizer.momentum` greater than 0",
-        holds: |config| nesterov(&config.fed_avg.optimizer),
-    },
-    Relation {
-        keys: &["fed_avg.server.nesterov", "fed_avg.server.momentum"],
-        must: "needs a `fed_avg.server.momentum` greater than 0",
-        holds: |config| nesterov(&config.fed_avg.server),
-    },
-    Relation {
-        keys: &["fed_md.optimizer.nesterov", "fed_md.optimizer.momentum"],
-        must: "needs a `fed_md.optimizer.momentum` greater than 0",
-        holds: |config| nesterov(&config.fed_md.optimizer),
-    },
+    nesterov!(teacher.optimizer),
+    nesterov!(student.optimizer),
+    nesterov!(distributed_sgd.optimizer),
+    nesterov!(fed_avg.optimizer),
+    nesterov!(fed_avg.server),
+    nesterov!(fed_md.optimizer),
     Relation {
         keys: &["fed_md.public_node", "fed_md.public.kind"],
         must: "is not read when `fed_md.public` is another dataset: no node is public then",
