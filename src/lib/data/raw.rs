@@ -27,6 +27,18 @@ pub(super) struct RawSet {
 }
 
 impl RawSplit {
+    /// No image yet, of this shape.
+    pub fn empty(channels: usize, height: usize, width: usize) -> Self {
+        Self {
+            channels,
+            height,
+            width,
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -149,14 +149,7 @@ fn check_length(path: &Path, length: u64) -> Result<()> {
 impl Files {
     fn into_set(mut self, layout: &Layout) -> Result<RawSet> {
         let classes = self.class_names(layout)?;
-        let empty = RawSplit {
-            channels: 3,
-            height: SIDE,
-            width: SIDE,
-            pixels: Vec::new(),
-            labels: Vec::new(),
-            files: Vec::new(),
-        };
+        let empty = RawSplit::empty(3, SIDE, SIDE);
         let (mut train, mut test) = (empty.clone(), empty);
         for name in layout.train {
             self.append(name, layout, &mut train)?;

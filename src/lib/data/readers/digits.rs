@@ -15,14 +15,7 @@ pub(super) fn read() -> Result<RawSet> {
 }
 
 fn parse(text: impl std::io::Read) -> Result<RawSet> {
-    let empty = RawSplit {
-        channels: 1,
-        height: SIDE,
-        width: SIDE,
-        pixels: Vec::new(),
-        labels: Vec::new(),
-        files: Vec::new(),
-    };
+    let empty = RawSplit::empty(1, SIDE, SIDE);
     let (mut train, mut test) = (empty.clone(), empty);
     let mut seen = [0_usize; CLASSES];
     let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
