@@ -1,6 +1,6 @@
 //! One whole file of every kind that is read, and its reader.
 
-use super::support::{IDX_FILES, encode, gzip, idx_files, load_cpu, noise, png, settings, tar};
+use super::support::{IDX_FILES, Pictures, cifar10_files, gzip, idx_files, load_cpu, pictures, settings, tar};
 use fed_distill::Result;
 use fed_distill::artifact::checkpoint::{Checkpoints, Identity};
 use fed_distill::artifact::{json, manifest, tensors};
@@ -213,26 +213,13 @@ pub fn images() -> Vec<Case> {
             .map(|(_, file)| file)
             .collect::<Vec<_>>()
     };
-    let record = |label: u8| [vec![label], noise(3072, label.into())].concat();
-    let names = [
-        "data_batch_1.bin",
-        "data_batch_2.bin",
-        "data_batch_3.bin",
-        "data_batch_4.bin",
-        "data_batch_5.bin",
-        "test_batch.bin",
-    ];
-    let batches: Vec<(&'static str, Vec<u8>)> = names.into_iter().zip((0..6).map(record)).collect();
-    let (png, jpeg) = (
-        png(9, 9, 3, &noise(243, 1)),
-        encode(9, 9, 3, &noise(243, 2), image::ImageFormat::Jpeg),
-    );
-    let folder = tar(&[
-        ("train/a/1.png", png.clone()),
-        ("train/b/1.jpg", jpeg.clone()),
-        ("test/a/1.png", png.clone()),
-    ]);
-    let pictures = vec![("train/a/1.png", png.clone()), ("test/a/1.png", png.clone())];
+    let batches = cifar10_files();
+    let Pictures {
+        png,
+        jpeg,
+        tar: folder,
+        others,
+    } = pictures();
     let with = |case: Case, others: Vec<(&'static str, Vec<u8>)>| Case { others, ..case };
     use DatasetKind::{Cifar10, ImageFolder, Mnist};
     vec![
@@ -243,7 +230,7 @@ pub fn images() -> Vec<Case> {
             rest(0),
         ),
         with(
-            case("CIFAR", names[2], batches[2].1.clone(), set(Cifar10)),
+            case("CIFAR", batches[2].0, batches[2].1.clone(), set(Cifar10)),
             [&batches[..2], &batches[3..]].concat(),
         ),
         case(
@@ -261,7 +248,7 @@ pub fn images() -> Vec<Case> {
             zstd::encode_all(folder.as_slice(), 1).unwrap(),
             set(ImageFolder),
         ),
-        with(case("PNG", "train/b/1.png", png, set(ImageFolder)), pictures.clone()),
-        with(case("JPEG", "train/b/1.jpg", jpeg, set(ImageFolder)), pictures).unnamed(),
+        with(case("PNG", "train/b/1.png", png, set(ImageFolder)), others.clone()),
+        with(case("JPEG", "train/b/1.jpg", jpeg, set(ImageFolder)), others).unnamed(),
     ]
 }

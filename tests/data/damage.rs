@@ -21,24 +21,12 @@ fn cases() -> Vec<Case> {
         contents,
         others: Vec::new(),
     };
-    let record = |label: u8| [vec![label], noise(3072, u32::from(label))].concat();
-    let batches = [
-        "data_batch_1.bin",
-        "data_batch_2.bin",
-        "data_batch_3.bin",
-        "data_batch_4.bin",
-        "data_batch_5.bin",
-        "test_batch.bin",
-    ];
-    let cifar: Vec<(&str, Vec<u8>)> = batches.into_iter().zip((0..6).map(record)).collect();
-    let png = png(9, 9, 3, &noise(243, 1));
-    let jpeg = encode(9, 9, 3, &noise(243, 2), image::ImageFormat::Jpeg);
-    let folder = tar(&[
-        ("train/a/1.png", png.clone()),
-        ("train/b/1.jpg", jpeg.clone()),
-        ("test/a/1.png", png.clone()),
-    ]);
-    let whole_images = vec![("train/a/1.png", png.clone()), ("test/a/1.png", png.clone())];
+    let Pictures {
+        png,
+        jpeg,
+        tar: folder,
+        others,
+    } = pictures();
     vec![
         Case {
             others: idx_others[1..].to_vec(),
@@ -52,7 +40,7 @@ fn cases() -> Vec<Case> {
             others: [&idx_others[..1], &idx_others[2..]].concat(),
             ..case(Mnist, IDX_FILES[1], idx[1].clone())
         },
-        case(Cifar10, "cifar-10-binary.tar.gz", gzip(&tar(&cifar))),
+        case(Cifar10, "cifar-10-binary.tar.gz", gzip(&tar(&cifar10_files()))),
         case(ImageFolder, "set.tar", folder.clone()),
         case(ImageFolder, "set.tar.gz", gzip(&folder)),
         case(
@@ -61,11 +49,11 @@ fn cases() -> Vec<Case> {
             zstd::encode_all(folder.as_slice(), 1).unwrap(),
         ),
         Case {
-            others: whole_images.clone(),
+            others: others.clone(),
             ..case(ImageFolder, "train/b/1.jpg", jpeg)
         },
         Case {
-            others: whole_images,
+            others,
             ..case(ImageFolder, "train/b/1.png", png)
         },
     ]

@@ -124,6 +124,47 @@ pub fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// The six files of CIFAR-10 that hold images, a record each.
+pub fn cifar10_files() -> Vec<(&'static str, Vec<u8>)> {
+    let names = [
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+        "test_batch.bin",
+    ];
+    let record = |label: u8| [vec![label], noise(3072, label.into())].concat();
+    names.into_iter().zip((0..6).map(record)).collect()
+}
+
+/// A folder of images: what it is made of.
+pub struct Pictures {
+    pub png: Vec<u8>,
+    pub jpeg: Vec<u8>,
+    /// Both as classes of their own, as a tar.
+    pub tar: Vec<u8>,
+    /// A class to stand beside one that is under test.
+    pub others: Vec<(&'static str, Vec<u8>)>,
+}
+
+pub fn pictures() -> Pictures {
+    let png = png(9, 9, 3, &noise(243, 1));
+    let jpeg = encode(9, 9, 3, &noise(243, 2), image::ImageFormat::Jpeg);
+    let others = vec![("train/a/1.png", png.clone()), ("test/a/1.png", png.clone())];
+    let all = [
+        ("train/a/1.png", png.clone()),
+        ("train/b/1.jpg", jpeg.clone()),
+        ("test/a/1.png", png.clone()),
+    ];
+    Pictures {
+        tar: tar(&all),
+        png,
+        jpeg,
+        others,
+    }
+}
+
 /// Every file in the folder, with its contents: what must not change while reading.
 pub fn snapshot(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files = Vec::new();

@@ -64,6 +64,11 @@ fn a_rare_class_serves_all_lower_bounds() {
 #[test]
 fn an_alpha_too_small_names_the_nodes_that_came_short() {
     let train = balanced(10, 600);
+    let skew = |sizes| QuantitySkew {
+        nodes: 60,
+        sizes,
+        min_size: 10,
+    };
     for alpha in [1e-320, 1e-9, 0.01] {
         let kind = Dirichlet {
             nodes: 60,
@@ -82,30 +87,11 @@ fn an_alpha_too_small_names_the_nodes_that_came_short() {
         refused(&kind, &train, 10, all);
         // With few nodes and a little patience the same alpha is possible.
         assert_eq!(counts(&Dirichlet { nodes: 3, ..kind }, &train, 10, 1).len(), 3);
-        let sizes = Sizes::Dirichlet(alpha);
-        refused(
-            &QuantitySkew {
-                nodes: 60,
-                sizes,
-                min_size: 10,
-            },
-            &train,
-            10,
-            all,
-        );
+        refused(&skew(Sizes::Dirichlet(alpha)), &train, 10, all);
         assert_eq!(counts(&DirichletEqual { nodes: 60, alpha }, &train, 10, 1).len(), 60);
     }
-    let sizes = Sizes::LogNormal(50.0);
-    refused(
-        &QuantitySkew {
-            nodes: 60,
-            sizes,
-            min_size: 10,
-        },
-        &train,
-        10,
-        &["came short", "smaller `split.sigma`"],
-    );
+    let spread = skew(Sizes::LogNormal(50.0));
+    refused(&spread, &train, 10, &["came short", "smaller `split.sigma`"]);
 }
 
 #[test]
