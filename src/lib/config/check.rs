@@ -15,6 +15,7 @@ const RANGES: &[(&str, &Range)] = &[
     ("checkpoint.every", &NOT_NEGATIVE),
     ("ranks.timeout", &POSITIVE),
     ("fed_avg.ranks", &RANKS),
+    ("fed_md.ranks", &RANKS),
     ("dataset.size", &SMALLEST_IMAGE),
     ("dataset.channels", &COLOURS),
     ("dataset.std", &POSITIVE),

@@ -22,7 +22,7 @@ pub enum Kind {
     Batch,
     /// A gradient of each parameter, and a loss.
     Gradient,
-    /// What a node keeps to itself, for rank 0's checkpoint; not in the ledger.
+    /// What a node keeps to itself, for rank 0's checkpoint and results; not in the ledger.
     Kept,
     /// A node's answers to public images: a score of each class.
     Scores,
@@ -114,6 +114,16 @@ impl<'a> Link<'a> {
     pub fn kept(&mut self, round: usize, node: usize) -> Result<StateDict> {
         let bytes = self.transport.receive(self.host(node))?;
         decode(&bytes, round, node, Kind::Kept).during(|| format!("receiving from node {node}"))
+    }
+
+    /// Rank 0: gives a node on another rank back what it left, when a run goes on; the node hears it
+    /// [from the server](Self::from_server) as [`Kind::Kept`].
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub fn give_back(&mut self, round: usize, node: usize, state: &StateDict) -> Result<()> {
+        self.transport
+            .send(self.host(node), encode(round, node, Kind::Kept, state)?)
     }
 
     /// The ledger so far.

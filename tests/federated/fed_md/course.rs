@@ -59,32 +59,28 @@ fn every_byte_is_in_the_ledger() {
 fn ranks_and_interruptions_change_no_bit() {
     let (settings, cast) = motley();
     let (states, log) = run(&settings, &cast, 1, None).unwrap();
-    for ranks in [2, 3, 7] {
-        let (others, other) = run(&settings, &cast, ranks, None).unwrap();
-        assert_eq!(differences(&states, &others), [0.0; 4], "{ranks} ranks");
+    for (before, after) in [(1, 1), (1, 3), (2, 1), (3, 7), (7, 2)] {
+        let (others, other) = run(&settings, &cast, before, None).unwrap();
+        assert_eq!(differences(&states, &others), [0.0; 4], "{before} ranks");
         assert_eq!(
             (&log.ledgers, &log.reports),
             (&other.ledgers, &other.reports),
-            "{ranks} ranks"
+            "{before} ranks"
         );
-    }
-    // Every state that was saved: between clients of transfer learning, after it, after rounds, at the end.
-    let rounds: Vec<usize> = log.saved.iter().map(|state| state.position.epoch).collect();
-    assert_eq!(rounds, [0, 0, 0, 0, 1, 2, 3, 4, 4]);
-    for state in &log.saved {
-        let (others, rest) = run(&settings, &cast, 1, Some(state.copy())).unwrap();
-        assert_eq!(
-            differences(&states, &others),
-            [0.0; 4],
-            "from round {}",
-            state.position.epoch
-        );
-        assert_eq!(
-            log.reports[state.position.epoch..],
-            rest.reports,
-            "from round {}",
-            state.position.epoch
-        );
+        // Every state that was saved: between clients of transfer learning, after it, after rounds, at the end.
+        let rounds: Vec<usize> = other.saved.iter().map(|state| state.position.epoch).collect();
+        assert_eq!(rounds, [0, 0, 0, 0, 1, 2, 3, 4, 4], "{before} ranks");
+        for state in &other.saved {
+            let round = state.position.epoch;
+            let case = format!("from round {round} of {before} ranks on {after}");
+            let (others, rest) = run(&settings, &cast, after, Some(state.copy())).unwrap();
+            assert_eq!(differences(&states, &others), [0.0; 4], "{case}");
+            assert_eq!(
+                (&log.ledgers[round..], &log.reports[round..]),
+                (&rest.ledgers[..], &rest.reports[..]),
+                "{case}"
+            );
+        }
     }
 }
 
@@ -160,7 +156,9 @@ fn scores_that_cannot_be_meant_are_refused_by_name() {
             // Rank 1 hosts node 3 alone.
             let mut link = Link::new(&mut rank);
             let message = |name: &str, tensor| StateDict::new(vec![(name.to_owned(), tensor)]);
-            link.upload(0, 3, Kind::Report, &message("report", Tensor::from_slice(&[3.0; 8])))?;
+            let report = message("report", Tensor::from_slice(&[3.0; 8]));
+            link.keep(0, 3, &report)?;
+            link.upload(0, 3, Kind::Report, &report)?;
             link.upload(1, 3, Kind::Scores, &message("scores", scores()))
         });
         error.unwrap_err().to_string()

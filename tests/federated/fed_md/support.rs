@@ -7,7 +7,7 @@ use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{
     self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Rounds,
 };
-use fed_distill::federated::transport::{self, Member};
+use fed_distill::federated::transport::{self, Member, Transport};
 use fed_distill::federated::{Ledger, NodeData};
 use fed_distill::model::{ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
@@ -93,7 +93,8 @@ pub fn run(
 ) -> Result<(Vec<StateDict>, Log)> {
     let start = Mutex::new(start);
     let results = transport::run(ranks, |rank| {
-        let start = start.lock().unwrap().take();
+        // Rank 0 alone knows where the run goes on.
+        let start = start.lock().unwrap().take_if(|_| rank.rank() == 0);
         let mut log = Log {
             eager: true,
             ..Log::default()

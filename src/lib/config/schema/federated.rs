@@ -92,6 +92,8 @@ impl Default for FedAvgConfig {
 pub struct FedMdConfig {
     /// Folder of `model_node{i}.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
+    /// Ranks that share the clients; changes no result. `null`: those that MPI started, or one.
+    pub ranks: Option<usize>,
     pub rounds: usize,
     /// The node of the split whose training images are public; `null`: the last.
     pub public_node: Option<usize>,
@@ -132,6 +134,7 @@ impl Default for FedMdConfig {
     fn default() -> Self {
         Self {
             save_folder: None,
+            ranks: None,
             rounds: 10,
             public_node: None,
             public: None,

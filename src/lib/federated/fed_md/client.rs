@@ -7,11 +7,15 @@ use crate::data::{ImageSet, Normalisation};
 use crate::error::{Error, Result};
 use crate::federated::node::Turn;
 use crate::model::{Model, StateDict};
+use crate::runtime::interrupt;
 use crate::train::{AugmentSettings, CrossEntropy, EpochReport, FitState, Shuffled, evaluate};
 use std::collections::BTreeMap;
 use tch::{Tensor, no_grad};
 
-/// The clients of one rank. Between rounds a client is its weights; a model is built for its turn.
+/// How the names of a checkpoint's reports begin.
+pub(super) const REPORTS: &str = "report";
+
+/// The clients of one rank, and on rank 0 what those of the others left. Between rounds a client is its weights; a model is built for its turn.
 pub(super) struct Clients<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
@@ -41,7 +45,7 @@ impl<'a> Clients<'a> {
         self.complete.contains_key(&index)
     }
 
-    /// Transfer learning: public images, then private ones. Complete at once.
+    /// Transfer learning: public images, then private ones.
     pub fn transfer(&mut self, index: usize, step: &dyn Fn()) -> Result<()> {
         let client = &self.federation.clients[index];
         let stream = if self.settings.shared_initialisation {
@@ -63,7 +67,7 @@ impl<'a> Clients<'a> {
         let purpose = format!("fed_md/{}/private", client.node);
         let last = self.learn(&mut model, private, self.settings.private_epochs, purpose, step)?;
         let turned = self.turned(client, 0, model, None, last)?;
-        self.complete.insert(index, turned);
+        self.pending.insert(index, turned);
         Ok(())
     }
 
@@ -71,12 +75,17 @@ impl<'a> Clients<'a> {
     pub fn scores(&self, index: usize, images: &Tensor) -> Result<Tensor> {
         let model = self.model(index)?;
         let batch = self.federation.eval_batch_size as i64;
-        let scores: Vec<Tensor> = no_grad(|| {
-            let parts = images.split(batch, 0).into_iter();
-            parts
-                .map(|part| model.eval(&self.federation.public_normalisation.apply(&part)))
-                .collect()
-        });
+        let of = |part: Tensor| {
+            interrupt::check()?;
+            Ok(model.eval(&self.federation.public_normalisation.apply(&part)))
+        };
+        let scores = no_grad(|| {
+            images
+                .split(batch, 0)
+                .into_iter()
+                .map(of)
+                .collect::<Result<Vec<Tensor>>>()
+        })?;
         Ok(Tensor::f_cat(&scores, 0)?.to_device(tch::Device::Cpu))
     }
 
@@ -102,16 +111,35 @@ impl<'a> Clients<'a> {
 
     /// A client's report on its last turn.
     pub fn report(&self, index: usize) -> Result<&NodeReport> {
-        let turned = self.pending.get(&index).or_else(|| self.complete.get(&index));
-        turned.map(|turned| &turned.report).ok_or_else(|| absent(index))
+        self.last(index).map(|turned| &turned.report)
     }
 
-    /// The round is complete.
+    /// What a client leaves with rank 0 after its turn: its weights, and `report`.
+    pub fn left(&self, index: usize) -> Result<StateDict> {
+        let Turned { state, report } = self.last(index)?;
+        let weights = state.iter().map(owned);
+        Ok(StateDict::new(
+            weights.chain([(REPORTS.to_owned(), report.numbers())]).collect(),
+        ))
+    }
+
+    /// Takes what a client [left](Self::left) as the outcome of its turn.
+    pub fn take(&mut self, index: usize, left: &StateDict) -> Result<()> {
+        let weights = left.iter().filter(|(name, _)| *name != REPORTS).map(owned);
+        let turned = Turned {
+            state: StateDict::new(weights.collect()),
+            report: NodeReport::from_state(self.federation.clients[index].node, left)?,
+        };
+        self.pending.insert(index, turned);
+        Ok(())
+    }
+
+    /// What is pending is complete.
     pub fn commit(&mut self) {
         self.complete.append(&mut self.pending);
     }
 
-    /// The weights of the clients here, by node.
+    /// The weights of the clients known here, by node.
     pub fn into_states(self) -> Vec<(usize, StateDict)> {
         let turned = self.complete.into_values();
         turned.map(|turned| (turned.report.node, turned.state)).collect()
@@ -124,14 +152,14 @@ impl<'a> Clients<'a> {
             let node = turned.report.node;
             let named = |(name, tensor): (&str, &Tensor)| (format!("model.{node}.{name}"), tensor.shallow_clone());
             tensors.extend(turned.state.iter().map(named));
-            tensors.push((format!("report.{node}"), turned.report.numbers()));
+            tensors.push((format!("{REPORTS}.{node}"), turned.report.numbers()));
         }
         tensors
     }
 
     /// As [`tensors`](Self::tensors) gave them.
     pub fn restore(&mut self, state: &FitState) -> Result<()> {
-        let reports = state.part("report");
+        let reports = state.part(REPORTS);
         for (index, client) in self.federation.clients.iter().enumerate() {
             let weights = state.part(&format!("model.{}", client.node));
             let Some(numbers) = reports.get(&client.node.to_string()) else {
@@ -144,6 +172,11 @@ impl<'a> Clients<'a> {
             self.complete.insert(index, turned);
         }
         Ok(())
+    }
+
+    fn last(&self, index: usize) -> Result<&Turned> {
+        let turned = self.pending.get(&index).or_else(|| self.complete.get(&index));
+        turned.ok_or_else(|| absent(index))
     }
 
     fn model(&self, index: usize) -> Result<Model> {
@@ -244,6 +277,10 @@ impl<'a> Clients<'a> {
             report,
         })
     }
+}
+
+fn owned((name, tensor): (&str, &Tensor)) -> (String, Tensor) {
+    (name.to_owned(), tensor.shallow_clone())
 }
 
 fn absent(index: usize) -> Error {

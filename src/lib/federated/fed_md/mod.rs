@@ -7,7 +7,9 @@
 //! images). Class scores are logits and the digest minimises their mean absolute distance to the consensus, as in the authors' code
 //! (<https://github.com/diogenes0319/FedMD_clean>); the paper names neither.
 //!
-//! Everyone holds the public set from the start, and the images of a round are drawn from the shared seed: neither costs a byte here.
+//! Everyone holds the public set from the start, and the images of a round are drawn from the shared seed: neither costs a byte here. Nor
+//! does what clients on other ranks leave with rank 0 after each turn, which saves the run and has the result: in the paper's federation they
+//! keep it to themselves.
 //!
 //! Unlike the authors' code, which stops transfer learning early on a validation set, epochs are given.
 
@@ -57,13 +59,20 @@ pub trait Rounds {
         false
     }
 
-    /// Saves the run of one rank: when it is due, when the user interrupts it and when all rounds are done. `position.epoch` counts
-    /// rounds, transfer learning as one.
+    /// Saves the run: when it is due, when the user interrupts it and when all rounds are done. `position.epoch` counts rounds, transfer
+    /// learning as one.
     ///
     /// # Errors
     /// Ends the run.
     fn save(&mut self, state: &FitState) -> Result<()> {
         let _ = state;
+        Ok(())
+    }
+}
+
+/// Hears nothing, saves nothing.
+impl Rounds for () {
+    fn round(&mut self, _: &RoundReport) -> Result<()> {
         Ok(())
     }
 }
@@ -89,13 +98,15 @@ pub fn steps(settings: &FedMdSettings, federation: &Federation, index: usize, ro
     }
 }
 
-/// Runs this rank's part. Returns the weights of the clients that it hosts, by node.
+/// Runs this rank's part. Returns the weights of all clients by node on rank 0, none elsewhere.
 ///
-/// A run of one rank goes on from `start`; several ranks start afresh and are not saved, since clients keep their weights to themselves.
+/// A run goes on from the `start` of rank 0, on as many ranks as there are now; on other ranks `start` and `observer` do not matter (`None`,
+/// `&mut ()`).
 ///
 /// # Errors
 /// A training that diverges (names node and round), scores that are not finite or of another shape, weights of another number than
-/// clients, messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the last complete round).
+/// clients, messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the last complete round; in transfer learning
+/// with the clients that rank 0 knows).
 pub fn run(
     settings: &FedMdSettings,
     federation: &Federation,
@@ -111,17 +122,15 @@ pub fn run(
         federation,
         link: Link::new(transport),
         clients: Clients::new(settings, federation),
-        round: start.map_or(0, |start| start.position.epoch),
+        round: 0,
     };
-    let alone = rank.link.ranks() == 1;
-    match start {
-        Some(_) if !alone => return Err(Error::failed("FedMD goes on from a saved round on one rank only")),
-        Some(start) => rank.clients.restore(start)?,
-        None => {}
-    }
+    rank.resume(start)?;
     let outcome = rank.play(observer);
+    if !rank.link.is_server() {
+        return outcome.map(|()| Vec::new());
+    }
     let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
-    if alone && (stopped || outcome.is_ok()) {
+    if stopped || outcome.is_ok() {
         observer.save(&rank.state()).during(|| "saving the run")?;
     }
     outcome.map(|()| rank.clients.into_states())
@@ -138,6 +147,35 @@ struct Rank<'a> {
 }
 
 impl Rank<'_> {
+    /// Goes on where rank 0 does: clients on other ranks get back what they left there.
+    fn resume(&mut self, start: Option<&FitState>) -> Result<()> {
+        let start = self.link.spread(start, &|name| name.starts_with(client::REPORTS))?;
+        let Some(start) = start else {
+            return Ok(());
+        };
+        self.round = start.position.epoch;
+        let server = self.link.is_server();
+        if server {
+            self.clients.restore(&start)?;
+        }
+        let reports = start.part(client::REPORTS);
+        for (index, client) in self.federation.clients.iter().enumerate() {
+            let (node, here) = (client.node, self.link.hosts(client.node));
+            if server == here || reports.get(&node.to_string()).is_none() {
+                continue;
+            }
+            match server {
+                true => self.link.give_back(self.round, node, &self.clients.left(index)?)?,
+                false => {
+                    let left = self.link.from_server(self.round, node, Kind::Kept)?;
+                    self.clients.take(index, &left)?;
+                }
+            }
+        }
+        self.clients.commit();
+        Ok(())
+    }
+
     fn play(&mut self, observer: &mut dyn Rounds) -> Result<()> {
         while self.round <= self.settings.rounds {
             interrupt::check()?;
@@ -166,6 +204,15 @@ impl Rank<'_> {
         nodes.filter(|(_, node)| self.link.hosts(*node)).collect()
     }
 
+    /// Rank 0: the clients of other ranks, which leave with it what comes of their turns. None on those.
+    fn guests(&self) -> Vec<(usize, usize)> {
+        let nodes = self.federation.clients.iter().map(|client| client.node).enumerate();
+        nodes
+            .filter(|(_, node)| self.link.is_server() && !self.link.hosts(*node))
+            .collect()
+    }
+
+    /// Each client is complete as soon as rank 0 knows of it.
     fn transfer(&mut self, observer: &mut dyn Rounds) -> Result<()> {
         for (index, node) in self.here() {
             if self.clients.knows(index) {
@@ -174,9 +221,33 @@ impl Rank<'_> {
             self.clients
                 .transfer(index, &|| observer.step())
                 .during(|| format!("training node {node} before round 1"))?;
+            self.leave(index, node)?;
+            self.clients.commit();
+            self.save_if_due(observer)?;
+        }
+        for (index, node) in self.guests() {
+            if self.clients.knows(index) {
+                continue;
+            }
+            self.fetch(index, node)?;
+            self.clients.commit();
             self.save_if_due(observer)?;
         }
         Ok(())
+    }
+
+    /// A client here has had its turn.
+    fn leave(&mut self, index: usize, node: usize) -> Result<()> {
+        match self.link.is_server() {
+            true => Ok(()),
+            false => self.link.keep(self.round, node, &self.clients.left(index)?),
+        }
+    }
+
+    /// Rank 0: a guest has had its turn.
+    fn fetch(&mut self, index: usize, node: usize) -> Result<()> {
+        let left = self.link.kept(self.round, node)?;
+        self.clients.take(index, &left)
     }
 
     /// A round: scores to the server, the consensus from it, digest and revisit.
@@ -196,6 +267,10 @@ impl Rank<'_> {
             self.clients
                 .listen(self.round, index, &images, &consensus, &|| observer.step())
                 .during(|| format!("training node {node} in round {}", self.round))?;
+            self.leave(index, node)?;
+        }
+        for (index, node) in self.guests() {
+            self.fetch(index, node)?;
         }
         Ok(())
     }
@@ -244,7 +319,7 @@ impl Rank<'_> {
     }
 
     fn save_if_due(&self, observer: &mut dyn Rounds) -> Result<()> {
-        match self.link.ranks() == 1 && observer.due() {
+        match self.link.is_server() && observer.due() {
             true => observer.save(&self.state()),
             false => Ok(()),
         }

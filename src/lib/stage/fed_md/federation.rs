@@ -8,9 +8,11 @@ use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
+use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
 
 /// A node that takes part.
+#[derive(Clone)]
 pub struct Party {
     /// Its number in the split.
     pub node: usize,
@@ -56,6 +58,15 @@ impl Roles {
         };
         roles.check(place, dataset)?;
         Ok(roles)
+    }
+
+    /// The same: tensors are views, so that a thread can have them.
+    pub fn share(&self) -> Self {
+        Self {
+            parties: self.parties.clone(),
+            shared: self.shared.as_ref().map(ImageSet::share),
+            other: self.other.as_ref().map(Dataset::share),
+        }
     }
 
     /// The clients with their images and architectures.
@@ -123,6 +134,7 @@ fn party(place: &Workplace, dataset: &Dataset, index: usize, node: usize, part: 
         Some(models) => &models[index % models.len()],
         None => &place.config.model,
     };
+    interrupt::check()?;
     let fitted = || {
         let (channels, size, classes) = (dataset.channels(), dataset.size(), dataset.classes.len() as i64);
         let spec = ModelSpec::new(model, channels, size, classes)?;

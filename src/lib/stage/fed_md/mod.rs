@@ -6,8 +6,9 @@ mod recorder;
 mod summary;
 
 use super::job::{Job, Session};
+use super::ranks::{self, Shared, Threaded};
 use super::weights::{self, Card};
-use super::{Workplace, open, required};
+use super::{Workplace, open_for, required};
 use crate::artifact::{json, manifest};
 use crate::config::Composed;
 use crate::config::schema::FedMdConfig;
@@ -16,8 +17,10 @@ use crate::error::{During, Error, Result};
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
 use crate::federated::transport::Member;
 use crate::model::StateDict;
+use crate::runtime::interrupt;
 use federation::Roles;
 use recorder::Recorder;
+use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
 pub(super) const DEPENDS: [&str; 22] = [
@@ -48,14 +51,13 @@ pub(super) const DEPENDS: [&str; 22] = [
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a place that cannot be written.
+/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a rank that is gone; a place that cannot be
+/// written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
-    let config = place.config;
+    let config = &composed.config;
+    let place = open_for(composed, ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?)?;
     let folder = required(&config.fed_md.save_folder, "fed_md.save_folder", "outputs/fed_md")?;
-    let split_path = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let dataset = place.dataset()?;
-    let roles = Roles::new(&place, &dataset)?;
+    let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
     let job = Job {
         stage: "fed_md",
         manifest: folder.join("manifest.json"),
@@ -63,39 +65,63 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: folder.join("fed_md.log"),
     };
-    let inputs = |run: &mut manifest::Run| {
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-        if let Some(public) = &roles.other {
-            run.fact("public_fingerprint", &public.fingerprint)?;
-        }
-        run.input("split", split_path)
-    };
-    let done = place.perform(&job, inputs, |(), session| learn(&place, &dataset, &roles, session))?;
-    if done.is_none() {
+    let place = &place;
+    if !ranks::perform(place, &job, &Discuss { place, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
 }
 
-fn learn(place: &Workplace, dataset: &Dataset, roles: &Roles, session: &mut Session) -> Result<()> {
-    let settings = settings(&place.config.fed_md);
-    let federation = roles.federation(place, dataset)?;
-    let (mut recorder, start) = Recorder::open(place, roles, &settings, &federation, session)?;
-    let states = fed_md::run(
-        &settings,
-        &federation,
-        &mut Member::alone(),
-        start.as_ref(),
-        &mut recorder,
-    )?;
-    for (node, state) in &states {
-        save(dataset, &federation, *node, state, session).during(|| format!("saving the model of node {node}"))?;
+/// The stage's work.
+struct Discuss<'a> {
+    place: &'a Workplace<'a>,
+    /// The split's file.
+    split: &'a Path,
+}
+
+impl Threaded for Discuss<'_> {
+    fn view(&self, (dataset, roles): &(Dataset, Roles)) -> (Dataset, Roles) {
+        (dataset.share(), roles.share())
     }
-    let (metrics, journal) = recorder.finish();
-    journal.finish(session)?;
-    json::write(session.job.output, &metrics)?;
-    session.run.output("metrics", session.job.output)?;
-    summary::print(&metrics, session.job.output)
+}
+
+impl Shared for Discuss<'_> {
+    type Inputs = (Dataset, Roles);
+
+    fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
+        let dataset = self.place.dataset()?;
+        let roles = Roles::new(self.place, &dataset)?;
+        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        if let Some(public) = &roles.other {
+            run.fact("public_fingerprint", &public.fingerprint)?;
+        }
+        run.input("split", self.split)?;
+        Ok((dataset, roles))
+    }
+
+    fn work(
+        &self,
+        (dataset, roles): &(Dataset, Roles),
+        member: &mut Member,
+        session: Option<&mut Session>,
+    ) -> Result<()> {
+        let settings = settings(&self.place.config.fed_md);
+        let federation = roles.federation(self.place, dataset)?;
+        let Some(session) = session else {
+            return fed_md::run(&settings, &federation, member, None, &mut ()).map(drop);
+        };
+        let (mut recorder, start) = Recorder::open(self.place, roles, &settings, &federation, session)?;
+        let states = fed_md::run(&settings, &federation, member, start.as_ref(), &mut recorder)?;
+        for (node, state) in &states {
+            interrupt::check()?;
+            save(dataset, &federation, *node, state, session).during(|| format!("saving the model of node {node}"))?;
+        }
+        let (metrics, journal) = recorder.finish();
+        journal.finish(session)?;
+        json::write(session.job.output, &metrics)?;
+        session.run.output("metrics", session.job.output)?;
+        summary::print(&metrics, session.job.output)
+    }
 }
 
 fn settings(config: &FedMdConfig) -> FedMdSettings {

@@ -16,6 +16,7 @@ use crate::runtime::Progress;
 use crate::train::FitState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cell::Cell;
 
 /// After a round. Accuracies are shares, 0..1; what has no node is the mean over the clients that have it, unweighted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,6 +96,10 @@ pub struct Recorder<'a> {
     journal: Journal,
     saver: Saver<'a>,
     progress: Progress,
+    /// Steps of the round in hand on this rank; the others' are added at its end.
+    stepped: Cell<u64>,
+    /// Steps of each round.
+    steps: Vec<u64>,
 }
 
 fn line(round: &RoundLine) -> Line<'_> {
@@ -124,12 +129,15 @@ impl<'a> Recorder<'a> {
             .iter()
             .map(|round| json::value(&line(round)))
             .collect::<Result<_>>()?;
-        let batches = |rounds: std::ops::Range<usize>| {
-            let of = |round| (0..federation.clients.len()).map(move |index| steps(settings, federation, index, round));
-            rounds.flat_map(of).sum::<usize>() as u64
+        let batches = |round| {
+            let clients = 0..federation.clients.len();
+            clients
+                .map(|index| steps(settings, federation, index, round) as u64)
+                .sum()
         };
-        let progress = Progress::new("federated distillation", batches(0..settings.rounds + 1));
-        progress.add(batches(0..rounds.len()));
+        let steps: Vec<u64> = (0..=settings.rounds).map(batches).collect();
+        let progress = Progress::new("federated distillation", steps.iter().sum());
+        progress.add(steps.iter().take(rounds.len()).sum());
         let recorder = Self {
             settings,
             federation,
@@ -138,6 +146,8 @@ impl<'a> Recorder<'a> {
             rounds,
             saver,
             progress,
+            stepped: Cell::new(0),
+            steps,
         };
         Ok((recorder, start))
     }
@@ -202,6 +212,7 @@ fn mean(nodes: &[NodeReport], of: fn(&NodeReport) -> Option<f64>) -> Option<f64>
 impl Rounds for Recorder<'_> {
     fn step(&self) {
         self.progress.step();
+        self.stepped.set(self.stepped.get() + 1);
     }
 
     fn round(&mut self, report: &RoundReport) -> Result<()> {
@@ -224,6 +235,8 @@ impl Rounds for Recorder<'_> {
             download_bytes: bytes(Direction::Download),
             nodes: nodes.iter().map(node_line).collect(),
         };
+        let steps = self.steps.get(report.round).copied().unwrap_or(0);
+        self.progress.add(steps.saturating_sub(self.stepped.take()));
         self.progress
             .message(format!("round {}, test {}", round.round, percent(round.test_accuracy)));
         self.curves(&round)?;
