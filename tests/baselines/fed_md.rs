@@ -1,13 +1,9 @@
-//! The `fed_md` binary on tiny data: what it writes, that bytes add up, that an interrupted run ends as one that was not, and what it refuses.
+//! FedMD.
 
-mod common;
-#[path = "common/signals.rs"]
-mod signals;
-
-use common::{Place, TINY};
+use crate::common::Place;
+use crate::support::*;
 use fed_distill::artifact::{hash, tensors};
 use serde_json::Value;
-use std::process::{Command, Stdio};
 
 const SMALL: [&str; 11] = [
     "split.num_nodes=4",
@@ -31,19 +27,6 @@ const FILES: [&str; 5] = [
     "fed/metrics.json",
 ];
 
-fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    SMALL.into_iter().chain(more.iter().copied()).collect()
-}
-
-fn lines(place: &Place) -> Vec<Value> {
-    let text = std::fs::read_to_string(place.path("fed/metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn json(place: &Place, file: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(place.path(file)).unwrap()).unwrap()
-}
-
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
@@ -51,30 +34,16 @@ fn number(value: &Value) -> f64 {
 #[test]
 fn rounds_leave_models_metrics_and_bytes() {
     let place = Place::new();
-    place.ok("split_data", &with(&[]));
-    let table = place.ok("fed_md", &with(&[]));
-    for words in [
-        "round",
-        "public, mean",
-        "test before",
-        "resnet18",
-        "linear",
-        "mean over 3 clients",
-        "everyone's",
-    ] {
-        assert!(table.contains(words), "no `{words}` in\n{table}");
-    }
+    place.ok("split_data", &SMALL);
+    let table = place.ok("fed_md", &SMALL);
+    let clients = ["resnet18", "linear", "mean over 3 clients", "everyone's"];
+    says(&table, &["round", "public, mean", "test before"]);
+    says(&table, &clients);
     for (node, kind) in ["resnet18", "linear", "resnet18"].into_iter().enumerate() {
         let (_, metadata) = tensors::read_state(&place.path(FILES[node])).unwrap();
         let card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
         assert_eq!(card["model"]["model"]["kind"], kind);
-        let images: u64 = card["label_counts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|n| n.as_u64().unwrap())
-            .sum();
-        assert_eq!(images, 50);
+        assert_eq!(images(&metadata), 50);
     }
     // Transfer learning and two rounds.
     let rounds = lines(&place);
@@ -98,22 +67,14 @@ fn rounds_leave_models_metrics_and_bytes() {
             assert!((mean - number(&round[key])).abs() < 1e-12, "{key} in {round}");
         }
         assert_eq!(round["digest_loss"].is_null(), index == 0);
-        let mut sum = (0, 0);
-        for part in nodes.iter().flat_map(|node| node["traffic"].as_array().unwrap()) {
-            let (bytes, values) = (part["bytes"].as_u64().unwrap(), part["values"].as_u64().unwrap());
-            match (part["kind"].as_str().unwrap(), part["direction"].as_str().unwrap()) {
-                ("scores", "upload") | ("report", "upload") => sum.0 += bytes,
-                ("consensus", "download") => sum.1 += bytes,
+        let sum = bytes(round, &|part| {
+            let values = match (part["kind"].as_str().unwrap(), part["direction"].as_str().unwrap()) {
+                ("scores", "upload") | ("consensus", "download") => 20 * 10 * 4,
+                ("report", "upload") => 64,
                 other => panic!("{other:?}"),
-            }
-            if part["kind"] != "report" {
-                assert_eq!(values, 20 * 10 * 4);
-            }
-        }
-        assert_eq!(
-            (&round["upload_bytes"], &round["download_bytes"]),
-            (&Value::from(sum.0), &Value::from(sum.1))
-        );
+            };
+            assert_eq!(part["values"], values);
+        });
         sums = (sums.0 + sum.0, sums.1 + sum.1);
     }
     let metrics = json(&place, "fed/metrics.json");
@@ -142,7 +103,7 @@ fn rounds_leave_models_metrics_and_bytes() {
 #[test]
 fn every_option_counts() {
     let place = Place::new();
-    place.ok("split_data", &with(&[]));
+    place.ok("split_data", &SMALL);
     let mut seen = std::collections::BTreeSet::new();
     for options in [
         &[][..],
@@ -164,7 +125,7 @@ fn every_option_counts() {
     ] {
         place.ok(
             "fed_md",
-            &with(&[options, &["overwrite=true", "fed_md.rounds=1"]].concat()),
+            &with(&SMALL, &[options, &["overwrite=true", "fed_md.rounds=1"]].concat()),
         );
         // Node 0 is a client in all of them.
         assert!(seen.insert(hash::file(&place.path(FILES[0])).unwrap().1), "{options:?}");
@@ -197,61 +158,38 @@ fn an_architecture_by_its_name_is_the_same_as_by_its_keys() {
         ("[]", &["fed_md.models", "must name"]),
         ("lenet5", &["fed_md.models", "a list"]),
     ] {
-        let errors = place.fails("fed_md", &with(&[&format!("fed_md.models={list}")]), 2);
-        words
-            .iter()
-            .for_each(|word| assert!(errors.contains(word), "no `{word}` in\n{errors}"));
+        let errors = place.fails("fed_md", &with(&SMALL, &[&format!("fed_md.models={list}")]), 2);
+        says(&errors, words);
     }
 }
 
 #[test]
 fn an_interrupted_run_ends_as_one_that_was_not() {
-    let options = with(&["fed_md.rounds=25"]);
-    let (calm, stopped) = (Place::new(), Place::new());
-    for place in [&calm, &stopped] {
-        place.ok("split_data", &options);
-    }
+    let options = with(&SMALL, &["fed_md.rounds=25"]);
+    let calm = Place::new();
+    calm.ok("split_data", &options);
     calm.ok("fed_md", &options);
-    let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin("fed_md")))
-        .current_dir(stopped.path("."))
-        .args(TINY)
-        .args(&options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let metrics = stopped.path("fed/metrics.jsonl");
-    while std::fs::metadata(&metrics).map_or(0, |data| data.len()) < 4000 {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(sent.unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let stop = Stop {
+        signal: libc::SIGINT,
+        file: "fed/metrics.jsonl",
+        bytes: 4000,
+    };
+    let stopped = stop.stage("fed_md", &options);
     let rounds = lines(&stopped).len();
     assert!((1..26).contains(&rounds), "{rounds}");
-    let errors = stopped.fails("fed_md", &options, 2);
-    assert!(errors.contains("resume=true"), "{errors}");
-    stopped.ok("fed_md", &[&options[..], &["resume=true"]].concat());
-    for file in FILES {
-        let read = |place: &Place| std::fs::read(place.path(file)).unwrap();
-        assert_eq!(read(&calm), read(&stopped), "{file}");
-    }
+    stopped.ok("fed_md", &with(&options, &["resume=true"]));
+    same(&calm, &stopped, &FILES, "resumed");
 }
 
 #[test]
 fn mistakes_are_refused() {
     let place = Place::new();
-    let says = |text: String, words: &[&str]| {
-        words
-            .iter()
-            .for_each(|word| assert!(text.contains(word), "no `{word}` in\n{text}"))
-    };
-    let refused = |more: &[&str], code: i32, words: &[&str]| says(place.fails("fed_md", &with(more), code), words);
-    says(place.fails("fed_md", &[], 2), &["fed_md.save_folder"]);
+    let refused =
+        |more: &[&str], code: i32, words: &[&str]| says(&place.fails("fed_md", &with(&SMALL, more), code), words);
+    says(&place.fails("fed_md", &[], 2), &["fed_md.save_folder"]);
     refused(&["split.save_path=null"], 2, &["split.save_path"]);
     refused(&[], 1, &["split_data"]);
-    place.ok("split_data", &with(&[]));
+    place.ok("split_data", &SMALL);
     refused(&["fed_md.rounds=0"], 2, &["fed_md.rounds", "1 or more"]);
     refused(&["fed_md.public_sample=5"], 2, &["fed_md.public_samples"]);
     refused(
@@ -272,11 +210,11 @@ fn mistakes_are_refused() {
     refused(&["fed_md.optimizer.lr=1e30"], 1, &["node 0", "round 1"]);
     refused(&["dataset.max_train=150"], 1, &["split.json"]);
     assert!(!place.path(FILES[0]).exists());
-    place.ok("fed_md", &with(&["overwrite=true"]));
+    place.ok("fed_md", &with(&SMALL, &["overwrite=true"]));
     refused(&[], 2, &["overwrite=true"]);
     refused(&["resume=true", "fed_md.digest_loss=squared"], 2, &["digest_loss"]);
     let before = hash::file(&place.path(FILES[0])).unwrap();
-    place.ok("fed_md", &with(&["resume=true"]));
+    place.ok("fed_md", &with(&SMALL, &["resume=true"]));
     assert_eq!(before, hash::file(&place.path(FILES[0])).unwrap());
     place.ok("split_data", &["split.num_nodes=1", "split.save_path=one.json"]);
     refused(

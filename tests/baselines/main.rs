@@ -1,0 +1,11 @@
+//! The binaries of the federated baselines on tiny data: what they write, that bytes add up, that an interrupted run ends as one that was not,
+//! and what they refuse.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/signals.rs"]
+mod signals;
+
+mod fed_avg;
+mod fed_md;
+mod support;
