@@ -163,22 +163,69 @@ fn an_architecture_by_its_name_is_the_same_as_by_its_keys() {
     }
 }
 
+/// The same run on one rank and on two.
 #[test]
-fn an_interrupted_run_ends_as_one_that_was_not() {
-    let options = with(&SMALL, &["fed_md.rounds=25"]);
-    let calm = Place::new();
-    calm.ok("split_data", &options);
-    calm.ok("fed_md", &options);
-    let stop = Stop {
-        signal: libc::SIGINT,
-        file: "fed/metrics.jsonl",
-        bytes: 4000,
-    };
-    let stopped = stop.stage("fed_md", &options);
-    let rounds = lines(&stopped).len();
-    assert!((1..26).contains(&rounds), "{rounds}");
-    stopped.ok("fed_md", &with(&options, &["resume=true"]));
-    same(&calm, &stopped, &FILES, "resumed");
+fn ranks_change_no_byte() {
+    let (alone, ranks) = (Place::new(), Place::new());
+    for place in [&alone, &ranks] {
+        place.ok("split_data", &SMALL);
+    }
+    let table = alone.ok("fed_md", &SMALL);
+    assert_eq!(ranks.ok("fed_md", &with(&SMALL, &["fed_md.ranks=2"])), table);
+    same(&alone, &ranks, &FILES, "two ranks");
+    // How many there are is no part of what a finished run is of.
+    let again = with(&SMALL, &["fed_md.ranks=3", "resume=true"]);
+    assert!(ranks.ok("fed_md", &again).is_empty());
+}
+
+fn calm(options: &[&str]) -> Place {
+    let place = Place::new();
+    place.ok("split_data", options);
+    place.ok("fed_md", options);
+    place
+}
+
+/// Interrupted or killed between rounds, it goes on, on as many ranks as before or others.
+#[test]
+fn a_stopped_run_ends_as_one_that_was_not() {
+    let options = with(&SMALL, &["fed_md.rounds=15"]);
+    let calm = calm(&options);
+    for (signal, before, after) in [
+        (libc::SIGINT, "fed_md.ranks=null", "fed_md.ranks=null"),
+        (libc::SIGINT, "fed_md.ranks=3", "fed_md.ranks=2"),
+        (libc::SIGKILL, "fed_md.ranks=2", "fed_md.ranks=4"),
+    ] {
+        let stop = Stop {
+            signal,
+            file: "fed/metrics.jsonl",
+            bytes: 4000,
+        };
+        let stopped = stop.stage("fed_md", &with(&options, &["checkpoint.every=0", before]));
+        let rounds = lines(&stopped).len();
+        assert!((1..16).contains(&rounds), "{rounds}");
+        stopped.ok("fed_md", &with(&options, &["resume=true", after]));
+        same(&calm, &stopped, &FILES, &format!("{before}, then {after}"));
+    }
+}
+
+/// Two ranks, and the first has two clients: it is stopped after one of them.
+#[test]
+fn a_run_stopped_in_transfer_learning_ends_as_one_that_was_not() {
+    let options = with(&SMALL, &["fed_md.private_epochs=100", "fed_md.rounds=1"]);
+    let calm = calm(&options);
+    for (signal, after) in [(libc::SIGINT, "fed_md.ranks=1"), (libc::SIGKILL, "fed_md.ranks=3")] {
+        let stop = Stop {
+            signal,
+            file: "fed/checkpoint/training.safetensors",
+            bytes: 1,
+        };
+        let stopped = stop.stage("fed_md", &with(&options, &["checkpoint.every=0", "fed_md.ranks=2"]));
+        assert!(lines(&stopped).is_empty());
+        let (saved, _) = tensors::read_state(&stopped.path(stop.file)).unwrap();
+        assert!(saved.get("report.0").is_some() && saved.get("report.2").is_none());
+        stopped.ok("fed_md", &with(&options, &["resume=true", after]));
+        same(&calm, &stopped, &FILES, after);
+    }
 }
 
 #[test]
@@ -207,7 +254,13 @@ fn mistakes_are_refused() {
         2,
         &["fed_md.public_node", "no node is public"],
     );
-    refused(&["fed_md.optimizer.lr=1e30"], 1, &["node 0", "round 1"]);
+    refused(&["fed_md.ranks=0"], 2, &["fed_md.ranks", "between 1 and 1024"]);
+    assert!(!place.path("fed").exists());
+    refused(
+        &["fed_md.ranks=2", "fed_md.optimizer.lr=1e30"],
+        1,
+        &["node 0", "round 1"],
+    );
     refused(&["dataset.max_train=150"], 1, &["split.json"]);
     assert!(!place.path(FILES[0]).exists());
     place.ok("fed_md", &with(&SMALL, &["overwrite=true"]));

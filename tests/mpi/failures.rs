@@ -2,88 +2,104 @@
 
 use crate::common::Place;
 use crate::job::{self, Job};
-use crate::{FED_AVG, each, same, with};
+use crate::{FED_AVG, FED_MD, Federated, each, same, split};
 use serde_json::Value;
-
-const LONG: [&str; 2] = ["fed_avg.rounds=400", "fed_avg.statistics=local"];
-/// Long enough to be caught at it (`mpirun` takes a second to pass Ctrl-C on), short enough to be done twice.
-const SHORTER: [&str; 2] = ["fed_avg.rounds=150", "fed_avg.statistics=local"];
-const MODEL: &str = "fed/global.safetensors";
 
 fn status(place: &Place) -> Value {
     serde_json::from_slice::<Value>(&std::fs::read(place.path("fed/manifest.json")).unwrap()).unwrap()["status"].clone()
 }
 
-/// Three ranks in the middle of a run.
-fn at_work(options: &[&str]) -> (Place, Job) {
+/// Three ranks in the middle of a run: `file` has so many bytes.
+fn at_work(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> (Place, Job) {
     let place = Place::new();
-    assert_eq!(place.run_with("split_data", options, &[]).0, 0);
-    let mut job = Job::start(&place, &[(3, job::binary("fed_avg"), options.to_vec())]);
-    job.wait_for(&place.path("fed/metrics.jsonl"), 2500);
+    split(&place, options);
+    let mut job = Job::start(&place, &[(3, job::binary(federated.stage), options.to_vec())]);
+    job.wait_for(&place.path(file), bytes);
     (place, job)
 }
 
+const METRICS: &str = "fed/metrics.jsonl";
+
 #[test]
 fn a_rank_that_hangs_is_found_out_in_time() {
-    let (place, job) = at_work(&with(&FED_AVG, &[&LONG[..], &["ranks.timeout=3"]].concat()));
-    job.signal(1, libc::SIGSTOP);
-    let ended = job.end(&place, 12.0);
-    each(&ended, &[0, 2], &["rank 1 has given no sign of life for 3 s"]);
-    assert!(!place.path(MODEL).exists());
-    assert_eq!(status(&place), "failed");
+    for (federated, rounds) in [(FED_AVG, "fed_avg.rounds=400"), (FED_MD, "fed_md.rounds=400")] {
+        let options = federated.with(&[federated.long, &[rounds, "ranks.timeout=3"]].concat());
+        let (place, job) = at_work(&federated, &options, METRICS, 2500);
+        job.signal(1, libc::SIGSTOP);
+        let ended = job.end(&place, 12.0);
+        each(&ended, &[0, 2], &["rank 1 has given no sign of life for 3 s"]);
+        assert!(!place.path(federated.files[0]).exists());
+        assert_eq!(status(&place), "failed");
+    }
 }
 
 #[test]
 fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
-    let options = with(&FED_AVG, &SHORTER);
-    let (place, job) = at_work(&options);
+    for federated in [FED_AVG, FED_MD] {
+        let options = federated.with(federated.long);
+        let place = killed(&federated, &options, METRICS, 2500);
+        goes_on(&federated, &place, &options);
+    }
+}
+
+#[test]
+fn a_rank_killed_in_transfer_learning_costs_no_more_than_its_clients() {
+    let options = FED_MD.with(&["fed_md.private_epochs=100", "checkpoint.every=0"]);
+    let place = killed(&FED_MD, &options, "fed/checkpoint/training.safetensors", 1);
+    assert_eq!(std::fs::metadata(place.path(METRICS)).unwrap().len(), 0);
+    goes_on(&FED_MD, &place, &options);
+}
+
+/// Loses rank 2 at work.
+fn killed(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> Place {
+    let (place, job) = at_work(federated, options, file, bytes);
     job.signal(2, libc::SIGKILL);
     let ended = job.end(&place, 12.0);
     each(&ended, &[0, 1], &["rank 2"]);
-    assert!(!place.path(MODEL).exists());
+    assert!(!place.path(federated.files[0]).exists());
     assert_eq!(status(&place), "interrupted");
-    goes_on(&place, &options);
+    place
 }
 
 #[test]
 fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
-    let options = with(&FED_AVG, &SHORTER);
-    let (place, job) = at_work(&options);
-    job.interrupt();
-    let ended = job.end(&place, 12.0);
-    each(&ended, &[0, 1, 2], &["interrupted"]);
-    assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
-    assert_eq!(status(&place), "interrupted");
-    goes_on(&place, &options);
+    for federated in [FED_AVG, FED_MD] {
+        let options = federated.with(federated.long);
+        let (place, job) = at_work(&federated, &options, METRICS, 2500);
+        job.interrupt();
+        let ended = job.end(&place, 12.0);
+        each(&ended, &[0, 1, 2], &["interrupted"]);
+        assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
+        assert_eq!(status(&place), "interrupted");
+        goes_on(&federated, &place, &options);
+    }
 }
 
 /// On two ranks where there were three, to the result of one process.
-fn goes_on(place: &Place, options: &[&str]) {
-    let ended = job::ok(place, 2, "fed_avg", [options, &["resume=true"]].concat());
+fn goes_on(federated: &Federated, place: &Place, options: &[&str]) {
+    let ended = job::ok(place, 2, federated.stage, [options, &["resume=true"]].concat());
     assert!(ended.errors.contains("going on from epoch"), "{}", ended.errors);
     let calm = Place::new();
-    for stage in ["split_data", "fed_avg"] {
-        assert_eq!(calm.run_with(stage, options, &[]).0, 0);
-    }
-    same(&calm, place, &[MODEL, "fed/metrics.jsonl", "fed/metrics.json"]);
+    federated.alone(&calm, options, &[]);
+    same(&calm, place, federated.files);
 }
 
 #[test]
 fn nonsense_is_an_error_for_all() {
     let place = Place::new();
-    let options = with(&FED_AVG, &LONG);
-    assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
+    let options = FED_AVG.with(FED_AVG.long);
+    split(&place, &options);
     let stranger = job::binary("fed_avg").with_file_name("examples").join("mpi_rank");
     let programs = [(2, job::binary("fed_avg"), options), (1, stranger, vec!["nonsense"])];
     let ended = Job::start(&place, &programs).end(&place, 30.0);
     each(&ended, &[0, 1], &["rank 2 sent 12 bytes that are no message"]);
-    assert!(!place.path(MODEL).exists());
+    assert!(!place.path(FED_AVG.files[0]).exists());
 }
 
 #[test]
 fn refusals_reach_every_rank() {
     let place = Place::new();
-    let options = with(&FED_AVG, &[]);
+    let options = FED_AVG.with(&[]);
     // No split yet.
     let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0, 1], &["split_data"]);
@@ -91,7 +107,7 @@ fn refusals_reach_every_rank() {
     let ended = Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0], &["works alone"]);
     assert_eq!(ended.code, 2);
-    assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
+    split(&place, &options);
     let other = [&options[..], &["seed=7"]].concat();
     let programs = [
         (1, job::binary("fed_avg"), options.clone()),

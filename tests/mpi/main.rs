@@ -15,16 +15,74 @@ mod results;
 use common::{Place, TINY};
 use job::Ended;
 
-/// Federated averaging on tiny data.
-const FED_AVG: [&str; 7] = [
-    "split.num_nodes=5",
-    "fed_avg.save_folder=fed",
-    "fed_avg.rounds=3",
-    "fed_avg.fraction=0.8",
-    "fed_avg.batch_size=16",
-    "fed_avg.augment.crop=1",
-    "fed_avg.optimizer.lr=0.05",
-];
+/// A federated stage on tiny data.
+struct Federated {
+    stage: &'static str,
+    options: &'static [&'static str],
+    /// Makes it long enough to be caught at it (`mpirun` takes a second to pass Ctrl-C on), short enough to be done twice.
+    long: &'static [&'static str],
+    /// What runs of the same settings have in common, weights first.
+    files: &'static [&'static str],
+}
+
+const FED_AVG: Federated = Federated {
+    stage: "fed_avg",
+    options: &[
+        "split.num_nodes=5",
+        "fed_avg.save_folder=fed",
+        "fed_avg.rounds=3",
+        "fed_avg.fraction=0.8",
+        "fed_avg.batch_size=16",
+        "fed_avg.augment.crop=1",
+        "fed_avg.optimizer.lr=0.05",
+    ],
+    long: &["fed_avg.rounds=150", "fed_avg.statistics=local"],
+    files: &["fed/global.safetensors", "fed/metrics.jsonl", "fed/metrics.json"],
+};
+
+/// Four clients, so that three ranks have unequal parts.
+const FED_MD: Federated = Federated {
+    stage: "fed_md",
+    options: &[
+        "split.num_nodes=5",
+        "fed_md.save_folder=fed",
+        "fed_md.rounds=3",
+        "fed_md.public_samples=20",
+        "fed_md.public_epochs=1",
+        "fed_md.private_epochs=1",
+        "fed_md.batch_size=16",
+        "fed_md.augment.crop=1",
+        "fed_md.models=[{kind: resnet18, width: 4, blocks: [1]}, linear]",
+    ],
+    long: &["fed_md.rounds=100"],
+    files: &[
+        "fed/model_node0.safetensors",
+        "fed/model_node1.safetensors",
+        "fed/model_node2.safetensors",
+        "fed/model_node3.safetensors",
+        "fed/metrics.jsonl",
+        "fed/metrics.json",
+    ],
+};
+
+impl Federated {
+    fn with<'a>(&self, more: &[&'a str]) -> Vec<&'a str> {
+        with(self.options, more)
+    }
+
+    /// Runs it alone, after `split_data`, with `extra` overrides of its own; its stdout.
+    fn alone(&self, place: &Place, options: &[&str], extra: &[&str]) -> String {
+        split(place, options);
+        let (code, table, errors) = place.run_with(self.stage, options, extra);
+        assert_eq!(code, 0, "{errors}");
+        table
+    }
+}
+
+fn split(place: &Place, options: &[&str]) {
+    let (code, _, errors) = place.run_with("split_data", options, &[]);
+    assert_eq!(code, 0, "{errors}");
+}
 
 fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     TINY.iter().chain(base).chain(more).copied().collect()

@@ -2,9 +2,7 @@
 
 use crate::common::Place;
 use crate::job::{self, Job};
-use crate::{FED_AVG, same, with};
-
-const FED: [&str; 3] = ["fed/global.safetensors", "fed/metrics.jsonl", "fed/metrics.json"];
+use crate::{FED_AVG, FED_MD, Federated, same, split};
 
 #[test]
 fn parcels_of_any_length_arrive_whole_and_in_order() {
@@ -14,30 +12,41 @@ fn parcels_of_any_length_arrive_whole_and_in_order() {
     assert_eq!((ended.code, ended.out.lines().count()), (0, 3), "{}", ended.errors);
 }
 
+/// Alone, with `threads` of one process and on three processes.
+fn on_all(federated: &Federated, threads: &str, options: &[&str]) {
+    let [alone, several, processes] = [(), (), ()].map(|()| Place::new());
+    let options = federated.with(options);
+    let table = federated.alone(&alone, &options, &[]);
+    assert_eq!(federated.alone(&several, &options, &[threads]), table);
+    split(&processes, &options);
+    let ended = job::ok(&processes, 3, federated.stage, options.clone());
+    assert_eq!(ended.out, table, "rank 0 alone prints\n{}", ended.errors);
+    same(&alone, &several, federated.files);
+    same(&alone, &processes, federated.files);
+    // What is there is known to all ranks.
+    let again = job::ok(
+        &processes,
+        2,
+        federated.stage,
+        [&options[..], &["resume=true"]].concat(),
+    );
+    assert!(
+        again.out.is_empty() && again.errors.matches("trained already").count() == 1,
+        "{}",
+        again.errors
+    );
+}
+
 #[test]
 fn federated_averaging_is_the_same_on_processes_threads_and_alone() {
     for statistics in ["fed_avg.statistics=average", "fed_avg.statistics=local"] {
-        let [alone, threads, processes] = [(), (), ()].map(|()| Place::new());
-        let options = with(&FED_AVG, &[statistics, "+fed_avg=adam"]);
-        for place in [&alone, &threads, &processes] {
-            assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
-        }
-        let (code, table, errors) = alone.run_with("fed_avg", &options, &[]);
-        assert_eq!(code, 0, "{errors}");
-        let (code, other, errors) = threads.run_with("fed_avg", &options, &["fed_avg.ranks=3"]);
-        assert_eq!((code, &other), (0, &table), "{errors}");
-        let ended = job::ok(&processes, 3, "fed_avg", options.clone());
-        assert_eq!(ended.out, table, "rank 0 alone prints\n{}", ended.errors);
-        same(&alone, &threads, &FED);
-        same(&alone, &processes, &FED);
-        // What is there is known to all ranks.
-        let again = job::ok(&processes, 2, "fed_avg", [&options[..], &["resume=true"]].concat());
-        assert!(
-            again.out.is_empty() && again.errors.matches("trained already").count() == 1,
-            "{}",
-            again.errors
-        );
+        on_all(&FED_AVG, "fed_avg.ranks=3", &[statistics, "+fed_avg=adam"]);
     }
+}
+
+#[test]
+fn federated_distillation_is_the_same_on_processes_threads_and_alone() {
+    on_all(&FED_MD, "fed_md.ranks=3", &[]);
 }
 
 #[test]
