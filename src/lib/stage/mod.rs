@@ -1,9 +1,9 @@
 //! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
 //!
-//! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log. `journal`
-//! `ranks` is the course of a run that several ranks share. `journal`
-//! writes metrics as they come, `saved` and `batches` what an interrupted run goes on from. `weights` is the form in which teachers and
-//! students travel; `teachers` is what the server stages load first.
+//! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log; `ranks` is
+//! the course of a run that several ranks share. `journal` writes metrics as they come, `saved` and `batches` what an interrupted run goes on
+//! from; `rounds` is both for the baselines of many rounds. `weights` is the form in which teachers and students travel; `teachers` is what the
+//! server stages load first.
 
 mod batches;
 pub mod distributed_sgd;
@@ -17,6 +17,7 @@ mod kept;
 mod partitioner;
 mod pictures;
 mod ranks;
+mod rounds;
 mod saved;
 pub mod split_data;
 mod summary;

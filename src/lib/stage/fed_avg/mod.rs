@@ -18,7 +18,7 @@ use crate::partition::Split;
 use crate::report::Table;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
-use recorder::{Metrics, Recorder, RoundLine};
+use recorder::{Metrics, Recorder};
 use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
@@ -178,30 +178,31 @@ fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
         "bytes uploaded",
         "bytes downloaded",
     ]);
-    let rounds = metrics.rounds.len();
+    let course = &metrics.course;
+    let rounds = course.rounds.len();
     let shown = rounds.min(SHOWN);
-    for line in (1..=shown).filter_map(|i| metrics.rounds.get((rounds * i / shown).saturating_sub(1))) {
-        let until = |of: fn(&RoundLine) -> u64| metrics.rounds[..line.round].iter().map(of).sum::<u64>();
+    for line in (1..=shown).filter_map(|i| course.rounds.get((rounds * i / shown).saturating_sub(1))) {
+        let (up, down) = course.bytes_of_first(line.round);
         table.row(vec![
             line.round.to_string(),
             line.nodes.len().to_string(),
-            format!("{:.4}", line.train_loss),
-            percent(Some(line.train_accuracy)),
-            percent(line.own_test_accuracy),
-            percent(line.test_accuracy),
-            until(|line| line.upload_bytes).to_string(),
-            until(|line| line.download_bytes).to_string(),
+            format!("{:.4}", line.means.train_loss),
+            percent(Some(line.means.train_accuracy)),
+            percent(line.means.own_test_accuracy),
+            percent(line.means.test_accuracy),
+            up.to_string(),
+            down.to_string(),
         ]);
     }
     say(&table)?;
     say(format!(
         "global model: final {}, best on test {}",
-        percent(metrics.final_test_accuracy),
-        percent(metrics.best_test_accuracy)
+        percent(course.final_test_accuracy),
+        percent(course.best_test_accuracy)
     ))?;
     say(format!(
         "bytes: {} uploaded, {} downloaded; the model has {} parameters, {} bytes",
-        metrics.upload_bytes, metrics.download_bytes, metrics.parameters, metrics.model_bytes
+        course.upload_bytes, course.download_bytes, metrics.parameters, metrics.model_bytes
     ))?;
     say(format!("weights:  {}", weights.display()))
 }

@@ -1,31 +1,22 @@
 //! Listens to the server of `fed_avg`: evaluates the global model, writes the metrics as they come, saves the run.
 
-use super::super::Workplace;
 use super::super::job::Session;
-use super::super::journal::{Journal, Mark};
-use super::super::kept::Kept;
-use super::super::saved::Saver;
-use super::super::{percent, test, test_on};
-use crate::artifact::json;
+use super::super::journal::Journal;
+use super::super::rounds::{Course, Log, RoundLine};
+use super::super::{Workplace, percent, test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
-use crate::federated::{Direction, Traffic};
 use crate::model::Model;
-use crate::runtime::Progress;
 use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::cell::Cell;
 
-/// After a round. Accuracies are shares, 0..1.
+/// What a round (from 1) gave. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RoundLine {
-    /// Rounds that are complete, from 1.
-    pub round: usize,
-    /// Means over the round's nodes, weighted by their training images: of their last epoch's training passes, and of their own models on
-    /// their own test images.
+pub struct Means {
+    /// Over the round's nodes, weighted by their training images: of their last epoch's training passes, and of their own models on their own
+    /// test images.
     pub train_loss: f64,
     pub train_accuracy: f64,
     pub own_test_accuracy: Option<f64>,
@@ -33,28 +24,6 @@ pub struct RoundLine {
     pub test_accuracy: Option<f64>,
     /// The same on the training images of all nodes, those of this round and the others; `None` without `fed_avg.eval_train`.
     pub global_train_accuracy: Option<f64>,
-    /// In this round, as serialised.
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub nodes: Vec<NodeLine>,
-}
-
-/// A node's part in a round.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeLine {
-    #[serde(flatten)]
-    pub report: NodeReport,
-    pub traffic: Vec<Traffic>,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Serialize)]
-struct Line<'a> {
-    stage: &'static str,
-    event: &'static str,
-    step: usize,
-    #[serde(flatten)]
-    round: &'a RoundLine,
 }
 
 /// `metrics.json`.
@@ -63,41 +32,15 @@ pub struct Metrics {
     pub parameters: u64,
     /// Of the state dict: what one transfer carries, framing aside.
     pub model_bytes: u64,
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub final_test_accuracy: Option<f64>,
-    pub best_test_accuracy: Option<f64>,
-    pub rounds: Vec<RoundLine>,
-}
-
-/// What a resumed run goes on with.
-#[derive(Default, Serialize, Deserialize)]
-struct Notes {
-    rounds: Vec<RoundLine>,
-    events: Option<Mark>,
+    #[serde(flatten)]
+    pub course: Course<Means, NodeReport>,
 }
 
 pub struct Recorder<'a> {
     config: &'a FedAvgConfig,
     dataset: &'a Dataset,
     federation: &'a Federation<'a>,
-    rounds: Vec<RoundLine>,
-    journal: Journal,
-    saver: Saver<'a>,
-    progress: Progress,
-    /// Steps of the round in hand on this rank; the others' are added at its end.
-    stepped: Cell<u64>,
-    /// Steps of each round.
-    steps: Vec<u64>,
-}
-
-fn line(round: &RoundLine) -> Line<'_> {
-    Line {
-        stage: "fed_avg",
-        event: "round",
-        step: round.round,
-        round,
-    }
+    log: Log<'a, Means, NodeReport>,
 }
 
 impl<'a> Recorder<'a> {
@@ -109,48 +52,26 @@ impl<'a> Recorder<'a> {
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
         let config = &place.config.fed_avg;
-        let saver = Saver::new(place, session.checkpoints);
-        let (start, Notes { rounds, events }) = match saver.load::<Notes>()? {
-            Some(resumed) => (Some(resumed.fit), resumed.notes),
-            None => (None, Notes::default()),
-        };
-        let lines: Vec<Value> = rounds
-            .iter()
-            .map(|round| json::value(&line(round)))
-            .collect::<Result<_>>()?;
-        let steps: Vec<u64> = (0..config.rounds)
-            .map(|round| steps(config, federation, round))
-            .collect();
-        let progress = Progress::new("federated averaging", steps.iter().sum());
-        progress.add(steps.iter().take(rounds.len()).sum());
+        let steps = (0..config.rounds).map(|round| steps(config, federation, round));
+        let (log, start) = Log::open(place, session, "federated averaging", steps.collect())?;
         let recorder = Self {
             config,
             dataset,
             federation,
-            journal: Journal::open(place, session, &lines, events.as_ref())?,
-            rounds,
-            saver,
-            progress,
-            stepped: Cell::new(0),
-            steps,
+            log,
         };
         Ok((recorder, start))
     }
 
     /// What `metrics.json` will hold, and the journal, to be closed.
     pub fn finish(self, model: &Model) -> (Metrics, Journal) {
-        let sum = |of: fn(&RoundLine) -> u64| self.rounds.iter().map(of).sum();
-        let tested = self.rounds.iter().filter_map(|round| round.test_accuracy);
+        let (course, journal) = self.log.finish(|means| means.test_accuracy);
         let metrics = Metrics {
             parameters: model.parameter_count(),
             model_bytes: model.state().bytes(),
-            upload_bytes: sum(|round| round.upload_bytes),
-            download_bytes: sum(|round| round.download_bytes),
-            final_test_accuracy: self.rounds.last().and_then(|round| round.test_accuracy),
-            best_test_accuracy: tested.max_by(f64::total_cmp),
-            rounds: self.rounds,
+            course,
         };
-        (metrics, self.journal)
+        (metrics, journal)
     }
 
     /// Whether the global model is evaluated after `round` rounds.
@@ -191,13 +112,6 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     nodes.into_iter().map(of).sum::<usize>() as u64
 }
 
-fn node_line(report: &NodeReport, round: &RoundReport) -> NodeLine {
-    NodeLine {
-        report: report.clone(),
-        traffic: round.ledger.traffic(|entry| entry.node == report.node),
-    }
-}
-
 /// Mean over the nodes that have test images, weighted by training images as the other means are.
 fn own_test(report: &RoundReport) -> Option<f64> {
     let tested = || {
@@ -212,45 +126,32 @@ fn own_test(report: &RoundReport) -> Option<f64> {
 
 impl Rounds for Recorder<'_> {
     fn step(&self) {
-        self.progress.step();
-        self.stepped.set(self.stepped.get() + 1);
+        self.log.step();
     }
 
     fn round(&mut self, model: &Model, report: &RoundReport) -> Result<()> {
-        let bytes = |direction| report.ledger.sum(|entry| entry.direction == direction).bytes;
-        let round = RoundLine {
-            round: report.round + 1,
+        let round = report.round + 1;
+        let means = Means {
             train_loss: report.mean(|node| node.train_loss),
             train_accuracy: report.mean(|node| node.train_accuracy),
             own_test_accuracy: own_test(report),
-            test_accuracy: self.test(model, report.round + 1)?,
-            global_train_accuracy: self.test_on_train(model, report.round + 1)?,
-            upload_bytes: bytes(Direction::Upload),
-            download_bytes: bytes(Direction::Download),
-            nodes: report.nodes.iter().map(|node| node_line(node, report)).collect(),
+            test_accuracy: self.test(model, round)?,
+            global_train_accuracy: self.test_on_train(model, round)?,
         };
-        let steps = self.steps.get(report.round).copied().unwrap_or(0);
-        self.progress.add(steps.saturating_sub(self.stepped.take()));
-        self.progress.message(format!(
-            "round {}, loss {:.3}, test {}",
-            round.round,
-            round.train_loss,
-            percent(round.test_accuracy)
-        ));
-        self.journal.add(&line(&round))?;
-        self.rounds.push(round);
-        Ok(())
+        let message = format!(
+            "round {round}, loss {:.3}, test {}",
+            means.train_loss,
+            percent(means.test_accuracy)
+        );
+        let line = RoundLine::new(round, means, &report.nodes, |node| node.node, &report.ledger);
+        self.log.add(line, message)
     }
 
     fn due(&self) -> bool {
-        self.saver.due()
+        self.log.due()
     }
 
     fn save(&mut self, state: &FitState) -> Result<()> {
-        let notes = Notes {
-            rounds: self.rounds.clone(),
-            events: self.journal.mark()?,
-        };
-        self.saver.save(state, &Kept::default(), &notes)
+        self.log.save(state)
     }
 }

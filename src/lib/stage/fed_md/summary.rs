@@ -1,8 +1,10 @@
 //! The tables on stdout.
 
 use super::super::percent;
-use super::recorder::{Metrics, NodeLine, RoundLine};
+use super::super::rounds::Course;
+use super::recorder::{Means, Metrics, NodeLine, RoundLine};
 use crate::error::Result;
+use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::runtime::output::say;
 use std::path::Path;
@@ -12,18 +14,19 @@ const SHOWN: usize = 10;
 
 /// Rounds, clients, bytes.
 pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
-    say(rounds(metrics))?;
+    let course = &metrics.course;
+    say(rounds(course))?;
     say(clients(metrics))?;
     say(format!(
         "mean over {} clients: final {}, best on test {}",
         metrics.clients.len(),
-        percent(metrics.final_test_accuracy),
-        percent(metrics.best_test_accuracy)
+        percent(course.final_test_accuracy),
+        percent(course.best_test_accuracy)
     ))?;
     say(format!(
         "bytes: {} uploaded, {} downloaded; {} of {} public images a round, a score of each of {} classes; the public set ({} bytes of pixels) is everyone's and not counted",
-        metrics.upload_bytes,
-        metrics.download_bytes,
+        course.upload_bytes,
+        course.download_bytes,
         metrics.public_samples,
         metrics.public_images,
         metrics.classes,
@@ -33,7 +36,7 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
 }
 
 /// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among them.
-fn rounds(metrics: &Metrics) -> Table {
+fn rounds(course: &Course<Means, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
         "digest loss",
@@ -44,20 +47,20 @@ fn rounds(metrics: &Metrics) -> Table {
         "bytes uploaded",
         "bytes downloaded",
     ]);
-    let last = metrics.rounds.len().saturating_sub(1);
+    let last = course.rounds.len().saturating_sub(1);
     let shown = last.min(SHOWN);
     let loss = |loss: Option<f64>| loss.map_or("–".into(), |loss| format!("{loss:.4}"));
-    for line in (0..=shown).filter_map(|i| metrics.rounds.get(last * i / shown.max(1))) {
-        let until = |of: fn(&RoundLine) -> u64| metrics.rounds[..=line.round].iter().map(of).sum::<u64>();
+    for line in (0..=shown).filter_map(|i| course.rounds.get(last * i / shown.max(1))) {
+        let (up, down) = course.bytes_of_first(line.round + 1);
         table.row(vec![
             line.round.to_string(),
-            loss(line.digest_loss),
-            loss(line.train_loss),
-            percent(line.local_accuracy),
-            percent(line.public_accuracy),
-            percent(line.test_accuracy),
-            until(|line| line.upload_bytes).to_string(),
-            until(|line| line.download_bytes).to_string(),
+            loss(line.means.digest_loss),
+            loss(line.means.train_loss),
+            percent(line.means.local_accuracy),
+            percent(line.means.public_accuracy),
+            percent(line.means.test_accuracy),
+            up.to_string(),
+            down.to_string(),
         ]);
     }
     table
@@ -80,8 +83,8 @@ fn clients(metrics: &Metrics) -> Table {
         round?.nodes.iter().find(|line| line.report.node == node).cloned()
     };
     for client in &metrics.clients {
-        let last = at(metrics.rounds.last(), client.node);
-        let first = at(metrics.rounds.first(), client.node);
+        let last = at(metrics.course.rounds.last(), client.node);
+        let first = at(metrics.course.rounds.first(), client.node);
         let of = |line: &Option<NodeLine>, of: fn(&NodeLine) -> Option<f64>| percent(line.as_ref().and_then(of));
         table.row(vec![
             client.node.to_string(),
