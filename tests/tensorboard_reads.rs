@@ -20,13 +20,21 @@ fn lines(path: &Path, event: &str) -> Vec<Value> {
 /// What TensorBoard should show of a run: tag to (step, value).
 fn expected(path: &Path) -> BTreeMap<String, Vec<(i64, f32)>> {
     let mut curves: BTreeMap<String, Vec<(i64, f32)>> = BTreeMap::new();
-    for event in ["epoch", "batch"] {
+    for event in ["epoch", "batch", "round"] {
         for line in lines(path, event) {
+            let mut add = |tag: String, value: f64| {
+                let point = (line["step"].as_i64().unwrap(), value as f32);
+                curves.entry(tag).or_default().push(point);
+            };
             for (key, value) in line.as_object().unwrap() {
-                let place = ["epoch", "step", "batch", "teacher"].contains(&key.as_str());
+                let place = ["epoch", "step", "batch", "teacher", "round"].contains(&key.as_str());
                 if let (false, Some(value)) = (place, value.as_f64()) {
-                    let points = curves.entry(format!("{event}/{key}")).or_default();
-                    points.push((line["step"].as_i64().unwrap(), value as f32));
+                    add(format!("{event}/{key}"), value);
+                }
+            }
+            for node in line["nodes"].as_array().into_iter().flatten() {
+                for key in ["train_accuracy", "own_test_accuracy"] {
+                    add(format!("node{}/{key}", node["node"]), node[key].as_f64().unwrap());
                 }
             }
         }
@@ -61,6 +69,7 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
     child.kill().unwrap();
     child.wait().unwrap();
     place.ok("train_student", &[&options[..], &["resume=true"]].concat());
+    place.ok("fed_avg", &["fed_avg.save_folder=fed", "fed_avg.rounds=2"]);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/tensorboard_read.py");
     let output = Command::new(python::python("tensorboard"))
@@ -71,6 +80,7 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     let runs = [
+        ("fed/tensorboard", "fed/metrics.jsonl"),
         ("initial.tensorboard", "initial.metrics.jsonl"),
         ("student/tensorboard", "student/metrics.jsonl"),
         ("teachers/tensorboard_teacher0", "teachers/metrics_teacher0.jsonl"),

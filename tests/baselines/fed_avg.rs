@@ -3,7 +3,9 @@
 use crate::common::Place;
 use crate::support::*;
 use fed_distill::artifact::{hash, tensors};
+use fed_distill::data::{DatasetSettings, load};
 use serde_json::Value;
+use tch::{Device, Kind};
 
 const SMALL: [&str; 7] = [
     "split.num_nodes=4",
@@ -57,6 +59,56 @@ fn rounds_leave_a_model_metrics_and_bytes() {
         (&Value::from("fed_avg"), &Value::from("done"))
     );
     assert!(manifest["inputs"][0]["path"].as_str().unwrap().ends_with("split.json"));
+}
+
+/// A softmax regression is worked out by hand.
+#[test]
+fn the_global_model_is_tested_on_all_training_images_where_it_is_wanted() {
+    let place = Place::new();
+    let linear = [
+        "model.kind=linear",
+        "model.width=null",
+        "model.blocks=null",
+        "fed_avg.eval_every=2",
+    ];
+    place.ok("split_data", &SMALL);
+    place.ok(
+        "fed_avg",
+        &with(&SMALL, &[&linear[..], &["fed_avg.eval_train=true"]].concat()),
+    );
+    let found: Vec<_> = lines(&place)
+        .iter()
+        .map(|round| round["global_train_accuracy"].as_f64())
+        .collect();
+    assert!(found[0].is_none() && found[1].is_some(), "{found:?}");
+    let settings = DatasetSettings {
+        size: Some(8),
+        max_train: Some(200),
+        max_test: Some(50),
+        ..DatasetSettings::default()
+    };
+    let digits = load(&settings, Device::Cpu).unwrap();
+    let (state, _) = tensors::read_state(&place.path(FILES[0])).unwrap();
+    let (mean, std) = (digits.normalisation.mean[0], digits.normalisation.std[0]);
+    let pixels = (digits.train.images.to_kind(Kind::Float) / 255.0 - mean) / std;
+    let weight = |name: &str| state.get(name).unwrap();
+    let logits = pixels
+        .flatten(1, -1)
+        .linear(weight("fc1.weight"), Some(weight("fc1.bias")));
+    let right = logits.argmax(1, false).eq_tensor(&digits.train.labels).sum(Kind::Int64);
+    let right = i64::try_from(right).unwrap();
+    assert!((20..200).contains(&right), "{right} of 200 tell nothing");
+    assert!(
+        (found[2].unwrap() - right as f64 / 200.0).abs() < 1e-9,
+        "{found:?}, {right}"
+    );
+
+    place.ok("fed_avg", &with(&SMALL, &[&linear[..], &["overwrite=true"]].concat()));
+    assert!(
+        lines(&place)
+            .iter()
+            .all(|round| round["global_train_accuracy"].is_null())
+    );
 }
 
 #[test]

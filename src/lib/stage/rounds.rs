@@ -108,7 +108,7 @@ struct Notes<M, N> {
 /// The open record of a run.
 pub struct Log<'a, M, N> {
     stage: &'static str,
-    pub journal: Journal,
+    journal: Journal,
     rounds: Vec<RoundLine<M, N>>,
     saver: Saver<'a>,
     progress: Progress,
@@ -157,7 +157,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         self.stepped.set(self.stepped.get() + 1);
     }
 
-    /// Adds a round, and shows `message`.
+    /// Adds a round with a curve for each node, and shows `message`.
     ///
     /// # Errors
     /// A number that is not finite; a full disk.
@@ -166,7 +166,20 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         self.progress.add(steps.saturating_sub(self.stepped.take()));
         self.progress.message(message);
         self.journal.add(&line(self.stage, &round))?;
+        round.nodes.iter().try_for_each(|node| self.curves(round.round, node))?;
         self.rounds.push(round);
+        Ok(())
+    }
+
+    /// A node's accuracies as curves of its own: `node3/test_accuracy`.
+    fn curves(&mut self, round: usize, node: &NodeLine<N>) -> Result<()> {
+        let report = json::value(&node.report)?;
+        for (key, value) in report.as_object().into_iter().flatten() {
+            if let Some(value) = value.as_f64().filter(|_| key.ends_with("_accuracy")) {
+                let tag = format!("node{}/{key}", report["node"]);
+                self.journal.scalar(&tag, round as i64, value)?;
+            }
+        }
         Ok(())
     }
 

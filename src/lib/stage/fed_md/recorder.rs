@@ -94,23 +94,6 @@ impl<'a> Recorder<'a> {
         };
         (metrics, journal)
     }
-
-    /// A curve for each client, beside those of the means.
-    fn curves(&mut self, round: &RoundLine) -> Result<()> {
-        for NodeLine { report, .. } in &round.nodes {
-            for (name, value) in [
-                ("local_accuracy", report.local_accuracy),
-                ("public_accuracy", report.public_accuracy),
-                ("test_accuracy", report.test_accuracy),
-            ] {
-                if let Some(value) = value {
-                    let tag = format!("node{}/{name}", report.node);
-                    self.log.journal.scalar(&tag, round.round as i64, value)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn note(party: &Party, federation: &Federation) -> ClientNote {
@@ -147,7 +130,6 @@ impl Rounds for Recorder<'_> {
         };
         let message = format!("round {round}, test {}", percent(means.test_accuracy));
         let line = RoundLine::new(round, means, nodes, |node| node.node, &report.ledger);
-        self.curves(&line)?;
         self.log.add(line, message)
     }
 
