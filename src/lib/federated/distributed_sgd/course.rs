@@ -28,6 +28,13 @@ pub struct Notes {
     ledger: Ledger,
 }
 
+impl Notes {
+    /// The mean losses so far.
+    pub fn losses(&self) -> &[LossAt] {
+        &self.losses
+    }
+}
+
 /// A run in progress. Between steps it is whole: [`Course::save`] takes all there is to it.
 pub(super) struct Course<'a> {
     settings: &'a SgdSettings,
@@ -84,7 +91,7 @@ impl<'a> Course<'a> {
                 }
                 let loss = self.rank.take_step(self.at.step, &mut source)?;
                 self.at.step += 1;
-                self.note(loss)?;
+                self.note(loss, observer)?;
                 observer.step();
             }
             self.notes.sum = 0.0;
@@ -94,7 +101,7 @@ impl<'a> Course<'a> {
     }
 
     /// Adds the loss of the step just taken.
-    fn note(&mut self, loss: f64) -> Result<()> {
+    fn note(&mut self, loss: f64, observer: &mut dyn Steps) -> Result<()> {
         let (epoch, batch, every) = (self.at.epoch, self.at.step, self.settings.report_every);
         if !loss.is_finite() {
             return Err(Error::failed(format!(
@@ -105,11 +112,12 @@ impl<'a> Course<'a> {
         self.notes.sum += loss;
         if batch % every == 0 {
             let loss = self.notes.sum / every as f64;
-            if self.leads() {
-                tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
-            }
-            self.notes.losses.push(LossAt { epoch, batch, loss });
+            let at = LossAt { epoch, batch, loss };
+            self.notes.losses.push(at);
             self.notes.sum = 0.0;
+            if self.leads() {
+                observer.loss(at)?;
+            }
         }
         Ok(())
     }

@@ -40,6 +40,15 @@ pub trait Steps {
     /// After each batch.
     fn step(&self) {}
 
+    /// After each mean loss.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn loss(&mut self, at: LossAt) -> Result<()> {
+        let _ = at;
+        Ok(())
+    }
+
     /// Whether the run should be saved now; asked before each batch.
     fn due(&self) -> bool {
         false

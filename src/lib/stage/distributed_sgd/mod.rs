@@ -1,11 +1,10 @@
 //! `distributed_sgd`: one model trained by stochastic gradient descent over several ranks, all-reduced or with a parameter server, and every
 //! byte counted.
 
+mod recorder;
+
 use super::job::{Job, Session};
-use super::journal::Journal;
-use super::kept::Kept;
 use super::ranks::{self, Shared, Threaded};
-use super::saved::Saver;
 use super::weights::Card;
 use super::{Workplace, open_for, percent, required, test};
 use crate::artifact::manifest;
@@ -14,13 +13,13 @@ use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::federated::Traffic;
-use crate::federated::distributed_sgd::{self, LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task};
+use crate::federated::distributed_sgd::{self, LossAt, Method, Outcome, SgdSettings, Task};
 use crate::federated::transport::Member;
 use crate::report::Table;
 use crate::runtime::launcher::launched;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
-use crate::train::FitState;
+use recorder::Recorder;
 use serde::Serialize;
 
 /// What the result depends on.
@@ -47,16 +46,6 @@ struct Metrics {
     losses: Vec<LossAt>,
     test_accuracy: Option<f64>,
     traffic: Vec<Traffic>,
-}
-
-/// A line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run, `batch` from that of the epoch.
-#[derive(Serialize)]
-struct Line {
-    stage: &'static str,
-    event: &'static str,
-    step: usize,
-    #[serde(flatten)]
-    at: LossAt,
 }
 
 /// Runs the stage.
@@ -121,16 +110,15 @@ impl Shared for Descent<'_> {
         let Some(session) = session else {
             return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ()).map(drop);
         };
-        let mut saver = Saver::new(self.place, session.checkpoints);
-        let start = saver.load::<Notes>()?.map(|resumed| (resumed.fit, resumed.notes));
-        let outcome = distributed_sgd::run(config.method, &settings, &task, member, start, &mut saver)?;
+        let (mut recorder, start) = Recorder::open(self.place, dataset, session)?;
+        let outcome = distributed_sgd::run(config.method, &settings, &task, member, start, &mut recorder)?;
         let outcome = outcome.ok_or_else(|| Error::failed("rank 0 has no result"))?;
         let accuracy = test(&outcome.model, dataset, config.eval_batch_size)?.accuracy();
         let card = Card::new(task.spec, dataset, dataset.train.counts(dataset.classes.len()));
         session.save_weights(&outcome.model.state(), &card)?;
         let metrics = self.metrics(&outcome, accuracy);
         session.save_metrics(&metrics)?;
-        self.journal(&outcome, session)?.finish(session)?;
+        recorder.finish().finish(session)?;
         summary(&metrics)?;
         say(format!("weights:  {}", session.job.output.display()))
     }
@@ -166,30 +154,6 @@ impl Descent<'_> {
             test_accuracy,
             traffic: outcome.ledger.traffic(|_| true),
         }
-    }
-
-    fn journal(&self, outcome: &Outcome, session: &Session) -> Result<Journal> {
-        let mut journal = Journal::open(self.place, session, &[], None)?;
-        let steps_an_epoch = outcome.steps / self.config.epochs;
-        for &at in &outcome.losses {
-            journal.add(&Line {
-                stage: "distributed_sgd",
-                event: "loss",
-                step: at.epoch * steps_an_epoch + at.batch,
-                at,
-            })?;
-        }
-        Ok(journal)
-    }
-}
-
-impl Steps for Saver<'_> {
-    fn due(&self) -> bool {
-        Saver::due(self)
-    }
-
-    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
-        Saver::save(self, state, &Kept::default(), notes)
     }
 }
 
