@@ -69,7 +69,7 @@ fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let (place, job) = at_work(&federated, &options, METRICS, 2500);
-        job.interrupt();
+        job.interrupt(1);
         let ended = job.end(&place, 12.0);
         each(&ended, &[0, 1, 2], &["interrupted"]);
         assert!(ended.errors.contains("resume=true"), "{}", ended.errors);

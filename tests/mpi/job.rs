@@ -51,10 +51,20 @@ impl Job {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "rank {rank}, process {pid}");
     }
 
-    /// Ctrl-C for `mpirun`.
-    pub fn interrupt(&self) {
-        // SAFETY: as above.
-        assert_eq!(unsafe { libc::kill(self.mpirun.id() as i32, libc::SIGINT) }, 0);
+    /// Ctrl-C for `mpirun`, which wakes all ranks, waits for as long as it will before it kills, and only then tells them. Until rank `held` is
+    /// told it does not move, so that the run cannot come to its end.
+    pub fn interrupt(&self, held: usize) {
+        // SAFETY: signals to processes that this test started.
+        let signal = |pid, signal| unsafe { libc::kill(pid, signal) };
+        let held = self.pid(held);
+        assert_eq!(signal(self.mpirun.id() as i32, libc::SIGINT), 0);
+        let begun = Instant::now();
+        while !is_told(held) {
+            assert_eq!(signal(held, libc::SIGSTOP), 0);
+            assert!(begun.elapsed() < Duration::from_secs(30), "no rank is told");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(signal(held, libc::SIGCONT), 0);
     }
 
     fn pid(&self, rank: usize) -> i32 {
@@ -117,6 +127,13 @@ impl Job {
             errors: read(place, "stderr"),
         }
     }
+}
+
+/// Whether SIGTERM waits for a process that does not move (`ShdPnd` of proc(5): a bit for each signal, from 1).
+fn is_told(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    u64::from_str_radix(pending.trim(), 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0
 }
 
 /// Runs a stage on `ranks` ranks to its end, which must be good; what it printed.

@@ -19,7 +19,7 @@ use job::Ended;
 struct Federated {
     stage: &'static str,
     options: &'static [&'static str],
-    /// Makes it long enough to be caught at it (`mpirun` takes a second to pass Ctrl-C on), short enough to be done twice.
+    /// Makes it long enough to be caught at it, short enough to be done twice.
     long: &'static [&'static str],
     /// What runs of the same settings have in common, weights first.
     files: &'static [&'static str],
