@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
+.PHONY: named compared help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -42,7 +42,7 @@ nodes = $$($(BIN)/train_teachers +experiment=$(NAME) $(ARGS) --cfg job | awk '/^
 	group == "teacher:" && $$1 == "num_teachers:" && $$2 != "null" { nodes = $$2 } END { print nodes }')
 
 named:
-	@test -n "$(NAME)" || { echo 'say which: make experiment NAME=iid_10_sampling_n3; `make experiments` lists them' >&2; exit 2; }
+	@test -n "$(NAME)" || { echo 'say which: make $(firstword $(MAKECMDGOALS)) NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
 experiment: named build ## Run the stages of NAME=… that are not finished, with -jN N teachers at a time (ARGS="…" for overrides)
 ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
@@ -52,7 +52,10 @@ endif
 	@echo generate_initial >&2; $(call run,generate_initial) $(ARGS)
 	@echo train_student >&2; $(call run,train_student) $(ARGS)
 
-compare: experiment ## The baselines too, then accuracy against bytes of all of them, with a plot (NAME=mnist_5_dirichlet)
+compared: named
+	@file=config/experiment/$(NAME).yaml; [ ! -f $$file ] || grep -q '^fed_avg:' $$file || \
+		{ echo '$(NAME) has no baselines (no `fed_avg:` in its file); one that has: make compare NAME=mnist_5_dirichlet' >&2; exit 2; }
+compare: compared experiment ## The baselines too, then accuracy against bytes of all of them, with a plot (NAME=mnist_5_dirichlet)
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
 	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
 	@$(BIN)/inspect compare outputs/$(NAME)

@@ -11,7 +11,7 @@ mod unread;
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
 use crate::runtime::output::say;
-use crate::runtime::{launcher, logging};
+use crate::runtime::{launcher, logging, threads};
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -83,6 +83,9 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         (_, Some("defaults")) => say(shown(&jobs, &labels, Composed::defaults_table).trim_end()),
         (_, Some(_)) => say(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end()),
         (None, None) => {
+            if jobs.iter().any(|job| job.config.threads != Some(1)) {
+                threads::wait_briefly();
+            }
             logging::init()?;
             if let Some(line) = jobs.first().and_then(|job| unread::line(stage, job, &request)) {
                 tracing::info!("{line}");

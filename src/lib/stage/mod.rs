@@ -121,7 +121,7 @@ impl Workplace<'_> {
         if !path.exists() {
             return Err(Error::failed("the split does not exist yet")
                 .note("file", path.display().to_string())
-                .hint("make it with `split_data` and the same overrides, or set `split.save_path=null` for one teacher on everything"));
+                .hint("make it with `split_data` and the same overrides"));
         }
         refuse_other_dataset(path, dataset)?;
         let here = |error: Error| error.note("file", path.display().to_string());
