@@ -59,11 +59,6 @@ impl Optimizer {
         }
     }
 
-    /// Steps taken.
-    pub fn steps(&self) -> i32 {
-        self.steps
-    }
-
     /// The moments by name, `first.0`, `first.1`, …: views that follow the optimiser.
     pub fn moments(&self) -> Vec<(String, Tensor)> {
         let named = |prefix: &'static str, moments: &[Tensor]| {

@@ -61,19 +61,13 @@ impl<'a> Server<'a> {
 
     /// After `rounds` rounds; views.
     pub fn state(&self, rounds: usize, kept: Vec<(String, Tensor)>) -> FitState {
-        let state = self.model.state();
-        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
-        let mut tensors: Vec<(String, Tensor)> = state.iter().map(named).collect();
-        tensors.extend(self.optimizer.moments());
-        tensors.extend(kept);
-        FitState {
-            position: Position {
-                epoch: rounds,
-                optimizer_steps: self.optimizer.steps(),
-                ..Position::default()
-            },
-            tensors,
-        }
+        let at = Position {
+            epoch: rounds,
+            ..Position::default()
+        };
+        let mut state = self.optimizer.state(&self.model, at);
+        state.tensors.extend(kept);
+        state
     }
 
     pub fn restore(&mut self, state: &FitState) -> Result<()> {
