@@ -5,6 +5,7 @@ use crate::support::normalisation;
 use fed_distill::federated::fed_avg;
 use fed_distill::federated::transport::{self, Transport};
 use fed_distill::model::ModelKind;
+use fed_distill::runtime::interrupt;
 use fed_distill::{Error, Result};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -93,4 +94,68 @@ fn a_rank_that_works_long_is_waited_for() {
         rank.receive(1)
     });
     assert_eq!(results.unwrap()[0], [1]);
+}
+
+/// Rank 0 works on its own; the others leave it orders, one of them before there is a clerk.
+#[test]
+fn orders_are_seen_to_while_a_rank_works() {
+    let taken = Mutex::new(Vec::new());
+    transport::lead(
+        Duration::from_secs(20),
+        vec![(), ()],
+        |rank| {
+            // The clerk finds what came before it.
+            while interrupt::check().is_ok() && rank.receive(1)? != b"ordered" {}
+            let mut left = 0..100u8;
+            rank.employ(Box::new(move |order| match order {
+                b"next" => Ok(Some(left.next().into_iter().collect())),
+                _ => Ok(None),
+            }));
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {
+                interrupt::check()?;
+            }
+            (1..3).try_for_each(|other| rank.receive(other).map(drop))
+        },
+        |(), rank| {
+            let desk = rank.desk();
+            desk.order(0, b"nothing to be answered".to_vec());
+            if rank.rank() == 1 {
+                rank.send(0, b"ordered".to_vec())?;
+            }
+            while let [number] = desk.ask(0, b"next".to_vec())?[..] {
+                taken.lock().unwrap().push(number);
+            }
+            rank.send(0, b"done".to_vec())
+        },
+    )
+    .unwrap();
+    let mut taken = taken.into_inner().unwrap();
+    taken.sort_unstable();
+    assert_eq!(taken, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_clerk_that_fails_ends_all() {
+    let heard = Mutex::new(String::new());
+    let error = transport::lead(
+        Duration::from_secs(20),
+        vec![()],
+        |rank| {
+            rank.employ(Box::new(|_| Err(Error::failed("the disk is full"))));
+            rank.receive(1).map(drop)
+        },
+        |(), rank| {
+            let error = rank.desk().ask(0, b"write this".to_vec()).unwrap_err();
+            *heard.lock().unwrap() = error.to_string();
+            Err(error)
+        },
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    let heard = heard.into_inner().unwrap();
+    assert!(
+        heard.contains("rank 0 failed") && heard.contains("the disk is full"),
+        "{heard}"
+    );
 }

@@ -5,7 +5,8 @@ use crate::job::{self, Job};
 use crate::{each, with};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 const OPTIONS: [&str; 3] = [
     "split.num_nodes=3",
@@ -72,6 +73,62 @@ fn teachers_and_batches_are_those_of_one_process() {
         assert_eq!(ended.out, table, "{}", ended.errors);
         same(&alone, &ranks);
     }
+}
+
+/// Rank 1 makes files that nobody else may read, rank 0 those that everybody may.
+#[test]
+fn rank_0_writes_the_manifests_of_all_teachers() {
+    let place = Place::new();
+    let options = with(&OPTIONS, &["split.num_nodes=4", "teacher.epochs=30"]);
+    assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
+    let stage = job::binary("train_teachers");
+    let under = |mask: &'static str| {
+        let shell = vec!["-c", mask, stage.to_str().unwrap()];
+        (1, PathBuf::from("sh"), [shell, options.clone()].concat())
+    };
+    let ranks = [
+        under("umask 022; exec \"$0\" \"$@\""),
+        under("umask 077; exec \"$0\" \"$@\""),
+    ];
+    let ended = Job::start(&place, &ranks).end(&place, 60.0);
+    assert_eq!(ended.code, 0, "{}", ended.errors);
+    let mode = |name: String| {
+        let data = std::fs::metadata(place.path(&format!("teachers/{name}"))).unwrap();
+        data.permissions().mode() & 0o777
+    };
+    let weights: Vec<u32> = (0..4).map(|i| mode(format!("model_teacher{i}.safetensors"))).collect();
+    assert!(weights.contains(&0o644) && weights.contains(&0o600), "{weights:?}");
+    assert!((0..4).all(|i| mode(format!("manifest_teacher{i}.json")) == 0o644));
+}
+
+#[test]
+fn teachers_go_on_where_a_killed_rank_left_them() {
+    let options = with(&OPTIONS, &["teacher.epochs=200", "checkpoint.every=0"]);
+    let (calm, killed) = (Place::new(), Place::new());
+    for place in [&calm, &killed] {
+        assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
+    }
+    assert_eq!(calm.run_with("train_teachers", &options, &[]).0, 0);
+    let mut job = Job::start(&killed, &[(3, job::binary("train_teachers"), options.clone())]);
+    for node in 0..3 {
+        job.wait_for(
+            &killed.path(&format!("teachers/checkpoint_teacher{node}/training.safetensors")),
+            1,
+        );
+    }
+    job.signal(2, libc::SIGKILL);
+    let ended = job.end(&killed, 15.0);
+    each(&ended, &[0, 1], &["rank 2"]);
+    let statuses = [0, 1, 2].map(|node| {
+        let manifest = std::fs::read(killed.path(&format!("teachers/manifest_teacher{node}.json"))).unwrap();
+        serde_json::from_slice::<Value>(&manifest).unwrap()["status"].clone()
+    });
+    // The killed rank's; those of the others say that they were stopped, if rank 0 still heard it.
+    let running = statuses.iter().filter(|status| *status == "running").count();
+    assert!((1..=2).contains(&running), "{statuses:?}");
+    let ended = job::ok(&killed, 2, "train_teachers", [&options[..], &["resume=true"]].concat());
+    assert!(ended.errors.contains("going on from epoch"), "{}", ended.errors);
+    same(&calm, &killed);
 }
 
 #[test]

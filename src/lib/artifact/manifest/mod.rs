@@ -10,7 +10,7 @@ mod run;
 mod trace;
 
 pub use admit::{Admission, admit};
-pub use run::{Run, Start};
+pub use run::{Run, Start, Writer};
 pub use trace::{Finding, Problem, producer_of, verify};
 
 use super::json;

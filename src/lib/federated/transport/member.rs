@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// One rank.
 pub struct Member {
-    company: Rc<RefCell<Company>>,
+    pub(super) company: Rc<RefCell<Company>>,
     _watch: interrupt::Watch,
 }
 

@@ -1,9 +1,11 @@
 //! How bytes travel between ranks. A transport knows nothing of what they mean.
 //!
 //! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of life and of death, over [`Wires`], which only
-//! carry bytes: channels between threads ([`local`]), or MPI between processes (`mpi`, with the feature of that name).
+//! carry bytes: channels between threads ([`local`]), or MPI between processes (`mpi`, with the feature of that name). Ranks that work on their own
+//! leave each other orders ([`Desk`]).
 
 mod company;
+mod desk;
 mod frame;
 mod local;
 mod member;
@@ -11,6 +13,7 @@ mod member;
 pub mod mpi;
 
 pub use company::TIMEOUT;
+pub use desk::{Clerk, Desk};
 pub use local::{lead, run};
 pub use member::Member;
 

@@ -1,5 +1,6 @@
 //! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a node uploads.
 
+mod office;
 mod watcher;
 
 use super::job::{Job, Session};
@@ -21,6 +22,7 @@ use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
+use office::Office;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
@@ -80,16 +82,13 @@ type Row = (usize, Vec<String>);
 
 /// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its own, whoever does it. The lines of those that
 /// were not there already.
-fn train_own(place: &Workplace, folder: &Path, member: &Member) -> Result<Vec<Row>> {
+fn train_own(place: &Workplace, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
     let dataset = place.dataset()?;
     let split = place.split(&dataset)?;
-    let nodes = chosen(&place.config.teacher, split.nodes.len())?;
+    let office = Office::open(chosen(&place.config.teacher, split.nodes.len())?, member);
     let mut rows = Vec::new();
-    for (index, node) in nodes.into_iter().enumerate() {
-        if index % member.size() != member.rank() {
-            continue;
-        }
-        if let Some(metrics) = teacher(place, &dataset, &split, node, folder)? {
+    while let Some((index, node)) = office.next()? {
+        if let Some(metrics) = teacher(place, &dataset, &split, node, folder, &office)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
@@ -165,7 +164,14 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
 }
 
 /// Trains one teacher; `None` when it was there already and is kept.
-fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, folder: &Path) -> Result<Option<Metrics>> {
+fn teacher(
+    place: &Workplace,
+    dataset: &Dataset,
+    split: &Split,
+    node: usize,
+    folder: &Path,
+    office: &Office,
+) -> Result<Option<Metrics>> {
     let path = weights_path(folder, node);
     let job = Job {
         stage: "train_teachers",
@@ -182,7 +188,8 @@ fn teacher(place: &Workplace, dataset: &Dataset, split: &Split, node: usize, fol
             None => Ok(()),
         }
     };
-    let metrics = place.perform(&job, inputs, |(), session| {
+    let recorded = |run: manifest::Run| run.written_by(office.writer());
+    let metrics = place.perform_as(&job, recorded, inputs, |(), session| {
         train(place, dataset, &split.nodes[node], node, session).during(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
