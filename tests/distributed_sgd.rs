@@ -1,4 +1,4 @@
-//! The `distributed_sgd` binary on tiny data: three methods with the same losses, an interrupted run that ends as one that was not, and what it
+//! The `distributed_sgd` binary on tiny data: three methods with the same losses, or the same bytes, an interrupted run that ends as one that was not, and what it
 //! refuses.
 
 #[allow(dead_code)] // not every test file needs all of it
@@ -66,6 +66,31 @@ fn the_binary_has_three_methods_with_the_same_losses() {
     assert_eq!(code, 2, "{errors}");
     let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &["dataset.size=8"]);
     assert!(code == 2 && errors.contains("model=lenet5"), "{errors}");
+}
+
+#[test]
+fn in_four_parts_one_two_and_four_ranks_write_the_same_bytes() {
+    let place = Place::new();
+    let written = |method: &str, ranks: &str| {
+        let own = [
+            method,
+            ranks,
+            "distributed_sgd.parts=4",
+            "distributed_sgd.batch_size=30",
+        ];
+        let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &own);
+        assert_eq!(code, 0, "{errors}");
+        ["out/metrics.jsonl", "out/model.safetensors"].map(|file| std::fs::read(place.path(file)).unwrap())
+    };
+    let wanted = written("distributed_sgd.method=centralised", "distributed_sgd.ranks=1");
+    for method in [
+        "distributed_sgd.method=all_reduce",
+        "distributed_sgd.method=parameter_server",
+    ] {
+        for ranks in ["distributed_sgd.ranks=2", "distributed_sgd.ranks=4"] {
+            assert!(written(method, ranks) == wanted, "{method} {ranks}");
+        }
+    }
 }
 
 #[test]

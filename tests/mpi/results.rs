@@ -49,27 +49,29 @@ fn federated_distillation_is_the_same_on_processes_threads_and_alone() {
     on_all(&FED_MD, "fed_md.ranks=3", &[]);
 }
 
+const SGD: [&str; 10] = [
+    "dataset=digits",
+    "dataset.size=16",
+    "dataset.max_train=200",
+    "dataset.max_test=50",
+    "model=lenet5_unpadded",
+    "distributed_sgd.save_folder=out",
+    "distributed_sgd.batch_size=30",
+    "distributed_sgd.report_every=2",
+    "threads=1",
+    "device=cpu",
+];
+
+const METHODS: [&str; 2] = [
+    "distributed_sgd.method=all_reduce",
+    "distributed_sgd.method=parameter_server",
+];
+
 #[test]
 fn distributed_sgd_is_the_same_on_processes_and_threads() {
-    for method in [
-        "distributed_sgd.method=all_reduce",
-        "distributed_sgd.method=parameter_server",
-    ] {
+    for method in METHODS {
         let (threads, processes) = (Place::new(), Place::new());
-        let options = vec![
-            "dataset=digits",
-            "dataset.size=16",
-            "dataset.max_train=200",
-            "dataset.max_test=50",
-            "model=lenet5_unpadded",
-            "distributed_sgd.save_folder=out",
-            "distributed_sgd.batch_size=32",
-            "distributed_sgd.report_every=2",
-            "distributed_sgd.ranks=3",
-            "threads=1",
-            "device=cpu",
-            method,
-        ];
+        let options = [&SGD[..], &["distributed_sgd.ranks=3", method]].concat();
         let (code, table, errors) = threads.run_with("distributed_sgd", &options, &[]);
         assert_eq!(code, 0, "{errors}");
         let ended = job::ok(&processes, 3, "distributed_sgd", options);
@@ -79,5 +81,18 @@ fn distributed_sgd_is_the_same_on_processes_and_threads() {
             &processes,
             &["out/model.safetensors", "out/metrics.jsonl", "out/metrics.json"],
         );
+    }
+}
+
+#[test]
+fn distributed_sgd_in_four_parts_is_the_same_on_one_two_and_four_processes() {
+    let options = [&SGD[..], &["distributed_sgd.parts=4"]].concat();
+    let alone = Place::new();
+    let (code, _, errors) = alone.run_with("distributed_sgd", &options, &[]);
+    assert_eq!(code, 0, "{errors}");
+    for (method, ranks) in METHODS.into_iter().flat_map(|method| [(method, 2), (method, 4)]) {
+        let processes = Place::new();
+        job::ok(&processes, ranks, "distributed_sgd", [&options[..], &[method]].concat());
+        same(&alone, &processes, &["out/model.safetensors", "out/metrics.jsonl"]);
     }
 }

@@ -42,6 +42,7 @@ const RANGES: &[(&str, &Range)] = &[
     ("deep_inv.label_weights", &NOT_NEGATIVE),
     ("deep_inv.teachers.n", &AT_LEAST_ONE),
     ("distributed_sgd.ranks", &RANKS),
+    ("distributed_sgd.parts", &RANKS),
     ("distributed_sgd.report_every", &AT_LEAST_ONE),
     ("fed_avg.rounds", &AT_LEAST_ONE),
     ("fed_avg.fraction", &FRACTION),

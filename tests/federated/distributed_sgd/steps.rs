@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::support::{Passes, difference};
 use fed_distill::federated::Ledger;
-use fed_distill::federated::distributed_sgd::{Method, shard};
+use fed_distill::federated::distributed_sgd::{Method, SgdSettings, shard};
 use fed_distill::model::{Model, ModelSpec};
 use proptest::prelude::*;
 use tch::{Device, Kind as Type, Tensor};
@@ -43,6 +43,25 @@ fn the_forms_agree_to_the_bit_on_equally_many_ranks() {
     let (others, other, _) = trained(Method::ParameterServer, 4, &settings, 100);
     assert_eq!(losses, others);
     assert_eq!(difference(&weights, &other), 0.0);
+}
+
+#[test]
+fn ranks_that_share_the_same_parts_have_the_bits_of_one_process() {
+    // As above.
+    for (batch_size, parts) in [(25, 4), (3, 4), (25, 8)] {
+        let settings = SgdSettings {
+            parts,
+            ..settings(batch_size, 3)
+        };
+        let (central, weights, _) = trained(Method::Centralised, 1, &settings, 230);
+        for method in [Method::AllReduce, Method::ParameterServer] {
+            for ranks in [1, 2, 4] {
+                let (losses, others, _) = trained(method, ranks, &settings, 230);
+                assert_eq!(losses, central, "{method:?}, {ranks} ranks");
+                assert_eq!(difference(&others, &weights), 0.0, "{method:?}, {ranks} ranks");
+            }
+        }
+    }
 }
 
 #[test]

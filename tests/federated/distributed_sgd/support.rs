@@ -52,6 +52,7 @@ pub fn settings(batch_size: usize, report_every: usize) -> SgdSettings {
     SgdSettings {
         epochs: 3,
         batch_size,
+        parts: 1,
         optimizer: OptimizerSettings {
             lr: 0.01,
             momentum: 0.9,

@@ -174,6 +174,9 @@ pub struct DistributedSgdConfig {
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     pub batch_size: usize,
+    /// Parts whose gradients are summed to a batch's, at least; each rank computes equally many. `4` gives one, two and four ranks the same
+    /// bits; `1` costs nothing.
+    pub parts: usize,
     /// Batches from one mean loss to the next.
     pub report_every: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
@@ -190,6 +193,7 @@ impl Default for DistributedSgdConfig {
             ranks: None,
             epochs: 3,
             batch_size: 100,
+            parts: 1,
             report_every: 200,
             eval_batch_size: 1024,
             optimizer: OptimizerSettings {

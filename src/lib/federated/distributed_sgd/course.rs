@@ -56,7 +56,7 @@ impl<'a> Course<'a> {
         let (state, notes) = start.unzip();
         let notes = notes.unwrap_or_default();
         link.set_ledger(notes.ledger.clone());
-        let (rank, at) = Rank::begin(method, &settings.optimizer, task, link, state)?;
+        let (rank, at) = Rank::begin(method, settings, task, link, state)?;
         Ok(Self {
             settings,
             task,

@@ -1,5 +1,8 @@
-//! A batch's gradient in parts: which images are whose, a shard's part, the sum over the ranks, and the step along it. As a message, a part is
-//! `loss` (a scalar) and `gradient.0`, `gradient.1`, … in the order of the model's parameters and of their shapes.
+//! A batch's gradient in parts: which images are whose, a shard's gradient, the sum over the ranks, and the step along it. As a message, a
+//! gradient is `loss` (a scalar) and `gradient.0`, `gradient.1`, … in the order of the model's parameters and of their shapes.
+//!
+//! Sums are taken pairwise, halves first: where a rank's parts are a half of all, or a quarter, its own sum is one that a single rank takes on
+//! the way. So 1, 2, 4, … ranks that cut batches into the same parts have the same bits.
 
 use crate::error::{Error, Result};
 use crate::federated::link::{Kind, Link};
@@ -14,9 +17,44 @@ pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     (cut(rank), cut(rank + 1) - cut(rank))
 }
 
-/// The shard's part of the mean over a batch of `total` images. f32 [N,C,H,W] and i64 [N], on the model's device.
-pub(super) fn of_shard(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Result<StateDict> {
-    let mut parameters = model.parameters();
+/// How a batch is cut: into `parts`, of which each of `ranks` has equally many, side by side; so its shard is that of [`shard`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    parts: usize,
+    ranks: usize,
+}
+
+impl Cut {
+    /// At least `parts` parts.
+    pub fn new(parts: usize, ranks: usize) -> Self {
+        Self {
+            parts: parts.max(1).next_multiple_of(ranks),
+            ranks,
+        }
+    }
+
+    /// What a rank's parts add to the mean over a batch of `total` images. f32 [N,C,H,W] and i64 [N]: its shard, on the model's device.
+    pub fn gradient(
+        self,
+        model: &Model,
+        rank: usize,
+        images: &Tensor,
+        labels: &Tensor,
+        total: i64,
+    ) -> Result<StateDict> {
+        let (first, _) = shard(total, self.ranks, rank);
+        let each = self.parts / self.ranks;
+        let parts = (rank * each..(rank + 1) * each).map(|part| {
+            let (start, count) = shard(total, self.parts, part);
+            let own = |all: &Tensor| all.f_narrow(0, start - first, count);
+            of_part(model, &own(images)?, &own(labels)?, total)
+        });
+        pairwise(parts.collect::<Result<_>>()?)
+    }
+}
+
+fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Result<StateDict> {
+    let parameters = model.parameters();
     let (loss, gradients) = match labels.size()[0] {
         0 => (
             Tensor::zeros([], (Type::Float, model.device())),
@@ -26,11 +64,10 @@ pub(super) fn of_shard(model: &Model, images: &Tensor, labels: &Tensor, total: i
                 .collect(),
         ),
         _ => {
-            parameters.iter_mut().for_each(Tensor::zero_grad);
             let logits = model.forward(images, &mut Pass::Train);
             let loss = logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)? / total as f64;
-            loss.f_backward()?;
-            (loss.detach(), parameters.iter().map(Tensor::grad).collect::<Vec<_>>())
+            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            (loss.detach(), gradients)
         }
     };
     let named = |(index, gradient)| (format!("gradient.{index}"), gradient);
@@ -39,21 +76,37 @@ pub(super) fn of_shard(model: &Model, images: &Tensor, labels: &Tensor, total: i
     Ok(StateDict::new(part))
 }
 
-/// Rank 0: the sum of what all ranks sent in step `step`, in their order.
+/// Rank 0: the sum of what all ranks sent in step `step`.
 pub(super) fn sum(link: &mut Link, step: usize) -> Result<StateDict> {
-    let mut sum = link.from_node(step, 0, Kind::Gradient)?;
-    for node in 1..link.ranks() {
-        let other = link.from_node(step, node, Kind::Gradient)?;
-        let add = |(name, tensor): (&str, &Tensor)| {
-            let other = field(&other, name)?;
-            if other.size() != tensor.size() {
+    let mut received: Vec<StateDict> = Vec::with_capacity(link.ranks());
+    for node in 0..link.ranks() {
+        let theirs = link.from_node(step, node, Kind::Gradient)?;
+        for (name, tensor) in received.first().iter().flat_map(|first| first.iter()) {
+            if field(&theirs, name)?.size() != tensor.size() {
                 return Err(Error::failed(format!("rank {node} sent a `{name}` of another shape")));
             }
-            Ok((name.to_owned(), no_grad(|| tensor + other)))
-        };
-        sum = StateDict::new(sum.iter().map(add).collect::<Result<_>>()?);
+        }
+        received.push(theirs);
     }
-    Ok(sum)
+    pairwise(received)
+}
+
+/// The sum of the first half and that of the second, each taken alike.
+fn pairwise(mut parts: Vec<StateDict>) -> Result<StateDict> {
+    let right = parts.split_off(parts.len().div_ceil(2));
+    let left = match parts.len() {
+        1 => parts.remove(0),
+        _ => pairwise(parts)?,
+    };
+    if right.is_empty() {
+        return Ok(left);
+    }
+    let right = pairwise(right)?;
+    let add = |(name, tensor): (&str, &Tensor)| {
+        let other = field(&right, name)?;
+        Ok((name.to_owned(), no_grad(|| tensor.f_add(other))?))
+    };
+    Ok(StateDict::new(left.iter().map(add).collect::<Result<_>>()?))
 }
 
 /// Moves `model` along a sum of gradients; the sum's loss.

@@ -1,7 +1,8 @@
 //! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the shards' gradients are summed to the
-//! batch's, so that every form takes the steps of one process, to float32 rounding.
+//! batch's, so that every form takes the steps of one process: to float32 rounding, or to the bit where all cut batches into the same
+//! parts ([`SgdSettings::parts`]).
 //!
-//! Networks with batch norm are an exception: each shard has statistics of its own.
+//! Networks with batch norm are an exception: each part has statistics of its own.
 //!
 //! [`run`] is a rank's whole part. Its course from batch to batch, with losses, saving and going on, is in `course`; the step that a rank takes
 //! in each of the three forms ([`Method`]) and what it sends and receives there, in `rank`; a shard's gradient and the sum of all, in

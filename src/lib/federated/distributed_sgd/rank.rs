@@ -1,16 +1,17 @@
 //! One rank: the model it holds, and the step it takes in each of the three forms. Its messages are numbered by steps.
 
-use super::gradients::{apply, field, of_shard, shard, sum};
-use super::settings::{Method, Task};
+use super::gradients::{Cut, apply, field, shard, sum};
+use super::settings::{Method, SgdSettings, Task};
 use crate::error::Result;
 use crate::federated::link::{Kind, Link};
-use crate::model::{Model, Pass, StateDict};
-use crate::train::{Batch, BatchSource, FitState, Optimizer, OptimizerSettings, Position};
-use tch::{Reduction, Tensor};
+use crate::model::{Model, StateDict};
+use crate::train::{Batch, BatchSource, FitState, Optimizer, Position};
+use tch::Tensor;
 
 /// One rank at work.
 pub(super) struct Rank<'a> {
     method: Method,
+    cut: Cut,
     pub model: Model,
     /// Of a parameter server's ranks only rank 0 steps by it.
     pub optimizer: Optimizer,
@@ -25,7 +26,7 @@ impl<'a> Rank<'a> {
     /// With the weights that the shared seed draws, or with those of rank 0's `state`, which every rank learns of; and where the run stands.
     pub fn begin(
         method: Method,
-        settings: &OptimizerSettings,
+        settings: &SgdSettings,
         task: &Task,
         mut link: Link<'a>,
         state: Option<FitState>,
@@ -38,7 +39,7 @@ impl<'a> Rank<'a> {
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
         let mut model = Model::new(&task.spec, task.device, &mut rng)?;
-        let mut optimizer = Optimizer::new(settings, model.parameters());
+        let mut optimizer = Optimizer::new(&settings.optimizer, model.parameters());
         if let Some(state) = &state {
             model.load_state(&state.part("model"))?;
             if method == Method::AllReduce || link.is_server() {
@@ -46,12 +47,17 @@ impl<'a> Rank<'a> {
             }
         }
         let at = state.map(|state| state.position).unwrap_or_default();
+        let ranks = match method {
+            Method::Centralised => 1,
+            _ => link.ranks(),
+        };
         let rank = Self {
             method,
+            cut: Cut::new(settings.parts, ranks),
             model,
             optimizer,
             link,
-            lr: settings.lr,
+            lr: settings.optimizer.lr,
             steps: usize::try_from(at.optimizer_steps).unwrap_or(0),
         };
         Ok((rank, at))
@@ -70,10 +76,11 @@ impl<'a> Rank<'a> {
     }
 
     fn alone(&mut self, batch: &Batch) -> Result<f64> {
-        let logits = self.model.forward(&batch.images, &mut Pass::Train);
-        let loss = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
-        self.optimizer.step(&loss, self.lr)?;
-        Ok(f64::try_from(&loss)?)
+        let images = batch.labels.size()[0];
+        let all = self
+            .cut
+            .gradient(&self.model, 0, &batch.images, &batch.labels, images)?;
+        apply(&all, &self.model, &mut self.optimizer, self.lr)
     }
 
     /// Every rank alike, but that rank 0 takes the sum.
@@ -81,12 +88,10 @@ impl<'a> Rank<'a> {
         let (rank, ranks) = (self.link.rank(), self.link.ranks());
         let images = batch.labels.size()[0];
         let (start, count) = shard(images, ranks, rank);
-        let mine = of_shard(
-            &self.model,
-            &batch.images.narrow(0, start, count),
-            &batch.labels.narrow(0, start, count),
-            images,
-        )?;
+        let own = |all: &Tensor| all.narrow(0, start, count);
+        let mine = self
+            .cut
+            .gradient(&self.model, rank, &own(&batch.images), &own(&batch.labels), images)?;
         self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
         if self.link.is_server() {
             let sum = sum(&mut self.link, self.steps)?;
@@ -136,7 +141,8 @@ impl<'a> Rank<'a> {
         let part = self.link.from_server(self.steps, rank, Kind::Batch)?;
         let part = part.to_device(self.model.device());
         let total = i64::try_from(field(&part, "total")?.squeeze())?;
-        let mine = of_shard(&self.model, field(&part, "images")?, field(&part, "labels")?, total)?;
+        let (images, labels) = (field(&part, "images")?, field(&part, "labels")?);
+        let mine = self.cut.gradient(&self.model, rank, images, labels, total)?;
         self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
         Ok(f64::try_from(field(&mine, "loss")?)?)
     }

@@ -23,7 +23,7 @@ use recorder::Recorder;
 use serde::Serialize;
 
 /// What the result depends on.
-pub(super) const DEPENDS: [&str; 10] = [
+pub(super) const DEPENDS: [&str; 11] = [
     "seed",
     "dataset",
     "model",
@@ -31,6 +31,7 @@ pub(super) const DEPENDS: [&str; 10] = [
     "distributed_sgd.ranks",
     "distributed_sgd.epochs",
     "distributed_sgd.batch_size",
+    "distributed_sgd.parts",
     "distributed_sgd.report_every",
     "distributed_sgd.optimizer",
     "distributed_sgd.augment",
@@ -138,6 +139,7 @@ impl Descent<'_> {
         SgdSettings {
             epochs: config.epochs,
             batch_size: config.batch_size,
+            parts: config.parts,
             optimizer: config.optimizer.clone(),
             augment: config.augment.clone(),
             report_every: config.report_every,
