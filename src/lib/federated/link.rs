@@ -116,6 +116,11 @@ impl<'a> Link<'a> {
         decode(&bytes, round, node, Kind::Kept).during(|| format!("receiving from node {node}"))
     }
 
+    /// Rank 0: whether a node's rank has said something that nobody has asked for yet.
+    pub fn has_heard(&mut self, node: usize) -> bool {
+        self.transport.has_arrived(self.host(node))
+    }
+
     /// Rank 0: gives a node on another rank back what it left, when a run goes on; the node hears it
     /// [from the server](Self::from_server) as [`Kind::Kept`].
     ///

@@ -2,10 +2,11 @@
 
 use super::support::*;
 use fed_distill::federated::fed_md::{FedMdSettings, NodeReport};
-use fed_distill::federated::transport;
+use fed_distill::federated::transport::{self, Transport};
 use fed_distill::federated::{Direction, Kind, Link};
 use fed_distill::model::{Model, ModelKind, StateDict};
-use fed_distill::train::AugmentSettings;
+use fed_distill::train::{AugmentSettings, FitState};
+use std::time::Duration;
 use tch::{Device, Kind as Type, Tensor};
 
 /// Three architectures, one with batch norm; some public images a round, batches that do not divide.
@@ -82,6 +83,29 @@ fn ranks_and_interruptions_change_no_bit() {
             );
         }
     }
+}
+
+/// Nodes 0, 2 and 4 are on rank 0, node 3 is on rank 1, which is done long before rank 0 comes to node 4.
+#[test]
+fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
+    let (settings, cast) = motley();
+    let settings = FedMdSettings { rounds: 1, ..settings };
+    let logs = transport::run(2, |rank| {
+        let mut log = Log {
+            eager: true,
+            pace: Duration::from_millis(if rank.rank() == 0 { 60 } else { 0 }),
+            ..Log::default()
+        };
+        part(&settings, &cast, rank, None, &mut log)?;
+        Ok(log)
+    });
+    let saved = &logs.unwrap()[0].saved;
+    let has = |state: &FitState, node: usize| {
+        let prefix = format!("model.{node}.");
+        state.tensors.iter().any(|(name, _)| name.starts_with(&prefix))
+    };
+    assert!(saved.iter().any(|state| has(state, 3) && !has(state, 4)));
+    assert!(saved.iter().all(|state| has(state, 0)));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use fed_distill::model::{ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, FitState};
 use std::sync::Mutex;
+use std::time::Duration;
 use tch::Device;
 
 /// What a run is of: clients of these kinds with these images (first, count), and public ones.
@@ -64,10 +65,16 @@ pub struct Log {
     pub reports: Vec<Vec<NodeReport>>,
     /// Save whenever it is asked.
     pub eager: bool,
+    /// How long a batch takes at least.
+    pub pace: Duration,
     pub saved: Vec<FitState>,
 }
 
 impl Rounds for Log {
+    fn step(&self) {
+        std::thread::sleep(self.pace);
+    }
+
     fn round(&mut self, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
         self.reports.push(report.nodes.clone());

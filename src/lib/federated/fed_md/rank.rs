@@ -115,9 +115,16 @@ impl<'a> Rank<'a> {
             self.leave(index, node)?;
             self.clients.commit();
             self.save_if_due(observer)?;
+            self.welcome(false, observer)?;
         }
+        self.welcome(true, observer)
+    }
+
+    /// Rank 0: completes the guests that have had their turn, or `all`, for whom it waits.
+    fn welcome(&mut self, all: bool, observer: &mut dyn Rounds) -> Result<()> {
         for (index, node) in self.guests() {
-            if self.clients.knows(index) {
+            // What a rank leaves comes in the order of its clients: who has not been heard of is the next.
+            if self.clients.knows(index) || !all && !self.link.has_heard(node) {
                 continue;
             }
             self.fetch(index, node)?;

@@ -183,6 +183,12 @@ impl Company {
         }
     }
 
+    /// Whether a message of rank `from` has come.
+    pub fn has_arrived(&mut self, from: usize) -> bool {
+        self.listen();
+        !self.inbox[from].is_empty()
+    }
+
     /// Waits for the next message of rank `from`.
     pub fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         if from == self.rank() {

@@ -114,6 +114,10 @@ impl Transport for Member {
     fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         self.company.borrow_mut().receive(from)
     }
+
+    fn has_arrived(&mut self, from: usize) -> bool {
+        self.company.borrow_mut().has_arrived(from)
+    }
 }
 
 /// `rank 2`, `ranks 1, 3`.

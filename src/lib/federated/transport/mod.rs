@@ -39,6 +39,9 @@ pub trait Transport {
     /// # Errors
     /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C. Never a hang.
     fn receive(&mut self, from: usize) -> Result<Vec<u8>>;
+
+    /// Whether a message of rank `from` is here, so that nobody need wait for it.
+    fn has_arrived(&mut self, from: usize) -> bool;
 }
 
 impl<T: Transport + ?Sized> Transport for &mut T {
@@ -56,6 +59,10 @@ impl<T: Transport + ?Sized> Transport for &mut T {
 
     fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         (**self).receive(from)
+    }
+
+    fn has_arrived(&mut self, from: usize) -> bool {
+        (**self).has_arrived(from)
     }
 }
 
