@@ -68,7 +68,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let job = Job {
         stage: "generate_initial",
         manifest: manifest::beside(path),
-        output: path,
+        output: path.to_path_buf(),
         depends: &DEPENDS,
         log: path.with_extension("log"),
     };
@@ -102,7 +102,7 @@ impl Shared for Generate<'_> {
         // Batches that an interrupted run finished come from the store, and write their lines again.
         let mut journal = Journal::open(self.place, session, &[], None)?;
         let batches = self.make(&mut inverter, member, &mut journal, session)?;
-        save(set, &batches, session.job.output, journal, session)
+        save(set, &batches, &session.job.output, journal, session)
     }
 }
 

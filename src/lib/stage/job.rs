@@ -16,21 +16,34 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One run: what it leaves where.
-pub struct Job<'a> {
+pub struct Job {
     /// The binary's name.
     pub stage: &'static str,
     pub manifest: PathBuf,
     /// The main result.
-    pub output: &'a Path,
+    pub output: PathBuf,
     /// The config's dotted keys that the result depends on: a run that differs elsewhere is the same run, so experiments share splits,
     /// teachers and initial batches.
     pub depends: &'static [&'static str],
     pub log: PathBuf,
 }
 
+impl Job {
+    /// A run with a folder of its own, where `output` is its main result.
+    pub fn in_folder(stage: &'static str, folder: &Path, output: &str, depends: &'static [&'static str]) -> Self {
+        Self {
+            stage,
+            manifest: folder.join("manifest.json"),
+            output: folder.join(output),
+            depends,
+            log: folder.join(stage).with_extension("log"),
+        }
+    }
+}
+
 /// A run at work.
 pub struct Session<'a> {
-    pub job: &'a Job<'a>,
+    pub job: &'a Job,
     pub run: &'a mut manifest::Run,
     pub checkpoints: &'a Checkpoints,
 }
@@ -41,8 +54,8 @@ impl Session<'_> {
     /// # Errors
     /// Those of [`weights::save`].
     pub fn save_weights(&mut self, state: &StateDict, card: &Card) -> Result<()> {
-        weights::save(self.job.output, state, card)?;
-        self.run.output("weights", self.job.output)
+        weights::save(&self.job.output, state, card)?;
+        self.run.output("weights", &self.job.output)
     }
 
     /// Writes `metrics.json`, and records it.
@@ -155,7 +168,7 @@ impl Workplace<'_> {
             ]),
             device: format!("{:?}", self.device).to_lowercase(),
             threads: self.threads,
-            result: job.output.to_path_buf(),
+            result: job.output.clone(),
         })
     }
 
@@ -194,7 +207,7 @@ impl Workplace<'_> {
         }
         let config = &self.config;
         let depends = selected(&self.settings()?, job.depends);
-        let admission = manifest::admit(&job.manifest, config.resume, config.overwrite, job.output, &depends)?;
+        let admission = manifest::admit(&job.manifest, config.resume, config.overwrite, &job.output, &depends)?;
         match admission {
             Admission::Done => match manifest::verify(&job.manifest)?.into_iter().next() {
                 None => Ok(Admission::Done),

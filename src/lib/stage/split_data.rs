@@ -26,7 +26,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let job = Job {
         stage: "split_data",
         manifest: manifest::beside(path),
-        output: path,
+        output: path.to_path_buf(),
         depends: &DEPENDS,
         log: path.with_extension("log"),
     };

@@ -64,13 +64,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "distributed_sgd.save_folder",
         "outputs/distributed_sgd",
     )?;
-    let job = Job {
-        stage: "distributed_sgd",
-        manifest: folder.join("manifest.json"),
-        output: &folder.join("model.safetensors"),
-        depends: &DEPENDS,
-        log: folder.join("distributed_sgd.log"),
-    };
+    let job = Job::in_folder("distributed_sgd", folder, "model.safetensors", &DEPENDS);
     if !ranks::perform(&place, &job, &Descent { place: &place, config })? {
         tracing::info!("the model is trained already: {}", folder.display());
     }

@@ -53,13 +53,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let place = open_for(composed, ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?)?;
     let folder = required(&config.fed_avg.save_folder, "fed_avg.save_folder", "outputs/fed_avg")?;
     let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let job = Job {
-        stage: "fed_avg",
-        manifest: folder.join("manifest.json"),
-        output: &folder.join("global.safetensors"),
-        depends: &DEPENDS,
-        log: folder.join("fed_avg.log"),
-    };
+    let job = Job::in_folder("fed_avg", folder, "global.safetensors", &DEPENDS);
     let place = &place;
     if !ranks::perform(place, &job, &Average { place, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
@@ -119,7 +113,7 @@ impl Shared for Average<'_> {
         let (metrics, journal) = recorder.finish(&model);
         session.save_metrics(&metrics)?;
         journal.finish(session)?;
-        summary(&metrics, session.job.output)
+        summary(&metrics, &session.job.output)
     }
 }
 

@@ -58,13 +58,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let place = open_for(composed, ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?)?;
     let folder = required(&config.fed_md.save_folder, "fed_md.save_folder", "outputs/fed_md")?;
     let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
-    let job = Job {
-        stage: "fed_md",
-        manifest: folder.join("manifest.json"),
-        output: &folder.join("metrics.json"),
-        depends: &DEPENDS,
-        log: folder.join("fed_md.log"),
-    };
+    let job = Job::in_folder("fed_md", folder, "metrics.json", &DEPENDS);
     let place = &place;
     if !ranks::perform(place, &job, &Discuss { place, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
@@ -118,9 +112,9 @@ impl Shared for Discuss<'_> {
         }
         let (metrics, journal) = recorder.finish();
         journal.finish(session)?;
-        json::write(session.job.output, &metrics)?;
-        session.run.output("metrics", session.job.output)?;
-        summary::print(&metrics, session.job.output)
+        json::write(&session.job.output, &metrics)?;
+        session.run.output("metrics", &session.job.output)?;
+        summary::print(&metrics, &session.job.output)
     }
 }
 

@@ -55,13 +55,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "student.save_folder",
         "outputs/student",
     )?;
-    let job = Job {
-        stage: "train_student",
-        manifest: folder.join("manifest.json"),
-        output: &folder.join("student.safetensors"),
-        depends: &DEPENDS,
-        log: folder.join("train_student.log"),
-    };
+    let job = Job::in_folder("train_student", folder, "student.safetensors", &DEPENDS);
     let load = |run: &mut manifest::Run| inputs::load(&place, run);
     let done = place.perform(&job, load, |inputs, session| train(&place, &inputs, folder, session))?;
     if done.is_none() {

@@ -176,7 +176,7 @@ fn teacher(
     let job = Job {
         stage: "train_teachers",
         manifest: folder.join(format!("manifest_teacher{node}.json")),
-        output: &path,
+        output: path.clone(),
         depends: &DEPENDS,
         log: folder.join("train_teachers.log"),
     };
@@ -252,7 +252,7 @@ fn train(place: &Workplace, dataset: &Dataset, part: &Part, node: usize, session
     )?;
     let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
     session.save_weights(&watcher.best.state(&model), &card)?;
-    let upload = fs_err::metadata(session.job.output)?.len();
+    let upload = fs_err::metadata(&session.job.output)?.len();
     let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
