@@ -37,8 +37,11 @@ pub fn experiments() -> Vec<Experiment> {
 fn command(line: &str) -> Option<Command> {
     let (stage, overrides) = line.split_once(' ')?;
     let stages = ["split_data", "train_teachers", "generate_initial", "train_student"];
-    let overrides = overrides.split(' ').map(str::to_owned).collect();
-    stages.contains(&stage).then(|| (stage.to_owned(), overrides))
+    // Kept results are what experiments share; they are no part of what an experiment is.
+    let (resume, overrides): (Vec<&str>, Vec<&str>) = overrides.split(' ').partition(|word| *word == "resume=true");
+    let is_command = stages.contains(&stage);
+    assert!(!is_command || resume.len() == 1, "{line}");
+    is_command.then(|| (stage.to_owned(), overrides.into_iter().map(str::to_owned).collect()))
 }
 
 /// The parts of a config that a stage works by.

@@ -94,6 +94,20 @@ fn an_alpha_too_small_names_the_nodes_that_came_short() {
     refused(&spread, &train, 10, &["came short", "smaller `split.sigma`"]);
 }
 
+/// Each class alone gives 50 of these nodes nothing.
+#[test]
+fn nodes_of_the_same_mix_are_tested_on_about_as_many_images() {
+    let kind = UniformPerClass {
+        nodes: 150,
+        per_class: Some(3),
+    };
+    let split = deal(&kind, &balanced(100, 500), &balanced(100, 100), 100, 1).unwrap();
+    let sizes: Vec<usize> = split.nodes.iter().map(|part| part.test.len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 10_000);
+    // 66.7 on average.
+    assert!(sizes.iter().all(|size| (64..=69).contains(size)), "{sizes:?}");
+}
+
 #[test]
 fn impossible_requests_say_what_is_possible() {
     let train = balanced(5, 20);
@@ -117,7 +131,7 @@ fn impossible_requests_say_what_is_possible() {
         &pathological(50, 3),
         &train,
         5,
-        &["class 0 has 20 training images for 30 nodes", "shared by nodes"],
+        &["class 0 has 20 training images for 30 nodes"],
     );
     refused(
         &Shards { nodes: 50, per_node: 3 },
@@ -139,7 +153,42 @@ fn impossible_requests_say_what_is_possible() {
         &each(4, 6),
         &train,
         5,
-        &["class 0 has 20", "split.images_per_class=5 or split.num_nodes=3"],
+        &[
+            "class 0 has 20",
+            "`split.images_per_class` is at most 5",
+            "`split.num_nodes` is at most 3",
+        ],
+    );
+    // None of these nodes can have as many: only the other number can be lowered.
+    refused(&each(4, 21), &train, 5, &["`split.images_per_class` is at most 5"]);
+    refused(
+        &Dirichlet {
+            nodes: 5,
+            alpha: 1.0,
+            min_size: 30,
+        },
+        &train,
+        5,
+        &["split.num_nodes is at most 3", "`split.min_size` is at most 20"],
+    );
+    let skewed = |major: usize, minor| Skewed {
+        nodes: 20,
+        major_classes: 2,
+        major: [major, major],
+        minor: [minor, minor],
+    };
+    refused(
+        &skewed(1, 2),
+        &train,
+        5,
+        &["12 nodes 2 to 2 each", "`split.minor_images`"],
+    );
+    // Eight nodes of these would be 2^64, which a computer may take for nothing.
+    refused(
+        &skewed(1 << 61, 0),
+        &train,
+        5,
+        &["class 0 has 20", "8 nodes 2305843009213693952"],
     );
     refused(
         &RandomEqual {

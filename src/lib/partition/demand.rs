@@ -31,6 +31,17 @@ pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
     })
 }
 
+/// The same for `split.min_size` images each, at least one.
+///
+/// # Errors
+/// As [`enough`], with a hint at the setting.
+pub fn at_least(images: usize, nodes: usize, min_size: usize) -> Result<()> {
+    enough(images, nodes, min_size.max(1)).map_err(|error| match images.checked_div(nodes) {
+        Some(most) if most > 0 && min_size > 1 => error.hint(format!("`split.min_size` is at most {most} here")),
+        _ => error,
+    })
+}
+
 /// The nodes (and their sizes) that came short in the best of all draws.
 pub fn short(what: &str, min_size: usize, nodes: &[(usize, usize)]) -> Error {
     const LISTED: usize = 10;

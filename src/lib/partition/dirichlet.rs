@@ -1,5 +1,5 @@
 //! Label skew: each class is dealt in Dirichlet proportions. The split of DENSE (Zhang et al. 2022, *DENSE: Data-Free One-Shot Federated
-//! Learning*, arXiv:2112.12371: p_k ~ Dir(α)), in the form common since Hsu et al. 2019 (arXiv:1909.06335), Lin et al. 2020
+//! Learning*, arXiv:2112.12371: p_k ~ Dir(α)), in the form common since Yurochkin et al. 2019 (arXiv:1905.12022), Lin et al. 2020
 //! (*Ensemble Distillation for Robust Model Fusion*, arXiv:2006.07242) and Li et al. 2022 (NIID-Bench, arXiv:2102.02079): a node that
 //! has its even share already takes no further class, and a draw that leaves a node with fewer than 10 images is drawn again.
 //!
@@ -22,7 +22,7 @@ pub struct Dirichlet {
 
 impl Partitioner for Dirichlet {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
-        demand::enough(labels.len(), self.nodes, self.min_size.max(1))?;
+        demand::at_least(labels.len(), self.nodes, self.min_size)?;
         let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
         let what = format!("Dirichlet({:?}) over {} nodes", self.alpha, self.nodes);
         let counts = draw::again(&what, self.min_size.max(1), rng, |rng| self.draw(&totals, rng)).map_err(|error| {

@@ -1,6 +1,6 @@
 //! Label skew at equal sizes: each node draws its own mix of classes from Dirichlet(α). The split of Co-Boosting (Dai et al. 2024,
 //! *Enhancing One-Shot Federated Learning Through Data and Ensemble Co-Boosting*, arXiv:2402.15070), as in FedDyn (Acar et al. 2021,
-//! arXiv:2111.04263) and, before, Hsu et al. 2019 (arXiv:1909.06335).
+//! arXiv:2111.04263) and, before, Hsu et al. 2019 (arXiv:1909.06335), whose α is the sum over the classes: K times this one for K classes.
 //!
 //! Nodes take images in turns, each from a class drawn from its mix. Published code draws again while the class is used up, which need
 //! not end; here the mix is restricted to classes that are left and renormalised, the same distribution. Deviation: turns are a random

@@ -27,13 +27,22 @@ pub fn even(total: usize, parts: usize) -> Vec<usize> {
 
 /// Cuts `total` things in proportion to `weights` (0 or more, not all 0); complete.
 pub fn cut(total: usize, weights: &[f64]) -> Vec<usize> {
+    cut_lifted(total, weights, 0.5)
+}
+
+/// As [`cut`], where running shares are rounded up from a fraction of 1 − `lift` on (0 < `lift` < 1). With the same lift for every class
+/// the same nodes would have what rounding gives.
+pub fn cut_lifted(total: usize, weights: &[f64], lift: f64) -> Vec<usize> {
     let sum: f64 = weights.iter().sum();
     let (mut given, mut start) = (0.0, 0);
     let mut sizes = Vec::with_capacity(weights.len());
     for weight in weights {
         given += weight;
         // Rounding the running share, not each node's, deals everything exactly once.
-        let end = (total as f64 * given / sum).round() as usize;
+        let end = match given < sum {
+            true => total.min((total as f64 * given / sum + lift) as usize),
+            false => total,
+        };
         sizes.push(end - start);
         start = end;
     }
@@ -215,5 +224,14 @@ mod tests {
         assert_eq!(cut(10, &[1.0, 0.0, 3.0]), [3, 0, 7]);
         assert_eq!(cut(7, &[1e-300, 1e-300]).iter().sum::<usize>(), 7);
         assert_eq!(cut(0, &[1.0, 2.0]), [0, 0]);
+        for lift in [0.01, 0.3, 0.99] {
+            assert_eq!(
+                cut_lifted(10, &[0.1, 0.2, 0.0, 0.7, 0.0], lift).iter().sum::<usize>(),
+                10
+            );
+            assert_eq!(cut_lifted(8, &[1.0, 1.0, 2.0], lift)[2], 4);
+        }
+        assert_eq!(cut_lifted(1, &[1.0, 1.0], 0.4), [0, 1]);
+        assert_eq!(cut_lifted(1, &[1.0, 1.0], 0.6), [1, 0]);
     }
 }

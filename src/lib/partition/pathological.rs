@@ -7,6 +7,7 @@
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
+use crate::words::counted;
 use rand::seq::SliceRandom;
 
 /// Complete; every node has exactly `classes_per_node` classes.
@@ -59,11 +60,10 @@ fn check_enough(class: usize, images: usize, holders: &[usize]) -> Result<()> {
     if images >= holders.len() {
         return Ok(());
     }
-    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
     Err(Error::usage(format!(
-        "class {class} has {images} training images for {} nodes",
-        holders.len()
+        "class {class} has {} for {} that are to hold it",
+        counted(images, "training image"),
+        counted(holders.len(), "node")
     ))
-    .note("found", format!("to be shared by nodes {}", names.join(", ")))
     .hint("take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`"))
 }

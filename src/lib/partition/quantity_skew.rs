@@ -30,7 +30,7 @@ pub struct QuantitySkew {
 
 impl Partitioner for QuantitySkew {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
-        demand::enough(labels.len(), self.nodes, self.min_size.max(1))?;
+        demand::at_least(labels.len(), self.nodes, self.min_size)?;
         let (what, instead) = match self.sizes {
             Sizes::Dirichlet(alpha) => (format!("sizes from Dirichlet({alpha:?})"), "larger `split.alpha`"),
             Sizes::LogNormal(sigma) => (format!("log-normal sizes of sigma {sigma:?}"), "smaller `split.sigma`"),

@@ -14,7 +14,7 @@ pub struct RandomUnequal {
 impl Partitioner for RandomUnequal {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         let least = self.min_size.max(1);
-        demand::enough(labels.len(), self.nodes, least)?;
+        demand::at_least(labels.len(), self.nodes, least)?;
         let mut sizes = draw::random_cuts(labels.len() - self.nodes * least, self.nodes, rng);
         sizes.iter_mut().for_each(|size| *size += least);
         Ok(draw::deal_sizes(labels.len(), &sizes, rng))

@@ -3,6 +3,7 @@
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
+use crate::words::counted;
 use rand::Rng as _;
 use rand::seq::SliceRandom;
 
@@ -53,11 +54,10 @@ impl Skewed {
     /// How many images of a class each node gets.
     fn draw(&self, class: usize, images: usize, is_major: &[bool], rng: &mut Rng) -> Result<Vec<usize>> {
         let bounds = |node: usize| if is_major[node] { self.major } else { self.minor };
-        let least = (0..self.nodes).map(|node| bounds(node)[0]).sum();
-        if images < least {
-            return Err(self.too_rare(class, images, least, is_major));
-        }
-        let mut spare = images - least;
+        let least = (0..self.nodes).try_fold(0usize, |sum, node| sum.checked_add(bounds(node)[0]));
+        let Some(mut spare) = least.and_then(|least| images.checked_sub(least)) else {
+            return Err(self.too_rare(class, images, is_major));
+        };
         let mut order: Vec<usize> = (0..self.nodes).collect();
         order.shuffle(rng);
         let mut counts = vec![0; self.nodes];
@@ -70,26 +70,18 @@ impl Skewed {
         Ok(counts)
     }
 
-    fn too_rare(&self, class: usize, images: usize, least: usize, is_major: &[bool]) -> Error {
-        let major: Vec<_> = (0..self.nodes)
-            .filter(|&node| is_major[node])
-            .map(|node| node.to_string())
-            .collect();
-        let others = self.nodes - major.len();
+    fn too_rare(&self, class: usize, images: usize, is_major: &[bool]) -> Error {
+        let major = is_major.iter().filter(|&&is_major| is_major).count();
+        let needs = |nodes: usize, [least, most]: [usize; 2]| {
+            (nodes > 0).then(|| format!("{} {least} to {most} each", counted(nodes, "node")))
+        };
+        let needs = [needs(major, self.major), needs(self.nodes - major, self.minor)];
         Error::usage(format!(
-            "class {class} has {images} training images, but the nodes need {least} of it at least"
+            "class {class} has {}, too few for {}",
+            counted(images, "training image"),
+            counted(self.nodes, "node")
         ))
-        .note(
-            "found",
-            format!(
-                "nodes {} need {} to {}, the other {others} {} to {}",
-                major.join(", "),
-                self.major[0],
-                self.major[1],
-                self.minor[0],
-                self.minor[1]
-            ),
-        )
-        .hint("take fewer nodes (`split.num_nodes`), fewer `split.classes_per_node`, or smaller `split.major_images`")
+        .note("expected", needs.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        .hint("take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`, or lower `split.major_images` or `split.minor_images`")
     }
 }

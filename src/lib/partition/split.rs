@@ -113,8 +113,11 @@ pub fn label_counts(part: &[usize], labels: &[i64], classes: usize) -> Vec<u64> 
     counts
 }
 
-/// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds is dealt evenly.
+/// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds is dealt evenly. Where a class does not
+/// divide, other nodes have one more in another class.
 fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
+    // Multiples of the golden ratio, modulo 1, are spread as evenly as can be, however many there are.
+    let lift = |class: usize| (0.5 + class as f64 * 0.618_033_988_749_894_9).fract();
     let mut parts = vec![Vec::new(); held.len()];
     for (class, mut images) in draw::by_class(labels, classes).into_iter().enumerate() {
         images.shuffle(rng);
@@ -123,7 +126,10 @@ fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) 
             _ => held.iter().map(|node| node[class] as f64).collect(),
         };
         let mut rest = images.as_slice();
-        for (part, count) in parts.iter_mut().zip(draw::cut(images.len(), &weights)) {
+        for (part, count) in parts
+            .iter_mut()
+            .zip(draw::cut_lifted(images.len(), &weights, lift(class)))
+        {
             let (own, others) = rest.split_at(count);
             part.extend_from_slice(own);
             rest = others;

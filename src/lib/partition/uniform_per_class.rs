@@ -49,12 +49,10 @@ impl UniformPerClass {
             "class {class} has {images} training images, too few for {} nodes with {each} each",
             self.nodes
         ));
-        Err(match images / self.nodes {
-            0 => error.hint(format!("split.num_nodes={images}")),
-            most => error.hint(format!(
-                "split.images_per_class={most} or split.num_nodes={}",
-                (images / each).max(1)
-            )),
-        })
+        let fewer = [("images_per_class", images / self.nodes), ("num_nodes", images / each)];
+        let fewer = fewer.iter().filter(|(_, most)| *most > 0);
+        Err(fewer.fold(error, |error, (key, most)| {
+            error.hint(format!("for this class `split.{key}` is at most {most}"))
+        }))
     }
 }
