@@ -27,6 +27,7 @@ struct Parts {
     what: String,
     notes: Vec<(&'static str, String)>,
     hints: Vec<String>,
+    elsewhere: bool,
 }
 
 impl Error {
@@ -36,6 +37,7 @@ impl Error {
             what: what.into(),
             notes: Vec::new(),
             hints: Vec::new(),
+            elsewhere: false,
         }))
     }
 
@@ -68,6 +70,17 @@ impl Error {
     pub fn hint(mut self, text: impl Into<String>) -> Self {
         self.0.hints.push(text.into());
         self
+    }
+
+    /// Marks the error of somebody else, which ends work here that has no fault in it: what was being done here is no part of it.
+    pub fn elsewhere(mut self) -> Self {
+        self.0.elsewhere = true;
+        self
+    }
+
+    /// Whether the work that it ended was only stopped, and can be saved.
+    pub fn only_stops(&self) -> bool {
+        self.0.elsewhere || self.0.class == Class::Interrupted
     }
 
     /// The exit code class.
@@ -131,6 +144,11 @@ impl From<tch::TchError> for Error {
     }
 }
 
+/// Whether work that ended so is whole, and worth saving: it came to its end, or was only stopped.
+pub fn is_whole<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().err().is_none_or(Error::only_stops)
+}
+
 /// Labels an error with what was being done: `.during(|| format!("training teacher {i}"))`.
 pub trait During<T> {
     /// Adds a `while: …` line.
@@ -139,6 +157,9 @@ pub trait During<T> {
 
 impl<T, E: Into<Error>> During<T> for Result<T, E> {
     fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| error.into().note("while", what().into()))
+        self.map_err(|error| match error.into() {
+            error if error.0.elsewhere => error,
+            error => error.note("while", what().into()),
+        })
     }
 }

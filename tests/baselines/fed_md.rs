@@ -237,7 +237,7 @@ fn mistakes_are_refused() {
     refused(&["split.save_path=null"], 2, &["split.save_path"]);
     refused(&[], 1, &["split_data"]);
     place.ok("split_data", &SMALL);
-    refused(&["fed_md.rounds=0"], 2, &["fed_md.rounds", "1 or more"]);
+    refused(&["fed_md.rounds=0"], 2, &["fed_md.rounds", "between 1 and 1,000,000"]);
     refused(&["fed_md.public_sample=5"], 2, &["fed_md.public_samples"]);
     refused(
         &["fed_md.public_node=4"],

@@ -2,6 +2,7 @@
 
 use crate::fed_avg::support::{Log, federation, plain};
 use crate::support::normalisation;
+use fed_distill::error::During;
 use fed_distill::federated::fed_avg;
 use fed_distill::federated::transport::{self, Transport};
 use fed_distill::model::ModelKind;
@@ -44,6 +45,59 @@ fn a_rank_that_ends_or_talks_nonsense_is_an_error_for_all() {
         rank.send(0, message)
     });
     assert!(echo.to_string().contains("not the one expected"), "{echo}");
+}
+
+/// What a rank was doing is no part of another's error, and its work can be saved.
+#[test]
+fn another_ranks_failure_only_stops_the_work_here() {
+    let heard = Mutex::new(None);
+    transport::lead(
+        Duration::from_secs(20),
+        vec![()],
+        |rank| {
+            let outcome = rank.receive(1).map(drop).during(|| "doing something else");
+            let whole = fed_distill::error::is_whole(&outcome);
+            *heard.lock().unwrap() = outcome.as_ref().err().map(|error| (error.to_string(), whole));
+            outcome
+        },
+        |(), _| Err(Error::failed("no power").note("while", "heating")),
+    )
+    .unwrap_err();
+    let (text, whole) = heard.into_inner().unwrap().unwrap();
+    assert!(
+        text.contains("rank 1 failed: no power") && text.contains("heating"),
+        "{text}"
+    );
+    assert!(whole && !text.contains("doing something else"), "{text}");
+    assert!(!fed_distill::error::is_whole::<()>(&Err(Error::failed("of my own"))));
+}
+
+/// Rank 0 waits for rank 1, which works on and gives signs of life; rank 2 gives none.
+#[test]
+fn a_silent_rank_is_found_out_by_who_waits_for_another() {
+    let begun = Instant::now();
+    let error = transport::lead(
+        Duration::from_millis(300),
+        vec![1, 2],
+        |rank| rank.receive(1).map(drop),
+        |which, _| {
+            if which == 2 {
+                std::thread::sleep(Duration::from_secs(2));
+                return Ok(());
+            }
+            while begun.elapsed() < Duration::from_secs(10) {
+                interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        },
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("rank 2 has given no sign of life"),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -30,6 +30,13 @@ fn a_rank_that_hangs_is_found_out_in_time() {
         each(&ended, &[0, 2], &["rank 1 has given no sign of life for 3 s"]);
         assert!(!place.path(federated.files[0]).exists());
         assert_eq!(status(&place), "failed");
+        // The ranks that are left did nothing wrong: their work is kept.
+        assert!(place.path("fed/checkpoint/training.safetensors").exists());
+        assert!(
+            ended.errors.contains("`resume=true` goes on from here"),
+            "{}",
+            ended.errors
+        );
     }
 }
 

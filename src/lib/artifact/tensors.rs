@@ -239,6 +239,16 @@ fn header_of<'a>(
         ' ',
         header.len().next_multiple_of(8) - header.len(),
     ));
+    if header.len() as u64 > MOST_HEADER {
+        return Err(Error::failed(format!(
+            "a safetensors header of {} bytes could not be read again",
+            header.len()
+        ))
+        .note(
+            "expected",
+            format!("at most {MOST_HEADER} bytes of names, shapes and metadata"),
+        ));
+    }
     Ok((header, sorted.into_iter().map(|(_, _, tensor)| tensor).collect()))
 }
 

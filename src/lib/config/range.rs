@@ -28,6 +28,14 @@ pub const SHARE: Range = Range {
     words: "between 0 and 1",
     holds: |x| (0.0..=1.0).contains(&x),
 };
+pub const ROUNDS: Range = Range {
+    words: "between 1 and 1,000,000",
+    holds: |x| (1.0..=1e6).contains(&x),
+};
+pub const BATCH: Range = Range {
+    words: "between 1 and 1,000,000,000",
+    holds: |x| (1.0..=1e9).contains(&x),
+};
 pub const RANKS: Range = Range {
     words: "between 1 and 1024",
     holds: |x| (1.0..=1024.0).contains(&x),

@@ -85,10 +85,11 @@ impl Ledger {
         sum
     }
 
-    /// The rounds before `round`.
-    pub fn before(&self, round: usize) -> Self {
-        let early = self.iter().filter(|(entry, _)| entry.round < round);
-        Self(early.map(|(entry, amount)| (*entry, *amount)).collect())
+    /// Adds another, all of its rounds as round 0: so that it does not grow with them.
+    pub fn fold(&mut self, other: &Self) {
+        for (entry, amount) in other.iter() {
+            self.record(Entry { round: 0, ..*entry }, *amount);
+        }
     }
 
     /// Sums by kind and direction over the entries that `wanted` holds of; what is zero is left out.

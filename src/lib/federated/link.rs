@@ -116,6 +116,11 @@ impl<'a> Link<'a> {
         decode(&bytes, round, node, Kind::Kept).during(|| format!("receiving from node {node}"))
     }
 
+    /// Whether two nodes are on one rank.
+    pub fn together(&self, a: usize, b: usize) -> bool {
+        self.host(a) == self.host(b)
+    }
+
     /// Rank 0: whether a node's rank has said something that nobody has asked for yet.
     pub fn has_heard(&mut self, node: usize) -> bool {
         self.transport.has_arrived(self.host(node))
@@ -129,16 +134,6 @@ impl<'a> Link<'a> {
     pub fn give_back(&mut self, round: usize, node: usize, state: &StateDict) -> Result<()> {
         self.transport
             .send(self.host(node), encode(round, node, Kind::Kept, state)?)
-    }
-
-    /// The ledger so far.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Goes on with the ledger of an earlier process.
-    pub fn set_ledger(&mut self, ledger: Ledger) {
-        self.ledger = ledger;
     }
 
     /// The ledger so far, which begins anew.

@@ -7,7 +7,7 @@ use crate::artifact::checkpoint::{self, Checkpoints, Identity};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::manifest::{self, Admission};
 use crate::artifact::{atomic, json};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::StateDict;
 use crate::runtime::logging;
 use serde::Serialize;
@@ -141,9 +141,9 @@ impl Workplace<'_> {
                 Ok(Some(value))
             }
             Err(error) => {
-                let error = match error.class() {
-                    Class::Interrupted => error.hint("the same command with `resume=true` goes on from here"),
-                    _ => error,
+                let error = match error.only_stops() {
+                    true => error.hint("the same command with `resume=true` goes on from here"),
+                    false => error,
                 };
                 // What went wrong first is what the user must see, even if the manifest cannot be written either.
                 let _ = run.end_with(&error);

@@ -72,7 +72,12 @@ impl<M, N> Course<M, N> {
             upload_bytes,
             download_bytes,
             final_test_accuracy: rounds.last().and_then(tested),
-            best_test_accuracy: rounds.iter().filter_map(tested).max_by(f64::total_cmp),
+            // What FedMD's clients are before anything was sent (round 0) is not its achievement.
+            best_test_accuracy: rounds
+                .iter()
+                .filter(|line| line.round > 0)
+                .filter_map(tested)
+                .max_by(f64::total_cmp),
             rounds,
         }
     }

@@ -8,7 +8,7 @@ use super::schedule::Moment;
 use super::settings::{OptimizerSettings, ScheduleSettings};
 use super::source::BatchSource;
 use super::state::{FitState, Position, restore};
-use crate::error::{Class, During, Error, Result};
+use crate::error::{During, Error, Result, is_whole};
 use crate::model::{Model, Pass};
 use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub trait Observer {
 /// those of a run that was never stopped.
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and step), Ctrl-C (after the step in hand, and saved), a `start` of another run, and those of
+/// A loss that is not finite (names epoch and step), Ctrl-C or another rank's failure (after the step in hand, and saved), a `start` of another run, and those of
 /// source, objective and observer.
 pub fn fit(
     model: &mut Model,
@@ -89,8 +89,7 @@ pub fn fit(
         source.pass(run.at.epoch)?;
     }
     let outcome = run.train(source, objective, observer);
-    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
-    if stopped || outcome.is_ok() {
+    if is_whole(&outcome) {
         run.save(observer)?;
     }
     outcome

@@ -15,7 +15,7 @@ fn ranges() {
     for (argument, first) in [
         (
             "teacher.batch_size=0",
-            "`teacher.batch_size` must be 1 or more, found number 0",
+            "`teacher.batch_size` must be between 1 and 1,000,000,000, found number 0",
         ),
         (
             "student.optimizer.lr=-1",

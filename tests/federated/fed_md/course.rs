@@ -85,6 +85,21 @@ fn ranks_and_interruptions_change_no_bit() {
     }
 }
 
+/// Rank 0 has three of these clients and is told of two on each of the others, in whatever order they come.
+#[test]
+fn several_clients_of_other_ranks_are_told_apart() {
+    let (settings, cast) = motley();
+    let clients: Vec<_> = (0..7).map(|i| (ModelKind::Linear, (4 * i, 3 + i % 2))).collect();
+    let cast = Cast { clients, ..cast };
+    let settings = FedMdSettings { rounds: 1, ..settings };
+    let (states, log) = run(&settings, &cast, 1, None).unwrap();
+    for _ in 0..20 {
+        let (others, other) = run(&settings, &cast, 3, None).unwrap();
+        assert_eq!(differences(&states, &others), [0.0; 7]);
+        assert_eq!(log.reports, other.reports);
+    }
+}
+
 /// Nodes 0, 2 and 4 are on rank 0, node 3 is on rank 1, which is done long before rank 0 comes to node 4.
 #[test]
 fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {

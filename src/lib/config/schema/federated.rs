@@ -33,7 +33,7 @@ impl Default for RanksConfig {
 pub struct FedAvgConfig {
     /// Folder of `global.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
-    /// Ranks that share the nodes; changes no result. `null`: those that MPI started, or one.
+    /// Ranks that share the nodes; changes no result, with as many `threads` for each. `null`: those that MPI started, or one.
     pub ranks: Option<usize>,
     pub rounds: usize,
     /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
@@ -92,7 +92,7 @@ impl Default for FedAvgConfig {
 pub struct FedMdConfig {
     /// Folder of `model_node{i}.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
-    /// Ranks that share the clients; changes no result. `null`: those that MPI started, or one.
+    /// Ranks that share the clients; changes no result, with as many `threads` for each. `null`: those that MPI started, or one.
     pub ranks: Option<usize>,
     pub rounds: usize,
     /// The node of the split whose training images are public; `null`: the last.

@@ -25,6 +25,7 @@ pub struct Notes {
     /// Since the last mean loss.
     sum: f64,
     losses: Vec<LossAt>,
+    /// Of whole steps.
     ledger: Ledger,
 }
 
@@ -50,12 +51,11 @@ impl<'a> Course<'a> {
         method: Method,
         settings: &'a SgdSettings,
         task: &'a Task<'a>,
-        mut link: Link<'a>,
+        link: Link<'a>,
         start: Option<(FitState, Notes)>,
     ) -> Result<Self> {
         let (state, notes) = start.unzip();
         let notes = notes.unwrap_or_default();
-        link.set_ledger(notes.ledger.clone());
         let (rank, at) = Rank::begin(method, settings, task, link, state)?;
         Ok(Self {
             settings,
@@ -91,6 +91,7 @@ impl<'a> Course<'a> {
                 }
                 let loss = self.rank.take_step(self.at.step, &mut source)?;
                 self.at.step += 1;
+                self.notes.ledger.fold(&self.rank.link.take_ledger());
                 self.note(loss, observer)?;
                 observer.step();
             }
@@ -124,18 +125,13 @@ impl<'a> Course<'a> {
 
     /// Hands the run to rank 0's observer.
     pub fn save(&self, observer: &mut dyn Steps) -> Result<()> {
-        let notes = Notes {
-            // A step that was broken off is taken, and counted, again.
-            ledger: self.rank.link.ledger().before(self.rank.steps),
-            ..self.notes.clone()
-        };
-        observer.save(&self.rank.optimizer.state(&self.rank.model, self.at), &notes)
+        observer.save(&self.rank.optimizer.state(&self.rank.model, self.at), &self.notes)
     }
 
     /// What rank 0 has in the end.
-    pub fn end(mut self) -> Outcome {
+    pub fn end(self) -> Outcome {
         Outcome {
-            ledger: self.rank.link.take_ledger(),
+            ledger: self.notes.ledger,
             model: self.rank.model,
             steps: self.rank.steps,
             losses: self.notes.losses,

@@ -20,7 +20,7 @@ pub use settings::{Method, SgdSettings, Task};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::transport::Transport;
-use crate::error::{Class, During, Result};
+use crate::error::{During, Result, is_whole};
 use crate::model::Model;
 use crate::train::FitState;
 use course::Course;
@@ -32,7 +32,7 @@ pub struct Outcome {
     /// Batches of all epochs.
     pub steps: usize,
     pub losses: Vec<LossAt>,
-    /// A round is a step; a node is a rank.
+    /// All steps together, as round 0; a node is a rank.
     pub ledger: Ledger,
 }
 
@@ -72,8 +72,8 @@ impl Steps for () {}
 /// matter (`None`, `&mut ()`).
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the
-/// last batch).
+/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone or fail, Ctrl-C (both
+/// saved as of the last batch).
 pub fn run(
     method: Method,
     settings: &SgdSettings,
@@ -88,8 +88,7 @@ pub fn run(
     }
     let mut course = Course::begin(method, settings, task, link, start)?;
     let outcome = course.train(observer);
-    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
-    if course.leads() && (stopped || outcome.is_ok()) {
+    if course.leads() && is_whole(&outcome) {
         course.save(observer).during(|| "saving the run")?;
     }
     outcome?;

@@ -16,7 +16,7 @@ pub use settings::{FedAvgSettings, Federation, Statistics};
 use super::ledger::Ledger;
 use super::link::{Kind, Link};
 use super::transport::Transport;
-use crate::error::{Class, During, Error, Result};
+use crate::error::{During, Error, Result, is_whole};
 use crate::model::{Model, StateDict};
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
@@ -92,8 +92,8 @@ pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec
 /// `&mut ()`).
 ///
 /// # Errors
-/// A training that diverges (names node and round), messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the
-/// last complete round).
+/// A training that diverges (names node and round), messages that are not what they should be, ranks that are gone or fail, Ctrl-C (both
+/// saved as of the last complete round).
 pub fn run(
     settings: &FedAvgSettings,
     federation: &Federation,
@@ -128,8 +128,7 @@ pub fn run(
         server.restore(start)?;
     }
     let outcome = rank.lead(&mut server, observer);
-    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
-    if stopped || outcome.is_ok() {
+    if is_whole(&outcome) {
         let now = || server.state(rank.round, rank.clients.tensors());
         let state = rank.last.take().unwrap_or_else(now);
         observer.save(&state).during(|| "saving the run")?;

@@ -26,7 +26,7 @@ pub use settings::{Client, DigestLoss, FedMdSettings, Federation};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::transport::Transport;
-use crate::error::{Class, During, Error, Result};
+use crate::error::{During, Error, Result, is_whole};
 use crate::model::StateDict;
 use crate::runtime::seed::Seeds;
 use crate::train::{self, FitState};
@@ -104,8 +104,8 @@ pub fn steps(settings: &FedMdSettings, federation: &Federation, index: usize, ro
 ///
 /// # Errors
 /// A training that diverges (names node and round), scores that are not finite or of another shape, weights of another number than
-/// clients, messages that are not what they should be, ranks that are gone, Ctrl-C (saved as of the last complete round; in transfer learning
-/// with the clients that rank 0 knows).
+/// clients, messages that are not what they should be, ranks that are gone or fail, Ctrl-C (both saved as of the last complete round; in
+/// transfer learning with the clients that rank 0 knows).
 pub fn run(
     settings: &FedMdSettings,
     federation: &Federation,
@@ -122,8 +122,7 @@ pub fn run(
     if !rank.is_server() {
         return outcome.map(|()| Vec::new());
     }
-    let stopped = matches!(&outcome, Err(error) if error.class() == Class::Interrupted);
-    if stopped || outcome.is_ok() {
+    if is_whole(&outcome) {
         observer.save(&rank.state()).during(|| "saving the run")?;
     }
     outcome.map(|()| rank.into_states())

@@ -122,16 +122,23 @@ impl<'a> Rank<'a> {
 
     /// Rank 0: completes the guests that have had their turn, or `all`, for whom it waits.
     fn welcome(&mut self, all: bool, observer: &mut dyn Rounds) -> Result<()> {
-        for (index, node) in self.guests() {
-            // What a rank leaves comes in the order of its clients: who has not been heard of is the next.
-            if self.clients.knows(index) || !all && !self.link.has_heard(node) {
-                continue;
-            }
+        loop {
+            let mut missing = self.guests();
+            missing.retain(|(index, _)| !self.clients.knows(*index));
+            let arrived = missing.iter().find(|(_, node)| self.link.has_heard(*node));
+            let next = match arrived {
+                // What a rank leaves comes in the order of its clients.
+                Some(&(_, node)) => missing.iter().find(|(_, other)| self.link.together(*other, node)),
+                None if all => missing.first(),
+                None => None,
+            };
+            let Some(&(index, node)) = next else {
+                return Ok(());
+            };
             self.fetch(index, node)?;
             self.clients.commit();
             self.save_if_due(observer)?;
         }
-        Ok(())
     }
 
     /// A client here has had its turn.

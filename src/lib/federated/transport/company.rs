@@ -158,8 +158,8 @@ impl Company {
     /// The error of a run that has failed.
     fn check(&self) -> Result<()> {
         match &self.failure {
-            Some(failure) if failure.rank == self.rank() => Err(Error::failed(failure.text.clone())),
-            Some(failure) => Err(failure.error()),
+            Some(failure) if failure.rank == self.rank() => Err(Error::failed(failure.text.clone()).elsewhere()),
+            Some(failure) => Err(failure.error().elsewhere()),
             None => Ok(()),
         }
     }
@@ -217,10 +217,12 @@ impl Company {
                 begun = Instant::now();
             }
             last = Instant::now();
-            if self.heard[from].max(begun).elapsed() > self.timeout {
+            // Whoever it is: this rank may wait for one that will wait for another.
+            let silent = |rank: &usize| !self.parted[*rank] && self.heard[*rank].max(begun).elapsed() > self.timeout;
+            if let Some(rank) = self.others().find(silent) {
                 let seconds = self.timeout.as_secs_f64();
                 self.give_up_on(
-                    from,
+                    rank,
                     &format!("has given no sign of life for {seconds} s (`ranks.timeout`)"),
                 );
             }
@@ -248,15 +250,19 @@ impl Company {
     /// Waits for all others to do the same; those that did not.
     pub fn hear_goodbyes(&mut self) -> Vec<usize> {
         let (begun, mut wait) = (Instant::now(), Wait::default());
+        let mut asked_to_stop = None;
         loop {
             if self.listen() {
                 wait = Wait::default();
             }
+            if interrupt::requested() {
+                asked_to_stop.get_or_insert_with(Instant::now);
+            }
             let left: Vec<usize> = self.others().filter(|&rank| !self.parted[rank]).collect();
             let silent = |rank: &usize| self.heard[*rank].max(begun).elapsed() > self.timeout;
-            let in_vain = match interrupt::requested() {
-                true => begun.elapsed() > LAST_WORDS,
-                false => begun.elapsed() > self.timeout && left.iter().all(silent),
+            let in_vain = match asked_to_stop {
+                Some(since) => since.elapsed() > LAST_WORDS,
+                None => begun.elapsed() > self.timeout && left.iter().all(silent),
             };
             if in_vain || left.is_empty() && self.wires.sent() {
                 return left;

@@ -1,6 +1,6 @@
 //! A rank that hears of the others' fate. Who fails tells all the others why before it leaves; who works gives a sign of life now and then, at
-//! the safe points of [`interrupt::check`] and while it waits; who gives none for [`TIMEOUT`](super::TIMEOUT) is taken for dead. So every rank
-//! ends with an error that names the rank it began with, within that time.
+//! the safe points of [`interrupt::check`] and while it waits; who gives none for [`TIMEOUT`](super::TIMEOUT) is taken for dead by whoever waits
+//! for a message. So every rank ends with an error that names the rank it began with, within that time of the first wait.
 //!
 //! Here is what algorithms and stages hold: messages, and the rank's end with what it means for the user. Listening to the others and telling
 //! them is the business of [`Company`].

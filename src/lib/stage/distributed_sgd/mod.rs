@@ -58,7 +58,11 @@ pub fn run(composed: &Composed) -> Result<()> {
     let usual = if config.method == Method::Centralised { 1 } else { 2 };
     let count = ranks::count("distributed_sgd.ranks", config.ranks, usual)?;
     let alone = config.method == Method::Centralised && launched().is_none();
-    let place = open_for(composed, if alone { 1 } else { count })?;
+    // Another number is another run, also where MPI decides it.
+    let mut composed = composed.clone();
+    composed.config.distributed_sgd.ranks = Some(if config.method == Method::Centralised { 1 } else { count });
+    let place = open_for(&composed, if alone { 1 } else { count })?;
+    let config = &place.config.distributed_sgd;
     let folder = required(
         &config.save_folder,
         "distributed_sgd.save_folder",

@@ -30,7 +30,7 @@ pub struct Means {
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     pub parameters: u64,
-    /// Of the state dict: what one transfer carries, framing aside.
+    /// What one transfer carries, framing aside: the state dict, without what nodes keep to themselves.
     pub model_bytes: u64,
     #[serde(flatten)]
     pub course: Course<Means, NodeReport>,
@@ -68,7 +68,10 @@ impl<'a> Recorder<'a> {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
         let metrics = Metrics {
             parameters: model.parameter_count(),
-            model_bytes: model.state().bytes(),
+            model_bytes: match self.config.statistics {
+                Statistics::Average => model.state().bytes(),
+                Statistics::Local => 4 * model.parameter_count(),
+            },
             course,
         };
         (metrics, journal)

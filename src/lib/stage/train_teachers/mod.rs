@@ -149,6 +149,12 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     let Some(only) = &settings.only else {
         return Ok((0..count).collect());
     };
+    if only.is_empty() {
+        return Err(Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all"));
+    }
+    if let Some((_, twice)) = only.iter().enumerate().find(|&(at, node)| only[..at].contains(node)) {
+        return Err(Error::usage(format!("`teacher.only` names teacher {twice} twice")));
+    }
     if let Some(wrong) = only.iter().find(|&&node| node >= count) {
         return Err(Error::usage(format!(
             "`teacher.only` names teacher {wrong}, but there {} {}",
@@ -268,7 +274,8 @@ fn hold_out(
 ) -> Result<(Vec<usize>, Option<Vec<usize>>)> {
     let few = |count| {
         Error::failed(format!(
-            "node {node} has {count} training images; batch norm needs at least 2"
+            "node {node} has {} to train on; batch norm needs at least 2",
+            counted(count, "image")
         ))
         .hint("split the data among fewer nodes (`split.num_nodes`)")
     };
