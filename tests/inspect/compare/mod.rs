@@ -1,6 +1,7 @@
 //! `compare`: accuracy against bytes of every method, against the metrics files and the formulas.
 
 mod grounds;
+mod vouched;
 
 use crate::common::Place;
 use crate::{SEEDS, copy, data, inspect, line, metrics, percent, student};

@@ -85,22 +85,29 @@ pub fn producer_of(path: &Path) -> Option<PathBuf> {
     producer(path).map(|(place, _, _)| place)
 }
 
+/// Refuses the file at `path`, the output `then` of the run whose manifest lies at `place`, if it is no longer what was recorded.
+///
+/// # Errors
+/// A file that has changed, or cannot be read.
+pub fn check_output(path: &Path, (place, manifest): (&Path, &Manifest), then: &FileRecord) -> Result<()> {
+    let now = hash::file(path)?;
+    if now.1 == then.sha256 {
+        return Ok(());
+    }
+    Err(changed(path, (place, manifest), then, &now).hint(format!(
+        "put the file back, or make it again with `{} overwrite=true`; `inspect verify` finds all that have changed",
+        manifest.stage
+    )))
+}
+
 /// Refuses an input that is not what the run that wrote it recorded.
 pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()> {
     let Some((place, manifest, then)) = producer(path) else {
         return refuse_outdated(path);
     };
     if then.sha256 != now.sha256 {
-        return Err(Error::failed(format!(
-            "`{}` is not the file that `{}` wrote",
-            path.display(),
-            manifest.stage
-        ))
-        .note("file", path.display().to_string())
-        .note("expected", format!("{} bytes, sha256 {}", then.bytes, then.sha256))
-        .note("found", format!("{} bytes, sha256 {}", now.bytes, now.sha256))
-        .note("from", format!("manifest {}", place.display()))
-        .hint(format!(
+        let now = (now.bytes, now.sha256.clone());
+        return Err(changed(path, (&place, &manifest), &then, &now).hint(format!(
             "make it again with `{} overwrite=true`; if it was changed on purpose, remove that manifest",
             manifest.stage
         )));
@@ -114,6 +121,19 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
         );
     }
     Ok(())
+}
+
+/// A file that is not what the manifest at that place recorded; `now` is its length and SHA-256.
+fn changed(path: &Path, (place, manifest): (&Path, &Manifest), then: &FileRecord, now: &(u64, String)) -> Error {
+    Error::failed(format!(
+        "`{}` is not the file that `{}` wrote",
+        path.display(),
+        manifest.stage
+    ))
+    .note("file", path.display().to_string())
+    .note("expected", format!("{} bytes, sha256 {}", then.bytes, then.sha256))
+    .note("found", format!("{} bytes, sha256 {}", now.0, now.1))
+    .note("from", format!("manifest {}", place.display()))
 }
 
 /// Refuses the result of an earlier run that a later one began to replace and did not get to.

@@ -160,17 +160,27 @@ impl Run {
         (0..).map_while(place).collect()
     }
 
-    /// Its metrics; none for a stage that has no accuracy, or a run that did not come that far.
+    /// Its metrics; none for a stage that has no accuracy, a run that did not come that far, or a file that is gone.
     ///
     /// # Errors
-    /// A file that is damaged.
+    /// A file that is damaged, or is not the one that the run wrote: nobody vouches for its numbers.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
         // The metrics of initial batches are a list of these.
         let trains = self.manifest.stage != "generate_initial";
-        match self.output("metrics").filter(|path| trains && path.exists()) {
-            Some(path) => json::read(&path).map(Some),
-            None => Ok(None),
+        let Some(record) = self.metrics_record().filter(|_| trains) else {
+            return Ok(None);
+        };
+        let path = self.shown(record);
+        if !path.exists() {
+            return Ok(None);
         }
+        manifest::check_output(&path, (&self.place, &self.manifest), record)?;
+        json::read(&path).map(Some)
+    }
+
+    /// What it recorded of its metrics' file.
+    pub fn metrics_record(&self) -> Option<&FileRecord> {
+        self.manifest.outputs.iter().find(|record| record.role == "metrics")
     }
 
     /// # Errors

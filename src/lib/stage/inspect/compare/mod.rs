@@ -8,6 +8,7 @@ mod students;
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find};
+use crate::artifact::manifest::FileRecord;
 use crate::error::{Error, Result};
 use crate::report::Table;
 use grounds::Grounds;
@@ -27,7 +28,7 @@ pub struct Request {
 
 impl Request {
     /// # Errors
-    /// No finished run; with `--out` also runs that no plot can hold; a plot that cannot be written.
+    /// No finished run, or one whose metrics are gone or changed; with `--out` also runs that no plot can hold; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let found = self.find()?;
         let mut methods = Vec::new();
@@ -63,11 +64,17 @@ impl Request {
             let mut finished = false;
             for run in find::all(path)?.into_iter().filter(methods::is_comparable) {
                 // A run that was named twice is shown once.
-                let again = found.iter().any(|other| other.0.place == run.place);
-                finished |= again;
-                if let Some(metrics) = run.metrics()?.filter(|_| !again) {
+                if found.iter().any(|other| other.0.place == run.place) {
                     finished = true;
-                    found.push((run, metrics));
+                    continue;
+                }
+                match (run.metrics()?, run.metrics_record()) {
+                    (Some(metrics), _) => {
+                        finished = true;
+                        found.push((run, metrics));
+                    }
+                    (None, Some(record)) => return Err(lost(&run, record)),
+                    (None, None) => {}
                 }
             }
             if !finished {
@@ -82,6 +89,17 @@ impl Request {
         }
         Ok(found)
     }
+}
+
+/// A run whose metrics are gone.
+fn lost(run: &Run, record: &FileRecord) -> Error {
+    Error::failed(format!("the metrics of `{}` are missing", run.name))
+        .note("file", run.shown(record).display().to_string())
+        .note("from", format!("manifest {}", run.place.display()))
+        .hint(format!(
+            "put the file back, or make it again with `{} overwrite=true`; or name the other runs alone",
+            run.manifest.stage
+        ))
 }
 
 /// A line a method; dataset and split where they are not the same for all.
