@@ -271,7 +271,7 @@ fn mistakes_are_refused() {
     assert_eq!(before, hash::file(&place.path(FILES[0])).unwrap());
     place.ok("split_data", &["split.num_nodes=1", "split.save_path=one.json"]);
     refused(
-        &["split.save_path=one.json", "fed_md.save_folder=one"],
+        &["split.num_nodes=1", "split.save_path=one.json", "fed_md.save_folder=one"],
         2,
         &["one node", "fed_md.public.kind"],
     );

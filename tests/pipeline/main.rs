@@ -154,6 +154,7 @@ fn every_mode_objective_and_ensemble_runs() {
     place.ok("train_teachers", &["split.num_nodes=3", "teacher.num_teachers=2"]);
     let common = [
         "overwrite=true",
+        "split.num_nodes=3",
         "teacher.num_teachers=2",
         "student.epochs=1",
         "student.new_batches_per_epoch=1",

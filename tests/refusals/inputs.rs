@@ -69,10 +69,26 @@ fn splits_that_are_not_splits() {
             r#"{"teacher0": {"train": [0, -1], "test": []}}"#,
             &["split.json:1:", "-1"],
         ),
-        (r#"{"teacher0": {"train": [0, 1]"#, &["split.json:1:"]),
-        ("{}", &["no nodes"]),
+        (
+            r#"{"teacher0": {"train": [0, 1]"#,
+            &["split.json:1:", "hint:", "`split_data`"],
+        ),
+        // Other JSON.
+        (
+            r#"{"epoch": 2, "test_accuracy": 0.5}"#,
+            &[
+                "expected: a node's indices",
+                "hint: a split is",
+                "`split_data` makes one",
+            ],
+        ),
+        ("[1, 2]", &["hint: a split is", "`split_data` makes one"]),
+        ("{}", &["no nodes", "hint: a split is"]),
         (r#"{"teacher0": {"train": [], "test": []}}"#, &["no training images"]),
-        (r#"{"teacher0": {"train": [5], "test": []}}"#, &["at least 2"]),
+        (
+            r#"{"teacher0": {"train": [5], "test": []}, "teacher1": {"train": [6], "test": []}}"#,
+            &["at least 2"],
+        ),
     ] {
         std::fs::write(place.path("split.json"), text).unwrap();
         let errors = place.fails("train_teachers", &[], 1);

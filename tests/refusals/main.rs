@@ -4,6 +4,7 @@
 mod common;
 mod inputs;
 mod runs;
+mod splits;
 mod teachers;
 
 use common::Place;

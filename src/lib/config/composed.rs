@@ -45,6 +45,11 @@ impl Composed {
         set_by(&self.figment, dotted_key)
     }
 
+    /// Whether a file or the command line set a key; a built-in default is nobody's word.
+    pub fn is_set(&self, dotted_key: &str) -> bool {
+        self.set_by(dotted_key) != BUILT_IN
+    }
+
     /// The whole config in schema order, references resolved. As a config file of its own it composes to the same config.
     pub fn to_yaml(&self) -> String {
         self.yaml(&|_| None)
@@ -79,16 +84,18 @@ impl Composed {
     }
 }
 
+const BUILT_IN: &str = "built-in default";
+
 pub(super) fn set_by(figment: &Figment, dotted_key: &str) -> String {
     let mut names = Vec::new();
     if let Ok(value) = figment.find_value(dotted_key) {
         collect(figment, &value, &mut names);
     }
     if names.is_empty() {
-        return "built-in default".into();
+        return BUILT_IN.into();
     }
     if names.len() > 1 {
-        names.retain(|name| name != "built-in default");
+        names.retain(|name| name != BUILT_IN);
     }
     names.join(", ")
 }

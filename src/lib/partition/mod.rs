@@ -37,9 +37,10 @@ pub use uniform_share::UniformShare;
 
 use crate::error::Result;
 use crate::runtime::seed::Rng;
+use std::fmt::Debug;
 
 /// A way to deal images to nodes.
-pub trait Partitioner {
+pub trait Partitioner: Debug {
     /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint, ascending lists of indices, one a node,
     /// none empty. Complete, unless the partitioner says what it leaves out. The same `rng` deals the same. Ends in bounded time.
     ///

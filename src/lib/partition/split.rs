@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// Indices into the training and the test split, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a node's indices: {\"train\": […], \"test\": […]}")]
 pub struct Part {
     pub train: Vec<usize>,
     pub test: Vec<usize>,

@@ -3,7 +3,7 @@
 //! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log; `ranks` is
 //! the course of a run that several ranks share. `journal` writes metrics as they come, `saved` and `batches` what an interrupted run goes on
 //! from; `rounds` is both for the baselines of many rounds. `weights` is the form in which teachers and students travel; `teachers` is what the
-//! server stages load first.
+//! server stages load first, `split` the split that all work on.
 
 mod batches;
 pub mod distributed_sgd;
@@ -19,6 +19,7 @@ mod pictures;
 mod ranks;
 mod rounds;
 mod saved;
+mod split;
 pub mod split_data;
 mod summary;
 mod teachers;
@@ -26,12 +27,10 @@ pub mod train_student;
 pub mod train_teachers;
 mod weights;
 
-use crate::artifact::{json, manifest};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec};
-use crate::partition::{Part, Split};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::train::{Evaluation, evaluate};
 use std::path::{Path, PathBuf};
@@ -105,51 +104,6 @@ impl Workplace<'_> {
     fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
         let classes = dataset.classes.len() as i64;
         ModelSpec::new(&self.config.model, dataset.channels(), dataset.size(), classes)
-    }
-
-    /// The split of `dataset`; without one, a single node that holds everything.
-    fn split(&self, dataset: &Dataset) -> Result<Split> {
-        let Some(path) = &self.config.split.save_path else {
-            let all = |count| (0..count).collect();
-            return Ok(Split {
-                nodes: vec![Part {
-                    train: all(dataset.train.len()),
-                    test: all(dataset.test.len()),
-                }],
-            });
-        };
-        if !path.exists() {
-            return Err(Error::failed("the split does not exist yet")
-                .note("file", path.display().to_string())
-                .hint("make it with `split_data` and the same overrides"));
-        }
-        refuse_other_dataset(path, dataset)?;
-        let here = |error: Error| error.note("file", path.display().to_string());
-        let split = Split::from_json(json::read(path)?).map_err(here)?;
-        split.check(dataset.train.len(), dataset.test.len()).map_err(here)?;
-        Ok(split)
-    }
-}
-
-/// Refuses a file whose manifest names another dataset.
-fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
-    let Some(producer) = manifest::producer_of(path) else {
-        return Ok(());
-    };
-    let Some(made) = manifest::existing(&producer)? else {
-        return Ok(());
-    };
-    match made.facts.get("dataset_fingerprint").and_then(|value| value.as_str()) {
-        Some(found) if found != dataset.fingerprint => {
-            Err(Error::failed(format!("{} belongs to another dataset", path.display()))
-                .note(
-                    "expected",
-                    format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-                )
-                .note("found", format!("fingerprint {found}, as {} says", producer.display()))
-                .hint("use the `dataset` overrides it was made with, or make it again"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::train_teachers::weights_path;
 use super::weights::{self, Card};
-use super::{Workplace, required};
-use crate::artifact::{hash, json, manifest};
+use super::{Workplace, required, split};
+use crate::artifact::{hash, manifest};
 use crate::error::{Error, Result};
 use crate::inversion::{Shelf, Teacher};
-use crate::partition::{Split, label_counts};
+use crate::partition::label_counts;
 use crate::words::counted;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,11 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     )?;
     let split = place.config.split.save_path.as_deref().filter(|path| path.exists());
     let nodes = match split {
-        Some(path) => Some(Split::from_json(json::read(path)?)?.nodes.len()),
+        Some(path) => {
+            let split = split::read(path)?;
+            split::refuse_other_settings(place.composed, path, &split)?;
+            Some(split.nodes.len())
+        }
         None => None,
     };
     let wanted = place.config.teacher.num_teachers.or(nodes);

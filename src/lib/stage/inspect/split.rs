@@ -2,12 +2,13 @@
 
 use super::run::{self, Run};
 use super::{Answer, find, picture};
-use crate::artifact::{json, manifest};
+use crate::artifact::manifest;
 use crate::config::{Request as Composition, compose};
 use crate::data::{Dataset, DatasetSettings};
 use crate::error::{Error, Result};
 use crate::partition::{Skew, Split, label_counts, skew};
 use crate::report::{Table, stacked_bars};
+use crate::stage::split::read;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -63,14 +64,6 @@ pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings,
         }
     };
     Ok((settings, fingerprint))
-}
-
-/// The split at `path`.
-///
-/// # Errors
-/// A file that is missing, damaged, or no split.
-pub fn read(path: &Path) -> Result<Split> {
-    Split::from_json(json::read(path)?).map_err(|error| error.note("file", path.display().to_string()))
 }
 
 /// A split with what its nodes hold: `counts[node][class]`.

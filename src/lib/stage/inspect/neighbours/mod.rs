@@ -5,7 +5,7 @@ mod sampled;
 
 use super::grid::Images;
 use super::run::{self, Run};
-use super::split::{dataset_of, read};
+use super::split::dataset_of;
 use super::{Answer, picture};
 use crate::artifact::manifest;
 use crate::data::Dataset;
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::report::Table;
 use crate::runtime::seed::Seeds;
+use crate::stage::split::read;
 use crate::stage::weights;
 use clap::value_parser;
 use looks::{Looks, View};
