@@ -1,6 +1,6 @@
 //! Federated averaging.
 
-use crate::common::Place;
+use crate::common::{Place, TINY};
 use crate::support::*;
 use fed_distill::artifact::{hash, tensors};
 use fed_distill::data::{DatasetSettings, load};
@@ -18,6 +18,20 @@ const SMALL: [&str; 7] = [
 ];
 
 const FILES: [&str; 3] = ["fed/global.safetensors", "fed/metrics.jsonl", "fed/metrics.json"];
+
+#[test]
+fn ranks_without_a_node_are_said() {
+    let place = Place::new();
+    place.ok("split_data", &SMALL);
+    let said = |ranks: &str, folder: &str| {
+        let options = with(&SMALL, &["fed_avg.rounds=1", ranks, folder]);
+        let (code, _, log) = place.run_with("fed_avg", TINY, &options);
+        assert_eq!(code, 0, "{log}");
+        log.contains("9 ranks share 4 nodes, so 5 have nothing to do: `fed_avg.ranks=4`")
+    };
+    assert!(said("fed_avg.ranks=9", "fed_avg.save_folder=many"));
+    assert!(!said("fed_avg.ranks=4", "fed_avg.save_folder=four"));
+}
 
 #[test]
 fn rounds_leave_a_model_metrics_and_bytes() {

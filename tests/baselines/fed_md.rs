@@ -1,6 +1,6 @@
 //! FedMD.
 
-use crate::common::Place;
+use crate::common::{Place, TINY};
 use crate::support::*;
 use fed_distill::artifact::{hash, tensors};
 use serde_json::Value;
@@ -29,6 +29,37 @@ const FILES: [&str; 5] = [
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn what_finds_no_client_is_said() {
+    let place = Place::new();
+    place.ok("split_data", &SMALL);
+    let more = [
+        "fed_md.rounds=1",
+        "fed_md.ranks=5",
+        "fed_md.models=[linear, linear, linear, {kind: resnet18, width: 4, blocks: [1]}]",
+    ];
+    let options = with(&SMALL, &more);
+    let (code, _, log) = place.run_with("fed_md", TINY, &options);
+    assert_eq!(code, 0, "{log}");
+    says(
+        &log,
+        &["`fed_md.models` names 4 architectures for 3 clients: nobody trains resnet18"],
+    );
+    says(
+        &log,
+        &["5 ranks share 3 nodes, so 2 have nothing to do: `fed_md.ranks=3`"],
+    );
+    let enough = with(
+        &SMALL,
+        &["fed_md.rounds=1", "fed_md.save_folder=again", "fed_md.ranks=3"],
+    );
+    let (code, _, log) = place.run_with("fed_md", TINY, &enough);
+    assert!(
+        code == 0 && !log.contains("nobody") && !log.contains("nothing to do"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -271,7 +302,11 @@ fn mistakes_are_refused() {
     assert_eq!(before, hash::file(&place.path(FILES[0])).unwrap());
     place.ok("split_data", &["split.num_nodes=1", "split.save_path=one.json"]);
     refused(
-        &["split.num_nodes=1", "split.save_path=one.json", "fed_md.save_folder=one"],
+        &[
+            "split.num_nodes=1",
+            "split.save_path=one.json",
+            "fed_md.save_folder=one",
+        ],
         2,
         &["one node", "fed_md.public.kind"],
     );

@@ -33,6 +33,7 @@ use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::train::{Evaluation, evaluate};
+use crate::words::counted;
 use std::path::{Path, PathBuf};
 use tch::Device;
 
@@ -104,6 +105,21 @@ impl Workplace<'_> {
     fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
         let classes = dataset.classes.len() as i64;
         ModelSpec::new(&self.config.model, dataset.channels(), dataset.size(), classes)
+    }
+
+    /// Says that some of the ranks that share the nodes of a federation have none.
+    fn heed_ranks(&self, key: &str, nodes: usize) {
+        if self.ranks > nodes {
+            tracing::warn!(
+                "{} share {}, so {} nothing to do: `{key}={nodes}` (or `mpirun -n {nodes}`) is as fast",
+                counted(self.ranks, "rank"),
+                counted(nodes, "node"),
+                match self.ranks - nodes {
+                    1 => "one has".into(),
+                    idle => format!("{idle} have"),
+                }
+            );
+        }
     }
 }
 

@@ -89,6 +89,7 @@ impl Shared for Average<'_> {
             ))
             .hint("split the data among fewer nodes (`split.num_nodes`)"));
         }
+        self.place.heed_ranks("fed_avg.ranks", split.nodes.len());
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.input("split", self.split)?;
         Ok((dataset, split))

@@ -10,6 +10,7 @@ use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
+use crate::words::counted;
 
 /// A node that takes part.
 #[derive(Clone)]
@@ -57,6 +58,16 @@ impl Roles {
             },
         };
         roles.check(place, dataset)?;
+        let (models, clients) = (config.models.as_deref().unwrap_or_default(), roles.parties.len());
+        if let Some(idle) = models.get(clients..).filter(|idle| !idle.is_empty()) {
+            let idle: Vec<String> = idle.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "`fed_md.models` names {} for {}: nobody trains {}",
+                counted(models.len(), "architecture"),
+                counted(clients, "client"),
+                idle.join(", ")
+            );
+        }
         Ok(roles)
     }
 

@@ -85,6 +85,7 @@ impl Shared for Discuss<'_> {
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
         let dataset = self.place.dataset()?;
         let roles = Roles::new(self.place, &dataset)?;
+        self.place.heed_ranks("fed_md.ranks", roles.parties.len());
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         if let Some(public) = &roles.other {
             run.fact("public_fingerprint", &public.fingerprint)?;
