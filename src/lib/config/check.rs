@@ -220,6 +220,12 @@ fn nesterov(optimizer: &OptimizerSettings) -> bool {
     !optimizer.nesterov || optimizer.momentum > 0.0
 }
 
+/// The range that the value of a key must lie in, if there is one.
+pub fn range(key: &str) -> Option<&'static Range> {
+    let rule = RANGES.iter().find(|(pattern, _)| applies(pattern, key));
+    rule.map(|(_, range)| *range)
+}
+
 /// Every rule the config breaks, in schema order. `set_by` tells who set a key.
 pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Issue>> {
     let tree = Node::built_in(config)?;

@@ -3,8 +3,10 @@
 //! serde stops at the first wrong type. Here a wrong value is noted, replaced by its default, and the extraction repeated, so that all are found.
 //! What figment takes without complaint but not as written (a number for an enum's name, surplus list items) is found by reading back.
 
+use super::check;
 use super::issue::Issue;
 use super::node::{Node, Value};
+use super::range::broken;
 use super::schema::Config;
 use super::suggest::{list, nearest};
 use super::{scalar, yaml};
@@ -60,12 +62,14 @@ impl From<figment::Error> for Problem {
     }
 }
 
+const WHOLE: &str = "a whole number";
+
 /// serde's names of types in the words of the user.
 fn in_words(expected: &str) -> String {
     match expected {
         "f32" | "f64" => "a number".into(),
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "u8" | "u16" | "u32" | "u64" | "usize" => format!("{WHOLE}, 0 or more"),
+        "i8" | "i16" | "i32" | "i64" | "isize" => WHOLE.into(),
         "a boolean" => "true or false".into(),
         "a string" | "path string" => "a string".into(),
         "a sequence" => "a list".into(),
@@ -158,6 +162,12 @@ fn describe(name: &str, found: &Node, node: &Node, default: Option<&Node>, probl
     let set_by = node.origin.to_string();
     match problem {
         Problem::Must(words) => {
+            let range = check::range(name.split('[').next().unwrap_or(name)).filter(|_| words.starts_with(WHOLE));
+            // Said as of any other number out of range, be it one that the type can hold or not.
+            if let Some(what) = range.and_then(|range| broken(range, name, &found.value)) {
+                return Issue::new(what).note("set by", set_by);
+            }
+            let words = range.map_or(words, |range| format!("{WHOLE}, {}", range.words));
             let issue = Issue::new(format!("`{name}` must be {words}, found {value}")).note("set by", set_by);
             match (words.as_str(), default.and_then(Node::as_map)) {
                 (_, Some(keys)) => {
@@ -168,6 +178,7 @@ fn describe(name: &str, found: &Node, node: &Node, default: Option<&Node>, probl
                         None => issue,
                     }
                 }
+                ("a list", _) => issue.hint(Some(format!("for a list type {name}=[{}]", yaml::inline(&found.value)))),
                 ("a string", _) => issue.hint(Some(format!(
                     "put it in quotes: {name}=\"'{}'\"",
                     yaml::inline(&found.value)

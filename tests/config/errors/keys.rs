@@ -28,7 +28,7 @@ fn all_at_once_with_their_lines() {
         set by: command line `modle.width=1`
         available: seed, device, threads, …
         hint: did you mean `model.width`?
-      mistake: `student.epochs` must be a whole number, 0 or more, found string "many"
+      mistake: `student.epochs` must be a whole number, 1 or more, found string "many"
         set by: TREE/config.yaml:6
       mistake: `student.optimizer.lr` must be a number, found string "fast"
         set by: command line `student.optimizer.lr=fast`

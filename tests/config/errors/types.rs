@@ -23,11 +23,11 @@ fn each_type() {
       set by: command line `seed=-1`
     "#);
     assert_snapshot!(mistake("teacher.epochs=1.5"), @r#"
-    `teacher.epochs` must be a whole number, 0 or more, found number 1.5
+    `teacher.epochs` must be a whole number, 1 or more, found number 1.5
       set by: command line `teacher.epochs=1.5`
     "#);
     assert_snapshot!(mistake("model.width=x"), @r#"
-    `model.width` must be a whole number, found string "x"
+    `model.width` must be a whole number, 1 or more, found string "x"
       set by: command line `model.width=x`
     "#);
     assert_snapshot!(mistake("resume=yes"), @r#"
@@ -42,6 +42,7 @@ fn each_type() {
     assert_snapshot!(mistake("teacher.schedule.milestones=3"), @r#"
     `teacher.schedule.milestones` must be a list, found number 3
       set by: command line `teacher.schedule.milestones=3`
+    hint: for a list type teacher.schedule.milestones=[3]
     "#);
     assert_snapshot!(mistake("teacher.schedule.milestones=[1,x]"), @r#"
     `teacher.schedule.milestones[1]` must be a whole number, 0 or more, found string "x"
@@ -61,7 +62,7 @@ fn each_type() {
       available: num_batches, save_path
     "#);
     assert_snapshot!(mistake("teacher.epochs=null"), @r#"
-    `teacher.epochs` must be a whole number, 0 or more, found null
+    `teacher.epochs` must be a whole number, 1 or more, found null
       set by: command line `teacher.epochs=null`
     "#);
     assert_snapshot!(mistake("student.optimizer.lr=inf"), @r#"
@@ -73,8 +74,25 @@ fn each_type() {
       set by: command line `dataset.mean=[nan]`
     "#);
     assert_snapshot!(mistake("threads=${oc.env:NO_SUCH_NAME,many}"), @r#"
-    `threads` must be a whole number, 0 or more, found string "many"
+    `threads` must be a whole number, 1 or more, found string "many"
       set by: command line `threads=${oc.env:NO_SUCH_NAME,many}`
+    "#);
+}
+
+/// Whether the type or the range refuses a number is nothing to the user.
+#[test]
+fn numbers_out_of_range_are_told_alike() {
+    for key in ["fed_avg.rounds", "fed_md.rounds", "distributed_sgd.report_every"] {
+        for value in ["-1", "0"] {
+            let typed = format!("{key}={value}");
+            let expected = format!("`{key}` must be 1 or more, found number {value}\n  set by: command line `{typed}`");
+            assert_eq!(mistake(&typed), expected);
+        }
+    }
+    assert_snapshot!(mistake("fed_md.models=linear"), @r#"
+    `fed_md.models` must be a list, found string "linear"
+      set by: command line `fed_md.models=linear`
+    hint: for a list type fed_md.models=[linear]
     "#);
 }
 
