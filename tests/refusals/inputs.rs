@@ -98,6 +98,29 @@ fn splits_that_are_not_splits() {
 }
 
 #[test]
+fn a_misspelt_root_leaves_no_folders() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("data")).unwrap();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        .current_dir(place.path("."))
+        // Nobody listens there: no download, whatever network there is.
+        .env("ALL_PROXY", "http://127.0.0.1:1")
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .args([
+            "dataset=mnist",
+            "dataset.root=data/mnits/raw",
+            "split.save_path=split.json",
+        ])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    says(&errors, &["cannot download", "data/mnits/raw", "dataset.root"]);
+    let left: Vec<_> = std::fs::read_dir(place.path("data")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn initial_batches_that_are_none() {
     let place = made("generate_initial");
     std::fs::remove_file(place.path("initial.manifest.json")).unwrap();

@@ -30,18 +30,28 @@ pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> 
                 .hint("`dataset.download=true` fetches it; `dataset.root=…` names the folder that has it"),
         );
     }
+    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(root)?;
-    let _lock = Lock::wait(&root.join(format!(".{}.lock", remote.name)), || {
+    let fetched = fetch_once(remote, &url, &path);
+    if fetched.is_err() {
+        // A misspelt `dataset.root` leaves no empty folders; what arrived in part keeps its own.
+        let _ = missing.iter().try_for_each(std::fs::remove_dir);
+    }
+    fetched.map(|()| path)
+}
+
+/// Fetches a set's file unless another process has done so meanwhile.
+fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
+    let _lock = Lock::wait(&path.with_file_name(format!(".{}.lock", remote.name)), || {
         tracing::info!("waiting for another process that downloads `{}`", remote.name);
     })?;
     if path.is_file() {
-        return Ok(path);
+        return Ok(());
     }
     let progress = Progress::new(remote.name);
-    fetch(&url, Some(remote.sha256), &path, &|done, total| {
+    fetch(url, Some(remote.sha256), path, &|done, total| {
         progress.show(done, total)
-    })?;
-    Ok(path)
+    })
 }
 
 /// Fetches `url` into the file `to`.
