@@ -1,6 +1,6 @@
 //! Curves.
 
-use crate::svg::{error, names, number, saved, svg};
+use crate::svg::{Svg, error, names, number, saved, svg};
 use fed_distill::report::{LinePlot, Series};
 use std::collections::HashSet;
 
@@ -119,6 +119,60 @@ fn ticks_stand_at_their_values() {
             labels += 1;
         }
         assert!(labels >= 3, "{labels} {:?}", svg.texts());
+    }
+}
+
+/// Of a vertical axis: the heights of its labels.
+fn labels(svg: &Svg) -> Vec<f64> {
+    let doc = svg.doc();
+    let texts = doc
+        .descendants()
+        .filter(|node| node.attribute("text-anchor") == Some("end"));
+    texts
+        .map(|node| number(node, "y") + (0.76 - 0.7275 / 2.0) * number(node, "font-size"))
+        .collect()
+}
+
+#[test]
+fn few_values_lie_between_labels_and_have_three() {
+    for (low, high) in [
+        (93.1, 97.8),
+        (97.3, 98.2),
+        (0.0, 104.3),
+        (100.0, 100.0),
+        (0.0, 0.0),
+        (41.7, 41.7),
+        (1.0, 13.6),
+    ] {
+        let svg = svg(|path| line_plot(false, &[("a", &[(0.0, low), (1.0, high), (2.0, low)])]).save(path));
+        let labels = labels(&svg);
+        assert!(labels.len() >= 3, "{low} to {high}: {:?}", svg.texts());
+        let top = labels.iter().copied().fold(f64::MAX, f64::min);
+        let bottom = labels.iter().copied().fold(0.0, f64::max);
+        for (_, y) in svg.curves().into_iter().flatten() {
+            assert!(
+                (top - svg.unit()..=bottom + svg.unit()).contains(&y),
+                "{low} to {high}: {y}, {top}..{bottom}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_short_logarithmic_axis_has_three_labels() {
+    for (low, high) in [(0.957, 5.76), (1.6, 32.0), (2.01, 10.2), (3.0, 3.2), (0.12, 6.4)] {
+        let plot = LinePlot {
+            log_x: true,
+            ..line_plot(false, &[("a", &[(low, 1.0), (high, 2.0)])])
+        };
+        let svg = svg(|path| plot.save(path));
+        let texts = svg.texts();
+        let below = texts
+            .iter()
+            .filter(|text| text.replace(',', "").parse::<f64>().is_ok())
+            .count()
+            - labels(&svg).len();
+        assert!(below >= 3, "{low} to {high}: {texts:?}");
     }
 }
 

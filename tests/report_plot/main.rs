@@ -2,6 +2,7 @@
 
 mod bars;
 mod confusion;
+mod heat;
 mod lines;
 mod svg;
 

@@ -10,7 +10,7 @@ mod tensorboard;
 mod text;
 
 pub use grid::{Grid, GridRow};
-pub use plot::{LinePlot, Series, confusion, stacked_bars};
+pub use plot::{HeatMap, LinePlot, Series, confusion, stacked_bars};
 pub use table::Table;
 pub use tensorboard::EventWriter;
 

@@ -27,8 +27,7 @@ pub fn is_drawable(value: f64, log: bool) -> bool {
 }
 
 impl Scale {
-    /// The range of drawable values, widened by `margin` of itself on both sides; `None` when there are none. A linear range that
-    /// comes near zero starts there.
+    /// The range of drawable values, widened by `margin` of itself on both sides; `None` when there are none.
     pub fn fit(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let values: Vec<f64> = values.filter(|&value| is_drawable(value, log)).collect();
         let lowest = values.iter().copied().reduce(f64::min)?;
@@ -56,13 +55,33 @@ impl Scale {
             };
             (low - pad, high + pad)
         };
-        let near_zero = !log && margin > 0.02 && lowest >= 0.0 && (low < 0.0 || lowest < 0.35 * highest);
-        Some(Self {
-            low: if near_zero { 0.0 } else { low },
-            high,
-            log,
-            whole,
-        })
+        Some(Self { low, high, log, whole })
+    }
+
+    /// The range of drawable values, wide enough for a tick at both of its ends if it is linear, so that no value lies beyond the last
+    /// label. A range that comes near zero starts there.
+    pub fn between_ticks(values: impl Iterator<Item = f64> + Clone, log: bool, most: usize) -> Option<Self> {
+        let mut scale = Self::fit(values.clone(), log, if log { 0.05 } else { 0.0 })?;
+        if log {
+            return Some(scale);
+        }
+        if scale.high - scale.low <= 1.0 {
+            // Too narrow for several whole numbers.
+            scale.whole = false;
+        }
+        let positive = values
+            .filter(|&value| is_drawable(value, false))
+            .all(|value| value >= 0.0);
+        if positive && scale.low < 0.35 * scale.high {
+            scale.low = 0.0;
+        }
+        // A wider range may need a longer step, and ends that fit that one.
+        for _ in 0..4 {
+            let step = step(scale.low, scale.high, most, scale.whole);
+            scale.low = (scale.low / step + 1e-9).floor() * step;
+            scale.high = (scale.high / step - 1e-9).ceil() * step;
+        }
+        Some(scale)
     }
 
     /// From 0 to a largest count, with some air above it.
@@ -91,9 +110,10 @@ impl Scale {
 
     fn log_ticks(&self, most: usize) -> Vec<Tick> {
         let decades = (self.low.ceil() as i32, self.high.floor() as i32);
-        if decades.1 - decades.0 >= 2 {
+        let plain = decades.0 >= -4 && decades.1 <= 6;
+        // Of two decades, three powers are few.
+        if decades.1 - decades.0 >= if plain { 3 } else { 2 } {
             let step = ((decades.1 - decades.0) as usize / most.max(1) + 1) as i32;
-            let plain = decades.0 >= -4 && decades.1 <= 6;
             let exponents = (decades.0..=decades.1).filter(|exponent| exponent.rem_euclid(step) == 0);
             return exponents
                 .map(|exponent| Tick {
@@ -111,9 +131,17 @@ impl Scale {
                 at: (f64::from(exponent) + factor.log10() - self.low) / (self.high - self.low),
                 label: fixed(factor * 10f64.powi(exponent), -exponent),
             };
-            let ticks =
-                (decades.0 - 1..=decades.1).flat_map(|exponent| [1.0, 2.0, 5.0].map(|factor| place(exponent, factor)));
-            return ticks.filter(|tick| (0.0..=1.0).contains(&tick.at)).collect();
+            let ticks = |factors: &[f64]| -> Vec<Tick> {
+                let places = (decades.0 - 1..=decades.1)
+                    .flat_map(|exponent| factors.iter().map(move |&factor| place(exponent, factor)));
+                places.filter(|tick| (0.0..=1.0).contains(&tick.at)).collect()
+            };
+            let few = ticks(&[1.0, 2.0, 5.0]);
+            return if few.len() > 3 {
+                few
+            } else {
+                ticks(&[1.0, 2.0, 3.0, 5.0, 7.0])
+            };
         }
         // Within a factor of five: round values, placed by their logarithm.
         let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
@@ -128,17 +156,20 @@ impl Scale {
     }
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten between two values.
-fn round_values(low: f64, high: f64, most: usize, whole: bool) -> Vec<Tick> {
+/// 1, 2 or 5 times a power of ten, of which about `most` fit between two values.
+fn step(low: f64, high: f64, most: usize, whole: bool) -> f64 {
     let rough = (high - low) / most.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 5.0]
         .into_iter()
         .find(|factor| factor * power >= rough * 0.999);
-    let mut step = factor.unwrap_or(10.0) * power;
-    if whole {
-        step = step.max(1.0);
-    }
+    let step = factor.unwrap_or(10.0) * power;
+    if whole { step.max(1.0) } else { step }
+}
+
+/// Multiples of the step between two values.
+fn round_values(low: f64, high: f64, most: usize, whole: bool) -> Vec<Tick> {
+    let step = step(low, high, most, whole);
     let first = (low / step - 1e-9).ceil();
     let count = ((high / step + 1e-9).floor() - first).clamp(0.0, 50.0) as usize;
     let write = writer(low.abs().max(high.abs()), step);

@@ -2,6 +2,7 @@
 
 use super::axis::thousands;
 use super::canvas::{Align, Canvas, save};
+use super::heat::{BAR, border, colour_bar};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
 use crate::report::colours::{FAINT, RULE, WHITE, heat, ink_on};
 use crate::report::text::Face;
@@ -11,7 +12,6 @@ use std::path::Path;
 /// Side of the whole matrix that cells share.
 const SIDE: f64 = 600.0;
 const CELL: (f64, f64) = (2.0, 68.0);
-const BAR: f64 = 16.0;
 /// Longest owner text.
 const OWNER_LIMIT: f64 = 110.0;
 
@@ -243,40 +243,4 @@ impl Matrix<'_> {
         }
         Ok(())
     }
-}
-
-/// What the colours mean.
-fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
-    const STEPS: usize = 50;
-    let height = (matrix.bottom - matrix.top).min(240.0);
-    let left = matrix.right + 24.0;
-    let frame = Frame {
-        left,
-        top: matrix.top,
-        right: left + BAR,
-        bottom: matrix.top + height,
-    };
-    // Each step reaches down to the bottom and the next covers it: viewers would show the ground through exact seams.
-    for step in (0..STEPS).rev() {
-        let colour = heat((step as f64 + 0.5) / STEPS as f64);
-        let top = frame.y((step + 1) as f64 / STEPS as f64);
-        canvas.rect((frame.left, top), (frame.right, frame.bottom), colour)?;
-    }
-    border(canvas, &frame)?;
-    for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
-        canvas.text(label, (frame.right + 6.0, frame.y(share)), TICK, Align::Start, false)?;
-    }
-    Ok(())
-}
-
-/// A thin line around a frame.
-fn border(canvas: &mut Canvas, frame: &Frame) -> Result<()> {
-    let corners = [
-        (frame.left, frame.top),
-        (frame.right, frame.top),
-        (frame.right, frame.bottom),
-        (frame.left, frame.bottom),
-        (frame.left, frame.top),
-    ];
-    canvas.line(&corners, 1.0, RULE)
 }

@@ -2,7 +2,7 @@
 
 use super::axis::{Scale, is_drawable};
 use super::canvas::{Align, Canvas, Mark, save};
-use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, TICK, Title};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, TICK, Title};
 use super::legend::{LINE, LIST_LIMIT, Legend};
 use crate::report::colours::{Colour, RULE, SOFT, WHITE, lines};
 use crate::report::text::Face;
@@ -13,6 +13,8 @@ const X_TICKS: usize = 8;
 const Y_TICKS: usize = 6;
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 340.0;
+/// Longest name beside the frame.
+const NAMES: f64 = 240.0;
 /// Up to this many points each is marked; of more points, about [`MARKS`] of a line, at other places than its neighbours'.
 const MARKED: usize = 40;
 const MARKS: usize = 8;
@@ -64,10 +66,10 @@ impl LinePlot<'_> {
     pub fn save(&self, path: &Path) -> Result<()> {
         let curves = self.curves();
         let points = || curves.iter().flat_map(|curve| curve.points.iter());
-        let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(Scale::fit(
+        let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(Scale::between_ticks(
             points().map(|at| at.1),
             self.log_y,
-            0.05,
+            Y_TICKS,
         ));
         let Some((x, y)) = scales else {
             let kind = if self.log_x || self.log_y {
@@ -180,7 +182,7 @@ impl Curve {
 
     /// The name as it is listed.
     fn label(&self) -> String {
-        let name = NAME.cut(&self.name, NAME_LIMIT);
+        let name = NAME.cut(&self.name, NAMES);
         if self.points.is_empty() {
             format!("{name} (no values)")
         } else {

@@ -4,10 +4,12 @@ mod axis;
 mod bars;
 mod canvas;
 mod confusion;
+mod heat;
 mod layout;
 mod legend;
 mod lines;
 
 pub use bars::stacked_bars;
 pub use confusion::confusion;
+pub use heat::HeatMap;
 pub use lines::{LinePlot, Series};

@@ -15,7 +15,7 @@ use crate::distill::FreshReport;
 use crate::error::Result;
 use crate::model::Model;
 use crate::partition::owners;
-use crate::report::{LinePlot, Series, confusion};
+use crate::report::{HeatMap, LinePlot, Series, confusion};
 use crate::runtime::output::say;
 use crate::train::{Evaluation, Selection};
 use serde::Serialize;
@@ -183,9 +183,11 @@ impl Finished<'_> {
         add("curves.png")?;
         add("curves.svg")?;
         if self.notes.epochs.iter().any(|epoch| epoch.test_accuracy.is_some()) {
-            pictures::save_both(&self.per_class(), &self.folder.join("per_class.png"))?;
-            add("per_class.png")?;
-            add("per_class.svg")?;
+            let map = self.per_class();
+            for name in ["per_class.svg", "per_class.png"] {
+                map.save(&self.folder.join(name))?;
+                add(name)?;
+            }
         }
         let owners = Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
         confusion(
@@ -227,12 +229,12 @@ impl Finished<'_> {
             }
         };
         let mut all = vec![
-            series("student, test", &|epoch| epoch.test_accuracy),
-            series("student, training images", &|epoch| Some(epoch.fit.train_accuracy)),
+            series("test images", &|epoch| epoch.test_accuracy),
+            series("training images", &|epoch| Some(epoch.fit.train_accuracy)),
         ];
         if !self.notes.fresh.is_empty() {
-            all.push(fresh("student, fresh", |batch| batch.student_accuracy));
-            all.push(fresh("teachers, fresh", |batch| batch.teacher_accuracy));
+            all.push(fresh("fresh images", |batch| batch.student_accuracy));
+            all.push(fresh("teachers on fresh images", |batch| batch.teacher_accuracy));
         }
         LinePlot {
             title: "Accuracy of the student",
@@ -245,10 +247,10 @@ impl Finished<'_> {
     }
 
     /// Test accuracy of each class over epochs, the classes' owners in their names.
-    fn per_class(&self) -> LinePlot<'static> {
+    fn per_class(&self) -> HeatMap<'static> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
-            let at = |epoch: &Epoch| Some((epoch.fit.epoch as f64, 100.0 * epoch.per_class_accuracy[class]?));
+            let at = |epoch: &Epoch| Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?));
             Series {
                 name: if owner.is_empty() {
                     name.clone()
@@ -258,13 +260,11 @@ impl Finished<'_> {
                 points: self.notes.epochs.iter().filter_map(at).collect(),
             }
         };
-        LinePlot {
-            title: "Accuracy of the student by class",
+        HeatMap {
+            title: "Test accuracy of the student by class",
             x: "epoch",
-            y: "accuracy on the test set (%)",
-            log_x: false,
-            log_y: false,
-            series: self.owners().into_iter().enumerate().map(class).collect(),
+            y: "class",
+            rows: self.owners().into_iter().enumerate().map(class).collect(),
         }
     }
 
