@@ -69,6 +69,10 @@ fn rounds_leave_models_metrics_and_bytes() {
     let table = place.ok("fed_md", &SMALL);
     let clients = ["resnet18", "linear", "mean over 3 clients", "everyone's"];
     says(&table, &["round", "public, mean", "test before"]);
+    says(
+        &table,
+        &["test before: after transfer learning, before the first round"],
+    );
     says(&table, &clients);
     for (node, kind) in ["resnet18", "linear", "resnet18"].into_iter().enumerate() {
         let (_, metadata) = tensors::read_state(&place.path(FILES[node])).unwrap();

@@ -17,6 +17,7 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
     say(rounds(course))?;
     say(clients(metrics))?;
+    say("test before: after transfer learning, before the first round")?;
     say(format!(
         "mean over {} clients: final {}, best on test {}",
         metrics.clients.len(),
