@@ -16,6 +16,9 @@ use std::path::Path;
 /// What a split depends on.
 pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
+/// Most nodes that are drawn.
+const DRAWN: usize = 5000;
+
 /// Runs the stage.
 ///
 /// # Errors
@@ -88,15 +91,15 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
     if dealt < all {
         say(format!("left out: {} of {all} training images", all - dealt))?;
     }
+    say(format!("split: {}", path.display()))?;
+    if counts.len() > DRAWN {
+        tracing::warn!("no plot: of more than {DRAWN} nodes the bars cannot be told apart");
+        return Ok(());
+    }
     for extension in ["svg", "png"] {
         let plot = path.with_extension(extension);
         stacked_bars(&plot, "Training images of each node", &names, &dataset.classes, &counts)?;
         run.output("plot", &plot)?;
     }
-    say(format!(
-        "split: {}\nplot:  {}",
-        path.display(),
-        path.with_extension("png").display()
-    ))?;
-    Ok(())
+    say(format!("plot:  {}", path.with_extension("png").display()))
 }

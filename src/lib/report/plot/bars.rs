@@ -13,8 +13,6 @@ const HEIGHT: f64 = 340.0;
 /// Width the bars share, unless they are few or thousands.
 const WIDTH: f64 = 900.0;
 const NARROWEST: f64 = 260.0;
-/// Width that not even thousands exceed.
-const WIDEST: f64 = 16_000.0;
 /// White between segments.
 const SEAM: f64 = 0.75;
 
@@ -99,7 +97,7 @@ fn slot_width(nodes: &[String]) -> f64 {
     if wanted * count <= WIDTH {
         wanted
     } else {
-        (WIDTH / count).max(f64::min(2.0, WIDEST / count))
+        (WIDTH / count).max(2.0)
     }
 }
 

@@ -63,6 +63,9 @@ pub fn run(composed: &Composed) -> Result<()> {
     composed.config.distributed_sgd.ranks = Some(if config.method == Method::Centralised { 1 } else { count });
     let place = open_for(&composed, if alone { 1 } else { count })?;
     let config = &place.config.distributed_sgd;
+    if config.method == Method::Centralised && count > 1 {
+        tracing::warn!("`distributed_sgd.method=centralised` trains on one rank; the others have nothing to do");
+    }
     let folder = required(
         &config.save_folder,
         "distributed_sgd.save_folder",
