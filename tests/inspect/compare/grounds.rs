@@ -22,6 +22,36 @@ fn distributed_sgd_has_a_point_and_no_split() {
     assert_eq!((&method["rounds"], &method["split"]), (&own["steps"], &Value::Null));
     assert_eq!(line(&text, "SGD, all reduce").last().unwrap(), "–", "{text}");
     assert!(place.path("sgd.svg").exists());
+    let twice = table(
+        place,
+        &["students/1", "./students/../students/1", "sgd", "--out", "sgd.svg"],
+    );
+    assert_eq!(text, twice);
+}
+
+/// One teacher on all images.
+#[test]
+fn a_student_of_no_split_is_not_drawn_beside_others() {
+    let place = copy();
+    let whole = [
+        "split.save_path=null",
+        "teacher.save_folder=whole",
+        "initial.save_path=whole.safetensors",
+        "student.save_folder=whole_student",
+    ];
+    for stage in ["train_teachers", "generate_initial", "train_student"] {
+        place.ok(stage, &whole);
+    }
+    let text = table(&place, &["whole_student", "students/1"]);
+    assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
+    place.ok(
+        "fed_avg",
+        &["fed_avg.rounds=1", "fed_avg.augment.crop=1", "fed_avg.save_folder=fed"],
+    );
+    assert!(table(&place, &["students/1", "fed"]).contains("plot: "));
+    let text = table(&place, &["whole_student", "fed"]);
+    assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
+    assert_eq!(line(&text, "one-shot student").last().unwrap(), "–", "{text}");
 }
 
 #[test]

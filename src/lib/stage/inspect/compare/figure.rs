@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 pub fn obstacle(methods: &[Method], grounds: &Grounds) -> Option<Error> {
     if let Some(why) = grounds.contradiction() {
         let error = Error::failed(format!("{why}, so their accuracies do not compare"));
-        return Some(error.hint("`inspect compare` without `--out` lists them with the splits' hashes"));
+        return Some(error.hint("`inspect compare` without `--out` lists them all the same"));
     }
     let drawn = methods
         .iter()

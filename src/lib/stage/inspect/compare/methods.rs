@@ -22,6 +22,9 @@ pub struct Method {
     /// Fingerprint, and SHA-256 of the split's file; none where the run says nothing of it or reads none.
     pub dataset: Option<String>,
     pub split: Option<String>,
+    /// Whether it shares all images in each batch: distributed SGD.
+    #[serde(skip)]
+    pub unsplit: bool,
     /// SHA-256 of the teachers' files of one-shot methods.
     #[serde(skip)]
     teachers: Vec<String>,
@@ -89,6 +92,7 @@ fn blank(run: &Run) -> Result<Method> {
         manifest: run.place.clone(),
         dataset: fact.and_then(|value| value.as_str()).map(str::to_owned),
         split: split(run)?,
+        unsplit: run.manifest.stage == "distributed_sgd",
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
@@ -141,6 +145,7 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
         manifest: blank.manifest.clone(),
         dataset: blank.dataset.clone(),
         split: blank.split.clone(),
+        unsplit: blank.unsplit,
         teachers: blank.teachers.clone(),
         final_test_accuracy: last,
         best_test_accuracy: best,

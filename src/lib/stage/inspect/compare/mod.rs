@@ -63,8 +63,9 @@ impl Request {
         for path in &self.runs {
             let mut finished = false;
             for run in find::all(path)?.into_iter().filter(methods::is_comparable) {
-                // A run that was named twice is shown once.
-                if found.iter().any(|other| other.0.place == run.place) {
+                // A run that was named twice, in whatever way, is shown once.
+                let place = |run: &Run| run.place.canonicalize().ok();
+                if found.iter().any(|other| place(&other.0) == place(&run)) {
                     finished = true;
                     continue;
                 }
