@@ -2,15 +2,14 @@
 
 use super::Workplace;
 use super::partitioner::partitioner;
-use crate::artifact::json;
-use crate::artifact::manifest::{self, Manifest};
+use crate::artifact::{json, manifest};
 use crate::config::Composed;
 use crate::config::schema::SplitConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::partition::{Part, Split};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 impl Workplace<'_> {
     /// The split of `dataset`; without one, a single node that holds everything.
@@ -55,7 +54,7 @@ pub fn read(path: &Path) -> Result<Split> {
 
 /// Refuses a file whose manifest names another dataset.
 fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
-    let Some((place, made)) = made(path)? else {
+    let Some((place, made)) = manifest::made(path) else {
         return Ok(());
     };
     match made.facts.get("dataset_fingerprint").and_then(|value| value.as_str()) {
@@ -83,7 +82,7 @@ pub(super) fn refuse_other_settings(composed: &Composed, path: &Path, split: &Sp
         let (asked, found) = (Value::from(asked), Value::from(nodes));
         return Err(differs(composed, "split.num_nodes", &asked, &found, path));
     }
-    let Some((place, made)) = made(path)? else {
+    let Some((place, made)) = manifest::made(path) else {
         return Ok(());
     };
     let (Some(made), Ok(Value::Object(asked))) =
@@ -121,12 +120,4 @@ fn differs(composed: &Composed, key: &str, asked: &Value, found: &Value, source:
         .note("found", format!("{}, as {} says", typed(found), source.display()))
         .hint(format!("to work on this split: {}", typed(found)))
         .hint("to make the other: `split_data` with the same overrides, and `overwrite=true` or another `split.save_path`")
-}
-
-/// The manifest of the run that made the split, and where it is; none for a split from elsewhere.
-fn made(path: &Path) -> Result<Option<(PathBuf, Manifest)>> {
-    let Some(place) = manifest::producer_of(path) else {
-        return Ok(None);
-    };
-    Ok(manifest::existing(&place)?.map(|made| (place, made)))
 }

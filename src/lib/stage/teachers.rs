@@ -128,11 +128,7 @@ fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -
 fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
     let (_, expected) = hash::file(split)?;
     for path in paths {
-        let Some(made) = manifest::producer_of(path)
-            .map(|place| manifest::existing(&place))
-            .transpose()?
-            .flatten()
-        else {
+        let Some((_, made)) = manifest::made(path) else {
             continue;
         };
         if let Some(input) = made

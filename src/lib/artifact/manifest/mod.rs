@@ -2,7 +2,7 @@
 //!
 //! For a folder it is `FOLDER/manifest.json`, for a single file `STEM.manifest.json` beside it ([`beside`]), for one of several
 //! independent outputs of a folder `manifest_NAME.json`. Stages open a [`Run`], after asking [`admit`]; readers use [`existing`],
-//! [`verify`] and [`producer_of`].
+//! [`verify`], [`made`] and [`producer_of`].
 
 mod admit;
 pub(super) mod paths;
@@ -11,7 +11,7 @@ mod trace;
 
 pub use admit::{Admission, admit};
 pub use run::{Run, Start, Writer};
-pub use trace::{Finding, Problem, check_output, producer_of, verify};
+pub use trace::{Finding, Problem, check_output, made, producer_of, verify};
 
 use super::json;
 use crate::error::{Error, Result};

@@ -82,7 +82,12 @@ fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding
 
 /// The manifest beside `path` that lists it as an output.
 pub fn producer_of(path: &Path) -> Option<PathBuf> {
-    producer(path).map(|(place, _, _)| place)
+    made(path).map(|(place, _)| place)
+}
+
+/// That manifest with what it says: how the file at `path` was made. A damaged one says nothing.
+pub fn made(path: &Path) -> Option<(PathBuf, Manifest)> {
+    producer(path).map(|(place, manifest, _)| (place, manifest))
 }
 
 /// Refuses the file at `path`, the output `then` of the run whose manifest lies at `place`, if it is no longer what was recorded.

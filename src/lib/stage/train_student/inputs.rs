@@ -112,10 +112,7 @@ fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Resu
 
 /// Refuses initial batches that were made of other teachers than those loaded.
 fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
-    let Some(producer) = manifest::producer_of(path) else {
-        return Ok(());
-    };
-    let Some(made) = manifest::existing(&producer)? else {
+    let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };
     let made_from = made
