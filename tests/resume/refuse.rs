@@ -163,8 +163,44 @@ fn an_input_whose_manifest_is_damaged_is_refused() {
         ],
     );
     assert!(!place.path("student").exists(), "nothing was begun");
+    let text = String::from_utf8(good.clone()).unwrap();
+    let newer = text.replace("\"schema_version\": 1", "\"schema_version\": 99");
+    std::fs::write(&manifest, newer).unwrap();
+    let says_newer = place.fails("train_student", &[], 1);
+    says(
+        &says_newer,
+        &[
+            "newer format",
+            "initial.manifest.json",
+            "looking up what wrote",
+            "initial.safetensors",
+        ],
+    );
+    assert!(!says_newer.contains("damaged"), "{says_newer}");
+    assert!(!place.path("student").exists(), "nothing was begun");
     std::fs::write(&manifest, good).unwrap();
     place.ok("train_student", &[]);
+}
+
+/// What lies in one folder with other files has no part in what is wrong with their manifests.
+#[test]
+fn a_damaged_manifest_condemns_its_own_file_alone() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    place.ok("train_teachers", &[]);
+    // As a teacher that came from elsewhere.
+    let own = place.path("teachers/manifest_teacher1.json");
+    std::fs::remove_file(&own).unwrap();
+    let other = place.path("teachers/manifest_teacher7.json");
+    for text in ["{\"schema_version\": 1, \"stage\"", "{\"schema_version\": 99}"] {
+        std::fs::write(&other, text).unwrap();
+        place.ok("generate_initial", &["overwrite=true"]);
+    }
+    std::fs::rename(&other, &own).unwrap();
+    says(
+        &place.fails("generate_initial", &["overwrite=true"], 1),
+        &["newer format", "manifest_teacher1.json", "model_teacher1.safetensors"],
+    );
 }
 
 /// The last step's loss is finite, the weights that it leaves are not.

@@ -125,21 +125,26 @@ pub fn existing(manifest_path: &Path) -> Result<Option<Manifest>> {
             .note("while", "reading the manifest of an earlier run")
             .hint("`overwrite=true` replaces the earlier run; or restore the file")
     };
+    match newer(manifest_path).map_err(damaged)? {
+        Some(version) => Err(Error::failed(format!(
+            "the manifest `{}` is of a newer format than this program knows",
+            manifest_path.display()
+        ))
+        .note("found", format!("schema_version {version}"))
+        .note("expected", format!("at most {SCHEMA_VERSION}"))
+        .hint("use the fed-distill that wrote it, or a newer one")),
+        None => json::read(manifest_path).map(Some).map_err(damaged),
+    }
+}
+
+/// The format of the manifest there, if it is one that this program does not know.
+fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     struct Format {
         schema_version: u32,
     }
-    let format: Format = json::read(manifest_path).map_err(damaged)?;
-    if format.schema_version > SCHEMA_VERSION {
-        return Err(Error::failed(format!(
-            "the manifest `{}` is of a newer format than this program knows",
-            manifest_path.display()
-        ))
-        .note("found", format!("schema_version {}", format.schema_version))
-        .note("expected", format!("at most {SCHEMA_VERSION}"))
-        .hint("use the fed-distill that wrote it, or a newer one"));
-    }
-    json::read(manifest_path).map(Some).map_err(damaged)
+    let format: Format = json::read(manifest_path)?;
+    Ok(Some(format.schema_version).filter(|version| *version > SCHEMA_VERSION))
 }
 
 /// Where the manifest of the single file `output` goes: `initial.safetensors` has `initial.manifest.json` beside it.

@@ -1,6 +1,6 @@
 //! Follows files through manifests: which run wrote a file, and whether files still are what a manifest says.
 
-use super::{FileRecord, Manifest, Status, beside, existing, paths};
+use super::{FileRecord, Manifest, Status, beside, existing, newer, paths};
 use crate::artifact::fault::folder_of;
 use crate::artifact::hash;
 use crate::error::{Error, Result};
@@ -144,8 +144,11 @@ fn changed(path: &Path, (place, manifest): (&Path, &Manifest), then: &FileRecord
 /// Refuses the result of an earlier run that a later one began to replace and did not get to.
 fn refuse_outdated(path: &Path) -> Result<()> {
     for place in candidates(path) {
-        let Some(manifest) = existing(&place).map_err(|error| damaged(path, &place, &error))? else {
-            continue;
+        let manifest = match existing(&place) {
+            Ok(Some(manifest)) => manifest,
+            // What another file's manifest says is not about this one.
+            Err(error) if !is_of_another(&place, path) => return Err(unreadable(path, &place, error)),
+            _ => continue,
         };
         if manifest.status != Status::Done && manifest.result.as_deref().map(Path::as_os_str) == path.file_name() {
             return Err(Error::failed(format!(
@@ -162,8 +165,11 @@ fn refuse_outdated(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A manifest that can no longer vouch for `path`.
-fn damaged(path: &Path, place: &Path, error: &Error) -> Error {
+/// A manifest that cannot vouch for `path`.
+fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
+    if matches!(newer(place), Ok(Some(_))) {
+        return error.note("while", format!("looking up what wrote `{}`", path.display()));
+    }
     let why = error.to_string();
     Error::failed(format!("nothing vouches for `{}`: its manifest is damaged", path.display()))
         .note("file", place.display().to_string())
@@ -185,17 +191,13 @@ fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
 /// Manifests that may list `path`, the likeliest first: a folder may hold one for each of very many teachers.
 fn candidates(path: &Path) -> Vec<PathBuf> {
     let folder = folder_of(path);
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let mut several: Vec<(bool, PathBuf)> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let name = name.strip_prefix("manifest_")?.strip_suffix(".json")?;
-            let unlike = !stem.as_deref().is_some_and(|stem| stem.ends_with(name));
-            Some((unlike, entry.path()))
-        })
+        .map(|entry| entry.path())
+        .filter(|place| one_of_several(place).is_some())
+        .map(|place| (is_of_another(&place, path), place))
         .collect();
     several.sort();
     let single = [beside(path), folder.join("manifest.json")];
@@ -204,4 +206,16 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
         .filter(|place| place.is_file())
         .chain(several.into_iter().map(|(_, place)| place))
         .collect()
+}
+
+/// NAME of a `manifest_NAME.json`.
+fn one_of_several(place: &Path) -> Option<String> {
+    let name = place.file_name()?.to_string_lossy();
+    Some(name.strip_prefix("manifest_")?.strip_suffix(".json")?.to_owned())
+}
+
+/// Whether a manifest is named after another file of its folder than `path`.
+fn is_of_another(place: &Path, path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    one_of_several(place).is_some_and(|name| !stem.ends_with(&name))
 }
