@@ -152,6 +152,52 @@ fn names_and_pictures_cannot_smuggle_anything_in() {
 }
 
 #[test]
+#[test]
+fn a_matrix_with_a_row_too_short_is_left_out_and_said() {
+    let place = copy();
+    let path = place.path("students/1/metrics.json");
+    let (_, before) = hash::file(&path).unwrap();
+    let mut damaged = metrics(1);
+    damaged["confusion"] = serde_json::json!([[1, 2], [3]]);
+    std::fs::write(&path, damaged.to_string()).unwrap();
+    let report = || {
+        let (code, _, errors) = place.run_with("inspect", &[], &["report", "students/1", "--out", "report.html"]);
+        assert_eq!(code, 0, "{errors}");
+        errors
+    };
+    // What was changed by hand is no longer the run's; the report shows the rest.
+    let errors = report();
+    assert!(
+        errors.contains("left out of the report") && errors.contains("students/1/metrics.json"),
+        "{errors}"
+    );
+    let html = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(html.contains("has changed since it was written"));
+
+    // As if a run had written it.
+    let manifest = place.path("students/1/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace(&before, &hash::file(&path).unwrap().1)).unwrap();
+    let errors = report();
+    assert!(
+        errors.contains("not square") && errors.contains("students/1/metrics.json") && errors.contains("1 in row 1"),
+        "{errors}"
+    );
+    let html = std::fs::read_to_string(place.path("report.html")).unwrap();
+    let doc = parsed(&html);
+    let labels: Vec<_> = doc
+        .descendants()
+        .filter_map(|node| node.attribute("aria-label"))
+        .collect();
+    assert!(labels.contains(&"Accuracy of the student"), "{labels:?}");
+    assert!(!labels.contains(&"Confusion matrix of the student"), "{labels:?}");
+    let (code, _, errors) = place.run_with("inspect", &[], &["confusion", "students/1"]);
+    assert!(
+        code == 1 && errors.starts_with("error: the confusion matrix is not square"),
+        "{errors}"
+    );
+}
+
 fn an_unfinished_experiment_has_a_report_too() {
     let place = copy();
     std::fs::remove_dir_all(place.path("students")).unwrap();

@@ -31,13 +31,21 @@ pub struct Matrix {
 
 impl Matrix {
     /// # Errors
-    /// A run without a matrix; damaged weights.
+    /// A run without a matrix, or with one that is not square; damaged weights.
     pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
         let counts = metrics.confusion.clone().ok_or_else(|| {
             Error::failed(format!("`{}` recorded no confusion matrix", run.name))
                 .note("found", format!("a {} run of `{}`", run.status(), run.manifest.stage))
                 .hint("finished runs of `train_student` have one")
         })?;
+        if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
+            let place = run.output("metrics").unwrap_or_else(|| run.place.clone());
+            return Err(Error::failed("the confusion matrix is not square")
+                .note("file", place.display().to_string())
+                .note("expected", format!("{0} rows of {0} counts", counts.len()))
+                .note("found", format!("{} in row {row}", counts[row].len()))
+                .hint("`inspect verify` says whether the file was changed since it was written"));
+        }
         let named = run
             .card()?
             .map(|card| card.classes)

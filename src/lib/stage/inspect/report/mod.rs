@@ -38,19 +38,21 @@ impl Entry {
 
 impl Request {
     /// # Errors
-    /// No run there; a damaged metrics file; a place that cannot be written.
+    /// No run there; a place that cannot be written. Metrics that are damaged or changed are left out, and said.
     pub fn answer(&self) -> Result<Answer> {
         let runs = match self.folder.is_dir() {
             true => find::some_below(&self.folder)?,
             false => find::all(&self.folder)?,
         };
         let entry = |run: Run| {
-            Ok(Entry {
-                metrics: run.metrics()?.unwrap_or_default(),
+            let read = run.metrics();
+            let read = read.inspect_err(|error| tracing::warn!("left out of the report: {error}"));
+            Entry {
+                metrics: read.unwrap_or_default().unwrap_or_default(),
                 run,
-            })
+            }
         };
-        let entries = runs.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+        let entries: Vec<Entry> = runs.into_iter().map(entry).collect();
         let out = self.out.clone().unwrap_or_else(|| match self.folder.is_dir() {
             true => self.folder.join("report.html"),
             false => self.folder.with_extension("report.html"),

@@ -282,9 +282,13 @@ fn student(entry: &Entry) -> Result<String> {
         |epoch| epoch.train_loss,
     )?;
     if entry.metrics.confusion.is_some() {
-        let matrix = Matrix::new(&entry.run, &entry.metrics)?;
-        body += &figures::drawn("Confusion matrix of the student", |path| matrix.save(path))?;
-        body += &html::table(&matrix.table());
+        match Matrix::new(&entry.run, &entry.metrics) {
+            Ok(matrix) => {
+                body += &figures::drawn("Confusion matrix of the student", |path| matrix.save(path))?;
+                body += &html::table(&matrix.table());
+            }
+            Err(error) => tracing::warn!("left out of the report: {error}"),
+        }
     }
     let grids = [
         ("dataset.png", "Synthetic images that the student learned from"),
