@@ -112,6 +112,39 @@ fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
     );
 }
 
+/// Whoever clears away what was an input alone learns that nobody looked at it, and that the rest is well.
+#[test]
+fn inputs_that_are_gone_are_not_vouched_for() {
+    let place = copy();
+    for name in ["split.json", "split.manifest.json", "split.png", "split.svg"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    let said = |arguments: &[&str]| {
+        let (code, out, errors) = place.run_with("inspect", &[], arguments);
+        assert_eq!(code, 0, "{errors}");
+        out
+    };
+    let found: serde_json::Value = serde_json::from_str(&said(&["verify", ".", "--json"])).unwrap();
+    let files = found["files"].as_u64().unwrap();
+    // Of two teachers and three students.
+    let gone = found["inputs_gone"].as_array().unwrap();
+    assert!(
+        gone.len() == 5 && gone.iter().all(|input| input["role"] == "split"),
+        "{found}"
+    );
+    assert_eq!(found["checked"], files - 5);
+    let text = said(&["verify", "."]);
+    let wanted = format!(
+        "6 runs, {files} recorded files: {} checked, all as they were left; 5 inputs no longer there",
+        files - 5
+    );
+    assert!(text.contains(&wanted), "{wanted} in {text}");
+    said(&["report", "."]);
+    let html = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(html.contains(&format!("{} recorded files hashed again", files - 5)));
+    assert!(html.contains("Not checked: 5 inputs that are no longer there."));
+}
+
 #[test]
 fn a_run_without_a_process_was_killed() {
     let place = copy();

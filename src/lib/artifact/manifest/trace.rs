@@ -41,18 +41,43 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares the inputs and outputs recorded in the manifest at `manifest_path` with the files that are there. No findings: all is well.
-/// An input that is gone is none: what was made from it stays good.
+/// What became of the files that a manifest records.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// Files that are there and were hashed again.
+    pub hashed: usize,
+    /// Inputs that are gone, of which nothing can be said. What was made from them stays good.
+    pub gone: Vec<Finding>,
+    /// None: all else is well.
+    pub findings: Vec<Finding>,
+}
+
+/// Compares the inputs and outputs recorded in the manifest at `manifest_path` with the files that are there.
 ///
 /// # Errors
 /// No manifest there, a damaged one, or a file that cannot be read.
-pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
+pub fn check(manifest_path: &Path) -> Result<Check> {
     let manifest = existing(manifest_path)?
         .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", manifest_path.display())))?;
-    let mut findings = compare(manifest_path, manifest.inputs)?;
-    findings.retain(|finding| finding.problem != Problem::Missing);
+    let recorded = manifest.inputs.len() + manifest.outputs.len();
+    let is_gone = |finding: &Finding| finding.problem == Problem::Missing;
+    let (gone, mut findings): (Vec<_>, Vec<_>) =
+        compare(manifest_path, manifest.inputs)?.into_iter().partition(is_gone);
     findings.extend(compare(manifest_path, manifest.outputs)?);
-    Ok(findings)
+    let missing = findings.iter().filter(|finding| is_gone(finding)).count();
+    Ok(Check {
+        hashed: recorded - gone.len() - missing,
+        gone,
+        findings,
+    })
+}
+
+/// The findings of [`check`].
+///
+/// # Errors
+/// Those of [`check`].
+pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
+    Ok(check(manifest_path)?.findings)
 }
 
 fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding>> {

@@ -62,7 +62,7 @@ enum What {
     Confusion(confusion::Request),
     /// Accuracy against bytes of students and baselines on one split, with a plot; students alone: beside their teachers
     Compare(compare::Request),
-    /// Hash every recorded file again; exit code 1 if one is missing or changed
+    /// Hash every recorded file again; exit code 1 if one has changed or an output is missing (missing inputs are counted)
     Verify(verify::Request),
     /// Do synthetic images come close to training images? The nearest ones, and distances of unseen images to compare with
     Neighbours(neighbours::Request),

@@ -1,7 +1,7 @@
 //! `inspect verify`: are the files still what the runs wrote and read?
 
 use super::{Answer, find};
-use crate::artifact::manifest::{Problem, verify};
+use crate::artifact::manifest::{Problem, check};
 use crate::error::{Error, Result};
 use crate::report::Table;
 use crate::words::counted;
@@ -16,7 +16,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A file that a run read and that is gone is no finding: what was made from it stays good.
+    /// A file that a run read and that is gone is counted, and no finding: what was made from it stays good.
     ///
     /// # Errors
     /// No run there. Findings are a complaint of the answer.
@@ -26,13 +26,22 @@ impl Request {
             return Err(find::no_run(&self.folder));
         }
         let mut table = Table::new(&["run", "role", "file", "problem", "recorded", "found"]);
-        let (mut data, mut files, mut unfinished) = (Vec::new(), 0, Vec::new());
+        let (mut data, mut gone, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut files, mut hashed) = (0, 0);
         for run in &runs {
             files += run.manifest.inputs.len() + run.manifest.outputs.len();
             if !run.is_done() {
                 unfinished.push(format!("{} ({})", run.name, run.status()));
             }
-            for finding in verify(&run.place)? {
+            let check = check(&run.place)?;
+            hashed += check.hashed;
+            gone.extend(
+                check
+                    .gone
+                    .iter()
+                    .map(|input| json!({"run": run.name, "role": input.role, "file": input.path})),
+            );
+            for finding in check.findings {
                 let (problem, recorded, found) = match &finding.problem {
                     Problem::Missing => ("missing", "", ""),
                     Problem::Changed { recorded, found } => ("changed", recorded.as_str(), found.as_str()),
@@ -63,18 +72,24 @@ impl Request {
             text += &format!("{error}\n\n");
         }
         text += &format!("{}, {}: ", counted(runs.len(), "run"), counted(files, "recorded file"));
+        if !gone.is_empty() {
+            text += &format!("{hashed} checked, ");
+        }
         text += if findings == 0 {
             "all as they were left"
         } else {
             "not all as they were left"
         };
+        if !gone.is_empty() {
+            text += &format!("; {} no longer there", counted(gone.len(), "input"));
+        }
         if !unfinished.is_empty() {
             text += &format!("\nnot finished: {}", unfinished.join(", "));
         }
         let damaged: Vec<String> = broken.iter().map(ToString::to_string).collect();
         let mut answer = Answer::new(
             text,
-            json!({"runs": runs.len(), "files": files, "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
+            json!({"runs": runs.len(), "files": files, "checked": hashed, "inputs_gone": gone, "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
         )?;
         if findings > 0 {
             let what = if findings == 1 {

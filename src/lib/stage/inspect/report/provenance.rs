@@ -6,6 +6,7 @@ use super::Entry;
 use crate::artifact::manifest;
 use crate::error::Result;
 use crate::report::{Table, html};
+use crate::words::counted;
 
 /// Every run in a line.
 pub fn runs(entries: &[Entry]) -> String {
@@ -38,20 +39,7 @@ pub fn runs(entries: &[Entry]) -> String {
 
 /// Commands, settings, files and their hashes.
 pub fn provenance(entries: &[Entry]) -> Result<String> {
-    let findings = findings(entries)?;
-    let files: usize = entries
-        .iter()
-        .map(|entry| entry.run.manifest.inputs.len() + entry.run.manifest.outputs.len())
-        .sum();
-    let mut body = match findings.is_empty() {
-        true => html::paragraph(&format!(
-            "All of the {files} recorded files were as the runs left them when this report was made."
-        )),
-        false => {
-            html::paragraph("Not as the runs left them when this report was made:")
-                + &html::verbatim(&findings.join("\n"))
-        }
-    };
+    let mut body = checked(entries)?;
     for entry in entries {
         let manifest = &entry.run.manifest;
         let mut chosen = Table::new(&["setting", "value"]);
@@ -86,13 +74,35 @@ pub fn provenance(entries: &[Entry]) -> Result<String> {
     Ok(body)
 }
 
-/// Files that are not as the runs left them.
-fn findings(entries: &[Entry]) -> Result<Vec<String>> {
-    let mut all = Vec::new();
+/// Whether the files are as the runs left them, and how many nobody can say it of.
+fn checked(entries: &[Entry]) -> Result<String> {
+    let (mut findings, mut hashed, mut gone) = (Vec::new(), 0, 0);
     for entry in entries {
-        all.extend(manifest::verify(&entry.run.place)?.iter().map(ToString::to_string));
+        let check = manifest::check(&entry.run.place)?;
+        hashed += check.hashed;
+        gone += check.gone.len();
+        findings.extend(check.findings.iter().map(ToString::to_string));
     }
-    all.sort();
-    all.dedup();
-    Ok(all)
+    findings.sort();
+    findings.dedup();
+    let mut body = match findings.is_empty() {
+        true => html::paragraph(&format!(
+            "{} hashed again when this report was made: all were as the runs left them.",
+            counted(hashed, "recorded file")
+        )),
+        false => {
+            html::paragraph("Not as the runs left them when this report was made:")
+                + &html::verbatim(&findings.join("\n"))
+        }
+    };
+    if gone > 0 {
+        body += &html::paragraph(&format!(
+            "Not checked: {} no longer there.",
+            match gone {
+                1 => "an input that is".into(),
+                _ => format!("{gone} inputs that are"),
+            }
+        ));
+    }
+    Ok(body)
 }
