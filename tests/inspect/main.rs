@@ -5,6 +5,7 @@ mod cluster;
 mod common;
 mod compare;
 mod files;
+mod groups;
 mod lists;
 mod mistakes;
 mod neighbours;

@@ -11,7 +11,7 @@ mod trace;
 
 pub use admit::{Admission, admit};
 pub use run::{Run, Start, Writer};
-pub use trace::{Check, Finding, Problem, check, check_output, made, producer_of, verify};
+pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, producer_of, verify};
 
 use super::json;
 use crate::error::{Error, Result};

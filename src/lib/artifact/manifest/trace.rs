@@ -130,6 +130,16 @@ pub fn check_output(path: &Path, (place, manifest): (&Path, &Manifest), then: &F
     )))
 }
 
+/// The manifest of the run that wrote the file at `path` when it had this hash, whatever lies there now; none where a later run has taken
+/// that manifest's place.
+pub fn made_as(path: &Path, sha256: &str) -> Option<(PathBuf, Manifest)> {
+    let is_it = |record: &FileRecord| record.sha256 == sha256 && record.path.file_name() == path.file_name();
+    candidates(path).into_iter().find_map(|place| {
+        let manifest = existing(&place).ok().flatten()?;
+        manifest.outputs.iter().any(is_it).then_some((place, manifest))
+    })
+}
+
 /// Refuses an input that is not what the run that wrote it recorded.
 pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()> {
     let Some((place, manifest, then)) = producer(path) else {

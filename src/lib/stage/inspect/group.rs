@@ -1,5 +1,6 @@
 //! `inspect runs --group`: repetitions of a run with other seeds in one line.
 
+use super::identity::{Identity, Lineage};
 use super::run::{Metrics, Run};
 use super::{Answer, settings};
 use crate::error::Result;
@@ -66,24 +67,30 @@ impl Spread {
     }
 }
 
-type Identity = Vec<(String, Value)>;
 type Member<'a> = (&'a Run, &'a Metrics);
 /// A stage, what its runs have in common, and these.
 type Found<'a> = (&'a str, Identity, Vec<Member<'a>>);
 
 /// Groups of finished runs that have an accuracy.
 pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
-    let mut found: Vec<Found> = Vec::new();
+    let (mut found, mut lineage) = (Vec::<Found>::new(), Lineage::default());
     for (&run, metrics) in runs.iter().zip(metrics) {
         if !run.is_done() || metrics.final_test_accuracy.is_none() {
             continue;
         }
         let stage = run.manifest.stage.as_str();
-        let identity = settings::identity(run);
+        let identity = lineage.of(run);
         match found.iter_mut().find(|group| group.0 == stage && group.1 == identity) {
             Some(group) => group.2.push((run, metrics)),
             None => found.push((stage, identity, vec![(run, metrics)])),
         }
+    }
+    if lineage.unknown() > 0 {
+        tracing::warn!(
+            "no manifest says how {} of these runs {} made: runs that read others are kept apart",
+            counted(lineage.unknown(), "input"),
+            if lineage.unknown() == 1 { "was" } else { "were" }
+        );
     }
     // Only settings that matter on the same dataset are named.
     let dataset = |run: &Run| run.manifest.facts.get("dataset_fingerprint").cloned();

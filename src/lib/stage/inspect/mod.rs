@@ -2,7 +2,7 @@
 //! them (in a folder `inspect/`, or where `--out` says) and changes nothing that a stage wrote.
 //!
 //! One file a subcommand. Each gives an [`Answer`]: a text for people, JSON for machines, and a complaint if something is wrong.
-//! `run` and `find` know runs on disk, `settings` compares configs.
+//! `run` and `find` know runs on disk, `settings` compares configs, `identity` says which runs repeat each other.
 
 mod compare;
 mod confusion;
@@ -10,6 +10,7 @@ mod diff;
 mod find;
 mod grid;
 mod group;
+mod identity;
 mod neighbours;
 mod report;
 mod run;

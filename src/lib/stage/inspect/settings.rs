@@ -4,31 +4,11 @@ use super::run::Run;
 use crate::config::Config;
 use crate::config::schema::SplitKind;
 use crate::model::ModelSettings;
-use crate::stage::job::selected;
 use crate::stage::teachers::TEACHERS_MODEL;
-use crate::stage::{distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers};
 use crate::words::counted;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// Keys that say where files lie or how to run, not what is computed.
-const PLACES: [&str; 12] = [
-    "split.save_path",
-    "teacher.save_folder",
-    "teacher.only",
-    "initial.save_path",
-    "student.save_folder",
-    "fed_avg.save_folder",
-    "fed_md.save_folder",
-    "distributed_sgd.save_folder",
-    "dataset.root",
-    "dataset.download",
-    "resume",
-    "overwrite",
-];
-/// Keys that make one of several repetitions.
-const SEEDS: [&str; 2] = ["seed", "student.seed"];
 
 /// Every leaf of a config by its dotted key, in the config's order.
 pub fn flat(config: &Value) -> Vec<(String, Value)> {
@@ -71,30 +51,6 @@ pub fn chosen(config: &Value) -> Vec<(String, Value)> {
         .into_iter()
         .filter(|(key, value)| default.get(key) != Some(value))
         .collect()
-}
-
-/// What a run's result depends on beside seeds and places. Two runs of equal identity are repetitions of each other.
-pub fn identity(run: &Run) -> Vec<(String, Value)> {
-    let depends: &[&str] = match run.manifest.stage.as_str() {
-        "split_data" => &split_data::DEPENDS,
-        "train_teachers" => &train_teachers::DEPENDS,
-        "generate_initial" => &generate_initial::DEPENDS,
-        "fed_avg" => &fed_avg::DEPENDS,
-        "fed_md" => &fed_md::DEPENDS,
-        "distributed_sgd" => &distributed_sgd::DEPENDS,
-        _ => &train_student::DEPENDS,
-    };
-    let mut leaves = flat(&selected(&run.manifest.config, depends));
-    leaves.retain(|(key, _)| !PLACES.contains(&key.as_str()) && !SEEDS.contains(&key.as_str()));
-    // The dataset itself stands for its folder, and whether there is a split for where it is.
-    let fingerprint = run.manifest.facts.get("dataset_fingerprint").cloned();
-    leaves.push(("dataset".into(), fingerprint.unwrap_or_default()));
-    leaves.push(("split".into(), (!run.setting("split.save_path").is_null()).into()));
-    // The server's stages work with what the teachers are, whatever `model` says.
-    if let Some(teachers) = run.manifest.facts.get(TEACHERS_MODEL) {
-        leaves.push(("model".into(), teachers.clone()));
-    }
-    leaves
 }
 
 /// The seeds that the stage used, `42` or for a student `42, 43`.
