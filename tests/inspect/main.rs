@@ -11,6 +11,7 @@ mod mistakes;
 mod neighbours;
 mod pictures;
 mod report;
+mod report_baselines;
 mod skew;
 
 use common::Place;

@@ -86,6 +86,21 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+impl Metrics {
+    /// Bytes that all nodes of a baseline sent and were sent, up and down; none of a run that exchanged nothing yet.
+    pub fn sent(&self) -> Option<(u64, u64)> {
+        if !self.traffic.is_empty() {
+            let sum = |direction| {
+                let parts = self.traffic.iter().filter(|part| part.direction == direction);
+                parts.map(|part| part.bytes).sum()
+            };
+            return Some((sum(Direction::Upload), sum(Direction::Download)));
+        }
+        let sum = |of: fn(&Round) -> u64| self.rounds.iter().map(of).sum();
+        (!self.rounds.is_empty()).then(|| (sum(|round| round.upload_bytes), sum(|round| round.download_bytes)))
+    }
+}
+
 impl Run {
     /// # Errors
     /// A manifest that is missing or damaged.

@@ -65,8 +65,13 @@ pub fn over_epochs(
         log_y,
         series: entries.iter().map(series).collect(),
     };
+    lines(&plot)
+}
+
+/// A plot of lines under its own title; nothing if none has a point.
+pub fn lines(plot: &LinePlot) -> Result<String> {
     if plot.series.iter().all(|series| series.points.is_empty()) {
         return Ok(String::new());
     }
-    drawn(title, |path| plot.save(path))
+    drawn(plot.title, |path| plot.save(path))
 }

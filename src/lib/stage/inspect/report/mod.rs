@@ -1,6 +1,7 @@
 //! `inspect report`: one HTML file of a run, an experiment or a sweep. Everything comes from the files that the stages left; no dataset is
 //! read, so it works wherever the folder was copied to.
 
+mod baselines;
 mod figures;
 mod provenance;
 mod sections;
@@ -84,6 +85,8 @@ impl Request {
         page.section("Teachers", sections::teachers(&teachers)?);
         page.section("Initial batches", sections::initial(&initial));
         page.section("Student", sections::students(&students)?);
+        let baselines: Vec<_> = entries.iter().filter(|entry| baselines::is_baseline(entry)).collect();
+        page.section("Baselines", baselines::baselines(&baselines)?);
         page.section("Runs", provenance::runs(entries));
         page.section("Settings and files", provenance::provenance(entries)?);
         Ok(page)
