@@ -230,21 +230,6 @@ impl Workplace<'_> {
             other => Ok(other),
         }
     }
-
-    /// Leaves `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same run) and `overrides.yaml` (the command
-    /// line's) beside a manifest, as Hydra does: `.hydra/` in a run's own folder, `.hydra_teacher0/` for one of several runs in a folder,
-    /// `STEM.hydra/` for a single file's run.
-    fn snapshot(&self, job: &Job) -> Result<()> {
-        let folder = companion(&job.manifest, ".hydra");
-        atomic::write(&folder.join("config.yaml"), self.composed.to_yaml().as_bytes())?;
-        // JSON's strings are YAML's, whatever is in them.
-        let lines = self.composed.overrides.iter();
-        let list: String = lines
-            .map(|line| format!("- {}\n", Value::from(line.as_str())))
-            .collect();
-        let list = if list.is_empty() { "[]\n".into() } else { list };
-        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())
-    }
 }
 
 /// A name beside a manifest that belongs to the same run: for `metrics.jsonl` it is `metrics.jsonl` beside `manifest.json`,

@@ -1,6 +1,7 @@
 //! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
 //!
-//! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log; `ranks` is
+//! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log, and the config
+//! beside it (`snapshot`); `ranks` is
 //! the course of a run that several ranks share. `journal` writes metrics as they come, `saved` and `batches` what an interrupted run goes on
 //! from; `rounds` is both for the baselines of many rounds. `weights` is the form in which teachers and students travel; `teachers` is what the
 //! server stages load first, `split` the split that all work on.
@@ -19,6 +20,7 @@ mod pictures;
 mod ranks;
 mod rounds;
 mod saved;
+mod snapshot;
 mod split;
 pub mod split_data;
 mod summary;

@@ -82,10 +82,14 @@ fn each_type() {
 /// Whether the type or the range refuses a number is nothing to the user.
 #[test]
 fn numbers_out_of_range_are_told_alike() {
-    for key in ["fed_avg.rounds", "fed_md.rounds", "distributed_sgd.report_every"] {
+    for (key, range) in [
+        ("fed_avg.rounds", "between 1 and 1,000,000"),
+        ("fed_md.rounds", "between 1 and 1,000,000"),
+        ("distributed_sgd.report_every", "1 or more"),
+    ] {
         for value in ["-1", "0"] {
             let typed = format!("{key}={value}");
-            let expected = format!("`{key}` must be 1 or more, found number {value}\n  set by: command line `{typed}`");
+            let expected = format!("`{key}` must be {range}, found number {value}\n  set by: command line `{typed}`");
             assert_eq!(mistake(&typed), expected);
         }
     }

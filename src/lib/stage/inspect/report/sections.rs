@@ -1,7 +1,7 @@
 //! The sections of the page, each from the runs of one stage. A section without content stays away.
 
 use super::super::confusion::Matrix;
-use super::super::run::{Comparison, Run, percent, size};
+use super::super::run::{Comparison, Epoch, Run, percent, size};
 use super::super::{group, split};
 use super::{Entry, figures};
 use crate::error::Result;
@@ -254,9 +254,8 @@ pub fn students(students: &[&Entry]) -> Result<String> {
         return student(entry);
     }
     let named: Vec<(String, &Entry)> = students.iter().map(|entry| (entry.run.name.clone(), *entry)).collect();
-    let mut body = figures::over_epochs("Students on the test set", "accuracy (%)", false, &named, |epoch| {
-        Some(100.0 * epoch.test_accuracy?)
-    })?;
+    let accuracy = |epoch: &Epoch| Some(100.0 * epoch.test_accuracy?);
+    let mut body = figures::over_epochs("Students on the test set", "accuracy (%)", false, &named, accuracy)?;
     for entry in students {
         body += &html::fold(&entry.run.name, &student(entry)?);
     }
@@ -266,14 +265,16 @@ pub fn students(students: &[&Entry]) -> Result<String> {
 fn student(entry: &Entry) -> Result<String> {
     let name = "Student".to_owned();
     let pictures: Vec<_> = entry.run.outputs("picture").collect();
-    let find = |file: &str| pictures.iter().find(|path| path.ends_with(file));
-    let mut body = String::new();
-    for (file, title) in [
+    let shown = |show: fn(&str, &Path) -> String, named: &[(&str, &str)]| -> String {
+        let find = |file: &str| pictures.iter().find(|path| path.ends_with(file));
+        let each = |&(file, title): &(&str, &str)| Some(show(title, find(file)?));
+        named.iter().filter_map(each).collect()
+    };
+    let curves = [
         ("curves.png", "Accuracy of the student"),
         ("per_class.png", "Accuracy of the student by class"),
-    ] {
-        body += &find(file).map(|path| figures::left(title, path)).unwrap_or_default();
-    }
+    ];
+    let mut body = shown(figures::left, &curves);
     body += &figures::over_epochs(
         "Training loss of the student",
         "loss",
@@ -295,8 +296,5 @@ fn student(entry: &Entry) -> Result<String> {
         ("fresh_first.png", "The first fresh batch"),
         ("fresh_last.png", "The last fresh batch"),
     ];
-    for (file, title) in grids {
-        body += &find(file).map(|path| figures::picture(title, path)).unwrap_or_default();
-    }
-    Ok(body)
+    Ok(body + &shown(figures::picture, &grids))
 }
