@@ -14,10 +14,11 @@ pub fn json(place: &Place, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(place.path(file)).unwrap()).unwrap()
 }
 
-/// Of `metrics.jsonl`.
+/// Of `metrics.jsonl`, without the part of a line that a killed process leaves at the end.
 pub fn lines(place: &Place) -> Vec<Value> {
     let text = std::fs::read_to_string(place.path("fed/metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Training images of all classes, as a weights file's metadata have them.
