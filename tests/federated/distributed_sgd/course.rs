@@ -2,10 +2,14 @@
 
 use super::support::*;
 use crate::support::difference;
-use fed_distill::Error;
-use fed_distill::federated::distributed_sgd::Method;
-use fed_distill::federated::transport::{self, Transport};
+use fed_distill::federated::distributed_sgd::{Method, Notes, Outcome, Steps, Task, run};
+use fed_distill::federated::transport::{self, Member, Transport};
 use fed_distill::federated::{Direction, Kind};
+use fed_distill::model::{ModelKind, ModelSettings, ModelSpec};
+use fed_distill::train::FitState;
+use fed_distill::{Error, Result};
+use std::sync::Mutex;
+use tch::Device;
 
 #[test]
 fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
@@ -26,6 +30,105 @@ fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
         assert_eq!(difference(&weights, &other), 0.0, "{method:?}");
         assert_eq!(ledger, bytes, "{method:?}");
     }
+}
+
+/// Hears nothing more from the others after so many messages.
+struct Deaf<'a>(&'a mut Member, usize);
+
+impl Transport for Deaf<'_> {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()> {
+        self.0.send(to, bytes)
+    }
+
+    fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
+        if from != self.rank() {
+            self.1 = self.1.checked_sub(1).ok_or_else(|| Error::interrupted("enough"))?;
+        }
+        self.0.receive(from)
+    }
+
+    fn has_arrived(&mut self, from: usize) -> bool {
+        self.0.has_arrived(from)
+    }
+}
+
+/// Its forward pass has moved batch norm's statistics when a step is broken off.
+#[test]
+fn a_step_that_is_broken_off_leaves_no_trace() {
+    for method in [Method::AllReduce, Method::ParameterServer] {
+        let finish = |start: Option<Saved>, messages: usize| {
+            let (start, saved) = (Mutex::new(start), Mutex::new(None));
+            let outcome = transport::run(2, |rank| {
+                tch::set_num_threads(1);
+                let start = start.lock().unwrap().take_if(|_| rank.rank() == 0);
+                let mut last = Last(None);
+                let leads = rank.rank() == 0;
+                let outcome = normed(
+                    method,
+                    &mut Deaf(rank, if leads { messages } else { usize::MAX }),
+                    start,
+                    &mut last,
+                );
+                if leads {
+                    *saved.lock().unwrap() = last.0;
+                }
+                outcome.map(drop)
+            });
+            (outcome.is_ok(), saved.into_inner().unwrap().unwrap())
+        };
+        let (whole, (calm, _)) = finish(None, usize::MAX);
+        let (broken, stopped) = finish(None, 3);
+        assert!(whole && !broken, "{method:?}");
+        assert!(stopped.0.position.optimizer_steps > 0, "{method:?}");
+        let (whole, (resumed, _)) = finish(Some(stopped), usize::MAX);
+        assert!(whole, "{method:?}");
+        assert_eq!(calm.position, resumed.position);
+        assert!(calm.tensors.iter().any(|(name, _)| name.ends_with("running_var")));
+        for ((name, a), (_, b)) in calm.tensors.iter().zip(&resumed.tensors) {
+            assert!(a.equal(b), "{method:?}: {name} differs");
+        }
+    }
+}
+
+/// What was saved last.
+struct Last(Option<Saved>);
+
+impl Steps for Last {
+    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+        self.0 = Some((state.copy(), notes.clone()));
+        Ok(())
+    }
+}
+
+/// A rank's part with a net that has batch norm.
+fn normed(
+    method: Method,
+    rank: &mut dyn Transport,
+    start: Option<Saved>,
+    observer: &mut dyn Steps,
+) -> Result<Option<Outcome>> {
+    let model = ModelSettings {
+        kind: ModelKind::Resnet18,
+        width: Some(4),
+        blocks: Some(vec![1]),
+    };
+    let (set, normalisation) = (images(60), normalisation());
+    let task = Task {
+        spec: ModelSpec::new(&model, 1, SIZE, 5)?,
+        device: Device::Cpu,
+        train: &set,
+        normalisation: &normalisation,
+        seeds: seeds(),
+    };
+    run(method, &settings(20, 1), &task, rank, start, observer)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::federated::link::{Kind, Link};
 use crate::model::{Model, StateDict};
 use crate::train::{Batch, BatchSource, FitState, Optimizer, Position};
-use tch::Tensor;
+use tch::{Tensor, no_grad};
 
 /// One rank at work.
 pub(super) struct Rank<'a> {
@@ -17,6 +17,8 @@ pub(super) struct Rank<'a> {
     pub optimizer: Optimizer,
     pub link: Link<'a>,
     lr: f64,
+    /// Batch norm's statistics, as views: a forward pass moves them, though its step may be broken off.
+    statistics: Vec<Tensor>,
     /// Taken, in all epochs.
     pub steps: usize,
 }
@@ -51,7 +53,13 @@ impl<'a> Rank<'a> {
             Method::Centralised => 1,
             _ => link.ranks(),
         };
+        let parameters = model.named_parameters();
+        let buffer = |(name, tensor): (&str, &Tensor)| {
+            let is_parameter = parameters.iter().any(|(other, _)| *other == name);
+            (!is_parameter).then(|| tensor.shallow_clone())
+        };
         let rank = Self {
+            statistics: model.state().iter().filter_map(buffer).collect(),
             method,
             cut: Cut::new(settings.parts, ranks),
             model,
@@ -63,8 +71,19 @@ impl<'a> Rank<'a> {
         Ok((rank, at))
     }
 
-    /// Takes step `step` of the epoch that `source` has begun.
+    /// Takes step `step` of the epoch that `source` has begun. A step that fails leaves the model as it was.
     pub fn take_step(&mut self, step: usize, source: &mut dyn BatchSource) -> Result<f64> {
+        let before: Vec<Tensor> = self.statistics.iter().map(Tensor::copy).collect();
+        let loss = self.try_step(step, source);
+        if loss.is_err() {
+            for (now, before) in self.statistics.iter_mut().zip(&before) {
+                no_grad(|| now.f_copy_(before).map(drop))?;
+            }
+        }
+        loss
+    }
+
+    fn try_step(&mut self, step: usize, source: &mut dyn BatchSource) -> Result<f64> {
         let loss = match self.method {
             Method::Centralised => self.alone(&source.next(step, &self.model)?),
             Method::AllReduce => self.all_reduce(&source.next(step, &self.model)?),
