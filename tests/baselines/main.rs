@@ -8,4 +8,5 @@ mod signals;
 
 mod fed_avg;
 mod fed_md;
+mod fed_md_mistakes;
 mod support;

@@ -166,7 +166,8 @@ fn consensus(run: &Run) -> String {
     let count = |key: &str, noun: &str| counted(of(key).as_u64().unwrap_or(0), noun);
     let samples = match of("public_samples") {
         Value::Null => "all public images".into(),
-        _ => count("public_samples", "public image"),
+        // All, where there are fewer.
+        _ => format!("up to {}", count("public_samples", "public image")),
     };
     format!(
         "{} of {samples}, digest {} and revisit {}, lr {}",
