@@ -42,7 +42,6 @@ pub struct Metrics {
     pub real_images: Option<u64>,
     pub parameters: Option<u64>,
     pub upload_bytes: Option<u64>,
-    pub download_bytes: Option<u64>,
     pub comparison: Option<Comparison>,
     pub confusion: Option<Vec<Vec<u64>>>,
     pub epochs: Vec<Epoch>,

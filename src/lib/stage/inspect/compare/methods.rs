@@ -2,8 +2,6 @@
 
 use super::super::run::{Comparison, Metrics, Run};
 use crate::artifact::manifest;
-use crate::error::Result;
-use crate::federated::Direction;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -56,11 +54,8 @@ pub fn is_comparable(run: &Run) -> bool {
 }
 
 /// Appends the methods that a run stands for. What several students have in common, because they have the same teachers, is listed once.
-///
-/// # Errors
-/// A manifest of the student's teachers that is damaged.
-pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) -> Result<()> {
-    let blank = blank(run)?;
+pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
+    let blank = blank(run);
     match (run.manifest.stage.as_str(), &metrics.comparison) {
         ("train_student", Some(comparison)) => {
             for method in one_shot(blank, metrics, comparison) {
@@ -78,20 +73,19 @@ pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) -> Result<()
         ("distributed_sgd", _) => methods.push(by_steps(blank, metrics)),
         _ => methods.push(by_rounds(blank, metrics)),
     }
-    Ok(())
 }
 
 /// A run's name and grounds; all else is still to be said.
-fn blank(run: &Run) -> Result<Method> {
+fn blank(run: &Run) -> Method {
     let inputs = &run.manifest.inputs;
     let fact = run.manifest.facts.get("dataset_fingerprint");
     let teachers = inputs.iter().filter(|input| input.role.starts_with("teacher"));
-    Ok(Method {
+    Method {
         method: name(run),
         run: run.name.clone(),
         manifest: run.place.clone(),
         dataset: fact.and_then(|value| value.as_str()).map(str::to_owned),
-        split: split(run)?,
+        split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
@@ -101,22 +95,21 @@ fn blank(run: &Run) -> Result<Method> {
         upload_bytes: 0,
         download_bytes: 0,
         points: Vec::new(),
-    })
+    }
 }
 
 /// The split that the run read, or else that its first teacher was trained on.
-fn split(run: &Run) -> Result<Option<String>> {
+fn split(run: &Run) -> Option<String> {
     let of = |manifest: &manifest::Manifest| {
         let input = manifest.inputs.iter().find(|input| input.role == "split");
         input.map(|input| input.sha256.clone())
     };
     if let Some(own) = of(&run.manifest) {
-        return Ok(Some(own));
+        return Some(own);
     }
     let teacher = run.teachers().into_iter().next();
-    let producer = teacher.and_then(|path| manifest::producer_of(&path));
-    let made = producer.map(|place| manifest::existing(&place)).transpose()?.flatten();
-    Ok(made.as_ref().and_then(of))
+    let (_, made) = teacher.and_then(|path| manifest::made(&path))?;
+    of(&made)
 }
 
 /// What the literature calls the method under the run's settings.
@@ -171,28 +164,22 @@ fn by_rounds(blank: Method, metrics: &Metrics) -> Method {
         sent += round.upload_bytes + round.download_bytes;
         points.extend(point(round.round, sent, round.test_accuracy));
     }
-    let sum = |of: fn(&super::super::run::Round) -> u64| metrics.rounds.iter().map(of).sum();
+    let (upload_bytes, download_bytes) = metrics.sent().unwrap_or_default();
     Method {
         final_test_accuracy: metrics.final_test_accuracy,
         best_test_accuracy: metrics.best_test_accuracy,
         // Some methods measure a round 0, before anything was sent.
         rounds: metrics.rounds.iter().map(|round| round.round).max(),
         nodes: metrics.rounds.iter().map(|round| round.nodes.len()).max(),
-        upload_bytes: metrics.upload_bytes.unwrap_or_else(|| sum(|round| round.upload_bytes)),
-        download_bytes: metrics
-            .download_bytes
-            .unwrap_or_else(|| sum(|round| round.download_bytes)),
+        upload_bytes,
+        download_bytes,
         points,
         ..blank
     }
 }
 
 fn by_steps(blank: Method, metrics: &Metrics) -> Method {
-    let sent = |direction: Direction| {
-        let parts = metrics.traffic.iter().filter(|part| part.direction == direction);
-        parts.map(|part| part.bytes).sum::<u64>()
-    };
-    let (up, down) = (sent(Direction::Upload), sent(Direction::Download));
+    let (up, down) = metrics.sent().unwrap_or_default();
     let steps = metrics.steps.unwrap_or(0);
     Method {
         final_test_accuracy: metrics.final_test_accuracy,

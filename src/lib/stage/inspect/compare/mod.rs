@@ -33,7 +33,7 @@ impl Request {
         let found = self.find()?;
         let mut methods = Vec::new();
         for (run, metrics) in &found {
-            methods::add(&mut methods, run, metrics)?;
+            methods::add(&mut methods, run, metrics);
         }
         let grounds = Grounds::of(&methods);
         let (plots, unplotted) = match figure::obstacle(&methods, &grounds) {
