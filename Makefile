@@ -68,8 +68,10 @@ FORCE:
 report: build ## One HTML file of the runs in DIR=… (outputs if not given)
 	@$(BIN)/inspect report $(or $(DIR),outputs)
 
+# What an experiment is: the comment at the head of its file.
 experiments: ## List the experiments
-	@for file in config/experiment/*.yaml; do printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(sed -n '2s/^# //p' $$file)"; done
+	@for file in config/experiment/*.yaml; do printf '%-38s %s\n' "$$(basename $$file .yaml)" \
+		"$$(awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# /, ""); printf "%s ", $$0 }' $$file)"; done
 
 experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test experiments

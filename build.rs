@@ -1,12 +1,15 @@
-//! Compiles the C++ passes over memory; gives every binary the run path of the libtorch it was linked against, so that it
-//! starts without LD_LIBRARY_PATH, and the library that libtorch's version, for the manifests.
+//! Compiles the C++ passes over memory; gives every binary the run path of the libtorch it was
+//! linked against, so that it starts without LD_LIBRARY_PATH, and the library that libtorch's
+//! version, for the manifests.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // The config tree is embedded in the library, and a new file in it is no change that the compiler sees.
+    // The config tree is embedded in the library, and a new file in it is no change that the
+    // compiler sees.
     println!("cargo:rerun-if-changed=config");
     passes();
-    // The real folder, not the stage folder of links: libtorch_cpu.so finds its neighbours relative to itself.
+    // The real folder, not the stage folder of links: libtorch_cpu.so finds its neighbours relative
+    // to itself.
     let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         return;
     };
@@ -17,9 +20,15 @@ fn main() {
         .and_then(|library| library.parent().map(|folder| folder.to_path_buf()))
         .unwrap_or_else(|| folder.clone().into());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", real.display());
-    // A PyTorch installed by pip has no such file; the library then names the version that tch binds.
-    if let Ok(version) = std::fs::read_to_string(std::path::Path::new(&folder).join("../build-version")) {
-        println!("cargo:rustc-env=FED_DISTILL_LIBTORCH_VERSION={}", version.trim());
+    // A PyTorch installed by pip has no such file; the library then names the version that tch
+    // binds.
+    if let Ok(version) =
+        std::fs::read_to_string(std::path::Path::new(&folder).join("../build-version"))
+    {
+        println!(
+            "cargo:rustc-env=FED_DISTILL_LIBTORCH_VERSION={}",
+            version.trim()
+        );
     }
 }
 
@@ -48,6 +57,7 @@ fn passes() {
         // Vectors of 64 bytes are passed between inlined functions only.
         .flag("-Wno-psabi")
         .compile("fed_distill_passes");
-    // libtorch brings its own copy of this library, found first on the run path: one pool of threads for both.
+    // libtorch brings its own copy of this library, found first on the run path: one pool of
+    // threads for both.
     println!("cargo:rustc-link-lib=gomp");
 }

@@ -1,4 +1,5 @@
-//! Criterion over every case of `benches/cases.json`: `cargo bench`, or `cargo bench -- small` for some of them.
+//! Criterion over every case of `benches/cases.json`: `cargo bench`, or `cargo bench -- small` for
+//! some of them.
 //!
 //! For the ratio to PyTorch on the same machine see `make bench`, which alternates both.
 
@@ -11,7 +12,9 @@ use fed_distill::runtime::threads;
 use std::time::Duration;
 
 fn steps(criterion: &mut Criterion) {
-    let wanted = std::env::var("BENCH_THREADS").ok().and_then(|text| text.parse().ok());
+    let wanted = std::env::var("BENCH_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     threads::set(wanted, 1).expect("BENCH_THREADS must suit this machine");
     let cases = Cases::read().expect("benches/cases.json");
     let mut group = criterion.benchmark_group("step");
@@ -20,15 +23,22 @@ fn steps(criterion: &mut Criterion) {
             Task::Inversion => {
                 for engine in [Engine::Plain, Engine::Fused] {
                     group.bench_function(format!("{name}/{engine:?}"), |bencher| {
-                        let mut steps = inversion::Steps::new(&cases, case, engine).expect("a case that can be made");
+                        let mut steps = inversion::Steps::new(&cases, case, engine)
+                            .expect("a case that can be made");
                         bencher.iter(|| steps.run(1).expect("an inversion step"));
                     });
                 }
             }
             Task::Training => {
                 group.bench_function(name, |bencher| {
-                    let mut steps = training::Steps::new(&cases, case).expect("a case that can be made");
-                    bencher.iter(|| steps.epoch(1).and_then(|run| run()).expect("a training step"));
+                    let mut steps =
+                        training::Steps::new(&cases, case).expect("a case that can be made");
+                    bencher.iter(|| {
+                        steps
+                            .epoch(1)
+                            .and_then(|run| run())
+                            .expect("a training step")
+                    });
                 });
             }
         }

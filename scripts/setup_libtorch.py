@@ -21,7 +21,8 @@ import zipfile
 
 VERSION = "2.11.0"
 CPU_WHEELS = [f"torch=={VERSION}", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
-# What a CPU build needs of those wheels: headers, the CPU libraries, and the two CUDA stubs that libtorch_cpu.so names.
+# What a CPU build needs of those wheels: headers, the CPU libraries, and the two CUDA stubs that
+# libtorch_cpu.so names.
 CPU_KEEP = ("torch/include/", "torch/lib/libtorch_cpu.so", "torch/lib/libc10.so", "torch/lib/libgomp", "torch/version.py",
             "nvidia/cu13/lib/libcudart.so", "nvidia/cu13/lib/libcupti.so")
 CUDA_DROP = ("torch/bin/", "torch/test/", "torch/distributed/", "torch/_inductor/", "torch/testing/", "triton/")

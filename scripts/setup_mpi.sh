@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what `cargo build --features mpi` needs and is missing: Open MPI with its headers, and libclang, which reads them.
-# Called by `make test-mpi` and `make build-mpi`. On Debian and its kin by apt-get, as root or with sudo; elsewhere it says what to install.
+# Installs what `cargo build --features mpi` needs and is missing: Open MPI with its headers, and
+# libclang, which reads them. Called by `make test-mpi` and `make build-mpi`. On Debian and its kin
+# by apt-get, as root or with sudo; elsewhere it says what to install.
 set -eu
 
 have() {

@@ -39,7 +39,8 @@ def build(root):
     """Everything happens beside `root`, which appears by one rename when it is whole."""
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    # Without its own pip, which some systems (Debian) cannot give it; the one at hand installs into it.
+    # Without its own pip, which some systems (Debian) cannot give it; the one at hand installs into
+    # it.
     venv.create(partial, symlinks=True, with_pip=False)
     packages = partial / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     say("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")

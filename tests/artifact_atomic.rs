@@ -104,7 +104,10 @@ fn places_that_cannot_be_files_are_refused_by_name() {
     let refusal = |path: &Path| atomic::write(path, b"y").unwrap_err().to_string();
 
     let text = refusal(folder.path());
-    assert!(text.contains("it is a folder") && text.contains("hint: "), "{text}");
+    assert!(
+        text.contains("it is a folder") && text.contains("hint: "),
+        "{text}"
+    );
     let text = refusal(&file.join("below/deep.json"));
     assert!(
         text.contains(&format!("`{}` is a file, not a folder", file.display())),
@@ -127,7 +130,8 @@ fn a_folder_without_permission_is_refused_with_a_hint() {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     // Root may write everywhere; as nobody this thread may not. Without root this changes nothing.
-    // SAFETY: sets the identity by which the system judges this thread's file accesses, and only that.
+    // SAFETY: sets the identity by which the system judges this thread's file accesses, and only
+    // that.
     let user = unsafe { libc::setfsuid(65534) };
     let written = std::fs::write(closed.join("probe"), b"x");
     let refused = atomic::write(&closed.join("file"), b"x");

@@ -63,7 +63,10 @@ fn values_come_back_to_the_bit() {
         assert_eq!(json::read::<Metrics>(&path).unwrap(), value);
     }
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.ends_with("}\n") && text.contains("\n  \"name\""), "{text}");
+    assert!(
+        text.ends_with("}\n") && text.contains("\n  \"name\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -78,16 +81,26 @@ fn a_number_that_json_cannot_hold_is_refused_by_its_place() {
         assert!(text.contains(&format!("`{place}`")), "{text}");
         assert!(text.contains("metrics.json"), "{text}");
         assert!(json::value(&value).unwrap_err().to_string().contains(place));
-        assert_eq!(json::read::<Metrics>(&path).unwrap(), good(), "what was there stays");
+        assert_eq!(
+            json::read::<Metrics>(&path).unwrap(),
+            good(),
+            "what was there stays"
+        );
     };
     refused(&|value| value.epochs[1].loss = f64::NAN, "epochs[1].loss");
-    refused(&|value| value.epochs[0].range.1 = f64::INFINITY, "epochs[0].range[1]");
+    refused(
+        &|value| value.epochs[0].range.1 = f64::INFINITY,
+        "epochs[0].range[1]",
+    );
     refused(
         &|value| value.by_teacher = BTreeMap::from([(3, None), (7, Some(f32::NEG_INFINITY))]),
         "by_teacher.7",
     );
     refused(&|value| value.kind = Kind::Scaled(f64::NAN), "kind.scaled");
-    refused(&|value| value.kind = Kind::Both(0.0, f64::NAN), "kind.both[1]");
+    refused(
+        &|value| value.kind = Kind::Both(0.0, f64::NAN),
+        "kind.both[1]",
+    );
     refused(
         &|value| value.kind = Kind::Named { share: f64::NAN },
         "kind.named.share",
@@ -130,5 +143,8 @@ fn a_bad_file_is_named_with_line_and_column() {
     assert!(text.contains("ends too early"), "{text}");
     std::fs::remove_file(&path).unwrap();
     let text = json::read::<Epoch>(&path).unwrap_err().to_string();
-    assert!(text.contains("cannot read") && text.contains("bad.json"), "{text}");
+    assert!(
+        text.contains("cannot read") && text.contains("bad.json"),
+        "{text}"
+    );
 }

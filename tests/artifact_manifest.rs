@@ -1,6 +1,8 @@
 //! Manifests: what a run leaves, what it refuses to read, what it may replace.
 
-use fed_distill::artifact::manifest::{self, Admission, Manifest, Problem, Run, Start, Status, admit};
+use fed_distill::artifact::manifest::{
+    self, Admission, Manifest, Problem, Run, Start, Status, admit,
+};
 use fed_distill::{Class, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -67,12 +69,22 @@ fn a_run_tells_how_it_was_made() {
         (made.schema_version, made.status),
         (manifest::SCHEMA_VERSION, Status::Done)
     );
-    assert_eq!((made.config, made.overrides), (config(), vec!["seed=1".to_string()]));
+    assert_eq!(
+        (made.config, made.overrides),
+        (config(), vec!["seed=1".to_string()])
+    );
     assert_eq!(made.facts, BTreeMap::from([("num_nodes".into(), json!(3))]));
     assert_eq!(made.inputs[0].path, Path::new("../../split.json"));
-    assert_eq!((made.inputs[0].bytes, made.inputs[0].role.as_str()), (2, "split"));
+    assert_eq!(
+        (made.inputs[0].bytes, made.inputs[0].role.as_str()),
+        (2, "split")
+    );
     // sha256 of `{}`
-    assert!(made.inputs[0].sha256.starts_with("44136fa355b3678a1146ad16f7e8649e"));
+    assert!(
+        made.inputs[0]
+            .sha256
+            .starts_with("44136fa355b3678a1146ad16f7e8649e")
+    );
     assert_eq!(made.versions.libtorch, "2.11.0");
     assert!(!made.argv.is_empty());
     let (started, ended) = (
@@ -92,7 +104,9 @@ fn an_error_ends_a_run_by_its_class() {
     let failed = read(&place);
     assert_eq!(failed.status, Status::Failed);
     assert_eq!(failed.error.unwrap(), "the loss is NaN\nhint: lower it");
-    begin(&place).end_with(&Error::interrupted("interrupted")).unwrap();
+    begin(&place)
+        .end_with(&Error::interrupted("interrupted"))
+        .unwrap();
     assert_eq!(read(&place).status, Status::Interrupted);
 }
 
@@ -110,7 +124,8 @@ fn an_input_that_changed_is_refused_by_name() {
         "{text}"
     );
     assert!(
-        text.contains("expected: 2 bytes, sha256 44136fa3") && text.contains("found: 3 bytes, sha256 "),
+        text.contains("expected: 2 bytes, sha256 44136fa3")
+            && text.contains("found: 3 bytes, sha256 "),
         "{text}"
     );
     assert!(text.contains(place.to_str().unwrap()), "{text}");
@@ -134,7 +149,10 @@ fn the_producer_is_found_among_the_manifests_of_a_folder() {
         assert_eq!(manifest::producer_of(&teacher(i)), Some(place));
     }
     std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
-    assert_eq!(manifest::producer_of(&folder.path().join("notes.txt")), None);
+    assert_eq!(
+        manifest::producer_of(&folder.path().join("notes.txt")),
+        None
+    );
     assert_eq!(manifest::producer_of(Path::new("none/at/all")), None);
 }
 
@@ -151,7 +169,10 @@ fn verify_finds_missing_and_changed_outputs_even_after_a_move() {
     assert!(matches!(findings[0].problem, Problem::Changed { .. }));
     assert!(findings[0].to_string().contains("split.json"));
     std::fs::remove_file(&output).unwrap();
-    assert_eq!(manifest::verify(&place).unwrap()[0].problem, Problem::Missing);
+    assert_eq!(
+        manifest::verify(&place).unwrap()[0].problem,
+        Problem::Missing
+    );
     std::fs::remove_file(&place).unwrap();
     assert!(manifest::verify(&place).is_err());
 }
@@ -173,7 +194,10 @@ fn a_damaged_or_newer_manifest_is_an_error_that_names_it() {
     ] {
         std::fs::write(&place, damage).unwrap();
         let error = manifest::existing(&place).unwrap_err().to_string();
-        assert!(error.contains("split.manifest.json") && error.contains(says), "{error}");
+        assert!(
+            error.contains("split.manifest.json") && error.contains(says),
+            "{error}"
+        );
         assert!(admit(&place, true, false, &output, &config()).is_err());
         assert_eq!(
             admit(&place, false, true, &output, &config()).unwrap(),
@@ -185,7 +209,10 @@ fn a_damaged_or_newer_manifest_is_an_error_that_names_it() {
 #[test]
 fn admission_follows_its_table() {
     let folder = tempfile::tempdir().unwrap();
-    let (output, place) = (folder.path().join("out"), folder.path().join("manifest.json"));
+    let (output, place) = (
+        folder.path().join("out"),
+        folder.path().join("manifest.json"),
+    );
     // No flag, resume, overwrite; `None` is a refusal.
     let row = || {
         [(false, false), (true, false), (false, true)]
@@ -193,19 +220,43 @@ fn admission_follows_its_table() {
     };
     use Admission::{Continue, Done, Fresh};
 
-    assert_eq!(row(), [Some(Fresh), Some(Fresh), Some(Fresh)], "nothing there");
+    assert_eq!(
+        row(),
+        [Some(Fresh), Some(Fresh), Some(Fresh)],
+        "nothing there"
+    );
     std::fs::create_dir(&output).unwrap();
-    assert_eq!(row(), [Some(Fresh), Some(Fresh), Some(Fresh)], "an empty folder");
+    assert_eq!(
+        row(),
+        [Some(Fresh), Some(Fresh), Some(Fresh)],
+        "an empty folder"
+    );
     std::fs::write(output.join("weights"), b"x").unwrap();
-    assert_eq!(row(), [None, None, Some(Fresh)], "a result without a manifest");
+    assert_eq!(
+        row(),
+        [None, None, Some(Fresh)],
+        "a result without a manifest"
+    );
     let run = begin(&place);
-    assert_eq!(row(), [Some(Fresh), Some(Continue), Some(Fresh)], "running, or killed");
+    assert_eq!(
+        row(),
+        [Some(Fresh), Some(Continue), Some(Fresh)],
+        "running, or killed"
+    );
     run.end_with(&Error::interrupted("interrupted")).unwrap();
-    assert_eq!(row(), [Some(Fresh), Some(Continue), Some(Fresh)], "interrupted");
+    assert_eq!(
+        row(),
+        [Some(Fresh), Some(Continue), Some(Fresh)],
+        "interrupted"
+    );
     begin(&place).finish().unwrap();
     assert_eq!(row(), [None, Some(Done), Some(Fresh)], "done");
     std::fs::remove_dir_all(&output).unwrap();
-    assert_eq!(row(), [Some(Fresh), Some(Fresh), Some(Fresh)], "done, result removed");
+    assert_eq!(
+        row(),
+        [Some(Fresh), Some(Fresh), Some(Fresh)],
+        "done, result removed"
+    );
 
     let both = admit(&place, true, true, &output, &config()).unwrap_err();
     assert_eq!(both.class(), Class::Usage);
@@ -238,11 +289,15 @@ fn resume_with_another_config_names_the_keys() {
         "left-out, free and empty keys do not count"
     );
 
-    let error = again(json!({"seed": 2, "split": {"num_nodes": 3, "unif_percentage": 0.1}})).unwrap_err();
+    let error =
+        again(json!({"seed": 2, "split": {"num_nodes": 3, "unif_percentage": 0.1}})).unwrap_err();
     let text = error.to_string();
     assert_eq!(error.class(), Class::Usage);
     assert!(text.contains("differs: seed: 1 then, 2 now"), "{text}");
-    assert!(text.contains("differs: split.num_nodes: 2 then, 3 now"), "{text}");
+    assert!(
+        text.contains("differs: split.num_nodes: 2 then, 3 now"),
+        "{text}"
+    );
     assert!(!text.contains("unif_percentage"), "{text}");
 
     begin(&place).end_with(&Error::failed("stopped")).unwrap();

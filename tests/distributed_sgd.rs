@@ -1,5 +1,5 @@
-//! The `distributed_sgd` binary on tiny data: three methods with the same losses, or the same bytes, an interrupted run that ends as one that was not, and what it
-//! refuses.
+//! The `distributed_sgd` binary on tiny data: three methods with the same losses, or the same
+//! bytes, an interrupted run that ends as one that was not, and what it refuses.
 
 #[allow(dead_code)] // not every test file needs all of it
 mod common;
@@ -46,9 +46,15 @@ fn the_binary_has_three_methods_with_the_same_losses() {
             "{table}"
         );
         let text = std::fs::read_to_string(place.path("out/metrics.jsonl")).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         // 130 images: batches of 25, 25, 25, 25, 25 and 5, thrice.
-        let steps: Vec<_> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+        let steps: Vec<_> = lines
+            .iter()
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect();
         assert_eq!(steps, [2, 4, 6, 8, 10, 12, 14, 16, 18]);
         losses.push(
             lines
@@ -62,7 +68,8 @@ fn the_binary_has_three_methods_with_the_same_losses() {
             assert!((ours - wanted).abs() < 1e-5 * wanted, "{losses:?}");
         }
     }
-    let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &["distributed_sgd.ranks=0"]);
+    let (code, _, errors) =
+        place.run_with("distributed_sgd", &DIGITS, &["distributed_sgd.ranks=0"]);
     assert_eq!(code, 2, "{errors}");
     let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &["dataset.size=8"]);
     assert!(code == 2 && errors.contains("model=lenet5"), "{errors}");
@@ -80,9 +87,13 @@ fn in_four_parts_one_two_and_four_ranks_write_the_same_bytes() {
         ];
         let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &own);
         assert_eq!(code, 0, "{errors}");
-        ["out/metrics.jsonl", "out/model.safetensors"].map(|file| std::fs::read(place.path(file)).unwrap())
+        ["out/metrics.jsonl", "out/model.safetensors"]
+            .map(|file| std::fs::read(place.path(file)).unwrap())
     };
-    let wanted = written("distributed_sgd.method=centralised", "distributed_sgd.ranks=1");
+    let wanted = written(
+        "distributed_sgd.method=centralised",
+        "distributed_sgd.ranks=1",
+    );
     for method in [
         "distributed_sgd.method=all_reduce",
         "distributed_sgd.method=parameter_server",
@@ -107,20 +118,25 @@ fn an_interrupted_binary_goes_on_to_the_same_end() {
         let (calm, stopped) = (Place::new(), Place::new());
         let (code, table, errors) = calm.run_with("distributed_sgd", &options, &[]);
         assert_eq!(code, 0, "{errors}");
-        let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin("distributed_sgd")))
-            .current_dir(stopped.path("."))
-            .args(&options)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin(
+            "distributed_sgd",
+        )))
+        .current_dir(stopped.path("."))
+        .args(&options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
         // A line for every two batches, as they come.
-        let lines = || std::fs::read_to_string(stopped.path("out/metrics.jsonl")).unwrap_or_default();
+        let lines =
+            || std::fs::read_to_string(stopped.path("out/metrics.jsonl")).unwrap_or_default();
         while !lines().contains("\"epoch\":1") {
             assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
         assert!(sent.unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(130));
         assert!(lines().lines().count() < 3 * 40, "it was done already");
@@ -139,8 +155,13 @@ fn an_interrupted_binary_goes_on_to_the_same_end() {
         assert_eq!(code, 0, "{errors}");
         assert!(errors.contains("going on from epoch"), "{errors}");
         assert_eq!(table, other);
-        for file in ["out/model.safetensors", "out/metrics.jsonl", "out/metrics.json"] {
-            let [ours, theirs] = [&calm, &stopped].map(|place| std::fs::read(place.path(file)).unwrap());
+        for file in [
+            "out/model.safetensors",
+            "out/metrics.jsonl",
+            "out/metrics.json",
+        ] {
+            let [ours, theirs] =
+                [&calm, &stopped].map(|place| std::fs::read(place.path(file)).unwrap());
             assert!(ours == theirs, "{file}, {method}");
         }
     }

@@ -1,10 +1,12 @@
-//! The fused engine against the plain one, on networks, masks and images of every shape: the same terms to 1e-4 and the same input
-//! gradient to 1e-3 in norm, the tolerances that both keep to the float64 oracle.
+//! The fused engine against the plain one, on networks, masks and images of every shape: the same
+//! terms to 1e-4 and the same input gradient to 1e-3 in norm, the tolerances that both keep to the
+//! float64 oracle.
 
 use fed_distill::inversion::engine::Inversion;
 use fed_distill::inversion::objective::{Loss, Opinion, Terms};
 use fed_distill::inversion::{
-    EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, LabelMask, LossScales, OtherScales, Teacher,
+    EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, LabelMask, LossScales,
+    OtherScales, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::{Rng, Seeds};
@@ -27,8 +29,16 @@ fn normal(rng: &mut Rng, shape: &[i64]) -> Tensor {
     Tensor::from_slice(&values).view(shape)
 }
 
-/// A network whose batch norms look trained, and worse: γ negative, zero and tiny, variances over six orders of magnitude.
-fn model(kind: ModelKind, width: i64, blocks: &[i64], channels: i64, size: i64, rng: &mut Rng) -> Model {
+/// A network whose batch norms look trained, and worse: γ negative, zero and tiny, variances over
+/// six orders of magnitude.
+fn model(
+    kind: ModelKind,
+    width: i64,
+    blocks: &[i64],
+    channels: i64,
+    size: i64,
+    rng: &mut Rng,
+) -> Model {
     let residual = kind != ModelKind::Lenet5;
     let settings = ModelSettings {
         kind,
@@ -77,7 +87,11 @@ fn close(plain: &Tensor, fused: &Tensor, what: &str) {
 fn same(plain: &(Terms, Tensor), fused: &(Terms, Tensor), what: &str) {
     let (a, b) = (&plain.0, &fused.0);
     close(&a.total, &b.total, &format!("{what}, total"));
-    close(&a.cross_entropy, &b.cross_entropy, &format!("{what}, cross-entropy"));
+    close(
+        &a.cross_entropy,
+        &b.cross_entropy,
+        &format!("{what}, cross-entropy"),
+    );
     close(&a.l2, &b.l2, &format!("{what}, l2"));
     close(
         &a.total_variation,
@@ -140,13 +154,19 @@ fn random_residual_networks() {
     let stages: [&[i64]; 5] = [&[1], &[2], &[1, 1], &[2, 1, 1], &[1, 2, 1, 1]];
     let mut rng = Seeds::new(1).stream("engines", 0);
     for round in 0..40 {
-        let (kind, blocks) = (*kinds.choose(&mut rng).unwrap(), *stages.choose(&mut rng).unwrap());
+        let (kind, blocks) = (
+            *kinds.choose(&mut rng).unwrap(),
+            *stages.choose(&mut rng).unwrap(),
+        );
         let (width, channels) = (
             *[1, 3, 16, 20, 33, 64].choose(&mut rng).unwrap(),
             *[1, 3].choose(&mut rng).unwrap(),
         );
         let (size, count) = (rng.random_range(8..21), rng.random_range(1..6));
-        let own = teacher(model(kind, width, blocks, channels, size, &mut rng), &mut rng);
+        let own = teacher(
+            model(kind, width, blocks, channels, size, &mut rng),
+            &mut rng,
+        );
         let student = model(ModelKind::Resnet18, 4, &[1, 1], channels, size, &mut rng);
         let classes = [vec![0, 1, 2, 3, 4], vec![1, 3], vec![4, 0, 2]]
             .choose(&mut rng)
@@ -166,7 +186,9 @@ fn random_residual_networks() {
         };
         scene.agree(
             Opinion::Each(&masks),
-            &format!("round {round}: {kind:?} {width} {blocks:?}, {count}×{channels}×{size}×{size}"),
+            &format!(
+                "round {round}: {kind:?} {width} {blocks:?}, {count}×{channels}×{size}×{size}"
+            ),
         );
     }
 }
@@ -212,7 +234,10 @@ fn several_teachers_their_ensemble_and_those_not_chosen() {
 #[test]
 fn networks_without_a_fused_path_join_by_autograd() {
     let mut rng = Seeds::new(3).stream("engines", 0);
-    let residual = teacher(model(ModelKind::Resnet18, 6, &[1, 1], 1, 28, &mut rng), &mut rng);
+    let residual = teacher(
+        model(ModelKind::Resnet18, 6, &[1, 1], 1, 28, &mut rng),
+        &mut rng,
+    );
     let plain = teacher(model(ModelKind::Lenet5, 0, &[], 1, 28, &mut rng), &mut rng);
     let student = model(ModelKind::Lenet5, 0, &[], 1, 28, &mut rng);
     let scene = Scene {
@@ -229,7 +254,10 @@ fn networks_without_a_fused_path_join_by_autograd() {
 #[test]
 fn batches_of_both_engines_agree_and_repeat() {
     let mut rng = Seeds::new(4).stream("engines", 0);
-    let teacher = teacher(model(ModelKind::Resnet18, 8, &[1, 1], 3, 16, &mut rng), &mut rng);
+    let teacher = teacher(
+        model(ModelKind::Resnet18, 8, &[1, 1], 3, 16, &mut rng),
+        &mut rng,
+    );
     let student = model(ModelKind::Resnet18, 8, &[1], 3, 16, &mut rng);
     let make = |engine| {
         let mut settings = InversionSettings {
@@ -241,8 +269,15 @@ fn batches_of_both_engines_agree_and_repeat() {
         let mut inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(5)).unwrap();
         inverter.make(0, Some(&student), &|| ()).unwrap()
     };
-    let (plain, fused, again) = (make(EngineKind::Plain), make(EngineKind::Fused), make(EngineKind::Auto));
-    assert_eq!(fused.images, again.images, "the same bytes, and `auto` is `fused` here");
+    let (plain, fused, again) = (
+        make(EngineKind::Plain),
+        make(EngineKind::Fused),
+        make(EngineKind::Auto),
+    );
+    assert_eq!(
+        fused.images, again.images,
+        "the same bytes, and `auto` is `fused` here"
+    );
     assert!((plain.best_loss - fused.best_loss).abs() <= 1e-4 * plain.best_loss);
     assert_eq!(plain.labels, fused.labels);
     let (off, whole) = ((&plain.images - &fused.images).norm(), plain.images.norm());
@@ -261,6 +296,9 @@ fn the_fused_engine_is_refused_where_it_cannot_be() {
         Inverter::new(vec![&teacher], &settings, Seeds::new(5)).map(|_| ())
     };
     let error = inverter(EngineKind::Fused).unwrap_err().to_string();
-    assert!(error.contains("deep_inv.engine") && error.contains("lenet5"), "{error}");
+    assert!(
+        error.contains("deep_inv.engine") && error.contains("lenet5"),
+        "{error}"
+    );
     inverter(EngineKind::Auto).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Each pass of the fused engine against libtorch's own operations and autograd, in float64: within 1e-5 of the largest value.
+//! Each pass of the fused engine against libtorch's own operations and autograd, in float64: within
+//! 1e-5 of the largest value.
 
 use fed_distill::inversion::fused::kernels::{self, Branch, Side};
 use fed_distill::inversion::fused::norm::{Norm, Pull};
@@ -6,7 +7,8 @@ use fed_distill::inversion::fused::winograd::Winograd;
 use fed_distill::inversion::{PixelAdam, PixelOptimizer};
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// Rows that do not divide by the blocks or threads, channels that do and do not divide by the lanes.
+/// Rows that do not divide by the blocks or threads, channels that do and do not divide by the
+/// lanes.
 const SHAPES: [[i64; 4]; 4] = [[3, 5, 7, 16], [1, 1, 1, 3], [2, 9, 9, 37], [130, 1, 1, 48]];
 
 fn random(shape: &[i64]) -> Tensor {
@@ -21,7 +23,10 @@ fn near(ours: &Tensor, exact: &Tensor, what: &str) {
     assert_eq!(ours.size(), exact.size(), "{what}");
     let number = |tensor: Tensor| f64::try_from(tensor.abs().max()).unwrap();
     let (off, largest) = (number(double(ours) - exact), number(exact.shallow_clone()));
-    assert!(off <= 1e-5 * largest.max(1e-3), "{what}: {off} off in {largest}");
+    assert!(
+        off <= 1e-5 * largest.max(1e-3),
+        "{what}: {off} off in {largest}"
+    );
 }
 
 fn norm(channels: i64) -> Norm {
@@ -47,7 +52,10 @@ fn affine(x: &Tensor, norm: &Norm) -> Tensor {
 /// A layer's distance as the paper states it, with the biased variance.
 fn distance(x: &Tensor, norm: &Norm) -> Tensor {
     let rows = x.flatten(0, 2);
-    let (mean, var) = (rows.mean_dim(0i64, false, None), rows.var_dim(0i64, false, false));
+    let (mean, var) = (
+        rows.mean_dim(0i64, false, None),
+        rows.var_dim(0i64, false, false),
+    );
     (channelwise(&norm.mean) - mean).norm() + (channelwise(&norm.var) - var).norm()
 }
 
@@ -65,13 +73,19 @@ fn forward_with_and_without_statistics() {
         for (side, exact) in [
             (Side::Nothing, alone.relu()),
             (Side::Identity(&side), (&alone + &side64).relu()),
-            (Side::Normed(&side, &other), (&alone + affine(&side64, &other)).relu()),
+            (
+                Side::Normed(&side, &other),
+                (&alone + affine(&side64, &other)).relu(),
+            ),
         ] {
             let normed = matches!(side, Side::Normed(..));
             let (output, moments, side_moments) = kernels::forward(&x, &main, side, true);
             near(&output, &exact, "observed");
             assert!(
-                (moments.unwrap().distance(&main) / f64::try_from(distance(&x64, &main)).unwrap() - 1.0).abs() < 1e-5
+                (moments.unwrap().distance(&main) / f64::try_from(distance(&x64, &main)).unwrap()
+                    - 1.0)
+                    .abs()
+                    < 1e-5
             );
             assert_eq!(side_moments.is_some(), normed);
             if let Some(moments) = side_moments {
@@ -99,7 +113,8 @@ fn backward_through_relu_norm_and_statistics() {
             (Some(&other), double(&upstream) + double(&other)),
         ] {
             let exact = gradient(
-                &((affine(&x64, &norm).relu() * &both).sum(Kind::Double) + distance(&x64, &norm) * 7.0),
+                &((affine(&x64, &norm).relu() * &both).sum(Kind::Double)
+                    + distance(&x64, &norm) * 7.0),
                 &x64,
             );
             let (_, moments, _) = kernels::forward(&x, &norm, Side::Nothing, true);
@@ -108,9 +123,18 @@ fn backward_through_relu_norm_and_statistics() {
             kernels::backward(&x, &norm, Some(&pull), &ours, second);
             near(&ours, &exact, "with statistics");
 
-            let exact = gradient(&(affine(&x64, &norm).relu() * &both).sum(Kind::Double), &x64);
+            let exact = gradient(
+                &(affine(&x64, &norm).relu() * &both).sum(Kind::Double),
+                &x64,
+            );
             let ours = upstream.copy();
-            kernels::backward(&output.detach().to_kind(Kind::Float), &norm, None, &ours, second);
+            kernels::backward(
+                &output.detach().to_kind(Kind::Float),
+                &norm,
+                None,
+                &ours,
+                second,
+            );
             near(&ours, &exact, "without");
         }
     }
@@ -119,9 +143,16 @@ fn backward_through_relu_norm_and_statistics() {
 #[test]
 fn backward_at_the_end_of_a_block() {
     for shape in SHAPES {
-        let (x, side, upstream, other) = (random(&shape), random(&shape), random(&shape), random(&shape));
+        let (x, side, upstream, other) = (
+            random(&shape),
+            random(&shape),
+            random(&shape),
+            random(&shape),
+        );
         let (main, across) = (norm(shape[3]), norm(shape[3]));
-        for (normed, statistics, two) in (0..8).map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0)) {
+        for (normed, statistics, two) in
+            (0..8).map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0))
+        {
             let (x64, side64) = (
                 double(&x).set_requires_grad(true),
                 double(&side).set_requires_grad(true),
@@ -159,7 +190,13 @@ fn backward_at_the_end_of_a_block() {
                 pull: pull(&side, &across),
             });
             let (ours, output) = (upstream.copy(), output.detach().to_kind(Kind::Float));
-            let down = kernels::branch(&output, &body, second.as_ref(), &ours, two.then_some(&other));
+            let down = kernels::branch(
+                &output,
+                &body,
+                second.as_ref(),
+                &ours,
+                two.then_some(&other),
+            );
             near(&down, &exact[0], "the body's");
             near(&ours, &exact[1], "the side's");
         }
@@ -168,12 +205,16 @@ fn backward_at_the_end_of_a_block() {
 
 #[test]
 fn the_stem_s_images() {
-    for (images, inputs, outputs, height, width) in
-        [(3, 3, 16, 8, 9), (2, 1, 20, 11, 8), (1, 3, 5, 8, 8), (4, 1, 64, 12, 12)]
-    {
+    for (images, inputs, outputs, height, width) in [
+        (3, 3, 16, 8, 9),
+        (2, 1, 20, 11, 8),
+        (1, 3, 5, 8, 8),
+        (4, 1, 64, 12, 12),
+    ] {
         let weight = random(&[outputs, inputs, 3, 3]);
         let upstream = random(&[images, height, width, outputs]);
-        let x = Tensor::zeros([images, inputs, height, width], (Kind::Double, Device::Cpu)).set_requires_grad(true);
+        let x = Tensor::zeros([images, inputs, height, width], (Kind::Double, Device::Cpu))
+            .set_requires_grad(true);
         let output = x.conv2d(&double(&weight), None::<&Tensor>, 1, 1, 1, 1);
         let exact = gradient(
             &(output * double(&upstream).permute([0, 3, 1, 2])).sum(Kind::Double),
@@ -218,7 +259,8 @@ fn winograd_s_products() {
     }
 }
 
-/// Norms of the differences to four neighbours (Yin et al. 2020, section 3.1, as their CIFAR-10 release has it); images [N,C,H,W].
+/// Norms of the differences to four neighbours (Yin et al. 2020, section 3.1, as their CIFAR-10
+/// release has it); images [N,C,H,W].
 fn total_variation(x: &Tensor) -> Tensor {
     let (height, width) = (x.size()[2] - 1, x.size()[3] - 1);
     let at = |row: i64, column: i64| x.narrow(2, row, height).narrow(3, column, width);
@@ -231,7 +273,10 @@ fn total_variation(x: &Tensor) -> Tensor {
 fn total_variation_and_norm() {
     for shape in [[2, 8, 9, 3], [1, 2, 2, 1], [5, 13, 8, 3]] {
         let x = random(&shape);
-        let x64 = double(&x).permute([0, 3, 1, 2]).contiguous().set_requires_grad(true);
+        let x64 = double(&x)
+            .permute([0, 3, 1, 2])
+            .contiguous()
+            .set_requires_grad(true);
         let (variation, l2) = (total_variation(&x64), x64.norm());
         let norms = kernels::variation(&x);
         let ours: f64 = norms[..4].iter().sum();
@@ -259,7 +304,8 @@ fn adam_steps() {
     let settings = PixelOptimizer::default();
     let start = random(&[3, 7, 5, 3]);
     let (mut ours, mut adam) = (start.copy(), PixelAdam::new(&settings));
-    let (mut exact, mut first, mut second) = (double(&start), double(&start) * 0.0, double(&start) * 0.0);
+    let (mut exact, mut first, mut second) =
+        (double(&start), double(&start) * 0.0, double(&start) * 0.0);
     for step in 1..=20 {
         let g = random(&[3, 7, 5, 3]);
         adam.step(&mut ours, &g);

@@ -1,9 +1,11 @@
-//! The loss terms of the teachers a batch is not made from, against plain float64 loops over their definitions (`docs/experiments.md`).
+//! The loss terms of the teachers a batch is not made from, against plain float64 loops over their
+//! definitions (`docs/experiments.md`).
 
 use fed_distill::inversion::losses::{entropy, rival};
 use fed_distill::inversion::objective::{Loss, Opinion, Terms, inversion_loss};
 use fed_distill::inversion::{
-    InversionSettings, Inverter, LabelMask, LossScales, OtherScales, SyntheticBatch, Teacher, TeacherMode,
+    InversionSettings, Inverter, LabelMask, LossScales, OtherScales, SyntheticBatch, Teacher,
+    TeacherMode,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
@@ -38,7 +40,8 @@ fn naive_entropy(logits: &Rows, kept: &[usize]) -> f64 {
     logits.iter().map(row).sum::<f64>() / logits.len() as f64
 }
 
-/// Mean over rows of the highest probability, over all classes, of one of `kept` that is not the label.
+/// Mean over rows of the highest probability, over all classes, of one of `kept` that is not the
+/// label.
 fn naive_rival(logits: &Rows, kept: &[usize]) -> f64 {
     let row = |(row, label): (&Vec<f64>, &i64)| {
         let p = softmax(row);
@@ -68,8 +71,14 @@ fn terms_of_logits_and_their_gradients() {
     let labels = Tensor::from_slice(&LABELS);
     let all: Vec<usize> = (0..CLASSES as usize).collect();
     for kept in [all, vec![0, 1], vec![2, 4], vec![1]] {
-        let mask = (kept.len() < 5).then(|| mask(&kept.iter().map(|&class| class as i64).collect::<Vec<_>>()));
-        let ours = |logits: &Tensor| (entropy(logits, mask.as_ref()), rival(logits, &labels, mask.as_ref()));
+        let mask = (kept.len() < 5)
+            .then(|| mask(&kept.iter().map(|&class| class as i64).collect::<Vec<_>>()));
+        let ours = |logits: &Tensor| {
+            (
+                entropy(logits, mask.as_ref()),
+                rival(logits, &labels, mask.as_ref()),
+            )
+        };
         let naive = |logits: &Rows| (naive_entropy(logits, &kept), naive_rival(logits, &kept));
 
         let at = logits().set_requires_grad(true);
@@ -77,7 +86,8 @@ fn terms_of_logits_and_their_gradients() {
         close(number(&terms.0), wanted.0, "entropy");
         close(number(&terms.1), wanted.1, "rival");
 
-        let gradient = |term: &Tensor| rows(&Tensor::run_backward(&[term], &[&at], false, false).remove(0));
+        let gradient =
+            |term: &Tensor| rows(&Tensor::run_backward(&[term], &[&at], false, false).remove(0));
         let (of_entropy, of_rival) = (gradient(&terms.0), gradient(&terms.1));
         let step = 1e-5;
         for (row, column) in (0..4).flat_map(|row| (0..5).map(move |column| (row, column))) {
@@ -108,7 +118,11 @@ fn teachers() -> Vec<Teacher> {
         blocks: Some(vec![1]),
     };
     let spec = ModelSpec::new(&settings, 1, 8, CLASSES).unwrap();
-    let counts = [vec![3, 3, 0, 0, 0], vec![0, 0, 2, 5, 0], vec![0, 0, 0, 0, 4]];
+    let counts = [
+        vec![3, 3, 0, 0, 0],
+        vec![0, 0, 2, 5, 0],
+        vec![0, 0, 0, 0, 4],
+    ];
     let teacher = |(index, counts): (u64, Vec<u64>)| {
         let mut rng = Seeds::new(7).stream("test", index);
         Teacher::new(Model::new(&spec, Device::Cpu, &mut rng).unwrap(), counts).unwrap()
@@ -122,7 +136,12 @@ fn images() -> Tensor {
 }
 
 /// The loss of a batch of teacher 0, with the terms of the others where `scales` are given.
-fn loss(images: &Tensor, teachers: &[Teacher], masks: &[Option<LabelMask>], scales: Option<OtherScales>) -> Terms {
+fn loss(
+    images: &Tensor,
+    teachers: &[Teacher],
+    masks: &[Option<LabelMask>],
+    scales: Option<OtherScales>,
+) -> Terms {
     let published = LossScales {
         l2_scale: 0.1,
         var_scale: 1e-3,
@@ -159,7 +178,9 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
         let seen = [vec![0, 1], vec![2, 3], vec![4]];
         let masks: Vec<_> = seen
             .iter()
-            .map(|seen| masked.then(|| mask(&seen.iter().map(|&class| class as i64).collect::<Vec<_>>())))
+            .map(|seen| {
+                masked.then(|| mask(&seen.iter().map(|&class| class as i64).collect::<Vec<_>>()))
+            })
             .collect();
         let of = |teacher: usize| {
             if masked {
@@ -168,10 +189,14 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
                 (0..5).collect()
             }
         };
-        let logits = |teacher: usize| rows(&teachers[teacher].loaded().unwrap().model.eval(&images()));
-        // The entropy over the classes of the teacher that makes the batch, the rivals among each other teacher's own.
-        let wanted_entropy = (naive_entropy(&logits(1), &of(0)) + naive_entropy(&logits(2), &of(0))) / 2.0;
-        let wanted_rival = (naive_rival(&logits(1), &of(1)) + naive_rival(&logits(2), &of(2))) / 2.0;
+        let logits =
+            |teacher: usize| rows(&teachers[teacher].loaded().unwrap().model.eval(&images()));
+        // The entropy over the classes of the teacher that makes the batch, the rivals among each
+        // other teacher's own.
+        let wanted_entropy =
+            (naive_entropy(&logits(1), &of(0)) + naive_entropy(&logits(2), &of(0))) / 2.0;
+        let wanted_rival =
+            (naive_rival(&logits(1), &of(1)) + naive_rival(&logits(2), &of(2))) / 2.0;
 
         let at = images().set_requires_grad(true);
         let (plain, ours) = (
@@ -179,14 +204,22 @@ fn the_loss_gains_the_mean_over_the_other_teachers() {
             loss(&at, &teachers, &masks, Some(scales)),
         );
         assert!(plain.entropy.is_none() && plain.rival.is_none());
-        close(number(ours.entropy.as_ref().unwrap()), wanted_entropy, "entropy");
+        close(
+            number(ours.entropy.as_ref().unwrap()),
+            wanted_entropy,
+            "entropy",
+        );
         close(number(ours.rival.as_ref().unwrap()), wanted_rival, "rival");
         let gained = number(&ours.total) - number(&plain.total);
         close(gained, 0.7 * wanted_entropy - 1.3 * wanted_rival, "gained");
 
         let gradient = |term: &Tensor| Tensor::run_backward(&[term], &[&at], true, false).remove(0);
-        let added = gradient(ours.entropy.as_ref().unwrap()) * 0.7 - gradient(ours.rival.as_ref().unwrap()) * 1.3;
-        assert!(number(&added.norm()) > 1e-4, "no gradient reaches the images");
+        let added = gradient(ours.entropy.as_ref().unwrap()) * 0.7
+            - gradient(ours.rival.as_ref().unwrap()) * 1.3;
+        assert!(
+            number(&added.norm()) > 1e-4,
+            "no gradient reaches the images"
+        );
         let off = gradient(&ours.total) - gradient(&plain.total) - &added;
         assert!(number(&off.norm()) < 1e-3 * number(&added.norm()));
     }
@@ -220,7 +253,8 @@ fn the_sign_of_a_scale_says_where_the_others_go() {
         };
         settings.di.grad_updates_batch = 40;
         settings.di.loss.bn_scale = 0.0;
-        (settings.di.loss.entropy_scale, settings.di.loss.rival_scale) = (entropy_scale, rival_scale);
+        (settings.di.loss.entropy_scale, settings.di.loss.rival_scale) =
+            (entropy_scale, rival_scale);
         settings
     };
     let last = |settings: InversionSettings| made(&settings).history.pop().unwrap();
@@ -249,7 +283,10 @@ fn the_sign_of_a_scale_says_where_the_others_go() {
     assert_eq!((plain.entropy, plain.rival), (None, None));
     // What is not in use is not in the files either.
     let text = serde_json::to_string(&plain).unwrap();
-    assert!(!text.contains("rival") && !text.contains("\"entropy\""), "{text}");
+    assert!(
+        !text.contains("rival") && !text.contains("\"entropy\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -261,7 +298,10 @@ fn refused_where_a_batch_has_no_other_teachers() {
         let error = Inverter::new(teachers, settings, Seeds::new(1))
             .unwrap_err()
             .to_string();
-        assert!(error.contains("`deep_inv.adi.loss.rival_scale` is 1"), "{error}");
+        assert!(
+            error.contains("`deep_inv.adi.loss.rival_scale` is 1"),
+            "{error}"
+        );
         assert!(error.contains("deep_inv.adi.loss.rival_scale=0"), "{error}");
     };
     refused(vec![&teachers[0]], &settings);

@@ -1,4 +1,5 @@
-//! Models: specs that make no sense, sizes, published parameter counts, initialisation, freezing, batch norm while training.
+//! Models: specs that make no sense, sizes, published parameter counts, initialisation, freezing,
+//! batch norm while training.
 
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass};
 use fed_distill::runtime::seed::{Rng, Seeds};
@@ -29,7 +30,10 @@ fn settings(kind: ModelKind) -> ModelSettings {
 
 /// Narrow where the kind takes a width, so that tests are quick.
 fn narrow(kind: ModelKind) -> ModelSettings {
-    let is_resnet = matches!(kind, ModelKind::Resnet18 | ModelKind::Resnet34 | ModelKind::Resnet50);
+    let is_resnet = matches!(
+        kind,
+        ModelKind::Resnet18 | ModelKind::Resnet34 | ModelKind::Resnet50
+    );
     ModelSettings {
         width: is_resnet.then_some(2),
         ..settings(kind)
@@ -58,7 +62,8 @@ fn every_size_from_eight_gives_logits_and_gradients() {
     for kind in KINDS {
         for (size, channels) in (8..=33).zip([1, 3].into_iter().cycle()) {
             let model = model(&narrow(kind), channels, size, 5);
-            let images = Tensor::ones([2, channels, size, size], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let images = Tensor::ones([2, channels, size, size], (Kind::Float, Device::Cpu))
+                .set_requires_grad(true);
             let logits = model.eval(&images);
             assert_eq!(logits.size(), [2, 5], "{kind:?} at {size}");
             logits.sum(Kind::Float).backward();
@@ -107,7 +112,12 @@ fn initialisation_is_pytorchs() {
                 continue;
             }
             // Uniform: mean 0, variance b²/3, fourth moment b⁴/5; five standard errors.
-            let moment = |power: f64| values.pow_tensor_scalar(power).mean(Kind::Double).double_value(&[]);
+            let moment = |power: f64| {
+                values
+                    .pow_tensor_scalar(power)
+                    .mean(Kind::Double)
+                    .double_value(&[])
+            };
             assert!(
                 moment(1.0).abs() < 5.0 * bound / (3.0 * count).sqrt(),
                 "{name}: mean {}",
@@ -129,12 +139,20 @@ fn initialisation_is_pytorchs() {
 #[test]
 fn a_seed_decides_the_weights() {
     let spec = ModelSpec::new(&narrow(ModelKind::Resnet18), 3, 8, 10).unwrap();
-    let make = |seed| Model::new(&spec, Device::Cpu, &mut rng(seed)).unwrap().state();
+    let make = |seed| {
+        Model::new(&spec, Device::Cpu, &mut rng(seed))
+            .unwrap()
+            .state()
+    };
     let (a, b, other) = (make(7), make(7), make(8));
     for ((name, x), (_, y)) in a.iter().zip(b.iter()) {
         assert!(x.equal(y), "{name}");
     }
-    assert!(!a.get("conv1.weight").unwrap().equal(other.get("conv1.weight").unwrap()));
+    assert!(
+        !a.get("conv1.weight")
+            .unwrap()
+            .equal(other.get("conv1.weight").unwrap())
+    );
     // The very numbers, whatever the platform: the generator's first draw is U(−1/√27, 1/√27).
     use rand::Rng as _;
     let first = (2.0 * rng(7).random::<f32>() - 1.0) * (1.0 / 27f64.sqrt()) as f32;
@@ -169,7 +187,11 @@ fn one_value_a_channel_keeps_the_running_statistics_finite() {
         assert_eq!(tensor.isfinite().all().int64_value(&[]), 1, "{name}");
     }
     assert_eq!(
-        model.state().get("bn1.num_batches_tracked").unwrap().int64_value(&[]),
+        model
+            .state()
+            .get("bn1.num_batches_tracked")
+            .unwrap()
+            .int64_value(&[]),
         3
     );
 }
@@ -196,18 +218,38 @@ fn refused(settings: &ModelSettings, channels: i64, size: i64, classes: i64) -> 
 fn specs_that_make_no_sense_are_usage_errors() {
     for kind in KINDS {
         let good = settings(kind);
-        assert!(refused(&good, 2, 32, 10).to_string().contains("1 or 3 channels"));
+        assert!(
+            refused(&good, 2, 32, 10)
+                .to_string()
+                .contains("1 or 3 channels")
+        );
         assert!(refused(&good, 3, 7, 10).to_string().contains("size"));
         assert!(refused(&good, 3, 32, 1).to_string().contains("classes"));
     }
     let with = |kind, width, blocks: Option<&[i64]>| {
         let blocks = blocks.map(<[i64]>::to_vec);
-        refused(&ModelSettings { kind, width, blocks }, 3, 32, 10).to_string()
+        refused(
+            &ModelSettings {
+                kind,
+                width,
+                blocks,
+            },
+            3,
+            32,
+            10,
+        )
+        .to_string()
     };
     let text = with(ModelKind::Lenet5, Some(8), None);
-    assert!(text.contains("`model.width` does not apply to `lenet5`"), "{text}");
+    assert!(
+        text.contains("`model.width` does not apply to `lenet5`"),
+        "{text}"
+    );
     let text = with(ModelKind::Cnn5, None, Some(&[1]));
-    assert!(text.contains("`model.blocks` does not apply to `cnn5`"), "{text}");
+    assert!(
+        text.contains("`model.blocks` does not apply to `cnn5`"),
+        "{text}"
+    );
     assert!(with(ModelKind::Resnet18, Some(0), None).contains("model.width"));
     assert!(with(ModelKind::Resnet18, Some(i64::MAX), None).contains("model.width"));
     assert!(with(ModelKind::Resnet18, None, Some(&[])).contains("one to five stages"));

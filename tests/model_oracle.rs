@@ -1,5 +1,6 @@
-//! Forward passes against PyTorch: the numeric cases (float64 oracle), and every architecture filled with known values.
-//! `tests/data/cases/README.md` and `tests/data/pytorch/make.py` say how the expected numbers were made.
+//! Forward passes against PyTorch: the numeric cases (float64 oracle), and every architecture
+//! filled with known values. `tests/data/cases/README.md` and `tests/data/pytorch/make.py` say how
+//! the expected numbers were made.
 
 use fed_distill::artifact::tensors;
 use fed_distill::model::{BatchNorm, Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
@@ -8,7 +9,9 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 fn data(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(folder)
 }
 
 fn json(path: &Path) -> Value {
@@ -17,15 +20,25 @@ fn json(path: &Path) -> Value {
 
 /// Folders with a `case.json`.
 fn cases() -> Vec<PathBuf> {
-    let root = std::env::var_os("FED_DISTILL_FIXTURES").map_or_else(|| data("cases"), PathBuf::from);
-    let folders = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    let folders: Vec<_> = folders.filter(|folder| folder.join("case.json").exists()).collect();
+    let root =
+        std::env::var_os("FED_DISTILL_FIXTURES").map_or_else(|| data("cases"), PathBuf::from);
+    let folders = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let folders: Vec<_> = folders
+        .filter(|folder| folder.join("case.json").exists())
+        .collect();
     assert!(!folders.is_empty());
     folders
 }
 
 fn integers(value: &Value) -> Vec<i64> {
-    value.as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_i64().unwrap())
+        .collect()
 }
 
 /// Largest difference over the largest expected magnitude.
@@ -57,10 +70,15 @@ fn cases_logits_and_feature_distances() {
         )
         .unwrap();
         for (who, logits) in [("teacher", "teacher_logits"), ("student", "student_logits")] {
-            let (state, _) = tensors::read_state(&folder.join(format!("{who}.safetensors"))).unwrap();
+            let (state, _) =
+                tensors::read_state(&folder.join(format!("{who}.safetensors"))).unwrap();
             let model = Model::from_state(&spec, &state, Device::Cpu).unwrap();
             let error = relative(&model.eval(inputs), tensors.get(logits).unwrap());
-            assert!(error < 1e-4, "{}: {logits} differ by {error}", folder.display());
+            assert!(
+                error < 1e-4,
+                "{}: {logits} differ by {error}",
+                folder.display()
+            );
         }
         let (state, _) = tensors::read_state(&folder.join("teacher.pt")).unwrap();
         let (same, _) = tensors::read_state(&folder.join("teacher.safetensors")).unwrap();
@@ -79,10 +97,20 @@ fn cases_logits_and_feature_distances() {
             distances.push(distance.double_value(&[]));
         };
         let observed = teacher.forward(inputs, &mut Pass::Observe(&mut observe));
-        assert!(observed.equal(&teacher.eval(inputs)), "observing changes nothing");
+        assert!(
+            observed.equal(&teacher.eval(inputs)),
+            "observing changes nothing"
+        );
         assert_eq!(distances.len(), teacher.batch_norms());
-        let error = relative(&Tensor::from_slice(&distances), tensors.get("r_feature").unwrap());
-        assert!(error < 1e-4, "{}: r_feature differs by {error}", folder.display());
+        let error = relative(
+            &Tensor::from_slice(&distances),
+            tensors.get("r_feature").unwrap(),
+        );
+        assert!(
+            error < 1e-4,
+            "{}: r_feature differs by {error}",
+            folder.display()
+        );
     }
 }
 
@@ -116,7 +144,12 @@ fn matrix(value: &Value) -> Tensor {
 }
 
 fn vector(value: &Value) -> Tensor {
-    let numbers: Vec<f64> = value.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+    let numbers: Vec<f64> = value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_f64().unwrap())
+        .collect();
     Tensor::from_slice(&numbers)
 }
 
@@ -127,10 +160,17 @@ fn spec_of(case: &Value) -> ModelSpec {
         blocks: case["blocks"].is_array().then(|| integers(&case["blocks"])),
     };
     let number = |key: &str| case[key].as_i64().unwrap();
-    ModelSpec::new(&settings, number("channels"), number("size"), number("classes")).unwrap()
+    ModelSpec::new(
+        &settings,
+        number("channels"),
+        number("size"),
+        number("classes"),
+    )
+    .unwrap()
 }
 
-/// Names, order, shapes, parameter counts, logits in both modes, and the running statistics after one training pass.
+/// Names, order, shapes, parameter counts, logits in both modes, and the running statistics after
+/// one training pass.
 #[test]
 fn every_architecture_as_in_pytorch() {
     tch::set_num_threads(1);
@@ -142,10 +182,16 @@ fn every_architecture_as_in_pytorch() {
             .iter()
             .map(|n| n.as_str().unwrap())
             .collect();
-        let shapes: Vec<Vec<i64>> = case["shapes"].as_array().unwrap().iter().map(integers).collect();
+        let shapes: Vec<Vec<i64>> = case["shapes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(integers)
+            .collect();
         let tensors = names.iter().zip(&shapes).enumerate();
         let tensors = tensors.map(|(i, (name, shape))| (name.to_string(), fill(name, i, shape)));
-        let model = Model::from_state(&spec, &StateDict::new(tensors.collect()), Device::Cpu).unwrap();
+        let model =
+            Model::from_state(&spec, &StateDict::new(tensors.collect()), Device::Cpu).unwrap();
         let state = model.state();
         assert_eq!(
             state.iter().map(|(name, _)| name).collect::<Vec<_>>(),

@@ -1,9 +1,11 @@
-//! The numbers of DeepInversion against a float64 PyTorch oracle: every case folder under `FED_DISTILL_FIXTURES` (default: the two small
-//! cases committed under `tests/data/cases`) is checked through the library's own engine.
+//! The numbers of DeepInversion against a float64 PyTorch oracle: every case folder under
+//! `FED_DISTILL_FIXTURES` (default: the two small cases committed under `tests/data/cases`) is
+//! checked through the library's own engine.
 //!
-//! A case folder holds a teacher and a student network, inputs, and expected values; its `case.json` names the loss scales, the label
-//! mask and class weights, Adam's rate and the jitter offsets. Tolerances: logits and loss terms 1e-4 relative, input gradients and
-//! optimised inputs and parameters 1e-3 relative in norm.
+//! A case folder holds a teacher and a student network, inputs, and expected values; its
+//! `case.json` names the loss scales, the label mask and class weights, Adam's rate and the jitter
+//! offsets. Tolerances: logits and loss terms 1e-4 relative, input gradients and optimised inputs
+//! and parameters 1e-3 relative in norm.
 
 use fed_distill::artifact::tensors;
 use fed_distill::inversion::engine::{Draw, Inversion};
@@ -40,8 +42,11 @@ impl Case {
     }
 
     fn open(folder: PathBuf) -> Self {
-        let json = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
-        let tensors = tensors::read_state(&folder.join("tensors.safetensors")).unwrap().0;
+        let json =
+            serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
+        let tensors = tensors::read_state(&folder.join("tensors.safetensors"))
+            .unwrap()
+            .0;
         Self {
             folder,
             json,
@@ -107,7 +112,12 @@ impl Case {
             return None;
         }
         let classes = classes.unwrap_or_else(|| (0..total).collect());
-        Some(LabelMask::new(&classes, total, weights.as_deref(), Device::Cpu))
+        Some(LabelMask::new(
+            &classes,
+            total,
+            weights.as_deref(),
+            Device::Cpu,
+        ))
     }
 
     fn scales(&self) -> LossScales {
@@ -162,7 +172,8 @@ impl Case {
 fn near(ours: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(ours.size(), wanted.size(), "{what}");
     let norm = |t: &Tensor| f64::try_from(t.to_kind(Kind::Double).norm()).unwrap();
-    let off = norm(&(ours.to_kind(Kind::Double) - wanted.to_kind(Kind::Double))) / norm(wanted).max(1e-12);
+    let off = norm(&(ours.to_kind(Kind::Double) - wanted.to_kind(Kind::Double)))
+        / norm(wanted).max(1e-12);
     assert!(off <= tolerance, "{what}: off by {off:.2e}");
 }
 
@@ -175,26 +186,44 @@ fn logits_and_batch_norm_distances() {
             case.near(&Tensor::stack(&distances, 0), "r_feature", 1e-4);
         }
         let student = case.model("student.safetensors");
-        case.near(&student.eval(&case.tensor("inputs")), "student_logits", 1e-4);
+        case.near(
+            &student.eval(&case.tensor("inputs")),
+            "student_logits",
+            1e-4,
+        );
     }
 }
 
 #[test]
 fn loss_terms_totals_and_input_gradients() {
     for case in Case::all() {
-        let (teacher, student) = (case.teacher("teacher.safetensors"), case.model("student.safetensors"));
+        let (teacher, student) = (
+            case.teacher("teacher.safetensors"),
+            case.model("student.safetensors"),
+        );
         let losses = [("di", None), ("adi", Some(&student))];
-        for ((name, student), fused) in losses.into_iter().flat_map(|loss| ENGINES.map(|fused| (loss, fused))) {
+        for ((name, student), fused) in losses
+            .into_iter()
+            .flat_map(|loss| ENGINES.map(|fused| (loss, fused)))
+        {
             let (terms, gradient) = case.loss(fused, &teacher, student);
             case.close(&terms.total, &format!("/expected/{name}/loss"), 1e-4);
-            case.close(&terms.cross_entropy, &format!("/expected/{name}/cross_entropy"), 1e-4);
+            case.close(
+                &terms.cross_entropy,
+                &format!("/expected/{name}/cross_entropy"),
+                1e-4,
+            );
             case.close(&terms.l2, &format!("/expected/{name}/l2"), 1e-4);
             case.close(
                 &terms.total_variation,
                 &format!("/expected/{name}/total_variation"),
                 1e-4,
             );
-            case.close(&terms.batch_norm, &format!("/expected/{name}/batch_norm"), 1e-4);
+            case.close(
+                &terms.batch_norm,
+                &format!("/expected/{name}/batch_norm"),
+                1e-4,
+            );
             assert_eq!(terms.jensen_shannon.is_some(), student.is_some());
             if let Some(divergence) = &terms.jensen_shannon {
                 case.close(divergence, "/expected/adi/jensen_shannon", 1e-4);
@@ -225,8 +254,12 @@ fn jittered_adam_steps_and_the_best_batch() {
         .into_iter()
         .flat_map(|case| ENGINES.map(|fused| (case.clone(), fused)))
     {
-        let (teacher, student) = (case.teacher("teacher.safetensors"), case.model("student.safetensors"));
-        let offsets: Vec<(i64, i64)> = serde_json::from_value(case.json["jitter_offsets"].clone()).unwrap();
+        let (teacher, student) = (
+            case.teacher("teacher.safetensors"),
+            case.model("student.safetensors"),
+        );
+        let offsets: Vec<(i64, i64)> =
+            serde_json::from_value(case.json["jitter_offsets"].clone()).unwrap();
         let optimizer = PixelOptimizer {
             lr: case.number("/adam_lr"),
             ..PixelOptimizer::default()

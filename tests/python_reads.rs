@@ -1,5 +1,6 @@
-//! Every tensor file that the stages write opens with Python's own `safetensors`, under exactly PyTorch's names, shapes and types, so that
-//! `load_state_dict(strict=True)` takes it. `tests/data/pytorch/make.py` wrote down what PyTorch's networks ask for.
+//! Every tensor file that the stages write opens with Python's own `safetensors`, under exactly
+//! PyTorch's names, shapes and types, so that `load_state_dict(strict=True)` takes it.
+//! `tests/data/pytorch/make.py` wrote down what PyTorch's networks ask for.
 
 mod common;
 #[path = "common/python.rs"]
@@ -48,9 +49,17 @@ fn opened(place: &Place, names: &[&str]) -> BTreeMap<String, Value> {
 fn signature(file: &Value) -> BTreeMap<String, (Vec<i64>, String)> {
     let of = |(name, tensor): (&String, &Value)| {
         let shape = serde_json::from_value(tensor["shape"].clone()).unwrap();
-        (name.clone(), (shape, tensor["dtype"].as_str().unwrap().to_owned()))
+        (
+            name.clone(),
+            (shape, tensor["dtype"].as_str().unwrap().to_owned()),
+        )
     };
-    file["tensors"].as_object().unwrap().iter().map(of).collect()
+    file["tensors"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(of)
+        .collect()
 }
 
 /// What PyTorch's `state_dict()` of a network lists.
@@ -83,7 +92,12 @@ fn card(file: &Value) -> Value {
 #[test]
 fn what_every_stage_writes() {
     let place = Place::new();
-    for stage in ["split_data", "train_teachers", "generate_initial", "train_student"] {
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
         place.ok(stage, NETWORKS);
     }
     let files = opened(
@@ -98,15 +112,22 @@ fn what_every_stage_writes() {
     );
     for (name, file) in &files {
         let tensors = file["tensors"].as_object().unwrap();
-        assert!(tensors.values().all(|tensor| tensor["finite"] == true), "{name}");
+        assert!(
+            tensors.values().all(|tensor| tensor["finite"] == true),
+            "{name}"
+        );
     }
 
     let of_node = |node: usize| &files[&format!("teachers/model_teacher{node}.safetensors")];
     for node in 0..2 {
         assert_eq!(signature(of_node(node)), pytorch("resnet18"));
         // One epoch of twenty images in batches of sixteen.
-        assert_eq!(of_node(node)["tensors"]["bn1.num_batches_tracked"]["sum"], 2.0);
-        let metrics = std::fs::read(place.path(&format!("teachers/metrics_teacher{node}.json"))).unwrap();
+        assert_eq!(
+            of_node(node)["tensors"]["bn1.num_batches_tracked"]["sum"],
+            2.0
+        );
+        let metrics =
+            std::fs::read(place.path(&format!("teachers/metrics_teacher{node}.json"))).unwrap();
         let metrics: Value = serde_json::from_slice(&metrics).unwrap();
         assert_eq!(card(of_node(node))["label_counts"], metrics["label_counts"]);
     }
@@ -123,16 +144,26 @@ fn what_every_stage_writes() {
     let mut expected = images(8);
     expected.insert("teachers".into(), (vec![8], "int64".into()));
     assert_eq!(signature(initial), expected);
-    assert_eq!(initial["tensors"]["teachers"]["counts"], serde_json::json!([4, 4]));
+    assert_eq!(
+        initial["tensors"]["teachers"]["counts"],
+        serde_json::json!([4, 4])
+    );
     let dataset = &files["student/dataset.safetensors"];
     assert_eq!(signature(dataset), images(12));
     let counts = |file: &Value| -> Vec<u64> {
-        let mut counts: Vec<u64> = serde_json::from_value(file["tensors"]["labels"]["counts"].clone()).unwrap();
+        let mut counts: Vec<u64> =
+            serde_json::from_value(file["tensors"]["labels"]["counts"].clone()).unwrap();
         counts.resize(10, 0);
         counts
     };
-    assert_eq!(serde_json::json!(counts(dataset)), card(dataset)["label_counts"]);
+    assert_eq!(
+        serde_json::json!(counts(dataset)),
+        card(dataset)["label_counts"]
+    );
     for (before, after) in counts(initial).into_iter().zip(counts(dataset)) {
-        assert!(before <= after, "the student's set begins with the initial batches");
+        assert!(
+            before <= after,
+            "the student's set begins with the initial batches"
+        );
     }
 }

@@ -39,7 +39,9 @@ fn grid(title: &str, rows: Vec<(&str, Tensor)>) -> Grid {
 
 /// Left, top, width and height of a colour in the picture; it fills that rectangle.
 fn place(picture: &RgbImage, colour: [u8; 3]) -> (u32, u32, u32, u32) {
-    let pixels = picture.enumerate_pixels().filter(|(_, _, pixel)| pixel.0 == colour);
+    let pixels = picture
+        .enumerate_pixels()
+        .filter(|(_, _, pixel)| pixel.0 == colour);
     let at: Vec<(u32, u32)> = pixels.map(|(x, y, _)| (x, y)).collect();
     let (x0, x1) = (
         at.iter().map(|a| a.0).min().unwrap(),
@@ -67,7 +69,9 @@ fn pixels_are_copied_as_squares_in_place() {
     for (channels, size, cell) in [(3, 16, 64), (3, 28, 56), (3, 32, 64), (1, 9, 63)] {
         let pixels = distinct(3, channels, size, size);
         let label = if channels == 1 { "" } else { "row" };
-        let picture = grid(label, vec![(label, pixels.shallow_clone())]).render().unwrap();
+        let picture = grid(label, vec![(label, pixels.shallow_clone())])
+            .render()
+            .unwrap();
         let factor = cell / size as u32;
         let origins: Vec<_> = (0..3)
             .map(|image| place(&picture, colour(&pixels, image, 0, 0)))
@@ -75,12 +79,20 @@ fn pixels_are_copied_as_squares_in_place() {
         for image in 0..3 {
             let (left, top, ..) = origins[image as usize];
             for (y, x) in [(0, 0), (0, size - 1), (size / 2, 1), (size - 1, size - 1)] {
-                let expected = (left + x as u32 * factor, top + y as u32 * factor, factor, factor);
+                let expected = (
+                    left + x as u32 * factor,
+                    top + y as u32 * factor,
+                    factor,
+                    factor,
+                );
                 assert_eq!(place(&picture, colour(&pixels, image, y, x)), expected);
             }
         }
         let step = origins[1].0 - origins[0].0;
-        assert!(step > cell && step < cell + 8, "images stand close but apart: {step}");
+        assert!(
+            step > cell && step < cell + 8,
+            "images stand close but apart: {step}"
+        );
         assert_eq!(origins[2].0 - origins[1].0, step);
         assert!(origins.iter().all(|origin| origin.1 == origins[0].1));
     }
@@ -91,7 +103,10 @@ fn long_rows_wrap_and_rows_follow_below() {
     let first = distinct(45, 3, 8, 8);
     // A colour that the first row has not.
     let second = zeros(&[1, 3, 8, 8]) + 99;
-    let picture = grid("", vec![("", first.shallow_clone()), ("", second.shallow_clone())]);
+    let picture = grid(
+        "",
+        vec![("", first.shallow_clone()), ("", second.shallow_clone())],
+    );
     let picture = picture.render().unwrap();
     assert!(picture.width() < 1500, "{}", picture.width());
     let tops = [0, 19, 20, 44].map(|image| place(&picture, colour(&first, image, 0, 0)).1);
@@ -102,16 +117,31 @@ fn long_rows_wrap_and_rows_follow_below() {
 #[test]
 fn views_of_other_layouts_are_read_rightly() {
     let pixels = distinct(2, 3, 8, 8);
-    let strided = pixels.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+    let strided = pixels
+        .permute([0, 2, 3, 1])
+        .contiguous()
+        .permute([0, 3, 1, 2]);
     assert!(!strided.is_contiguous());
-    let (a, b) = (grid("t", vec![("l", pixels)]), grid("t", vec![("l", strided)]));
+    let (a, b) = (
+        grid("t", vec![("l", pixels)]),
+        grid("t", vec![("l", strided)]),
+    );
     assert_eq!(a.render().unwrap(), b.render().unwrap());
 }
 
 #[test]
 fn title_and_labels_are_drawn_on_white() {
-    let draw = |title: &str, label: &str| grid(title, vec![(label, distinct(2, 3, 8, 8))]).render().unwrap();
-    let dark = |picture: &RgbImage| picture.pixels().filter(|p| p.0.iter().all(|&c| c < 130)).count();
+    let draw = |title: &str, label: &str| {
+        grid(title, vec![(label, distinct(2, 3, 8, 8))])
+            .render()
+            .unwrap()
+    };
+    let dark = |picture: &RgbImage| {
+        picture
+            .pixels()
+            .filter(|p| p.0.iter().all(|&c| c < 130))
+            .count()
+    };
     let plain = draw("", "");
     assert_eq!(plain.get_pixel(0, 0).0, [255; 3]);
     assert!(dark(&draw("Title", "")) > dark(&plain) + 50);
@@ -148,7 +178,10 @@ fn bad_input_is_an_error_that_says_so() {
     let message = |rows| grid("t", rows).render().unwrap_err().to_string();
     assert!(message(vec![]).contains("no images"));
     assert!(message(vec![("a", zeros(&[0, 3, 8, 8]))]).contains("no images"));
-    let float = message(vec![("teacher 3", zeros(&[1, 3, 8, 8]).to_kind(Kind::Float))]);
+    let float = message(vec![(
+        "teacher 3",
+        zeros(&[1, 3, 8, 8]).to_kind(Kind::Float),
+    )]);
     assert!(
         float.contains("teacher 3") && float.contains("u8") && float.contains("Float"),
         "{float}"
@@ -161,9 +194,14 @@ fn bad_input_is_an_error_that_says_so() {
 
 #[test]
 fn a_row_without_images_keeps_its_label() {
-    let with = grid("", vec![("none", zeros(&[0, 3, 8, 8])), ("b", distinct(1, 3, 8, 8))])
+    let with = grid(
+        "",
+        vec![("none", zeros(&[0, 3, 8, 8])), ("b", distinct(1, 3, 8, 8))],
+    )
+    .render()
+    .unwrap();
+    let without = grid("", vec![("b", distinct(1, 3, 8, 8))])
         .render()
         .unwrap();
-    let without = grid("", vec![("b", distinct(1, 3, 8, 8))]).render().unwrap();
     assert!(with.height() > without.height());
 }

@@ -1,4 +1,5 @@
-//! TensorBoard event files, read back by a decoder of their own: TFRecord framing, checksums, protobuf fields.
+//! TensorBoard event files, read back by a decoder of their own: TFRecord framing, checksums,
+//! protobuf fields.
 
 use fed_distill::report::EventWriter;
 use std::path::{Path, PathBuf};
@@ -169,7 +170,10 @@ fn images_come_back_whole() {
     let picture = message(get(&value(&events[1]), 4));
     assert_eq!(get(&value(&events[1]), 1), bytes("synthetic"));
     let sizes = [1, 2, 3].map(|number| get(&picture, number));
-    assert_eq!(sizes, [Field::Varint(480), Field::Varint(640), Field::Varint(3)]);
+    assert_eq!(
+        sizes,
+        [Field::Varint(480), Field::Varint(640), Field::Varint(3)]
+    );
     assert_eq!(get(&picture, 4), Field::Bytes(png));
 }
 
@@ -183,7 +187,10 @@ fn a_second_writer_leaves_the_first_file_alone() {
     drop((first, second));
     let files = files(folder.path());
     assert_eq!(files.len(), 2);
-    let tags: Vec<Field> = files.iter().map(|file| get(&value(&events(file)[1]), 1)).collect();
+    let tags: Vec<Field> = files
+        .iter()
+        .map(|file| get(&value(&events(file)[1]), 1))
+        .collect();
     assert_eq!(tags, [bytes("a"), bytes("b")]);
 }
 

@@ -1,4 +1,5 @@
-//! libtorch's tensors come from jemalloc, which keeps what they leave: memory that is freed and asked for again causes no page faults.
+//! libtorch's tensors come from jemalloc, which keeps what they leave: memory that is freed and
+//! asked for again causes no page faults.
 #![cfg(target_os = "linux")]
 
 use fed_distill as _;
@@ -40,5 +41,8 @@ fn tensors_reuse_the_memory_of_earlier_ones() {
     (0..ROUNDS).for_each(|_| drop(tensors()));
     let faults = page_faults() - before;
     // Less than one for two blocks, however large the pages.
-    assert!(faults < (BLOCKS * ROUNDS / 2) as i64, "{faults} page faults");
+    assert!(
+        faults < (BLOCKS * ROUNDS / 2) as i64,
+        "{faults} page faults"
+    );
 }

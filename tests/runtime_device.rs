@@ -59,7 +59,10 @@ fn threads_are_all_cores_or_what_is_asked_for() {
     for wrong in [0, 4 * cores + 1, usize::MAX] {
         let error = threads::set(Some(wrong), 1).unwrap_err();
         assert_eq!(error.class(), Class::Usage);
-        assert!(error.to_string().contains(&format!("1 to {}", 4 * cores)), "{error}");
+        assert!(
+            error.to_string().contains(&format!("1 to {}", 4 * cores)),
+            "{error}"
+        );
     }
     assert_eq!(tch::get_num_threads(), 1, "a refusal changes nothing");
 }

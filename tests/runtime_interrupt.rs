@@ -1,4 +1,5 @@
-//! Ctrl-C, on processes of their own: each test starts itself again as a child and looks at how the child ends.
+//! Ctrl-C, on processes of their own: each test starts itself again as a child and looks at how the
+//! child ends.
 
 #[path = "common/signals.rs"]
 mod signals;

@@ -29,7 +29,10 @@ fn lines_on_stderr_are_plain() {
         return;
     }
     let said = |level| String::from_utf8(child("lines_on_stderr_are_plain", level).stderr).unwrap();
-    assert_eq!(said(""), "error: it broke\nwarning: it may break\nit works images=5\n");
+    assert_eq!(
+        said(""),
+        "error: it broke\nwarning: it may break\nit works images=5\n"
+    );
     assert_eq!(said("error"), "error: it broke\n");
     assert!(said("debug").ends_with("debug: it ticks\n"));
     let wrong = said("loud");

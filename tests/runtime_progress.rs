@@ -13,7 +13,10 @@ fn lines_read_well() {
         line("teacher 0", 120, 1000, "loss 0.31"),
         "teacher 0: 120/1000 (12%), loss 0.31"
     );
-    assert_eq!(line("teacher 0", 1000, 1000, ""), "teacher 0: 1000/1000 (100%)");
+    assert_eq!(
+        line("teacher 0", 1000, 1000, ""),
+        "teacher 0: 1000/1000 (100%)"
+    );
     assert_eq!(line("reading", 7, 0, ""), "reading: 7");
     assert_eq!(
         line("huge", u64::MAX, u64::MAX, ""),
@@ -59,9 +62,15 @@ fn without_a_terminal_only_long_tasks_leave_lines() {
         let (last, between) = lines.split_last().unwrap();
         assert!(!between.is_empty(), "{text}");
         for line in between {
-            assert!(line.starts_with("long: ") && line.ends_with("%), loss 1.5"), "{text}");
+            assert!(
+                line.starts_with("long: ") && line.ends_with("%), loss 1.5"),
+                "{text}"
+            );
         }
-        assert!(last.starts_with("long: 700/1000 (70%), loss 1.5, "), "{text}");
+        assert!(
+            last.starts_with("long: 700/1000 (70%), loss 1.5, "),
+            "{text}"
+        );
         return;
     }
     let short = Progress::new("short", 10);

@@ -14,7 +14,12 @@ fn spec() -> ModelSpec {
 }
 
 fn model(seed: u64) -> Model {
-    Model::new(&spec(), Device::Cpu, &mut Seeds::new(seed).stream("test", 0)).unwrap()
+    Model::new(
+        &spec(),
+        Device::Cpu,
+        &mut Seeds::new(seed).stream("test", 0),
+    )
+    .unwrap()
 }
 
 /// The state of `model(1)` with its tensors changed by `change` (`None` drops one).
@@ -27,7 +32,10 @@ fn changed(change: impl Fn(&str, &Tensor) -> Option<Tensor>) -> StateDict {
 }
 
 fn same(a: &StateDict, b: &StateDict) -> bool {
-    a.len() == b.len() && a.iter().zip(b.iter()).all(|((n, x), (m, y))| n == m && x.equal(y))
+    a.len() == b.len()
+        && a.iter()
+            .zip(b.iter())
+            .all(|((n, x), (m, y))| n == m && x.equal(y))
 }
 
 #[test]
@@ -64,8 +72,22 @@ fn views_follow_and_copies_do_not() {
     let model = model(1);
     let (view, copy) = (model.state(), model.state().deep_clone());
     let _ = tch::no_grad(|| model.parameters()[0].shallow_clone().zero_());
-    assert_eq!(view.get("conv1.weight").unwrap().abs().max().double_value(&[]), 0.0);
-    assert!(copy.get("conv1.weight").unwrap().abs().max().double_value(&[]) > 0.0);
+    assert_eq!(
+        view.get("conv1.weight")
+            .unwrap()
+            .abs()
+            .max()
+            .double_value(&[]),
+        0.0
+    );
+    assert!(
+        copy.get("conv1.weight")
+            .unwrap()
+            .abs()
+            .max()
+            .double_value(&[])
+            > 0.0
+    );
     assert!(copy.iter().all(|(_, t)| !t.requires_grad()));
 }
 
@@ -80,9 +102,16 @@ fn other_float_types_are_converted() {
             })
         });
         let model = Model::from_state(&spec(), &state, Device::Cpu).unwrap();
-        for (name, tensor) in model.state().iter().filter(|(_, t)| t.kind() != Kind::Int64) {
+        for (name, tensor) in model
+            .state()
+            .iter()
+            .filter(|(_, t)| t.kind() != Kind::Int64)
+        {
             assert_eq!(tensor.kind(), Kind::Float);
-            assert!(tensor.equal(&state.get(name).unwrap().to_kind(Kind::Float)), "{name}");
+            assert!(
+                tensor.equal(&state.get(name).unwrap().to_kind(Kind::Float)),
+                "{name}"
+            );
         }
     }
 }
@@ -92,17 +121,25 @@ fn refused(state: &StateDict) -> String {
     let mut target = model(3);
     let before = target.state().deep_clone();
     let error = target.load_state(state).unwrap_err();
-    assert!(same(&before, &target.state()), "changed in spite of: {error}");
+    assert!(
+        same(&before, &target.state()),
+        "changed in spite of: {error}"
+    );
     error.to_string()
 }
 
 #[test]
 fn names_must_match_exactly() {
-    let text = refused(&changed(|name, t| (name != "linear.bias").then(|| t.shallow_clone())));
+    let text = refused(&changed(|name, t| {
+        (name != "linear.bias").then(|| t.shallow_clone())
+    }));
     assert!(text.contains("missing: `linear.bias`"), "{text}");
 
     let state = model(1).state();
-    let mut tensors: Vec<_> = state.iter().map(|(n, t)| (n.to_string(), t.shallow_clone())).collect();
+    let mut tensors: Vec<_> = state
+        .iter()
+        .map(|(n, t)| (n.to_string(), t.shallow_clone()))
+        .collect();
     tensors.push(("surplus".into(), Tensor::from(1.0)));
     let text = refused(&StateDict::new(tensors));
     assert!(
@@ -184,7 +221,9 @@ fn values_must_be_possible() {
         "{text}"
     );
     assert!(with("bn1.running_mean", f64::INFINITY).contains("`bn1.running_mean`"));
-    assert!(with("bn1.running_var", -0.5).contains("`bn1.running_var`: 1 of 2 values are negative"));
+    assert!(
+        with("bn1.running_var", -0.5).contains("`bn1.running_var`: 1 of 2 values are negative")
+    );
     assert!(with("bn1.num_batches_tracked", -1.0).contains("negative"));
     // Finite in f64, but not as f32.
     let text = refused(&changed(|name, t| {
@@ -215,11 +254,16 @@ fn weighted_mean_is_the_mean() {
     let total: f64 = weights.iter().sum();
     for (name, found) in mean.iter() {
         let values = |state: &StateDict| {
-            Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Kind::Double).reshape(-1)).unwrap()
+            Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Kind::Double).reshape(-1))
+                .unwrap()
         };
         let columns: Vec<Vec<f64>> = states.iter().map(values).collect();
         for (i, found) in values(&mean).into_iter().enumerate() {
-            let sum: f64 = columns.iter().zip(weights).map(|(column, w)| w * column[i]).sum();
+            let sum: f64 = columns
+                .iter()
+                .zip(weights)
+                .map(|(column, w)| w * column[i])
+                .sum();
             let expected = if name.contains("num_batches") {
                 (sum / total).round()
             } else {
@@ -246,7 +290,10 @@ fn weighted_mean_of_extreme_weights() {
     let tiny = weighted_mean(&[&a, &b], &[5e-324, 0.0]).unwrap();
     assert!(same(&tiny, &a));
     // Order does not matter, names do.
-    let mut reversed: Vec<_> = b.iter().map(|(n, t)| (n.to_string(), t.shallow_clone())).collect();
+    let mut reversed: Vec<_> = b
+        .iter()
+        .map(|(n, t)| (n.to_string(), t.shallow_clone()))
+        .collect();
     reversed.reverse();
     let reversed = StateDict::new(reversed);
     assert!(same(
@@ -281,7 +328,9 @@ fn weighted_mean_refuses_nonsense() {
             t.shallow_clone()
         })
     });
-    let text = weighted_mean(&[&a, &other_shape], &[1.0, 1.0]).unwrap_err().to_string();
+    let text = weighted_mean(&[&a, &other_shape], &[1.0, 1.0])
+        .unwrap_err()
+        .to_string();
     assert!(
         text.contains("`bn1.bias` differs between state dicts 0 and 1"),
         "{text}"

@@ -1,4 +1,5 @@
-//! TensorBoard itself, from PyPI, reads the event files of a run, of one that was killed and resumed among them.
+//! TensorBoard itself, from PyPI, reads the event files of a run, of one that was killed and
+//! resumed among them.
 
 mod common;
 #[path = "common/python.rs"]
@@ -13,7 +14,9 @@ use std::process::{Command, Stdio};
 /// The lines of a metrics file whose event is `event`.
 fn lines(path: &Path, event: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let all = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|line| line["event"] == event).collect()
 }
 
@@ -34,7 +37,10 @@ fn expected(path: &Path) -> BTreeMap<String, Vec<(i64, f32)>> {
             }
             for node in line["nodes"].as_array().into_iter().flatten() {
                 for key in ["train_accuracy", "own_test_accuracy"] {
-                    add(format!("node{}/{key}", node["node"]), node[key].as_f64().unwrap());
+                    add(
+                        format!("node{}/{key}", node["node"]),
+                        node[key].as_f64().unwrap(),
+                    );
                 }
             }
         }
@@ -62,7 +68,10 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while !place.path("student/checkpoint/batch_00003.safetensors").exists() {
+    while !place
+        .path("student/checkpoint/batch_00003.safetensors")
+        .exists()
+    {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -77,14 +86,24 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
         .arg(place.path("."))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     let runs = [
         ("fed/tensorboard", "fed/metrics.jsonl"),
         ("initial.tensorboard", "initial.metrics.jsonl"),
         ("student/tensorboard", "student/metrics.jsonl"),
-        ("teachers/tensorboard_teacher0", "teachers/metrics_teacher0.jsonl"),
-        ("teachers/tensorboard_teacher1", "teachers/metrics_teacher1.jsonl"),
+        (
+            "teachers/tensorboard_teacher0",
+            "teachers/metrics_teacher0.jsonl",
+        ),
+        (
+            "teachers/tensorboard_teacher1",
+            "teachers/metrics_teacher1.jsonl",
+        ),
     ];
     assert_eq!(seen["server"], serde_json::json!(runs.map(|(run, _)| run)));
     for (run, metrics) in runs {
@@ -93,7 +112,11 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
         let expected = expected(&place.path(metrics));
         // Seconds are in the events alone.
         let seconds = found.remove("epoch/seconds");
-        assert_eq!(seconds.is_some(), expected.contains_key("epoch/lr"), "{run}");
+        assert_eq!(
+            seconds.is_some(),
+            expected.contains_key("epoch/lr"),
+            "{run}"
+        );
         assert!(
             expected.len() >= 5 && found == expected,
             "{run}\n{found:?}\n{expected:?}"
@@ -101,7 +124,11 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
     }
     let pictures = |run: &str| seen["files"][run]["images"].as_object().unwrap().clone();
     let student = pictures("student/tensorboard");
-    assert_eq!(student["batch/grid"].as_array().unwrap().len(), 3, "one an epoch");
+    assert_eq!(
+        student["batch/grid"].as_array().unwrap().len(),
+        3,
+        "one an epoch"
+    );
     for tag in ["dataset", "curves", "confusion"] {
         let [_, width, height, bytes] = &student[tag][0].as_array().unwrap()[..] else {
             panic!("{student:?}");
@@ -110,7 +137,10 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
         let (wide, high) = image::image_dimensions(&file).unwrap();
         assert_eq!(
             (width, height),
-            (&Value::from(wide.to_string()), &Value::from(high.to_string()))
+            (
+                &Value::from(wide.to_string()),
+                &Value::from(high.to_string())
+            )
         );
         assert_eq!(bytes.as_u64(), Some(file.metadata().unwrap().len()));
     }

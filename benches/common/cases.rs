@@ -1,4 +1,5 @@
-//! The cases of `benches/cases.json`, which the Python side reads as well, and the weights and images of a case.
+//! The cases of `benches/cases.json`, which the Python side reads as well, and the weights and
+//! images of a case.
 
 use fed_distill::artifact::tensors;
 use fed_distill::inversion::LossScales;
@@ -84,11 +85,18 @@ impl Cases {
     }
 
     fn spec(&self, case: &Case) -> Result<ModelSpec> {
-        let settings = self
-            .networks
-            .get(&case.network)
-            .ok_or_else(|| Error::failed(format!("benches/cases.json has no network `{}`", case.network)))?;
-        ModelSpec::new(settings, self.image.channels, self.image.size, self.image.classes)
+        let settings = self.networks.get(&case.network).ok_or_else(|| {
+            Error::failed(format!(
+                "benches/cases.json has no network `{}`",
+                case.network
+            ))
+        })?;
+        ModelSpec::new(
+            settings,
+            self.image.channels,
+            self.image.size,
+            self.image.classes,
+        )
     }
 
     /// What a case computes on. The same for every caller.
@@ -99,7 +107,9 @@ impl Cases {
         let count = shape.iter().product::<i64>() as usize;
         let noise: Vec<f32> = StandardNormal.sample_iter(&mut rng).take(count).collect();
         let pixels: Vec<u8> = (0..count).map(|_| rng.random()).collect();
-        let labels: Vec<i64> = (0..case.batch).map(|_| rng.random_range(0..spec.classes)).collect();
+        let labels: Vec<i64> = (0..case.batch)
+            .map(|_| rng.random_range(0..spec.classes))
+            .collect();
         Ok(Material {
             teacher: lively(&spec, &mut seeds.stream("benchmark/teacher", 0))?,
             student: lively(&spec, &mut seeds.stream("benchmark/student", 0))?,
@@ -131,7 +141,11 @@ impl Material {
             tensors::write(&folder.join(format!("{name}.safetensors")), &entries, &none)?;
         }
         let labels = Tensor::from_slice(&self.labels);
-        let data = [("images", &self.images), ("pixels", &self.pixels), ("labels", &labels)];
+        let data = [
+            ("images", &self.images),
+            ("pixels", &self.pixels),
+            ("labels", &labels),
+        ];
         tensors::write(&folder.join("data.safetensors"), &data, &none)
     }
 }

@@ -72,14 +72,17 @@ impl Steps {
             adam,
             draw,
         } = self;
-        let made = target.with(count, |inversion| inversion.run(images, &target.labels, adam, draw))?;
+        let made = target.with(count, |inversion| {
+            inversion.run(images, &target.labels, adam, draw)
+        })?;
         self.images = made.last;
         Ok(())
     }
 
     /// Loss and input gradient of the batch as it is, without jitter.
     pub fn check(&self) -> Result<(f64, Tensor)> {
-        let evaluate = |inversion: Inversion| inversion.differentiate(&self.images, &self.target.labels, &[0]);
+        let evaluate =
+            |inversion: Inversion| inversion.differentiate(&self.images, &self.target.labels, &[0]);
         let (terms, gradient) = self.target.with(1, evaluate)?;
         Ok((f64::try_from(&terms.total)?, gradient))
     }

@@ -1,4 +1,5 @@
-//! What is timed on the Rust side, for the criterion bench and for the worker that is driven in alternation with Python.
+//! What is timed on the Rust side, for the criterion bench and for the worker that is driven in
+//! alternation with Python.
 
 #![allow(dead_code)] // the criterion bench only runs steps; the worker saves and checks them as well
 

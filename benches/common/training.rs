@@ -6,8 +6,8 @@ use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::model::{Model, Pass};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, Batch, CrossEntropy, EpochReport, FitSettings, Objective, Observer, OptimizerSettings,
-    ScheduleKind, ScheduleSettings, Shuffled, fit,
+    AugmentSettings, Batch, CrossEntropy, EpochReport, FitSettings, Objective, Observer,
+    OptimizerSettings, ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
 use tch::Tensor;
 

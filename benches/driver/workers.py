@@ -12,8 +12,9 @@ from . import machine
 
 RUST_WORKER = machine.ROOT / "target" / "release" / "examples" / "bench_worker"
 PYTHON_WORKER = machine.ROOT / "benches" / "python" / "worker.py"
-# In float32, relative (of a gradient: in norm). An inversion's gradient as the numeric fixtures of this project allow; that of the first
-# layer's weights in training sums over every place of every image with much cancellation, behind batch statistics at every layer.
+# In float32, relative (of a gradient: in norm). An inversion's gradient as the numeric fixtures of
+# this project allow; that of the first layer's weights in training sums over every place of every
+# image with much cancellation, behind batch statistics at every layer.
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, {"inversion": 1e-3, "training": 1e-2}
 
 
@@ -25,7 +26,8 @@ class Worker:
         name, _, engine = variant.partition("-")
         if name == "ours":
             command = [RUST_WORKER, "serve", folder, case, "--variant", variant, "--engine", engine or "plain", "--threads", options.threads]
-        # What `torch.compile` made is kept from run to run; the table says so where its time is not that of a first run.
+        # What `torch.compile` made is kept from run to run; the table says so where its time is not
+        # that of a first run.
         kept = environment.cache() / "bench-compiled" / f"{case}-{variant}"
         self.kept = kept.exists()
         variables = dict(os.environ, OMP_NUM_THREADS=str(options.threads))

@@ -16,7 +16,8 @@ import sys
 # The libtorch that this project links against.
 TORCH = "torch==2.11.0"
 OTHERS = ["numpy==2.2.6", "safetensors==0.6.2", "pillow==12.0.0", "packaging"]
-# A tenth of the download, where it can be reached: PyPI's wheel is the CUDA build, and imports only with all of CUDA beside it.
+# A tenth of the download, where it can be reached: PyPI's wheel is the CUDA build, and imports only
+# with all of CUDA beside it.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE = "import torch, numpy, safetensors.torch, PIL.Image"
 

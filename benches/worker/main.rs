@@ -1,9 +1,9 @@
-//! A process that runs this library's steps on demand, for `benches/compare.py`: it alternates with the Python workers, which speak the
-//! same protocol.
+//! A process that runs this library's steps on demand, for `benches/compare.py`: it alternates with
+//! the Python workers, which speak the same protocol.
 //!
-//! `bench_worker save FOLDER CASE` writes the case's weights and images for the Python side. `bench_worker serve FOLDER CASE` prints a
-//! line of JSON when it is ready, then answers each line `N` on stdin with the seconds N steps took, and an end of input with the peak of
-//! its memory.
+//! `bench_worker save FOLDER CASE` writes the case's weights and images for the Python side.
+//! `bench_worker serve FOLDER CASE` prints a line of JSON when it is ready, then answers each line
+//! `N` on stdin with the seconds N steps took, and an end of input with the peak of its memory.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -80,12 +80,23 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Says that the steps can begin, and leaves the gradient where the driver compares it with the others'.
-fn ready(arguments: &Arguments, (loss, gradient): (f64, Tensor), before: Option<u64>) -> Result<()> {
-    let values: Vec<f32> = Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+/// Says that the steps can begin, and leaves the gradient where the driver compares it with the
+/// others'.
+fn ready(
+    arguments: &Arguments,
+    (loss, gradient): (f64, Tensor),
+    before: Option<u64>,
+) -> Result<()> {
+    let values: Vec<f32> =
+        Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
     fs_err::write(
-        arguments.folder.join(format!("gradient.{}.f32", arguments.variant)),
+        arguments
+            .folder
+            .join(format!("gradient.{}.f32", arguments.variant)),
         bytes,
     )?;
     say(&json!({

@@ -9,7 +9,14 @@ fn main() -> std::process::ExitCode {
         reads: "split.save_path, the dataset",
         writes: "fed_avg.save_folder: global.safetensors, metrics.jsonl (a line a round), metrics.json; a table on stdout",
         output: "fed_avg.save_folder",
-        groups: &["experiment", "dataset", "model", "split", "teacher", "fed_avg"],
+        groups: &[
+            "experiment",
+            "dataset",
+            "model",
+            "split",
+            "teacher",
+            "fed_avg",
+        ],
         run: stage::fed_avg::run,
     })
 }

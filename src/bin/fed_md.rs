@@ -9,7 +9,14 @@ fn main() -> std::process::ExitCode {
         reads: "split.save_path, the dataset, the public dataset where it is another",
         writes: "fed_md.save_folder: model_node{i}.safetensors, metrics.jsonl (a line a round), metrics.json; tables on stdout",
         output: "fed_md.save_folder",
-        groups: &["experiment", "dataset", "model", "split", "teacher", "fed_md"],
+        groups: &[
+            "experiment",
+            "dataset",
+            "model",
+            "split",
+            "teacher",
+            "fed_md",
+        ],
         run: stage::fed_md::run,
     })
 }

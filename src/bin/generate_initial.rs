@@ -1,4 +1,5 @@
-//! `generate_initial`: inverts the teachers into the synthetic batches that the student starts with.
+//! `generate_initial`: inverts the teachers into the synthetic batches that the student starts
+//! with.
 
 use fed_distill::{cli, stage};
 

@@ -1,4 +1,5 @@
-//! The one error type of the library. Its text is product: what failed, where it came from, what is allowed, what to type.
+//! The one error type of the library. Its text is product: what failed, where it came from, what is
+//! allowed, what to type.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -56,7 +57,8 @@ impl Error {
         Self::new(Class::Interrupted, what)
     }
 
-    /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`, `found`, `available`, `while`.
+    /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`,
+    /// `found`, `available`, `while`.
     pub fn note(mut self, label: &'static str, text: impl Into<String>) -> Self {
         let line = (label, text.into());
         // A file is named where it is read and again by who asked for it: once is enough.
@@ -72,7 +74,8 @@ impl Error {
         self
     }
 
-    /// Marks the error of somebody else, which ends work here that has no fault in it: what was being done here is no part of it.
+    /// Marks the error of somebody else, which ends work here that has no fault in it: what was
+    /// being done here is no part of it.
     pub fn elsewhere(mut self) -> Self {
         self.0.elsewhere = true;
         self
@@ -124,13 +127,13 @@ impl From<std::io::Error> for Error {
 /// What to do about an error of the file system that no retry cures.
 pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Some("free some space or choose another place (`df -h`, `quota`); what was there before is untouched")
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+            "free some space or choose another place (`df -h`, `quota`); what was there before is untouched",
+        ),
         ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only; choose another place"),
-        ErrorKind::FileTooLarge => {
-            Some("a limit on the size of files is in the way (`ulimit -f`); what was there before is untouched")
-        }
+        ErrorKind::FileTooLarge => Some(
+            "a limit on the size of files is in the way (`ulimit -f`); what was there before is untouched",
+        ),
         _ => None,
     }
 }

@@ -10,9 +10,12 @@
 //!  inspect: tables, pictures and an HTML report of whatever the stages left
 //! ```
 //!
-//! Rooms, from the ground up: `error`, [`words`], [`runtime`] (device, seeds, progress) and [`artifact`] (files on disk) know nothing of learning;
-//! [`data`], [`partition`], [`model`], [`descent`], [`inversion`], [`distill`], [`train`] and [`federated`] (baselines of many rounds, over threads
-//! or MPI) know nothing of config files, folders or command lines; [`config`] composes typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a binary; [`cli`] runs a stage.
+//! Rooms, from the ground up: `error`, [`words`], [`runtime`] (device, seeds, progress) and
+//! [`artifact`] (files on disk) know nothing of learning; [`data`], [`partition`], [`model`],
+//! [`descent`], [`inversion`], [`distill`], [`train`] and [`federated`] (baselines of many rounds,
+//! over threads or MPI) know nothing of config files, folders or command lines; [`config`] composes
+//! typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a
+//! binary; [`cli`] runs a stage.
 
 pub mod artifact;
 pub mod cli;

@@ -1,5 +1,5 @@
-// What C++ passes over memory share: one copy for each kind of processor, and the threads' shares of the work, on libtorch's own OpenMP
-// threads.
+// What C++ passes over memory share: one copy for each kind of processor, and the threads' shares
+// of the work, on libtorch's own OpenMP threads.
 
 #pragma once
 

@@ -17,7 +17,11 @@ const SMALL: [&str; 7] = [
     "fed_avg.optimizer.lr=0.05",
 ];
 
-const FILES: [&str; 3] = ["fed/global.safetensors", "fed/metrics.jsonl", "fed/metrics.json"];
+const FILES: [&str; 3] = [
+    "fed/global.safetensors",
+    "fed/metrics.jsonl",
+    "fed/metrics.json",
+];
 
 #[test]
 fn ranks_without_a_node_are_said() {
@@ -40,7 +44,12 @@ fn rounds_leave_a_model_metrics_and_bytes() {
     let table = place.ok("fed_avg", &SMALL);
     says(
         &table,
-        &["round", "uploaded", "global model: final", "global.safetensors"],
+        &[
+            "round",
+            "uploaded",
+            "global model: final",
+            "global.safetensors",
+        ],
     );
     let (state, metadata) = tensors::read_state(&place.path(FILES[0])).unwrap();
     assert_eq!(images(&metadata), 200);
@@ -56,10 +65,16 @@ fn rounds_leave_a_model_metrics_and_bytes() {
         assert_eq!(nodes.len(), 2);
         assert!(round["test_accuracy"].is_f64(), "{round}");
         for node in nodes {
-            assert!(node["own_test_accuracy"].is_f64() && node["images"] == 50, "{node}");
+            assert!(
+                node["own_test_accuracy"].is_f64() && node["images"] == 50,
+                "{node}"
+            );
         }
         let (up, _) = bytes(round, &|part| {
-            assert!(part["kind"] != "model" || part["values"] == state.bytes(), "{part}");
+            assert!(
+                part["kind"] != "model" || part["values"] == state.bytes(),
+                "{part}"
+            );
         });
         uploads += up;
     }
@@ -72,7 +87,12 @@ fn rounds_leave_a_model_metrics_and_bytes() {
         (&manifest["stage"], &manifest["status"]),
         (&Value::from("fed_avg"), &Value::from("done"))
     );
-    assert!(manifest["inputs"][0]["path"].as_str().unwrap().ends_with("split.json"));
+    assert!(
+        manifest["inputs"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("split.json")
+    );
 }
 
 /// A softmax regression is worked out by hand.
@@ -88,7 +108,10 @@ fn the_global_model_is_tested_on_all_training_images_where_it_is_wanted() {
     place.ok("split_data", &SMALL);
     place.ok(
         "fed_avg",
-        &with(&SMALL, &[&linear[..], &["fed_avg.eval_train=true"]].concat()),
+        &with(
+            &SMALL,
+            &[&linear[..], &["fed_avg.eval_train=true"]].concat(),
+        ),
     );
     let found: Vec<_> = lines(&place)
         .iter()
@@ -109,7 +132,10 @@ fn the_global_model_is_tested_on_all_training_images_where_it_is_wanted() {
     let logits = pixels
         .flatten(1, -1)
         .linear(weight("fc1.weight"), Some(weight("fc1.bias")));
-    let right = logits.argmax(1, false).eq_tensor(&digits.train.labels).sum(Kind::Int64);
+    let right = logits
+        .argmax(1, false)
+        .eq_tensor(&digits.train.labels)
+        .sum(Kind::Int64);
     let right = i64::try_from(right).unwrap();
     assert!((20..200).contains(&right), "{right} of 200 tell nothing");
     assert!(
@@ -117,7 +143,10 @@ fn the_global_model_is_tested_on_all_training_images_where_it_is_wanted() {
         "{found:?}, {right}"
     );
 
-    place.ok("fed_avg", &with(&SMALL, &[&linear[..], &["overwrite=true"]].concat()));
+    place.ok(
+        "fed_avg",
+        &with(&SMALL, &[&linear[..], &["overwrite=true"]].concat()),
+    );
     assert!(
         lines(&place)
             .iter()
@@ -139,8 +168,14 @@ fn every_option_runs_and_they_differ() {
         &["fed_avg.batch_size=null"],
         &["teacher.num_teachers=2"],
     ] {
-        place.ok("fed_avg", &with(&SMALL, &[options, &["overwrite=true"]].concat()));
-        assert!(seen.insert(hash::file(&place.path(FILES[0])).unwrap().1), "{options:?}");
+        place.ok(
+            "fed_avg",
+            &with(&SMALL, &[options, &["overwrite=true"]].concat()),
+        );
+        assert!(
+            seen.insert(hash::file(&place.path(FILES[0])).unwrap().1),
+            "{options:?}"
+        );
         let has_accuracy = lines(&place)[2]["test_accuracy"].is_f64();
         assert_eq!(has_accuracy, options != ["fed_avg.statistics=local"]);
     }
@@ -169,13 +204,18 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
 #[test]
 fn mistakes_are_refused() {
     let place = Place::new();
-    let refused =
-        |more: &[&str], code: i32, words: &[&str]| says(&place.fails("fed_avg", &with(&SMALL, more), code), words);
+    let refused = |more: &[&str], code: i32, words: &[&str]| {
+        says(&place.fails("fed_avg", &with(&SMALL, more), code), words)
+    };
     says(&place.fails("fed_avg", &[], 2), &["fed_avg.save_folder"]);
     refused(&["split.save_path=null"], 2, &["split.save_path"]);
     refused(&[], 1, &["split_data"]);
     place.ok("split_data", &SMALL);
-    refused(&["fed_avg.fraction=0"], 2, &["fed_avg.fraction", "greater than 0"]);
+    refused(
+        &["fed_avg.fraction=0"],
+        2,
+        &["fed_avg.fraction", "greater than 0"],
+    );
     refused(&["fed_avg.fractoin=1"], 2, &["fed_avg.fraction"]);
     refused(&["fed_avg.optimizer.lr=1e30"], 1, &["node", "round"]);
     refused(&["dataset.max_train=150"], 1, &["split.json"]);

@@ -28,7 +28,9 @@ pub const FILES: [&str; 5] = [
 ];
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 #[test]
@@ -68,11 +70,17 @@ fn rounds_leave_models_metrics_and_bytes() {
             "train_loss",
         ] {
             let mean = nodes.iter().map(|node| number(&node[key])).sum::<f64>() / 3.0;
-            assert!((mean - number(&round[key])).abs() < 1e-12, "{key} in {round}");
+            assert!(
+                (mean - number(&round[key])).abs() < 1e-12,
+                "{key} in {round}"
+            );
         }
         assert_eq!(round["digest_loss"].is_null(), index == 0);
         let sum = bytes(round, &|part| {
-            let values = match (part["kind"].as_str().unwrap(), part["direction"].as_str().unwrap()) {
+            let values = match (
+                part["kind"].as_str().unwrap(),
+                part["direction"].as_str().unwrap(),
+            ) {
                 ("scores", "upload") | ("consensus", "download") => 20 * 10 * 4,
                 ("report", "upload") => 64,
                 other => panic!("{other:?}"),
@@ -116,7 +124,11 @@ fn every_option_counts() {
         &["fed_md.public={kind: digits, size: 8, max_train: 60}"],
         &["fed_md.public_samples=null"],
         &["fed_md.models=null"],
-        &["+fed_md=mixed", "~fed_md.models", "fed_md.models=[linear, lenet5]"],
+        &[
+            "+fed_md=mixed",
+            "~fed_md.models",
+            "fed_md.models=[linear, lenet5]",
+        ],
         &["fed_md.weights=[1, 2, 3]"],
         &["fed_md.shared_initialisation=true"],
         &["fed_md.public_epochs=0"],
@@ -129,10 +141,16 @@ fn every_option_counts() {
     ] {
         place.ok(
             "fed_md",
-            &with(&SMALL, &[options, &["overwrite=true", "fed_md.rounds=1"]].concat()),
+            &with(
+                &SMALL,
+                &[options, &["overwrite=true", "fed_md.rounds=1"]].concat(),
+            ),
         );
         // Node 0 is a client in all of them.
-        assert!(seen.insert(hash::file(&place.path(FILES[0])).unwrap().1), "{options:?}");
+        assert!(
+            seen.insert(hash::file(&place.path(FILES[0])).unwrap().1),
+            "{options:?}"
+        );
     }
 }
 
@@ -162,7 +180,11 @@ fn an_architecture_by_its_name_is_the_same_as_by_its_keys() {
         ("[]", &["fed_md.models", "must name"]),
         ("lenet5", &["fed_md.models", "a list"]),
     ] {
-        let errors = place.fails("fed_md", &with(&SMALL, &[&format!("fed_md.models={list}")]), 2);
+        let errors = place.fails(
+            "fed_md",
+            &with(&SMALL, &[&format!("fed_md.models={list}")]),
+            2,
+        );
         says(&errors, words);
     }
 }
@@ -175,7 +197,10 @@ fn ranks_change_no_byte() {
         place.ok("split_data", &SMALL);
     }
     let table = alone.ok("fed_md", &SMALL);
-    assert_eq!(ranks.ok("fed_md", &with(&SMALL, &["fed_md.ranks=2"])), table);
+    assert_eq!(
+        ranks.ok("fed_md", &with(&SMALL, &["fed_md.ranks=2"])),
+        table
+    );
     same(&alone, &ranks, &FILES, "two ranks");
     // How many there are is no part of what a finished run is of.
     let again = with(&SMALL, &["fed_md.ranks=3", "resume=true"]);
@@ -217,13 +242,19 @@ fn a_stopped_run_ends_as_one_that_was_not() {
 fn a_run_stopped_in_transfer_learning_ends_as_one_that_was_not() {
     let options = with(&SMALL, &["fed_md.private_epochs=100", "fed_md.rounds=1"]);
     let calm = calm(&options);
-    for (signal, after) in [(libc::SIGINT, "fed_md.ranks=1"), (libc::SIGKILL, "fed_md.ranks=3")] {
+    for (signal, after) in [
+        (libc::SIGINT, "fed_md.ranks=1"),
+        (libc::SIGKILL, "fed_md.ranks=3"),
+    ] {
         let stop = Stop {
             signal,
             file: "fed/checkpoint/training.safetensors",
             bytes: 1,
         };
-        let stopped = stop.stage("fed_md", &with(&options, &["checkpoint.every=0", "fed_md.ranks=2"]));
+        let stopped = stop.stage(
+            "fed_md",
+            &with(&options, &["checkpoint.every=0", "fed_md.ranks=2"]),
+        );
         assert!(lines(&stopped).is_empty());
         let (saved, _) = tensors::read_state(&stopped.path(stop.file)).unwrap();
         assert!(saved.get("report.0").is_some() && saved.get("report.2").is_none());

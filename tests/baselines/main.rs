@@ -1,5 +1,5 @@
-//! The binaries of the federated baselines on tiny data: what they write, that bytes add up, that an interrupted run ends as one that was not,
-//! and what they refuse.
+//! The binaries of the federated baselines on tiny data: what they write, that bytes add up, that
+//! an interrupted run ends as one that was not, and what they refuse.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -17,8 +17,12 @@ pub fn json(place: &Place, file: &str) -> Value {
 /// Of `metrics.jsonl`, without the part of a line that a killed process leaves at the end.
 pub fn lines(place: &Place) -> Vec<Value> {
     let text = std::fs::read_to_string(place.path("fed/metrics.jsonl")).unwrap();
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Training images of all classes, as a weights file's metadata have them.
@@ -32,7 +36,10 @@ pub fn images(metadata: &std::collections::BTreeMap<String, String>) -> u64 {
 pub fn bytes(round: &Value, look: &dyn Fn(&Value)) -> (u64, u64) {
     let mut sum = (0, 0);
     let nodes = round["nodes"].as_array().unwrap();
-    for part in nodes.iter().flat_map(|node| node["traffic"].as_array().unwrap()) {
+    for part in nodes
+        .iter()
+        .flat_map(|node| node["traffic"].as_array().unwrap())
+    {
         look(part);
         match part["direction"].as_str().unwrap() {
             "upload" => sum.0 += part["bytes"].as_u64().unwrap(),

@@ -72,7 +72,10 @@ impl Place {
     pub fn fails(&self, stage: &str, more: &[&str], code: i32) -> String {
         let (found, out, errors) = self.run_with(stage, TINY, more);
         assert_eq!(found, code, "{stage} {more:?}\n{out}\n{errors}");
-        assert!(errors.contains("error: ") && !errors.contains("panicked"), "{errors}");
+        assert!(
+            errors.contains("error: ") && !errors.contains("panicked"),
+            "{errors}"
+        );
         errors
     }
 }

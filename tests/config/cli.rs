@@ -7,7 +7,11 @@ use std::process::Output;
 
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("split_data").unwrap();
-    command.current_dir(folder).args(arguments).output().unwrap()
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// Runs `split_data` in an empty folder, where only the built-in tree can be found.
@@ -19,7 +23,10 @@ fn run(arguments: &[&str]) -> Output {
 fn stdout(arguments: &[&str]) -> String {
     let output = run(arguments);
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+    assert!(
+        output.status.success() && errors.is_empty(),
+        "{arguments:?}: {errors}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -85,7 +92,11 @@ fn cfg_prints_yaml_that_can_be_fed_back() {
 fn the_built_in_tree_is_the_one_on_disk() {
     let overrides = ["+student=1_teacher_paper", "--cfg", "job"];
     let folder = project();
-    let disk = [&["--config-dir", folder.to_str().unwrap()], overrides.as_slice()].concat();
+    let disk = [
+        &["--config-dir", folder.to_str().unwrap()],
+        overrides.as_slice(),
+    ]
+    .concat();
     assert_eq!(stdout(&overrides), stdout(&disk));
 }
 
@@ -114,7 +125,11 @@ fn info_says_who_set_what() {
         .collect();
     assert_eq!(
         files,
-        ["dataset/cifar10.yaml", "config.yaml", "split/iid_10_teachers.yaml"]
+        [
+            "dataset/cifar10.yaml",
+            "config.yaml",
+            "split/iid_10_teachers.yaml"
+        ]
     );
     assert!(defaults.contains("chosen by command line `+split=iid_10_teachers`"));
 }
@@ -142,13 +157,21 @@ fn a_config_folder_beside_the_current_directory_comes_first() {
 
 /// Lines that announce jobs.
 fn announced(errors: &str) -> Vec<&str> {
-    errors.lines().filter(|line| line.starts_with("job ")).collect()
+    errors
+        .lines()
+        .filter(|line| line.starts_with("job "))
+        .collect()
 }
 
 #[test]
 fn a_sweep_runs_its_jobs_and_says_which() {
     let folder = tempfile::tempdir().unwrap();
-    let sweep = ["-m", "seed=1,2", "device=cpu", "split.save_path=${seed}.json"];
+    let sweep = [
+        "-m",
+        "seed=1,2",
+        "device=cpu",
+        "split.save_path=${seed}.json",
+    ];
     let output = run_in(folder.path(), &sweep);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{errors}");
@@ -203,7 +226,9 @@ fn flags_that_are_none() {
     );
     assert_eq!(
         stderr(&["-m", "--mutlirun"]),
-        format!("error: `--mutlirun` is not a flag\n  available: {flags}\nhint: did you mean `--multirun`?\n")
+        format!(
+            "error: `--mutlirun` is not a flag\n  available: {flags}\nhint: did you mean `--multirun`?\n"
+        )
     );
     assert_eq!(
         stderr(&["--teacher", "full_1_teacher"]),
@@ -212,10 +237,9 @@ fn flags_that_are_none() {
         )
     );
     for switch in ["resume", "overwrite", "tensorboard"] {
-        assert!(
-            stderr(&[&format!("--{switch}")])
-                .ends_with(&format!("hint: overrides have no dashes; type `{switch}=true`\n"))
-        );
+        assert!(stderr(&[&format!("--{switch}")]).ends_with(&format!(
+            "hint: overrides have no dashes; type `{switch}=true`\n"
+        )));
     }
     assert!(stderr(&["-x"]).starts_with("error: `-x` is not a flag\n"));
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Configuration and command line: composition, every error message, the config tree of the project, properties.
+//! Configuration and command line: composition, every error message, the config tree of the
+//! project, properties.
 
 mod cli;
 mod composition;
@@ -36,27 +37,34 @@ impl Tree {
         compose(&self.request(overrides)).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The message of a composition that must fail with a usage error, with the tree's folder as `TREE`.
+    /// The message of a composition that must fail with a usage error, with the tree's folder as
+    /// `TREE`.
     fn error(&self, overrides: &[&str]) -> String {
         let error = compose(&self.request(overrides)).unwrap_err();
         assert_eq!(error.class(), Class::Usage);
-        let text = error.to_string().replace(self.0.path().to_str().unwrap(), "TREE");
+        let text = error
+            .to_string()
+            .replace(self.0.path().to_str().unwrap(), "TREE");
         shortened(&text)
     }
 
     /// Who set a key, with the tree's folder as `TREE`.
     fn set_by(&self, composed: &Composed, key: &str) -> String {
-        composed.set_by(key).replace(self.0.path().to_str().unwrap(), "TREE")
+        composed
+            .set_by(key)
+            .replace(self.0.path().to_str().unwrap(), "TREE")
     }
 
     /// The jobs of a sweep, as their overrides.
     fn sweep(&self, overrides: &[&str]) -> Vec<String> {
-        let jobs = compose_all(&self.request(overrides), true).unwrap_or_else(|error| panic!("{error}"));
+        let jobs =
+            compose_all(&self.request(overrides), true).unwrap_or_else(|error| panic!("{error}"));
         jobs.iter().map(|job| job.overrides.join(" ")).collect()
     }
 }
 
-/// Lists of what is available cut behind the third name, so that a new key or option does not change every expected message.
+/// Lists of what is available cut behind the third name, so that a new key or option does not
+/// change every expected message.
 fn shortened(text: &str) -> String {
     let lines = text
         .lines()

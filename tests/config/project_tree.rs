@@ -9,7 +9,8 @@ use fed_distill::model::ModelKind;
 use fed_distill::train::{OptimizerKind, ScheduleKind};
 
 fn composed(overrides: &[&str]) -> Composed {
-    compose(&request(Some(project()), overrides)).unwrap_or_else(|error| panic!("{overrides:?}: {error}"))
+    compose(&request(Some(project()), overrides))
+        .unwrap_or_else(|error| panic!("{overrides:?}: {error}"))
 }
 
 fn config(overrides: &[&str]) -> Config {
@@ -32,7 +33,10 @@ fn every_option_of_every_group_composes() {
         "student",
         "teacher",
     ] {
-        assert!(groups.iter().any(|group| group == expected), "{expected} is missing");
+        assert!(
+            groups.iter().any(|group| group == expected),
+            "{expected} is missing"
+        );
     }
     for group in &groups {
         for option in tree.options(group) {
@@ -50,7 +54,10 @@ fn every_option_of_every_group_composes() {
 #[test]
 fn without_overrides_the_dataset_is_digits() {
     let config = config(&[]);
-    assert_eq!((config.dataset.kind, config.seed), (DatasetKind::Digits, 42));
+    assert_eq!(
+        (config.dataset.kind, config.seed),
+        (DatasetKind::Digits, 42)
+    );
 }
 
 /// Name, teachers, new batches an epoch, adaptive, total variation of the inversion.
@@ -102,7 +109,10 @@ fn students_of_the_report() {
                 (optimizer.kind, optimizer.lr, optimizer.momentum),
                 (OptimizerKind::Sgd, 0.1, 0.9)
             );
-            assert_eq!((schedule.kind, schedule.gamma), (ScheduleKind::Milestones, 0.1));
+            assert_eq!(
+                (schedule.kind, schedule.gamma),
+                (ScheduleKind::Milestones, 0.1)
+            );
             assert_eq!(
                 (schedule.milestones.as_slice(), optimizer.weight_decay),
                 ([150, 250].as_slice(), 5e-4)
@@ -118,7 +128,11 @@ fn students_of_the_report() {
             );
         }
         assert!(config.teacher.save_folder.is_some());
-        assert_eq!(config.split.save_path.is_some(), !name.starts_with("1_"), "{name}");
+        assert_eq!(
+            config.split.save_path.is_some(),
+            !name.starts_with("1_"),
+            "{name}"
+        );
     }
 }
 
@@ -143,9 +157,15 @@ fn inversion_settings_of_the_report() {
         (3e-8, 2000, 0.05)
     );
     let more = config(&["deep_inv=custom_params_more_iterations"]).deep_inv;
-    assert_eq!((more.di.grad_updates_batch, more.adi.grad_updates_batch), (3000, 3000));
+    assert_eq!(
+        (more.di.grad_updates_batch, more.adi.grad_updates_batch),
+        (3000, 3000)
+    );
     let sampling = config(&["deep_inv=sampling_experimental"]).deep_inv;
-    assert_eq!((sampling.teachers.mode, sampling.teachers.n), (TeacherMode::Sample, 3));
+    assert_eq!(
+        (sampling.teachers.mode, sampling.teachers.n),
+        (TeacherMode::Sample, 3)
+    );
     assert_eq!(sampling.di, custom.di);
 }
 
@@ -161,7 +181,10 @@ fn splits_of_the_report() {
         // The split alone, and through the teachers that are trained on it.
         for group in ["split", "teacher"] {
             let config = config(&[&format!("+{group}={name}")]);
-            assert_eq!((config.split.num_nodes, config.split.unif_percentage), (nodes, uniform));
+            assert_eq!(
+                (config.split.num_nodes, config.split.unif_percentage),
+                (nodes, uniform)
+            );
             assert_eq!(
                 config.split.save_path,
                 Some(format!("outputs/{name}/split.json").into())
@@ -179,7 +202,10 @@ fn every_kind_of_split_has_an_option_of_its_name() {
         // Splits of other datasets, alphas and numbers of nodes do not share a place.
         let path = split.save_path.unwrap();
         let path = path.to_str().unwrap();
-        assert!(path.starts_with(&format!("outputs/digits_{}_", kind.name())), "{path}");
+        assert!(
+            path.starts_with(&format!("outputs/digits_{}_", kind.name())),
+            "{path}"
+        );
         assert!(
             path.ends_with(&format!("{}_nodes/split.json", split.num_nodes)),
             "{path}"
@@ -191,8 +217,14 @@ fn every_kind_of_split_has_an_option_of_its_name() {
 fn half_of_the_classes_stays_with_the_student() {
     let config = config(&["+student=half_1_teacher_custom_weighted"]);
     let weights = config.student.class_weights.unwrap();
-    assert_eq!(weights, [10.0, 10.0, 10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
-    assert_eq!((config.split.num_nodes, config.teacher.num_teachers), (2, Some(1)));
+    assert_eq!(
+        weights,
+        [10.0, 10.0, 10.0, 10.0, 10.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    );
+    assert_eq!(
+        (config.split.num_nodes, config.teacher.num_teachers),
+        (2, Some(1))
+    );
 }
 
 #[test]
@@ -214,7 +246,10 @@ fn the_command_line_wins_over_a_students_choices() {
 #[test]
 fn an_experiment_replaces_choices_and_the_command_line_wins() {
     let demo = config(&["+experiment=demo"]);
-    assert_eq!((demo.dataset.kind, demo.model.width), (DatasetKind::Digits, Some(16)));
+    assert_eq!(
+        (demo.dataset.kind, demo.model.width),
+        (DatasetKind::Digits, Some(16))
+    );
     let other = config(&[
         "+experiment=demo",
         "dataset=mnist",

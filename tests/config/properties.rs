@@ -20,9 +20,9 @@ fn typed(text: &str) -> String {
 
 fn words() -> impl Strategy<Value = String> {
     let nasty = prop::sample::select(vec![
-        "null", "~", "true", "1", "1e5", ".inf", "a: b", "a #b", "- a", "${seed}", r"\${x}", "'", "\"", "\\", " a ",
-        "", "[", "{}", "# c", "a,b", "é", "\u{2028}", "\t", "\u{7f}", "\u{feff}", "---", "...", "a\nb", "%", "@", "!x",
-        "&y", "*z", "|", ">",
+        "null", "~", "true", "1", "1e5", ".inf", "a: b", "a #b", "- a", "${seed}", r"\${x}", "'",
+        "\"", "\\", " a ", "", "[", "{}", "# c", "a,b", "é", "\u{2028}", "\t", "\u{7f}",
+        "\u{feff}", "---", "...", "a\nb", "%", "@", "!x", "&y", "*z", "|", ">",
     ])
     .prop_map(str::to_owned);
     let pieces = prop_oneof![nasty, any::<String>()];

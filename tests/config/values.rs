@@ -26,7 +26,10 @@ fn numbers_and_truth_values() {
         ("2", 2.0),
     ] {
         assert_eq!(
-            given(&format!("student.optimizer.lr={text}")).student.optimizer.lr,
+            given(&format!("student.optimizer.lr={text}"))
+                .student
+                .optimizer
+                .lr,
             lr,
             "{text}"
         );
@@ -78,7 +81,10 @@ fn lists_and_mappings() {
     assert_eq!(milestones("[]"), Vec::<usize>::new());
     let config = given("student={optimizer: {kind: adam, betas: [0.5, 0.9]}, 'epochs': 4}");
     assert_eq!(config.student.optimizer.betas, [0.5, 0.9]);
-    assert_eq!((config.student.epochs, config.student.optimizer.lr), (4, 0.1));
+    assert_eq!(
+        (config.student.epochs, config.student.optimizer.lr),
+        (4, 0.1)
+    );
     assert_eq!(given("student={}").student, Config::default().student);
 }
 
@@ -114,7 +120,10 @@ fn references_take_type_or_stand_in_text() {
     assert_eq!(config.student.seed, 3);
     assert_eq!(config.student.model, Some(config.model.clone()));
     assert_eq!(config.student.class_weights, Some(vec![3.0, 1.0]));
-    assert_eq!(config.teacher.save_folder, Some("out/3/resnet18.json.d".into()));
+    assert_eq!(
+        config.teacher.save_folder,
+        Some("out/3/resnet18.json.d".into())
+    );
     assert_eq!(config.teacher.epochs, 7);
     assert_eq!(config.initial.save_path, config.teacher.save_folder);
 }
@@ -133,18 +142,30 @@ fn the_environment_has_the_type_that_is_needed() {
     let name = "CARGO_PKG_VERSION_MAJOR";
     let major: u64 = std::env::var(name).unwrap().parse().unwrap();
     assert_eq!(given(&format!("seed=${{oc.env:{name}}}")).seed, major);
-    assert_eq!(root(&format!("${{oc.env:{name}}}")), Some(major.to_string()));
-    assert_eq!(root(&format!("v${{oc.env:{name}}}")), Some(format!("v{major}")));
+    assert_eq!(
+        root(&format!("${{oc.env:{name}}}")),
+        Some(major.to_string())
+    );
+    assert_eq!(
+        root(&format!("v${{oc.env:{name}}}")),
+        Some(format!("v{major}"))
+    );
     assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,3}").threads, Some(3));
     assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,null}").threads, None);
-    assert_eq!(root("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(), Some("a b"));
+    assert_eq!(
+        root("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(),
+        Some("a b")
+    );
     assert!(given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
 }
 
 #[test]
 fn now_is_the_same_everywhere() {
     let config = Tree::new(&[])
-        .compose(&["dataset.root=${now:%Y-%m-%d_%H}", "split.save_path=${now:%Y-%m-%d_%H}"])
+        .compose(&[
+            "dataset.root=${now:%Y-%m-%d_%H}",
+            "split.save_path=${now:%Y-%m-%d_%H}",
+        ])
         .config;
     let text = config.dataset.root.unwrap();
     assert_eq!(Some(&text), config.split.save_path.as_ref());

@@ -1,6 +1,8 @@
 //! One whole file of every kind that is read, and its reader.
 
-use super::support::{IDX_FILES, Pictures, cifar10_files, gzip, idx_files, load_cpu, pictures, settings, tar};
+use super::support::{
+    IDX_FILES, Pictures, cifar10_files, gzip, idx_files, load_cpu, pictures, settings, tar,
+};
 use fed_distill::Result;
 use fed_distill::artifact::checkpoint::{Checkpoints, Identity};
 use fed_distill::artifact::{json, manifest, tensors};
@@ -64,7 +66,12 @@ pub fn compose(folder: Option<&Path>, overrides: &[String]) -> Result<()> {
     compose_request(&request).map(drop)
 }
 
-fn case(name: &'static str, file: &'static str, contents: Vec<u8>, read: impl Fn(&Path) -> Reading + 'static) -> Case {
+fn case(
+    name: &'static str,
+    file: &'static str,
+    contents: Vec<u8>,
+    read: impl Fn(&Path) -> Reading + 'static,
+) -> Case {
     Case {
         name,
         file,
@@ -86,12 +93,18 @@ pub fn all() -> Vec<Case> {
 fn texts() -> Vec<Case> {
     let text = |case: Case| Case { text: true, ..case };
     let project = |file: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("config")
+            .join(file);
         std::fs::read(path).unwrap()
     };
     let split: serde_json::Map<String, Value> = (0..4_u64)
         .map(|node| {
-            let indices = |count: u64| (0..count).map(|index| index * 4 + node).collect::<Vec<u64>>();
+            let indices = |count: u64| {
+                (0..count)
+                    .map(|index| index * 4 + node)
+                    .collect::<Vec<u64>>()
+            };
             (
                 format!("teacher{node}"),
                 json!({"train": indices(50), "test": indices(12)}),
@@ -106,7 +119,9 @@ fn texts() -> Vec<Case> {
         "facts": {"nodes": 2}, "error": null
     });
     let read_split = |root: &Path| -> Result<()> {
-        let split = Split::from_json(json::read::<BTreeMap<String, Part>>(&root.join("split.json"))?)?;
+        let split = Split::from_json(json::read::<BTreeMap<String, Part>>(
+            &root.join("split.json"),
+        )?)?;
         split.check(200, 50)
     };
     vec![
@@ -175,7 +190,11 @@ fn tensor_files() -> Vec<Case> {
     let checkpoint = written("training.safetensors", |folder| {
         let checkpoints = Checkpoints::new(folder.to_path_buf(), identity());
         checkpoints
-            .write("training", &json!({"epoch": 3, "losses": [0.5, 0.25]}), &list)
+            .write(
+                "training",
+                &json!({"epoch": 3, "losses": [0.5, 0.25]}),
+                &list,
+            )
             .unwrap();
     });
     let pytorch = |name: &str| {
@@ -186,9 +205,16 @@ fn tensor_files() -> Vec<Case> {
         )
         .unwrap()
     };
-    let state = |file: &'static str| move |root: &Path| Reading::from(tensors::read_state(&root.join(file)));
+    let state = |file: &'static str| {
+        move |root: &Path| Reading::from(tensors::read_state(&root.join(file)))
+    };
     vec![
-        case("safetensors", "a.safetensors", safetensors, state("a.safetensors")),
+        case(
+            "safetensors",
+            "a.safetensors",
+            safetensors,
+            state("a.safetensors"),
+        ),
         case("checkpoint", "training.safetensors", checkpoint, |root| {
             Checkpoints::new(root.to_path_buf(), identity())
                 .read::<Value>("training")
@@ -196,7 +222,12 @@ fn tensor_files() -> Vec<Case> {
         }),
         case("PyTorch", "a.pt", pytorch("state_dict.pt"), state("a.pt")),
         case("PyTorch, views", "a.pt", pytorch("views.pt"), state("a.pt")),
-        case("PyTorch, protocol 4", "a.pt", pytorch("protocol4.pt"), state("a.pt")),
+        case(
+            "PyTorch, protocol 4",
+            "a.pt",
+            pytorch("protocol4.pt"),
+            state("a.pt"),
+        ),
     ]
 }
 
@@ -223,10 +254,21 @@ pub fn images() -> Vec<Case> {
     let with = |case: Case, others: Vec<(&'static str, Vec<u8>)>| Case { others, ..case };
     use DatasetKind::{Cifar10, ImageFolder, Mnist};
     vec![
-        with(case("IDX images", IDX_FILES[0], idx[0].clone(), set(Mnist)), rest(0)),
-        with(case("IDX labels", IDX_FILES[1], idx[1].clone(), set(Mnist)), rest(1)),
         with(
-            case("IDX, gzip", "train-images-idx3-ubyte.gz", gzip(&idx[0]), set(Mnist)),
+            case("IDX images", IDX_FILES[0], idx[0].clone(), set(Mnist)),
+            rest(0),
+        ),
+        with(
+            case("IDX labels", IDX_FILES[1], idx[1].clone(), set(Mnist)),
+            rest(1),
+        ),
+        with(
+            case(
+                "IDX, gzip",
+                "train-images-idx3-ubyte.gz",
+                gzip(&idx[0]),
+                set(Mnist),
+            ),
             rest(0),
         ),
         with(
@@ -248,7 +290,14 @@ pub fn images() -> Vec<Case> {
             zstd::encode_all(folder.as_slice(), 1).unwrap(),
             set(ImageFolder),
         ),
-        with(case("PNG", "train/b/1.png", png, set(ImageFolder)), others.clone()),
-        with(case("JPEG", "train/b/1.jpg", jpeg, set(ImageFolder)), others).unnamed(),
+        with(
+            case("PNG", "train/b/1.png", png, set(ImageFolder)),
+            others.clone(),
+        ),
+        with(
+            case("JPEG", "train/b/1.jpg", jpeg, set(ImageFolder)),
+            others,
+        )
+        .unnamed(),
     ]
 }

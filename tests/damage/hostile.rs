@@ -1,5 +1,5 @@
-//! Files that are worse than damaged: archives that decompress to far more than they are or want to write outside, and weights that no
-//! model can take.
+//! Files that are worse than damaged: archives that decompress to far more than they are or want to
+//! write outside, and weights that no model can take.
 
 use super::cases::{Case, images};
 use super::support::{encode, gzip, idx, idx_files, noise, png, tar};
@@ -47,7 +47,11 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
             gzip(&idx(&[4_000_000_000, 12, 12], &zeros(64 << 20))),
             "four billion images",
         ),
-        (take("CIFAR, tar"), gzip(&zeros(512 << 20)), "half a gigabyte of zeros"),
+        (
+            take("CIFAR, tar"),
+            gzip(&zeros(512 << 20)),
+            "half a gigabyte of zeros",
+        ),
         (
             take("tar, zstd"),
             zstd::encode_all(zeros(512 << 20).as_slice(), 1).unwrap(),
@@ -62,11 +66,25 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
         (take("PNG"), wide, "an image of 65,536 pixels a side"),
         (
             take("PNG"),
-            encode(4096, 4096, 3, &zeros(3 * 4096 * 4096), image::ImageFormat::Png),
+            encode(
+                4096,
+                4096,
+                3,
+                &zeros(3 * 4096 * 4096),
+                image::ImageFormat::Png,
+            ),
             "one image much larger than the others",
         ),
-        (take("tar"), escaping("../escaped.png"), "a name that climbs"),
-        (take("tar"), escaping("/tmp/escaped.png"), "an absolute name"),
+        (
+            take("tar"),
+            escaping("../escaped.png"),
+            "a name that climbs",
+        ),
+        (
+            take("tar"),
+            escaping("/tmp/escaped.png"),
+            "an absolute name",
+        ),
         (
             take("tar"),
             escaping("train/../../../escaped.png"),
@@ -91,12 +109,20 @@ pub fn weights() {
     let model = Model::new(&spec, Device::Cpu, &mut Seeds::new(1).stream("test", 0)).unwrap();
     type Change = fn(&Tensor) -> Tensor;
     let changes: [(&str, Change); 6] = [
-        ("one NaN", |tensor| tensor + Tensor::full_like(tensor, f64::NAN)),
-        ("infinite", |tensor| tensor + Tensor::full_like(tensor, f64::INFINITY)),
+        ("one NaN", |tensor| {
+            tensor + Tensor::full_like(tensor, f64::NAN)
+        }),
+        ("infinite", |tensor| {
+            tensor + Tensor::full_like(tensor, f64::INFINITY)
+        }),
         ("another shape", |tensor| tensor.unsqueeze(0)),
-        ("fewer values", |tensor| tensor.flatten(0, -1).narrow(0, 0, 1)),
+        ("fewer values", |tensor| {
+            tensor.flatten(0, -1).narrow(0, 0, 1)
+        }),
         ("integers", |tensor| tensor.to_kind(Kind::Int)),
-        ("nothing", |_| Tensor::zeros([0], (Kind::Float, Device::Cpu))),
+        ("nothing", |_| {
+            Tensor::zeros([0], (Kind::Float, Device::Cpu))
+        }),
     ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
@@ -119,11 +145,17 @@ pub fn weights() {
                 )
             };
             let list: Vec<(String, Tensor)> = state.iter().enumerate().map(changed).collect();
-            let named: Vec<(&str, &Tensor)> = list.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+            let named: Vec<(&str, &Tensor)> = list
+                .iter()
+                .map(|(name, tensor)| (name.as_str(), tensor))
+                .collect();
             tensors::write(&path, &named, &BTreeMap::new()).unwrap();
             let (read, _) = tensors::read_state(&path).unwrap();
             let error: Error = Model::from_state(&spec, &read, Device::Cpu).expect_err(what);
-            assert!(error.to_string().contains(name), "{what} of {name}: {error}");
+            assert!(
+                error.to_string().contains(name),
+                "{what} of {name}: {error}"
+            );
             tried += 1;
         }
     }

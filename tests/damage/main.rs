@@ -1,5 +1,6 @@
-//! Damaged input: thousands of seeded changes to files of every kind that is read. Each gives an error that names the file, or is read; no
-//! panic, no more memory than [`memory::BOUND`] and some times the file, and nothing is written anywhere.
+//! Damaged input: thousands of seeded changes to files of every kind that is read. Each gives an
+//! error that names the file, or is read; no panic, no more memory than [`memory::BOUND`] and some
+//! times the file, and nothing is written anywhere.
 
 mod cases;
 mod hostile;
@@ -54,9 +55,15 @@ fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
     let keep = |outcome: &str| {
         let path = std::env::temp_dir().join("fed_distill_damaged_input");
         std::fs::write(&path, contents).unwrap();
-        panic!("{} {what}: {outcome}; the file is {}", case.name, path.display());
+        panic!(
+            "{} {what}: {outcome}; the file is {}",
+            case.name,
+            path.display()
+        );
     };
-    let Ok(reading) = outcome else { keep("panicked") };
+    let Ok(reading) = outcome else {
+        keep("panicked")
+    };
     if taken > memory::BOUND + 16 * contents.len() {
         keep(&format!("took {taken} bytes of memory"));
     }
@@ -70,7 +77,11 @@ fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
             if case.named && !text.contains(name) {
                 keep(&format!("does not name the file: {text}"));
             }
-            if text.lines().next().is_none_or(|line| line.trim().len() < 10) {
+            if text
+                .lines()
+                .next()
+                .is_none_or(|line| line.trim().len() < 10)
+            {
                 keep(&format!("says nothing: {text:?}"));
             }
             false
@@ -101,7 +112,12 @@ fn damaged_files_give_an_error_or_are_read() {
         let mut fine = 0;
         for turn in 0..EACH {
             let (what, changed) = mutate::mutated(&case.contents, case.text, &mut rng);
-            fine += usize::from(check(case, &place, &changed, &format!("change {turn} ({what})")));
+            fine += usize::from(check(
+                case,
+                &place,
+                &changed,
+                &format!("change {turn} ({what})"),
+            ));
         }
         tried += EACH;
         refused += EACH - fine;
@@ -160,7 +176,9 @@ fn references_that_multiply_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.yaml"), text).unwrap();
     memory::begin();
-    let error = cases::compose(Some(folder.path()), &[]).unwrap_err().to_string();
+    let error = cases::compose(Some(folder.path()), &[])
+        .unwrap_err()
+        .to_string();
     assert!(memory::taken() < memory::BOUND, "{}", memory::taken());
     assert!(
         error.contains("config.yaml") && error.contains("expand to more than"),
@@ -182,13 +200,21 @@ fn overrides_of_any_shape_are_read_or_refused() {
     }
     for (what, contents) in mutate::hostile(true) {
         let value = String::from_utf8_lossy(&contents);
-        for text in [value.to_string(), format!("seed={value}"), format!("{value}=1")] {
+        for text in [
+            value.to_string(),
+            format!("seed={value}"),
+            format!("{value}=1"),
+        ] {
             memory::begin();
             assert!(
                 catch_unwind(|| cases::compose(None, std::slice::from_ref(&text))).is_ok(),
                 "{what}"
             );
-            assert!(memory::taken() < memory::BOUND, "{what}: {}", memory::taken());
+            assert!(
+                memory::taken() < memory::BOUND,
+                "{what}: {}",
+                memory::taken()
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
-//! What a piece of work takes of memory: our own allocations, counted, and all that the process had resident.
+//! What a piece of work takes of memory: our own allocations, counted, and all that the process had
+//! resident.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Reading any one file takes at most this, and sixteen times its length. Most of it is for one image of 4096×4096 pixels in colour.
+/// Reading any one file takes at most this, and sixteen times its length. Most of it is for one
+/// image of 4096×4096 pixels in colour.
 pub const BOUND: usize = 400 << 20;
 
 struct Counting;
@@ -72,7 +74,8 @@ pub fn taken() -> usize {
     PEAK.load(Ordering::Relaxed).saturating_sub(BEGAN.get())
 }
 
-/// The most that the whole process ever had resident, libtorch's tensors and the library itself included.
+/// The most that the whole process ever had resident, libtorch's tensors and the library itself
+/// included.
 pub fn peak_resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

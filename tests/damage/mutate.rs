@@ -21,7 +21,8 @@ const NUMBERS: [&str; 14] = [
     "{}",
 ];
 
-/// A changed copy and what was done to it. `text`: changes that only text can suffer are among them.
+/// A changed copy and what was done to it. `text`: changes that only text can suffer are among
+/// them.
 pub fn mutated(contents: &[u8], text: bool, rng: &mut impl Rng) -> (&'static str, Vec<u8>) {
     let mut changed = contents.to_vec();
     let length = changed.len();
@@ -79,7 +80,8 @@ pub fn mutated(contents: &[u8], text: bool, rng: &mut impl Rng) -> (&'static str
         }
         _ => {
             let token = [
-                "[", "{", "}", "]", ":", ",", "\"", "&a ", "*a", "${seed}", "\u{0}", "\u{feff}", "\n---\n", "!!x ",
+                "[", "{", "}", "]", ":", ",", "\"", "&a ", "*a", "${seed}", "\u{0}", "\u{feff}",
+                "\n---\n", "!!x ",
             ];
             changed.splice(at..at, token.choose(rng).unwrap().bytes());
             "a token"
@@ -127,7 +129,9 @@ pub fn hostile(text: bool) -> Vec<(String, Vec<u8>)> {
             let deep = format!("{}1{}", open.repeat(50_000), close.repeat(50_000));
             files.push((format!("50,000 times `{open}`"), deep.into_bytes()));
         }
-        let indented: String = (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        let indented: String = (0..2_000)
+            .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+            .collect();
         files.push(("2,000 levels".into(), indented.into_bytes()));
         let mut laughs = String::from("a0: &a0 [x, x]\n");
         for level in 1..40 {

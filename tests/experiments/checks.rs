@@ -19,7 +19,11 @@ pub fn check_images(place: &Place, name: &str) {
     let config = recorded(place, name);
     let metrics = json(&place.path(&format!("outputs/{name}/student/metrics.json")));
     let fresh = config["student"]["new_batches_per_epoch"].as_u64().unwrap() * EPOCHS;
-    assert_eq!(metrics["synthetic_images"], BATCH * (INITIAL + fresh), "{name}");
+    assert_eq!(
+        metrics["synthetic_images"],
+        BATCH * (INITIAL + fresh),
+        "{name}"
+    );
     // Only in section IV are nodes left over, whose images are the student's own.
     let own = match name.starts_with("half_") {
         true => json(&place.path("outputs/full_2_teachers/split.json"))["teacher1"]["train"]
@@ -29,7 +33,11 @@ pub fn check_images(place: &Place, name: &str) {
         false => 0,
     };
     assert_eq!(metrics["real_images"], own as u64, "{name}");
-    assert_eq!(metrics["epochs"].as_array().unwrap().len() as u64, EPOCHS, "{name}");
+    assert_eq!(
+        metrics["epochs"].as_array().unwrap().len() as u64,
+        EPOCHS,
+        "{name}"
+    );
     assert_eq!(
         metrics["comparison"]["teachers"].as_array().unwrap().len(),
         config["teacher"]["num_teachers"]
@@ -41,7 +49,9 @@ pub fn check_batches(place: &Place, name: &str) {
     let config = recorded(place, name);
     let folder = place.path(config["teacher"]["save_folder"].as_str().unwrap());
     let teachers = config["teacher"]["num_teachers"].as_u64().unwrap();
-    let seen = |teacher: u64| counts(&json(&folder.join(format!("metrics_teacher{teacher}.json")))["label_counts"]);
+    let seen = |teacher: u64| {
+        counts(&json(&folder.join(format!("metrics_teacher{teacher}.json")))["label_counts"])
+    };
     let initial = place.path(config["initial"]["save_path"].as_str().unwrap());
     let batches = json(&initial.with_extension("metrics.json"));
     assert_eq!(batches.as_array().unwrap().len() as u64, INITIAL);
@@ -56,17 +66,26 @@ pub fn check_batches(place: &Place, name: &str) {
             _ => {
                 assert!(batch["teacher"].is_null(), "{name}");
                 (0..teachers).map(seen).fold(vec![0; 10], |sum, counts| {
-                    sum.iter().zip(counts).map(|(one, other)| one + other).collect()
+                    sum.iter()
+                        .zip(counts)
+                        .map(|(one, other)| one + other)
+                        .collect()
                 })
             }
         };
-        let strange = asked.iter().zip(&own).any(|(asked, seen)| *asked > 0 && *seen == 0);
+        let strange = asked
+            .iter()
+            .zip(&own)
+            .any(|(asked, seen)| *asked > 0 && *seen == 0);
         let masked = config["deep_inv"]["teachers"]["mask"].as_bool().unwrap();
         assert!(!masked || !strange, "{name}: {asked:?} of {own:?}");
         // Sixteen labels of ten classes: a teacher of some of them is asked for others too.
         let some = own.contains(&0);
         assert!(masked || !some || strange, "{name}: {asked:?} of {own:?}");
-        for (term, experiment) in [("entropy", "2_teachers_entropy"), ("rival", "2_teachers_rivals")] {
+        for (term, experiment) in [
+            ("entropy", "2_teachers_entropy"),
+            ("rival", "2_teachers_rivals"),
+        ] {
             assert_eq!(
                 batch["history"][0].get(term).is_some(),
                 name == experiment,
@@ -79,11 +98,13 @@ pub fn check_batches(place: &Place, name: &str) {
 /// What fresh batches were made against.
 pub fn check_fresh(place: &Place, name: &str) {
     let config = recorded(place, name);
-    let competes =
-        config["student"]["adaptive"].as_bool().unwrap() && config["deep_inv"]["adi"]["loss"]["comp_scale"] != 0.0;
+    let competes = config["student"]["adaptive"].as_bool().unwrap()
+        && config["deep_inv"]["adi"]["loss"]["comp_scale"] != 0.0;
     let mut batches = 0;
     for teacher in 0..config["teacher"]["num_teachers"].as_u64().unwrap() {
-        let fresh = json(&place.path(&format!("outputs/{name}/student/di_metrics_teacher{teacher}.json")));
+        let fresh = json(&place.path(&format!(
+            "outputs/{name}/student/di_metrics_teacher{teacher}.json"
+        )));
         for batch in fresh.as_array().unwrap() {
             let divergence = &batch["history"][0]["jensen_shannon"];
             assert_eq!(divergence.is_null(), !competes, "{name}: {divergence}");
@@ -110,9 +131,15 @@ pub fn check_pictures(place: &Place, name: &str) {
         let picture = place.path(&format!("outputs/{name}/student/{stem}.png"));
         assert!(picture.exists(), "{name}: {stem}");
     }
-    let classes = std::fs::read_to_string(place.path(&format!("outputs/{name}/student/per_class.svg"))).unwrap();
+    let classes =
+        std::fs::read_to_string(place.path(&format!("outputs/{name}/student/per_class.svg")))
+            .unwrap();
     let owned = classes.contains("(teacher 0)");
-    assert_eq!(owned, !name.starts_with("iid_"), "{name}: owners of classes");
+    assert_eq!(
+        owned,
+        !name.starts_with("iid_"),
+        "{name}: owners of classes"
+    );
 }
 
 /// The baselines of an experiment that has some, and the figure, as `make compare` runs them.
@@ -133,7 +160,9 @@ pub fn check_comparison(place: &Place, name: &str) {
     let compared: Value = serde_json::from_slice(&said).unwrap();
     assert_eq!(compared["one_split"], true, "{name}");
     let methods = compared["methods"].as_array().unwrap().iter();
-    let methods: Vec<&str> = methods.map(|method| method["method"].as_str().unwrap()).collect();
+    let methods: Vec<&str> = methods
+        .map(|method| method["method"].as_str().unwrap())
+        .collect();
     let wanted = [
         "one-shot student",
         "one-shot average",

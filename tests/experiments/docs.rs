@@ -1,4 +1,5 @@
-//! The commands of `docs/experiments.md`, read as a reader would: a section's own commands count for all of its experiments.
+//! The commands of `docs/experiments.md`, read as a reader would: a section's own commands count
+//! for all of its experiments.
 
 use crate::{config, experiment};
 use fed_distill::config::Config;
@@ -36,12 +37,24 @@ pub fn experiments() -> Vec<Experiment> {
 
 fn command(line: &str) -> Option<Command> {
     let (stage, overrides) = line.split_once(' ')?;
-    let stages = ["split_data", "train_teachers", "generate_initial", "train_student"];
+    let stages = [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ];
     // Kept results are what experiments share; they are no part of what an experiment is.
-    let (resume, overrides): (Vec<&str>, Vec<&str>) = overrides.split(' ').partition(|word| *word == "resume=true");
+    let (resume, overrides): (Vec<&str>, Vec<&str>) = overrides
+        .split(' ')
+        .partition(|word| *word == "resume=true");
     let is_command = stages.contains(&stage);
     assert!(!is_command || resume.len() == 1, "{line}");
-    is_command.then(|| (stage.to_owned(), overrides.into_iter().map(str::to_owned).collect()))
+    is_command.then(|| {
+        (
+            stage.to_owned(),
+            overrides.into_iter().map(str::to_owned).collect(),
+        )
+    })
 }
 
 /// The parts of a config that a stage works by.
@@ -69,7 +82,12 @@ fn the_commands_are_the_experiments() {
     assert!(found.len() >= 20, "{}", found.len());
     for Experiment { name, commands } in found {
         let stages: Vec<&str> = commands.iter().map(|(stage, _)| stage.as_str()).collect();
-        let all = ["split_data", "train_teachers", "generate_initial", "train_student"];
+        let all = [
+            "split_data",
+            "train_teachers",
+            "generate_initial",
+            "train_student",
+        ];
         // One teacher on everything needs no split.
         assert_eq!(stages, all[usize::from(name.starts_with("1_"))..], "{name}");
         for (stage, overrides) in &commands {
@@ -83,7 +101,9 @@ fn the_commands_are_the_experiments() {
 fn the_table_lists_each_experiment_once() {
     let text = include_str!("../../docs/experiments.md");
     for Experiment { name, .. } in experiments() {
-        let rows = text.lines().filter(|line| line.starts_with(&format!("| `{name}` |")));
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("| `{name}` |")));
         assert_eq!(rows.count(), 1, "{name}");
     }
 }

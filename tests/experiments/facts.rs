@@ -34,16 +34,27 @@ const FACTS: [(&str, usize, usize, usize, usize); 25] = [
 
 #[test]
 fn numbers_of_the_report() {
-    let listed: Vec<String> = docs::experiments().into_iter().map(|found| found.name).collect();
+    let listed: Vec<String> = docs::experiments()
+        .into_iter()
+        .map(|found| found.name)
+        .collect();
     assert_eq!(listed, FACTS.map(|fact| fact.0));
     for (name, teachers, updates, initial, fresh) in FACTS {
         let config = experiment(name);
         let (inversion, student) = (&config.deep_inv, &config.student);
         assert_eq!(config.teacher.num_teachers, Some(teachers), "{name}");
-        // The public project's weighted runs start from the others' initial batches and make longer ones.
-        let fresh_updates = if name.contains("weighted") { 3000 } else { updates };
+        // The public project's weighted runs start from the others' initial batches and make longer
+        // ones.
+        let fresh_updates = if name.contains("weighted") {
+            3000
+        } else {
+            updates
+        };
         assert_eq!(
-            (inversion.di.grad_updates_batch, inversion.adi.grad_updates_batch),
+            (
+                inversion.di.grad_updates_batch,
+                inversion.adi.grad_updates_batch
+            ),
             (updates, fresh_updates),
             "{name}"
         );
@@ -52,10 +63,18 @@ fn numbers_of_the_report() {
             (initial, fresh),
             "{name}"
         );
-        assert_eq!((config.seed, student.seed, student.epochs), (42, 43, 300), "{name}");
+        assert_eq!(
+            (config.seed, student.seed, student.epochs),
+            (42, 43, 300),
+            "{name}"
+        );
         let adaptive = !["1_teacher_custom", "1_teacher_paper"].contains(&name);
         assert_eq!(student.adaptive, adaptive, "{name}");
-        assert_eq!(inversion.teachers.mask, !name.contains("no_masks"), "{name}");
+        assert_eq!(
+            inversion.teachers.mask,
+            !name.contains("no_masks"),
+            "{name}"
+        );
         let competition = if name.ends_with("no_comp") { 0.0 } else { 10.0 };
         assert_eq!(inversion.adi.loss.comp_scale, competition, "{name}");
         let scale = |key: &str| f64::from(u8::from(name.ends_with(key)));
@@ -67,7 +86,11 @@ fn numbers_of_the_report() {
             );
         }
         let folder = format!("outputs/{name}/student");
-        assert_eq!(student.save_folder, Some(folder.into()), "students are never shared");
+        assert_eq!(
+            student.save_folder,
+            Some(folder.into()),
+            "students are never shared"
+        );
     }
 }
 

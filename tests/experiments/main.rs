@@ -1,5 +1,6 @@
-//! Every experiment of `docs/experiments.md`: its commands and its file in `config/experiment/` say the same, both say what the report
-//! says, and it runs through the real binaries at tiny scale (`make experiments-smoke`).
+//! Every experiment of `docs/experiments.md`: its commands and its file in `config/experiment/` say
+//! the same, both say what the report says, and it runs through the real binaries at tiny scale
+//! (`make experiments-smoke`).
 
 mod checks;
 mod docs;
@@ -31,7 +32,10 @@ pub fn experiment(name: &str) -> Config {
 
 /// The experiments that `docs/experiments.md` does not list: the demo and those of our own.
 fn others() -> Vec<String> {
-    let listed: Vec<String> = docs::experiments().into_iter().map(|found| found.name).collect();
+    let listed: Vec<String> = docs::experiments()
+        .into_iter()
+        .map(|found| found.name)
+        .collect();
     let options = Tree::Folder(tree()).options("experiment");
     for name in &listed {
         assert!(
@@ -39,5 +43,8 @@ fn others() -> Vec<String> {
             "{name} is in the docs, but not in config/experiment"
         );
     }
-    options.into_iter().filter(|name| !listed.contains(name)).collect()
+    options
+        .into_iter()
+        .filter(|name| !listed.contains(name))
+        .collect()
 }

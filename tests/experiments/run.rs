@@ -20,7 +20,11 @@ impl Place {
 
     pub fn run(&self, stage: &str, arguments: &[&str]) -> Output {
         let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin(stage));
-        let output = command.current_dir(self.0.path()).args(arguments).output().unwrap();
+        let output = command
+            .current_dir(self.0.path())
+            .args(arguments)
+            .output()
+            .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stage} {arguments:?}\n{errors}");
         output
@@ -29,11 +33,19 @@ impl Place {
     /// The stages of an experiment, as `make experiment` runs them.
     fn experiment(&self, name: &str) {
         let (tree, chosen) = (tree(), format!("+experiment={name}"));
-        let stages = ["split_data", "train_teachers", "generate_initial", "train_student"];
+        let stages = [
+            "split_data",
+            "train_teachers",
+            "generate_initial",
+            "train_student",
+        ];
         // One teacher on everything needs no split.
         for stage in &stages[usize::from(name.starts_with("1_"))..] {
             let tree = tree.to_str().unwrap();
-            self.run(stage, &["--config-dir", tree, &chosen, "+scale=tiny", "resume=true"]);
+            self.run(
+                stage,
+                &["--config-dir", tree, &chosen, "+scale=tiny", "resume=true"],
+            );
         }
     }
 }
@@ -43,7 +55,8 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// Runs the experiments of the docs whose names begin with one of `prefixes`, in one place, so that they share teachers.
+/// Runs the experiments of the docs whose names begin with one of `prefixes`, in one place, so that
+/// they share teachers.
 fn family(prefixes: &[&str]) -> Place {
     let place = Place::new();
     let mut ran = 0;
@@ -64,11 +77,18 @@ fn family(prefixes: &[&str]) -> Place {
 #[test]
 fn one_teacher() {
     let place = family(&["1_"]);
-    let weights =
-        |name: &str| std::fs::read(place.path(&format!("outputs/{name}/student/student.safetensors"))).unwrap();
+    let weights = |name: &str| {
+        std::fs::read(place.path(&format!("outputs/{name}/student/student.safetensors"))).unwrap()
+    };
     // Without competition the adaptive code is the other one, to the byte.
-    assert_eq!(weights("1_teacher_custom"), weights("1_teacher_custom_adap_no_comp"));
-    assert_ne!(weights("1_teacher_custom"), weights("1_teacher_custom_adap"));
+    assert_eq!(
+        weights("1_teacher_custom"),
+        weights("1_teacher_custom_adap_no_comp")
+    );
+    assert_ne!(
+        weights("1_teacher_custom"),
+        weights("1_teacher_custom_adap")
+    );
 }
 
 #[test]
@@ -126,7 +146,8 @@ fn finished_stages_are_not_run_again_and_say_what_they_were() {
     ] {
         let folder = place.path("outputs").join(folder);
         let overrides = std::fs::read_to_string(folder.join("overrides.yaml")).unwrap();
-        let wanted = "- \"+experiment=2_teachers_custom_adap\"\n- \"+scale=tiny\"\n- \"resume=true\"\n";
+        let wanted =
+            "- \"+experiment=2_teachers_custom_adap\"\n- \"+scale=tiny\"\n- \"resume=true\"\n";
         assert_eq!(overrides, wanted);
         // The snapshot is a config of its own that gives the same run.
         let shown = place.run(
@@ -158,9 +179,19 @@ fn other_readings_of_the_report() {
         assert!(text.contains(&format!("`{overrides}`")), "{overrides}");
         let (place, tree) = (Place::new(), tree());
         let chosen = format!("+experiment={name}");
-        let mut arguments = vec!["--config-dir", tree.to_str().unwrap(), &chosen, "+scale=tiny"];
+        let mut arguments = vec![
+            "--config-dir",
+            tree.to_str().unwrap(),
+            &chosen,
+            "+scale=tiny",
+        ];
         arguments.extend(overrides.split(' '));
-        for stage in ["split_data", "train_teachers", "generate_initial", "train_student"] {
+        for stage in [
+            "split_data",
+            "train_teachers",
+            "generate_initial",
+            "train_student",
+        ] {
             place.run(stage, &arguments);
         }
     }
@@ -184,10 +215,14 @@ fn the_entropy_term_has_the_sign_of_its_scale() {
         ],
     );
     let minus = first("outputs/minus.metrics.json");
-    // The first step sees the same noise, so the losses differ by twice the entropy, which is never negative.
+    // The first step sees the same noise, so the losses differ by twice the entropy, which is never
+    // negative.
     let of = |step: &Value, key: &str| step[key].as_f64().unwrap();
     let entropy = of(&plus, "entropy");
-    assert!(entropy > 0.0 && entropy == of(&minus, "entropy"), "{plus} {minus}");
+    assert!(
+        entropy > 0.0 && entropy == of(&minus, "entropy"),
+        "{plus} {minus}"
+    );
     let difference = of(&plus, "total") - of(&minus, "total");
     assert!(
         (difference - 2.0 * entropy).abs() < 1e-4 * of(&plus, "total"),

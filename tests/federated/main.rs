@@ -1,5 +1,5 @@
-//! The federated algorithms as a library: against PyTorch, against the training loop, against themselves over one rank and several, and what
-//! becomes of ranks that fail.
+//! The federated algorithms as a library: against PyTorch, against the training loop, against
+//! themselves over one rank and several, and what becomes of ranks that fail.
 
 mod distributed_sgd;
 mod fed_avg;

@@ -36,9 +36,13 @@ fn a_rank_that_ends_or_talks_nonsense_is_an_error_for_all() {
             rank.send(0, nonsense.clone())
         });
         assert!(error.to_string().contains("cannot be read"), "{error}");
-        assert!(error.to_string().contains("receiving from node 1"), "{error}");
+        assert!(
+            error.to_string().contains("receiving from node 1"),
+            "{error}"
+        );
     }
-    // The server's own message, sent back as it came: whole, but of a node that has not trained, and then nothing more.
+    // The server's own message, sent back as it came: whole, but of a node that has not trained,
+    // and then nothing more.
     let echo = with_a_bad_rank(|rank| {
         let message = rank.receive(0)?;
         rank.send(0, message.clone())?;
@@ -57,7 +61,10 @@ fn another_ranks_failure_only_stops_the_work_here() {
         |rank| {
             let outcome = rank.receive(1).map(drop).during(|| "doing something else");
             let whole = fed_distill::error::is_whole(&outcome);
-            *heard.lock().unwrap() = outcome.as_ref().err().map(|error| (error.to_string(), whole));
+            *heard.lock().unwrap() = outcome
+                .as_ref()
+                .err()
+                .map(|error| (error.to_string(), whole));
             outcome
         },
         |(), _| Err(Error::failed("no power").note("while", "heating")),
@@ -69,7 +76,9 @@ fn another_ranks_failure_only_stops_the_work_here() {
         "{text}"
     );
     assert!(whole && !text.contains("doing something else"), "{text}");
-    assert!(!fed_distill::error::is_whole::<()>(&Err(Error::failed("of my own"))));
+    assert!(!fed_distill::error::is_whole::<()>(&Err(Error::failed(
+        "of my own"
+    ))));
 }
 
 /// Rank 0 waits for rank 1, which works on and gives signs of life; rank 2 gives none.
@@ -94,7 +103,9 @@ fn a_silent_rank_is_found_out_by_who_waits_for_another() {
     )
     .unwrap_err();
     assert!(
-        error.to_string().contains("rank 2 has given no sign of life"),
+        error
+            .to_string()
+            .contains("rank 2 has given no sign of life"),
         "{error}"
     );
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -125,7 +136,10 @@ fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
     assert!(error.to_string().contains(words), "{error}");
     let (other, after) = heard.into_inner().unwrap().unwrap();
     assert!(other.contains(words), "{other}");
-    assert!(after >= timeout && after < Duration::from_millis(1500), "{after:?}");
+    assert!(
+        after >= timeout && after < Duration::from_millis(1500),
+        "{after:?}"
+    );
 
     let error = with_a_bad_rank(|_| panic!("this belongs to the test"));
     assert!(error.to_string().contains("panicked"), "{error}");

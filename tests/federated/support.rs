@@ -1,12 +1,13 @@
-//! Images, networks and numbers of small federations, and the training loop that their nodes are held against.
+//! Images, networks and numbers of small federations, and the training loop that their nodes are
+//! held against.
 
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings, ScheduleKind,
-    ScheduleSettings, Shuffled, fit,
+    AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings,
+    ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
 use tch::{Device, Kind as Type, Tensor};
 
@@ -27,8 +28,14 @@ pub fn images(first: usize, count: usize) -> ImageSet {
     let pixels: Vec<u8> = (first * 64..(first + count) * 64)
         .map(|i| (i * 37 % 251) as u8)
         .collect();
-    let labels = (first..first + count).map(|i| (i * 5 % 7 % 3) as i64).collect();
-    ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]), labels).unwrap()
+    let labels = (first..first + count)
+        .map(|i| (i * 5 % 7 % 3) as i64)
+        .collect();
+    ImageSet::new(
+        Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]),
+        labels,
+    )
+    .unwrap()
 }
 
 pub fn normalisation() -> Normalisation {
@@ -55,7 +62,12 @@ pub fn initial(kind: ModelKind, node: usize) -> Model {
 pub fn difference(a: &StateDict, b: &StateDict) -> f64 {
     let of = |(name, tensor): (&str, &Tensor)| {
         let other = b.get(name).unwrap();
-        f64::try_from((tensor.to_kind(Type::Double) - other.to_kind(Type::Double)).abs().max()).unwrap()
+        f64::try_from(
+            (tensor.to_kind(Type::Double) - other.to_kind(Type::Double))
+                .abs()
+                .max(),
+        )
+        .unwrap()
     };
     assert_eq!(a.len(), b.len());
     a.iter().map(of).fold(0.0, f64::max)
@@ -76,7 +88,14 @@ impl Passes<'_> {
     /// Trains `model`; the mean loss of each epoch.
     pub fn over(&self, set: &ImageSet, model: &mut Model) -> Vec<f64> {
         let (augment, purpose) = (self.augment.clone(), self.purpose.to_owned());
-        let mut source = Shuffled::new(set, self.normalisation, augment, self.batch_size, self.seeds, purpose);
+        let mut source = Shuffled::new(
+            set,
+            self.normalisation,
+            augment,
+            self.batch_size,
+            self.seeds,
+            purpose,
+        );
         let fitting = FitSettings {
             epochs: self.epochs,
             optimizer: self.optimizer.clone(),

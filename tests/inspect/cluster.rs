@@ -1,4 +1,5 @@
-//! The commands of `docs/cluster.md`, typed as they stand there, with a stand-in for SLURM that runs a job when it is submitted.
+//! The commands of `docs/cluster.md`, typed as they stand there, with a stand-in for SLURM that
+//! runs a job when it is submitted.
 
 use crate::common::Place;
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +42,10 @@ fn cluster(place: &Place) -> PathBuf {
     std::fs::create_dir(&bin).unwrap();
     std::fs::write(bin.join("sbatch"), SBATCH).unwrap();
     std::fs::set_permissions(bin.join("sbatch"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    for (name, script) in blocks().into_iter().filter(|(_, script)| script.starts_with("#!")) {
+    for (name, script) in blocks()
+        .into_iter()
+        .filter(|(_, script)| script.starts_with("#!"))
+    {
         assert!(name.ends_with(".sh"), "{name}");
         std::fs::write(place.path(&name), script).unwrap();
     }
@@ -57,7 +61,9 @@ fn bash(place: &Place, bin: &Path, arguments: &str, script: &str) -> Output {
         std::env::var("PATH").unwrap()
     );
     let mut command = Command::new("bash");
-    command.args(["-e", "-c", script]).current_dir(place.path("."));
+    command
+        .args(["-e", "-c", script])
+        .current_dir(place.path("."));
     command
         .env("PATH", path)
         .env("NAME", "heter_10_teacher_custom")
@@ -86,7 +92,11 @@ fn the_array_trains_every_node_and_the_student_follows() {
     let bin = cluster(&place);
     bash(&place, &bin, "+scale=tiny", &block("teachers=$(sbatch"));
     let name = "outputs/heter_10_teacher_custom";
-    assert!(place.path(&format!("{name}/student/student.safetensors")).exists());
+    assert!(
+        place
+            .path(&format!("{name}/student/student.safetensors"))
+            .exists()
+    );
     let runs = bash(&place, &bin, "", "inspect runs outputs --json");
     let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
     let of = |stage: &str| {

@@ -37,7 +37,8 @@ fn tensors_are_listed_with_their_ranges() {
 #[test]
 fn a_file_of_pytorch_is_listed_like_its_safetensors() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorch");
-    let of = |name: &str| data(&["tensors", folder.join(name).to_str().unwrap()])["tensors"].clone();
+    let of =
+        |name: &str| data(&["tensors", folder.join(name).to_str().unwrap()])["tensors"].clone();
     let sorted = |list: serde_json::Value| {
         let mut list = list.as_array().unwrap().clone();
         list.sort_by_key(|entry| entry["name"].to_string());
@@ -59,7 +60,10 @@ fn values_that_are_no_numbers_are_counted() {
         line(&table, "odd"),
         ["odd", "f32", "[4]", "4", "-2", "1.500", "-0.2500", "2"]
     );
-    assert_eq!(line(&table, "all"), ["all", "f32", "[1]", "1", "–", "–", "–", "1"]);
+    assert_eq!(
+        line(&table, "all"),
+        ["all", "f32", "[1]", "1", "–", "–", "–", "1"]
+    );
 }
 
 #[test]
@@ -92,7 +96,10 @@ fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
         named.len() == 5 && named.iter().all(|line| line.contains("changed")),
         "{out}"
     );
-    assert!(out.contains(&hash::file(&weights).unwrap().1[..12]), "{out}");
+    assert!(
+        out.contains(&hash::file(&weights).unwrap().1[..12]),
+        "{out}"
+    );
     assert!(!out.contains(".."), "{out}");
     assert!(
         errors.contains("error: 5 files are missing, changed or damaged"),
@@ -100,23 +107,39 @@ fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
     );
 
     std::fs::remove_file(&weights).unwrap();
-    std::fs::write(place.path("split.manifest.json"), "{\"schema_version\": 1, \"stage\"").unwrap();
+    std::fs::write(
+        place.path("split.manifest.json"),
+        "{\"schema_version\": 1, \"stage\"",
+    )
+    .unwrap();
     let (code, out, _) = place.run_with("inspect", &[], &["verify", "."]);
     assert_eq!(code, 1);
-    assert!(out.contains("missing") && out.contains("split.manifest.json"), "{out}");
+    assert!(
+        out.contains("missing") && out.contains("split.manifest.json"),
+        "{out}"
+    );
     let (code, out, errors) = place.run_with("inspect", &[], &["runs", "."]);
-    assert_eq!(code, 1, "a damaged manifest is said, and the rest is listed");
+    assert_eq!(
+        code, 1,
+        "a damaged manifest is said, and the rest is listed"
+    );
     assert!(
         out.contains("students/1") && errors.contains("split.manifest.json"),
         "{out}\n{errors}"
     );
 }
 
-/// Whoever clears away what was an input alone learns that nobody looked at it, and that the rest is well.
+/// Whoever clears away what was an input alone learns that nobody looked at it, and that the rest
+/// is well.
 #[test]
 fn inputs_that_are_gone_are_not_vouched_for() {
     let place = copy();
-    for name in ["split.json", "split.manifest.json", "split.png", "split.svg"] {
+    for name in [
+        "split.json",
+        "split.manifest.json",
+        "split.png",
+        "split.svg",
+    ] {
         std::fs::remove_file(place.path(name)).unwrap();
     }
     let said = |arguments: &[&str]| {
@@ -159,7 +182,10 @@ fn a_run_without_a_process_was_killed() {
     let says = |status: &str| {
         let said = |arguments: &[&str]| place.run_with("inspect", &[], arguments).1;
         assert!(line(&said(&["runs", "."]), "students/1").contains(&status.to_owned()));
-        assert_eq!(line(&said(&["show", "students/1"]), "status"), ["status", status]);
+        assert_eq!(
+            line(&said(&["show", "students/1"]), "status"),
+            ["status", status]
+        );
         let verified = said(&["verify", "."]);
         assert!(
             verified.contains(&format!("not finished: students/1 ({status})")),

@@ -1,10 +1,12 @@
-//! `runs --group`: repetitions are runs whose split, teachers and initial batches were made alike too, whatever each stage was told of that.
+//! `runs --group`: repetitions are runs whose split, teachers and initial batches were made alike
+//! too, whatever each stage was told of that.
 
 use crate::common::Place;
 use serde_json::Value;
 use std::sync::OnceLock;
 
-/// A chain of stages in `folder`, where only the stage that makes a thing is told how. `of` says which folder's teachers it takes.
+/// A chain of stages in `folder`, where only the stage that makes a thing is told how. `of` says
+/// which folder's teachers it takes.
 fn chain(place: &Place, folder: &str, of: &str, told: &[(&str, &[&str])]) {
     let shared = [
         format!("split.save_path={of}/split.json"),
@@ -13,8 +15,16 @@ fn chain(place: &Place, folder: &str, of: &str, told: &[(&str, &[&str])]) {
         format!("student.save_folder={folder}/student"),
     ];
     let first = if of == folder { 0 } else { 2 };
-    for stage in &["split_data", "train_teachers", "generate_initial", "train_student"][first..] {
-        let own = told.iter().filter(|(name, _)| [stage, &"all"].contains(&name));
+    for stage in &[
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ][first..]
+    {
+        let own = told
+            .iter()
+            .filter(|(name, _)| [stage, &"all"].contains(&name));
         let own = own.flat_map(|(_, overrides)| overrides.iter().copied());
         let overrides: Vec<&str> = shared.iter().map(String::as_str).chain(own).collect();
         place.ok(stage, &overrides);
@@ -43,14 +53,18 @@ fn students() -> &'static Place {
         );
         let short = ("train_teachers", &["teacher.epochs=1"][..]);
         chain(&place, "short", "short", &[DISJOINT, short]);
-        let few = ("generate_initial", &["deep_inv.di.grad_updates_batch=2"][..]);
+        let few = (
+            "generate_initial",
+            &["deep_inv.di.grad_updates_batch=2"][..],
+        );
         chain(&place, "few", "one", &[few]);
         place
     })
 }
 
 fn groups(place: &Place, folder: &str) -> (Vec<Value>, String) {
-    let (code, out, errors) = place.run_with("inspect", &[], &["runs", folder, "--group", "--json"]);
+    let (code, out, errors) =
+        place.run_with("inspect", &[], &["runs", folder, "--group", "--json"]);
     assert_eq!(code, 0, "{errors}");
     (serde_json::from_str(&out).unwrap(), errors)
 }
@@ -87,7 +101,10 @@ fn runs(found: &[(String, u64)], words: &[&str]) -> u64 {
 fn other_splits_teachers_and_initial_batches_are_other_groups() {
     let (all, errors) = groups(students(), ".");
     assert!(!errors.contains("no manifest says"), "{errors}");
-    let (updates, usual) = ("generate_initial:deep_inv.di.grad_updates_batch=", "teacher.epochs=2");
+    let (updates, usual) = (
+        "generate_initial:deep_inv.di.grad_updates_batch=",
+        "teacher.epochs=2",
+    );
     let of_initial = |count: u64| format!("{updates}{count}");
     let found = of_stage(&all, "train_student");
     assert_eq!(found.len(), 4, "{found:?}");
@@ -121,7 +138,8 @@ fn what_nobody_knows_the_settings_of_is_kept_apart_and_said() {
         ],
     );
     assert_eq!(of_stage(&groups(&place, ".").0, "train_student").len(), 1);
-    // Another split in the place of the one that the second run was made of: its manifest says nothing of that.
+    // Another split in the place of the one that the second run was made of: its manifest says
+    // nothing of that.
     place.ok(
         "split_data",
         &[
@@ -139,9 +157,15 @@ fn what_nobody_knows_the_settings_of_is_kept_apart_and_said() {
     assert_eq!(found.len(), 2, "{found:?}");
     let mut counts: Vec<u64> = found.iter().map(|(_, runs)| *runs).collect();
     counts.sort_unstable();
-    assert_eq!(counts, [1, 2], "those of the same files repeat each other: {found:?}");
+    assert_eq!(
+        counts,
+        [1, 2],
+        "those of the same files repeat each other: {found:?}"
+    );
     assert!(
-        found.iter().any(|(settings, _)| settings.contains("(unknown)")),
+        found
+            .iter()
+            .any(|(settings, _)| settings.contains("(unknown)")),
         "{found:?}"
     );
 }

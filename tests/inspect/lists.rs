@@ -32,17 +32,30 @@ fn every_run_is_listed_with_its_accuracy() {
     let all = data(&["runs", "."]);
     assert_eq!(all.as_array().unwrap().len(), 7);
     assert_eq!(all[0]["run"], "split");
-    assert_eq!(all[6]["final_test_accuracy"], metrics(3)["final_test_accuracy"]);
+    assert_eq!(
+        all[6]["final_test_accuracy"],
+        metrics(3)["final_test_accuracy"]
+    );
 }
 
 #[test]
 fn repetitions_are_grouped_as_mean_and_sample_deviation() {
     let groups = data(&["runs", ".", "--group"]);
     let groups = groups.as_array().unwrap();
-    assert_eq!(groups.len(), 2, "one of students, one of teachers: {groups:?}");
-    let students = groups.iter().find(|group| group["stage"] == "train_student").unwrap();
+    assert_eq!(
+        groups.len(),
+        2,
+        "one of students, one of teachers: {groups:?}"
+    );
+    let students = groups
+        .iter()
+        .find(|group| group["stage"] == "train_student")
+        .unwrap();
     assert_eq!(students["runs"], 3);
-    for (ours, theirs) in [("final", "final_test_accuracy"), ("best", "best_test_accuracy")] {
+    for (ours, theirs) in [
+        ("final", "final_test_accuracy"),
+        ("best", "best_test_accuracy"),
+    ] {
         let values: Vec<f64> = SEEDS
             .iter()
             .map(|&seed| metrics(seed)[theirs].as_f64().unwrap())
@@ -55,10 +68,16 @@ fn repetitions_are_grouped_as_mean_and_sample_deviation() {
         assert!((students[ours]["std"].as_f64().unwrap() - std).abs() < 1e-12);
         let table = inspect(&["runs", ".", "--group"]);
         let cell = format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * std);
-        assert!(line(&table, "train_student").contains(&cell), "{cell} in\n{table}");
+        assert!(
+            line(&table, "train_student").contains(&cell),
+            "{cell} in\n{table}"
+        );
     }
     // Two teachers in one folder are one repetition, of their mean.
-    let teachers = groups.iter().find(|group| group["stage"] == "train_teachers").unwrap();
+    let teachers = groups
+        .iter()
+        .find(|group| group["stage"] == "train_teachers")
+        .unwrap();
     let of = |node: usize| {
         data(&["show", &format!("teachers/teacher{node}")])["metrics"]["final_test_accuracy"]
             .as_f64()
@@ -82,10 +101,19 @@ fn another_setting_is_another_group_named_by_it() {
     );
     let (code, table, errors) = place.run_with("inspect", &[], &["runs", "--group", "students"]);
     assert_eq!(code, 0, "{errors}");
-    let lines: Vec<&str> = table.lines().filter(|line| line.starts_with("train_student")).collect();
+    let lines: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("train_student"))
+        .collect();
     assert_eq!(lines.len(), 2, "{table}");
-    assert!(lines.iter().any(|line| line.contains("student.epochs=1")), "{table}");
-    assert!(lines.iter().any(|line| line.contains("student.epochs=2")), "{table}");
+    assert!(
+        lines.iter().any(|line| line.contains("student.epochs=1")),
+        "{table}"
+    );
+    assert!(
+        lines.iter().any(|line| line.contains("student.epochs=2")),
+        "{table}"
+    );
 }
 
 #[test]
@@ -107,7 +135,10 @@ fn a_run_is_shown_with_its_files_and_what_was_set() {
     assert!(inspect(&["show", "students/2", "--all"]).contains("student.adaptive"));
     // The same run by its manifest and by a file of it.
     for other in ["students/2/manifest.json", "students/2/metrics.json"] {
-        assert_eq!(data(&["show", other])["run"], data(&["show", "students/2"])["run"]);
+        assert_eq!(
+            data(&["show", other])["run"],
+            data(&["show", "students/2"])["run"]
+        );
     }
 }
 

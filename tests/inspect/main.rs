@@ -1,4 +1,5 @@
-//! `inspect` through the real binary on a tiny experiment of two disjoint nodes and three students, which the tests share and none changes.
+//! `inspect` through the real binary on a tiny experiment of two disjoint nodes and three students,
+//! which the tests share and none changes.
 
 mod cluster;
 #[path = "../common/mod.rs"]
@@ -33,7 +34,10 @@ fn experiment() -> &'static Place {
             place.ok(stage, &[disjoint]);
         }
         let folder = "student.save_folder=students/${student.seed}";
-        place.ok("train_student", &["--multirun", disjoint, "student.seed=1,2,3", folder]);
+        place.ok(
+            "train_student",
+            &["--multirun", disjoint, "student.seed=1,2,3", folder],
+        );
         place
     })
 }
@@ -78,7 +82,9 @@ fn data(arguments: &[&str]) -> Value {
 
 /// The cells of a table's line that begins with `start`; columns stand at least two blanks apart.
 fn line(table: &str, start: &str) -> Vec<String> {
-    let found = table.lines().find(|line| line.trim_start().starts_with(start));
+    let found = table
+        .lines()
+        .find(|line| line.trim_start().starts_with(start));
     let found = found.unwrap_or_else(|| panic!("no line `{start}` in\n{table}"));
     found
         .split("  ")

@@ -17,17 +17,26 @@ fn the_nearest_right_spelling_is_named() {
     for (arguments, words) in [
         (
             &["rnus"][..],
-            &["`inspect` has no subcommand `rnus`", "did you mean `inspect runs`?"][..],
+            &[
+                "`inspect` has no subcommand `rnus`",
+                "did you mean `inspect runs`?",
+            ][..],
         ),
         (
             &["runs", ".", "--gruop"],
-            &["`inspect runs` takes no `--gruop`", "did you mean `--group`?"],
+            &[
+                "`inspect runs` takes no `--gruop`",
+                "did you mean `--group`?",
+            ],
         ),
         (
             &["show", "student"],
             &["there is no run `student`", "did you mean `students`?"],
         ),
-        (&["show"], &["`inspect show` needs <RUN>", "inspect show --help"]),
+        (
+            &["show"],
+            &["`inspect show` needs <RUN>", "inspect show --help"],
+        ),
         (
             &["tensors", "inital.safetensors"],
             &[
@@ -38,7 +47,11 @@ fn the_nearest_right_spelling_is_named() {
         // Alike by its ending alone.
         (
             &["tensors", "results.json"],
-            &["there is no file `results.json`", "available: ", "split.json"],
+            &[
+                "there is no file `results.json`",
+                "available: ",
+                "split.json",
+            ],
         ),
         (
             &["tensors", "teachers"],
@@ -50,7 +63,10 @@ fn the_nearest_right_spelling_is_named() {
         ),
         (
             &["show", "students"],
-            &["holds more than one run", "students/1, students/2, students/3"],
+            &[
+                "holds more than one run",
+                "students/1, students/2, students/3",
+            ],
         ),
         (&[], &["needs a subcommand", "runs, show"]),
         (&["runs", "nowhere"], &["there is no folder `nowhere`"]),
@@ -71,7 +87,10 @@ fn what_a_run_does_not_have_is_said() {
         "{errors}"
     );
     let errors = fails(&["compare", "split.json"], 1);
-    assert!(errors.contains("no finished student or baseline"), "{errors}");
+    assert!(
+        errors.contains("no finished student or baseline"),
+        "{errors}"
+    );
     let errors = fails(&["tensors", "split.json"], 1);
     assert!(
         errors.contains("not a whole safetensors file") && errors.contains("split.json"),
@@ -100,6 +119,9 @@ fn help_names_every_subcommand() {
         "report",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
-        assert!(inspect(&[name, "--help"]).contains("Usage: inspect"), "{name}");
+        assert!(
+            inspect(&[name, "--help"]).contains("Usage: inspect"),
+            "{name}"
+        );
     }
 }

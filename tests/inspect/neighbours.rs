@@ -1,4 +1,5 @@
-//! `neighbours`: nearest images against a search by hand, and a dataset that gives private images away.
+//! `neighbours`: nearest images against a search by hand, and a dataset that gives private images
+//! away.
 
 use crate::{data, experiment, inspect};
 use fed_distill::artifact::tensors;
@@ -80,12 +81,16 @@ fn the_nearest_image_is_the_one_found_by_hand() {
     );
     assert!(image::open(experiment().path("n.png")).unwrap().width() > 12 * 64);
     let text = inspect(&["neighbours", "students/1", "--shown", "3", "--out", "n.png"]);
-    assert!(text.contains("node") && text.contains("unseen test"), "{text}");
+    assert!(
+        text.contains("node") && text.contains("unseen test"),
+        "{text}"
+    );
 }
 
 /// A dataset whose images are those of `images` (u8), with the card of a real one.
 fn planted(path: &Path, images: &Tensor) {
-    let (_, metadata) = tensors::read_state(&experiment().path("students/1/dataset.safetensors")).unwrap();
+    let (_, metadata) =
+        tensors::read_state(&experiment().path("students/1/dataset.safetensors")).unwrap();
     let count = images.size()[0];
     let labels = Tensor::zeros([count], (tch::Kind::Int64, Device::Cpu));
     let images = digits().normalisation.apply(images);
@@ -102,9 +107,19 @@ fn images_that_were_copied_are_given_away() {
     for (name, images, share) in [("copied", copied, 1.0), ("unseen", unseen, 0.0)] {
         let path = folder.path().join(format!("{name}.safetensors"));
         planted(&path, &images);
-        let found = data(&[&["neighbours", path.to_str().unwrap(), "--samples", "20"], &DATASET[..]].concat());
+        let found = data(
+            &[
+                &["neighbours", path.to_str().unwrap(), "--samples", "20"],
+                &DATASET[..],
+            ]
+            .concat(),
+        );
         let pixels = &found["views"][0];
-        assert_eq!(found["views"].as_array().unwrap().len(), 1, "no teachers, no features");
+        assert_eq!(
+            found["views"].as_array().unwrap().len(),
+            1,
+            "no teachers, no features"
+        );
         assert_eq!(pixels["nearer_to_training"], share, "{name}");
         let exact = pixels["synthetic"]
             .as_array()

@@ -11,13 +11,27 @@ fn open(path: &str) -> image::RgbImage {
 
 #[test]
 fn an_initial_batch_is_shown_by_teacher_or_by_class() {
-    let by_teacher = data(&["grid", "initial.safetensors", "--columns", "5", "--out", "a.png"]);
+    let by_teacher = data(&[
+        "grid",
+        "initial.safetensors",
+        "--columns",
+        "5",
+        "--out",
+        "a.png",
+    ]);
     // Two teachers, a batch of 16 each.
     assert_eq!(
         (by_teacher["images"].as_i64(), by_teacher["shown"].as_i64()),
         (Some(32), Some(10))
     );
-    let whole = data(&["grid", "initial.safetensors", "--by", "none", "--out", "b.png"]);
+    let whole = data(&[
+        "grid",
+        "initial.safetensors",
+        "--by",
+        "none",
+        "--out",
+        "b.png",
+    ]);
     assert_eq!(whole["shown"], 32);
     let by_class = data(&["grid", "students/1", "--out", "c.png"]);
     assert_eq!(by_class["images"], 32);
@@ -39,11 +53,18 @@ fn min_max_stretches_each_image_over_its_own_range() {
     let ramp = Tensor::arange(64, (Kind::Float, tch::Device::Cpu)).view([1, 1, 8, 8]);
     let images = Tensor::cat(&[&ramp * 0.001 + 5.0, &ramp * -40.0], 0);
     let labels = Tensor::from_slice(&[0i64, 1]);
-    tensors::write(&path, &[("images", &images), ("labels", &labels)], &Default::default()).unwrap();
+    tensors::write(
+        &path,
+        &[("images", &images), ("labels", &labels)],
+        &Default::default(),
+    )
+    .unwrap();
     let file = path.to_str().unwrap();
     let (code, _, errors) = experiment().run_with("inspect", &[], &["grid", file]);
     assert!(
-        code == 1 && errors.contains("how its images were normalised") && errors.contains("--min-max"),
+        code == 1
+            && errors.contains("how its images were normalised")
+            && errors.contains("--min-max"),
         "{errors}"
     );
     let picture = data(&["grid", file, "--min-max"])["picture"]
@@ -52,7 +73,9 @@ fn min_max_stretches_each_image_over_its_own_range() {
         .to_owned();
     let picture = image::open(picture).unwrap().to_luma8();
     for descending in [false, true] {
-        let level = |place: u32| (255.0 * f64::from(if descending { 63 - place } else { place }) / 63.0).round() as i32;
+        let level = |place: u32| {
+            (255.0 * f64::from(if descending { 63 - place } else { place }) / 63.0).round() as i32
+        };
         // Pixels are drawn 8 wide.
         let fits = |left: u32, top: u32| {
             (0..64).all(|place| {
@@ -73,13 +96,17 @@ fn a_split_is_counted_and_measured() {
     let split = data(&["split", "split.json", "--out", "split_again.svg"]);
     let counts: Vec<Vec<f64>> = serde_json::from_value(split["counts"].clone()).unwrap();
     for (node, counts) in counts.iter().enumerate() {
-        let own: Value = json::read(&experiment().path(&format!("teachers/metrics_teacher{node}.json"))).unwrap();
+        let own: Value =
+            json::read(&experiment().path(&format!("teachers/metrics_teacher{node}.json")))
+                .unwrap();
         assert_eq!(
             own["label_counts"],
             serde_json::json!(counts.iter().map(|&count| count as u64).collect::<Vec<_>>())
         );
     }
-    let all: Vec<f64> = (0..10).map(|class| counts[0][class] + counts[1][class]).collect();
+    let all: Vec<f64> = (0..10)
+        .map(|class| counts[0][class] + counts[1][class])
+        .collect();
     let share = |counts: &[f64], class: usize| counts[class] / counts.iter().sum::<f64>();
     let (mut variation, mut divergence) = (0.0, 0.0);
     for node in &counts {
@@ -100,8 +127,14 @@ fn a_split_is_counted_and_measured() {
     assert!((split["skew"]["jensen_shannon"].as_f64().unwrap() - divergence).abs() < 1e-12);
     assert!(variation > 0.4, "two disjoint nodes");
     let table = inspect(&["split", "split.json", "--out", "split_again.png"]);
-    assert_eq!(line(&table, "total variation, mean")[1], format!("{variation:.3}"));
-    assert!(experiment().path("split_again.svg").exists() && experiment().path("split_again.png").exists());
+    assert_eq!(
+        line(&table, "total variation, mean")[1],
+        format!("{variation:.3}")
+    );
+    assert!(
+        experiment().path("split_again.svg").exists()
+            && experiment().path("split_again.png").exists()
+    );
 }
 
 #[test]
@@ -121,7 +154,8 @@ fn a_split_without_a_manifest_needs_its_dataset() {
     let told = data(&[&["split", file], &dataset[..]].concat());
     assert_eq!(told["counts"], data(&["split", "split.json"])["counts"]);
     // One that the manifest contradicts is refused.
-    let (code, _, errors) = experiment().run_with("inspect", &[], &["split", "split.json", "dataset=digits"]);
+    let (code, _, errors) =
+        experiment().run_with("inspect", &[], &["split", "split.json", "dataset=digits"]);
     assert!(
         code == 1 && errors.contains("not the dataset that was used"),
         "{errors}"

@@ -44,16 +44,27 @@ fn the_page_stands_alone() {
                 match name {
                     "src" => assert!(value.starts_with("data:image/png;base64,"), "{value:.60}"),
                     "href" => assert!(value.starts_with('#'), "{value}"),
-                    _ => assert!(!value.contains("://") && !name.starts_with("on"), "{name}={value:.60}"),
+                    _ => assert!(
+                        !value.contains("://") && !name.starts_with("on"),
+                        "{name}={value:.60}"
+                    ),
                 }
             }
-            assert!(!["script", "link", "iframe", "object", "base"].contains(&node.tag_name().name()));
+            assert!(
+                !["script", "link", "iframe", "object", "base"].contains(&node.tag_name().name())
+            );
         }
         let style = texts(&doc, "style").concat();
         assert!(!style.contains("url(") && !style.contains("@import"));
         assert!(style.contains("prefers-color-scheme:dark") && style.contains("@media print"));
-        let anchors: Vec<_> = doc.descendants().filter_map(|node| node.attribute("href")).collect();
-        let has = |id: &str| doc.descendants().any(|node| node.attribute("id") == Some(id));
+        let anchors: Vec<_> = doc
+            .descendants()
+            .filter_map(|node| node.attribute("href"))
+            .collect();
+        let has = |id: &str| {
+            doc.descendants()
+                .any(|node| node.attribute("id") == Some(id))
+        };
         assert!(!anchors.is_empty() && anchors.iter().all(|anchor| has(&anchor[1..])));
     }
 }
@@ -81,9 +92,18 @@ fn a_run_is_shown_with_curves_confusion_grids_settings_and_hashes() {
             && html.contains("predicted class")
             && html.contains(">epoch") | html.contains("\nepoch")
     );
-    assert!(doc.descendants().filter(|node| node.has_tag_name("img")).count() >= 1);
+    assert!(
+        doc.descendants()
+            .filter(|node| node.has_tag_name("img"))
+            .count()
+            >= 1
+    );
     let strong = texts(&doc, "strong");
-    assert_eq!(strong[0], percent(&metrics(2)["comparison"]["student"]), "{strong:?}");
+    assert_eq!(
+        strong[0],
+        percent(&metrics(2)["comparison"]["student"]),
+        "{strong:?}"
+    );
     let (_, sha256) = hash::file(&student(2).join("student.safetensors")).unwrap();
     assert!(html.contains(&sha256) && html.contains("student.seed=2"));
     assert!(html.contains("all were as the runs left them"));
@@ -139,7 +159,11 @@ fn names_and_pictures_cannot_smuggle_anything_in() {
     // What a browser and a parser of XML take for different things.
     let comment = "<svg xmlns=\"http://www.w3.org/2000/svg\"><!--><img src=\"x\" onerror=\"alert(3)\"/>--></svg>";
     std::fs::write(place.path("students/2/curves.svg"), comment).unwrap();
-    let (code, _, errors) = place.run_with("inspect", &[], &["report", "students", "--out", "evil.html"]);
+    let (code, _, errors) = place.run_with(
+        "inspect",
+        &[],
+        &["report", "students", "--out", "evil.html"],
+    );
     assert_eq!(code, 0, "{errors}");
     assert_eq!(errors.matches("not one of ours").count(), 2, "{errors}");
     let html = std::fs::read_to_string(place.path("evil.html")).unwrap();
@@ -161,7 +185,11 @@ fn a_matrix_with_a_row_too_short_is_left_out_and_said() {
     damaged["confusion"] = serde_json::json!([[1, 2], [3]]);
     std::fs::write(&path, damaged.to_string()).unwrap();
     let report = || {
-        let (code, _, errors) = place.run_with("inspect", &[], &["report", "students/1", "--out", "report.html"]);
+        let (code, _, errors) = place.run_with(
+            "inspect",
+            &[],
+            &["report", "students/1", "--out", "report.html"],
+        );
         assert_eq!(code, 0, "{errors}");
         errors
     };
@@ -177,10 +205,16 @@ fn a_matrix_with_a_row_too_short_is_left_out_and_said() {
     // As if a run had written it.
     let manifest = place.path("students/1/manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.replace(&before, &hash::file(&path).unwrap().1)).unwrap();
+    std::fs::write(
+        &manifest,
+        text.replace(&before, &hash::file(&path).unwrap().1),
+    )
+    .unwrap();
     let errors = report();
     assert!(
-        errors.contains("not square") && errors.contains("students/1/metrics.json") && errors.contains("1 in row 1"),
+        errors.contains("not square")
+            && errors.contains("students/1/metrics.json")
+            && errors.contains("1 in row 1"),
         "{errors}"
     );
     let html = std::fs::read_to_string(place.path("report.html")).unwrap();
@@ -190,7 +224,10 @@ fn a_matrix_with_a_row_too_short_is_left_out_and_said() {
         .filter_map(|node| node.attribute("aria-label"))
         .collect();
     assert!(labels.contains(&"Accuracy of the student"), "{labels:?}");
-    assert!(!labels.contains(&"Confusion matrix of the student"), "{labels:?}");
+    assert!(
+        !labels.contains(&"Confusion matrix of the student"),
+        "{labels:?}"
+    );
     let (code, _, errors) = place.run_with("inspect", &[], &["confusion", "students/1"]);
     assert!(
         code == 1 && errors.starts_with("error: the confusion matrix is not square"),

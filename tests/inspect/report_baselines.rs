@@ -6,16 +6,23 @@ use fed_distill::artifact::json;
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::Value;
 
-const MINE: [&str; 3] = ["fed_avg.rounds=4", "fed_avg.eval_every=2", "fed_avg.augment.crop=1"];
+const MINE: [&str; 3] = [
+    "fed_avg.rounds=4",
+    "fed_avg.eval_every=2",
+    "fed_avg.augment.crop=1",
+];
 
 /// The cells of the table's row that begins with `name`.
 fn row(section: Node, name: &str) -> Vec<String> {
     let rows = section.descendants().filter(|node| node.has_tag_name("tr"));
     let cells = rows.map(|row| {
         let cells = row.children().filter(|cell| cell.is_element());
-        cells.map(|cell| cell.text().unwrap_or_default().to_owned()).collect()
+        cells
+            .map(|cell| cell.text().unwrap_or_default().to_owned())
+            .collect()
     });
-    let mut found = cells.filter(|cells: &Vec<String>| cells.first().is_some_and(|first| first == name));
+    let mut found =
+        cells.filter(|cells: &Vec<String>| cells.first().is_some_and(|first| first == name));
     found.next().unwrap_or_else(|| panic!("no row `{name}`"))
 }
 
@@ -31,7 +38,10 @@ fn sum(parts: &Value, of: impl Fn(&Value) -> Option<u64>) -> u64 {
 fn baselines_are_shown_with_accuracy_by_round_and_bytes() {
     let place = Place::new();
     place.ok("split_data", &[]);
-    place.ok("fed_avg", &[&MINE[..], &["fed_avg.save_folder=fed/avg"]].concat());
+    place.ok(
+        "fed_avg",
+        &[&MINE[..], &["fed_avg.save_folder=fed/avg"]].concat(),
+    );
     let md = [
         "fed_md.save_folder=md",
         "fed_md.public={kind: digits, size: 8, max_train: 50}",
@@ -41,8 +51,14 @@ fn baselines_are_shown_with_accuracy_by_round_and_bytes() {
         "fed_md.augment.crop=1",
     ];
     place.ok("fed_md", &md);
-    let sgd = ["distributed_sgd.method=all_reduce", "distributed_sgd.save_folder=sgd"];
-    place.ok("distributed_sgd", &[&sgd[..], &["distributed_sgd.epochs=1"]].concat());
+    let sgd = [
+        "distributed_sgd.method=all_reduce",
+        "distributed_sgd.save_folder=sgd",
+    ];
+    place.ok(
+        "distributed_sgd",
+        &[&sgd[..], &["distributed_sgd.epochs=1"]].concat(),
+    );
     let (code, _, errors) = place.run_with("inspect", &[], &["report", "."]);
     assert_eq!(code, 0, "{errors}");
 
@@ -88,11 +104,21 @@ fn baselines_are_shown_with_accuracy_by_round_and_bytes() {
     let own: Value = json::read(&place.path("sgd/metrics.json")).unwrap();
     let sent = |direction: &str| {
         kilobytes(sum(&own["traffic"], |part| {
-            part["bytes"].as_u64().filter(|_| part["direction"] == direction)
+            part["bytes"]
+                .as_u64()
+                .filter(|_| part["direction"] == direction)
         }))
     };
     let accuracy = percent(&own["test_accuracy"]);
     let steps = own["steps"].to_string();
-    let wanted = ["–", &steps, "2", &accuracy, "–", &sent("upload"), &sent("download")];
+    let wanted = [
+        "–",
+        &steps,
+        "2",
+        &accuracy,
+        "–",
+        &sent("upload"),
+        &sent("download"),
+    ];
     assert_eq!(row(section, "sgd")[3..10], wanted);
 }

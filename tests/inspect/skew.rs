@@ -39,7 +39,10 @@ fn nodes_without_images_are_no_error() {
 
 #[test]
 fn a_class_belongs_to_who_holds_most_of_it() {
-    assert_eq!(owners(&[vec![9, 5, 0], vec![1, 5, 0]]), [Some(0), None, None]);
+    assert_eq!(
+        owners(&[vec![9, 5, 0], vec![1, 5, 0]]),
+        [Some(0), None, None]
+    );
     // Of two nodes, three quarters are needed; of three, more than a half.
     assert_eq!(owners(&[vec![7], vec![3]]), [None]);
     assert_eq!(owners(&[vec![2], vec![6], vec![2]]), [Some(1)]);

@@ -6,14 +6,19 @@ use crate::{FED_AVG, FED_MD, Federated, each, same, split};
 use serde_json::Value;
 
 fn status(place: &Place) -> Value {
-    serde_json::from_slice::<Value>(&std::fs::read(place.path("fed/manifest.json")).unwrap()).unwrap()["status"].clone()
+    serde_json::from_slice::<Value>(&std::fs::read(place.path("fed/manifest.json")).unwrap())
+        .unwrap()["status"]
+        .clone()
 }
 
 /// Three ranks in the middle of a run: `file` has so many bytes.
 fn at_work(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> (Place, Job) {
     let place = Place::new();
     split(&place, options);
-    let mut job = Job::start(&place, &[(3, job::binary(federated.stage), options.to_vec())]);
+    let mut job = Job::start(
+        &place,
+        &[(3, job::binary(federated.stage), options.to_vec())],
+    );
     job.wait_for(&place.path(file), bytes);
     (place, job)
 }
@@ -22,12 +27,19 @@ const METRICS: &str = "fed/metrics.jsonl";
 
 #[test]
 fn a_rank_that_hangs_is_found_out_in_time() {
-    for (federated, rounds) in [(FED_AVG, "fed_avg.rounds=400"), (FED_MD, "fed_md.rounds=400")] {
+    for (federated, rounds) in [
+        (FED_AVG, "fed_avg.rounds=400"),
+        (FED_MD, "fed_md.rounds=400"),
+    ] {
         let options = federated.with(&[federated.long, &[rounds, "ranks.timeout=3"]].concat());
         let (place, job) = at_work(&federated, &options, METRICS, 2500);
         job.signal(1, libc::SIGSTOP);
         let ended = job.end(&place, 12.0);
-        each(&ended, &[0, 2], &["rank 1 has given no sign of life for 3 s"]);
+        each(
+            &ended,
+            &[0, 2],
+            &["rank 1 has given no sign of life for 3 s"],
+        );
         assert!(!place.path(federated.files[0]).exists());
         assert_eq!(status(&place), "failed");
         // The ranks that are left did nothing wrong: their work is kept.
@@ -87,8 +99,17 @@ fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
 
 /// On two ranks where there were three, to the result of one process.
 fn goes_on(federated: &Federated, place: &Place, options: &[&str]) {
-    let ended = job::ok(place, 2, federated.stage, [options, &["resume=true"]].concat());
-    assert!(ended.errors.contains("going on from epoch"), "{}", ended.errors);
+    let ended = job::ok(
+        place,
+        2,
+        federated.stage,
+        [options, &["resume=true"]].concat(),
+    );
+    assert!(
+        ended.errors.contains("going on from epoch"),
+        "{}",
+        ended.errors
+    );
     let calm = Place::new();
     federated.alone(&calm, options, &[]);
     same(&calm, place, federated.files);
@@ -99,10 +120,19 @@ fn nonsense_is_an_error_for_all() {
     let place = Place::new();
     let options = FED_AVG.with(FED_AVG.long);
     split(&place, &options);
-    let stranger = job::binary("fed_avg").with_file_name("examples").join("mpi_rank");
-    let programs = [(2, job::binary("fed_avg"), options), (1, stranger, vec!["nonsense"])];
+    let stranger = job::binary("fed_avg")
+        .with_file_name("examples")
+        .join("mpi_rank");
+    let programs = [
+        (2, job::binary("fed_avg"), options),
+        (1, stranger, vec!["nonsense"]),
+    ];
     let ended = Job::start(&place, &programs).end(&place, 30.0);
-    each(&ended, &[0, 1], &["rank 2 sent 12 bytes that are no message"]);
+    each(
+        &ended,
+        &[0, 1],
+        &["rank 2 sent 12 bytes that are no message"],
+    );
     assert!(!place.path(FED_AVG.files[0]).exists());
 }
 
@@ -111,10 +141,12 @@ fn refusals_reach_every_rank() {
     let place = Place::new();
     let options = FED_AVG.with(&[]);
     // No split yet.
-    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 30.0);
+    let ended =
+        Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0, 1], &["split_data"]);
     assert_eq!(ended.code, 1);
-    let ended = Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 30.0);
+    let ended =
+        Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 30.0);
     each(&ended, &[0], &["works alone"]);
     assert_eq!(ended.code, 2);
     split(&place, &options);

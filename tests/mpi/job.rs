@@ -25,14 +25,22 @@ pub type Programs<'a> = &'a [(usize, PathBuf, Vec<&'a str>)];
 impl Job {
     pub fn start(place: &Place, programs: Programs) -> Self {
         let mut command = Command::new("mpirun");
-        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
+        command.args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+        ]);
         // A busy machine needs more than the usual second between the signal and the kill.
         command.args(["--mca", "odls_base_sigkill_timeout", "3"]);
         for (index, (ranks, program, arguments)) in programs.iter().enumerate() {
             if index > 0 {
                 command.arg(":");
             }
-            command.args(["-n", &ranks.to_string()]).arg(program).args(arguments);
+            command
+                .args(["-n", &ranks.to_string()])
+                .arg(program)
+                .args(arguments);
         }
         let mpirun = signals::heard(&mut command)
             .current_dir(place.path("."))
@@ -48,11 +56,16 @@ impl Job {
     pub fn signal(&self, rank: usize, signal: i32) {
         let pid = self.pid(rank);
         // SAFETY: a signal to a process that this test started.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "rank {rank}, process {pid}");
+        assert_eq!(
+            unsafe { libc::kill(pid, signal) },
+            0,
+            "rank {rank}, process {pid}"
+        );
     }
 
-    /// Ctrl-C for `mpirun`, which wakes all ranks, waits for as long as it will before it kills, and only then tells them. Until rank `held` is
-    /// told it does not move, so that the run cannot come to its end.
+    /// Ctrl-C for `mpirun`, which wakes all ranks, waits for as long as it will before it kills,
+    /// and only then tells them. Until rank `held` is told it does not move, so that the run cannot
+    /// come to its end.
     pub fn interrupt(&self, held: usize) {
         // SAFETY: signals to processes that this test started.
         let signal = |pid, signal| unsafe { libc::kill(pid, signal) };
@@ -76,7 +89,9 @@ impl Job {
                 .any(|entry| entry == wanted.as_bytes())
         };
         let own = self.mpirun.id();
-        let threads = std::fs::read_dir(format!("/proc/{own}/task")).unwrap().flatten();
+        let threads = std::fs::read_dir(format!("/proc/{own}/task"))
+            .unwrap()
+            .flatten();
         let children = threads.flat_map(|thread| {
             let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
             text.split_whitespace()
@@ -129,10 +144,14 @@ impl Job {
     }
 }
 
-/// Whether SIGTERM waits for a process that does not move (`ShdPnd` of proc(5): a bit for each signal, from 1).
+/// Whether SIGTERM waits for a process that does not move (`ShdPnd` of proc(5): a bit for each
+/// signal, from 1).
 fn is_told(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    let pending = status
+        .lines()
+        .find_map(|line| line.strip_prefix("ShdPnd:"))
+        .unwrap();
     u64::from_str_radix(pending.trim(), 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0
 }
 

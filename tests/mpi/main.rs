@@ -1,5 +1,6 @@
-//! The real binaries as ranks of an MPI job: the results of one process, to the bit; and when a rank is killed, hangs, talks nonsense or is
-//! interrupted, an error on every rank, nothing half written, and a run that goes on.
+//! The real binaries as ranks of an MPI job: the results of one process, to the bit; and when a
+//! rank is killed, hangs, talks nonsense or is interrupted, an error on every rank, nothing half
+//! written, and a run that goes on.
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // not every test file needs all of it
@@ -37,7 +38,11 @@ const FED_AVG: Federated = Federated {
         "fed_avg.optimizer.lr=0.05",
     ],
     long: &["fed_avg.rounds=150", "fed_avg.statistics=local"],
-    files: &["fed/global.safetensors", "fed/metrics.jsonl", "fed/metrics.json"],
+    files: &[
+        "fed/global.safetensors",
+        "fed/metrics.jsonl",
+        "fed/metrics.json",
+    ],
 };
 
 /// Four clients, so that three ranks have unequal parts.
@@ -91,8 +96,8 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
 /// The content of files that two runs must have in common.
 fn same(a: &Place, b: &Place, files: &[&str]) {
     for file in files {
-        let [ours, theirs] =
-            [a, b].map(|place| std::fs::read(place.path(file)).unwrap_or_else(|e| panic!("{file}: {e}")));
+        let [ours, theirs] = [a, b]
+            .map(|place| std::fs::read(place.path(file)).unwrap_or_else(|e| panic!("{file}: {e}")));
         assert!(ours == theirs, "{file} differs");
     }
 }
@@ -104,9 +109,12 @@ fn each(ended: &Ended, ranks: &[usize], words: &[&str]) {
     for rank in ranks {
         let start = errors.find(&format!("error: rank {rank}:"));
         let own = &errors[start.unwrap_or_else(|| panic!("rank {rank} says nothing:\n{errors}"))..];
-        words
-            .iter()
-            .for_each(|word| assert!(own.contains(word), "no `{word}` of rank {rank} in\n{errors}"));
+        words.iter().for_each(|word| {
+            assert!(
+                own.contains(word),
+                "no `{word}` of rank {rank} in\n{errors}"
+            )
+        });
     }
     assert!(!errors.contains("panicked"), "{errors}");
 }

@@ -14,7 +14,8 @@ const OPTIONS: [&str; 3] = [
     "deep_inv.di.grad_updates_batch=40",
 ];
 
-/// The content of every file that two runs must have in common: of manifests all but times, and no logs or events.
+/// The content of every file that two runs must have in common: of manifests all but times, and no
+/// logs or events.
 fn results(place: &Place) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     collect(&place.path("."), "", &mut found);
@@ -29,7 +30,10 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
             collect(&path, &format!("{name}/"), found);
         } else if name.contains("manifest") {
             found.insert(name, manifest(&path));
-        } else if !name.ends_with(".log") && !name.contains("tfevents") && !name.starts_with("mpirun.") {
+        } else if !name.ends_with(".log")
+            && !name.contains("tfevents")
+            && !name.starts_with("mpirun.")
+        {
             found.insert(name, std::fs::read(path).unwrap());
         }
     }
@@ -52,10 +56,19 @@ fn manifest(path: &Path) -> Vec<u8> {
 
 fn same(a: &Place, b: &Place) {
     let (ours, theirs) = (results(a), results(b));
-    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
-    let differing: Vec<&String> = ours.keys().filter(|name| ours[*name] != theirs[*name]).collect();
+    assert_eq!(
+        ours.keys().collect::<Vec<_>>(),
+        theirs.keys().collect::<Vec<_>>()
+    );
+    let differing: Vec<&String> = ours
+        .keys()
+        .filter(|name| ours[*name] != theirs[*name])
+        .collect();
     // A run that went on has another command line.
-    let differing: Vec<&&String> = differing.iter().filter(|name| !name.contains("hydra")).collect();
+    let differing: Vec<&&String> = differing
+        .iter()
+        .filter(|name| !name.contains("hydra"))
+        .collect();
     assert!(differing.is_empty(), "{differing:?}");
 }
 
@@ -96,8 +109,13 @@ fn rank_0_writes_the_manifests_of_all_teachers() {
         let data = std::fs::metadata(place.path(&format!("teachers/{name}"))).unwrap();
         data.permissions().mode() & 0o777
     };
-    let weights: Vec<u32> = (0..4).map(|i| mode(format!("model_teacher{i}.safetensors"))).collect();
-    assert!(weights.contains(&0o644) && weights.contains(&0o600), "{weights:?}");
+    let weights: Vec<u32> = (0..4)
+        .map(|i| mode(format!("model_teacher{i}.safetensors")))
+        .collect();
+    assert!(
+        weights.contains(&0o644) && weights.contains(&0o600),
+        "{weights:?}"
+    );
     assert!((0..4).all(|i| mode(format!("manifest_teacher{i}.json")) == 0o644));
 }
 
@@ -109,10 +127,15 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
         assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
     }
     assert_eq!(calm.run_with("train_teachers", &options, &[]).0, 0);
-    let mut job = Job::start(&killed, &[(3, job::binary("train_teachers"), options.clone())]);
+    let mut job = Job::start(
+        &killed,
+        &[(3, job::binary("train_teachers"), options.clone())],
+    );
     for node in 0..3 {
         job.wait_for(
-            &killed.path(&format!("teachers/checkpoint_teacher{node}/training.safetensors")),
+            &killed.path(&format!(
+                "teachers/checkpoint_teacher{node}/training.safetensors"
+            )),
             1,
         );
     }
@@ -120,14 +143,27 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
     let ended = job.end(&killed, 15.0);
     each(&ended, &[0, 1], &["rank 2"]);
     let statuses = [0, 1, 2].map(|node| {
-        let manifest = std::fs::read(killed.path(&format!("teachers/manifest_teacher{node}.json"))).unwrap();
+        let manifest =
+            std::fs::read(killed.path(&format!("teachers/manifest_teacher{node}.json"))).unwrap();
         serde_json::from_slice::<Value>(&manifest).unwrap()["status"].clone()
     });
     // The killed rank's; those of the others say that they were stopped, if rank 0 still heard it.
-    let running = statuses.iter().filter(|status| *status == "running").count();
+    let running = statuses
+        .iter()
+        .filter(|status| *status == "running")
+        .count();
     assert!((1..=2).contains(&running), "{statuses:?}");
-    let ended = job::ok(&killed, 2, "train_teachers", [&options[..], &["resume=true"]].concat());
-    assert!(ended.errors.contains("going on from epoch"), "{}", ended.errors);
+    let ended = job::ok(
+        &killed,
+        2,
+        "train_teachers",
+        [&options[..], &["resume=true"]].concat(),
+    );
+    assert!(
+        ended.errors.contains("going on from epoch"),
+        "{}",
+        ended.errors
+    );
     same(&calm, &killed);
 }
 
@@ -135,7 +171,10 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
 fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
     let options = with(
         &OPTIONS,
-        &["deep_inv.di.grad_updates_batch=200", "initial.num_batches=8"],
+        &[
+            "deep_inv.di.grad_updates_batch=200",
+            "initial.num_batches=8",
+        ],
     );
     let options: Vec<&str> = options
         .into_iter()
@@ -152,8 +191,14 @@ fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
         let (code, _, errors) = place.run_with(stage, &options, &[]);
         assert_eq!(code, 0, "{errors}");
     }
-    let mut job = Job::start(&killed, &[(3, job::binary("generate_initial"), options.clone())]);
-    job.wait_for(&killed.path("initial.checkpoint/batch_00000.safetensors"), 1);
+    let mut job = Job::start(
+        &killed,
+        &[(3, job::binary("generate_initial"), options.clone())],
+    );
+    job.wait_for(
+        &killed.path("initial.checkpoint/batch_00000.safetensors"),
+        1,
+    );
     job.signal(2, libc::SIGKILL);
     let ended = job.end(&killed, 15.0);
     each(&ended, &[0, 1], &["rank 2"]);
@@ -169,16 +214,25 @@ fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
 
 #[test]
 fn a_teacher_that_fails_is_an_error_of_all_ranks() {
-    let options = with(&OPTIONS, &["teacher.optimizer.lr=1e30", "teacher.only=[0,1]"]);
+    let options = with(
+        &OPTIONS,
+        &["teacher.optimizer.lr=1e30", "teacher.only=[0,1]"],
+    );
     let place = Place::new();
     assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
-    let ended = Job::start(&place, &[(2, job::binary("train_teachers"), options)]).end(&place, 30.0);
+    let ended =
+        Job::start(&place, &[(2, job::binary("train_teachers"), options)]).end(&place, 30.0);
     each(&ended, &[0, 1], &["training teacher"]);
     assert_eq!(ended.code, 1);
     assert!(!place.path("teachers/model_teacher0.safetensors").exists());
     // Each rank told what to do, as if ranks did not share the work out by themselves.
     let one = |node| (1, job::binary("train_teachers"), with(&OPTIONS, &[node]));
-    let ended = Job::start(&place, &[one("teacher.only=[0]"), one("teacher.only=[1]")]).end(&place, 30.0);
-    each(&ended, &[0, 1], &["another config", "teacher", "by themselves"]);
+    let ended =
+        Job::start(&place, &[one("teacher.only=[0]"), one("teacher.only=[1]")]).end(&place, 30.0);
+    each(
+        &ended,
+        &[0, 1],
+        &["another config", "teacher", "by themselves"],
+    );
     assert_eq!(ended.code, 2);
 }

@@ -1,4 +1,5 @@
-//! Started by `mpirun` beside ranks of the product: says what it should not, or tries the wires themselves.
+//! Started by `mpirun` beside ranks of the product: says what it should not, or tries the wires
+//! themselves.
 
 use fed_distill::federated::transport::{Wires, mpi};
 use std::time::{Duration, Instant};
@@ -22,13 +23,16 @@ fn nonsense(mut wires: mpi::Processes) {
     }
 }
 
-/// Everybody sends everybody else parcels of many lengths at once, most of them longer than what travels whole.
+/// Everybody sends everybody else parcels of many lengths at once, most of them longer than what
+/// travels whole.
 fn pieces(mut wires: mpi::Processes) {
     wires.set_piece(1000);
     let (me, size) = (wires.rank(), wires.size());
     let lengths = [0, 1, 999, 1000, 1001, 5000, 3_000_000, 7];
     let parcel = |from: usize, turn: usize| -> Vec<u8> {
-        (0..lengths[turn]).map(|i| (i * 7 + from * 31 + turn) as u8).collect()
+        (0..lengths[turn])
+            .map(|i| (i * 7 + from * 31 + turn) as u8)
+            .collect()
     };
     for turn in 0..lengths.len() {
         for rank in (0..size).filter(|&rank| rank != me) {

@@ -7,9 +7,16 @@ use crate::{FED_AVG, FED_MD, Federated, same, split};
 #[test]
 fn parcels_of_any_length_arrive_whole_and_in_order() {
     let place = Place::new();
-    let rank = job::binary("fed_avg").with_file_name("examples").join("mpi_rank");
+    let rank = job::binary("fed_avg")
+        .with_file_name("examples")
+        .join("mpi_rank");
     let ended = Job::start(&place, &[(3, rank, vec!["pieces"])]).end(&place, 30.0);
-    assert_eq!((ended.code, ended.out.lines().count()), (0, 3), "{}", ended.errors);
+    assert_eq!(
+        (ended.code, ended.out.lines().count()),
+        (0, 3),
+        "{}",
+        ended.errors
+    );
 }
 
 /// Alone, with `threads` of one process and on three processes.
@@ -79,7 +86,11 @@ fn distributed_sgd_is_the_same_on_processes_and_threads() {
         same(
             &threads,
             &processes,
-            &["out/model.safetensors", "out/metrics.jsonl", "out/metrics.json"],
+            &[
+                "out/model.safetensors",
+                "out/metrics.jsonl",
+                "out/metrics.json",
+            ],
         );
     }
 }
@@ -90,9 +101,21 @@ fn distributed_sgd_in_four_parts_is_the_same_on_one_two_and_four_processes() {
     let alone = Place::new();
     let (code, _, errors) = alone.run_with("distributed_sgd", &options, &[]);
     assert_eq!(code, 0, "{errors}");
-    for (method, ranks) in METHODS.into_iter().flat_map(|method| [(method, 2), (method, 4)]) {
+    for (method, ranks) in METHODS
+        .into_iter()
+        .flat_map(|method| [(method, 2), (method, 4)])
+    {
         let processes = Place::new();
-        job::ok(&processes, ranks, "distributed_sgd", [&options[..], &[method]].concat());
-        same(&alone, &processes, &["out/model.safetensors", "out/metrics.jsonl"]);
+        job::ok(
+            &processes,
+            ranks,
+            "distributed_sgd",
+            [&options[..], &[method]].concat(),
+        );
+        same(
+            &alone,
+            &processes,
+            &["out/model.safetensors", "out/metrics.jsonl"],
+        );
     }
 }

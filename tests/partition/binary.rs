@@ -11,7 +11,11 @@ const KINDS: &str = "split=uniform_share,iid,dirichlet,dirichlet_equal,shards,pa
 #[test]
 fn every_option_deals_the_digits() {
     let place = Place::new();
-    let (code, out, errors) = place.run_with("split_data", BASE, &["-m", KINDS, "split.save_path=split.json"]);
+    let (code, out, errors) = place.run_with(
+        "split_data",
+        BASE,
+        &["-m", KINDS, "split.save_path=split.json"],
+    );
     assert_eq!(code, 0, "{errors}");
     let kinds: Vec<&str> = KINDS.trim_start_matches("split=").split(',').collect();
     for kind in &kinds {
@@ -19,11 +23,17 @@ fn every_option_deals_the_digits() {
         let parts: BTreeMap<String, Part> = json::read(&folder.join("split.json")).unwrap();
         Split::from_json(parts).unwrap().check(1442, 355).unwrap();
         for picture in ["split.png", "split.svg"] {
-            assert!(folder.join(picture).metadata().unwrap().len() > 1000, "{kind}");
+            assert!(
+                folder.join(picture).metadata().unwrap().len() > 1000,
+                "{kind}"
+            );
         }
     }
     // Of the digits' 1,442 images only the skewed split leaves some out.
-    let left: Vec<&str> = out.lines().filter(|line| line.starts_with("left out: ")).collect();
+    let left: Vec<&str> = out
+        .lines()
+        .filter(|line| line.starts_with("left out: "))
+        .collect();
     assert_eq!(left.len(), 1, "{out}");
     assert!(left[0].ends_with(" of 1442 training images"), "{out}");
 }

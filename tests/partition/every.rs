@@ -1,9 +1,10 @@
-//! What every partitioner promises, whatever it is asked: a valid split or a usage error, the same again for the same seed.
+//! What every partitioner promises, whatever it is asked: a valid split or a usage error, the same
+//! again for the same seed.
 
 use super::deal;
 use fed_distill::partition::{
-    Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, RandomEqual, RandomUnequal, Shards, Sizes,
-    Skewed, UniformPerClass, label_counts,
+    Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, RandomEqual,
+    RandomUnequal, Shards, Sizes, Skewed, UniformPerClass, label_counts,
 };
 use proptest::prelude::*;
 
@@ -31,15 +32,17 @@ fn asked() -> impl Strategy<Value = Asked> {
         1usize..9,
         prop::option::of(1usize..30),
     );
-    (numbers, range(1), range(0)).prop_map(|((nodes, log_alpha, least, per, some), major, minor)| Asked {
-        nodes,
-        log_alpha,
-        least,
-        per,
-        some,
-        major,
-        minor,
-    })
+    (numbers, range(1), range(0)).prop_map(
+        |((nodes, log_alpha, least, per, some), major, minor)| Asked {
+            nodes,
+            log_alpha,
+            least,
+            per,
+            some,
+            major,
+            minor,
+        },
+    )
 }
 
 /// A partitioner and its promises for a request.
@@ -85,7 +88,10 @@ fn promises(asked: &Asked, totals: &[usize]) -> Vec<Promise> {
             min_size: least,
         })
     };
-    let shards = Shards { nodes, per_node: per };
+    let shards = Shards {
+        nodes,
+        per_node: per,
+    };
     let pathological = Pathological {
         nodes,
         classes_per_node: per,
@@ -111,7 +117,13 @@ fn promises(asked: &Asked, totals: &[usize]) -> Vec<Promise> {
             false,
             nodes == 1 && each_has(least),
         ),
-        promise(Box::new(DirichletEqual { nodes, alpha }), true, 1, true, each_has(1)),
+        promise(
+            Box::new(DirichletEqual { nodes, alpha }),
+            true,
+            1,
+            true,
+            each_has(1),
+        ),
         promise(Box::new(shards), true, per, false, each_has(per)),
         promise(
             Box::new(pathological),
@@ -135,7 +147,10 @@ fn promises(asked: &Asked, totals: &[usize]) -> Vec<Promise> {
             nodes == 1 && each_has(least),
         ),
         promise(
-            Box::new(UniformPerClass { nodes, per_class: some }),
+            Box::new(UniformPerClass {
+                nodes,
+                per_class: some,
+            }),
             some.is_none(),
             some.map_or(1, |each| each * present.len()),
             true,
@@ -149,7 +164,10 @@ fn promises(asked: &Asked, totals: &[usize]) -> Vec<Promise> {
             each_has(some.unwrap_or(1)),
         ),
         promise(
-            Box::new(RandomUnequal { nodes, min_size: least }),
+            Box::new(RandomUnequal {
+                nodes,
+                min_size: least,
+            }),
             true,
             least,
             false,

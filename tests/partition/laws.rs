@@ -1,9 +1,11 @@
-//! Random sizes and shares against the moments of their laws; tolerances are five standard errors or more.
+//! Random sizes and shares against the moments of their laws; tolerances are five standard errors
+//! or more.
 
 use super::{balanced, counts, mean, variance};
 use fed_distill::partition::{Dirichlet, DirichletEqual, QuantitySkew, RandomUnequal, Sizes};
 
-/// Share of the first node in each of `draws` deals of 2,000 images of one class, of which almost no draw is refused.
+/// Share of the first node in each of `draws` deals of 2,000 images of one class, of which almost
+/// no draw is refused.
 fn shares(kind: &dyn fed_distill::partition::Partitioner, draws: u64) -> Vec<f64> {
     let train = vec![0; 2000];
     let share = |seed| counts(kind, &train, 1, seed)[0][0] as f64 / 2000.0;
@@ -17,16 +19,39 @@ fn is_dirichlet(shares: &[f64], alpha: f64) {
     assert!((mean(shares) - 0.2).abs() < 5.0 * (expected / shares.len() as f64).sqrt());
     // The standard error of a variance, for a kurtosis of up to 9.
     let error = expected * (8.0 / shares.len() as f64).sqrt();
-    assert!((found - expected).abs() < 5.0 * error, "{found} for {expected}");
+    assert!(
+        (found - expected).abs() < 5.0 * error,
+        "{found} for {expected}"
+    );
 }
 
 #[test]
 fn dirichlet_shares_have_their_moments() {
     let (nodes, min_size) = (5, 1);
     for alpha in [1.5, 3.0] {
-        is_dirichlet(&shares(&Dirichlet { nodes, alpha, min_size }, 2000), alpha);
+        is_dirichlet(
+            &shares(
+                &Dirichlet {
+                    nodes,
+                    alpha,
+                    min_size,
+                },
+                2000,
+            ),
+            alpha,
+        );
         let sizes = Sizes::Dirichlet(alpha);
-        is_dirichlet(&shares(&QuantitySkew { nodes, sizes, min_size }, 2000), alpha);
+        is_dirichlet(
+            &shares(
+                &QuantitySkew {
+                    nodes,
+                    sizes,
+                    min_size,
+                },
+                2000,
+            ),
+            alpha,
+        );
     }
     // Uniform cuts are Dirichlet(1).
     is_dirichlet(&shares(&RandomUnequal { nodes, min_size }, 2000), 1.0);
@@ -73,7 +98,10 @@ fn mixes_of_equal_nodes_are_as_concentrated_as_their_alpha_says() {
         // E Σp² of a Dirichlet(α) over ten classes. Used-up classes move it a little.
         let expected = (alpha + 1.0) / (10.0 * alpha + 1.0);
         let found = concentration(&counts);
-        assert!((found - expected).abs() < 0.1, "{found} for {expected} at {alpha}");
+        assert!(
+            (found - expected).abs() < 0.1,
+            "{found} for {expected} at {alpha}"
+        );
     }
 }
 
@@ -95,6 +123,9 @@ fn a_smaller_alpha_is_more_uneven() {
             ))
         })
         .collect();
-    assert!(found[0] > 1.5 * found[1] && found[1] > 1.2 * found[2], "{found:?}");
+    assert!(
+        found[0] > 1.5 * found[1] && found[1] > 1.2 * found[2],
+        "{found:?}"
+    );
     assert!((found[2] - 0.1).abs() < 0.02, "{found:?}");
 }

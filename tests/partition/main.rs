@@ -1,4 +1,5 @@
-//! Partitioners: what every one promises, what each is for, and all of them through the real binary.
+//! Partitioners: what every one promises, what each is for, and all of them through the real
+//! binary.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -14,21 +15,36 @@ use fed_distill::partition::{Partitioner, Split, label_counts};
 use fed_distill::runtime::seed::Seeds;
 use std::collections::BTreeSet;
 
-fn deal(partitioner: &dyn Partitioner, train: &[i64], test: &[i64], classes: usize, seed: u64) -> Result<Split> {
+fn deal(
+    partitioner: &dyn Partitioner,
+    train: &[i64],
+    test: &[i64],
+    classes: usize,
+    seed: u64,
+) -> Result<Split> {
     let mut rng = Seeds::new(seed).stream("split", 0);
     Split::new(partitioner, train, test, classes, &mut rng)
 }
 
 /// `counts[node][class]` of a deal of training images that must succeed.
-fn counts(partitioner: &dyn Partitioner, train: &[i64], classes: usize, seed: u64) -> Vec<Vec<u64>> {
+fn counts(
+    partitioner: &dyn Partitioner,
+    train: &[i64],
+    classes: usize,
+    seed: u64,
+) -> Vec<Vec<u64>> {
     let split = deal(partitioner, train, &[], classes, seed).unwrap();
     let parts = split.nodes.iter();
-    parts.map(|part| label_counts(&part.train, train, classes)).collect()
+    parts
+        .map(|part| label_counts(&part.train, train, classes))
+        .collect()
 }
 
 /// `per` images of each class, interleaved.
 fn balanced(classes: usize, per: usize) -> Vec<i64> {
-    (0..classes * per).map(|image| (image % classes) as i64).collect()
+    (0..classes * per)
+        .map(|image| (image % classes) as i64)
+        .collect()
 }
 
 fn classes_of(indices: &[usize], labels: &[i64]) -> BTreeSet<i64> {
@@ -41,5 +57,10 @@ fn mean(values: &[f64]) -> f64 {
 
 fn variance(values: &[f64]) -> f64 {
     let middle = mean(values);
-    mean(&values.iter().map(|x| (x - middle).powi(2)).collect::<Vec<_>>())
+    mean(
+        &values
+            .iter()
+            .map(|x| (x - middle).powi(2))
+            .collect::<Vec<_>>(),
+    )
 }

@@ -3,8 +3,8 @@
 use super::{balanced, counts, deal};
 use fed_distill::Class;
 use fed_distill::partition::{
-    Dirichlet, DirichletEqual, Partitioner, Pathological, QuantitySkew, RandomEqual, Shards, Sizes, Skewed,
-    UniformPerClass,
+    Dirichlet, DirichletEqual, Partitioner, Pathological, QuantitySkew, RandomEqual, Shards, Sizes,
+    Skewed, UniformPerClass,
 };
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,17 @@ fn shards_of_300_two_for_each_of_100_nodes() {
 
 #[test]
 fn uniform_per_class_gives_exactly_what_is_asked() {
-    let kind = |per_class| UniformPerClass { nodes: 4, per_class };
+    let kind = |per_class| UniformPerClass {
+        nodes: 4,
+        per_class,
+    };
     let train = balanced(3, 50);
     assert_eq!(counts(&kind(Some(12)), &train, 3, 1), vec![vec![12; 3]; 4]);
     for node in counts(&kind(None), &train, 3, 1) {
-        assert!(node.iter().all(|count| [12, 13].contains(count)), "{node:?}");
+        assert!(
+            node.iter().all(|count| [12, 13].contains(count)),
+            "{node:?}"
+        );
     }
 }
 
@@ -86,12 +92,23 @@ fn an_alpha_too_small_names_the_nodes_that_came_short() {
         ];
         refused(&kind, &train, 10, all);
         // With few nodes and a little patience the same alpha is possible.
-        assert_eq!(counts(&Dirichlet { nodes: 3, ..kind }, &train, 10, 1).len(), 3);
+        assert_eq!(
+            counts(&Dirichlet { nodes: 3, ..kind }, &train, 10, 1).len(),
+            3
+        );
         refused(&skew(Sizes::Dirichlet(alpha)), &train, 10, all);
-        assert_eq!(counts(&DirichletEqual { nodes: 60, alpha }, &train, 10, 1).len(), 60);
+        assert_eq!(
+            counts(&DirichletEqual { nodes: 60, alpha }, &train, 10, 1).len(),
+            60
+        );
     }
     let spread = skew(Sizes::LogNormal(50.0));
-    refused(&spread, &train, 10, &["came short", "smaller `split.sigma`"]);
+    refused(
+        &spread,
+        &train,
+        10,
+        &["came short", "smaller `split.sigma`"],
+    );
 }
 
 /// Each class alone gives 50 of these nodes nothing.
@@ -105,7 +122,10 @@ fn nodes_of_the_same_mix_are_tested_on_about_as_many_images() {
     let sizes: Vec<usize> = split.nodes.iter().map(|part| part.test.len()).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 10_000);
     // 66.7 on average.
-    assert!(sizes.iter().all(|size| (64..=69).contains(size)), "{sizes:?}");
+    assert!(
+        sizes.iter().all(|size| (64..=69).contains(size)),
+        "{sizes:?}"
+    );
 }
 
 #[test]
@@ -119,7 +139,10 @@ fn impossible_requests_say_what_is_possible() {
         &pathological(2, 2),
         &train,
         5,
-        &["2 nodes of 2 classes", "split.classes_per_node=3 or split.num_nodes=3"],
+        &[
+            "2 nodes of 2 classes",
+            "split.classes_per_node=3 or split.num_nodes=3",
+        ],
     );
     refused(
         &pathological(2, 6),
@@ -134,13 +157,19 @@ fn impossible_requests_say_what_is_possible() {
         &["class 0 has 20 training images for 30 nodes"],
     );
     refused(
-        &Shards { nodes: 50, per_node: 3 },
+        &Shards {
+            nodes: 50,
+            per_node: 3,
+        },
         &train,
         5,
         &["100 training images to 50 nodes", "split.shards_per_node"],
     );
     refused(
-        &Shards { nodes: 50, per_node: 0 },
+        &Shards {
+            nodes: 50,
+            per_node: 0,
+        },
         &train,
         5,
         &["`split.shards_per_node` is 0"],
@@ -160,7 +189,12 @@ fn impossible_requests_say_what_is_possible() {
         ],
     );
     // None of these nodes can have as many: only the other number can be lowered.
-    refused(&each(4, 21), &train, 5, &["`split.images_per_class` is at most 5"]);
+    refused(
+        &each(4, 21),
+        &train,
+        5,
+        &["`split.images_per_class` is at most 5"],
+    );
     refused(
         &Dirichlet {
             nodes: 5,
@@ -169,7 +203,10 @@ fn impossible_requests_say_what_is_possible() {
         },
         &train,
         5,
-        &["split.num_nodes is at most 3", "`split.min_size` is at most 20"],
+        &[
+            "split.num_nodes is at most 3",
+            "`split.min_size` is at most 20",
+        ],
     );
     let skewed = |major: usize, minor| Skewed {
         nodes: 20,

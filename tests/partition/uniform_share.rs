@@ -62,7 +62,11 @@ fn share_one_is_close_to_class_balance_everywhere() {
     let split = deal(10, 1.0, &train, &[], 10, 3).unwrap();
     for part in &split.nodes {
         for class in 0..10 {
-            let count = part.train.iter().filter(|&&image| train[image] == class).count();
+            let count = part
+                .train
+                .iter()
+                .filter(|&&image| train[image] == class)
+                .count();
             // Hypergeometric with mean 100 and standard deviation 9: five of them.
             assert!((55..=145).contains(&count), "{count} of class {class}");
         }

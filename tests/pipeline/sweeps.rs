@@ -9,20 +9,31 @@ fn jobs_of_a_sweep_get_folders_of_their_own_and_finished_ones_are_skipped() {
     place.ok("split_data", &[]);
     let sweep = ["--multirun", "seed=1,2", "teacher.epochs=1"];
     place.ok("train_teachers", &sweep);
-    let weights = |seed: u64| place.path(&format!("teachers/seed={seed}/model_teacher0.safetensors"));
-    let before = (hash::file(&weights(1)).unwrap(), hash::file(&weights(2)).unwrap());
+    let weights =
+        |seed: u64| place.path(&format!("teachers/seed={seed}/model_teacher0.safetensors"));
+    let before = (
+        hash::file(&weights(1)).unwrap(),
+        hash::file(&weights(2)).unwrap(),
+    );
     assert_ne!(before.0, before.1);
     let (code, _, errors) = place.run_with("train_teachers", TINY, &sweep);
     assert_eq!(code, 0, "{errors}");
     assert_eq!(errors.matches("is trained already").count(), 4, "{errors}");
     assert_eq!(
         before,
-        (hash::file(&weights(1)).unwrap(), hash::file(&weights(2)).unwrap())
+        (
+            hash::file(&weights(1)).unwrap(),
+            hash::file(&weights(2)).unwrap()
+        )
     );
     // Places that the user already keeps apart stay as they are.
     place.ok(
         "split_data",
-        &["--multirun", "seed=1,2", "split.save_path=apart/${seed}.json"],
+        &[
+            "--multirun",
+            "seed=1,2",
+            "split.save_path=apart/${seed}.json",
+        ],
     );
     assert!(place.path("apart/1.json").exists() && place.path("apart/2.json").exists());
 }

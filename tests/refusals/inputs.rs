@@ -27,7 +27,10 @@ fn impossible_splits() {
 #[test]
 fn missing_files_name_the_stage_that_makes_them() {
     let place = Place::new();
-    says(&place.fails("train_teachers", &[], 1), &["split.json", "split_data"]);
+    says(
+        &place.fails("train_teachers", &[], 1),
+        &["split.json", "split_data"],
+    );
     says(
         &place.fails("generate_initial", &[], 1),
         &["model_teacher0.safetensors", "train_teachers"],
@@ -60,7 +63,10 @@ fn splits_that_are_not_splits() {
             r#"{"teacher0": {"train": [0, 1, 2], "test": []}, "teacher1": {"train": [2, 3], "test": []}}"#,
             &["twice", "teacher0", "teacher1"][..],
         ),
-        (r#"{"teacher0": {"train": [0, 99999], "test": []}}"#, &["index 99999"]),
+        (
+            r#"{"teacher0": {"train": [0, 99999], "test": []}}"#,
+            &["index 99999"],
+        ),
         (
             r#"{"teacher0": {"train": [0, 1], "test": []}, "teacher7": {"train": [2], "test": []}}"#,
             &["teacher1"],
@@ -84,7 +90,10 @@ fn splits_that_are_not_splits() {
         ),
         ("[1, 2]", &["hint: a split is", "`split_data` makes one"]),
         ("{}", &["no nodes", "hint: a split is"]),
-        (r#"{"teacher0": {"train": [], "test": []}}"#, &["no training images"]),
+        (
+            r#"{"teacher0": {"train": [], "test": []}}"#,
+            &["no training images"],
+        ),
         (
             r#"{"teacher0": {"train": [5], "test": []}, "teacher1": {"train": [6], "test": []}}"#,
             &["at least 2"],
@@ -115,7 +124,10 @@ fn a_misspelt_root_leaves_no_folders() {
         .unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    says(&errors, &["cannot download", "data/mnits/raw", "dataset.root"]);
+    says(
+        &errors,
+        &["cannot download", "data/mnits/raw", "dataset.root"],
+    );
     let left: Vec<_> = std::fs::read_dir(place.path("data")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -127,7 +139,11 @@ fn initial_batches_that_are_none() {
     let images = Tensor::zeros([4, 1, 8, 8], tch::kind::FLOAT_CPU);
     let path = place.path("initial.safetensors");
     for (labels, images, words) in [
-        (Tensor::from_slice(&[0i64, 1, 2, 10]), &images, "out of range"),
+        (
+            Tensor::from_slice(&[0i64, 1, 2, 10]),
+            &images,
+            "out of range",
+        ),
         (Tensor::from_slice(&[0i64, 1]), &images, "do not fit"),
         (
             Tensor::from_slice(&[0i64, 1, 2, 3]),
@@ -140,8 +156,16 @@ fn initial_batches_that_are_none() {
             "not finite",
         ),
     ] {
-        tensors::write(&path, &[("images", images), ("labels", &labels)], &BTreeMap::new()).unwrap();
-        says(&place.fails("train_student", &[], 1), &["initial.safetensors", words]);
+        tensors::write(
+            &path,
+            &[("images", images), ("labels", &labels)],
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        says(
+            &place.fails("train_student", &[], 1),
+            &["initial.safetensors", words],
+        );
     }
     tensors::write(&path, &[("pictures", &images)], &BTreeMap::new()).unwrap();
     says(

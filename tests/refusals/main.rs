@@ -1,4 +1,5 @@
-//! Bad input through the real binaries: a clear message that names the thing, exit code 1 or 2, and what was good stays as it was.
+//! Bad input through the real binaries: a clear message that names the thing, exit code 1 or 2, and
+//! what was good stays as it was.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -12,7 +13,12 @@ use common::Place;
 /// A tiny run up to and including a stage.
 fn made(until: &str) -> Place {
     let place = Place::new();
-    for stage in ["split_data", "train_teachers", "generate_initial", "train_student"] {
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
         place.ok(stage, &[]);
         if stage == until {
             break;

@@ -1,4 +1,5 @@
-//! Runs that diverge, places that cannot be written or hold something, settings that come to nothing.
+//! Runs that diverge, places that cannot be written or hold something, settings that come to
+//! nothing.
 
 use crate::common::{self, Place};
 use crate::{made, says};
@@ -10,7 +11,11 @@ fn an_inversion_that_diverges_leaves_nothing() {
     let text = place.fails("generate_initial", &["deep_inv.optimizer.lr=1e30"], 1);
     says(
         &text,
-        &["NaN or infinite", "making synthetic batch 0", "deep_inv.optimizer.lr"],
+        &[
+            "NaN or infinite",
+            "making synthetic batch 0",
+            "deep_inv.optimizer.lr",
+        ],
     );
     assert!(!place.path("initial.safetensors").exists());
     says(
@@ -24,12 +29,21 @@ fn a_diverging_training_names_the_step_and_leaves_no_weights() {
     let place = made("split_data");
     let text = place.fails(
         "train_teachers",
-        &["teacher.optimizer.lr=1e30", "teacher.schedule.kind=constant"],
+        &[
+            "teacher.optimizer.lr=1e30",
+            "teacher.schedule.kind=constant",
+        ],
         1,
     );
     says(
         &text,
-        &["NaN or infinite", "epoch", "step", "training teacher 0", "hint:"],
+        &[
+            "NaN or infinite",
+            "epoch",
+            "step",
+            "training teacher 0",
+            "hint:",
+        ],
     );
     assert!(!place.path("teachers/model_teacher0.safetensors").exists());
 }
@@ -48,7 +62,10 @@ fn results_that_cannot_be_printed_are_an_error() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    says(&String::from_utf8(output.stderr).unwrap(), &["standard output"]);
+    says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["standard output"],
+    );
 }
 
 #[test]
@@ -56,8 +73,16 @@ fn finished_runs_are_kept_unless_told_otherwise() {
     let place = made("train_student");
     let student = place.path("student/student.safetensors");
     let before = hash::file(&student).unwrap();
-    for stage in ["split_data", "train_teachers", "generate_initial", "train_student"] {
-        says(&place.fails(stage, &[], 2), &["overwrite=true", "resume=true"]);
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
+        says(
+            &place.fails(stage, &[], 2),
+            &["overwrite=true", "resume=true"],
+        );
         place.ok(stage, &["resume=true"]);
     }
     assert_eq!(hash::file(&student).unwrap(), before);
@@ -116,12 +141,19 @@ fn a_full_disk_is_an_error_and_what_was_there_stays() {
     std::fs::copy(place.path("split.json"), small.join("good.json")).unwrap();
     let good = hash::file(&small.join("good.json")).unwrap();
     let result = std::panic::catch_unwind(|| {
-        let text = place.fails("train_teachers", &["teacher.save_folder=small", "model.width=16"], 1);
+        let text = place.fails(
+            "train_teachers",
+            &["teacher.save_folder=small", "model.width=16"],
+            1,
+        );
         says(&text, &["small", "space"]);
         assert_eq!(hash::file(&small.join("good.json")).unwrap(), good);
         assert!(!small.join("model_teacher0.safetensors").exists());
     });
-    std::process::Command::new("umount").arg(&small).status().unwrap();
+    std::process::Command::new("umount")
+        .arg(&small)
+        .status()
+        .unwrap();
     result.unwrap();
 }
 
@@ -149,7 +181,10 @@ fn what_a_stage_does_not_read_is_said_and_no_more() {
         let typed = [&["split.save_path=split.json", "overwrite=true"], overrides].concat();
         let (code, _, errors) = place.run_with("split_data", &typed, &[]);
         assert_eq!(code, 0, "{errors}");
-        let lines: Vec<&str> = errors.lines().filter(|line| line.contains("does not read")).collect();
+        let lines: Vec<&str> = errors
+            .lines()
+            .filter(|line| line.contains("does not read"))
+            .collect();
         lines.join("\n")
     };
     assert_eq!(
@@ -188,7 +223,8 @@ fn a_training_that_has_diverged_leaves_no_checkpoint() {
     for entry in folder.into_iter().flatten() {
         let path = entry.unwrap().path();
         for (name, tensor) in tensors::read(&path).unwrap().tensors {
-            let finite = !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).unwrap();
+            let finite =
+                !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).unwrap();
             assert!(finite, "{name} in {}", path.display());
         }
     }

@@ -6,7 +6,11 @@ use crate::{made, says};
 /// A split of two nodes and an uneven deal; its overrides.
 fn dealt() -> (Place, [&'static str; 3]) {
     let place = Place::new();
-    let uneven = ["split.kind=dirichlet", "split.alpha=0.3", "split.min_size=2"];
+    let uneven = [
+        "split.kind=dirichlet",
+        "split.alpha=0.3",
+        "split.min_size=2",
+    ];
     place.ok("split_data", &uneven);
     (place, uneven)
 }
@@ -29,8 +33,16 @@ fn another_number_of_nodes() {
     }
     // Also where nothing but the file tells, and where a config file asks.
     std::fs::remove_file(place.path("split.manifest.json")).unwrap();
-    let base: Vec<&str> = TINY.iter().filter(|key| !key.contains("num_nodes")).copied().collect();
-    let (code, _, errors) = place.run_with("train_teachers", &base, &["+split=random_equal", "overwrite=true"]);
+    let base: Vec<&str> = TINY
+        .iter()
+        .filter(|key| !key.contains("num_nodes"))
+        .copied()
+        .collect();
+    let (code, _, errors) = place.run_with(
+        "train_teachers",
+        &base,
+        &["+split=random_equal", "overwrite=true"],
+    );
     assert_eq!(code, 2, "{errors}");
     says(
         &errors,
@@ -58,7 +70,10 @@ fn another_deal() {
         ),
         (
             &["split.kind=dirichlet", "split.min_size=5"],
-            ["split.min_size=5, set by command line", "split.min_size=2, as"],
+            [
+                "split.min_size=5, set by command line",
+                "split.min_size=2, as",
+            ],
         ),
     ] {
         let text = place.fails("train_teachers", more, 2);
@@ -71,13 +86,24 @@ fn another_deal() {
 #[test]
 fn who_names_the_file_alone_takes_what_is_in_it() {
     let (place, _) = dealt();
-    let base: Vec<&str> = TINY.iter().filter(|key| !key.contains("num_nodes")).copied().collect();
+    let base: Vec<&str> = TINY
+        .iter()
+        .filter(|key| !key.contains("num_nodes"))
+        .copied()
+        .collect();
     let (code, _, errors) = place.run_with("train_teachers", &base, &[]);
     assert_eq!(code, 0, "{errors}");
     // What `null` stood for is no other value.
     let place = Place::new();
     place.ok("split_data", &["split.kind=dirichlet", "split.min_size=2"]);
-    let text = place.fails("train_teachers", &["split.kind=dirichlet", "split.alpha=0.4"], 2);
+    let text = place.fails(
+        "train_teachers",
+        &["split.kind=dirichlet", "split.alpha=0.4"],
+        2,
+    );
     says(&text, &["split.alpha=0.4", "split.alpha=null, as"]);
-    place.ok("train_teachers", &["split.kind=dirichlet", "split.alpha=0.5"]);
+    place.ok(
+        "train_teachers",
+        &["split.kind=dirichlet", "split.alpha=0.5"],
+    );
 }

@@ -12,7 +12,10 @@ fn damage(path: &Path, change: impl Fn(&str, &Tensor) -> Tensor) {
         .iter()
         .map(|(name, tensor)| (name.to_owned(), change(name, tensor)))
         .collect();
-    let list: Vec<(&str, &Tensor)> = changed.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let list: Vec<(&str, &Tensor)> = changed
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect();
     tensors::write(path, &list, &metadata).unwrap();
 }
 
@@ -54,7 +57,11 @@ fn damaged_teachers() {
     tensors::write(&path, &list, &metadata).unwrap();
     says(
         &place.fails("generate_initial", &[], 1),
-        &["label counts do not match", "11 counts", "model_teacher1.safetensors"],
+        &[
+            "label counts do not match",
+            "11 counts",
+            "model_teacher1.safetensors",
+        ],
     );
     assert!(!place.path("initial.safetensors").exists());
 }
@@ -62,9 +69,10 @@ fn damaged_teachers() {
 #[test]
 fn a_changed_teacher_is_refused_by_its_hash() {
     let place = made("generate_initial");
-    damage(&place.path("teachers/model_teacher0.safetensors"), |_, tensor| {
-        tensor.shallow_clone() + 0
-    });
+    damage(
+        &place.path("teachers/model_teacher0.safetensors"),
+        |_, tensor| tensor.shallow_clone() + 0,
+    );
     place.ok(
         "train_teachers",
         &[
@@ -91,19 +99,36 @@ fn a_changed_teacher_is_refused_by_its_hash() {
 fn teachers_and_dataset_that_do_not_belong_together() {
     let place = made("generate_initial");
     says(
-        &place.fails("train_student", &["dataset.max_test=40", "split.save_path=null"], 1),
+        &place.fails(
+            "train_student",
+            &["dataset.max_test=40", "split.save_path=null"],
+            1,
+        ),
         &["another dataset", "fingerprint"],
     );
     says(
-        &place.fails("generate_initial", &["teacher.num_teachers=3", "overwrite=true"], 1),
+        &place.fails(
+            "generate_initial",
+            &["teacher.num_teachers=3", "overwrite=true"],
+            1,
+        ),
         &["teacher 2 is missing"],
     );
     says(
         &place.fails("train_teachers", &["teacher.only=[7]"], 2),
-        &["teacher.only", "teacher 7", "2 teachers", "choose from 0 to 1"],
+        &[
+            "teacher.only",
+            "teacher 7",
+            "2 teachers",
+            "choose from 0 to 1",
+        ],
     );
     says(
-        &place.fails("train_teachers", &["teacher.only=[1]", "teacher.num_teachers=1"], 2),
+        &place.fails(
+            "train_teachers",
+            &["teacher.only=[1]", "teacher.num_teachers=1"],
+            2,
+        ),
         &["teacher.only", "0 to `teacher.num_teachers` − 1"],
     );
     says(
@@ -123,25 +148,43 @@ fn teachers_of_another_split_and_teachers_that_are_missing() {
     let text = place.fails("generate_initial", &["split.save_path=other.json"], 1);
     says(
         &text,
-        &["another split", "other.json", "model_teacher0.safetensors", "sha256"],
+        &[
+            "another split",
+            "other.json",
+            "model_teacher0.safetensors",
+            "sha256",
+        ],
     );
     std::fs::remove_file(place.path("teachers/model_teacher1.safetensors")).unwrap();
     for split in ["split.save_path=split.json", "split.save_path=null"] {
-        says(&place.fails("generate_initial", &[split], 1), &["teacher 1 is missing"]);
+        says(
+            &place.fails("generate_initial", &[split], 1),
+            &["teacher 1 is missing"],
+        );
     }
     // Two stages under one name would overwrite each other's manifest.
-    let text = place.fails("generate_initial", &["initial.save_path=split.safetensors"], 2);
-    says(&text, &["split.manifest.json", "split_data", "another name"]);
+    let text = place.fails(
+        "generate_initial",
+        &["initial.save_path=split.safetensors"],
+        2,
+    );
+    says(
+        &text,
+        &["split.manifest.json", "split_data", "another name"],
+    );
 }
 
 #[test]
 fn a_teacher_in_two_files() {
     let place = made("train_teachers");
-    std::fs::write(place.path("teachers/model_teacher1.pt"), b"not even a file of PyTorch").unwrap();
+    std::fs::write(
+        place.path("teachers/model_teacher1.pt"),
+        b"not even a file of PyTorch",
+    )
+    .unwrap();
     let (code, _, errors) = place.run_with("generate_initial", common::TINY, &[]);
     assert_eq!(code, 0, "{errors}");
-    let twice =
-        "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, not teachers/model_teacher1.pt";
+    let twice = "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, not teachers/model_teacher1.pt";
     assert!(errors.contains(twice), "{errors}");
     assert!(!errors.contains("teacher 0 is there twice"), "{errors}");
 }
@@ -200,7 +243,10 @@ fn a_model_that_the_teachers_do_not_have_is_said_to_change_nothing() {
     };
     assert!(!warned("generate_initial", &[]));
     // Neither is it another run.
-    assert!(warned("generate_initial", &["model=lenet5", "overwrite=true"]));
+    assert!(warned(
+        "generate_initial",
+        &["model=lenet5", "overwrite=true"]
+    ));
     place.ok("generate_initial", &["resume=true"]);
     assert!(warned("train_student", &["model=lenet5"]));
     let (code, runs, _) = place.run_with("inspect", &[], &["runs", "."]);

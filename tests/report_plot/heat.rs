@@ -26,9 +26,14 @@ fn cells(map: &HeatMap) -> Vec<(String, [f64; 4])> {
 
 #[test]
 fn rows_and_columns_follow_the_names_and_the_epochs() {
-    let map = map(&[("cat", &[(0.0, 0.0), (5.0, 0.5), (10.0, 1.0)]), ("dog", &[(5.0, 0.5)])]);
+    let map = map(&[
+        ("cat", &[(0.0, 0.0), (5.0, 0.5), (10.0, 1.0)]),
+        ("dog", &[(5.0, 0.5)]),
+    ]);
     let svg = svg(|path| map.save(path));
-    for text in ["Classes", "epoch", "class", "cat", "dog", "0", "5", "10", "100%"] {
+    for text in [
+        "Classes", "epoch", "class", "cat", "dog", "0", "5", "10", "100%",
+    ] {
         assert!(svg.has(text), "{text} in {:?}", svg.texts());
     }
     let cells: Vec<_> = cells(&map)

@@ -21,7 +21,13 @@ pub fn line_plot(log_y: bool, series: &[(&str, &[(f64, f64)])]) -> LinePlot<'sta
 
 #[test]
 fn lines_follow_their_numbers() {
-    let svg = svg(|path| line_plot(false, &[("student", &[(0.0, 10.0), (1.0, 30.0), (4.0, 90.0)])]).save(path));
+    let svg = svg(|path| {
+        line_plot(
+            false,
+            &[("student", &[(0.0, 10.0), (1.0, 30.0), (4.0, 90.0)])],
+        )
+        .save(path)
+    });
     for text in ["Student", "epoch", "accuracy / %", "student", "80"] {
         assert!(svg.has(text), "{text} in {:?}", svg.texts());
     }
@@ -47,7 +53,9 @@ fn a_log_axis_is_even_in_powers_of_ten() {
     assert_eq!(at.len(), 3, "zero, negative and NaN are skipped");
     assert!(((at[1].1 - at[0].1) / (at[2].1 - at[0].1) - 2.0 / 3.0).abs() < 0.005);
     assert!(
-        ["1", "10", "100", "1,000"].iter().all(|label| svg.has(label)),
+        ["1", "10", "100", "1,000"]
+            .iter()
+            .all(|label| svg.has(label)),
         "{:?}",
         svg.texts()
     );
@@ -55,7 +63,13 @@ fn a_log_axis_is_even_in_powers_of_ten() {
 
 #[test]
 fn a_log_x_is_even_in_powers_of_ten() {
-    let points = [(0.0, 5.0), (0.5, 1.0), (5.0, 2.0), (500.0, 3.0), (-1.0, 2.0)];
+    let points = [
+        (0.0, 5.0),
+        (0.5, 1.0),
+        (5.0, 2.0),
+        (500.0, 3.0),
+        (-1.0, 2.0),
+    ];
     let plot = LinePlot {
         log_x: true,
         ..line_plot(false, &[("bytes", &points)])
@@ -96,7 +110,8 @@ fn ticks_stand_at_their_values() {
         (true, 3.0, 8.0),
         (false, -3000.0, 5e4),
     ] {
-        let svg = svg(|path| line_plot(log, &[("a", &[(0.0, low), (1.0, high), (2.0, low)])]).save(path));
+        let svg =
+            svg(|path| line_plot(log, &[("a", &[(0.0, low), (1.0, high), (2.0, low)])]).save(path));
         let doc = svg.doc();
         let at = &svg.curves()[0];
         let mut labels = 0;
@@ -104,12 +119,18 @@ fn ticks_stand_at_their_values() {
             .descendants()
             .filter(|node| node.attribute("text-anchor") == Some("end"))
         {
-            let text = node.text().unwrap().trim().replace(',', "").replace('−', "-");
+            let text = node
+                .text()
+                .unwrap()
+                .trim()
+                .replace(',', "")
+                .replace('−', "-");
             let value: f64 = text.parse().unwrap();
             let place = |value: f64| if log { value.log10() } else { value };
             let share = (place(value) - place(low)) / (place(high) - place(low));
             let expected = at[0].1 + share * (at[1].1 - at[0].1);
-            // A text's y is its top (0.76 em above the baseline); its capitals are centred on the tick.
+            // A text's y is its top (0.76 em above the baseline); its capitals are centred on the
+            // tick.
             let size: f64 = number(node, "font-size");
             let centre = number(node, "y") + (0.76 - 0.7275 / 2.0) * size;
             assert!(
@@ -144,7 +165,9 @@ fn few_values_lie_between_labels_and_have_three() {
         (41.7, 41.7),
         (1.0, 13.6),
     ] {
-        let svg = svg(|path| line_plot(false, &[("a", &[(0.0, low), (1.0, high), (2.0, low)])]).save(path));
+        let svg = svg(|path| {
+            line_plot(false, &[("a", &[(0.0, low), (1.0, high), (2.0, low)])]).save(path)
+        });
         let labels = labels(&svg);
         assert!(labels.len() >= 3, "{low} to {high}: {:?}", svg.texts());
         let top = labels.iter().copied().fold(f64::MAX, f64::min);
@@ -160,7 +183,13 @@ fn few_values_lie_between_labels_and_have_three() {
 
 #[test]
 fn a_short_logarithmic_axis_has_three_labels() {
-    for (low, high) in [(0.957, 5.76), (1.6, 32.0), (2.01, 10.2), (3.0, 3.2), (0.12, 6.4)] {
+    for (low, high) in [
+        (0.957, 5.76),
+        (1.6, 32.0),
+        (2.01, 10.2),
+        (3.0, 3.2),
+        (0.12, 6.4),
+    ] {
         let plot = LinePlot {
             log_x: true,
             ..line_plot(false, &[("a", &[(low, 1.0), (high, 2.0)])])
@@ -178,7 +207,9 @@ fn a_short_logarithmic_axis_has_three_labels() {
 
 #[test]
 fn odd_series_are_drawn() {
-    let long: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
+    let long: Vec<(f64, f64)> = (0..5000)
+        .map(|i| (f64::from(i), f64::from(i % 7)))
+        .collect();
     let cases: Vec<(Vec<(f64, f64)>, bool)> = vec![
         (vec![(3.0, 0.5)], false),
         (vec![(0.0, 1e-4), (1.0, 1e-4), (2.0, 1e-4)], false),
@@ -186,7 +217,10 @@ fn odd_series_are_drawn() {
         (vec![(0.0, 1.0), (1.0, 1.0 + 3e-16), (2.0, 1.0)], false),
         (vec![(0.0, -1e99), (1.0, 1e99), (2.0, f64::MAX)], false),
         (vec![(0.0, 5e-324), (1.0, 1e-320), (2.0, 1e-310)], false),
-        (vec![(1e9, 12.0), (1e9 + 1.0, 13.0), (1e9 + 2.0, 12.0)], false),
+        (
+            vec![(1e9, 12.0), (1e9 + 1.0, 13.0), (1e9 + 2.0, 12.0)],
+            false,
+        ),
         (vec![(0.0, 3.0), (1.0, 3.1), (2.0, 3.2)], true),
         (vec![(0.0, 7.0)], true),
         (vec![(0.0, 1e-90), (1.0, 1e90)], true),
@@ -205,7 +239,11 @@ fn odd_series_are_drawn() {
 
 #[test]
 fn single_points_and_missing_values_are_named() {
-    let series: [(&str, &[(f64, f64)]); 3] = [("one", &[(2.0, 0.5)]), ("none", &[(1.0, f64::NAN)]), ("empty", &[])];
+    let series: [(&str, &[(f64, f64)]); 3] = [
+        ("one", &[(2.0, 0.5)]),
+        ("none", &[(1.0, f64::NAN)]),
+        ("empty", &[]),
+    ];
     let svg = svg(|path| line_plot(false, &series).save(path));
     assert!(
         svg.has("one") && svg.has("none (no values)") && svg.has("empty (no values)"),
@@ -245,7 +283,9 @@ fn many_lines_are_told_apart() {
         };
         let svg = svg(|path| plot.save(path));
         let doc = svg.doc();
-        let curves = doc.descendants().filter(|node| node.has_tag_name("polyline"));
+        let curves = doc
+            .descendants()
+            .filter(|node| node.has_tag_name("polyline"));
         let colours: HashSet<_> = curves.filter_map(|node| node.attribute("stroke")).collect();
         assert_eq!(colours.len(), count);
 
@@ -259,7 +299,11 @@ fn many_lines_are_told_apart() {
             heights.windows(2).all(apart),
             "names of equal ends stand apart: {heights:?}"
         );
-        assert!(heights.iter().all(|&y| y > 0.0 && y < svg.size().1 * svg.unit()));
+        assert!(
+            heights
+                .iter()
+                .all(|&y| y > 0.0 && y < svg.size().1 * svg.unit())
+        );
     }
 }
 
@@ -269,8 +313,13 @@ fn lines_on_each_other_are_all_to_be_seen() {
         let points = heights.into_iter().enumerate();
         points.map(|(x, y)| (x as f64, y)).collect()
     };
-    let (flat, rising, apart) = (line([0.0; 4]), line([0.0, 0.0, 0.5, 1.0]), line([1.0, 0.9, 0.8, 0.7]));
-    let all: [(&str, &[(f64, f64)]); 4] = [("a", &flat), ("b", &apart), ("c", &rising), ("d", &flat)];
+    let (flat, rising, apart) = (
+        line([0.0; 4]),
+        line([0.0, 0.0, 0.5, 1.0]),
+        line([1.0, 0.9, 0.8, 0.7]),
+    );
+    let all: [(&str, &[(f64, f64)]); 4] =
+        [("a", &flat), ("b", &apart), ("c", &rising), ("d", &flat)];
     let svg = svg(|path| line_plot(false, &all).save(path));
     let doc = svg.doc();
     let widths: Vec<f64> = doc
@@ -278,12 +327,16 @@ fn lines_on_each_other_are_all_to_be_seen() {
         .filter(|node| node.has_tag_name("polyline"))
         .map(|node| number(node, "stroke-width"))
         .collect();
-    // The first in two pieces, one below two others and one below the last; the third alone where it rises.
+    // The first in two pieces, one below two others and one below the last; the third alone where
+    // it rises.
     let [below_two, below_one, apart, third, rising, last] = widths[..6] else {
         panic!("{widths:?}")
     };
     assert!(below_two > third && third > last, "{widths:?}");
-    assert!(below_one == third && apart == last && rising == last, "{widths:?}");
+    assert!(
+        below_one == third && apart == last && rising == last,
+        "{widths:?}"
+    );
 }
 
 #[test]
@@ -291,7 +344,10 @@ fn wrong_paths_are_errors() {
     let plot = line_plot(false, &[("a", &[(0.0, 1.0)])]);
     for name in ["plot.pdf", "plot"] {
         let text = error(name, |path| plot.save(path));
-        assert!(text.contains(".svg or .png") && text.contains(name), "{text}");
+        assert!(
+            text.contains(".svg or .png") && text.contains(name),
+            "{text}"
+        );
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("a.svg");

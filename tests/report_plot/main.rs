@@ -1,4 +1,5 @@
-//! Plots: what is written in them, that places follow the numbers, that SVG and PNG agree, and that nothing odd panics.
+//! Plots: what is written in them, that places follow the numbers, that SVG and PNG agree, and that
+//! nothing odd panics.
 
 mod bars;
 mod confusion;
@@ -15,7 +16,9 @@ use proptest::prelude::*;
 fn wrong_shapes_are_errors() {
     let two = names("", 2);
     let bars = |nodes: &[String], classes: &[String], counts: &[Vec<u64>]| {
-        error("a.svg", |path| stacked_bars(path, "Split", nodes, classes, counts))
+        error("a.svg", |path| {
+            stacked_bars(path, "Split", nodes, classes, counts)
+        })
     };
     assert!(bars(&[], &two, &[]).contains("at least one"));
     assert!(bars(&two, &[], &[vec![], vec![]]).contains("at least one"));
@@ -25,7 +28,9 @@ fn wrong_shapes_are_errors() {
     assert!(huge.contains("pixels"), "{huge}");
 
     let matrix = |classes: &[String], counts: &[Vec<u64>], owners: Option<&[String]>| {
-        error("a.svg", |path| confusion(path, "C", classes, counts, owners))
+        error("a.svg", |path| {
+            confusion(path, "C", classes, counts, owners)
+        })
     };
     assert!(matrix(&[], &[], None).contains("at least one class"));
     assert!(matrix(&two, &[vec![1, 2]], None).contains("2 × 2"));

@@ -43,14 +43,18 @@ impl Svg {
     }
 
     pub fn starting(&self, start: &str) -> usize {
-        self.texts().iter().filter(|text| text.starts_with(start)).count()
+        self.texts()
+            .iter()
+            .filter(|text| text.starts_with(start))
+            .count()
     }
 
     /// Filled rectangles in drawing order: colour and x, y, width, height in units of the viewBox.
     pub fn rects(&self) -> Vec<(String, [f64; 4])> {
         let doc = self.doc();
         let rects = doc.descendants().filter(|node| node.has_tag_name("rect"));
-        let place = |node: roxmltree::Node| ["x", "y", "width", "height"].map(|name| number(node, name));
+        let place =
+            |node: roxmltree::Node| ["x", "y", "width", "height"].map(|name| number(node, name));
         rects
             .map(|node| (node.attribute("fill").unwrap().to_owned(), place(node)))
             .collect()
@@ -59,7 +63,9 @@ impl Svg {
     /// Lines of more than two points (a legend's samples have two), in units of the viewBox.
     pub fn curves(&self) -> Vec<Vec<(f64, f64)>> {
         let doc = self.doc();
-        let lines = doc.descendants().filter(|node| node.has_tag_name("polyline"));
+        let lines = doc
+            .descendants()
+            .filter(|node| node.has_tag_name("polyline"));
         let points = |node: roxmltree::Node| {
             let pairs = node.attribute("points").unwrap().split_whitespace();
             let pairs = pairs.map(|pair| pair.split_once(',').unwrap());
@@ -67,7 +73,10 @@ impl Svg {
                 .map(|(x, y)| (x.parse().unwrap(), y.parse().unwrap()))
                 .collect::<Vec<(f64, f64)>>()
         };
-        lines.map(points).filter(|points| points.len() > 2).collect()
+        lines
+            .map(points)
+            .filter(|points| points.len() > 2)
+            .collect()
     }
 
     pub fn circles(&self) -> usize {

@@ -1,5 +1,5 @@
-//! Disks that are full and folders that cannot be written: an error that names the file and says what to do, what was good stays, and
-//! with room again the run goes on.
+//! Disks that are full and folders that cannot be written: an error that names the file and says
+//! what to do, what was good stays, and with room again the run goes on.
 
 use crate::common::{Place, TINY};
 use crate::{STAGES, results, says};
@@ -56,36 +56,51 @@ fn a_full_disk_stops_a_run_and_with_room_it_goes_on() {
     }
     let place = Place::new();
     let Some(small) = Small::mount(place.path("small"), "size=64k") else {
-        println!("only root can mount a small file system; `a_limit_on_file_sizes_is_an_error` shows the rest");
+        println!(
+            "only root can mount a small file system; `a_limit_on_file_sizes_is_an_error` shows the rest"
+        );
         return;
     };
     let (mut full, mut size) = (0, 64);
     for stage in STAGES {
         // A little more room each time, until the stage fits.
         loop {
-            let (code, _, errors) = place.run_with(stage, TINY, &[&BELOW[..], &["resume=true"]].concat());
+            let (code, _, errors) =
+                place.run_with(stage, TINY, &[&BELOW[..], &["resume=true"]].concat());
             if code == 0 {
                 break;
             }
             says(
                 &errors,
-                &["error: ", "small/", "No space left", "hint: free some space"],
+                &[
+                    "error: ",
+                    "small/",
+                    "No space left",
+                    "hint: free some space",
+                ],
             );
-            assert!(code == 1 && size < 10_000 && !errors.contains("panicked"), "{errors}");
+            assert!(
+                code == 1 && size < 10_000 && !errors.contains("panicked"),
+                "{errors}"
+            );
             full += 1;
             size = size * 5 / 4;
             small.remount(&format!("size={size}k"));
         }
     }
     assert!(full >= 4, "the disk was full only {full} times");
-    assert_eq!(results(&reference.path("small")), results(&place.path("small")));
+    assert_eq!(
+        results(&reference.path("small")),
+        results(&place.path("small"))
+    );
 }
 
 #[test]
 fn a_limit_on_file_sizes_is_an_error() {
     let place = Place::new();
     place.ok("split_data", &[]);
-    // As a quota would; the shell's `ulimit -f` needs no rights. The signal is ignored so that the write itself fails.
+    // As a quota would; the shell's `ulimit -f` needs no rights. The signal is ignored so that the
+    // write itself fails.
     let script = format!(
         "trap '' XFSZ; ulimit -f 2; exec {} \"$@\"",
         assert_cmd::cargo::cargo_bin("train_teachers").display()
@@ -147,7 +162,8 @@ fn a_folder_that_became_read_only_is_named_and_keeps_what_it_has() {
         // What is finished can still be recognised.
         place.ok(stage, &["resume=true"]);
         drop(guard);
-        std::fs::set_permissions(place.path(folder), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(place.path(folder), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
         assert_eq!(before, results(&place.path(".")));
     }
 }

@@ -7,7 +7,8 @@ use rand::{Rng, SeedableRng};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-/// What the two runs are of: between them every optimiser, selection and kind of batch that a checkpoint has to carry.
+/// What the two runs are of: between them every optimiser, selection and kind of batch that a
+/// checkpoint has to carry.
 const KINDS: [&[&str]; 2] = [
     &[
         "student.new_batches_per_epoch=2",
@@ -72,7 +73,13 @@ fn forget(place: &Place, stage: &str) {
     };
     for entry in std::fs::read_dir(place.path(".")).unwrap() {
         let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_str().unwrap().starts_with(stem) {
+        if !path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(stem)
+        {
             continue;
         }
         match path.is_dir() {
@@ -99,14 +106,19 @@ fn torment(
     let first = tally.kills;
     let mut turn = 0;
     while tally.kills - first < kills {
-        // Every other process saves at each step, the rest seldom or never: when a checkpoint is written must not matter.
+        // Every other process saves at each step, the rest seldom or never: when a checkpoint is
+        // written must not matter.
         let every = [
             "checkpoint.every=0",
             "checkpoint.every=0.02",
             "checkpoint.every=0",
             "checkpoint.every=60",
         ][turn % 4];
-        let all: Vec<&str> = options.iter().copied().chain([every, "resume=true"]).collect();
+        let all: Vec<&str> = options
+            .iter()
+            .copied()
+            .chain([every, "resume=true"])
+            .collect();
         let begun = Instant::now();
         let mut child = start(place, stage, &all);
         let moment = whole.mul_f64(moments[turn % kills]);
@@ -115,13 +127,21 @@ fn torment(
         }
         // Every third is killed at the next file that it writes.
         let left = half_written(&place.path("."));
-        while turn % 3 == 2 && half_written(&place.path(".")) <= left && child.try_wait().unwrap().is_none() {}
+        while turn % 3 == 2
+            && half_written(&place.path(".")) <= left
+            && child.try_wait().unwrap().is_none()
+        {}
         let running = child.try_wait().unwrap().is_none();
         child.kill().unwrap();
         let status = child.wait().unwrap();
         tally.half_written += usize::from(running && half_written(&place.path(".")) > left);
         let mut errors = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .unwrap();
         tally.resumed += usize::from(errors.contains("going on from epoch"));
         turn += 1;
         if running {
@@ -169,22 +189,37 @@ fn killed_at_any_moment_a_run_ends_with_the_same_bytes() {
         let (expected, found) = (results(&calm.path(".")), results(&killed.path(".")));
         assert!(expected.len() > 25, "{expected:?}");
         assert_eq!(expected, found);
-        assert!(found.keys().all(|name| !name.contains("checkpoint")), "{found:?}");
+        assert!(
+            found.keys().all(|name| !name.contains("checkpoint")),
+            "{found:?}"
+        );
     }
     println!("{tally:?}");
     assert!(tally.kills >= 30, "{tally:?}");
-    assert!(tally.at_work >= 15, "too many died before their work began: {tally:?}");
+    assert!(
+        tally.at_work >= 15,
+        "too many died before their work began: {tally:?}"
+    );
     assert!(tally.half_written >= 3, "no write was hit: {tally:?}");
-    assert!(tally.resumed >= 5, "too few went on from a checkpoint: {tally:?}");
+    assert!(
+        tally.resumed >= 5,
+        "too few went on from a checkpoint: {tally:?}"
+    );
 }
 
 /// Without an interruption too: when checkpoints are written changes nothing.
 #[test]
 fn checkpoints_change_no_result() {
-    let places = ["checkpoint.every=0", "checkpoint.every=1e9", "tensorboard=false"].map(|option| {
+    let places = [
+        "checkpoint.every=0",
+        "checkpoint.every=1e9",
+        "tensorboard=false",
+    ]
+    .map(|option| {
         let place = Place::new();
         for stage in STAGES {
-            let (code, _, errors) = place.run_with(stage, TINY, &["student.new_batches_per_epoch=1", option]);
+            let (code, _, errors) =
+                place.run_with(stage, TINY, &["student.new_batches_per_epoch=1", option]);
             assert_eq!(code, 0, "{errors}");
         }
         results(&place.path("."))

@@ -1,5 +1,5 @@
-//! Runs that are stopped: killed, interrupted, out of disk, shut out. Whatever happens, what was good stays, and `resume=true` ends with the
-//! bytes of a run that was never stopped.
+//! Runs that are stopped: killed, interrupted, out of disk, shut out. Whatever happens, what was
+//! good stays, and `resume=true` ends with the bytes of a run that was never stopped.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,9 +17,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-const STAGES: [&str; 4] = ["split_data", "train_teachers", "generate_initial", "train_student"];
+const STAGES: [&str; 4] = [
+    "split_data",
+    "train_teachers",
+    "generate_initial",
+    "train_student",
+];
 
-/// The content of every file below `folder` that a resumed run must repeat: all but manifests, logs, events, and the command line.
+/// The content of every file below `folder` that a resumed run must repeat: all but manifests,
+/// logs, events, and the command line.
 fn results(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     collect(folder, "", &mut found);
@@ -30,7 +36,8 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let timed = name.contains("manifest") || name.ends_with(".log") || name.contains("tfevents");
+        let timed =
+            name.contains("manifest") || name.ends_with(".log") || name.contains("tfevents");
         let own = name.contains("hydra") || name.ends_with(".tmp");
         if path.is_dir() && !own {
             collect(&path, &format!("{prefix}{name}/"), found);

@@ -60,7 +60,10 @@ fn a_damaged_checkpoint_is_refused_by_name() {
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     std::fs::write(&saved, &flipped).unwrap();
-    says(&refused(), &["training.safetensors", "not what was written", "sha256"]);
+    says(
+        &refused(),
+        &["training.safetensors", "not what was written", "sha256"],
+    );
     std::fs::write(&saved, &good).unwrap();
     let file = tensors::read(&saved).unwrap();
     let list: Vec<_> = file
@@ -77,7 +80,11 @@ fn the_result_of_a_run_that_is_being_replaced_is_not_taken_for_the_new_one() {
     let place = Place::new();
     place.ok("split_data", &[]);
     place.ok("train_teachers", &[]);
-    let mut child = start(&place, "train_teachers", &[LONG[0], LONG[1], "overwrite=true"]);
+    let mut child = start(
+        &place,
+        "train_teachers",
+        &[LONG[0], LONG[1], "overwrite=true"],
+    );
     wait_for(
         &place.path("teachers/checkpoint_teacher0/training.safetensors"),
         &mut child,
@@ -104,7 +111,11 @@ fn the_result_of_a_run_that_is_being_replaced_is_not_taken_for_the_new_one() {
 fn a_second_process_at_one_run_is_refused_and_teachers_can_be_shared_out() {
     let place = Place::new();
     place.ok("split_data", &[]);
-    let mut child = start(&place, "train_teachers", &[LONG[0], LONG[1], "teacher.only=[0]"]);
+    let mut child = start(
+        &place,
+        "train_teachers",
+        &[LONG[0], LONG[1], "teacher.only=[0]"],
+    );
     wait_for(
         &place.path("teachers/checkpoint_teacher0/training.safetensors"),
         &mut child,
@@ -120,7 +131,10 @@ fn a_second_process_at_one_run_is_refused_and_teachers_can_be_shared_out() {
         );
     }
     place.ok("train_teachers", &["teacher.only=[1]"]);
-    assert!(child.try_wait().unwrap().is_none(), "the first is not disturbed");
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "the first is not disturbed"
+    );
     child.kill().unwrap();
     child.wait().unwrap();
     // A dead process holds no lock.
@@ -143,7 +157,8 @@ fn a_stage_whose_inputs_are_refused_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A manifest that cannot be read vouches for nothing: the stage that reads what lies beside it must not go on with a warning.
+/// A manifest that cannot be read vouches for nothing: the stage that reads what lies beside it
+/// must not go on with a warning.
 #[test]
 fn an_input_whose_manifest_is_damaged_is_refused() {
     let place = Place::new();
@@ -192,14 +207,21 @@ fn a_damaged_manifest_condemns_its_own_file_alone() {
     let own = place.path("teachers/manifest_teacher1.json");
     std::fs::remove_file(&own).unwrap();
     let other = place.path("teachers/manifest_teacher7.json");
-    for text in ["{\"schema_version\": 1, \"stage\"", "{\"schema_version\": 99}"] {
+    for text in [
+        "{\"schema_version\": 1, \"stage\"",
+        "{\"schema_version\": 99}",
+    ] {
         std::fs::write(&other, text).unwrap();
         place.ok("generate_initial", &["overwrite=true"]);
     }
     std::fs::rename(&other, &own).unwrap();
     says(
         &place.fails("generate_initial", &["overwrite=true"], 1),
-        &["newer format", "manifest_teacher1.json", "model_teacher1.safetensors"],
+        &[
+            "newer format",
+            "manifest_teacher1.json",
+            "model_teacher1.safetensors",
+        ],
     );
 }
 

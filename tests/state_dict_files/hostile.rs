@@ -4,12 +4,16 @@ use crate::pytorch;
 use fed_distill::artifact::tensors::{read, read_state};
 use fed_distill::model::StateDict;
 
-/// Reads every damaged form of `name`. Cut short it must be an error; with a bit flipped it may be one, or be read.
+/// Reads every damaged form of `name`. Cut short it must be an error; with a bit flipped it may be
+/// one, or be read.
 fn damage(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged");
     let bytes = std::fs::read(pytorch(name)).unwrap();
-    for length in (0..bytes.len()).step_by(100).chain([1, 4, 7, 8, 9, bytes.len() - 1]) {
+    for length in (0..bytes.len())
+        .step_by(100)
+        .chain([1, 4, 7, 8, 9, bytes.len() - 1])
+    {
         std::fs::write(&path, &bytes[..length]).unwrap();
         let text = read_state(&path).map(|_| ()).unwrap_err().to_string();
         assert!(text.contains("damaged"), "the file is named: {text}");
@@ -55,8 +59,14 @@ fn hostile_headers_are_errors() {
         format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
     assert!(with_header(&tensor("F32", "[2]", "[0,8]"), 8).starts_with("read"));
-    let text = with_header(&tensor("U8", "[2305843009213693951]", "[0,2305843009213693951]"), 0);
-    assert!(text.contains("do not fill it"), "nothing is allocated for it: {text}");
+    let text = with_header(
+        &tensor("U8", "[2305843009213693951]", "[0,2305843009213693951]"),
+        0,
+    );
+    assert!(
+        text.contains("do not fill it"),
+        "nothing is allocated for it: {text}"
+    );
     for (dtype, shape, offsets, data) in [
         ("F32", "[2]", "[0,8]", 7),
         ("F32", "[2]", "[0,8]", 9),
@@ -71,7 +81,10 @@ fn hostile_headers_are_errors() {
         ("F32", "[0,18446744073709551615]", "[0,0]", 0),
     ] {
         let text = with_header(&tensor(dtype, shape, offsets), data);
-        assert!(!text.starts_with("read"), "{dtype} {shape} {offsets}: {text}");
+        assert!(
+            !text.starts_with("read"),
+            "{dtype} {shape} {offsets}: {text}"
+        );
     }
     assert!(with_header(&"[".repeat(100_000), 0).contains("not a whole safetensors file"));
     let ones = r#"{"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}"#;
@@ -84,7 +97,8 @@ fn with_pickle(pickle: &[u8]) -> Result<StateDict, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.pt");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    let options = zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let options =
+        zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in [("x/data.pkl", pickle), ("x/data/0", &[0; 16])] {
         zip.start_file(name, options).unwrap();
         zip.write_all(bytes).unwrap();
@@ -98,11 +112,27 @@ fn with_pickle(pickle: &[u8]) -> Result<StateDict, String> {
 /// `{"a": tensor}` with the given storage length, offset, size and stride.
 fn one_tensor(count: i32, offset: i32, size: &[i32], stride: &[i32]) -> Vec<u8> {
     let int = |n: &i32| [b"J".as_slice(), &n.to_le_bytes()].concat();
-    let tuple = |items: &[i32]| [b"(", items.iter().flat_map(int).collect::<Vec<_>>().as_slice(), b"t"].concat();
+    let tuple = |items: &[i32]| {
+        [
+            b"(",
+            items.iter().flat_map(int).collect::<Vec<_>>().as_slice(),
+            b"t",
+        ]
+        .concat()
+    };
     let mut pickle =
         b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n".to_vec();
     pickle.extend(b"X\x01\0\0\x000X\x03\0\0\0cpu");
-    pickle.extend([int(&count), b"tQ".to_vec(), int(&offset), tuple(size), tuple(stride)].concat());
+    pickle.extend(
+        [
+            int(&count),
+            b"tQ".to_vec(),
+            int(&offset),
+            tuple(size),
+            tuple(stride),
+        ]
+        .concat(),
+    );
     pickle.extend(b"\x89ccollections\nOrderedDict\n)RtRs.");
     pickle
 }
@@ -124,9 +154,13 @@ fn hostile_pickles_are_errors() {
         (4, 0, &[i32::MAX; 64], &[0; 64], "beyond its storage"),
     ] {
         let text = with_pickle(&one_tensor(count, offset, size, stride)).unwrap_err();
-        assert!(text.contains(reason), "{offset} {size:?} {stride:?}: {text}");
+        assert!(
+            text.contains(reason),
+            "{offset} {size:?} {stride:?}: {text}"
+        );
     }
-    // Deep nesting, a dict that holds itself, calls of data, attributes of nothing, popping below a mark.
+    // Deep nesting, a dict that holds itself, calls of data, attributes of nothing, popping below a
+    // mark.
     let deep = [b"\x80\x02)".as_slice(), &b"\x85".repeat(1_000_000), b"."].concat();
     assert!(with_pickle(&deep).unwrap_err().contains("a tuple"));
     assert!(
@@ -145,9 +179,16 @@ fn hostile_pickles_are_errors() {
         b"X\xff\xff\xff\xff.",
         b"\x8a\xff1.",
     ] {
-        assert!(with_pickle(pickle).unwrap_err().contains("damaged"), "{pickle:?}");
+        assert!(
+            with_pickle(pickle).unwrap_err().contains("damaged"),
+            "{pickle:?}"
+        );
     }
-    assert!(with_pickle(b"i__builtin__\neval\n.").unwrap_err().contains("0x69"));
+    assert!(
+        with_pickle(b"i__builtin__\neval\n.")
+            .unwrap_err()
+            .contains("0x69")
+    );
     assert!(
         with_pickle(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.")
             .unwrap_err()

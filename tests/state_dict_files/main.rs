@@ -1,5 +1,6 @@
-//! Tensor files: safetensors round trips and bytes, PyTorch's `.pt`, and damaged or hostile files, which must give errors and never panic.
-//! `tests/data/pytorch/make.py` made the files that are read here.
+//! Tensor files: safetensors round trips and bytes, PyTorch's `.pt`, and damaged or hostile files,
+//! which must give errors and never panic. `tests/data/pytorch/make.py` made the files that are
+//! read here.
 
 mod hostile;
 
@@ -25,7 +26,11 @@ fn assert_same(found: &StateDict, expected: &StateDict) {
     assert_eq!(names(found), names(expected));
     for (name, tensor) in expected.iter() {
         let other = found.get(name).unwrap();
-        assert_eq!((other.kind(), other.size()), (tensor.kind(), tensor.size()), "{name}");
+        assert_eq!(
+            (other.kind(), other.size()),
+            (tensor.kind(), tensor.size()),
+            "{name}"
+        );
         assert!(other.equal(tensor), "{name}");
     }
 }
@@ -52,14 +57,20 @@ fn metadata() -> BTreeMap<String, String> {
 }
 
 fn borrowed<'a>(tensors: &'a [(&'static str, Tensor)]) -> Vec<(&'a str, &'a Tensor)> {
-    tensors.iter().map(|(name, tensor)| (*name, tensor)).collect()
+    tensors
+        .iter()
+        .map(|(name, tensor)| (*name, tensor))
+        .collect()
 }
 
 #[test]
 fn safetensors_round_trip_and_deterministic_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (tensors, metadata) = (samples(), metadata());
-    let (path, again) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+    let (path, again) = (
+        folder.path().join("a.safetensors"),
+        folder.path().join("b.safetensors"),
+    );
     std::fs::write(&path, "was here").unwrap();
     write(&path, &borrowed(&tensors), &metadata).unwrap();
     let file = read(&path).unwrap();
@@ -67,14 +78,22 @@ fn safetensors_round_trip_and_deterministic_bytes() {
     assert_eq!(file.tensors.len(), tensors.len());
     for (name, tensor) in &tensors {
         let found = file.get(name).unwrap();
-        assert_eq!((found.kind(), found.size()), (tensor.kind(), tensor.size()), "{name}");
+        assert_eq!(
+            (found.kind(), found.size()),
+            (tensor.kind(), tensor.size()),
+            "{name}"
+        );
         assert!(found.equal(tensor), "{name}");
     }
     let mut reversed = borrowed(&tensors);
     reversed.reverse();
     write(&again, &reversed, &metadata).unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(bytes, std::fs::read(&again).unwrap(), "the order given does not matter");
+    assert_eq!(
+        bytes,
+        std::fs::read(&again).unwrap(),
+        "the order given does not matter"
+    );
     // The reference reader agrees, and the data begins on an 8-byte boundary.
     let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(reference.tensor("a.double").unwrap().shape(), [4, 6]);
@@ -95,7 +114,11 @@ fn safetensors_bytes_are_the_reference_writers() {
         let (file, copy) = (read(&original).unwrap(), folder.path().join(name));
         let tensors: Vec<_> = file.tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
         write(&copy, &tensors, &BTreeMap::new()).unwrap();
-        assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(original).unwrap(), "{name}");
+        assert_eq!(
+            std::fs::read(copy).unwrap(),
+            std::fs::read(original).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -155,7 +178,11 @@ fn pytorch_files_are_read_as_python_reads_them() {
         let (expected, _) = read_state(&pytorch(&format!("{name}.safetensors"))).unwrap();
         assert_same(&found, &expected);
         assert!(metadata.is_empty());
-        assert!(found.iter().all(|(_, t)| t.is_contiguous() && !t.requires_grad()));
+        assert!(
+            found
+                .iter()
+                .all(|(_, t)| t.is_contiguous() && !t.requires_grad())
+        );
     }
     let (ordered, _) = read_state(&pytorch("state_dict.pt")).unwrap();
     let names: Vec<_> = ordered.iter().map(|(name, _)| name).collect();
@@ -170,7 +197,15 @@ fn pytorch_files_are_read_as_python_reads_them() {
 fn views_of_one_storage_become_independent() {
     let (state, _) = read_state(&pytorch("views.pt")).unwrap();
     let _ = state.get("base").unwrap().shallow_clone().zero_();
-    assert!(state.get("transposed").unwrap().abs().max().double_value(&[]) > 0.0);
+    assert!(
+        state
+            .get("transposed")
+            .unwrap()
+            .abs()
+            .max()
+            .double_value(&[])
+            > 0.0
+    );
 }
 
 #[test]
@@ -188,9 +223,15 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
         "{text}"
     );
     let text = refused("legacy.pt");
-    assert!(text.contains("_use_new_zipfile_serialization=True"), "{text}");
+    assert!(
+        text.contains("_use_new_zipfile_serialization=True"),
+        "{text}"
+    );
     let text = refused("not_a_tensor.pt");
-    assert!(text.contains("`optimizer`") && text.contains("is a dict"), "{text}");
+    assert!(
+        text.contains("`optimizer`") && text.contains("is a dict"),
+        "{text}"
+    );
     let text = refused("list.pt");
     assert!(text.contains("a list"), "{text}");
     let text = refused("make.py");

@@ -29,6 +29,9 @@ fn accuracy_and_confusion() {
         let found = evaluate(&predict, &set, &normalisation, 3, batch_size).unwrap();
         assert_eq!(found.confusion, [[0, 2, 4], [2, 1, 0], [2, 0, 1]]);
         assert_eq!(found.accuracy(), Some(2.0 / 12.0));
-        assert_eq!(found.per_class(), [Some(0.0), Some(1.0 / 3.0), Some(1.0 / 3.0)]);
+        assert_eq!(
+            found.per_class(),
+            [Some(0.0), Some(1.0 / 3.0), Some(1.0 / 3.0)]
+        );
     }
 }

@@ -95,7 +95,12 @@ fn distillation_loss() {
         close(loss(kind, None, None), wanted, 1e-5, &format!("{kind:?}"));
     }
     let (mixed, soft) = (Some([0.0, 1.0, 0.0, 1.0]), EnsembleKind::MeanSoftmax);
-    close(loss(soft, mixed, None), 3.3717062199283276, 1e-5, "with real images");
+    close(
+        loss(soft, mixed, None),
+        3.3717062199283276,
+        1e-5,
+        "with real images",
+    );
     close(
         loss(soft, mixed, Some(class_weights())),
         3.3693370838427517,
@@ -111,8 +116,13 @@ fn distillation_loss() {
 /// ```
 #[test]
 fn cross_entropy_with_class_weights() {
-    for (class_weights, wanted) in [(None, 2.6602592993723686), (Some(class_weights()), 2.0255626304991)] {
-        let loss = CrossEntropy { class_weights }.loss(&student(), &batch(None)).unwrap();
+    for (class_weights, wanted) in [
+        (None, 2.6602592993723686),
+        (Some(class_weights()), 2.0255626304991),
+    ] {
+        let loss = CrossEntropy { class_weights }
+            .loss(&student(), &batch(None))
+            .unwrap();
         close(number(&loss), wanted, 1e-5, "cross-entropy");
     }
 }

@@ -1,5 +1,6 @@
-//! Training to the letter of PyTorch: schedules, optimisers, the student's two losses, accuracy. The expected numbers come from PyTorch
-//! 2.11 in float64, by the script quoted above each test (all begin with `import torch, torch.nn.functional as F` and
+//! Training to the letter of PyTorch: schedules, optimisers, the student's two losses, accuracy.
+//! The expected numbers come from PyTorch 2.11 in float64, by the script quoted above each test
+//! (all begin with `import torch, torch.nn.functional as F` and
 //! `torch.set_default_dtype(torch.float64)`).
 
 mod accuracy;

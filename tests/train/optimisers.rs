@@ -69,11 +69,30 @@ fn optimisers() {
         ..adam.clone()
     };
     for (settings, wanted) in [
-        (base, [0.5134291783090523, -0.34823166200228156, 0.03018458719165276]),
-        (momentum, [0.346556497170961, 0.019666137616326802, -2.70109493960587]),
-        (nesterov, [0.1358040711857728, -0.16100302126983618, -1.998647308450308]),
-        (adam, [0.3128866190003251, -0.8034616363327869, 1.8000019865654087]),
-        (adam_decay, [0.3179279007346344, -0.7869412981781461, 1.79805058007403]),
+        (
+            base,
+            [
+                0.5134291783090523,
+                -0.34823166200228156,
+                0.03018458719165276,
+            ],
+        ),
+        (
+            momentum,
+            [0.346556497170961, 0.019666137616326802, -2.70109493960587],
+        ),
+        (
+            nesterov,
+            [0.1358040711857728, -0.16100302126983618, -1.998647308450308],
+        ),
+        (
+            adam,
+            [0.3128866190003251, -0.8034616363327869, 1.8000019865654087],
+        ),
+        (
+            adam_decay,
+            [0.3179279007346344, -0.7869412981781461, 1.79805058007403],
+        ),
     ] {
         // Libtorch's operations in float64, and the single pass over float32.
         for (kind, within) in [(Kind::Double, 1e-10), (Kind::Float, 2e-6)] {
@@ -84,7 +103,8 @@ fn optimisers() {
     }
 }
 
-/// Weights and gradients in any order of memory, more of them than a thread takes alone: the single pass against float64.
+/// Weights and gradients in any order of memory, more of them than a thread takes alone: the single
+/// pass against float64.
 #[test]
 fn a_step_takes_tensors_as_they_lie() {
     let (weights, gradient) = (random(&[40, 30, 5, 5]), random(&[40, 30, 5, 5]));
@@ -108,7 +128,10 @@ fn a_step_takes_tensors_as_they_lie() {
             optimizer.apply(&[gradient * 0.5], 0.1);
             weights
         };
-        let exact = after_two(weights.to_kind(Kind::Double), &gradient.to_kind(Kind::Double));
+        let exact = after_two(
+            weights.to_kind(Kind::Double),
+            &gradient.to_kind(Kind::Double),
+        );
         for (ours, gradient) in [
             (weights.copy(), gradient.copy()),
             (channels_last(&weights), gradient.copy()),

@@ -29,7 +29,10 @@ fn schedules() {
         0.014644660940672627,
         0.0038060233744356634,
     ];
-    for (kind, wanted) in [(ScheduleKind::Milestones, multi_step), (ScheduleKind::Cosine, cosine)] {
+    for (kind, wanted) in [
+        (ScheduleKind::Milestones, multi_step),
+        (ScheduleKind::Cosine, cosine),
+    ] {
         let schedule = ScheduleSettings {
             kind,
             milestones: vec![2, 5],
@@ -43,7 +46,12 @@ fn schedules() {
                     epochs: 8,
                     within,
                 };
-                close(0.1 * schedule.factor(at), wanted, 1e-12, &format!("{kind:?} {epoch}"));
+                close(
+                    0.1 * schedule.factor(at),
+                    wanted,
+                    1e-12,
+                    &format!("{kind:?} {epoch}"),
+                );
             }
         }
     }

@@ -1,8 +1,10 @@
-//! Writes files so that a reader sees the old content or the new, never half of it, whatever happens in between.
+//! Writes files so that a reader sees the old content or the new, never half of it, whatever
+//! happens in between.
 //!
-//! The content goes to a temporary file in the same folder, which is synced and renamed. On any error the temporary file is removed and
-//! what was there stays. Only a killed process leaves its temporary file (`.fed-distill.*.tmp`), which nothing reads and
-//! [`remove_stale`] removes: whoever writes one holds a lock on it.
+//! The content goes to a temporary file in the same folder, which is synced and renamed. On any
+//! error the temporary file is removed and what was there stays. Only a killed process leaves its
+//! temporary file (`.fed-distill.*.tmp`), which nothing reads and [`remove_stale`] removes: whoever
+//! writes one holds a lock on it.
 
 use super::fault::{complete, explain, folder_of};
 use crate::error::{Error, Result};
@@ -18,7 +20,8 @@ use tempfile::NamedTempFile;
 /// As [`write_with`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |out| {
-        out.write_all(bytes).map_err(|error| explain("write", path, &error))
+        out.write_all(bytes)
+            .map_err(|error| explain("write", path, &error))
     })
 }
 
@@ -27,8 +30,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A link to a file is followed: the file it names is replaced, the link stays.
 ///
 /// # Errors
-/// What `fill` returns, with the file's name; no permission; no space left; a parent that is a file; a path that is a folder or a device.
-pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+/// What `fill` returns, with the file's name; no permission; no space left; a parent that is a
+/// file; a path that is a folder or a device.
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+) -> Result<()> {
     let target = destination(path)?;
     let folder = folder_of(&target);
     create_folder(folder)?;
@@ -39,8 +46,13 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Resul
     fill(&mut out).map_err(|error| complete(error, path))?;
     out.flush().map_err(|error| broken(&error))?;
     drop(out);
-    temporary.as_file().sync_all().map_err(|error| broken(&error))?;
-    temporary.persist(&target).map_err(|error| broken(&error.error))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(|error| broken(&error))?;
+    temporary
+        .persist(&target)
+        .map_err(|error| broken(&error.error))?;
     sync_folder(folder).map_err(|error| broken(&error))
 }
 
@@ -52,7 +64,8 @@ pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, &error))
 }
 
-/// Opens the file at `path` to add to its end, creating it and its folders: for logs, which grow as things happen.
+/// Opens the file at `path` to add to its end, creating it and its folders: for logs, which grow as
+/// things happen.
 ///
 /// # Errors
 /// No permission, or something else in the way.
@@ -62,7 +75,8 @@ pub fn append(path: &Path) -> Result<File> {
     opened.map_err(|error| explain("write", path, &error))
 }
 
-/// Where the rename goes: `path`, or what it links to. Only regular files are ever replaced (a rename would replace `/dev/null` too).
+/// Where the rename goes: `path`, or what it links to. Only regular files are ever replaced (a
+/// rename would replace `/dev/null` too).
 fn destination(path: &Path) -> Result<PathBuf> {
     let refuse = |why: &str| Error::failed(format!("cannot write `{}`: {why}", path.display()));
     if path.file_name().is_none() {
@@ -71,7 +85,9 @@ fn destination(path: &Path) -> Result<PathBuf> {
     match path.canonicalize() {
         Err(_) => Ok(path.to_path_buf()),
         Ok(real) if real.is_file() => Ok(real),
-        Ok(real) if real.is_dir() => Err(refuse("it is a folder").hint("give the name of a file, say one inside it")),
+        Ok(real) if real.is_dir() => {
+            Err(refuse("it is a folder").hint("give the name of a file, say one inside it"))
+        }
         Ok(_) => Err(refuse("it is neither a file nor a folder").hint("give the name of a file")),
     }
 }
@@ -84,7 +100,10 @@ pub fn remove_stale(folder: &Path) {
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
             let free = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
             if free && std::fs::remove_file(entry.path()).is_ok() {
-                tracing::debug!("removed what a killed process left: `{}`", entry.path().display());
+                tracing::debug!(
+                    "removed what a killed process left: `{}`",
+                    entry.path().display()
+                );
             }
         }
     }
@@ -110,10 +129,18 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Makes the rename itself durable. Folders that cannot be opened or synced (some network file systems) are left to the system.
+/// Makes the rename itself durable. Folders that cannot be opened or synced (some network file
+/// systems) are left to the system.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         result => result,
     }

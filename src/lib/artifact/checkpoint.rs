@@ -1,8 +1,8 @@
-//! Checkpoints: what an unfinished run would lose if its process died. A folder of safetensors files that belongs to one run and is
-//! removed when the run is done.
+//! Checkpoints: what an unfinished run would lose if its process died. A folder of safetensors
+//! files that belongs to one run and is removed when the run is done.
 //!
-//! Each file names the run it belongs to (config and inputs, with hashes) and its own content's hash, so that a run never goes on from
-//! the state of another or from a damaged one.
+//! Each file names the run it belongs to (config and inputs, with hashes) and its own content's
+//! hash, so that a run never goes on from the state of another or from a damaged one.
 
 use super::fault::explain;
 use super::manifest::paths;
@@ -63,12 +63,16 @@ pub struct Checkpoints {
 
 /// Whether `folder` holds checkpoints of any run.
 pub fn any_in(folder: &Path) -> bool {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
-        entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-    })
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+        })
 }
 
 /// Removes the folder of checkpoints and all that is in it.
@@ -77,7 +81,9 @@ pub fn any_in(folder: &Path) -> bool {
 /// No permission.
 pub fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(explain("remove", folder, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(explain("remove", folder, &error))
+        }
         _ => Ok(()),
     }
 }
@@ -88,13 +94,20 @@ impl Checkpoints {
         Self { folder, identity }
     }
 
-    /// Writes `NAME.safetensors`, in place of what was there. When this returns, it survives the process and the machine.
+    /// Writes `NAME.safetensors`, in place of what was there. When this returns, it survives the
+    /// process and the machine.
     ///
     /// # Errors
     /// A state with a NaN in it; a file that cannot be written.
-    pub fn write(&self, name: &str, state: &impl Serialize, tensors: &[(&str, &Tensor)]) -> Result<()> {
+    pub fn write(
+        &self,
+        name: &str,
+        state: &impl Serialize,
+        tensors: &[(&str, &Tensor)],
+    ) -> Result<()> {
         let path = self.path(name);
-        let state = json::value(state).map_err(|error| error.note("file", path.display().to_string()))?;
+        let state =
+            json::value(state).map_err(|error| error.note("file", path.display().to_string()))?;
         let header = Header {
             schema_version: SCHEMA_VERSION,
             identity: self.identity.clone(),
@@ -128,23 +141,26 @@ impl Checkpoints {
             schema_version: u32,
         }
         let damaged = |what: &str, error: serde_json::Error| {
-            Error::failed(format!("the checkpoint is damaged: its {what} cannot be read"))
-                .note("found", error.to_string())
+            Error::failed(format!(
+                "the checkpoint is damaged: its {what} cannot be read"
+            ))
+            .note("found", error.to_string())
         };
         let file = tensors::read(path)?;
-        let text = file
-            .metadata
-            .get(KEY)
-            .ok_or_else(|| Error::failed("this is no checkpoint: the file does not say which run it belongs to"))?;
-        let format: Format = serde_json::from_str(text).map_err(|error| damaged("format", error))?;
+        let text = file.metadata.get(KEY).ok_or_else(|| {
+            Error::failed("this is no checkpoint: the file does not say which run it belongs to")
+        })?;
+        let format: Format =
+            serde_json::from_str(text).map_err(|error| damaged("format", error))?;
         if format.schema_version > SCHEMA_VERSION {
-            return Err(
-                Error::failed("the checkpoint is of a newer format than this program knows")
-                    .note("expected", format!("at most {SCHEMA_VERSION}"))
-                    .note("found", format.schema_version.to_string()),
-            );
+            return Err(Error::failed(
+                "the checkpoint is of a newer format than this program knows",
+            )
+            .note("expected", format!("at most {SCHEMA_VERSION}"))
+            .note("found", format.schema_version.to_string()));
         }
-        let header: Header = serde_json::from_str(text).map_err(|error| damaged("header", error))?;
+        let header: Header =
+            serde_json::from_str(text).map_err(|error| damaged("header", error))?;
         let named: Vec<(&str, &Tensor)> = file
             .tensors
             .iter()
@@ -174,7 +190,9 @@ impl Checkpoints {
         let roles: BTreeSet<&String> = then.inputs.keys().chain(now.inputs.keys()).collect();
         for role in roles {
             let (before, after) = (then.inputs.get(role), now.inputs.get(role));
-            let sha256 = |record: Option<&(PathBuf, String)>| record.map_or("none".into(), |record| record.1.clone());
+            let sha256 = |record: Option<&(PathBuf, String)>| {
+                record.map_or("none".into(), |record| record.1.clone())
+            };
             if sha256(before) != sha256(after) {
                 let recorded = after.or(before).map_or(Path::new(""), |record| &record.0);
                 // As the manifest beside this folder has it.
@@ -189,13 +207,17 @@ impl Checkpoints {
         }
         let keys: BTreeSet<&String> = then.facts.keys().chain(now.facts.keys()).collect();
         for key in keys {
-            let of = |identity: &Identity| identity.facts.get(key).unwrap_or(&Value::Null).to_string();
+            let of =
+                |identity: &Identity| identity.facts.get(key).unwrap_or(&Value::Null).to_string();
             if of(then) != of(now) {
                 differences.push(format!("{key}: {} then, {} now", of(then), of(now)));
             }
         }
         if then.version != now.version {
-            differences.push(format!("fed-distill {} then, {} now", then.version, now.version));
+            differences.push(format!(
+                "fed-distill {} then, {} now",
+                then.version, now.version
+            ));
         }
         if then.stage != now.stage || then.config != now.config {
             differences.push("the config".into());
@@ -203,7 +225,10 @@ impl Checkpoints {
         if differences.is_empty() {
             return Ok(());
         }
-        let error = Error::failed(format!("the checkpoint belongs to another run of `{}`", then.stage));
+        let error = Error::failed(format!(
+            "the checkpoint belongs to another run of `{}`",
+            then.stage
+        ));
         Err(differences
             .into_iter()
             .fold(error, |error, line| error.note("differs", line)))
@@ -216,7 +241,11 @@ fn hash(state: &Value, tensors: &[(&str, &Tensor)]) -> Result<String> {
     let mut sorted = tensors.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
     for (name, tensor) in sorted {
-        hash.update(format!("\n{name} {:?} {:?}\n", tensor.kind(), tensor.size()));
+        hash.update(format!(
+            "\n{name} {:?} {:?}\n",
+            tensor.kind(),
+            tensor.size()
+        ));
         hash.update(tensors::bytes(tensor)?);
     }
     Ok(format!("{:x}", hash.finalize()))

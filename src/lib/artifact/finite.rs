@@ -1,6 +1,8 @@
-//! Walks a value as serde would write it and stops at the first NaN or infinity, naming its place (`epochs[3].loss`).
+//! Walks a value as serde would write it and stops at the first NaN or infinity, naming its place
+//! (`epochs[3].loss`).
 //!
-//! serde_json turns non-finite numbers into `null` without a word, so [`super::json`] looks before it writes.
+//! serde_json turns non-finite numbers into `null` without a word, so [`super::json`] looks before
+//! it writes.
 
 use crate::error::Error;
 use serde::ser::{self, Serialize, Serializer};
@@ -15,17 +17,22 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn into_error(self) -> Error {
-        Error::failed(format!("cannot write `{}` as JSON: {}", self.place, self.why))
+        Error::failed(format!(
+            "cannot write `{}` as JSON: {}",
+            self.place, self.why
+        ))
     }
 }
 
 /// Looks at every number in `value`.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), Fault> {
     let mut place = Vec::new();
-    value.serialize(Walk { place: &mut place }).map_err(|Stop(why)| Fault {
-        place: place.concat().trim_start_matches('.').to_string(),
-        why,
-    })
+    value
+        .serialize(Walk { place: &mut place })
+        .map_err(|Stop(why)| Fault {
+            place: place.concat().trim_start_matches('.').to_string(),
+            why,
+        })
 }
 
 /// Why the walk stopped. The place it stopped at is what is left on the stack of places.
@@ -141,7 +148,13 @@ impl<'a> Serializer for Walk<'a> {
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Step {
         value.serialize(self)
     }
-    fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, variant: &'static str, value: &T) -> Step
+    fn serialize_newtype_variant<T>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Step
     where
         T: Serialize + ?Sized,
     {

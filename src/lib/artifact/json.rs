@@ -11,9 +11,11 @@ use std::path::Path;
 /// Writes `value` to `path`, indented, with a newline at the end.
 ///
 /// # Errors
-/// A NaN or an infinity anywhere in `value` (serde_json alone would write `null`); whatever [`atomic::write_with`] refuses.
+/// A NaN or an infinity anywhere in `value` (serde_json alone would write `null`); whatever
+/// [`atomic::write_with`] refuses.
 pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    finite::check(value).map_err(|fault| fault.into_error().note("file", path.display().to_string()))?;
+    finite::check(value)
+        .map_err(|fault| fault.into_error().note("file", path.display().to_string()))?;
     atomic::write_with(path, |out| {
         serde_json::to_writer_pretty(&mut *out, value)
             .map_err(std::io::Error::from)
@@ -28,13 +30,15 @@ pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
 /// A NaN or an infinity anywhere in `value`.
 pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<serde_json::Value> {
     finite::check(value).map_err(finite::Fault::into_error)?;
-    serde_json::to_value(value).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))
+    serde_json::to_value(value)
+        .map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))
 }
 
 /// Reads a `T` from the JSON file at `path`.
 ///
 /// # Errors
-/// A file that cannot be read, is not JSON, or holds something else than a `T`: with file, line, column, what was found and expected.
+/// A file that cannot be read, is not JSON, or holds something else than a `T`: with file, line,
+/// column, what was found and expected.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|error| explain("read", path, &error))?;
     serde_json::from_slice(&text).map_err(|error| unreadable(path, &error))

@@ -1,6 +1,7 @@
 //! One process at a time: a lock file that lives as long as the process does, whatever ends it.
 //!
-//! The lock is the system's (`flock`), so a killed process leaves none behind; the file may stay, and is taken over by the next.
+//! The lock is the system's (`flock`), so a killed process leaves none behind; the file may stay,
+//! and is taken over by the next.
 
 use super::atomic;
 use super::fault::{explain, folder_of};
@@ -51,13 +52,15 @@ impl Lock {
         }
     }
 
-    /// Whether a process has the lock at `path`. Leaves no file; where locks cannot be asked for, as if one had.
+    /// Whether a process has the lock at `path`. Leaves no file; where locks cannot be asked for,
+    /// as if one had.
     pub fn is_held(path: &Path) -> bool {
         // Shared: whoever looks keeps nobody else from looking.
         File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
     }
 
-    /// Takes the lock at `path`, after waiting for whoever has it; `waiting` is called before a wait.
+    /// Takes the lock at `path`, after waiting for whoever has it; `waiting` is called before a
+    /// wait.
     ///
     /// # Errors
     /// A file that cannot be opened for writing.
@@ -89,7 +92,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while held: whoever waits for it sees that the file is another one now, and starts over.
+        // Removed while held: whoever waits for it sees that the file is another one now, and
+        // starts over.
         let _ = std::fs::remove_file(&self.path);
     }
 }

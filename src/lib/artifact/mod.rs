@@ -1,4 +1,5 @@
-//! Files on disk: atomic writes, JSON without NaN, tensors, hashes, the manifests that say what belongs together, checkpoints, and locks.
+//! Files on disk: atomic writes, JSON without NaN, tensors, hashes, the manifests that say what
+//! belongs together, checkpoints, and locks.
 //!
 //! Stages write through here and nowhere else. Nothing in here knows what a dataset or a split is.
 

@@ -1,7 +1,9 @@
-//! A pickle reader that can only build data: the part of Python's pickle machine that `torch.save` of a state dict uses.
+//! A pickle reader that can only build data: the part of Python's pickle machine that `torch.save`
+//! of a state dict uses.
 //!
-//! Called by `pytorch`. Nothing is ever imported or called: the few allowed names stand for themselves, any other name is an error.
-//! Objects live in one list and refer to each other by index, so neither depth nor cycles can hurt.
+//! Called by `pytorch`. Nothing is ever imported or called: the few allowed names stand for
+//! themselves, any other name is an error. Objects live in one list and refer to each other by
+//! index, so neither depth nor cycles can hurt.
 
 mod machine;
 

@@ -1,4 +1,5 @@
-//! PyTorch's `.pt` files: a zip archive of one pickle and one entry of raw values per storage. Called by `tensors::read_state`.
+//! PyTorch's `.pt` files: a zip archive of one pickle and one entry of raw values per storage.
+//! Called by `tensors::read_state`.
 //!
 //! Everything the file claims is checked against what is there before memory is taken for it.
 
@@ -15,11 +16,12 @@ use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 /// Largest pickle that is read: room for ten thousand tensors' names and shapes.
 const MOST_PICKLE: u64 = 4 << 20;
-/// Tensors may be views that overlap, so together they may be larger than the file, but not more than this many times.
+/// Tensors may be views that overlap, so together they may be larger than the file, but not more
+/// than this many times.
 const MOST_SHARING: u64 = 4;
 
-/// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, possibly under `state_dict` or `model`; a `module.` that all names
-/// begin with (`DataParallel`) is left out.
+/// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, possibly under
+/// `state_dict` or `model`; a `module.` that all names begin with (`DataParallel`) is left out.
 pub(super) fn read(path: &Path) -> Result<StateDict> {
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len();
@@ -51,11 +53,16 @@ fn damaged(error: ZipError) -> Error {
 fn state_entries(pickle: &Pickle) -> Result<Vec<(String, View)>> {
     let Object::Dict(root) = pickle.object(pickle.root) else {
         let found = pickle.object(pickle.root).describe();
-        return Err(Error::failed(format!("the file holds {found}, not a state dict"))
-            .hint("in Python: `torch.save(model.state_dict(), path)`"));
+        return Err(
+            Error::failed(format!("the file holds {found}, not a state dict"))
+                .hint("in Python: `torch.save(model.state_dict(), path)`"),
+        );
     };
     let nested = ["state_dict", "model"].iter().find_map(|wanted| {
-        let value = root.iter().find(|(key, _)| text(pickle, *key) == Some(wanted))?.1;
+        let value = root
+            .iter()
+            .find(|(key, _)| text(pickle, *key) == Some(wanted))?
+            .1;
         match pickle.object(value) {
             Object::Dict(inner) => Some(inner),
             _ => None,
@@ -69,13 +76,15 @@ fn state_entries(pickle: &Pickle) -> Result<Vec<(String, View)>> {
         })?;
         let Object::Tensor(view) = pickle.object(value) else {
             let found = pickle.object(value).describe();
-            return Err(
-                Error::failed(format!("entry `{name}` of the state dict is {found}, not a tensor"))
-                    .hint("in Python: `torch.save(model.state_dict(), path)`"),
-            );
+            return Err(Error::failed(format!(
+                "entry `{name}` of the state dict is {found}, not a tensor"
+            ))
+            .hint("in Python: `torch.save(model.state_dict(), path)`"));
         };
         if !names.insert(name) {
-            return Err(Error::failed(format!("entry `{name}` is in the state dict twice")));
+            return Err(Error::failed(format!(
+                "entry `{name}` is in the state dict twice"
+            )));
         }
         entries.push((name.to_string(), view.clone()));
     }
@@ -108,10 +117,13 @@ struct Archive {
 
 impl Archive {
     fn new(zip: ZipArchive<BufReader<fs::File>>, length: u64) -> Result<Self> {
-        let folders = zip.file_names().filter_map(|name| name.strip_suffix("data.pkl"));
+        let folders = zip
+            .file_names()
+            .filter_map(|name| name.strip_suffix("data.pkl"));
         let folder = folders.filter(|f| f.ends_with('/')).min_by_key(|f| f.len());
-        let folder =
-            folder.ok_or_else(|| Error::failed("this zip archive is not a PyTorch file: it holds no `data.pkl`"))?;
+        let folder = folder.ok_or_else(|| {
+            Error::failed("this zip archive is not a PyTorch file: it holds no `data.pkl`")
+        })?;
         let folder = folder.to_string();
         let mut archive = Self {
             zip,
@@ -133,12 +145,17 @@ impl Archive {
 
     /// The bytes of an entry, at most `most`. The archive's checksum is verified on the way.
     fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>> {
-        let entry = self.zip.by_name(&format!("{}{name}", self.folder)).map_err(damaged)?;
+        let entry = self
+            .zip
+            .by_name(&format!("{}{name}", self.folder))
+            .map_err(damaged)?;
         let stored = entry.compression() == CompressionMethod::Stored;
         if entry.size() > most || (stored && entry.size() > self.length) {
-            return Err(Error::failed(format!("entry `{name}` of the file is too large"))
-                .note("expected", format!("at most {most} bytes"))
-                .note("found", format!("{} bytes", entry.size())));
+            return Err(
+                Error::failed(format!("entry `{name}` of the file is too large"))
+                    .note("expected", format!("at most {most} bytes"))
+                    .note("found", format!("{} bytes", entry.size())),
+            );
         }
         let (size, mut bytes) = (entry.size(), Vec::new());
         entry.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -157,12 +174,17 @@ impl Archive {
                 .note("expected", format!("within {} values", view.storage.count))
                 .note(
                     "found",
-                    format!("offset {}, size {:?}, stride {:?}", view.offset, view.size, view.stride),
+                    format!(
+                        "offset {}, size {:?}, stride {:?}",
+                        view.offset, view.size, view.stride
+                    ),
                 )
         })?;
         self.made = self.made.saturating_add(bytes);
         if self.made > self.length.saturating_mul(MOST_SHARING) {
-            return Err(Error::failed("the file's tensors claim far more values than it holds"));
+            return Err(Error::failed(
+                "the file's tensors claim far more values than it holds",
+            ));
         }
         let storage = self.storage(&view.storage)?;
         let shaped = storage.f_as_strided(&view.size, &view.stride, view.offset)?;
@@ -190,10 +212,17 @@ impl Archive {
 /// Bytes of the contiguous tensor; `None` where the view is malformed or leaves its storage.
 fn bytes_of(view: &View) -> Option<u64> {
     let negative = |numbers: &[i64]| numbers.iter().any(|&n| n < 0);
-    if view.size.len() != view.stride.len() || view.size.len() > 64 || negative(&view.size) || negative(&view.stride) {
+    if view.size.len() != view.stride.len()
+        || view.size.len() > 64
+        || negative(&view.size)
+        || negative(&view.stride)
+    {
         return None;
     }
-    let count = view.size.iter().try_fold(1i64, |product, &n| product.checked_mul(n))?;
+    let count = view
+        .size
+        .iter()
+        .try_fold(1i64, |product, &n| product.checked_mul(n))?;
     let mut last = view.offset;
     for (&size, &stride) in view.size.iter().zip(&view.stride) {
         last = last.checked_add((size - 1).max(0).checked_mul(stride)?)?;

@@ -1,5 +1,6 @@
-//! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every stage reads and writes weights and
-//! images through this; nothing here knows what the tensors mean.
+//! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every
+//! stage reads and writes weights and images through this; nothing here knows what the tensors
+//! mean.
 
 use super::{atomic, pytorch};
 use crate::model::StateDict;
@@ -29,8 +30,14 @@ impl TensorFile {
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         let found = self.tensors.iter().find(|(n, _)| n == name);
         found.map(|(_, tensor)| tensor).ok_or_else(|| {
-            let names: Vec<_> = self.tensors.iter().take(10).map(|(n, _)| n.as_str()).collect();
-            Error::failed(format!("the file holds no tensor `{name}`")).note("available", names.join(", "))
+            let names: Vec<_> = self
+                .tensors
+                .iter()
+                .take(10)
+                .map(|(n, _)| n.as_str())
+                .collect();
+            Error::failed(format!("the file holds no tensor `{name}`"))
+                .note("available", names.join(", "))
         })
     }
 }
@@ -89,14 +96,23 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
                 "tensor `{name}` has the type {}, which is not supported",
                 info.dtype
             ))
-            .note("available", KINDS.map(|(dtype, _)| dtype.to_string()).join(", "))
+            .note(
+                "available",
+                KINDS.map(|(dtype, _)| dtype.to_string()).join(", "),
+            )
         })?;
         let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
-        let shape = shape.map_err(|_| damaged(format!("tensor `{name}` has the shape {:?}", info.shape)))?;
+        let shape = shape
+            .map_err(|_| damaged(format!("tensor `{name}` has the shape {:?}", info.shape)))?;
         tensors.push((name.clone(), from_bytes(&name, &bytes, &shape, kind)?));
     }
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let metadata = header
+        .metadata()
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
     Ok(TensorFile { tensors, metadata })
 }
 
@@ -109,7 +125,14 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
         let file = fs::File::open(path)?;
         let length = file.metadata()?.len();
         let header = read_header(&mut BufReader::new(file), length)?;
-        Ok::<_, Error>(header.metadata().clone().unwrap_or_default().into_iter().collect())
+        Ok::<_, Error>(
+            header
+                .metadata()
+                .clone()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+        )
     };
     read().map_err(|error| error.note("file", path.display().to_string()))
 }
@@ -122,11 +145,14 @@ fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
     let size = u64::from_le_bytes(size);
     let rest = length.saturating_sub(8);
     if size > MOST_HEADER || size > rest {
-        return Err(damaged(format!("its header claims {size} bytes, but {rest} follow")));
+        return Err(damaged(format!(
+            "its header claims {size} bytes, but {rest} follow"
+        )));
     }
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header)?;
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
     let (claimed, there) = (header.data_len() as u64, rest - size);
     if claimed != there {
         return Err(damaged("its tensors do not fill it")
@@ -143,12 +169,16 @@ fn damaged(why: impl std::fmt::Display) -> Error {
 
 /// A CPU tensor of raw little-endian values; `bytes` must be as long as shape and kind say.
 pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
-    let count = shape.iter().try_fold(1i64, |product, &n| product.checked_mul(n));
+    let count = shape
+        .iter()
+        .try_fold(1i64, |product, &n| product.checked_mul(n));
     let length = count.and_then(|n| n.checked_mul(kind.elt_size_in_bytes() as i64));
     if length != i64::try_from(bytes.len()).ok() {
-        return Err(Error::failed(format!("tensor `{name}` does not fill its shape"))
-            .note("expected", format!("{shape:?} of {kind:?}"))
-            .note("found", format!("{} bytes", bytes.len())));
+        return Err(
+            Error::failed(format!("tensor `{name}` does not fill its shape"))
+                .note("expected", format!("{shape:?} of {kind:?}"))
+                .note("found", format!("{} bytes", bytes.len())),
+        );
     }
     if kind == Kind::Bool && bytes.iter().any(|&byte| byte > 1) {
         return Err(Error::failed(format!(
@@ -158,15 +188,20 @@ pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) ->
     Ok(Tensor::f_from_data_size(bytes, shape, kind)?)
 }
 
-/// Writes a safetensors file: to a temporary file in the same folder, synced, renamed. The same tensors and metadata give the same bytes.
+/// Writes a safetensors file: to a temporary file in the same folder, synced, renamed. The same
+/// tensors and metadata give the same bytes.
 ///
 /// Tensors are stored as the reference writer stores them, by type (widest first) and name.
 ///
 /// # Errors
 /// A folder that cannot be written, two tensors of one name, a type that the format lacks.
-pub fn write(path: &Path, tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let (header, sorted) =
-        header_of(tensors, metadata).map_err(|error| error.note("file", path.display().to_string()))?;
+pub fn write(
+    path: &Path,
+    tensors: &[(&str, &Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let (header, sorted) = header_of(tensors, metadata)
+        .map_err(|error| error.note("file", path.display().to_string()))?;
     atomic::write_with(path, |file| write_to(file, &header, &sorted))
 }
 
@@ -197,7 +232,8 @@ pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which it lists them.
+/// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which
+/// it lists them.
 fn header_of<'a>(
     tensors: &[(&str, &'a Tensor)],
     metadata: &BTreeMap<String, String>,
@@ -249,10 +285,14 @@ fn header_of<'a>(
             format!("at most {MOST_HEADER} bytes of names, shapes and metadata"),
         ));
     }
-    Ok((header, sorted.into_iter().map(|(_, _, tensor)| tensor).collect()))
+    Ok((
+        header,
+        sorted.into_iter().map(|(_, _, tensor)| tensor).collect(),
+    ))
 }
 
-/// Reads weights, by content and not by the file's name: safetensors with its metadata, or a PyTorch state dict (`.pt`) with none.
+/// Reads weights, by content and not by the file's name: safetensors with its metadata, or a
+/// PyTorch state dict (`.pt`) with none.
 ///
 /// # Errors
 /// As [`read`]; for `.pt` also anything but tensors in it, and the format from before PyTorch 1.6.
@@ -263,11 +303,13 @@ pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> 
         b"PK\x03\x04" => pytorch::read(path)
             .map(|state| (state, BTreeMap::new()))
             .map_err(|error| error.note("file", path.display().to_string())),
-        [0x80, ..] => Err(
-            Error::failed("this looks like a PyTorch file in the old format, which is not read")
-                .note("file", path.display().to_string())
-                .hint("in Python: `torch.save(torch.load(path), path, _use_new_zipfile_serialization=True)`"),
-        ),
+        [0x80, ..] => Err(Error::failed(
+            "this looks like a PyTorch file in the old format, which is not read",
+        )
+        .note("file", path.display().to_string())
+        .hint(
+            "in Python: `torch.save(torch.load(path), path, _use_new_zipfile_serialization=True)`",
+        )),
         _ => read(path).map(|file| (StateDict::new(file.tensors), file.metadata)),
     }
 }

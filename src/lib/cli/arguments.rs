@@ -12,9 +12,14 @@ const SWITCHES: [&str; 3] = ["resume", "overwrite", "tensorboard"];
 
 /// Flags and overrides. Anything that does not begin with `-` is an override.
 #[derive(Debug, Parser)]
-#[command(disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
+#[command(
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true
+)]
 pub struct Arguments {
-    /// Run a job for every combination of the values that overrides list: `a=1,2`, `a=range(0,3)`, `a=choice(x,y)`
+    /// Run a job for every combination of the values that overrides list: `a=1,2`, `a=range(0,3)`,
+    /// `a=choice(x,y)`
     #[arg(short, long)]
     pub multirun: bool,
     /// Print the composed config and stop
@@ -61,8 +66,14 @@ impl Arguments {
             let short = argument
                 .get_short()
                 .map_or(String::new(), |short| format!("-{short}, "));
-            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            Some((format!("{short}--{long}{}", value.unwrap_or_default()), help))
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            Some((
+                format!("{short}--{long}{}", value.unwrap_or_default()),
+                help,
+            ))
         };
         command.get_arguments().filter_map(flag).collect()
     }
@@ -85,7 +96,11 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
     };
     let flag = context(ContextKind::InvalidArg).unwrap_or_default();
     // clap appends the value's name: `--cfg <job>`.
-    let name = flag.split_whitespace().next().unwrap_or_default().to_owned();
+    let name = flag
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     match (error.kind(), context(ContextKind::InvalidValue)) {
         (ErrorKind::UnknownArgument, _) => unknown(&name, arguments),
         (ErrorKind::InvalidValue, Some(value)) => {
@@ -118,14 +133,20 @@ fn unknown(name: &str, arguments: &[OsString]) -> Error {
         .filter_map(|argument| argument.to_str())
         .find(|argument| argument.split('=').next() == Some(name))
         .unwrap_or(name);
-    let error = Error::usage(format!("`{typed}` is not a flag")).note("available", Arguments::names().join(", "));
+    let error = Error::usage(format!("`{typed}` is not a flag"))
+        .note("available", Arguments::names().join(", "));
     let bare = typed.trim_start_matches('-');
     // What all flags have in common makes none of them alike.
     let flags = Arguments::names();
-    let words: Vec<&str> = flags.iter().map(|flag| flag.trim_start_matches('-')).collect();
+    let words: Vec<&str> = flags
+        .iter()
+        .map(|flag| flag.trim_start_matches('-'))
+        .collect();
     match nearest(name.trim_start_matches('-'), &words) {
         _ if bare.contains('=') => error.hint(format!("overrides have no dashes; type `{bare}`")),
-        _ if SWITCHES.contains(&bare) => error.hint(format!("overrides have no dashes; type `{bare}=true`")),
+        _ if SWITCHES.contains(&bare) => {
+            error.hint(format!("overrides have no dashes; type `{bare}=true`"))
+        }
         Some(flag) => error.hint(format!("did you mean `--{flag}`?")),
         None => error.hint(format!("overrides have no dashes: `{bare}=VALUE`")),
     }

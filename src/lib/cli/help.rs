@@ -7,7 +7,10 @@ use std::fmt::Write;
 
 /// The whole text. Groups are listed as the given config tree has them.
 pub fn text(stage: &Stage, tree: &Tree) -> String {
-    let mut out = format!("{}\n\nUsage: {} [FLAGS] [OVERRIDE]…\n\n", stage.about, stage.name);
+    let mut out = format!(
+        "{}\n\nUsage: {} [FLAGS] [OVERRIDE]…\n\n",
+        stage.about, stage.name
+    );
     let _ = writeln!(out, "Reads:  {}\nWrites: {}", stage.reads, stage.writes);
     let _ = writeln!(out, "\nGroups and their options, in {tree}:");
     for group in stage.groups {
@@ -22,7 +25,9 @@ pub fn text(stage: &Stage, tree: &Tree) -> String {
 fn write_group(out: &mut String, group: &str, tree: &Tree) {
     let _ = writeln!(out, "  {group}");
     let about = |option: String| {
-        let text = tree.read(&format!("{group}/{option}.yaml")).unwrap_or_default();
+        let text = tree
+            .read(&format!("{group}/{option}.yaml"))
+            .unwrap_or_default();
         (option, first_comment(&text))
     };
     let options: Vec<_> = tree.options(group).into_iter().map(about).collect();
@@ -43,19 +48,36 @@ fn write_examples(out: &mut String, stage: &Stage, tree: &Tree) {
     let name = stage.name;
     // The last group a stage names is its own.
     let own = stage.groups.last().copied().unwrap_or("dataset");
-    let option = tree.options(own).into_iter().next().unwrap_or_else(|| "OPTION".into());
+    let option = tree
+        .options(own)
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| "OPTION".into());
     let examples = [
-        (format!("{name} +{own}={option}"), "choose an option of a group"),
-        (format!("{name} dataset=mnist seed=7"), "replace a choice, set a key"),
+        (
+            format!("{name} +{own}={option}"),
+            "choose an option of a group",
+        ),
+        (
+            format!("{name} dataset=mnist seed=7"),
+            "replace a choice, set a key",
+        ),
         (format!("{name} -m seed=1,2,3"), "a job for each value"),
         (
             format!("{name} +{own}={option} --cfg job"),
             "print every key and its value",
         ),
-        (format!("{name} +{own}={option} --info config"), "and who set it"),
+        (
+            format!("{name} +{own}={option} --info config"),
+            "and who set it",
+        ),
     ];
     out.push_str("\nExamples:\n");
-    write_columns(out, &examples.map(|(typed, why)| (typed, why.to_owned())), 2);
+    write_columns(
+        out,
+        &examples.map(|(typed, why)| (typed, why.to_owned())),
+        2,
+    );
 }
 
 fn write_columns(out: &mut String, rows: &[(String, String)], indent: usize) {

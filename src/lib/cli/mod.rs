@@ -1,4 +1,5 @@
-//! Command line: what a stage binary's `main` calls. Arguments are read, the config is composed, the stage runs, the exit code says how it went.
+//! Command line: what a stage binary's `main` calls. Arguments are read, the config is composed,
+//! the stage runs, the exit code says how it went.
 //!
 //! Results (`--cfg`, `--info`, `--help`) go to stdout, everything else to stderr.
 
@@ -38,7 +39,8 @@ pub struct Stage {
     pub run: fn(&Composed) -> Result<()>,
 }
 
-/// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run, 130 for Ctrl-C.
+/// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a
+/// failed run, 130 for Ctrl-C.
 pub fn main(stage: &Stage) -> ExitCode {
     exit(start(stage, &std::env::args_os().collect::<Vec<_>>()))
 }
@@ -47,7 +49,8 @@ fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let rank = launcher::launched().map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
+            let rank = launcher::launched()
+                .map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
             // In one piece: other ranks write to the same place.
             let _ = std::io::stderr().write_all(format!("error: {rank}{error}\n").as_bytes());
             ExitCode::from(match error.class() {
@@ -62,7 +65,10 @@ fn exit(result: Result<()>) -> ExitCode {
 fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
     let arguments = Arguments::read(arguments)?;
     if arguments.help {
-        let found = Tree::find(arguments.config_dir.as_deref(), arguments.config_name.as_deref());
+        let found = Tree::find(
+            arguments.config_dir.as_deref(),
+            arguments.config_name.as_deref(),
+        );
         // The help of a tree that cannot be found is that of the built-in one.
         let tree = found.map_or(Tree::BuiltIn, |(tree, _)| tree);
         return say(help::text(stage, &tree).trim_end());
@@ -87,7 +93,10 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
                 threads::wait_briefly();
             }
             logging::init()?;
-            if let Some(line) = jobs.first().and_then(|job| unread::line(stage, job, &request)) {
+            if let Some(line) = jobs
+                .first()
+                .and_then(|job| unread::line(stage, job, &request))
+            {
                 tracing::info!("{line}");
             }
             run(stage, &jobs, &labels)

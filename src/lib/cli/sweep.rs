@@ -1,5 +1,6 @@
-//! What makes the jobs of a sweep (`--multirun`) separate runs: each has a place of its own, and a finished one is skipped when the sweep
-//! is run again. Both are done by composing a job once more with further overrides, so its recorded config says the whole truth.
+//! What makes the jobs of a sweep (`--multirun`) separate runs: each has a place of its own, and a
+//! finished one is skipped when the sweep is run again. Both are done by composing a job once more
+//! with further overrides, so its recorded config says the whole truth.
 
 use crate::artifact::hash;
 use crate::config::{Composed, Request, compose};
@@ -10,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 /// Bytes of a folder's name; file systems take 255.
 const LONGEST: usize = 200;
 
-/// Gives jobs that would write to one place (`output`: the dotted key of a stage's place) folders named after what they vary, and lets
-/// them resume unless they are to overwrite.
+/// Gives jobs that would write to one place (`output`: the dotted key of a stage's place) folders
+/// named after what they vary, and lets them resume unless they are to overwrite.
 ///
 /// # Errors
 /// A sweep that lists a value twice: its jobs would be the same run.
@@ -45,7 +46,10 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
         if let Some(place) = places[index].as_ref().filter(|_| shared) {
             let own = own_place(place, &folder_name(&varied[index]));
             // Quoted: a path may hold what the value grammar gives a meaning.
-            overrides.push(format!("{output}='{}'", own.display().to_string().replace('\'', "\\'")));
+            overrides.push(format!(
+                "{output}='{}'",
+                own.display().to_string().replace('\'', "\\'")
+            ));
         }
         compose(&Request {
             overrides,
@@ -55,12 +59,16 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
     (0..jobs.len()).map(again).collect()
 }
 
-/// The overrides of each job that differ between jobs. They are compared place by place: an override typed once gives every job one, so
-/// that a key given twice (`seed=1 seed=1,2`) is told apart by where it stands.
+/// The overrides of each job that differ between jobs. They are compared place by place: an
+/// override typed once gives every job one, so that a key given twice (`seed=1 seed=1,2`) is told
+/// apart by where it stands.
 fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
     let at = |job: &Composed, place: usize| job.overrides.get(place).cloned();
     let count = jobs.first().map_or(0, |job| job.overrides.len());
-    let varies = |place: &usize| jobs.windows(2).any(|pair| at(&pair[0], *place) != at(&pair[1], *place));
+    let varies = |place: &usize| {
+        jobs.windows(2)
+            .any(|pair| at(&pair[0], *place) != at(&pair[1], *place))
+    };
     let places: Vec<usize> = (0..count).filter(varies).collect();
     jobs.iter()
         .map(|job| {
@@ -90,22 +98,30 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// `seed=1,student.epochs=5`: another name for every other list of overrides. What a file's name cannot hold, or would be taken for a
-/// reference, is escaped as in a URL; a name that is too long ends in a hash of the whole.
+/// `seed=1,student.epochs=5`: another name for every other list of overrides. What a file's name
+/// cannot hold, or would be taken for a reference, is escaped as in a URL; a name that is too long
+/// ends in a hash of the whole.
 fn folder_name(varied: &[&str]) -> String {
     let escaped = |argument: &&str| {
         let argument = argument.trim_start_matches('+').replace('%', "%25");
-        argument.replace('/', "%2F").replace('\\', "%5C").replace('$', "%24")
+        argument
+            .replace('/', "%2F")
+            .replace('\\', "%5C")
+            .replace('$', "%24")
     };
     let name = varied.iter().map(escaped).collect::<Vec<_>>().join(",");
     if name.len() <= LONGEST {
         return name;
     }
-    let end = (0..=LONGEST).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    let end = (0..=LONGEST)
+        .rev()
+        .find(|&at| name.is_char_boundary(at))
+        .unwrap_or(0);
     format!("{}…{}", &name[..end], &hash::bytes(name.as_bytes())[..16])
 }
 
-/// `outputs/student` becomes `outputs/student/seed=1`, `outputs/split.json` becomes `outputs/seed=1/split.json`.
+/// `outputs/student` becomes `outputs/student/seed=1`, `outputs/split.json` becomes
+/// `outputs/seed=1/split.json`.
 fn own_place(place: &Path, name: &str) -> PathBuf {
     match (place.extension(), place.file_name()) {
         (Some(_), Some(file)) => place.with_file_name(name).join(file),

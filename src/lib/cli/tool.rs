@@ -1,4 +1,5 @@
-//! Command line of a binary that takes subcommands instead of a config; its complaints in the words of this program.
+//! Command line of a binary that takes subcommands instead of a config; its complaints in the words
+//! of this program.
 
 use super::{arguments, exit};
 use crate::config::{list, nearest};
@@ -9,7 +10,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The whole `main` of such a binary. Help and results go to stdout, errors to stderr, exit codes are those of the stages.
+/// The whole `main` of such a binary. Help and results go to stdout, errors to stderr, exit codes
+/// are those of the stages.
 pub fn tool<P: Parser>(run: fn(P) -> Result<()>) -> ExitCode {
     exit(start(run, &std::env::args_os().collect::<Vec<_>>()))
 }
@@ -42,7 +44,10 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let wrong = context(ContextKind::InvalidSubcommand).concat();
-            let names: Vec<&str> = tool.get_subcommands().map(clap::Command::get_name).collect();
+            let names: Vec<&str> = tool
+                .get_subcommands()
+                .map(clap::Command::get_name)
+                .collect();
             let error = Error::usage(format!("`{}` has no subcommand `{wrong}`", tool.get_name()))
                 .note("available", list(&names));
             match nearest(&wrong, &names) {
@@ -51,19 +56,26 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
             }
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let names: Vec<&str> = tool.get_subcommands().map(clap::Command::get_name).collect();
+            let names: Vec<&str> = tool
+                .get_subcommands()
+                .map(clap::Command::get_name)
+                .collect();
             Error::usage(format!("`{}` needs a subcommand", tool.get_name()))
                 .note("available", list(&names))
                 .hint(help)
         }
         ErrorKind::UnknownArgument => {
             let wrong = context(ContextKind::InvalidArg).concat();
-            let flags = typed.unwrap_or(tool).get_arguments().chain(tool.get_arguments());
+            let flags = typed
+                .unwrap_or(tool)
+                .get_arguments()
+                .chain(tool.get_arguments());
             let flags: Vec<String> = flags
                 .filter_map(clap::Arg::get_long)
                 .map(|long| format!("--{long}"))
                 .collect();
-            let error = Error::usage(format!("`{name}` takes no `{wrong}`")).note("available", list(&flags));
+            let error = Error::usage(format!("`{name}` takes no `{wrong}`"))
+                .note("available", list(&flags));
             match nearest(&wrong, &flags).filter(|_| wrong.starts_with('-')) {
                 Some(flag) => error.hint(format!("did you mean `{flag}`?")),
                 None => error.hint(help),

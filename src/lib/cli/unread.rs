@@ -1,5 +1,6 @@
-//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this is no mistake, and many of them are
-//! no news; but who types `split_data teacher.epochs=5` alone should see that nothing comes of it.
+//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this
+//! is no mistake, and many of them are no news; but who types `split_data teacher.epochs=5` alone
+//! should see that nothing comes of it.
 
 use super::Stage;
 use crate::config::{Composed, Request, compose};
@@ -19,7 +20,8 @@ const EVERYWHERE: [&str; 8] = [
 /// More unread overrides than this are one set for all stages.
 const FEW: usize = 3;
 
-/// A line that names the overrides of `job` without which `stage` would do the same, if there are some and not many.
+/// A line that names the overrides of `job` without which `stage` would do the same, if there are
+/// some and not many.
 pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
     let unread: Vec<String> = (0..job.overrides.len())
         .filter(|&index| !reads(stage, job, index, request))
@@ -36,8 +38,8 @@ fn group(typed: &str) -> &str {
     key.split(['.', '=']).next().unwrap_or(key)
 }
 
-/// Whether an override is of a group that the stage reads, or changes something in one: by a reference, or as the name of a file that
-/// sets keys of several groups.
+/// Whether an override is of a group that the stage reads, or changes something in one: by a
+/// reference, or as the name of a file that sets keys of several groups.
 fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
     let known = |group: &str| stage.groups.contains(&group) || EVERYWHERE.contains(&group);
     if known(group(&job.overrides[index])) {

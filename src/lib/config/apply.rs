@@ -21,15 +21,16 @@ pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> 
     if let (Sign::Add, Some(node)) = (parsed.sign, present)
         && let Some(by) = user_origin(node)
     {
-        return Err(
-            Error::usage(format!("`{}` is already set, so it cannot be added", parsed.key))
-                .note("from", parsed.origin.to_string())
-                .note("set by", by.to_string())
-                .hint(format!(
-                    "to change it type it without the plus: {}={}",
-                    parsed.key, parsed.raw
-                )),
-        );
+        return Err(Error::usage(format!(
+            "`{}` is already set, so it cannot be added",
+            parsed.key
+        ))
+        .note("from", parsed.origin.to_string())
+        .note("set by", by.to_string())
+        .hint(format!(
+            "to change it type it without the plus: {}={}",
+            parsed.key, parsed.raw
+        )));
     }
     match value {
         Some(node) => root.merge(node.clone().placed_at(&path)),
@@ -45,14 +46,20 @@ fn user_origin(node: &Node) -> Option<Origin> {
     }
 }
 
-/// `~a`: the schema has every key, so what is deleted is what files and arguments said; the built-in default comes back.
-fn delete(parsed: &Override, expected: Option<&Node>, root: &mut Node, built_in: &Node) -> Result<()> {
+/// `~a`: the schema has every key, so what is deleted is what files and arguments said; the
+/// built-in default comes back.
+fn delete(
+    parsed: &Override,
+    expected: Option<&Node>,
+    root: &mut Node,
+    built_in: &Node,
+) -> Result<()> {
     let path = parsed.path();
     let Some(present) = root.get(&path) else {
         let mut keys = Vec::new();
         root.leaves(&mut |path, _| keys.push(path.join(".")));
-        let error =
-            Error::usage(format!("there is no key `{}` to delete", parsed.key)).note("from", parsed.origin.to_string());
+        let error = Error::usage(format!("there is no key `{}` to delete", parsed.key))
+            .note("from", parsed.origin.to_string());
         return Err(match nearest(&parsed.key, &keys) {
             Some(key) => error.hint(format!("did you mean `~{key}`?")),
             None => error,

@@ -1,4 +1,5 @@
-//! What a type cannot say: ranges of numbers, and settings that must fit each other. A table, run over the finished config.
+//! What a type cannot say: ranges of numbers, and settings that must fit each other. A table, run
+//! over the finished config.
 
 use super::foreign;
 use super::issue::Issue;
@@ -9,7 +10,8 @@ use crate::error::Result;
 use crate::inversion::{LabelSampling, TeacherMode};
 use crate::train::OptimizerSettings;
 
-/// Keys (`*.` stands for any beginning) and their range; in a list it holds for every item, and the list must not be empty.
+/// Keys (`*.` stands for any beginning) and their range; in a list it holds for every item, and the
+/// list must not be empty.
 const RANGES: &[(&str, &Range)] = &[
     ("threads", &AT_LEAST_ONE),
     ("checkpoint.every", &NOT_NEGATIVE),
@@ -117,7 +119,9 @@ const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["dataset.std", "dataset.mean"],
         must: "must have as many values as `dataset.mean`, or both be null",
-        holds: |config| config.dataset.std.as_ref().map(Vec::len) == config.dataset.mean.as_ref().map(Vec::len),
+        holds: |config| {
+            config.dataset.std.as_ref().map(Vec::len) == config.dataset.mean.as_ref().map(Vec::len)
+        },
     },
     Relation {
         keys: &["dataset.mean", "dataset.channels"],
@@ -130,12 +134,16 @@ const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["split.alpha", "split.sizes"],
         must: "is not read when `split.sizes` is `log_normal`: its spread is `split.sigma`",
-        holds: |config| config.split.alpha.is_none() || config.split.sizes != Some(SizeLaw::LogNormal),
+        holds: |config| {
+            config.split.alpha.is_none() || config.split.sizes != Some(SizeLaw::LogNormal)
+        },
     },
     Relation {
         keys: &["split.sigma", "split.sizes"],
         must: "is read only when `split.sizes` is `log_normal`",
-        holds: |config| config.split.sigma.is_none() || config.split.sizes == Some(SizeLaw::LogNormal),
+        holds: |config| {
+            config.split.sigma.is_none() || config.split.sizes == Some(SizeLaw::LogNormal)
+        },
     },
     Relation {
         keys: &["split.major_images"],
@@ -150,7 +158,10 @@ const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["deep_inv.label_weights", "deep_inv.labels"],
         must: "must be given when `deep_inv.labels` is `weighted`",
-        holds: |config| config.deep_inv.labels != LabelSampling::Weighted || config.deep_inv.label_weights.is_some(),
+        holds: |config| {
+            config.deep_inv.labels != LabelSampling::Weighted
+                || config.deep_inv.label_weights.is_some()
+        },
     },
     Relation {
         keys: &["deep_inv.label_weights"],
@@ -197,7 +208,13 @@ const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["fed_md.models"],
         must: "must name an architecture, or be null",
-        holds: |config| config.fed_md.models.as_ref().is_none_or(|models| !models.is_empty()),
+        holds: |config| {
+            config
+                .fed_md
+                .models
+                .as_ref()
+                .is_none_or(|models| !models.is_empty())
+        },
     },
 ];
 
@@ -236,8 +253,13 @@ pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Iss
         let broken = rules.filter_map(|(_, range)| broken(range, &key, &node.value));
         issues.extend(broken.map(|what| Issue::new(what).note("set by", set_by(&key))));
     });
-    for relation in RELATIONS.iter().filter(|relation| !(relation.holds)(config)) {
-        let Some(key) = relation.keys.first() else { continue };
+    for relation in RELATIONS
+        .iter()
+        .filter(|relation| !(relation.holds)(config))
+    {
+        let Some(key) = relation.keys.first() else {
+            continue;
+        };
         let found = relation.keys.iter().map(|key| {
             let node = tree.get(&key.split('.').collect::<Vec<_>>());
             let value = node.map_or("null".into(), |node| super::yaml::inline(&node.value));
@@ -267,7 +289,10 @@ mod tests {
         let reference = Node::built_in(&Config::reference()).unwrap();
         reference.leaves(&mut |path, _| keys.push(path.join(".")));
         for (pattern, _) in RANGES {
-            assert!(keys.iter().any(|key| applies(pattern, key)), "{pattern} matches no key");
+            assert!(
+                keys.iter().any(|key| applies(pattern, key)),
+                "{pattern} matches no key"
+            );
         }
         for key in RELATIONS.iter().flat_map(|relation| relation.keys) {
             assert!(keys.iter().any(|known| known == key), "{key} is no key");

@@ -1,7 +1,9 @@
-//! The tree of defaults lists, walked: which file of each group takes part, and in which order files are merged.
+//! The tree of defaults lists, walked: which file of each group takes part, and in which order
+//! files are merged.
 //!
-//! A walk needs to know which choices are replaced, which only a walk can tell, since an `override` may stand in any file that is reached.
-//! So walks are repeated with what the last one found until nothing changes; mistakes count only in the last one.
+//! A walk needs to know which choices are replaced, which only a walk can tell, since an `override`
+//! may stand in any file that is reached. So walks are repeated with what the last one found until
+//! nothing changes; mistakes count only in the last one.
 
 use super::defaults::{File, Pick};
 use super::node::Origin;
@@ -60,8 +62,14 @@ pub struct Expansion {
 /// Expands the primary file's defaults under the command line's group overrides.
 ///
 /// # Errors
-/// Unknown groups and options, a group chosen twice or not at all where it must be, files that include each other, broken files.
-pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverride]) -> Result<Expansion> {
+/// Unknown groups and options, a group chosen twice or not at all where it must be, files that
+/// include each other, broken files.
+pub fn expand(
+    tree: &Tree,
+    groups: &[String],
+    primary: &str,
+    asked: &[GroupOverride],
+) -> Result<Expansion> {
     let mut files = HashMap::new();
     let mut known = Known::default();
     let mut lines = BTreeSet::new();
@@ -72,11 +80,19 @@ pub fn expand(tree: &Tree, groups: &[String], primary: &str, asked: &[GroupOverr
         if found == known {
             return walk.finish();
         }
-        lines.extend(found.overrides.values().map(|(_, origin)| origin.to_string()));
+        lines.extend(
+            found
+                .overrides
+                .values()
+                .map(|(_, origin)| origin.to_string()),
+        );
         known = found;
     }
-    let error = Error::usage("the `override` lines of the defaults lists replace each other in a circle");
-    Err(lines.into_iter().fold(error, |error, line| error.note("from", line)))
+    let error =
+        Error::usage("the `override` lines of the defaults lists replace each other in a circle");
+    Err(lines
+        .into_iter()
+        .fold(error, |error, line| error.note("from", line)))
 }
 
 /// What one walk teaches the next.

@@ -7,7 +7,13 @@ use super::tree::Tree;
 use crate::error::Error;
 
 /// An option, or even its group, that does not exist.
-pub fn no_option(tree: &Tree, groups: &[String], group: &str, option: &str, origin: &Origin) -> Error {
+pub fn no_option(
+    tree: &Tree,
+    groups: &[String],
+    group: &str,
+    option: &str,
+    origin: &Origin,
+) -> Error {
     let options = tree.options(group);
     if !options.is_empty() {
         let error = Error::usage(format!("`{group}` has no option `{option}`"))
@@ -19,10 +25,13 @@ pub fn no_option(tree: &Tree, groups: &[String], group: &str, option: &str, orig
         .note("from", origin.to_string())
         .note("available", list(groups));
     // In a file, `teacher: x` means a group beside the file itself.
-    match group.rsplit_once('/').filter(|_| matches!(origin, Origin::File { .. })) {
-        Some((_, last)) if groups.iter().any(|known| known == last) => {
-            error.hint(format!("a group at the top of the tree is written `/{last}: {option}`"))
-        }
+    match group
+        .rsplit_once('/')
+        .filter(|_| matches!(origin, Origin::File { .. }))
+    {
+        Some((_, last)) if groups.iter().any(|known| known == last) => error.hint(format!(
+            "a group at the top of the tree is written `/{last}: {option}`"
+        )),
         _ => hint_nearest(error, group, groups),
     }
 }
@@ -36,9 +45,12 @@ pub fn hint_nearest(error: Error, word: &str, names: &[String]) -> Error {
 
 pub fn chosen_twice(first: &Chosen, option: &str, origin: &Origin) -> Error {
     let group = &first.group;
-    let error = Error::usage(format!("`{group}` is chosen twice: `{}` and `{option}`", first.option))
-        .note("from", first.origin.to_string())
-        .note("from", origin.to_string());
+    let error = Error::usage(format!(
+        "`{group}` is chosen twice: `{}` and `{option}`",
+        first.option
+    ))
+    .note("from", first.origin.to_string())
+    .note("from", origin.to_string());
     let typed = match (&first.origin, origin) {
         (_, Origin::Argument(_)) => Some(option),
         (Origin::Argument(_), _) => Some(first.option.as_str()),

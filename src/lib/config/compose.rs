@@ -1,4 +1,5 @@
-//! Composition from end to end: overrides, defaults tree, merge, references, unknown keys, types, checks.
+//! Composition from end to end: overrides, defaults tree, merge, references, unknown keys, types,
+//! checks.
 
 use super::apply::{apply, put_back};
 use super::composed::{Composed, set_by};
@@ -35,7 +36,8 @@ pub fn compose(request: &Request) -> Result<Composed> {
     compose_one(&place, overrides, request.overrides.clone())
 }
 
-/// Composes every job of a sweep, the last override varying fastest; without `multirun`, the one job.
+/// Composes every job of a sweep, the last override varying fastest; without `multirun`, the one
+/// job.
 ///
 /// # Errors
 /// As [`compose`], for the first job that cannot be composed; several values without `multirun`.
@@ -52,7 +54,9 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
         .iter()
         .try_fold(1_usize, |count, values| count.checked_mul(values.len()));
     let Some(count) = count.filter(|count| *count <= MOST) else {
-        return Err(Error::usage(format!("this sweep has more than {MOST} jobs")));
+        return Err(Error::usage(format!(
+            "this sweep has more than {MOST} jobs"
+        )));
     };
     let job = |index: usize| {
         let arguments = combination(&choices, index);
@@ -68,7 +72,9 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     };
     match count {
         1 => Ok(vec![job(0)?]),
-        _ => (0..count).map(|index| job(index).during(|| label(index))).collect(),
+        _ => (0..count)
+            .map(|index| job(index).during(|| label(index)))
+            .collect(),
     }
 }
 
@@ -91,9 +97,13 @@ fn refuse_sweep(overrides: &[Override]) -> Result<()> {
     let Some((parsed, values)) = sweep else {
         return Ok(());
     };
-    let error = Error::usage(format!("`{}` is given {} values for one run", parsed.key, values.len()))
-        .note("from", parsed.origin.to_string())
-        .hint("to run a job for each value add --multirun (-m)");
+    let error = Error::usage(format!(
+        "`{}` is given {} values for one run",
+        parsed.key,
+        values.len()
+    ))
+    .note("from", parsed.origin.to_string())
+    .hint("to run a job for each value add --multirun (-m)");
     Err(if parsed.raw.contains('(') {
         error
     } else {
@@ -113,9 +123,16 @@ struct Place {
 
 impl Place {
     fn find(request: &Request) -> Result<Self> {
-        let (tree, primary) = Tree::find(request.config_dir.as_deref(), request.config_name.as_deref())?;
+        let (tree, primary) = Tree::find(
+            request.config_dir.as_deref(),
+            request.config_name.as_deref(),
+        )?;
         let groups = tree.groups();
-        Ok(Self { tree, primary, groups })
+        Ok(Self {
+            tree,
+            primary,
+            groups,
+        })
     }
 
     fn parse(&self, arguments: &[String]) -> Result<Vec<Override>> {
@@ -128,13 +145,21 @@ impl Place {
 
     /// The error for an option that is typed without its group.
     fn lonely_option(&self, argument: &str) -> Option<Error> {
-        let has = |group: &&String| self.tree.options(group).iter().any(|option| option == argument);
+        let has = |group: &&String| {
+            self.tree
+                .options(group)
+                .iter()
+                .any(|option| option == argument)
+        };
         let groups: Vec<&String> = self.groups.iter().filter(has).collect();
         if groups.is_empty() {
             return None;
         }
         let named: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
-        let typed: Vec<String> = groups.iter().map(|group| format!("`+{group}={argument}`")).collect();
+        let typed: Vec<String> = groups
+            .iter()
+            .map(|group| format!("`+{group}={argument}`"))
+            .collect();
         Some(
             Error::usage(format!(
                 "`{argument}` is an option of {}, typed without its group",
@@ -146,7 +171,11 @@ impl Place {
     }
 }
 
-fn compose_one(place: &Place, overrides: Vec<Override>, arguments: Vec<String>) -> Result<Composed> {
+fn compose_one(
+    place: &Place,
+    overrides: Vec<Override>,
+    arguments: Vec<String>,
+) -> Result<Composed> {
     let (groups, keys) = separate(&place.groups, overrides)?;
     let expansion = choices::expand(&place.tree, &place.groups, &place.primary, &groups)?;
     let built_in = Node::built_in(&Config::default())?;

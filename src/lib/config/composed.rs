@@ -22,7 +22,12 @@ pub struct Composed {
 }
 
 impl Composed {
-    pub(super) fn new(config: Config, figment: Figment, expansion: Expansion, overrides: Vec<String>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        figment: Figment,
+        expansion: Expansion,
+        overrides: Vec<String>,
+    ) -> Self {
         let asked = |part: &super::choices::Part| match &part.origin {
             Some(origin) => format!("chosen by {origin}"),
             None => "the primary file".into(),
@@ -40,7 +45,8 @@ impl Composed {
         }
     }
 
-    /// Who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in default`. For a mapping all who set a key below it.
+    /// Who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in default`. For
+    /// a mapping all who set a key below it.
     pub fn set_by(&self, dotted_key: &str) -> String {
         set_by(&self.figment, dotted_key)
     }
@@ -50,7 +56,8 @@ impl Composed {
         self.set_by(dotted_key) != BUILT_IN
     }
 
-    /// The whole config in schema order, references resolved. As a config file of its own it composes to the same config.
+    /// The whole config in schema order, references resolved. As a config file of its own it
+    /// composes to the same config.
     pub fn to_yaml(&self) -> String {
         self.yaml(&|_| None)
     }
@@ -70,7 +77,12 @@ impl Composed {
 
     /// The files in merge order, and who asked for each.
     pub fn defaults_table(&self) -> String {
-        let width = self.files.iter().map(|(file, _)| file.len()).max().unwrap_or(0);
+        let width = self
+            .files
+            .iter()
+            .map(|(file, _)| file.len())
+            .max()
+            .unwrap_or(0);
         let lines = self
             .files
             .iter()
@@ -80,7 +92,9 @@ impl Composed {
             .iter()
             .map(|text| format!("{:width$}  {text}\n", "command line"));
         let title = "# Merged in this order, later wins.\n".to_owned();
-        lines.chain(arguments).fold(title, |table, line| table + &line)
+        lines
+            .chain(arguments)
+            .fold(title, |table, line| table + &line)
     }
 }
 
@@ -104,7 +118,9 @@ fn collect(figment: &Figment, value: &Figurine, names: &mut Vec<String>) {
     if let Figurine::Dict(_, map) = value
         && !map.is_empty()
     {
-        return map.values().for_each(|child| collect(figment, child, names));
+        return map
+            .values()
+            .for_each(|child| collect(figment, child, names));
     }
     if let Some(metadata) = figment.get_metadata(value.tag()) {
         let name = metadata.name.to_string();
@@ -119,7 +135,11 @@ fn escaped(node: Node) -> Node {
     let value = match node.value {
         Value::Text(text) => Value::Text(escape(&text)),
         Value::List(items) => Value::List(items.into_iter().map(escaped).collect()),
-        Value::Map(map) => Value::Map(map.into_iter().map(|(key, node)| (key, escaped(node))).collect()),
+        Value::Map(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, node)| (key, escaped(node)))
+                .collect(),
+        ),
         other => other,
     };
     Node::new(value, &node.origin)

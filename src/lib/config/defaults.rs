@@ -65,7 +65,11 @@ impl File {
             items.push(Item::Own);
         }
         let package = package(&text, group);
-        Ok(Rc::new(Self { package, items, body }))
+        Ok(Rc::new(Self {
+            package,
+            items,
+            body,
+        }))
     }
 }
 
@@ -100,7 +104,10 @@ fn read_list(list: Node, group: &str) -> Result<Vec<Item>> {
     for item in items {
         let item = read_item(&item, group)?;
         if matches!(item, Item::Own) && read.iter().any(|item| matches!(item, Item::Own)) {
-            return Err(bad(&list.origin, "`_self_` stands twice in one defaults list"));
+            return Err(bad(
+                &list.origin,
+                "`_self_` stands twice in one defaults list",
+            ));
         }
         read.push(item);
     }
@@ -111,12 +118,18 @@ fn read_item(item: &Node, folder: &str) -> Result<Item> {
     match &item.value {
         Value::Text(text) if text == "_self_" => Ok(Item::Own),
         Value::Text(text) => Ok(Item::File {
-            path: format!("{}.yaml", absolute(text.strip_suffix(".yaml").unwrap_or(text), folder)),
+            path: format!(
+                "{}.yaml",
+                absolute(text.strip_suffix(".yaml").unwrap_or(text), folder)
+            ),
             origin: item.origin.clone(),
         }),
         Value::Map(map) => match map.first() {
             Some((key, node)) if map.len() == 1 => read_choice(key, node, folder).map(Item::Choice),
-            _ => Err(bad(&item.origin, "a line of a defaults list holds one `group: option`")),
+            _ => Err(bad(
+                &item.origin,
+                "a line of a defaults list holds one `group: option`",
+            )),
         },
         value => Err(bad(
             &item.origin,
@@ -128,7 +141,10 @@ fn read_item(item: &Node, folder: &str) -> Result<Item> {
 fn read_choice(key: &str, node: &Node, folder: &str) -> Result<Choice> {
     let mut words: Vec<_> = key.split_whitespace().collect();
     let name = words.pop().unwrap_or_default();
-    if let Some(other) = words.iter().find(|word| !matches!(**word, "override" | "optional")) {
+    if let Some(other) = words
+        .iter()
+        .find(|word| !matches!(**word, "override" | "optional"))
+    {
         return Err(bad(
             &node.origin,
             &format!("`{other}` before a group must be `override` or `optional`"),

@@ -1,7 +1,9 @@
-//! From the merged tree to the typed [`Config`]: one figment provider a place, so that every value carries who set it.
+//! From the merged tree to the typed [`Config`]: one figment provider a place, so that every value
+//! carries who set it.
 //!
-//! serde stops at the first wrong type. Here a wrong value is noted, replaced by its default, and the extraction repeated, so that all are found.
-//! What figment takes without complaint but not as written (a number for an enum's name, surplus list items) is found by reading back.
+//! serde stops at the first wrong type. Here a wrong value is noted, replaced by its default, and
+//! the extraction repeated, so that all are found. What figment takes without complaint but not as
+//! written (a number for an enum's name, surplus list items) is found by reading back.
 
 use super::check;
 use super::issue::Issue;
@@ -16,11 +18,16 @@ use figment::value::{Dict, Empty, Map, Tag, Value as Figurine};
 use figment::{Figment, Metadata, Profile, Provider};
 use std::collections::BTreeMap;
 
-/// Extracts the config. Wrong values are reported as `issues` and replaced by `fallback`'s, which holds every key.
+/// Extracts the config. Wrong values are reported as `issues` and replaced by `fallback`'s, which
+/// holds every key.
 ///
 /// # Errors
 /// Only when the config cannot be read for a reason that no single value explains.
-pub fn extract(mut root: Node, fallback: &Node, issues: &mut Vec<Issue>) -> Result<(Config, Figment)> {
+pub fn extract(
+    mut root: Node,
+    fallback: &Node,
+    issues: &mut Vec<Issue>,
+) -> Result<(Config, Figment)> {
     // Every round mends one value, at most twice each.
     let mut rounds = 0;
     root.leaves(&mut |_, _| rounds += 2);
@@ -53,10 +60,12 @@ impl From<figment::Error> for Problem {
     fn from(error: figment::Error) -> Self {
         match error.kind {
             Kind::InvalidType(_, expected) if expected.starts_with("enum") => Self::Nameless,
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
-                Self::Must(in_words(&expected))
+            Kind::InvalidType(_, expected)
+            | Kind::InvalidValue(_, expected)
+            | Kind::InvalidLength(_, expected) => Self::Must(in_words(&expected)),
+            Kind::UnknownVariant(_, names) => {
+                Self::Not(names.iter().map(|name| (*name).to_owned()).collect())
             }
-            Kind::UnknownVariant(_, names) => Self::Not(names.iter().map(|name| (*name).to_owned()).collect()),
             other => Self::Other(other.to_string()),
         }
     }
@@ -81,9 +90,17 @@ fn in_words(expected: &str) -> String {
     }
 }
 
-/// Reports a wrong value and puts its default in place; or reads it in another way that is tried next.
-fn mend(root: &mut Node, fallback: &Node, path: &[String], problem: Problem, issues: &mut Vec<Issue>) -> Result<()> {
-    // The path may end inside a list, which is replaced as a whole, or in a mapping where a name belongs.
+/// Reports a wrong value and puts its default in place; or reads it in another way that is tried
+/// next.
+fn mend(
+    root: &mut Node,
+    fallback: &Node,
+    path: &[String],
+    problem: Problem,
+    issues: &mut Vec<Issue>,
+) -> Result<()> {
+    // The path may end inside a list, which is replaced as a whole, or in a mapping where a name
+    // belongs.
     let both = |depth: &usize| {
         [&*root, fallback]
             .iter()
@@ -124,7 +141,13 @@ fn mend(root: &mut Node, fallback: &Node, path: &[String], problem: Problem, iss
     let Some(node) = root.get_mut(whole) else {
         return Ok(());
     };
-    issues.push(describe(&name, item(node, index), node, fallback.get(whole), problem));
+    issues.push(describe(
+        &name,
+        item(node, index),
+        node,
+        fallback.get(whole),
+        problem,
+    ));
     match fallback.get(whole) {
         Some(default) => *node = default.clone(),
         None => {
@@ -157,28 +180,41 @@ fn item<'a>(node: &'a Node, index: &[String]) -> &'a Node {
     }
 }
 
-fn describe(name: &str, found: &Node, node: &Node, default: Option<&Node>, problem: Problem) -> Issue {
+fn describe(
+    name: &str,
+    found: &Node,
+    node: &Node,
+    default: Option<&Node>,
+    problem: Problem,
+) -> Issue {
     let value = found.value.described();
     let set_by = node.origin.to_string();
     match problem {
         Problem::Must(words) => {
-            let range = check::range(name.split('[').next().unwrap_or(name)).filter(|_| words.starts_with(WHOLE));
+            let range = check::range(name.split('[').next().unwrap_or(name))
+                .filter(|_| words.starts_with(WHOLE));
             // Said as of any other number out of range, be it one that the type can hold or not.
             if let Some(what) = range.and_then(|range| broken(range, name, &found.value)) {
                 return Issue::new(what).note("set by", set_by);
             }
             let words = range.map_or(words, |range| format!("{WHOLE}, {}", range.words));
-            let issue = Issue::new(format!("`{name}` must be {words}, found {value}")).note("set by", set_by);
+            let issue = Issue::new(format!("`{name}` must be {words}, found {value}"))
+                .note("set by", set_by);
             match (words.as_str(), default.and_then(Node::as_map)) {
                 (_, Some(keys)) => {
                     let issue = issue.note("available", list(&keys.keys().collect::<Vec<_>>()));
                     // A bare name most often says which kind.
                     match found.as_text().filter(|_| keys.contains_key("kind")) {
-                        Some(kind) => issue.hint(Some(format!("did you mean `{name}.kind={kind}`?"))),
+                        Some(kind) => {
+                            issue.hint(Some(format!("did you mean `{name}.kind={kind}`?")))
+                        }
                         None => issue,
                     }
                 }
-                ("a list", _) => issue.hint(Some(format!("for a list type {name}=[{}]", yaml::inline(&found.value)))),
+                ("a list", _) => issue.hint(Some(format!(
+                    "for a list type {name}=[{}]",
+                    yaml::inline(&found.value)
+                ))),
                 ("a string", _) => issue.hint(Some(format!(
                     "put it in quotes: {name}=\"'{}'\"",
                     yaml::inline(&found.value)
@@ -188,13 +224,19 @@ fn describe(name: &str, found: &Node, node: &Node, default: Option<&Node>, probl
         }
         Problem::Not(names) => {
             let hint = found.as_text().and_then(|word| nearest(word, &names));
-            Issue::new(format!("`{name}` must be one of the available names, found {value}"))
-                .note("set by", set_by)
-                .note("available", list(&names))
-                .hint(hint.map(|name| format!("did you mean `{name}`?")))
+            Issue::new(format!(
+                "`{name}` must be one of the available names, found {value}"
+            ))
+            .note("set by", set_by)
+            .note("available", list(&names))
+            .hint(hint.map(|name| format!("did you mean `{name}`?")))
         }
-        Problem::Nameless => Issue::new(format!("`{name}` must be a name, found {value}")).note("set by", set_by),
-        Problem::Other(text) => Issue::new(format!("`{name}` cannot be read: {text}")).note("set by", set_by),
+        Problem::Nameless => {
+            Issue::new(format!("`{name}` must be a name, found {value}")).note("set by", set_by)
+        }
+        Problem::Other(text) => {
+            Issue::new(format!("`{name}` cannot be read: {text}")).note("set by", set_by)
+        }
     }
 }
 
@@ -216,21 +258,28 @@ fn misread(written: &Node, read: &Node) -> Option<(Vec<String>, Problem)> {
 fn difference(written: &Value, read: &Value, path: &mut Vec<String>) -> Option<Problem> {
     match (written, read) {
         // JSON, the way back, has no such number: no setting has a use for one.
-        (Value::Float(number), _) if !number.is_finite() => Some(Problem::Must("a finite number".into())),
+        (Value::Float(number), _) if !number.is_finite() => {
+            Some(Problem::Must("a finite number".into()))
+        }
         (Value::Text(_) | Value::Environment(_), Value::Text(_)) => None,
         // A name was wanted; figment takes a number as its position.
         (_, Value::Text(_)) => Some(Problem::Nameless),
         (Value::List(all), Value::List(taken)) if all.len() != taken.len() => {
             Some(Problem::Must(format!("a list of {} values", taken.len())))
         }
-        (Value::List(all), Value::List(taken)) => all.iter().zip(taken).enumerate().find_map(|(i, (all, taken))| {
-            path.push(i.to_string());
-            let problem = difference(&all.value, &taken.value, path);
-            if problem.is_none() {
-                path.pop();
-            }
-            problem
-        }),
+        (Value::List(all), Value::List(taken)) => {
+            all.iter()
+                .zip(taken)
+                .enumerate()
+                .find_map(|(i, (all, taken))| {
+                    path.push(i.to_string());
+                    let problem = difference(&all.value, &taken.value, path);
+                    if problem.is_none() {
+                        path.pop();
+                    }
+                    problem
+                })
+        }
         _ => None,
     }
 }
@@ -258,9 +307,11 @@ fn figment(root: &Node) -> Figment {
         let values = layers.entry(node.origin.to_string()).or_default();
         insert(values, path, figurine(&node.value));
     });
-    layers.into_iter().fold(Figment::new(), |figment, (origin, values)| {
-        figment.merge(Layer { origin, values })
-    })
+    layers
+        .into_iter()
+        .fold(Figment::new(), |figment, (origin, values)| {
+            figment.merge(Layer { origin, values })
+        })
 }
 
 fn insert(values: &mut Dict, path: &[String], value: Figurine) {
@@ -270,7 +321,9 @@ fn insert(values: &mut Dict, path: &[String], value: Figurine) {
             values.insert(key.clone(), value);
         }
         [key, rest @ ..] => {
-            let below = values.entry(key.clone()).or_insert_with(|| Dict::new().into());
+            let below = values
+                .entry(key.clone())
+                .or_insert_with(|| Dict::new().into());
             if let Figurine::Dict(_, below) = below {
                 insert(below, rest, value);
             }
@@ -290,7 +343,12 @@ fn figurine(value: &Value) -> Figurine {
         },
         Value::Float(number) => Figurine::from(*number),
         Value::Text(text) | Value::Environment(text) => Figurine::from(text.as_str()),
-        Value::List(items) => Figurine::from(items.iter().map(|item| figurine(&item.value)).collect::<Vec<_>>()),
+        Value::List(items) => Figurine::from(
+            items
+                .iter()
+                .map(|item| figurine(&item.value))
+                .collect::<Vec<_>>(),
+        ),
         Value::Map(map) => map
             .iter()
             .map(|(k, v)| (k.clone(), figurine(&v.value)))

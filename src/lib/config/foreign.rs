@@ -1,4 +1,5 @@
-//! Keys of config group `split` that its `kind` does not read: left unread, they would say something that does not happen.
+//! Keys of config group `split` that its `kind` does not read: left unread, they would say
+//! something that does not happen.
 
 use super::issue::Issue;
 use super::node::Node;
@@ -10,18 +11,27 @@ use crate::error::Result;
 /// Keys that all kinds read.
 const COMMON: [&str; 3] = ["kind", "num_nodes", "save_path"];
 
-/// One issue for each key of another kind. `tree` is the config's; a key counts as given where it is not the built-in default.
-pub fn split_keys(config: &Config, tree: &Node, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Issue>> {
+/// One issue for each key of another kind. `tree` is the config's; a key counts as given where it
+/// is not the built-in default.
+pub fn split_keys(
+    config: &Config,
+    tree: &Node,
+    set_by: &dyn Fn(&str) -> String,
+) -> Result<Vec<Issue>> {
     let built_in = Node::built_in(&Config::default())?;
     let kind = config.split.kind;
-    let given = |tree: &Node, key: &str| tree.get(&["split", key]).map(|node| yaml::inline(&node.value));
+    let given = |tree: &Node, key: &str| {
+        tree.get(&["split", key])
+            .map(|node| yaml::inline(&node.value))
+    };
     let Some(keys) = tree.get(&["split"]).and_then(Node::as_map) else {
         return Ok(Vec::new());
     };
-    let foreign = keys
-        .keys()
-        .map(String::as_str)
-        .filter(|key| !COMMON.contains(key) && !kind.keys().contains(key) && given(tree, key) != given(&built_in, key));
+    let foreign = keys.keys().map(String::as_str).filter(|key| {
+        !COMMON.contains(key)
+            && !kind.keys().contains(key)
+            && given(tree, key) != given(&built_in, key)
+    });
     Ok(foreign.map(|key| issue(kind, key, set_by)).collect())
 }
 
@@ -38,14 +48,21 @@ fn issue(kind: SplitKind, key: &str, set_by: &dyn Fn(&str) -> String) -> Issue {
         true => format!("{} reads it", either(&takers)),
         false => format!("{} reads it; `~{full}` takes it back", either(&takers)),
     };
-    Issue::new(format!("`{full}` means nothing when `split.kind` is `{}`", kind.name()))
-        .note("set by", from)
-        .note(
-            "found",
-            format!("split.kind={}, set by {}", kind.name(), set_by("split.kind")),
-        )
-        .note("available", own.join(", "))
-        .hint(Some(hint))
+    Issue::new(format!(
+        "`{full}` means nothing when `split.kind` is `{}`",
+        kind.name()
+    ))
+    .note("set by", from)
+    .note(
+        "found",
+        format!(
+            "split.kind={}, set by {}",
+            kind.name(),
+            set_by("split.kind")
+        ),
+    )
+    .note("available", own.join(", "))
+    .hint(Some(hint))
 }
 
 #[cfg(test)]
@@ -58,13 +75,17 @@ mod tests {
         let keys = tree.get(&["split"]).and_then(Node::as_map).unwrap();
         for key in keys.keys().map(String::as_str) {
             assert!(
-                COMMON.contains(&key) || SplitKind::ALL.iter().any(|kind| kind.keys().contains(&key)),
+                COMMON.contains(&key)
+                    || SplitKind::ALL.iter().any(|kind| kind.keys().contains(&key)),
                 "{key}"
             );
         }
         for kind in SplitKind::ALL {
             assert_eq!(serde_json::json!(kind), kind.name());
-            assert!(kind.keys().iter().all(|key| keys.contains_key(*key)), "{kind:?}");
+            assert!(
+                kind.keys().iter().all(|key| keys.contains_key(*key)),
+                "{kind:?}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}`, resolved once everything is merged.
 //!
-//! A value that is one reference takes the target's type, mappings included; inside longer text the target is written out. `\${` is a plain
-//! `${`. All references of a process see the same time.
+//! A value that is one reference takes the target's type, mappings included; inside longer text the
+//! target is written out. `\${` is a plain `${`. All references of a process see the same time.
 
 use super::issue::Issue;
 use super::node::{Node, Origin, Value};
@@ -20,7 +20,8 @@ enum Failure {
     Elsewhere,
 }
 
-/// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is returned.
+/// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is
+/// returned.
 pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
     let mut pending = Vec::new();
     root.leaves(&mut |path, node| {
@@ -37,12 +38,17 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
             chain: vec![path.join(".")],
             made: 0,
         };
-        let Some(node) = source.get(&path) else { continue };
-        let value = scope.node(node).map(|node| node.value).unwrap_or_else(|failure| {
-            report(failure, &mut circles, issues);
-            failed.push(path.clone());
-            Value::Null
-        });
+        let Some(node) = source.get(&path) else {
+            continue;
+        };
+        let value = scope
+            .node(node)
+            .map(|node| node.value)
+            .unwrap_or_else(|failure| {
+                report(failure, &mut circles, issues);
+                failed.push(path.clone());
+                Value::Null
+            });
         if let Some(node) = root.get_mut(&path) {
             node.value = value;
         }
@@ -57,7 +63,8 @@ fn report(failure: Failure, circles: &mut HashSet<String>, issues: &mut Vec<Issu
         Failure::Circle(keys, origin) => {
             if !keys.iter().any(|key| circles.contains(key)) {
                 let chain: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-                let issue = Issue::new("references lead in a circle").note("chain", chain.join(" → "));
+                let issue =
+                    Issue::new("references lead in a circle").note("chain", chain.join(" → "));
                 issues.push(issue.note("set by", origin.to_string()));
             }
             circles.extend(keys);
@@ -83,7 +90,8 @@ struct Scope<'a> {
     made: usize,
 }
 
-/// Most that a key's references may expand to, in bytes: keys that each refer twice to the next would fill any memory.
+/// Most that a key's references may expand to, in bytes: keys that each refer twice to the next
+/// would fill any memory.
 const MOST: usize = 1 << 20;
 
 /// References within a reference (`${a.${b}}`), at most.
@@ -93,7 +101,12 @@ impl Scope<'_> {
     fn node(&mut self, node: &Node) -> Result<Node, Failure> {
         let value = match &node.value {
             Value::Text(text) if text.contains("${") => self.text(text, &node.origin)?,
-            Value::List(items) => Value::List(items.iter().map(|item| self.node(item)).collect::<Result<_, _>>()?),
+            Value::List(items) => Value::List(
+                items
+                    .iter()
+                    .map(|item| self.node(item))
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Map(map) => {
                 let here = self.chain.last().cloned().unwrap_or_default();
                 let mut resolved = indexmap::IndexMap::new();
@@ -121,7 +134,8 @@ impl Scope<'_> {
     }
 
     fn text(&mut self, text: &str, origin: &Origin) -> Result<Value, Failure> {
-        let pieces = pieces(text).map_err(|what| self.mistake(Issue::new(what).note("set by", origin.to_string())))?;
+        let pieces = pieces(text)
+            .map_err(|what| self.mistake(Issue::new(what).note("set by", origin.to_string())))?;
         if let [Piece::Reference(reference)] = pieces.as_slice() {
             return self.reference(reference, origin);
         }
@@ -157,7 +171,10 @@ impl Scope<'_> {
         let value = self.value(reference, origin)?;
         self.made += weight(&value);
         if self.made > MOST {
-            let issue = self.issue(format!("references expand to more than {MOST} bytes"), origin);
+            let issue = self.issue(
+                format!("references expand to more than {MOST} bytes"),
+                origin,
+            );
             return Err(Failure::Mistake(Box::new(issue)));
         }
         Ok(value)
@@ -184,7 +201,10 @@ impl Scope<'_> {
 
     fn key(&mut self, key: &str, origin: &Origin) -> Result<Value, Failure> {
         if key.starts_with('.') {
-            let issue = self.issue(format!("`${{{key}}}` is relative, which is not supported"), origin);
+            let issue = self.issue(
+                format!("`${{{key}}}` is relative, which is not supported"),
+                origin,
+            );
             return Err(self.mistake(issue.hint(Some("write the whole key, from the top".into()))));
         }
         let path: Vec<_> = key.split('.').collect();
@@ -218,8 +238,13 @@ impl Scope<'_> {
             Some("null") => Ok(Value::Null),
             Some(text) => Ok(Value::Environment(unquoted(text).to_owned())),
             None => {
-                let issue = self.issue(format!("the environment variable `{name}` is not set"), origin);
-                Err(self.mistake(issue.hint(Some(format!("set it, or give a default: ${{oc.env:{name},DEFAULT}}")))))
+                let issue = self.issue(
+                    format!("the environment variable `{name}` is not set"),
+                    origin,
+                );
+                Err(self.mistake(issue.hint(Some(format!(
+                    "set it, or give a default: ${{oc.env:{name},DEFAULT}}"
+                )))))
             }
         }
     }
@@ -229,7 +254,12 @@ impl Scope<'_> {
         let now = NOW.get_or_init(jiff::Zoned::now);
         jiff::fmt::strtime::format(format, now)
             .map(Value::Text)
-            .map_err(|error| self.failed(format!("`${{now:{format}}}` is not a time format: {error}"), origin))
+            .map_err(|error| {
+                self.failed(
+                    format!("`${{now:{format}}}` is not a time format: {error}"),
+                    origin,
+                )
+            })
     }
 
     fn issue(&self, what: String, origin: &Origin) -> Issue {
@@ -258,7 +288,10 @@ fn weight(value: &Value) -> usize {
     NODE + match value {
         Value::Text(text) | Value::Environment(text) => text.len(),
         Value::List(items) => items.iter().map(|item| weight(&item.value)).sum(),
-        Value::Map(map) => map.iter().map(|(key, child)| key.len() + weight(&child.value)).sum(),
+        Value::Map(map) => map
+            .iter()
+            .map(|(key, child)| key.len() + weight(&child.value))
+            .sum(),
         _ => 0,
     }
 }

@@ -1,4 +1,5 @@
-//! Mistakes in a configuration are collected and reported together: correcting them one run at a time is tedious.
+//! Mistakes in a configuration are collected and reported together: correcting them one run at a
+//! time is tedious.
 
 use crate::error::Error;
 
@@ -30,9 +31,14 @@ impl Issue {
     }
 
     fn indented(&self) -> String {
-        let notes = self.notes.iter().map(|(label, text)| format!("\n    {label}: {text}"));
+        let notes = self
+            .notes
+            .iter()
+            .map(|(label, text)| format!("\n    {label}: {text}"));
         let hint = self.hint.iter().map(|text| format!("\n    hint: {text}"));
-        notes.chain(hint).fold(self.what.clone(), |text, line| text + &line)
+        notes
+            .chain(hint)
+            .fold(self.what.clone(), |text, line| text + &line)
     }
 }
 
@@ -45,7 +51,9 @@ pub fn report(mut issues: Vec<Issue>) -> Result<(), Error> {
         let error = last
             .notes
             .into_iter()
-            .fold(Error::usage(last.what), |error, (label, text)| error.note(label, text));
+            .fold(Error::usage(last.what), |error, (label, text)| {
+                error.note(label, text)
+            });
         return Err(match last.hint {
             Some(hint) => error.hint(hint),
             None => error,

@@ -4,7 +4,8 @@ use super::issue::Issue;
 use super::node::{Node, Origin};
 use super::suggest::{either, list, nearest};
 
-/// Keys of the public Python project, and of the literature on splits, that have another name here, where likeness would not find it.
+/// Keys of the public Python project, and of the literature on splits, that have another name here,
+/// where likeness would not find it.
 const NAMED_THERE: [(&str, &str); 9] = [
     ("split.beta", "split.alpha"),
     ("split.clients", "split.num_nodes"),
@@ -17,7 +18,8 @@ const NAMED_THERE: [(&str, &str); 9] = [
     ("student.criterion", "student.class_weights"),
 ];
 
-/// Takes every key out of `root` that `reference` (the tree of all keys) lacks, and reports it. `groups` are named beside the keys at the top.
+/// Takes every key out of `root` that `reference` (the tree of all keys) lacks, and reports it.
+/// `groups` are named beside the keys at the top.
 pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues: &mut Vec<Issue>) {
     let mut unknown = Vec::new();
     collect(root, reference, &mut Vec::new(), &mut unknown);
@@ -26,7 +28,11 @@ pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues
         .filter_map(|path| Some((root.remove(&path)?, path)))
         .collect();
     taken.sort_by(|(a, _), (b, _)| a.origin.position().cmp(&b.origin.position()));
-    issues.extend(taken.iter().map(|(node, path)| describe(path, node, reference, groups)));
+    issues.extend(
+        taken
+            .iter()
+            .map(|(node, path)| describe(path, node, reference, groups)),
+    );
 }
 
 fn collect(node: &Node, reference: &Node, path: &mut Vec<String>, unknown: &mut Vec<Vec<String>>) {
@@ -66,7 +72,8 @@ fn describe(path: &[String], node: &Node, reference: &Node, groups: &[String]) -
         .hint(hint(last, parents, node, reference, &siblings))
 }
 
-/// Where the first value below was set: a mapping itself may begin in another place than the key that counts.
+/// Where the first value below was set: a mapping itself may begin in another place than the key
+/// that counts.
 fn first_origin(node: &Node) -> &Origin {
     match node.as_map().and_then(|map| map.first()) {
         Some((_, child)) if matches!(node.origin, Origin::Argument(_)) => first_origin(child),
@@ -74,13 +81,23 @@ fn first_origin(node: &Node) -> &Origin {
     }
 }
 
-fn hint(last: &str, parents: &[String], node: &Node, reference: &Node, siblings: &[String]) -> Option<String> {
-    if !parents.is_empty() && reference.get(&[last]).is_some() && matches!(node.origin, Origin::File { .. }) {
+fn hint(
+    last: &str,
+    parents: &[String],
+    node: &Node,
+    reference: &Node,
+    siblings: &[String],
+) -> Option<String> {
+    if !parents.is_empty()
+        && reference.get(&[last]).is_some()
+        && matches!(node.origin, Origin::File { .. })
+    {
         return Some(format!(
             "to set `{last}` at the top, begin the file with `# @package _global_`"
         ));
     }
-    // The rest of a key that was set by its full name: `optimizer.lr=…` means some `….optimizer.lr`.
+    // The rest of a key that was set by its full name: `optimizer.lr=…` means some
+    // `….optimizer.lr`.
     let below = single_path(node);
     let tail = std::iter::once(last.to_owned())
         .chain(below.iter().cloned())
@@ -94,10 +111,14 @@ fn hint(last: &str, parents: &[String], node: &Node, reference: &Node, siblings:
     if let Some((_, here)) = NAMED_THERE.iter().find(|(there, _)| *there == typed) {
         return Some(format!("did you mean `{here}`?"));
     }
-    // Of a key with a wrong beginning, those of the same group: `teacher.lr=…` means `teacher.optimizer.lr`.
+    // Of a key with a wrong beginning, those of the same group: `teacher.lr=…` means
+    // `teacher.optimizer.lr`.
     let mut full = Vec::new();
     reference.leaves(&mut |path, _| {
-        if path.len() > tail.len() && path.ends_with(&tail) && parents.iter().take(1).all(|group| *group == path[0]) {
+        if path.len() > tail.len()
+            && path.ends_with(&tail)
+            && parents.iter().take(1).all(|group| *group == path[0])
+        {
             full.push(path.join("."));
         }
     });

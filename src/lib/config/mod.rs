@@ -1,13 +1,16 @@
-//! Layered, Hydra-like configuration: YAML groups in `config/`, overrides on the command line, one typed struct at the end.
+//! Layered, Hydra-like configuration: YAML groups in `config/`, overrides on the command line, one
+//! typed struct at the end.
 //!
 //! # The config tree
 //!
-//! It is `--config-dir`, else `./config` if that holds the primary file, else the copy inside the binary. The primary file is `config.yaml`;
-//! a group is a folder, an option a file in it. The content of `teacher/x.yaml` stands under the key `teacher`, wherever it is chosen;
+//! It is `--config-dir`, else `./config` if that holds the primary file, else the copy inside the
+//! binary. The primary file is `config.yaml`; a group is a folder, an option a file in it. The
+//! content of `teacher/x.yaml` stands under the key `teacher`, wherever it is chosen;
 //! `# @package _global_` at the head of a file makes its keys those of the top.
 //!
-//! Values are merged in the order of the defaults tree: mappings deeply, anything else replaced; later wins. A file's own keys come where
-//! `_self_` stands, at the end if it does not. Below all are the built-in defaults (`Config::default()`), above all the overrides.
+//! Values are merged in the order of the defaults tree: mappings deeply, anything else replaced;
+//! later wins. A file's own keys come where `_self_` stands, at the end if it does not. Below all
+//! are the built-in defaults (`Config::default()`), above all the overrides.
 //!
 //! | in a `defaults:` list | |
 //! |---|---|
@@ -32,11 +35,13 @@
 //! | `~a`, `~a=v` | forgets what files and arguments said (if it is this value): the built-in default is back |
 //! | `k=1,2`, `k=range(0,3)`, `k=choice(a,b)` | a sweep, with `--multirun` only |
 //!
-//! Unlike Hydra, the schema is closed and every key has a default, so `+` never makes a new key; packages are absolute and `@` is not
-//! supported; a group takes one option. Jobs of a sweep write where their config says: refer to what varies, as in
+//! Unlike Hydra, the schema is closed and every key has a default, so `+` never makes a new key;
+//! packages are absolute and `@` is not supported; a group takes one option. Jobs of a sweep write
+//! where their config says: refer to what varies, as in
 //! `-m seed=1,2 'student.save_folder=outputs/seed_${seed}'`, to give each a folder of its own.
 //!
-//! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` are resolved after merging; `???` is a value the user must give.
+//! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` are resolved after merging; `???` is a
+//! value the user must give.
 
 mod apply;
 mod check;

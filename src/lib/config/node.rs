@@ -1,4 +1,5 @@
-//! A config value together with the place that set it: what files, arguments and built-in defaults are merged as, before any type is known.
+//! A config value together with the place that set it: what files, arguments and built-in defaults
+//! are merged as, before any type is known.
 
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
@@ -46,7 +47,8 @@ pub enum Value {
     Int(i128),
     Float(f64),
     Text(String),
-    /// Text of an environment variable, which has no type of its own: read as a number or a truth value where one is needed.
+    /// Text of an environment variable, which has no type of its own: read as a number or a truth
+    /// value where one is needed.
     Environment(String),
     List(Vec<Node>),
     Map(IndexMap<String, Node>),
@@ -69,8 +71,9 @@ impl Node {
 
     /// Any serialisable value as a tree in field order. Numbers must be finite: JSON has no others.
     pub fn built_in(value: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_value(value)
-            .map_err(|error| Error::failed(format!("the configuration cannot be serialised: {error}")))?;
+        let json = serde_json::to_value(value).map_err(|error| {
+            Error::failed(format!("the configuration cannot be serialised: {error}"))
+        })?;
         Ok(Self::from_json(json))
     }
 
@@ -85,7 +88,12 @@ impl Node {
             },
             Json::String(text) => Value::Text(text),
             Json::Array(items) => Value::List(items.into_iter().map(Self::from_json).collect()),
-            Json::Object(fields) => Value::Map(fields.into_iter().map(|(k, v)| (k, Self::from_json(v))).collect()),
+            Json::Object(fields) => Value::Map(
+                fields
+                    .into_iter()
+                    .map(|(k, v)| (k, Self::from_json(v)))
+                    .collect(),
+            ),
         };
         Self::new(value, &Origin::BuiltIn)
     }
@@ -107,14 +115,16 @@ impl Node {
 
     /// The node at a path of mapping keys.
     pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Node> {
-        path.iter().try_fold(self, |node, key| node.as_map()?.get(key.as_ref()))
+        path.iter()
+            .try_fold(self, |node, key| node.as_map()?.get(key.as_ref()))
     }
 
     pub fn get_mut<S: AsRef<str>>(&mut self, path: &[S]) -> Option<&mut Node> {
-        path.iter().try_fold(self, |node, key| match &mut node.value {
-            Value::Map(map) => map.get_mut(key.as_ref()),
-            _ => None,
-        })
+        path.iter()
+            .try_fold(self, |node, key| match &mut node.value {
+                Value::Map(map) => map.get_mut(key.as_ref()),
+                _ => None,
+            })
     }
 
     /// Takes the node at a path out of its mapping, keeping the order of the rest.
@@ -137,7 +147,8 @@ impl Node {
     /// Lays `over` on top: mappings merge deeply, anything else replaces.
     ///
     /// # Errors
-    /// When a key would be set below a value that is an interpolation, since the keys beside it would be lost.
+    /// When a key would be set below a value that is an interpolation, since the keys beside it
+    /// would be lost.
     pub fn merge(&mut self, over: Node) -> Result<()> {
         match (&mut self.value, over.value) {
             (Value::Map(base), Value::Map(fields)) => {
@@ -150,20 +161,25 @@ impl Node {
                     }
                 }
             }
-            (Value::Text(text), Value::Map(fields)) if text.contains("${") && !fields.is_empty() => {
-                return Err(
-                    Error::usage(format!("cannot set keys below `{text}`, a reference to other keys"))
-                        .note("from", over.origin.to_string())
-                        .note("set by", self.origin.to_string())
-                        .hint("replace the reference by a mapping of its own, or set the keys it refers to"),
-                );
+            (Value::Text(text), Value::Map(fields))
+                if text.contains("${") && !fields.is_empty() =>
+            {
+                return Err(Error::usage(format!(
+                    "cannot set keys below `{text}`, a reference to other keys"
+                ))
+                .note("from", over.origin.to_string())
+                .note("set by", self.origin.to_string())
+                .hint(
+                    "replace the reference by a mapping of its own, or set the keys it refers to",
+                ));
             }
             (_, value) => *self = Node::new(value, &over.origin),
         }
         Ok(())
     }
 
-    /// Calls `visit` with the path and node of everything that is not a mapping with keys, in order.
+    /// Calls `visit` with the path and node of everything that is not a mapping with keys, in
+    /// order.
     pub fn leaves(&self, visit: &mut impl FnMut(&[String], &Node)) {
         fn walk(node: &Node, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], &Node)) {
             match node.as_map() {
@@ -188,7 +204,9 @@ impl Value {
             Self::Null => "null".into(),
             Self::Bool(flag) => flag.to_string(),
             // A whole number that a type has made 80.0 was typed as 80.
-            Self::Float(number) if number.fract() == 0.0 && number.abs() < 1e9 => format!("number {number}"),
+            Self::Float(number) if number.fract() == 0.0 && number.abs() < 1e9 => {
+                format!("number {number}")
+            }
             Self::Int(_) | Self::Float(_) => format!("number {}", super::yaml::inline(self)),
             Self::Text(text) | Self::Environment(text) => format!("string {text:?}"),
             Self::List(_) => format!("list {}", super::yaml::inline(self)),

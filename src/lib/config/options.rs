@@ -1,4 +1,5 @@
-//! Lists of options: where a list holds architectures, a name in it stands for what that option of group `model` sets.
+//! Lists of options: where a list holds architectures, a name in it stands for what that option of
+//! group `model` sets.
 
 use super::choices::{Action, GroupOverride, expand};
 use super::node::{Node, Value};
@@ -9,8 +10,8 @@ use crate::error::Result;
 /// The lists, and the group whose options they name.
 const LISTS: [(&[&str], &str); 1] = [(&["fed_md", "models"], "model")];
 
-/// Puts each named option's keys in the place of its name. They are what `group=option` alone would have composed: overrides of single keys
-/// of the group are not for the list.
+/// Puts each named option's keys in the place of its name. They are what `group=option` alone would
+/// have composed: overrides of single keys of the group are not for the list.
 ///
 /// # Errors
 /// An option that the group does not have, or whose files do not compose.

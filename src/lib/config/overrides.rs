@@ -1,4 +1,5 @@
-//! One override of the command line: sign, key, value. Whether the key names a group is decided where the config tree is known.
+//! One override of the command line: sign, key, value. Whether the key names a group is decided
+//! where the config tree is known.
 
 use super::grammar::{self, Parsed};
 use super::node::Origin;
@@ -70,7 +71,10 @@ impl Override {
             grammar::parse(raw, &origin).map_err(|complaint| {
                 Error::usage(format!("cannot read the value of `{key}`: {complaint}"))
                     .note("from", origin.to_string())
-                    .hint(format!("for text as it stands type \"{}{key}='…'\"", sign.prefix()))
+                    .hint(format!(
+                        "for text as it stands type \"{}{key}='…'\"",
+                        sign.prefix()
+                    ))
             })
         };
         let value = raw.map(parse).transpose()?;
@@ -101,24 +105,33 @@ impl Override {
 }
 
 fn check_key(key: &str, argument: &str) -> Result<()> {
-    let error = |what: String| Error::usage(what).note("from", format!("command line `{argument}`"));
+    let error =
+        |what: String| Error::usage(what).note("from", format!("command line `{argument}`"));
     if key.is_empty() {
         return Err(error(format!("`{argument}` names no key")).note("expected", "key=value"));
     }
     if key.contains('[') {
         let whole = key.split('[').next().unwrap_or(key);
-        return Err(
-            error(format!("`{key}` points into a list, which cannot be changed in part"))
-                .hint(format!("set the whole list: {whole}=[…]")),
-        );
+        return Err(error(format!(
+            "`{key}` points into a list, which cannot be changed in part"
+        ))
+        .hint(format!("set the whole list: {whole}=[…]")));
     }
     if key.contains('@') {
-        return Err(error(format!("`{key}` names a package, which is not supported"))
-            .hint("a group's content always stands under the group's own name"));
+        return Err(
+            error(format!("`{key}` names a package, which is not supported"))
+                .hint("a group's content always stands under the group's own name"),
+        );
     }
-    let fits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-/".contains(c));
+    let fits = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-/".contains(c))
+    };
     if !key.split('.').all(fits) {
-        return Err(error(format!("`{key}` is not a key")).note("expected", "names joined by points: a.b.c=value"));
+        return Err(error(format!("`{key}` is not a key"))
+            .note("expected", "names joined by points: a.b.c=value"));
     }
     Ok(())
 }

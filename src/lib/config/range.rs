@@ -66,12 +66,21 @@ pub fn broken(range: &Range, key: &str, value: &Value) -> Option<String> {
     let number = match value {
         Value::Int(whole) => *whole as f64,
         Value::Float(number) => *number,
-        Value::List(items) if items.is_empty() => return Some(format!("`{key}` must not be an empty list")),
+        Value::List(items) if items.is_empty() => {
+            return Some(format!("`{key}` must not be an empty list"));
+        }
         Value::List(items) => {
-            let item = |(i, item): (usize, &Node)| broken(range, &format!("{key}[{i}]"), &item.value);
+            let item =
+                |(i, item): (usize, &Node)| broken(range, &format!("{key}[{i}]"), &item.value);
             return items.iter().enumerate().find_map(item);
         }
         _ => return None,
     };
-    (!(range.holds)(number)).then(|| format!("`{key}` must be {}, found {}", range.words, value.described()))
+    (!(range.holds)(number)).then(|| {
+        format!(
+            "`{key}` must be {}, found {}",
+            range.words,
+            value.described()
+        )
+    })
 }

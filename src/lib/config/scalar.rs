@@ -1,6 +1,8 @@
-//! What an unquoted word means, in YAML files and in overrides alike: null, truth value, whole number, number or text.
+//! What an unquoted word means, in YAML files and in overrides alike: null, truth value, whole
+//! number, number or text.
 //!
-//! YAML's own rules differ between its versions and lack two spellings people write every day: here `1e-3` is a number and `1_000` whole.
+//! YAML's own rules differ between its versions and lack two spellings people write every day: here
+//! `1e-3` is a number and `1_000` whole.
 
 use super::node::Value;
 
@@ -30,7 +32,8 @@ fn whole(word: &str) -> Option<i128> {
     word.replace('_', "").parse().ok()
 }
 
-/// A number with a point or an exponent, or one of `inf`, `nan` (also with YAML's leading point), in any case.
+/// A number with a point or an exponent, or one of `inf`, `nan` (also with YAML's leading point),
+/// in any case.
 fn number(word: &str) -> Option<f64> {
     let (sign, rest) = match word.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
@@ -46,7 +49,8 @@ fn number(word: &str) -> Option<f64> {
         None => (rest, None),
     };
     let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = (before.is_empty() || grouped_digits(before)) && (after.is_empty() || grouped_digits(after));
+    let digits = (before.is_empty() || grouped_digits(before))
+        && (after.is_empty() || grouped_digits(after));
     let some = !before.is_empty() || !after.is_empty();
     let power = exponent.is_none_or(|text| {
         let text = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -8,7 +8,10 @@ use super::suggest::{list, nearest};
 use crate::error::{Error, Result};
 
 /// Group overrides and key overrides: a name of a group without a mapping behind it is the former.
-pub fn separate(known: &[String], overrides: Vec<Override>) -> Result<(Vec<GroupOverride>, Vec<Override>)> {
+pub fn separate(
+    known: &[String],
+    overrides: Vec<Override>,
+) -> Result<(Vec<GroupOverride>, Vec<Override>)> {
     let mut groups: Vec<GroupOverride> = Vec::new();
     let mut keys = Vec::new();
     for parsed in overrides {
@@ -57,13 +60,17 @@ fn group_override(parsed: &Override) -> Result<GroupOverride> {
             Value::Text(text) => Some(text.clone()),
             Value::Int(_) | Value::Float(_) | Value::Bool(_) => Some(parsed.raw.clone()),
             value => {
-                return Err(
-                    Error::usage(format!("`{}` takes one option, not {}", parsed.key, value.described()))
-                        .note("from", parsed.origin.to_string()),
-                );
+                return Err(Error::usage(format!(
+                    "`{}` takes one option, not {}",
+                    parsed.key,
+                    value.described()
+                ))
+                .note("from", parsed.origin.to_string()));
             }
         },
-        Some(Parsed::Many(_)) => return Err(Error::usage(format!("`{}` takes one option", parsed.key))),
+        Some(Parsed::Many(_)) => {
+            return Err(Error::usage(format!("`{}` takes one option", parsed.key)));
+        }
     };
     let action = match parsed.sign {
         Sign::Set | Sign::Force => Action::Replace(option),

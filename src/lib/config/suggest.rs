@@ -19,13 +19,20 @@ pub fn nearest<'a, S: AsRef<str>>(word: &str, candidates: &'a [S]) -> Option<&'a
 pub fn list<S: AsRef<str>>(names: &[S]) -> String {
     match names {
         [] => "none".into(),
-        names => names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
+        names => names
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
 /// `a`, `a` or `b`, `a`, `b` or `c`, each in backticks.
 pub fn either<S: AsRef<str>>(names: &[S]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    let quoted: Vec<_> = names
+        .iter()
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

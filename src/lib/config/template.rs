@@ -1,4 +1,5 @@
-//! Text with `${…}` in it, cut into plain pieces and references. `\${` is a plain `${`; backslashes elsewhere are left alone.
+//! Text with `${…}` in it, cut into plain pieces and references. `\${` is a plain `${`; backslashes
+//! elsewhere are left alone.
 
 /// Text that `resolve` leaves as it is now.
 pub fn escape(text: &str) -> String {
@@ -40,7 +41,8 @@ pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
             rest = inside;
             continue;
         }
-        let end = closing(inside).ok_or_else(|| format!("the closing `}}` is missing in `{text}`"))?;
+        let end =
+            closing(inside).ok_or_else(|| format!("the closing `}}` is missing in `{text}`"))?;
         let (reference, after) = inside.split_at(end);
         if !plain.is_empty() {
             pieces.push(Piece::Plain(std::mem::take(&mut plain)));
@@ -82,7 +84,14 @@ mod tests {
             vec![Piece::Plain(r"a\".into()), Piece::Reference("b".into())]
         );
         assert_eq!(pieces(r"\d${b${c}}").unwrap().len(), 2);
-        for text in ["", "${", r"\${x}", r"a\\\${b}${c}", r"no \ reference", "$ {"] {
+        for text in [
+            "",
+            "${",
+            r"\${x}",
+            r"a\\\${b}${c}",
+            r"no \ reference",
+            "$ {",
+        ] {
             assert_eq!(
                 pieces(&escape(text)).unwrap_or_default(),
                 if text.is_empty() { vec![] } else { plain(text) }

@@ -1,4 +1,5 @@
-//! Where config files come from: a folder, or the copy of `config/` inside the binary, so that an installed binary works anywhere.
+//! Where config files come from: a folder, or the copy of `config/` inside the binary, so that an
+//! installed binary works anywhere.
 
 use super::suggest::{list, nearest};
 use crate::error::{Error, Result};
@@ -22,7 +23,8 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// The tree that holds the primary file, and that file's name: `folder` if given, else `./config`, else the built-in one.
+    /// The tree that holds the primary file, and that file's name: `folder` if given, else
+    /// `./config`, else the built-in one.
     ///
     /// # Errors
     /// When the folder or the file does not exist.
@@ -31,10 +33,11 @@ impl Tree {
         let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
         if let Some(folder) = folder {
             if !folder.is_dir() {
-                return Err(
-                    Error::usage(format!("config folder `{}` does not exist", folder.display()))
-                        .note("from", "command line `--config-dir`"),
-                );
+                return Err(Error::usage(format!(
+                    "config folder `{}` does not exist",
+                    folder.display()
+                ))
+                .note("from", "command line `--config-dir`"));
             }
             let tree = Self::Folder(folder.to_owned());
             return if tree.has(&file) {
@@ -54,7 +57,8 @@ impl Tree {
 
     fn no_primary(&self, file: &str) -> Error {
         let names = self.options("");
-        let error = Error::usage(format!("there is no config file `{file}` in {self}")).note("available", list(&names));
+        let error = Error::usage(format!("there is no config file `{file}` in {self}"))
+            .note("available", list(&names));
         match (nearest(file, &names), names.as_slice()) {
             (Some(name), _) => error.hint(format!("did you mean `--config-name {name}`?")),
             (None, [name]) => error.hint(format!("type `--config-name {name}`")),
@@ -75,12 +79,15 @@ impl Tree {
         match self {
             Self::Folder(root) => {
                 let path = root.join(file);
-                let broken = |error: std::io::Error| Error::usage(format!("cannot read a config file: {error}"));
+                let broken = |error: std::io::Error| {
+                    Error::usage(format!("cannot read a config file: {error}"))
+                };
                 if fs_err::metadata(&path).map_err(broken)?.len() > LARGEST {
-                    return Err(
-                        Error::usage(format!("a config file is larger than {} KiB", LARGEST >> 10))
-                            .note("file", path.display().to_string()),
-                    );
+                    return Err(Error::usage(format!(
+                        "a config file is larger than {} KiB",
+                        LARGEST >> 10
+                    ))
+                    .note("file", path.display().to_string()));
                 }
                 fs_err::read_to_string(path).map_err(broken)
             }
@@ -100,7 +107,8 @@ impl Tree {
         }
     }
 
-    /// Names of the files in a group (`""` for the top), without `.yaml`, sorted. Those that begin with `_` are parts of others.
+    /// Names of the files in a group (`""` for the top), without `.yaml`, sorted. Those that begin
+    /// with `_` are parts of others.
     pub fn options(&self, group: &str) -> Vec<String> {
         let mut names: Vec<_> = self
             .entries(group)
@@ -142,8 +150,9 @@ impl Tree {
                 let Ok(entries) = std::fs::read_dir(root.join(group)) else {
                     return Vec::new();
                 };
-                let entry =
-                    |entry: std::fs::DirEntry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir()));
+                let entry = |entry: std::fs::DirEntry| {
+                    Some((entry.file_name().into_string().ok()?, entry.path().is_dir()))
+                };
                 entries.flatten().filter_map(entry).collect()
             }
             Self::BuiltIn => {
@@ -152,7 +161,10 @@ impl Tree {
                 } else {
                     BUILT_IN.get_dir(group)
                 };
-                let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = |path: &Path| {
+                    path.file_name()
+                        .map(|name| name.to_string_lossy().into_owned())
+                };
                 folder
                     .into_iter()
                     .flat_map(|folder| folder.entries())

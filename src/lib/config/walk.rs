@@ -1,4 +1,5 @@
-//! One walk through the defaults lists: files in merge order, choices, and what the next walk must know.
+//! One walk through the defaults lists: files in merge order, choices, and what the next walk must
+//! know.
 
 use super::choices::{Action, Chosen, Expansion, GroupOverride, Known, Part};
 use super::complaints::{chosen_twice, hint_nearest, no_option};
@@ -74,8 +75,14 @@ impl<'a> Walk<'a> {
     /// Walks a file's defaults list and takes its own keys where `_self_` stands.
     fn file(&mut self, path: &str, origin: Option<&Origin>) {
         if self.stack.iter().any(|open| open == path) {
-            let chain: Vec<_> = self.stack.iter().map(String::as_str).chain([path]).collect();
-            let error = Error::usage("config files choose each other in a circle").note("chain", chain.join(" → "));
+            let chain: Vec<_> = self
+                .stack
+                .iter()
+                .map(String::as_str)
+                .chain([path])
+                .collect();
+            let error = Error::usage("config files choose each other in a circle")
+                .note("chain", chain.join(" → "));
             return self.mistake(from(error, origin));
         }
         let file = match self.load(path) {
@@ -146,7 +153,8 @@ impl<'a> Walk<'a> {
         self.resolve(choice);
     }
 
-    /// Settles which option a line of a file stands for: the command line first, then `override` lines, then the line itself.
+    /// Settles which option a line of a file stands for: the command line first, then `override`
+    /// lines, then the line itself.
     fn resolve(&mut self, choice: &Choice) {
         let group = &choice.group;
         let asked = self
@@ -154,10 +162,13 @@ impl<'a> Walk<'a> {
             .iter()
             .find(|asked| asked.group == *group && !matches!(asked.action, Action::Add(_)));
         let (pick, origin) = match asked.map(|asked| (&asked.action, &asked.origin)) {
-            Some((Action::Replace(option), origin)) => {
-                (option.clone().map_or(Pick::Nothing, Pick::Option), origin.clone())
+            Some((Action::Replace(option), origin)) => (
+                option.clone().map_or(Pick::Nothing, Pick::Option),
+                origin.clone(),
+            ),
+            Some((Action::Delete(only), origin)) => {
+                return self.delete(choice, only.as_deref(), origin);
             }
-            Some((Action::Delete(only), origin)) => return self.delete(choice, only.as_deref(), origin),
             _ => match self.known.overrides.get(group) {
                 Some((pick, origin)) => (pick.clone(), origin.clone()),
                 None => (choice.pick.clone(), choice.origin.clone()),
@@ -167,7 +178,9 @@ impl<'a> Walk<'a> {
             Pick::Option(option) => self.choose(group, &option, &origin, choice.optional),
             Pick::Nothing => {}
             Pick::Mandatory => {
-                let adds = |asked: &GroupOverride| asked.group == *group && matches!(asked.action, Action::Add(_));
+                let adds = |asked: &GroupOverride| {
+                    asked.group == *group && matches!(asked.action, Action::Add(_))
+                };
                 if !self.asked.iter().any(adds) {
                     let options = self.tree.options(group);
                     self.mistake(

@@ -1,4 +1,5 @@
-//! YAML in and out: files become [`Node`]s that know their line; nodes become YAML that reads back as the same values.
+//! YAML in and out: files become [`Node`]s that know their line; nodes become YAML that reads back
+//! as the same values.
 //!
 //! Anchors, tags, several documents in a file and duplicate keys are errors.
 
@@ -17,7 +18,8 @@ pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
     let options = LoaderOptions::default()
         .error_on_duplicate_keys(true)
         .prevent_coercion(true);
-    let marked = marked_yaml::parse_yaml_with_options(0, text, options).map_err(|error| broken(&error, file))?;
+    let marked = marked_yaml::parse_yaml_with_options(0, text, options)
+        .map_err(|error| broken(&error, file))?;
     Ok(from_marked(&marked, file))
 }
 
@@ -26,20 +28,22 @@ fn refuse_second_document(text: &str, file: &Arc<str>) -> Result<()> {
     let mut content = false;
     for (index, line) in text.lines().enumerate() {
         if line.starts_with("---") && content {
-            return Err(
-                Error::usage("a config file holds one YAML document, and here a second one begins")
-                    .note("file", format!("{file}:{}", index + 1)),
-            );
+            return Err(Error::usage(
+                "a config file holds one YAML document, and here a second one begins",
+            )
+            .note("file", format!("{file}:{}", index + 1)));
         }
         content |= !line.trim().is_empty() && !line.trim_start().starts_with('#');
     }
     Ok(())
 }
 
-/// No setting is nested deeper; the parser works by recursion, which a long row of brackets would take to the end of the stack.
+/// No setting is nested deeper; the parser works by recursion, which a long row of brackets would
+/// take to the end of the stack.
 const DEEPEST: usize = 64;
 
-/// Refuses nesting beyond [`DEEPEST`], as far as it can be told before the text is parsed: by indentation, dashes and brackets.
+/// Refuses nesting beyond [`DEEPEST`], as far as it can be told before the text is parsed: by
+/// indentation, dashes and brackets.
 fn refuse_deep(text: &str, file: &Arc<str>) -> Result<()> {
     let (mut indents, mut open) = (Vec::new(), 0_usize);
     for (index, line) in text.lines().enumerate() {
@@ -53,7 +57,10 @@ fn refuse_deep(text: &str, file: &Arc<str>) -> Result<()> {
             indents.pop();
         }
         indents.push(indent);
-        let marks = body.split(' ').take_while(|word| ["-", "?", ""].contains(word)).count();
+        let marks = body
+            .split(' ')
+            .take_while(|word| ["-", "?", ""].contains(word))
+            .count();
         for letter in body.chars() {
             match letter {
                 '[' | '{' => open += 1,
@@ -61,10 +68,10 @@ fn refuse_deep(text: &str, file: &Arc<str>) -> Result<()> {
                 _ => {}
             }
             if indents.len() + marks + open > DEEPEST {
-                return Err(
-                    Error::usage(format!("a config file is nested more than {DEEPEST} levels deep"))
-                        .note("file", format!("{file}:{}", index + 1)),
-                );
+                return Err(Error::usage(format!(
+                    "a config file is nested more than {DEEPEST} levels deep"
+                ))
+                .note("file", format!("{file}:{}", index + 1)));
             }
         }
     }
@@ -83,11 +90,17 @@ fn broken(error: &LoadError, file: &Arc<str>) -> Error {
     let (what, marker) = match error {
         LoadError::DuplicateKey(pair) => {
             let (first, again) = (start(pair.prev_key.span()), start(pair.key.span()));
-            return Error::usage(format!("key `{}` stands twice in one mapping", pair.key.as_str()))
-                .note("file", format!("{file}:{again}"))
-                .note("first", format!("{file}:{first}"));
+            return Error::usage(format!(
+                "key `{}` stands twice in one mapping",
+                pair.key.as_str()
+            ))
+            .note("file", format!("{file}:{again}"))
+            .note("first", format!("{file}:{first}"));
         }
-        LoadError::TopLevelMustBeMapping(at) => ("a config file must be a mapping of `key: value` lines".into(), at),
+        LoadError::TopLevelMustBeMapping(at) => (
+            "a config file must be a mapping of `key: value` lines".into(),
+            at,
+        ),
         LoadError::TopLevelMustBeSequence(at) => ("a list was expected".into(), at),
         LoadError::UnexpectedAnchor(at) => (
             "YAML anchors (`&name`) are not supported; refer to a key with `${key}`".into(),
@@ -97,7 +110,10 @@ fn broken(error: &LoadError, file: &Arc<str>) -> Error {
         LoadError::MappingKeyMustBeScalar(at) => ("a key must be a plain word".into(), at),
         LoadError::ScanError(at, scan) => (format!("broken YAML: {}", scan.info()), at),
     };
-    let error = Error::usage(what).note("file", format!("{file}:{}:{}", marker.line(), marker.column()));
+    let error = Error::usage(what).note(
+        "file",
+        format!("{file}:{}:{}", marker.line(), marker.column()),
+    );
     match marker.line() {
         // A tab or a lost colon is often noticed only on the line after.
         0 | 1 => error,
@@ -144,7 +160,12 @@ pub fn write(node: &Node, comment: &dyn Fn(&str) -> Option<String>) -> String {
     out
 }
 
-fn write_map(node: &Node, path: &mut Vec<String>, comment: &dyn Fn(&str) -> Option<String>, out: &mut String) {
+fn write_map(
+    node: &Node,
+    path: &mut Vec<String>,
+    comment: &dyn Fn(&str) -> Option<String>,
+    out: &mut String,
+) {
     /// Comments begin in this column, or two blanks behind a longer line.
     const COLUMN: usize = 44;
     for (key, child) in node.as_map().into_iter().flatten() {

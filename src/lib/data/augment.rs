@@ -1,20 +1,30 @@
-//! Random crops and flips of whole batches on their device. Called by the batch sources before normalisation.
+//! Random crops and flips of whole batches on their device. Called by the batch sources before
+//! normalisation.
 
 use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
 
-/// Pads `images` [N,C,H,W] by `crop` pixels on every side, cuts a random H×W window out of each, and mirrors half of them left to right.
+/// Pads `images` [N,C,H,W] by `crop` pixels on every side, cuts a random H×W window out of each,
+/// and mirrors half of them left to right.
 ///
-/// Offsets are uniform over 0..=2·`crop` in both directions, and flips have probability ½, independently for each image. The padding is
-/// `fill`, one value a channel, or 0: right for u8 pixels, as PyTorch's usual pipeline crops before it normalises; for normalised images
-/// the equivalent is −mean/std.
+/// Offsets are uniform over 0..=2·`crop` in both directions, and flips have probability ½,
+/// independently for each image. The padding is `fill`, one value a channel, or 0: right for u8
+/// pixels, as PyTorch's usual pipeline crops before it normalises; for normalised images the
+/// equivalent is −mean/std.
 ///
-/// From `rng` come, image by image, the row offset, the column offset (both only if `crop` > 0) and the flip (only if `flip`).
+/// From `rng` come, image by image, the row offset, the column offset (both only if `crop` > 0) and
+/// the flip (only if `flip`).
 ///
 /// # Panics
 /// When `images` has not four dimensions, or `fill` not one value for each channel.
-pub fn augment(images: &Tensor, crop: i64, flip: bool, fill: Option<&[f64]>, rng: &mut Rng) -> Tensor {
+pub fn augment(
+    images: &Tensor,
+    crop: i64,
+    flip: bool,
+    fill: Option<&[f64]>,
+    rng: &mut Rng,
+) -> Tensor {
     if crop <= 0 && !flip {
         return images.shallow_clone();
     }
@@ -22,18 +32,26 @@ pub fn augment(images: &Tensor, crop: i64, flip: bool, fill: Option<&[f64]>, rng
     let draws = Draws::new(batch, crop.max(0), flip, width, rng, images.device());
     let padded = pad(images, crop.max(0), fill);
     let (padded_height, padded_width) = (height + 2 * crop.max(0), width + 2 * crop.max(0));
-    // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of an image. One gather with them takes a
-    // fifth of the time of indexing with four tensors (CPU).
-    let rows = (draws.row + Tensor::arange(height, (Kind::Int64, images.device())).view([1, height, 1])) * padded_width;
-    let columns = draws.column + draws.step * Tensor::arange(width, (Kind::Int64, images.device())).view([1, 1, width]);
+    // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of an
+    // image. One gather with them takes a fifth of the time of indexing with four tensors (CPU).
+    let rows = (draws.row
+        + Tensor::arange(height, (Kind::Int64, images.device())).view([1, height, 1]))
+        * padded_width;
+    let columns = draws.column
+        + draws.step * Tensor::arange(width, (Kind::Int64, images.device())).view([1, 1, width]);
     let positions = (rows + columns).view([batch, 1, height * width]);
     padded
         .view([batch, channels, padded_height * padded_width])
-        .gather(2, &positions.expand([batch, channels, height * width], false), false)
+        .gather(
+            2,
+            &positions.expand([batch, channels, height * width], false),
+            false,
+        )
         .view([batch, channels, height, width])
 }
 
-/// Per image, i64 [N,1,1] on the device: the first row, the first column, and the step between columns, which is −1 for a mirrored image.
+/// Per image, i64 [N,1,1] on the device: the first row, the first column, and the step between
+/// columns, which is −1 for a mirrored image.
 struct Draws {
     row: Tensor,
     column: Tensor,
@@ -44,7 +62,13 @@ impl Draws {
     fn new(batch: i64, crop: i64, flip: bool, width: i64, rng: &mut Rng, device: Device) -> Self {
         let mut numbers = Vec::with_capacity(3 * batch as usize);
         for _ in 0..batch {
-            let mut offset = || if crop > 0 { rng.random_range(0..=2 * crop) } else { 0 };
+            let mut offset = || {
+                if crop > 0 {
+                    rng.random_range(0..=2 * crop)
+                } else {
+                    0
+                }
+            };
             let (row, column) = (offset(), offset());
             if flip && rng.random_bool(0.5) {
                 numbers.extend([row, column + width - 1, -1]);
@@ -52,7 +76,9 @@ impl Draws {
                 numbers.extend([row, column, 1]);
             }
         }
-        let numbers = Tensor::from_slice(&numbers).to_device(device).view([batch, 3, 1, 1]);
+        let numbers = Tensor::from_slice(&numbers)
+            .to_device(device)
+            .view([batch, 3, 1, 1]);
         Self {
             row: numbers.select(1, 0),
             column: numbers.select(1, 1),
@@ -74,8 +100,14 @@ fn pad(images: &Tensor, crop: i64, fill: Option<&[f64]>) -> Tensor {
         .to_device(images.device())
         .view([1, size[1], 1, 1]);
     let padded = fill
-        .expand([size[0], size[1], size[2] + 2 * crop, size[3] + 2 * crop], false)
+        .expand(
+            [size[0], size[1], size[2] + 2 * crop, size[3] + 2 * crop],
+            false,
+        )
         .contiguous();
-    padded.narrow(2, crop, size[2]).narrow(3, crop, size[3]).copy_(images);
+    padded
+        .narrow(2, crop, size[2])
+        .narrow(3, crop, size[3])
+        .copy_(images);
     padded
 }

@@ -1,4 +1,5 @@
-//! A whole dataset in memory: both splits as u8 tensors on the device, and the constants that normalise them.
+//! A whole dataset in memory: both splits as u8 tensors on the device, and the constants that
+//! normalise them.
 
 use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
@@ -29,7 +30,8 @@ pub struct Dataset {
     pub train: ImageSet,
     pub test: ImageSet,
     pub normalisation: Normalisation,
-    /// SHA-256 over shapes, pixels and labels of both splits: what a split file or a teacher belongs to.
+    /// SHA-256 over shapes, pixels and labels of both splits: what a split file or a teacher
+    /// belongs to.
     pub fingerprint: String,
 }
 
@@ -53,7 +55,10 @@ impl ImageSet {
     /// Errors when the two do not fit together.
     pub fn new(images: Tensor, label_list: Vec<i64>) -> Result<Self> {
         let shape = images.size();
-        if images.kind() != Kind::Uint8 || shape.len() != 4 || shape.first() != Some(&(label_list.len() as i64)) {
+        if images.kind() != Kind::Uint8
+            || shape.len() != 4
+            || shape.first() != Some(&(label_list.len() as i64))
+        {
             return Err(Error::failed("images and labels do not fit together")
                 .note("expected", format!("u8 [{},C,H,W]", label_list.len()))
                 .note("found", format!("{:?} {shape:?}", images.kind())));
@@ -85,7 +90,8 @@ impl ImageSet {
         }
     }
 
-    /// The images at `indices`, in that order; an index may come twice. Errors when one is not below [`len`](Self::len).
+    /// The images at `indices`, in that order; an index may come twice. Errors when one is not
+    /// below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Result<ImageSet> {
         let label = |&index: &usize| {
             self.label_list.get(index).copied().ok_or_else(|| {
@@ -103,7 +109,10 @@ impl ImageSet {
     pub fn counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
         for &label in &self.label_list {
-            if let Some(count) = usize::try_from(label).ok().and_then(|label| counts.get_mut(label)) {
+            if let Some(count) = usize::try_from(label)
+                .ok()
+                .and_then(|label| counts.get_mut(label))
+            {
                 *count += 1;
             }
         }
@@ -119,7 +128,10 @@ impl Normalisation {
     pub fn apply(&self, pixels: &Tensor) -> Tensor {
         // One pass after the conversion: p·1/(255 std) − mean/std.
         let constants = self.mean.iter().zip(&self.std);
-        let scale = self.per_channel(pixels, constants.clone().map(|(_, std)| 1.0 / (255.0 * std)));
+        let scale = self.per_channel(
+            pixels,
+            constants.clone().map(|(_, std)| 1.0 / (255.0 * std)),
+        );
         let shift = self.per_channel(pixels, constants.map(|(mean, std)| -mean / std));
         shift.addcmul(&pixels.to_kind(Kind::Float), &scale)
     }

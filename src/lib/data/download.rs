@@ -1,4 +1,5 @@
-//! Fetching a set's official files: resumed, checked, and shown while it happens. Called by the readers; writes into the set's folder only.
+//! Fetching a set's official files: resumed, checked, and shown while it happens. Called by the
+//! readers; writes into the set's folder only.
 
 use super::official::Remote;
 use crate::artifact::lock::Lock;
@@ -18,19 +19,26 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Connections tried for one file, each going on where the one before was cut.
 const ATTEMPTS: usize = 5;
 
-/// Puts a missing file of a set into `root` and returns its path; an error that says what to do if `allowed` is not set or it fails.
+/// Puts a missing file of a set into `root` and returns its path; an error that says what to do if
+/// `allowed` is not set or it fails.
 pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> Result<PathBuf> {
     let path = root.join(remote.name);
     let url = format!("{}{}", remote.base, remote.name);
     if !allowed {
-        return Err(
-            Error::failed(format!("`{set}` is not complete: `{}` is missing", remote.name))
-                .note("file", path.display().to_string())
-                .note("from", url)
-                .hint("`dataset.download=true` fetches it; `dataset.root=…` names the folder that has it"),
-        );
+        return Err(Error::failed(format!(
+            "`{set}` is not complete: `{}` is missing",
+            remote.name
+        ))
+        .note("file", path.display().to_string())
+        .note("from", url)
+        .hint(
+            "`dataset.download=true` fetches it; `dataset.root=…` names the folder that has it",
+        ));
     }
-    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
+    let missing: Vec<&Path> = root
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .collect();
     fs::create_dir_all(root)?;
     let fetched = fetch_once(remote, &url, &path);
     if fetched.is_err() {
@@ -42,9 +50,15 @@ pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> 
 
 /// Fetches a set's file unless another process has done so meanwhile.
 fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
-    let _lock = Lock::wait(&path.with_file_name(format!(".{}.lock", remote.name)), || {
-        tracing::info!("waiting for another process that downloads `{}`", remote.name);
-    })?;
+    let _lock = Lock::wait(
+        &path.with_file_name(format!(".{}.lock", remote.name)),
+        || {
+            tracing::info!(
+                "waiting for another process that downloads `{}`",
+                remote.name
+            );
+        },
+    )?;
     if path.is_file() {
         return Ok(());
     }
@@ -56,12 +70,18 @@ fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
 
 /// Fetches `url` into the file `to`.
 ///
-/// The bytes go to `to` + `.part`, which a later call goes on with, and which is renamed when whole. `sha256` (hexadecimal) is what they
-/// must hash to. `progress` is told the bytes so far and, if the server says so, of how many.
+/// The bytes go to `to` + `.part`, which a later call goes on with, and which is renamed when
+/// whole. `sha256` (hexadecimal) is what they must hash to. `progress` is told the bytes so far
+/// and, if the server says so, of how many.
 ///
-/// Errors: no connection, an answer other than the file, a wrong hash, a file system that refuses. They name the URL, the file, and what
-/// to do by hand.
-pub fn fetch(url: &str, sha256: Option<&str>, to: &Path, progress: &dyn Fn(u64, Option<u64>)) -> Result<()> {
+/// Errors: no connection, an answer other than the file, a wrong hash, a file system that refuses.
+/// They name the URL, the file, and what to do by hand.
+pub fn fetch(
+    url: &str,
+    sha256: Option<&str>,
+    to: &Path,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<()> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let explain = |problem: String| {
         Error::failed(format!("cannot download `{name}`: {problem}"))
@@ -80,7 +100,9 @@ pub fn fetch(url: &str, sha256: Option<&str>, to: &Path, progress: &dyn Fn(u64, 
     loop {
         match transfer(&agent, url, &part, progress) {
             Ok(()) => break,
-            Err(Stop::Again(problem)) if attempt < ATTEMPTS => tracing::debug!("{name}: {problem}; going on"),
+            Err(Stop::Again(problem)) if attempt < ATTEMPTS => {
+                tracing::debug!("{name}: {problem}; going on")
+            }
             Err(Stop::Again(problem) | Stop::Final(problem)) => return Err(explain(problem)),
         }
         attempt += 1;
@@ -89,9 +111,11 @@ pub fn fetch(url: &str, sha256: Option<&str>, to: &Path, progress: &dyn Fn(u64, 
         let found = hash(&part)?;
         if !found.eq_ignore_ascii_case(expected) {
             fs::remove_file(&part)?;
-            return Err(explain("what arrived is not the file (wrong SHA-256)".into())
-                .note("expected", expected)
-                .note("found", found));
+            return Err(
+                explain("what arrived is not the file (wrong SHA-256)".into())
+                    .note("expected", expected)
+                    .note("found", found),
+            );
         }
     }
     Ok(fs::rename(&part, to)?)
@@ -111,14 +135,21 @@ impl From<io::Error> for Stop {
 }
 
 /// One connection: asks for what `part` does not have yet, and appends it.
-fn transfer(agent: &ureq::Agent, url: &str, part: &Path, progress: &dyn Fn(u64, Option<u64>)) -> Result<(), Stop> {
+fn transfer(
+    agent: &ureq::Agent,
+    url: &str,
+    part: &Path,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<(), Stop> {
     let have = fs::metadata(part).map_or(0, |part| part.len());
     // The files are compressed themselves; a range of a re-compressed stream would not fit.
     let mut request = agent.get(url).header("Accept-Encoding", "identity");
     if have > 0 {
         request = request.header("Range", format!("bytes={have}-"));
     }
-    let response = request.call().map_err(|error| Stop::Final(error.to_string()))?;
+    let response = request
+        .call()
+        .map_err(|error| Stop::Final(error.to_string()))?;
     let start = match response.status() {
         StatusCode::OK => 0,
         StatusCode::PARTIAL_CONTENT if have > 0 && continues(&response, have) => have,
@@ -131,7 +162,9 @@ fn transfer(agent: &ureq::Agent, url: &str, part: &Path, progress: &dyn Fn(u64, 
     let mut file = OpenOptions::new().create(true).append(true).open(part)?;
     file.set_len(start)?;
     let body = response.into_body();
-    let total = body.content_length().map(|length| length.saturating_add(start));
+    let total = body
+        .content_length()
+        .map(|length| length.saturating_add(start));
     let done = copy(body.into_reader(), &mut file, start, total, progress)?;
     file.sync_all()?;
     match total {
@@ -211,7 +244,11 @@ impl Progress {
             self.bar.set_length(total);
             let tenths = done * 10 / total.max(1);
             if self.bar.is_hidden() && tenths > self.tenths.replace(tenths) {
-                tracing::info!("downloading {}: {}% of {total} bytes", self.name, tenths * 10);
+                tracing::info!(
+                    "downloading {}: {}% of {total} bytes",
+                    self.name,
+                    tenths * 10
+                );
             }
         }
         self.bar.set_position(done);

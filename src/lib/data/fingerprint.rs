@@ -3,9 +3,10 @@
 use super::raw::RawSplit;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and resizing). Where images are files of their
-/// own, the files' hashes stand for the pixels: JPEG decoders differ in rounding, and from version to version. File names, class names,
-/// the normalisation and the device do not enter.
+/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and
+/// resizing). Where images are files of their own, the files' hashes stand for the pixels: JPEG
+/// decoders differ in rounding, and from version to version. File names, class names, the
+/// normalisation and the device do not enter.
 pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
     let mut hash = Sha256::new();
     hash.update(b"fed-distill dataset 1\n");
@@ -13,7 +14,11 @@ pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
         for length in [split.len(), split.channels, split.height, split.width] {
             hash.update((length as u64).to_le_bytes());
         }
-        let labels: Vec<u8> = split.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        let labels: Vec<u8> = split
+            .labels
+            .iter()
+            .flat_map(|label| label.to_le_bytes())
+            .collect();
         hash.update(labels);
         match split.files.is_empty() {
             true => hash.update(&split.pixels),

@@ -1,18 +1,20 @@
-//! `dataset.max_train` and `dataset.max_test`: a smaller split with the same proportions. Called by `load`.
+//! `dataset.max_train` and `dataset.max_test`: a smaller split with the same proportions. Called by
+//! `load`.
 
 use super::raw::RawSplit;
 use crate::error::{Error, Result};
 
-/// Keeps `max` images: of each class the first in file order, in proportion to the class's size and at least one; order unchanged.
+/// Keeps `max` images: of each class the first in file order, in proportion to the class's size and
+/// at least one; order unchanged.
 ///
 /// Errors (usage) when `max` is smaller than the number of classes, under the name of `key`.
 pub(super) fn limit(split: RawSplit, max: usize, classes: usize, key: &str) -> Result<RawSplit> {
     if max < classes {
-        return Err(
-            Error::usage(format!("`{key}` must be at least the number of classes, {classes}"))
-                .note("found", max.to_string())
-                .hint(format!("{key}={classes}")),
-        );
+        return Err(Error::usage(format!(
+            "`{key}` must be at least the number of classes, {classes}"
+        ))
+        .note("found", max.to_string())
+        .hint(format!("{key}={classes}")));
     }
     if max >= split.len() {
         return Ok(split);
@@ -38,7 +40,8 @@ pub(super) fn limit(split: RawSplit, max: usize, classes: usize, key: &str) -> R
     Ok(split.filter(&keep))
 }
 
-/// Parts of `max` in proportion to `counts`, by largest remainders; a class that has images gets at least one.
+/// Parts of `max` in proportion to `counts`, by largest remainders; a class that has images gets at
+/// least one.
 fn shares(counts: &[usize], max: usize) -> Vec<usize> {
     let total: usize = counts.iter().sum();
     let exact = |count: usize| (count as u128 * max as u128, total.max(1) as u128);
@@ -47,13 +50,16 @@ fn shares(counts: &[usize], max: usize) -> Vec<usize> {
         .map(|&count| (exact(count).0 / exact(count).1) as usize)
         .collect();
     let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
-    by_remainder.sort_by_key(|&class| std::cmp::Reverse(exact(counts[class]).0 % exact(counts[class]).1));
+    by_remainder
+        .sort_by_key(|&class| std::cmp::Reverse(exact(counts[class]).0 % exact(counts[class]).1));
     let missing = max - shares.iter().sum::<usize>();
     for &class in by_remainder.iter().take(missing) {
         shares[class] += 1;
     }
-    while let Some(empty) = (0..counts.len()).find(|&class| shares[class] == 0 && counts[class] > 0) {
-        // `max` is at least the number of classes, so while one has nothing another has two or more.
+    while let Some(empty) = (0..counts.len()).find(|&class| shares[class] == 0 && counts[class] > 0)
+    {
+        // `max` is at least the number of classes, so while one has nothing another has two or
+        // more.
         let Some(richest) = (0..counts.len()).rev().max_by_key(|&class| shares[class]) else {
             break;
         };

@@ -1,4 +1,5 @@
-//! From settings to a dataset on the device: read, limit, convert, resize, hash, normalise. Called by the stages.
+//! From settings to a dataset on the device: read, limit, convert, resize, hash, normalise. Called
+//! by the stages.
 
 use super::dataset::{Dataset, ImageSet};
 use super::fingerprint::fingerprint;
@@ -13,12 +14,14 @@ use tch::{Device, Tensor};
 /// Smallest height and width a model can take.
 const MIN_SIZE: usize = 8;
 
-/// Reads the whole set that `settings` describes into u8 tensors on `device`, fetching missing files if `settings.download` is set.
+/// Reads the whole set that `settings` describes into u8 tensors on `device`, fetching missing
+/// files if `settings.download` is set.
 ///
-/// Order: read; `max_train`/`max_test`; channels; size; fingerprint; normalisation. All of it happens on the host, so that CPU and CUDA
-/// see the same bytes.
+/// Order: read; `max_train`/`max_test`; channels; size; fingerprint; normalisation. All of it
+/// happens on the host, so that CPU and CUDA see the same bytes.
 ///
-/// Errors: settings out of range (usage), missing or damaged files, failed downloads, too little memory.
+/// Errors: settings out of range (usage), missing or damaged files, failed downloads, too little
+/// memory.
 pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
     let wanted = Wanted::from(settings)?;
     let RawSet {
@@ -59,7 +62,13 @@ impl Wanted {
             None => None,
             Some(size) => match usize::try_from(size) {
                 Ok(size) if (MIN_SIZE..=MAX_SIDE).contains(&size) => Some(size),
-                _ => return Err(out_of_range("dataset.size", &format!("{MIN_SIZE}..{MAX_SIDE}"), size)),
+                _ => {
+                    return Err(out_of_range(
+                        "dataset.size",
+                        &format!("{MIN_SIZE}..{MAX_SIDE}"),
+                        size,
+                    ));
+                }
             },
         };
         let channels = match settings.channels {
@@ -78,7 +87,8 @@ fn out_of_range(key: &str, allowed: &str, found: i64) -> Error {
         .note("found", found.to_string())
 }
 
-/// Converts a split to the wanted channels and size, and checks that the result is square, large enough, and fits.
+/// Converts a split to the wanted channels and size, and checks that the result is square, large
+/// enough, and fits.
 fn shape(split: RawSplit, wanted: &Wanted) -> Result<RawSplit> {
     let channels = wanted.channels.unwrap_or(split.channels);
     let (height, width) = match wanted.size {
@@ -95,17 +105,22 @@ fn shape(split: RawSplit, wanted: &Wanted) -> Result<RawSplit> {
             )));
     }
     if height < MIN_SIZE {
-        return Err(
-            Error::failed(format!("the images are smaller than {MIN_SIZE}×{MIN_SIZE} pixels"))
-                .note("found", found)
-                .hint(format!("`dataset.size={MIN_SIZE}` or more enlarges them")),
-        );
+        return Err(Error::failed(format!(
+            "the images are smaller than {MIN_SIZE}×{MIN_SIZE} pixels"
+        ))
+        .note("found", found)
+        .hint(format!("`dataset.size={MIN_SIZE}` or more enlarges them")));
     }
     let bytes = (split.len() as u64).saturating_mul((channels * height * width) as u64);
     if bytes > MAX_PIXELS {
-        return Err(Error::failed(format!("the images would take {} GiB", bytes >> 30))
-            .note("expected", format!("at most {} GiB a split", MAX_PIXELS >> 30))
-            .hint("lower `dataset.size`, or set `dataset.max_train` and `dataset.max_test`"));
+        return Err(
+            Error::failed(format!("the images would take {} GiB", bytes >> 30))
+                .note(
+                    "expected",
+                    format!("at most {} GiB a split", MAX_PIXELS >> 30),
+                )
+                .hint("lower `dataset.size`, or set `dataset.max_train` and `dataset.max_test`"),
+        );
     }
     let split = resize::to_channels(split, channels);
     Ok(match wanted.size {
@@ -120,12 +135,16 @@ fn check_alike(train: &RawSplit, test: &RawSplit) -> Result<()> {
         return Ok(());
     }
     Err(Error::failed("training and test images differ in shape")
-        .note("found", format!("training {}, test {}", shape(train), shape(test)))
+        .note(
+            "found",
+            format!("training {}, test {}", shape(train), shape(test)),
+        )
         .hint("set `dataset.size` and `dataset.channels`"))
 }
 
 fn upload(split: RawSplit, device: Device) -> Result<ImageSet> {
-    let shape = [split.len(), split.channels, split.height, split.width].map(|length| length as i64);
+    let shape =
+        [split.len(), split.channels, split.height, split.width].map(|length| length as i64);
     let images = Tensor::f_from_data_size(&split.pixels, &shape, tch::Kind::Uint8)?;
     ImageSet::new(images.f_to_device(device)?, split.labels)
 }

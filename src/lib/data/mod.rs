@@ -1,4 +1,5 @@
-//! Images: reading whole datasets into u8 tensors, batches, augmentation, the growing synthetic set.
+//! Images: reading whole datasets into u8 tensors, batches, augmentation, the growing synthetic
+//! set.
 
 mod augment;
 mod dataset;

@@ -1,4 +1,5 @@
-//! The constants that normalise a set: given ones checked, missing ones computed from the training split. Called by `load`.
+//! The constants that normalise a set: given ones checked, missing ones computed from the training
+//! split. Called by `load`.
 
 use super::dataset::Normalisation;
 use super::raw::RawSplit;
@@ -7,7 +8,8 @@ use crate::error::{Error, Result};
 
 /// `settings.mean` and `settings.std` where given, else those of `train`.
 ///
-/// Errors (usage) for a wrong number of values, a value that is not finite, or a standard deviation that is not positive.
+/// Errors (usage) for a wrong number of values, a value that is not finite, or a standard deviation
+/// that is not positive.
 pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Result<Normalisation> {
     let (mut mean, mut std) = statistics(train);
     if let Some(given) = &settings.mean {
@@ -34,20 +36,31 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
     Ok(Normalisation { mean, std })
 }
 
-fn check(key: &str, given: &[f64], channels: usize, good: impl Fn(f64) -> bool, what: &str) -> Result<()> {
+fn check(
+    key: &str,
+    given: &[f64],
+    channels: usize,
+    good: impl Fn(f64) -> bool,
+    what: &str,
+) -> Result<()> {
     if given.len() != channels {
-        return Err(Error::usage(format!("`{key}` must have one value for each channel"))
-            .note("expected", format!("{channels} values"))
-            .note("found", format!("{given:?}"))
-            .hint(format!("`{key}=null` computes it from the training images")));
+        return Err(
+            Error::usage(format!("`{key}` must have one value for each channel"))
+                .note("expected", format!("{channels} values"))
+                .note("found", format!("{given:?}"))
+                .hint(format!("`{key}=null` computes it from the training images")),
+        );
     }
     match given.iter().find(|value| !good(**value)) {
-        Some(value) => Err(Error::usage(format!("`{key}` must be {what}")).note("found", value.to_string())),
+        Some(value) => {
+            Err(Error::usage(format!("`{key}` must be {what}")).note("found", value.to_string()))
+        }
         None => Ok(()),
     }
 }
 
-/// Mean and (biased) standard deviation of each channel, of pixels scaled to 0..1. Sums are exact integers.
+/// Mean and (biased) standard deviation of each channel, of pixels scaled to 0..1. Sums are exact
+/// integers.
 fn statistics(split: &RawSplit) -> (Vec<f64>, Vec<f64>) {
     let plane = (split.height * split.width).max(1);
     let mut histograms = vec![[0_u64; 256]; split.channels];
@@ -64,7 +77,9 @@ fn statistics(split: &RawSplit) -> (Vec<f64>, Vec<f64>) {
 fn moments(histogram: &[u64; 256]) -> (f64, f64) {
     let sum = |power: u32| -> u128 {
         let values = (0_u128..).zip(histogram);
-        values.map(|(value, &count)| value.pow(power) * u128::from(count)).sum()
+        values
+            .map(|(value, &count)| value.pow(power) * u128::from(count))
+            .sum()
     };
     let (count, first, second) = (sum(0).max(1), sum(1), sum(2));
     let variance = (count * second - first * first) as f64 / (count as f64 * count as f64);

@@ -1,6 +1,8 @@
-//! The sets' official files: where they are and what they must hash to. Used by the readers that fetch what is missing.
+//! The sets' official files: where they are and what they must hash to. Used by the readers that
+//! fetch what is missing.
 //!
-//! Hashes are those that TensorFlow Datasets pins for the same files (its MNIST mirror carries the files unchanged).
+//! Hashes are those that TensorFlow Datasets pins for the same files (its MNIST mirror carries the
+//! files unchanged).
 
 use super::settings::DatasetKind;
 
@@ -13,7 +15,8 @@ pub(super) struct Remote {
     pub sha256: &'static str,
 }
 
-/// The files of a set; for the MNIST family in the order training images, training labels, test images, test labels.
+/// The files of a set; for the MNIST family in the order training images, training labels, test
+/// images, test labels.
 pub(super) fn files(kind: DatasetKind) -> &'static [Remote] {
     match kind {
         DatasetKind::Mnist => &MNIST,

@@ -1,4 +1,5 @@
-//! Host work on many images at once: decoding and resizing on all cores. Used inside `data` only; nothing here touches libtorch.
+//! Host work on many images at once: decoding and resizing on all cores. Used inside `data` only;
+//! nothing here touches libtorch.
 
 use std::thread;
 
@@ -14,7 +15,11 @@ pub(super) fn map<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) 
             .collect();
         handles
             .into_iter()
-            .flat_map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .flat_map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     })
 }

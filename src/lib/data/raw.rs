@@ -1,4 +1,5 @@
-//! A split as the readers deliver it: pixels and labels on the host, before anything of libtorch. Used inside `data` only.
+//! A split as the readers deliver it: pixels and labels on the host, before anything of libtorch.
+//! Used inside `data` only.
 
 /// Most bytes of pixels a whole set may hold, in memory and on the device.
 pub(super) const MAX_PIXELS: u64 = 8 << 30;
@@ -64,7 +65,12 @@ impl RawSplit {
                 .collect(),
             ..*self
         };
-        for ((image, label), _) in self.images().zip(&self.labels).zip(keep).filter(|(_, keep)| **keep) {
+        for ((image, label), _) in self
+            .images()
+            .zip(&self.labels)
+            .zip(keep)
+            .filter(|(_, keep)| **keep)
+        {
             kept.pixels.extend_from_slice(image);
             kept.labels.push(*label);
         }

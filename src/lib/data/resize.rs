@@ -1,5 +1,6 @@
-//! Changing the size and the number of channels of u8 images on the host. Called by `load` on whole splits and by the image folder
-//! reader on single images; both give the same bytes, on any machine.
+//! Changing the size and the number of channels of u8 images on the host. Called by `load` on whole
+//! splits and by the image folder reader on single images; both give the same bytes, on any
+//! machine.
 
 use super::parallel;
 use super::raw::RawSplit;
@@ -12,7 +13,9 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
         return split;
     }
     let images: Vec<&[u8]> = split.images().collect();
-    let resized = parallel::map(&images, |image| resize(image, (split.height, split.width), size));
+    let resized = parallel::map(&images, |image| {
+        resize(image, (split.height, split.width), size)
+    });
     RawSplit {
         height: size,
         width: size,
@@ -23,8 +26,9 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     }
 }
 
-/// Resizes planes [C,H,W] of (height, width) pixels to [C,size,size] with the triangle filter: bilinear when enlarging, and the filter
-/// widened by the scale when shrinking, so that no pixel is lost (as Pillow's and torchvision's antialiased bilinear).
+/// Resizes planes [C,H,W] of (height, width) pixels to [C,size,size] with the triangle filter:
+/// bilinear when enlarging, and the filter widened by the scale when shrinking, so that no pixel is
+/// lost (as Pillow's and torchvision's antialiased bilinear).
 pub(super) fn resize(planes: &[u8], (height, width): (usize, usize), size: usize) -> Vec<u8> {
     if (height, width) == (size, size) {
         return planes.to_vec();
@@ -32,7 +36,9 @@ pub(super) fn resize(planes: &[u8], (height, width): (usize, usize), size: usize
     let target = size as u32;
     planes
         .chunks_exact((height * width).max(1))
-        .filter_map(|plane| ImageBuffer::<Luma<u8>, &[u8]>::from_raw(width as u32, height as u32, plane))
+        .filter_map(|plane| {
+            ImageBuffer::<Luma<u8>, &[u8]>::from_raw(width as u32, height as u32, plane)
+        })
         .flat_map(|plane| imageops::resize(&plane, target, target, FilterType::Triangle).into_raw())
         .collect()
 }

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DatasetKind {
-    /// 1,797 handwritten digits of 8×8 pixels, embedded in the binary (Alpaydin and Kaynak 1998, CC BY 4.0).
+    /// 1,797 handwritten digits of 8×8 pixels, embedded in the binary (Alpaydin and Kaynak 1998, CC
+    /// BY 4.0).
     Digits,
     Mnist,
     FashionMnist,
     Kmnist,
     Cifar10,
     Cifar100,
-    /// `train/CLASS/*.{png,jpg}` and `test/CLASS/…`, as a folder or a `.tar`, `.tar.gz`, `.tar.zst`.
+    /// `train/CLASS/*.{png,jpg}` and `test/CLASS/…`, as a folder or a `.tar`, `.tar.gz`,
+    /// `.tar.zst`.
     ImageFolder,
 }
 
@@ -38,7 +40,8 @@ impl DatasetKind {
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetSettings {
     pub kind: DatasetKind,
-    /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not used by `digits`.
+    /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not
+    /// used by `digits`.
     pub root: Option<PathBuf>,
     /// Height and width in pixels to resize to; `null` keeps the files' own (16 for `digits`).
     pub size: Option<i64>,

@@ -1,11 +1,14 @@
-//! One step of one tensor as PyTorch's SGD and Adam take it, for whoever minimises something: `train` moves weights, `inversion` pixels.
+//! One step of one tensor as PyTorch's SGD and Adam take it, for whoever minimises something:
+//! `train` moves weights, `inversion` pixels.
 //!
-//! Written as operations, a step of Adam passes over memory a dozen times, more than a small network's backward pass. Tensors that lie
-//! alike in the CPU's memory are moved in a single pass (`steps.cpp`); all others by libtorch's operations.
+//! Written as operations, a step of Adam passes over memory a dozen times, more than a small
+//! network's backward pass. Tensors that lie alike in the CPU's memory are moved in a single pass
+//! (`steps.cpp`); all others by libtorch's operations.
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay added to the gradient.
+/// Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay added to the
+/// gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     pub lr: f64,
@@ -30,7 +33,8 @@ impl Sgd {
         let rate = self.lr as f32;
         no_grad(|| {
             if alike(&[x, gradient, buffer]) {
-                // SAFETY: dense f32 tensors on the CPU, of one size and one order in memory (`alike`); the gradient is not written.
+                // SAFETY: dense f32 tensors on the CPU, of one size and one order in memory
+                // (`alike`); the gradient is not written.
                 return unsafe {
                     foreign::fd_sgd(
                         x.numel() as i64,
@@ -56,8 +60,15 @@ impl Sgd {
 }
 
 impl Adam {
-    /// Moves `x` against `gradient`; `first` and `second` are its moments, zero before step 1, and this is step `step`.
-    pub fn step(&self, x: &mut Tensor, gradient: &Tensor, [first, second]: [&mut Tensor; 2], step: i32) {
+    /// Moves `x` against `gradient`; `first` and `second` are its moments, zero before step 1, and
+    /// this is step `step`.
+    pub fn step(
+        &self,
+        x: &mut Tensor,
+        gradient: &Tensor,
+        [first, second]: [&mut Tensor; 2],
+        step: i32,
+    ) {
         let gradient = &like(x, gradient);
         let [beta1, beta2] = self.betas;
         let rate = self.lr / (1.0 - beta1.powi(step));
@@ -84,7 +95,9 @@ impl Adam {
             }
             let gradient = gradient + &*x * self.weight_decay;
             let _ = first.lerp_(&gradient, 1.0 - beta1);
-            let _ = second.g_mul_scalar_(beta2).g_add_(&(gradient.square() * (1.0 - beta2)));
+            let _ = second
+                .g_mul_scalar_(beta2)
+                .g_add_(&(gradient.square() * (1.0 - beta2)));
             let denominator = second.sqrt().g_div_scalar_(root).g_add_scalar_(self.eps);
             let _ = x.addcdiv_(&(&*first * -rate), &denominator);
         });

@@ -1,4 +1,5 @@
-// A step of SGD and of Adam on `count` values in one pass; mod.rs says what they compute and is the only caller.
+// A step of SGD and of Adam on `count` values in one pass; mod.rs says what they compute and is the
+// only caller.
 
 #include "../passes.h"
 #include <cmath>

@@ -1,9 +1,11 @@
-//! The set a student trains on: synthetic batches as they are made, and the student's own real images.
+//! The set a student trains on: synthetic batches as they are made, and the student's own real
+//! images.
 
 use crate::data::{ImageSet, Normalisation};
 use tch::{Device, Kind, Tensor};
 
-/// Synthetic images (f32 [M,C,H,W] normalised, on the device) with room for those to come, followed by real images (u8).
+/// Synthetic images (f32 [M,C,H,W] normalised, on the device) with room for those to come, followed
+/// by real images (u8).
 #[derive(Debug)]
 pub struct GrowingSet<'a> {
     images: Tensor,
@@ -14,7 +16,8 @@ pub struct GrowingSet<'a> {
 }
 
 impl<'a> GrowingSet<'a> {
-    /// Starts with the initial batches; `capacity` is the number of synthetic images there will ever be.
+    /// Starts with the initial batches; `capacity` is the number of synthetic images there will
+    /// ever be.
     pub fn new(
         images: &Tensor,
         labels: &Tensor,
@@ -62,10 +65,13 @@ impl<'a> GrowingSet<'a> {
         )
     }
 
-    /// Images (normalised), labels and realness (f32 [N], `None` when the set holds no real image) of `indices` in 0..`len()`.
+    /// Images (normalised), labels and realness (f32 [N], `None` when the set holds no real image)
+    /// of `indices` in 0..`len()`.
     pub fn gather(&self, indices: &[i64]) -> (Tensor, Tensor, Option<Tensor>) {
         let device = self.images.device();
-        let (synthetic, real): (Vec<i64>, Vec<i64>) = indices.iter().partition(|&&index| (index as usize) < self.len);
+        let (synthetic, real): (Vec<i64>, Vec<i64>) = indices
+            .iter()
+            .partition(|&&index| (index as usize) < self.len);
         let chosen = Tensor::from_slice(&synthetic).to_device(device);
         let images = self.images.index_select(0, &chosen);
         let labels = self.labels.index_select(0, &chosen);

@@ -1,10 +1,11 @@
 //! Are synthetic images nearer to the private ones than they would be if nothing were given away?
 //!
-//! A distance alone says little: noise is far from everything. So distances to the training images are set beside those of held-out images,
-//! and each synthetic image is asked whether the nearest of all training and held-out images is a training image. If nothing was
-//! memorised, it does not matter to it which images were trained on, and it is one in as many cases as training images are among all;
-//! the idea is that of Platzer and Reutterer 2021 (*Holdout-Based Empirical Assessment of Mixed-Type Synthetic Data*,
-//! doi:10.3389/fdata.2021.679939), whose two sets are equally large.
+//! A distance alone says little: noise is far from everything. So distances to the training images
+//! are set beside those of held-out images, and each synthetic image is asked whether the nearest
+//! of all training and held-out images is a training image. If nothing was memorised, it does not
+//! matter to it which images were trained on, and it is one in as many cases as training images are
+//! among all; the idea is that of Platzer and Reutterer 2021 (*Holdout-Based Empirical Assessment
+//! of Mixed-Type Synthetic Data*, doi:10.3389/fdata.2021.679939), whose two sets are equally large.
 
 use crate::error::Result;
 use tch::{Kind, Tensor};

@@ -1,12 +1,13 @@
-//! The distillation objective: match the teachers' joint prediction instead of the label a batch was made for.
+//! The distillation objective: match the teachers' joint prediction instead of the label a batch
+//! was made for.
 
 use crate::error::Result;
 use crate::inversion::{Ensemble, Teacher};
 use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor, no_grad};
 
-/// T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015, arXiv:1503.02531), averaged over the batch; images
-/// marked real keep their own labels as targets.
+/// T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
+/// arXiv:1503.02531), averaged over the batch; images marked real keep their own labels as targets.
 #[derive(Debug)]
 pub struct Distillation<'a> {
     pub teachers: Vec<&'a Teacher>,
@@ -20,7 +21,11 @@ impl Objective for Distillation<'_> {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
         let target = no_grad(|| self.target(batch, logits.size()[1]))?;
         let student = (logits / self.temperature).f_log_softmax(1, Kind::Float)?;
-        let each = (&target * (target.clamp_min(1e-12).log() - student)).sum_dim_intlist(1i64, false, Kind::Float);
+        let each = (&target * (target.clamp_min(1e-12).log() - student)).sum_dim_intlist(
+            1i64,
+            false,
+            Kind::Float,
+        );
         let mean = match &self.class_weights {
             Some(weights) => {
                 let weights = weights.index_select(0, &batch.labels);

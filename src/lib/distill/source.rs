@@ -1,4 +1,5 @@
-//! Batches for the student: passes over the growing set, with fresh batches made against the student at even distances.
+//! Batches for the student: passes over the growing set, with fresh batches made against the
+//! student at even distances.
 
 use super::growing::GrowingSet;
 use crate::data::augment;
@@ -29,7 +30,8 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// Steps of an epoch that begins with `images` in the set: those that train on them, and the fresh batches.
+    /// Steps of an epoch that begins with `images` in the set: those that train on them, and the
+    /// fresh batches.
     pub fn steps(&self, images: usize) -> usize {
         let fresh = self.new_batches_per_epoch;
         let kept = match self.epoch_images {
@@ -71,7 +73,8 @@ pub trait Attendant {
     fn fresh(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
 }
 
-/// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches included.
+/// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches
+/// included.
 pub struct AdaptiveSource<'a> {
     pub set: GrowingSet<'a>,
     inverter: Inverter<'a>,
@@ -130,7 +133,10 @@ impl<'a> AdaptiveSource<'a> {
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
-            false => AugmentSettings { crop: 0, flip: false },
+            false => AugmentSettings {
+                crop: 0,
+                flip: false,
+            },
         };
         Ok(Batch {
             images: self.augmented(&made.images, &augmentation),
@@ -145,22 +151,37 @@ impl<'a> AdaptiveSource<'a> {
         self.made += 1;
     }
 
-    /// Adds fresh batches from the store until there are `count`: what a run that goes on had made before.
+    /// Adds fresh batches from the store until there are `count`: what a run that goes on had made
+    /// before.
     fn catch_up(&mut self, count: usize) -> Result<()> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
             let made = self.inverter.recall(index, self.store)?.ok_or_else(|| {
-                Error::failed(format!("synthetic batch {index} of the interrupted run is gone"))
-                    .hint("`overwrite=true` starts the run again")
+                Error::failed(format!(
+                    "synthetic batch {index} of the interrupted run is gone"
+                ))
+                .hint("`overwrite=true` starts the run again")
             })?;
             self.add(&made);
         }
         Ok(())
     }
 
-    fn report(&self, index: usize, step: usize, made: &SyntheticBatch, student: &Model) -> Result<FreshReport> {
-        let accuracy =
-            |scores: &Tensor| f64::try_from(scores.argmax(1, false).eq_tensor(&made.labels).mean(Kind::Float));
+    fn report(
+        &self,
+        index: usize,
+        step: usize,
+        made: &SyntheticBatch,
+        student: &Model,
+    ) -> Result<FreshReport> {
+        let accuracy = |scores: &Tensor| {
+            f64::try_from(
+                scores
+                    .argmax(1, false)
+                    .eq_tensor(&made.labels)
+                    .mean(Kind::Float),
+            )
+        };
         let judges = self.inverter.judges(made);
         let scores = match judges[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
@@ -179,7 +200,13 @@ impl<'a> AdaptiveSource<'a> {
     }
 
     fn augmented(&mut self, images: &Tensor, with: &AugmentSettings) -> Tensor {
-        augment(images, with.crop, with.flip, Some(&self.settings.black), &mut self.rng)
+        augment(
+            images,
+            with.crop,
+            with.flip,
+            Some(&self.settings.black),
+            &mut self.rng,
+        )
     }
 }
 
@@ -220,7 +247,8 @@ impl BatchSource for AdaptiveSource<'_> {
         let Err(before) = self.places.binary_search(&step) else {
             return self.fresh(step, model);
         };
-        // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn from in the next.
+        // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn
+        // from in the next.
         let start = ((step - before) * self.settings.batch_size).min(self.order.len());
         let end = (start + self.settings.batch_size).min(self.order.len());
         let (images, labels, real) = self.set.gather(&self.order[start..end]);

@@ -92,7 +92,8 @@ impl Ledger {
         }
     }
 
-    /// Sums by kind and direction over the entries that `wanted` holds of; what is zero is left out.
+    /// Sums by kind and direction over the entries that `wanted` holds of; what is zero is left
+    /// out.
     pub fn traffic(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Traffic> {
         let mut sums = BTreeMap::<(Kind, Direction), Amount>::new();
         for (entry, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {

@@ -83,12 +83,17 @@ impl<'a> Link<'a> {
         node % self.transport.size()
     }
 
-    /// Tells all ranks where the run goes on: rank 0 gives its `start`, if it has one, and the others receive the position and those tensors
-    /// whose names `wanted` holds of. Not in the ledger: a run that was never stopped sends none of it.
+    /// Tells all ranks where the run goes on: rank 0 gives its `start`, if it has one, and the
+    /// others receive the position and those tensors whose names `wanted` holds of. Not in the
+    /// ledger: a run that was never stopped sends none of it.
     ///
     /// # Errors
     /// Those of the transport; a message that cannot be read.
-    pub fn spread(&mut self, start: Option<&FitState>, wanted: &dyn Fn(&str) -> bool) -> Result<Option<FitState>> {
+    pub fn spread(
+        &mut self,
+        start: Option<&FitState>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<FitState>> {
         if self.is_server() {
             for rank in 1..self.ranks() {
                 self.transport.send(rank, encode_start(start, wanted)?)?;
@@ -104,7 +109,8 @@ impl<'a> Link<'a> {
     /// # Errors
     /// Those of the transport.
     pub fn keep(&mut self, round: usize, node: usize, state: &StateDict) -> Result<()> {
-        self.transport.send(0, encode(round, node, Kind::Kept, state)?)
+        self.transport
+            .send(0, encode(round, node, Kind::Kept, state)?)
     }
 
     /// Rank 0: what a node on another rank left.
@@ -126,8 +132,8 @@ impl<'a> Link<'a> {
         self.transport.has_arrived(self.host(node))
     }
 
-    /// Rank 0: gives a node on another rank back what it left, when a run goes on; the node hears it
-    /// [from the server](Self::from_server) as [`Kind::Kept`].
+    /// Rank 0: gives a node on another rank back what it left, when a run goes on; the node hears
+    /// it [from the server](Self::from_server) as [`Kind::Kept`].
     ///
     /// # Errors
     /// Those of the transport.
@@ -145,7 +151,13 @@ impl<'a> Link<'a> {
     ///
     /// # Errors
     /// Those of the transport.
-    pub fn download(&mut self, round: usize, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
+    pub fn download(
+        &mut self,
+        round: usize,
+        node: usize,
+        kind: Kind,
+        state: &StateDict,
+    ) -> Result<()> {
         let bytes = encode(round, node, kind, state)?;
         self.count(round, node, kind, Direction::Download, state, bytes.len());
         self.transport.send(self.host(node), bytes)
@@ -157,14 +169,21 @@ impl<'a> Link<'a> {
     /// Those of the transport; another message than the one expected, or none that can be read.
     pub fn from_server(&mut self, round: usize, node: usize, kind: Kind) -> Result<StateDict> {
         let bytes = self.transport.receive(0)?;
-        decode(&bytes, round, node, kind).during(|| format!("receiving from the server for node {node}"))
+        decode(&bytes, round, node, kind)
+            .during(|| format!("receiving from the server for node {node}"))
     }
 
     /// Node: sends `state` to the server.
     ///
     /// # Errors
     /// Those of the transport.
-    pub fn upload(&mut self, round: usize, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
+    pub fn upload(
+        &mut self,
+        round: usize,
+        node: usize,
+        kind: Kind,
+        state: &StateDict,
+    ) -> Result<()> {
         self.transport.send(0, encode(round, node, kind, state)?)
     }
 
@@ -174,12 +193,21 @@ impl<'a> Link<'a> {
     /// Those of the transport; another message than the one expected, or none that can be read.
     pub fn from_node(&mut self, round: usize, node: usize, kind: Kind) -> Result<StateDict> {
         let bytes = self.transport.receive(self.host(node))?;
-        let state = decode(&bytes, round, node, kind).during(|| format!("receiving from node {node}"))?;
+        let state =
+            decode(&bytes, round, node, kind).during(|| format!("receiving from node {node}"))?;
         self.count(round, node, kind, Direction::Upload, &state, bytes.len());
         Ok(state)
     }
 
-    fn count(&mut self, round: usize, node: usize, kind: Kind, direction: Direction, state: &StateDict, bytes: usize) {
+    fn count(
+        &mut self,
+        round: usize,
+        node: usize,
+        kind: Kind,
+        direction: Direction,
+        state: &StateDict,
+        bytes: usize,
+    ) {
         let entry = Entry {
             round,
             node,
@@ -201,7 +229,9 @@ fn envelope(round: usize, node: usize, kind: Kind) -> BTreeMap<String, String> {
         ("node", node.to_string()),
         ("kind", kind.name().to_owned()),
     ];
-    text.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    text.into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// The metadata key of a position.
@@ -213,7 +243,10 @@ fn encode_start(start: Option<&FitState>, wanted: &dyn Fn(&str) -> bool) -> Resu
     };
     let position = serde_json::to_string(&start.position)
         .map_err(|error| Error::failed(format!("cannot tell where the run goes on: {error}")))?;
-    let named = start.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let named = start
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor));
     let named: Vec<(&str, &Tensor)> = named.filter(|(name, _)| wanted(name)).collect();
     tensors::encode(&named, &BTreeMap::from([(POSITION.to_owned(), position)]))
 }
@@ -223,8 +256,8 @@ fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
     let Some(position) = message.metadata.get(POSITION) else {
         return Ok(None);
     };
-    let position =
-        serde_json::from_str(position).map_err(|error| unreadable(bytes, &Error::failed(error.to_string())))?;
+    let position = serde_json::from_str(position)
+        .map_err(|error| unreadable(bytes, &Error::failed(error.to_string())))?;
     Ok(Some(FitState {
         position,
         tensors: message.tensors,
@@ -232,7 +265,8 @@ fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
 }
 
 fn unreadable(bytes: &[u8], error: &Error) -> Error {
-    Error::failed("a message cannot be read").note("found", format!("{} bytes; {}", bytes.len(), error.what()))
+    Error::failed("a message cannot be read")
+        .note("found", format!("{} bytes; {}", bytes.len(), error.what()))
 }
 
 fn encode(round: usize, node: usize, kind: Kind, state: &StateDict) -> Result<Vec<u8>> {

@@ -4,7 +4,8 @@ use crate::data::ImageSet;
 use crate::error::Result;
 use crate::model::Model;
 use crate::train::{
-    BatchSource, EpochReport, FitSettings, Objective, Observer, OptimizerSettings, ScheduleKind, ScheduleSettings, fit,
+    BatchSource, EpochReport, FitSettings, Objective, Observer, OptimizerSettings, ScheduleKind,
+    ScheduleSettings, fit,
 };
 
 /// A node's private images.

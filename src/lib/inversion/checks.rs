@@ -9,9 +9,12 @@ use crate::words::counted;
 /// Whether `settings` can be followed with so many teachers of so many classes.
 ///
 /// # Errors
-/// A sample larger than their number, label weights that do not match the classes, terms of other teachers where a batch has none.
+/// A sample larger than their number, label weights that do not match the classes, terms of other
+/// teachers where a batch has none.
 pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64) -> Result<()> {
-    if settings.teachers.mode == TeacherMode::Sample && !(1..=teachers).contains(&settings.teachers.n) {
+    if settings.teachers.mode == TeacherMode::Sample
+        && !(1..=teachers).contains(&settings.teachers.n)
+    {
         return Err(Error::usage(format!(
             "`deep_inv.teachers.n` is {} of {}",
             settings.teachers.n,
@@ -38,12 +41,18 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
 fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
     for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
-        for (key, scale) in [("entropy_scale", loss.entropy_scale), ("rival_scale", loss.rival_scale)] {
+        for (key, scale) in [
+            ("entropy_scale", loss.entropy_scale),
+            ("rival_scale", loss.rival_scale),
+        ] {
             if alone && scale != 0.0 {
                 return Err(Error::usage(format!(
                     "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
                 ))
-                .note("expected", "`deep_inv.teachers.mode: cycle` and at least two teachers")
+                .note(
+                    "expected",
+                    "`deep_inv.teachers.mode: cycle` and at least two teachers",
+                )
                 .note(
                     "found",
                     format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
@@ -63,7 +72,8 @@ pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
     let without = teachers
         .iter()
         .find(|teacher| !Frozen::has_path(&teacher.spec, teacher.device));
-    let reason = without.map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
+    let reason = without
+        .map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),

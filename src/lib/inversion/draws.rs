@@ -1,4 +1,5 @@
-//! What a batch draws anew at every step: the teachers it is held against, and by how much it is rolled.
+//! What a batch draws anew at every step: the teachers it is held against, and by how much it is
+//! rolled.
 
 use super::engine::Draw;
 use super::settings::{SamplePer, TeacherMode, TeacherSampling};

@@ -1,8 +1,10 @@
-//! One synthetic batch: noise, optimised until the teachers recognise it (Yin et al. 2020, algorithm 1).
+//! One synthetic batch: noise, optimised until the teachers recognise it (Yin et al. 2020,
+//! algorithm 1).
 //!
-//! A step is one forward and one input-gradient pass through each chosen teacher, and through the student where one competes, made by
-//! autograd ([`Plain`]) or by the fused passes ([`FusedStep`]). Nothing is read back from the device before the end: losses are kept
-//! there, and so is the best batch.
+//! A step is one forward and one input-gradient pass through each chosen teacher, and through the
+//! student where one competes, made by autograd ([`Plain`]) or by the fused passes ([`FusedStep`]).
+//! Nothing is read back from the device before the end: losses are kept there, and so is the best
+//! batch.
 
 use super::fused::FusedStep;
 use super::objective::{Loss, Terms, inversion_loss};
@@ -65,8 +67,14 @@ pub(super) trait Step {
     fn leave(&self, images: &Tensor) -> Tensor;
     /// Where height and width are.
     fn plane(&self) -> [i64; 2];
-    /// The terms for `images` (as entered), `labels` i64 [N] and the teachers `chosen` (indices), and the total's gradient.
-    fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)>;
+    /// The terms for `images` (as entered), `labels` i64 [N] and the teachers `chosen` (indices),
+    /// and the total's gradient.
+    fn differentiate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        chosen: &[usize],
+    ) -> Result<(Terms, Tensor)>;
 }
 
 /// Autograd through libtorch's own operations.
@@ -85,7 +93,12 @@ impl Step for Plain<'_> {
         [2, 3]
     }
 
-    fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
+    fn differentiate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        chosen: &[usize],
+    ) -> Result<(Terms, Tensor)> {
         let Inversion {
             teachers,
             loss,
@@ -120,12 +133,17 @@ impl Inversion<'_> {
         }
     }
 
-    /// The loss of `images` (f32 [N,C,H,W] normalised) for `labels` (i64 [N]) and the teachers `chosen` (indices), and the total's gradient
-    /// with respect to the images.
+    /// The loss of `images` (f32 [N,C,H,W] normalised) for `labels` (i64 [N]) and the teachers
+    /// `chosen` (indices), and the total's gradient with respect to the images.
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
+    pub fn differentiate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        chosen: &[usize],
+    ) -> Result<(Terms, Tensor)> {
         let way = self.way();
         let (terms, gradient) = way.differentiate(&way.enter(images), labels, chosen)?;
         Ok((terms, way.leave(&gradient)))
@@ -135,7 +153,13 @@ impl Inversion<'_> {
     ///
     /// # Errors
     /// A loss that is never finite, Ctrl-C, and what libtorch reports.
-    pub fn run(&self, start: &Tensor, labels: &Tensor, adam: &mut PixelAdam, draw: &mut dyn Draw) -> Result<Inverted> {
+    pub fn run(
+        &self,
+        start: &Tensor,
+        labels: &Tensor,
+        adam: &mut PixelAdam,
+        draw: &mut dyn Draw,
+    ) -> Result<Inverted> {
         let way = self.way();
         let mut images = way.enter(start);
         let mut best = Best::new(&images);
@@ -152,7 +176,10 @@ impl Inversion<'_> {
         }
         let best_loss = f64::try_from(&best.loss)?;
         let history = history.read()?;
-        let broken = history.iter().find(|at| !at.total.is_finite()).map(|at| at.step);
+        let broken = history
+            .iter()
+            .find(|at| !at.total.is_finite())
+            .map(|at| at.step);
         if self.steps > 0 && (broken.is_some() || !best_loss.is_finite()) {
             let step = broken.map_or(String::new(), |step| format!(" (step {step})"));
             return Err(Error::failed(format!("the inversion loss became NaN or infinite{step}")).hint(
@@ -209,7 +236,8 @@ impl History {
             terms.rival.as_ref().unwrap_or(&missing),
         ];
         self.steps.push(step);
-        self.rows.push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
+        self.rows
+            .push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
     }
 
     fn read(self) -> Result<Vec<TermsAt>> {

@@ -9,7 +9,8 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug)]
 pub struct Ensemble {
     kind: EnsembleKind,
-    /// f32 [teachers, classes]: count of teacher i and class c over the count of class c among all; zero for classes nobody saw.
+    /// f32 [teachers, classes]: count of teacher i and class c over the count of class c among all;
+    /// zero for classes nobody saw.
     shares: Tensor,
 }
 
@@ -22,19 +23,26 @@ impl Ensemble {
         let rows: Vec<Tensor> = teachers
             .iter()
             .map(|teacher| {
-                let counts: Vec<f64> = teacher.label_counts.iter().map(|&count| count as f64).collect();
+                let counts: Vec<f64> = teacher
+                    .label_counts
+                    .iter()
+                    .map(|&count| count as f64)
+                    .collect();
                 Tensor::from_slice(&counts)
             })
             .collect();
         let counts = Tensor::stack(&rows, 0);
-        let totals = counts.sum_dim_intlist(0i64, true, Kind::Double).clamp_min(1.0);
+        let totals = counts
+            .sum_dim_intlist(0i64, true, Kind::Double)
+            .clamp_min(1.0);
         Self {
             kind,
             shares: (counts / totals).to_kind(Kind::Float).to_device(device),
         }
     }
 
-    /// Log-probabilities [N, classes] from each teacher's logits [N, classes] at a softmax temperature.
+    /// Log-probabilities [N, classes] from each teacher's logits [N, classes] at a softmax
+    /// temperature.
     pub fn log_probabilities(&self, logits: &[Tensor], temperature: f64) -> Tensor {
         let count = logits.len() as f64;
         let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
@@ -57,11 +65,17 @@ impl Ensemble {
         }
     }
 
-    /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature, without a graph.
+    /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature, without
+    /// a graph.
     ///
     /// # Errors
     /// Teachers that cannot be read.
-    pub fn predict(&self, teachers: &[&Teacher], images: &Tensor, temperature: f64) -> Result<Tensor> {
+    pub fn predict(
+        &self,
+        teachers: &[&Teacher],
+        images: &Tensor,
+        temperature: f64,
+    ) -> Result<Tensor> {
         let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.predict(images));
         let logits: Vec<Tensor> = teachers.iter().map(eval).collect::<Result<_>>()?;
         Ok(self.log_probabilities(&logits, temperature))

@@ -1,6 +1,8 @@
-//! Batch after batch: chooses teachers and labels as configured, starts from noise, runs the engine.
+//! Batch after batch: chooses teachers and labels as configured, starts from noise, runs the
+//! engine.
 //!
-//! Everything random about batch `index` comes from streams of that index, so batches can be made in any order, on any machine.
+//! Everything random about batch `index` comes from streams of that index, so batches can be made
+//! in any order, on any machine.
 
 use super::checks::{check, fused};
 use super::draws::Draws;
@@ -47,9 +49,13 @@ impl<'a> Inverter<'a> {
     /// An inverter of `teachers`, which share one architecture's input and classes.
     ///
     /// # Errors
-    /// No teachers, a sample larger than their number, label weights that do not match the classes, terms of other teachers where a
-    /// batch has none, fused passes where there are none.
-    pub fn new(teachers: Vec<&'a Teacher>, settings: &'a InversionSettings, seeds: Seeds) -> Result<Self> {
+    /// No teachers, a sample larger than their number, label weights that do not match the classes,
+    /// terms of other teachers where a batch has none, fused passes where there are none.
+    pub fn new(
+        teachers: Vec<&'a Teacher>,
+        settings: &'a InversionSettings,
+        seeds: Seeds,
+    ) -> Result<Self> {
         let Some(first) = teachers.first() else {
             return Err(Error::failed("there are no teachers to invert"));
         };
@@ -81,7 +87,8 @@ impl<'a> Inverter<'a> {
         self.phase(student).grad_updates_batch
     }
 
-    /// The teachers whose opinion batch `index` is held to afterwards: its own in `cycle` mode, else all.
+    /// The teachers whose opinion batch `index` is held to afterwards: its own in `cycle` mode,
+    /// else all.
     pub fn judges(&self, batch: &SyntheticBatch) -> Vec<&'a Teacher> {
         match batch.teacher {
             Some(teacher) => vec![self.teachers[teacher]],
@@ -93,7 +100,12 @@ impl<'a> Inverter<'a> {
     ///
     /// # Errors
     /// A loss that is never finite, Ctrl-C, and what libtorch reports.
-    pub fn make(&mut self, index: usize, student: Option<&Model>, tick: &dyn Fn()) -> Result<SyntheticBatch> {
+    pub fn make(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        tick: &dyn Fn(),
+    ) -> Result<SyntheticBatch> {
         let mut rng = self.seeds.stream("inversion", index as u64);
         let mode = self.settings.teachers.mode;
         let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
@@ -105,7 +117,9 @@ impl<'a> Inverter<'a> {
         };
         let phase = self.phase(student.is_some());
         let opinion = match mode {
-            TeacherMode::Cycle if phase.loss.others().in_use() => Opinion::Among(&self.masks, phase.loss.others()),
+            TeacherMode::Cycle if phase.loss.others().in_use() => {
+                Opinion::Among(&self.masks, phase.loss.others())
+            }
             TeacherMode::Cycle | TeacherMode::Sample => Opinion::Each(&self.masks),
             TeacherMode::Ensemble => Opinion::Joint(&self.ensemble),
         };
@@ -153,7 +167,12 @@ impl<'a> Inverter<'a> {
             Some(index) => vec![self.teachers[index]],
             None => self.teachers.clone(),
         };
-        let counts = |class: &i64| members.iter().map(|t| t.label_counts[*class as usize]).sum::<u64>();
+        let counts = |class: &i64| {
+            members
+                .iter()
+                .map(|t| t.label_counts[*class as usize])
+                .sum::<u64>()
+        };
         let classes: Vec<i64> = match self.settings.teachers.mask {
             true => all.into_iter().filter(|class| counts(class) > 0).collect(),
             false => all,
@@ -175,10 +194,16 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&labels).to_device(device)
     }
 
-    /// Standard normal noise [N,C,H,W], drawn on the host so that every device starts from the same.
+    /// Standard normal noise [N,C,H,W], drawn on the host so that every device starts from the
+    /// same.
     fn noise(&self, rng: &mut Rng) -> Tensor {
         let spec = &self.teachers[0].spec;
-        let shape = [self.settings.batch_size as i64, spec.channels, spec.size, spec.size];
+        let shape = [
+            self.settings.batch_size as i64,
+            spec.channels,
+            spec.size,
+            spec.size,
+        ];
         let count = shape.iter().product::<i64>() as usize;
         let values: Vec<f32> = StandardNormal.sample_iter(rng).take(count).collect();
         Tensor::from_slice(&values)

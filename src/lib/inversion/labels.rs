@@ -9,8 +9,9 @@ use rand_distr::weighted::WeightedIndex;
 
 /// Draws `count` labels among `classes`.
 ///
-/// `shares` are the classes' proportions in the teachers' training data and `weights` the configured ones, both in the order of
-/// `classes`. Weights that leave nothing to draw from (all zero here) fall back to a uniform draw.
+/// `shares` are the classes' proportions in the teachers' training data and `weights` the
+/// configured ones, both in the order of `classes`. Weights that leave nothing to draw from (all
+/// zero here) fall back to a uniform draw.
 pub fn draw_labels(
     sampling: LabelSampling,
     count: usize,

@@ -1,8 +1,10 @@
-//! Inversion: synthetic batches from trained teachers, DeepInversion and Adaptive DeepInversion (Yin et al. 2020, arXiv:1912.08795).
+//! Inversion: synthetic batches from trained teachers, DeepInversion and Adaptive DeepInversion
+//! (Yin et al. 2020, arXiv:1912.08795).
 //!
-//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and student, [`fused`] computes them fast,
-//! [`engine`] optimises one batch, [`Inverter`] makes batch after batch as configured. Called by the stages `generate_initial` and
-//! `train_student`; knows models, never files or images of a dataset.
+//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and
+//! student, [`fused`] computes them fast, [`engine`] optimises one batch, [`Inverter`] makes batch
+//! after batch as configured. Called by the stages `generate_initial` and `train_student`; knows
+//! models, never files or images of a dataset.
 
 mod checks;
 mod draws;

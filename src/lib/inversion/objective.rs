@@ -1,8 +1,11 @@
-//! The inversion loss of a batch. [`Loss`] joins what networks say of it into terms and a total, however their logits were computed;
-//! [`inversion_loss`] computes them with autograd: one forward pass through each teacher (and the student).
+//! The inversion loss of a batch. [`Loss`] joins what networks say of it into terms and a total,
+//! however their logits were computed; [`inversion_loss`] computes them with autograd: one forward
+//! pass through each teacher (and the student).
 
 use super::ensemble::Ensemble;
-use super::losses::{cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation};
+use super::losses::{
+    cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation,
+};
 use super::settings::{LossScales, OtherScales};
 use super::teacher::{LabelMask, Teacher};
 use crate::error::Result;
@@ -30,14 +33,15 @@ pub struct Terms {
 pub enum Opinion<'a> {
     /// Each teacher its own loss under its own mask; the mean of the losses.
     Each(&'a [Option<LabelMask>]),
-    /// As `Each`, and terms of what the teachers that were not chosen see in the images: one more forward and input-gradient pass for
-    /// each of them.
+    /// As `Each`, and terms of what the teachers that were not chosen see in the images: one more
+    /// forward and input-gradient pass for each of them.
     Among(&'a [Option<LabelMask>], OtherScales),
     /// One prediction of all; the mean of the batch-norm terms.
     Joint(&'a Ensemble),
 }
 
-/// Logits [N, classes] of a teacher in evaluation mode, and each batch-norm layer's distance, in module order.
+/// Logits [N, classes] of a teacher in evaluation mode, and each batch-norm layer's distance, in
+/// module order.
 pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     let mut distances = Vec::new();
     let logits = teacher.forward(
@@ -91,15 +95,24 @@ impl Loss<'_> {
     }
 
     /// The terms of `logits` for `labels` i64 [N].
-    pub fn opinions(&self, logits: &Logits, labels: &Tensor, chosen: &[usize], others: &[usize]) -> Opinions {
+    pub fn opinions(
+        &self,
+        logits: &Logits,
+        labels: &Tensor,
+        chosen: &[usize],
+        others: &[usize],
+    ) -> Opinions {
         let student = logits.student.as_ref();
         let (cross_entropy, jensen_shannon) = match self.opinion {
-            Opinion::Each(masks) | Opinion::Among(masks, _) => each(&logits.chosen, labels, chosen, masks, student),
+            Opinion::Each(masks) | Opinion::Among(masks, _) => {
+                each(&logits.chosen, labels, chosen, masks, student)
+            }
             Opinion::Joint(ensemble) => joint(&logits.chosen, labels, ensemble, student),
         };
         let (entropy, rival, scales) = match self.opinion {
             Opinion::Among(masks, scales) => {
-                let (entropy, rival) = among(&logits.others, labels, chosen, others, masks, &scales);
+                let (entropy, rival) =
+                    among(&logits.others, labels, chosen, others, masks, &scales);
                 (entropy, rival, scales)
             }
             _ => (None, None, OtherScales::default()),
@@ -115,7 +128,10 @@ impl Loss<'_> {
         ];
         let alone = cross_entropy.shallow_clone();
         Opinions {
-            total: added.into_iter().flatten().fold(alone, |total, term| total + term),
+            total: added
+                .into_iter()
+                .flatten()
+                .fold(alone, |total, term| total + term),
             cross_entropy,
             jensen_shannon,
             entropy,
@@ -123,10 +139,19 @@ impl Loss<'_> {
         }
     }
 
-    /// All terms: those of the logits, and the images' norm, total variation and batch-norm distance (scalars).
-    pub fn terms(&self, opinions: Opinions, l2: Tensor, total_variation: Tensor, batch_norm: Tensor) -> Terms {
+    /// All terms: those of the logits, and the images' norm, total variation and batch-norm
+    /// distance (scalars).
+    pub fn terms(
+        &self,
+        opinions: Opinions,
+        l2: Tensor,
+        total_variation: Tensor,
+        batch_norm: Tensor,
+    ) -> Terms {
         let scales = self.scales;
-        let images = &l2 * scales.l2_scale + &total_variation * scales.var_scale + &batch_norm * scales.bn_scale;
+        let images = &l2 * scales.l2_scale
+            + &total_variation * scales.var_scale
+            + &batch_norm * scales.bn_scale;
         Terms {
             total: opinions.total + images,
             cross_entropy: opinions.cross_entropy,
@@ -140,8 +165,8 @@ impl Loss<'_> {
     }
 }
 
-/// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen` (indices) and an optional student,
-/// with its graph.
+/// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen`
+/// (indices) and an optional student, with its graph.
 ///
 /// # Errors
 /// Teachers that cannot be read.
@@ -164,7 +189,9 @@ pub fn inversion_loss(
     let logits = Logits {
         chosen: seen,
         others: others.iter().map(eval).collect::<Result<_>>()?,
-        student: student.filter(|_| loss.competes()).map(|student| student.eval(images)),
+        student: student
+            .filter(|_| loss.competes())
+            .map(|student| student.eval(images)),
     };
     let opinions = loss.opinions(&logits, labels, chosen, &others);
     let batch_norm = mean_of(distances, images);
@@ -196,14 +223,20 @@ fn each(
     (mean_of(entropies, labels), divergence)
 }
 
-fn joint(logits: &[Tensor], labels: &Tensor, ensemble: &Ensemble, student: Option<&Tensor>) -> Pair {
+fn joint(
+    logits: &[Tensor],
+    labels: &Tensor,
+    ensemble: &Ensemble,
+    student: Option<&Tensor>,
+) -> Pair {
     let log_probabilities = ensemble.log_probabilities(logits, 1.0);
     // Log-probabilities are logits of the same distribution.
     let divergence = student.map(|student| jensen_shannon(&log_probabilities, student));
     (log_probabilities.nll_loss(labels), divergence)
 }
 
-/// Entropy and rival terms, averaged over the `others` (indices), whose logits are given; each only where it has a scale.
+/// Entropy and rival terms, averaged over the `others` (indices), whose logits are given; each only
+/// where it has a scale.
 fn among(
     logits: &[Tensor],
     labels: &Tensor,
@@ -216,7 +249,11 @@ fn among(
     for (logits, &index) in logits.iter().zip(others) {
         if scales.entropy_scale != 0.0 {
             // Over the classes of each teacher the batch is made from.
-            entropies.extend(chosen.iter().map(|&own| entropy(logits, masks[own].as_ref())));
+            entropies.extend(
+                chosen
+                    .iter()
+                    .map(|&own| entropy(logits, masks[own].as_ref())),
+            );
         }
         if scales.rival_scale != 0.0 {
             rivals.push(rival(logits, labels, masks[index].as_ref()));

@@ -1,4 +1,5 @@
-//! The batch under optimisation: Adam on its pixels, and the best batch met so far. Nothing here reads a value back from the device.
+//! The batch under optimisation: Adam on its pixels, and the best batch met so far. Nothing here
+//! reads a value back from the device.
 
 use super::settings::PixelOptimizer;
 use crate::descent::Adam;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy has scale 1.
+/// Scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy
+/// has scale 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossScales {
     pub l2_scale: f64,
@@ -11,7 +12,8 @@ pub struct LossScales {
     pub comp_scale: f64,
 }
 
-/// Scales of the terms that look at the teachers a batch is *not* made from; experiments of the EPFL report.
+/// Scales of the terms that look at the teachers a batch is *not* made from; experiments of the
+/// EPFL report.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OtherScales {
     pub entropy_scale: f64,
@@ -37,10 +39,12 @@ pub struct LossSettings {
     pub bn_scale: f64,
     /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part.
     pub comp_scale: f64,
-    /// Entropy of the other teachers' predictions ([`super::losses::entropy`]), in `cycle` mode. Positive makes them sure of the batch,
-    /// as the public Python project's code does; negative leaves them undecided.
+    /// Entropy of the other teachers' predictions ([`super::losses::entropy`]), in `cycle` mode.
+    /// Positive makes them sure of the batch, as the public Python project's code does; negative
+    /// leaves them undecided.
     pub entropy_scale: f64,
-    /// The other teachers' highest probability for a wrong class ([`super::losses::rival`]), in `cycle` mode.
+    /// The other teachers' highest probability for a wrong class ([`super::losses::rival`]), in
+    /// `cycle` mode.
     pub rival_scale: f64,
 }
 
@@ -178,7 +182,8 @@ impl Default for TeacherSampling {
 pub enum EnsembleKind {
     MeanLogits,
     MeanSoftmax,
-    /// Softmaxes weighted class by class with each teacher's share of that class's training images, renormalised.
+    /// Softmaxes weighted class by class with each teacher's share of that class's training images,
+    /// renormalised.
     LabelShare,
 }
 
@@ -192,7 +197,8 @@ pub enum LabelSampling {
     Balanced,
     /// At random with `label_weights`.
     Weighted,
-    /// At random in the proportions the teachers were trained on, which is what their batch-norm statistics describe.
+    /// At random in the proportions the teachers were trained on, which is what their batch-norm
+    /// statistics describe.
     TeacherShare,
 }
 

@@ -1,4 +1,5 @@
-//! Many teachers in little memory: those used last are held, the others are read again when they are needed.
+//! Many teachers in little memory: those used last are held, the others are read again when they
+//! are needed.
 
 use super::fused::Frozen;
 use crate::error::Result;
@@ -26,14 +27,18 @@ impl Loaded {
         }
     }
 
-    /// The network for the fused passes, made when first asked for; `None` where there is no fused path.
+    /// The network for the fused passes, made when first asked for; `None` where there is no fused
+    /// path.
     pub fn frozen(&self) -> Option<Rc<Frozen>> {
-        self.frozen.get_or_init(|| Frozen::of(&self.model).map(Rc::new)).clone()
+        self.frozen
+            .get_or_init(|| Frozen::of(&self.model).map(Rc::new))
+            .clone()
     }
 }
 
 impl Loaded {
-    /// Logits [N, classes] of normalised images [N,C,H,W], without a graph, the fast way where there is one.
+    /// Logits [N, classes] of normalised images [N,C,H,W], without a graph, the fast way where
+    /// there is one.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         match self.frozen() {
             Some(frozen) => frozen.predict(images),

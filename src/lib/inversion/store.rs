@@ -1,5 +1,6 @@
-//! Finished batches outlive the process that made them: an [`Inverter`] puts each into a store, and takes what is there instead of making
-//! it again. Called by the sources of batches; what a store is made of is the stages' business.
+//! Finished batches outlive the process that made them: an [`Inverter`] puts each into a store, and
+//! takes what is there instead of making it again. Called by the sources of batches; what a store
+//! is made of is the stages' business.
 
 use super::inverter::{Inverter, SyntheticBatch};
 use super::pixels::PixelAdam;
@@ -38,16 +39,22 @@ pub trait BatchStore {
 }
 
 impl Inverter<'_> {
-    /// Batch `index` from the store, and the moments that belong to it; `None` when it is not there.
+    /// Batch `index` from the store, and the moments that belong to it; `None` when it is not
+    /// there.
     ///
     /// # Errors
     /// The store's.
-    pub fn recall(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
+    pub fn recall(
+        &mut self,
+        index: usize,
+        store: &dyn BatchStore,
+    ) -> Result<Option<SyntheticBatch>> {
         let Some(Stored { batch, moments }) = store.take(index)? else {
             return Ok(None);
         };
         let settings = &self.settings.optimizer;
-        self.moments = moments.map(|kept| PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps));
+        self.moments = moments
+            .map(|kept| PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps));
         Ok(Some(batch))
     }
 

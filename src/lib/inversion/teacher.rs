@@ -1,4 +1,5 @@
-//! A teacher as the server holds it: frozen weights and the label counts its node uploaded with them.
+//! A teacher as the server holds it: frozen weights and the label counts its node uploaded with
+//! them.
 
 use super::shelf::{Loaded, Shelf};
 use crate::error::{Error, Result};
@@ -6,7 +7,8 @@ use crate::model::{Model, ModelSpec};
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// A frozen model, in memory or on a shelf, and the number of training images of each class it learned from.
+/// A frozen model, in memory or on a shelf, and the number of training images of each class it
+/// learned from.
 #[derive(Debug)]
 pub struct Teacher {
     pub spec: ModelSpec,
@@ -28,7 +30,12 @@ impl Teacher {
     /// Label counts that do not fit the model's classes, or are all zero.
     pub fn new(model: Model, label_counts: Vec<u64>) -> Result<Self> {
         let (spec, device) = (model.spec().clone(), model.device());
-        Self::with(spec, device, label_counts, Weights::Held(Rc::new(Loaded::new(model))))
+        Self::with(
+            spec,
+            device,
+            label_counts,
+            Weights::Held(Rc::new(Loaded::new(model))),
+        )
     }
 
     /// Teacher `index` of a shelf, whose model is of `spec`.
@@ -42,14 +49,26 @@ impl Teacher {
         shelf: &Rc<Shelf>,
         index: usize,
     ) -> Result<Self> {
-        Self::with(spec, device, label_counts, Weights::Shelved(Rc::clone(shelf), index))
+        Self::with(
+            spec,
+            device,
+            label_counts,
+            Weights::Shelved(Rc::clone(shelf), index),
+        )
     }
 
-    fn with(spec: ModelSpec, device: Device, label_counts: Vec<u64>, weights: Weights) -> Result<Self> {
+    fn with(
+        spec: ModelSpec,
+        device: Device,
+        label_counts: Vec<u64>,
+        weights: Weights,
+    ) -> Result<Self> {
         if label_counts.len() as i64 != spec.classes {
-            return Err(Error::failed("a teacher's label counts do not match its classes")
-                .note("expected", format!("{} counts, one a class", spec.classes))
-                .note("found", format!("{} counts", label_counts.len())));
+            return Err(
+                Error::failed("a teacher's label counts do not match its classes")
+                    .note("expected", format!("{} counts, one a class", spec.classes))
+                    .note("found", format!("{} counts", label_counts.len())),
+            );
         }
         if label_counts.iter().all(|&count| count == 0) {
             return Err(Error::failed(
@@ -77,7 +96,11 @@ impl Teacher {
 
     /// The classes it has seen, ascending.
     pub fn seen(&self) -> Vec<i64> {
-        let seen = self.label_counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        let seen = self
+            .label_counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
         seen.map(|(class, _)| class as i64).collect()
     }
 
@@ -91,12 +114,14 @@ impl Teacher {
     }
 }
 
-/// Restriction of a teacher's cross-entropy and competition to some classes, with weights in their order.
+/// Restriction of a teacher's cross-entropy and competition to some classes, with weights in their
+/// order.
 #[derive(Debug)]
 pub struct LabelMask {
     /// i64 [K]: the classes kept.
     classes: Tensor,
-    /// i64 [classes]: each class's place among those kept; 0 for the others, whose weight must be zero.
+    /// i64 [classes]: each class's place among those kept; 0 for the others, whose weight must be
+    /// zero.
     place: Tensor,
     /// f32 [classes]: 1 for a class kept, else 0.
     kept: Tensor,
@@ -132,7 +157,8 @@ impl LabelMask {
         &self.kept
     }
 
-    /// Labels as places among the kept classes, and each image's weight (zero for a class that is not kept).
+    /// Labels as places among the kept classes, and each image's weight (zero for a class that is
+    /// not kept).
     pub fn targets(&self, labels: &Tensor) -> (Tensor, Tensor) {
         let places = self.place.index_select(0, labels);
         let kept = self.kept.index_select(0, labels);

@@ -1,4 +1,5 @@
-//! Makes and registers a network's tensors while its layers are constructed, in PyTorch's registration order.
+//! Makes and registers a network's tensors while its layers are constructed, in PyTorch's
+//! registration order.
 
 use crate::runtime::seed::Rng;
 use crate::{Error, Result};
@@ -33,8 +34,9 @@ impl<'a> Builder<'a> {
         self.entries
     }
 
-    /// A parameter drawn from U(−1/√fan_in, 1/√fan_in): PyTorch's default for conv and linear weights (Kaiming-uniform with a = √5) and
-    /// biases. Drawn on the host in f32, so every device gets the same bits.
+    /// A parameter drawn from U(−1/√fan_in, 1/√fan_in): PyTorch's default for conv and linear
+    /// weights (Kaiming-uniform with a = √5) and biases. Drawn on the host in f32, so every device
+    /// gets the same bits.
     pub fn uniform(&mut self, name: String, shape: &[i64], fan_in: i64) -> Result<Tensor> {
         let tensor = match self.rng.as_deref_mut() {
             None => Tensor::f_zeros(shape, (Kind::Float, self.device))?,
@@ -47,8 +49,9 @@ impl<'a> Builder<'a> {
         self.parameter(name, self.ordered(tensor)?)
     }
 
-    /// Convolution weights in channels-last order on the CPU, which libtorch's convolutions hand on to what they compute: a training step
-    /// of a ResNet is 1.3 times as fast there (two AVX-512 cores, width 16 and 64).
+    /// Convolution weights in channels-last order on the CPU, which libtorch's convolutions hand on
+    /// to what they compute: a training step of a ResNet is 1.3 times as fast there (two AVX-512
+    /// cores, width 16 and 64).
     fn ordered(&self, tensor: Tensor) -> Result<Tensor> {
         if tensor.dim() != 4 || self.device != Device::Cpu {
             return Ok(tensor);
@@ -91,13 +94,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Draws from U(−bound, bound) for a whole tensor. A size that the machine cannot hold is an error and not an abort.
+/// Draws from U(−bound, bound) for a whole tensor. A size that the machine cannot hold is an error
+/// and not an abort.
 fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> {
     let count: i64 = shape.iter().product();
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(count as usize)
-        .map_err(|_| Error::failed(format!("there is no memory for a weight tensor of shape {shape:?}")))?;
+    values.try_reserve_exact(count as usize).map_err(|_| {
+        Error::failed(format!(
+            "there is no memory for a weight tensor of shape {shape:?}"
+        ))
+    })?;
     let draw = || (2.0 * rng.random::<f32>() - 1.0) * bound as f32;
     values.extend(std::iter::repeat_with(draw).take(count as usize));
     Ok(values)

@@ -1,4 +1,5 @@
-//! Convolution, linear and batch-norm layers as PyTorch defines and initialises them, and what a forward pass does at batch norm.
+//! Convolution, linear and batch-norm layers as PyTorch defines and initialises them, and what a
+//! forward pass does at batch norm.
 
 use super::builder::Builder;
 use crate::Result;
@@ -10,8 +11,8 @@ pub enum Pass<'a> {
     Train,
     /// Normalises with the running statistics.
     Eval,
-    /// As `Eval`; each batch-norm layer and its input [N,C,H,W] are handed to the observer, in module order: `bn1`, then each block's
-    /// `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
+    /// As `Eval`; each batch-norm layer and its input [N,C,H,W] are handed to the observer, in
+    /// module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
     Observe(&'a mut dyn FnMut(&BatchNorm, &Tensor)),
 }
 
@@ -46,11 +47,17 @@ impl Conv {
             true => Some(builder.uniform(format!("{path}.bias"), &[channels.1], fan_in)?),
             false => None,
         };
-        Ok(Self { weight, bias, window })
+        Ok(Self {
+            weight,
+            bias,
+            window,
+        })
     }
 
     pub fn forward(&self, input: &Tensor) -> Tensor {
-        let Window { stride, padding, .. } = self.window;
+        let Window {
+            stride, padding, ..
+        } = self.window;
         input.conv2d(&self.weight, self.bias.as_ref(), stride, padding, 1, 1)
     }
 }
@@ -62,7 +69,12 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub(super) fn new(builder: &mut Builder, path: &str, inputs: i64, outputs: i64) -> Result<Self> {
+    pub(super) fn new(
+        builder: &mut Builder,
+        path: &str,
+        inputs: i64,
+        outputs: i64,
+    ) -> Result<Self> {
         Ok(Self {
             weight: builder.uniform(format!("{path}.weight"), &[outputs, inputs], inputs)?,
             bias: builder.uniform(format!("{path}.bias"), &[outputs], inputs)?,
@@ -74,7 +86,8 @@ impl Linear {
     }
 }
 
-/// Batch normalisation over (N, H, W) (Ioffe and Szegedy 2015, arXiv:1502.03167); every tensor is [C] but the counter.
+/// Batch normalisation over (N, H, W) (Ioffe and Szegedy 2015, arXiv:1502.03167); every tensor is
+/// [C] but the counter.
 pub struct BatchNorm {
     pub weight: Tensor,
     pub bias: Tensor,
@@ -109,8 +122,8 @@ impl BatchNorm {
         self.normalise(input, Some((&self.running_mean, &self.running_var)), false)
     }
 
-    /// The running variance takes the unbiased estimate, as in PyTorch. One value a channel has none (PyTorch refuses such a batch): then
-    /// the running statistics stay as they are.
+    /// The running variance takes the unbiased estimate, as in PyTorch. One value a channel has
+    /// none (PyTorch refuses such a batch): then the running statistics stay as they are.
     fn train(&self, input: &Tensor) -> Tensor {
         let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
         let has_variance = input.numel() > self.weight.numel();
@@ -118,7 +131,12 @@ impl BatchNorm {
         self.normalise(input, running, true)
     }
 
-    fn normalise(&self, input: &Tensor, running: Option<(&Tensor, &Tensor)>, batch_statistics: bool) -> Tensor {
+    fn normalise(
+        &self,
+        input: &Tensor,
+        running: Option<(&Tensor, &Tensor)>,
+        batch_statistics: bool,
+    ) -> Tensor {
         let (mean, var) = running.unzip();
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         input.batch_norm(

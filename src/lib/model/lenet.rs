@@ -1,5 +1,6 @@
-//! LeNet-5 (LeCun et al. 1998, "Gradient-based learning applied to document recognition") in its usual modern form: ReLU, max pooling,
-//! full connections between the feature maps, and a linear output.
+//! LeNet-5 (LeCun et al. 1998, "Gradient-based learning applied to document recognition") in its
+//! usual modern form: ReLU, max pooling, full connections between the feature maps, and a linear
+//! output.
 
 use super::builder::Builder;
 use super::settings::ModelSpec;
@@ -9,8 +10,8 @@ use crate::{Error, Result};
 /// The smallest image that two unpadded 5×5 convolutions and poolings leave something of.
 const SMALLEST_UNPADDED: i64 = 16;
 
-/// The first 5×5 convolution is padded by 2, so 28×28 images give the published 400 features. Below 12 pixels the second one is padded by
-/// 2 as well, or nothing would be left.
+/// The first 5×5 convolution is padded by 2, so 28×28 images give the published 400 features. Below
+/// 12 pixels the second one is padded by 2 as well, or nothing would be left.
 pub(super) fn lenet5(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
     let second_padding = if spec.size < 12 { 2 } else { 0 };
     padded(spec, builder, [2, second_padding])
@@ -19,15 +20,15 @@ pub(super) fn lenet5(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
 /// Without padding 32×32 images give 400 features, as in the paper.
 pub(super) fn lenet5_unpadded(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
     if spec.size < SMALLEST_UNPADDED {
-        return Err(
-            Error::usage("the images are too small for `lenet5_unpadded`: nothing would be left of them")
-                .note(
-                    "expected",
-                    format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
-                )
-                .note("found", format!("{0}×{0}", spec.size))
-                .hint("`model=lenet5` pads them"),
-        );
+        return Err(Error::usage(
+            "the images are too small for `lenet5_unpadded`: nothing would be left of them",
+        )
+        .note(
+            "expected",
+            format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
+        )
+        .note("found", format!("{0}×{0}", spec.size))
+        .hint("`model=lenet5` pads them"));
     }
     padded(spec, builder, [0, 0])
 }
@@ -39,5 +40,10 @@ fn padded(spec: &ModelSpec, builder: &mut Builder, [first, second]: [i64; 2]) ->
         padding,
         pool: true,
     };
-    Stack::new(spec, builder, &[conv(6, first), conv(16, second)], &[120, 84])
+    Stack::new(
+        spec,
+        builder,
+        &[conv(6, first), conv(16, second)],
+        &[120, 84],
+    )
 }

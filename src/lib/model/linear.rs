@@ -1,4 +1,5 @@
-//! Softmax regression: the pixels, flattened, and one linear layer `fc1`. A convex problem, whose results need no luck.
+//! Softmax regression: the pixels, flattened, and one linear layer `fc1`. A convex problem, whose
+//! results need no luck.
 
 use super::builder::Builder;
 use super::settings::ModelSpec;

@@ -1,4 +1,5 @@
-//! Strict loading: does a state dict fit a network, and if not, why. Everything is checked before anything is copied.
+//! Strict loading: does a state dict fit a network, and if not, why. Everything is checked before
+//! anything is copied.
 
 use super::builder::Entry;
 use super::state::StateDict;
@@ -15,7 +16,9 @@ pub(super) fn fit(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
     let pairs = || entries.iter().zip(found.iter().copied());
     complain(
         "cannot be loaded into the model",
-        pairs().filter_map(|(entry, tensor)| misfit(entry, tensor)).collect(),
+        pairs()
+            .filter_map(|(entry, tensor)| misfit(entry, tensor))
+            .collect(),
     )?;
     let fitted = tch::no_grad(|| {
         let convert = |(entry, tensor): (&Entry, &Tensor)| tensor.f_to_kind(entry.tensor.kind());
@@ -25,7 +28,9 @@ pub(super) fn fit(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
         .iter()
         .zip(&fitted)
         .map(|(entry, tensor)| bad_values(entry, tensor));
-    let values = values.filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
+    let values = values
+        .filter_map(Result::transpose)
+        .collect::<Result<Vec<_>>>()?;
     complain("cannot be right", values)?;
     Ok(fitted)
 }
@@ -57,7 +62,9 @@ fn matching<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tenso
         }
     }
     Err(match nearest(&missing, &unexpected) {
-        Some((name, other)) => error.hint(format!("is `{other}` of the file `{name}` of the model? rename it")),
+        Some((name, other)) => error.hint(format!(
+            "is `{other}` of the file `{name}` of the model? rename it"
+        )),
         None => error.hint("check the model's kind, width and blocks"),
     })
 }
@@ -76,7 +83,11 @@ fn nearest<'a>(missing: &[&'a str], unexpected: &[&'a str]) -> Option<(&'a str, 
 }
 
 fn list(names: &[&str]) -> String {
-    let quoted: Vec<_> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let quoted: Vec<_> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
     let more = match names.len().saturating_sub(LISTED) {
         0 => String::new(),
         rest => format!(" and {rest} more"),
@@ -126,10 +137,17 @@ fn bad_values(entry: &Entry, tensor: &Tensor) -> Result<Option<String>> {
             tensor.numel()
         )));
     }
-    let cannot_be_negative = entry.name.ends_with(".running_var") || entry.name.ends_with(".num_batches_tracked");
+    let cannot_be_negative =
+        entry.name.ends_with(".running_var") || entry.name.ends_with(".num_batches_tracked");
     if !cannot_be_negative {
         return Ok(None);
     }
     let negative = count(tensor.f_lt(0)?)?;
-    Ok((negative > 0).then(|| format!("`{}`: {negative} of {} values are negative", entry.name, tensor.numel())))
+    Ok((negative > 0).then(|| {
+        format!(
+            "`{}`: {negative} of {} values are negative",
+            entry.name,
+            tensor.numel()
+        )
+    }))
 }

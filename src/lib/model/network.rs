@@ -50,7 +50,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// A fresh network, trainable, with PyTorch's initialisation drawn from `rng`: the same seed gives the same weights on every device.
+    /// A fresh network, trainable, with PyTorch's initialisation drawn from `rng`: the same seed
+    /// gives the same weights on every device.
     ///
     /// # Errors
     /// A spec that [`ModelSpec::check`] refuses; a device without memory.
@@ -83,8 +84,8 @@ impl Model {
     /// Copies `state` into the network's own tensors. Other float types are converted to f32.
     ///
     /// # Errors
-    /// Names that are missing or not the model's, a wrong shape or type, a value that is not finite, a negative variance. On error nothing
-    /// has changed.
+    /// Names that are missing or not the model's, a wrong shape or type, a value that is not
+    /// finite, a negative variance. On error nothing has changed.
     pub fn load_state(&mut self, state: &StateDict) -> Result<()> {
         let fitted = load::fit(&self.entries, state)?;
         tch::no_grad(|| {
@@ -95,7 +96,8 @@ impl Model {
         })
     }
 
-    /// Parameters and buffers under PyTorch's names and in its order: detached views that follow the model.
+    /// Parameters and buffers under PyTorch's names and in its order: detached views that follow
+    /// the model.
     pub fn state(&self) -> StateDict {
         let view = |entry: &Entry| (entry.name.clone(), entry.tensor.detach());
         StateDict::new(self.entries.iter().map(view).collect())
@@ -121,7 +123,8 @@ impl Model {
         self.forward(images, &mut Pass::Eval)
     }
 
-    /// Penultimate activations f32 [N,F] of `images` with the running statistics: what the last linear layer sees.
+    /// Penultimate activations f32 [N,F] of `images` with the running statistics: what the last
+    /// linear layer sees.
     pub fn features(&self, images: &Tensor) -> Tensor {
         self.network.features(images, &mut Pass::Eval)
     }
@@ -129,7 +132,9 @@ impl Model {
     /// Shallow clones of the parameters, in state-dict order.
     pub fn parameters(&self) -> Vec<Tensor> {
         let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
-        parameters.map(|entry| entry.tensor.shallow_clone()).collect()
+        parameters
+            .map(|entry| entry.tensor.shallow_clone())
+            .collect()
     }
 
     /// The same with their names in the state dict.
@@ -153,7 +158,10 @@ impl Model {
 
     /// Number of batch-norm layers.
     pub fn batch_norms(&self) -> usize {
-        let means = self.entries.iter().filter(|e| e.name.ends_with(".running_mean"));
+        let means = self
+            .entries
+            .iter()
+            .filter(|e| e.name.ends_with(".running_mean"));
         means.count()
     }
 

@@ -1,8 +1,10 @@
-//! CIFAR ResNets (He et al. 2016, arXiv:1512.03385): a 3×3 stem of stride 1 without pooling, stages of width·2^i channels with stride 2 from
-//! the second on, the mean over whatever height and width is left, and one linear layer.
+//! CIFAR ResNets (He et al. 2016, arXiv:1512.03385): a 3×3 stem of stride 1 without pooling, stages
+//! of width·2^i channels with stride 2 from the second on, the mean over whatever height and width
+//! is left, and one linear layer.
 //!
-//! ResNet-18 and -34 stack basic blocks, ResNet-50 bottlenecks that widen four times. Names are those of the DAFL release
-//! (`layer1.0.conv1.weight`, `layer2.0.shortcut.1.running_var`, `linear.bias`).
+//! ResNet-18 and -34 stack basic blocks, ResNet-50 bottlenecks that widen four times. Names are
+//! those of the DAFL release (`layer1.0.conv1.weight`, `layer2.0.shortcut.1.running_var`,
+//! `linear.bias`).
 
 use super::builder::Builder;
 use super::layers::{BatchNorm, Conv, Linear, Pass, Window};
@@ -21,8 +23,15 @@ pub struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// `names` are the paths of the convolution and the norm; `kernel` is odd and padded to keep the size at stride 1.
-    fn new(builder: &mut Builder, names: [&str; 2], channels: (i64, i64), kernel: i64, stride: i64) -> Result<Self> {
+    /// `names` are the paths of the convolution and the norm; `kernel` is odd and padded to keep
+    /// the size at stride 1.
+    fn new(
+        builder: &mut Builder,
+        names: [&str; 2],
+        channels: (i64, i64),
+        kernel: i64,
+        stride: i64,
+    ) -> Result<Self> {
         let window = Window {
             kernel,
             stride,
@@ -47,10 +56,18 @@ pub struct Block {
 
 impl Block {
     /// `layers` lists (output channels, kernel, stride) of the body.
-    fn new(builder: &mut Builder, path: &str, inputs: i64, layers: &[(i64, i64, i64)]) -> Result<Self> {
+    fn new(
+        builder: &mut Builder,
+        path: &str,
+        inputs: i64,
+        layers: &[(i64, i64, i64)],
+    ) -> Result<Self> {
         let (mut channels, mut stride, mut body) = (inputs, 1, Vec::new());
         for (i, &(outputs, kernel, layer_stride)) in layers.iter().enumerate() {
-            let names = [&*format!("{path}.conv{}", i + 1), &*format!("{path}.bn{}", i + 1)];
+            let names = [
+                &*format!("{path}.conv{}", i + 1),
+                &*format!("{path}.bn{}", i + 1),
+            ];
             body.push(ConvNorm::new(
                 builder,
                 names,
@@ -61,8 +78,17 @@ impl Block {
             (channels, stride) = (outputs, stride * layer_stride);
         }
         let shortcut = if stride != 1 || channels != inputs {
-            let names = [&*format!("{path}.shortcut.0"), &*format!("{path}.shortcut.1")];
-            Some(ConvNorm::new(builder, names, (inputs, channels), 1, stride)?)
+            let names = [
+                &*format!("{path}.shortcut.0"),
+                &*format!("{path}.shortcut.1"),
+            ];
+            Some(ConvNorm::new(
+                builder,
+                names,
+                (inputs, channels),
+                1,
+                stride,
+            )?)
         } else {
             None
         };
@@ -72,7 +98,8 @@ impl Block {
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         let mut hidden = input.shallow_clone();
         for (i, layer) in self.body.iter().enumerate() {
-            // In place where autograd allows: batch norm's backward reads its input, not its output.
+            // In place where autograd allows: batch norm's backward reads its input, not its
+            // output.
             hidden = if i == 0 { hidden } else { hidden.relu_() };
             hidden = layer.forward(&hidden, pass);
         }
@@ -111,7 +138,11 @@ impl ResNet {
             }
         }
         let linear = Linear::new(builder, "linear", channels, spec.classes)?;
-        Ok(Self { stem, blocks, linear })
+        Ok(Self {
+            stem,
+            blocks,
+            linear,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a model is: the part of the config that names an architecture, and the complete shape that travels with saved weights.
+//! What a model is: the part of the config that names an architecture, and the complete shape that
+//! travels with saved weights.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
-    /// CIFAR ResNet-18 of basic blocks (He et al. 2016, arXiv:1512.03385, with a 3×3 stem), blocks [2,2,2,2].
+    /// CIFAR ResNet-18 of basic blocks (He et al. 2016, arXiv:1512.03385, with a 3×3 stem), blocks
+    /// [2,2,2,2].
     Resnet18,
     /// The same with blocks [3,4,6,3].
     Resnet34,
@@ -14,13 +16,16 @@ pub enum ModelKind {
     Resnet50,
     /// LeNet-5 (LeCun et al. 1998).
     Lenet5,
-    /// The same without any padding, as PyTorch's CIFAR-10 tutorial has it: 62,006 parameters at 3×32×32 and 10 classes.
+    /// The same without any padding, as PyTorch's CIFAR-10 tutorial has it: 62,006 parameters at
+    /// 3×32×32 and 10 classes.
     Lenet5Unpadded,
     /// The five-layer CNN of the one-shot federated learning literature.
     Cnn5,
-    /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and 10 classes.
+    /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and
+    /// 10 classes.
     FedavgCnn,
-    /// Softmax regression: one linear layer on the pixels, 7,850 parameters at 1×28×28 and 10 classes.
+    /// Softmax regression: one linear layer on the pixels, 7,850 parameters at 1×28×28 and 10
+    /// classes.
     Linear,
 }
 
@@ -29,7 +34,8 @@ pub enum ModelKind {
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
     pub kind: ModelKind,
-    /// Channels of a ResNet's first stage; stage i has `width`·2^i. `null`: 64. Other kinds take no width.
+    /// Channels of a ResNet's first stage; stage i has `width`·2^i. `null`: 64. Other kinds take no
+    /// width.
     pub width: Option<i64>,
     /// Blocks in each stage of a ResNet; `null`: those of its name. Other kinds take none.
     pub blocks: Option<Vec<i64>>,
@@ -45,7 +51,8 @@ impl Default for ModelSettings {
     }
 }
 
-/// A complete architecture: settings plus the shape of its input and output. Saved as JSON in the metadata of every weights file.
+/// A complete architecture: settings plus the shape of its input and output. Saved as JSON in the
+/// metadata of every weights file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {

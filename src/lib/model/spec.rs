@@ -1,4 +1,5 @@
-//! Which model settings make sense: checked before any tensor is made, whether they come from a config or from a file's metadata.
+//! Which model settings make sense: checked before any tensor is made, whether they come from a
+//! config or from a file's metadata.
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
 use crate::{Error, Result};
@@ -6,7 +7,8 @@ use std::fmt;
 
 /// Channels of a ResNet's first stage where `width` is `null`.
 const WIDTH: i64 = 64;
-/// What a channel count, a depth or a class count may reach: far beyond use, and small enough for every product to fit an i64.
+/// What a channel count, a depth or a class count may reach: far beyond use, and small enough for
+/// every product to fit an i64.
 const MOST: i64 = 65_536;
 
 impl ModelKind {
@@ -34,7 +36,9 @@ impl ModelKind {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
-            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn | Self::Linear => None,
+            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn | Self::Linear => {
+                None
+            }
         }
     }
 }
@@ -67,7 +71,10 @@ impl ModelSettings {
 
     fn check(&self) -> Result<()> {
         if self.kind.published_blocks().is_none() {
-            let set = [("width", self.width.is_some()), ("blocks", self.blocks.is_some())];
+            let set = [
+                ("width", self.width.is_some()),
+                ("blocks", self.blocks.is_some()),
+            ];
             return match set.iter().find(|(_, is_set)| *is_set) {
                 None => Ok(()),
                 Some((field, _)) => Err(does_not_apply(field, self.kind)),
@@ -87,9 +94,12 @@ impl ModelSettings {
 }
 
 fn does_not_apply(field: &str, kind: ModelKind) -> Error {
-    Error::usage(format!("`model.{field}` does not apply to `{}`", kind.name()))
-        .note("available", "resnet18, resnet34 and resnet50 take it")
-        .hint(format!("leave it out, or set `model.{field}=null`"))
+    Error::usage(format!(
+        "`model.{field}` does not apply to `{}`",
+        kind.name()
+    ))
+    .note("available", "resnet18, resnet34 and resnet50 take it")
+    .hint(format!("leave it out, or set `model.{field}=null`"))
 }
 
 fn within(field: &str, value: i64, least: i64, most: i64) -> Result<()> {
@@ -102,7 +112,8 @@ fn within(field: &str, value: i64, least: i64, most: i64) -> Result<()> {
 }
 
 impl ModelSpec {
-    /// Settings plus the data's shape: `channels` 1 or 3, `size` pixels at least 8, `classes` at least 2.
+    /// Settings plus the data's shape: `channels` 1 or 3, `size` pixels at least 8, `classes` at
+    /// least 2.
     ///
     /// # Errors
     /// As [`ModelSpec::check`].
@@ -122,9 +133,8 @@ impl ModelSpec {
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
         if self.channels != 1 && self.channels != 3 {
-            return Err(
-                Error::usage("a model takes images of 1 or 3 channels").note("found", self.channels.to_string())
-            );
+            return Err(Error::usage("a model takes images of 1 or 3 channels")
+                .note("found", self.channels.to_string()));
         }
         within("image size in pixels", self.size, 8, 4096)?;
         within("number of classes", self.classes, 2, MOST)

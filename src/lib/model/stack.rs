@@ -1,4 +1,5 @@
-//! The plain networks' common shape: convolutions with ReLU and optional 2×2 max pooling, then linear layers with ReLU between them.
+//! The plain networks' common shape: convolutions with ReLU and optional 2×2 max pooling, then
+//! linear layers with ReLU between them.
 
 use super::builder::Builder;
 use super::layers::{Conv, Linear, Pass, Window};
@@ -26,7 +27,12 @@ pub(super) struct Stack {
 
 impl Stack {
     /// `hidden` lists the outputs of the linear layers before the last.
-    pub fn new(spec: &ModelSpec, builder: &mut Builder, stages: &[Stage], hidden: &[i64]) -> Result<Self> {
+    pub fn new(
+        spec: &ModelSpec,
+        builder: &mut Builder,
+        stages: &[Stage],
+        hidden: &[i64],
+    ) -> Result<Self> {
         let (mut channels, mut size, mut convs) = (spec.channels, spec.size, Vec::new());
         for (i, stage) in stages.iter().enumerate() {
             let window = Window {
@@ -44,10 +50,20 @@ impl Stack {
         let mut inputs = channels * size * size;
         let mut linears = Vec::new();
         for (i, &outputs) in hidden.iter().enumerate() {
-            linears.push(Linear::new(builder, &format!("fc{}", i + 1), inputs, outputs)?);
+            linears.push(Linear::new(
+                builder,
+                &format!("fc{}", i + 1),
+                inputs,
+                outputs,
+            )?);
             inputs = outputs;
         }
-        let last = Linear::new(builder, &format!("fc{}", hidden.len() + 1), inputs, spec.classes)?;
+        let last = Linear::new(
+            builder,
+            &format!("fc{}", hidden.len() + 1),
+            inputs,
+            spec.classes,
+        )?;
         Ok(Self {
             convs,
             hidden: linears,

@@ -20,7 +20,9 @@ impl StateDict {
 
     /// By name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, tensor)| tensor)
+        self.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, tensor)| tensor)
     }
 
     /// Number of tensors.
@@ -58,20 +60,24 @@ impl StateDict {
     }
 }
 
-/// Weighted mean of state dicts, as FedAvg takes it (McMahan et al. 2017, arXiv:1602.05629, algorithm 1).
+/// Weighted mean of state dicts, as FedAvg takes it (McMahan et al. 2017, arXiv:1602.05629,
+/// algorithm 1).
 ///
-/// Weights are normalised to sum 1. Every tensor is accumulated in f64 and rounded once to its own type; integers (`num_batches_tracked`)
-/// to the nearest. Order and device are those of the first dict.
+/// Weights are normalised to sum 1. Every tensor is accumulated in f64 and rounded once to its own
+/// type; integers (`num_batches_tracked`) to the nearest. Order and device are those of the first
+/// dict.
 ///
 /// # Errors
-/// No dicts, as many weights as dicts not given, a weight that is negative or not finite, only zeros, different names, shapes or types.
+/// No dicts, as many weights as dicts not given, a weight that is negative or not finite, only
+/// zeros, different names, shapes or types.
 pub fn weighted_mean(dicts: &[&StateDict], weights: &[f64]) -> Result<StateDict> {
     weighted_mean_of(dicts.len(), weights, |index| {
         Ok(dicts[index].map(|tensor| tensor.shallow_clone()))
     })
 }
 
-/// [`weighted_mean`] of `count` state dicts of which no more than two are in memory at a time: `read` gets each, once.
+/// [`weighted_mean`] of `count` state dicts of which no more than two are in memory at a time:
+/// `read` gets each, once.
 ///
 /// # Errors
 /// As [`weighted_mean`], and those of `read`.
@@ -88,7 +94,10 @@ pub fn weighted_mean_of(
         let first = read(0)?;
         let mut sums = Vec::new();
         for (_, tensor) in first.iter() {
-            sums.push(Tensor::f_zeros(tensor.size(), (Kind::Double, tensor.device()))?);
+            sums.push(Tensor::f_zeros(
+                tensor.size(),
+                (Kind::Double, tensor.device()),
+            )?);
         }
         add(&mut sums, &first, &first, 0, shares[0])?;
         for (index, &share) in shares.iter().enumerate().skip(1) {
@@ -105,7 +114,13 @@ pub fn weighted_mean_of(
 }
 
 /// Adds `share` of `dict` to the sums, which are in the order of `first`.
-fn add(sums: &mut [Tensor], first: &StateDict, dict: &StateDict, index: usize, share: f64) -> Result<()> {
+fn add(
+    sums: &mut [Tensor],
+    first: &StateDict,
+    dict: &StateDict,
+    index: usize,
+    share: f64,
+) -> Result<()> {
     for (sum, (name, like)) in sums.iter_mut().zip(first.iter()) {
         let tensor = dict.get(name).unwrap_or(like);
         if tensor.size() != like.size() || tensor.f_kind()? != like.f_kind()? {
@@ -122,7 +137,10 @@ fn add(sums: &mut [Tensor], first: &StateDict, dict: &StateDict, index: usize, s
 }
 
 fn rounded(sum: Tensor, kind: Kind) -> Result<Tensor> {
-    let is_float = matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
+    let is_float = matches!(
+        kind,
+        Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double
+    );
     let mean = if is_float { sum } else { sum.f_round()? };
     Ok(mean.f_to_kind(kind)?)
 }
@@ -145,11 +163,17 @@ fn shares(dicts: usize, weights: &[f64]) -> Result<Vec<f64>> {
 }
 
 fn same_names(first: &StateDict, other: &StateDict, index: usize) -> Result<()> {
-    let odd = |a: &StateDict, b: &StateDict| a.iter().find(|(n, _)| b.get(n).is_none()).map(|(n, _)| n.to_string());
+    let odd = |a: &StateDict, b: &StateDict| {
+        a.iter()
+            .find(|(n, _)| b.get(n).is_none())
+            .map(|(n, _)| n.to_string())
+    };
     match odd(first, other).or_else(|| odd(other, first)) {
         None if first.len() == other.len() => Ok(()),
         name => {
-            let name = name.map_or_else(String::new, |name| format!(": `{name}` is in only one of them"));
+            let name = name.map_or_else(String::new, |name| {
+                format!(": `{name}` is in only one of them")
+            });
             let what = format!("state dicts 0 and {index} hold different tensors{name}");
             Err(Error::failed(what)
                 .note("expected", format!("{} tensors", first.len()))

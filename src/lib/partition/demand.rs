@@ -9,11 +9,13 @@ use crate::words::counted;
 /// No nodes, or too few images.
 pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
     if nodes == 0 {
-        return Err(
-            Error::usage("`split.num_nodes` is 0").hint("say how many parties share the images: split.num_nodes=10")
-        );
+        return Err(Error::usage("`split.num_nodes` is 0")
+            .hint("say how many parties share the images: split.num_nodes=10"));
     }
-    if nodes.checked_mul(each).is_some_and(|needed| needed <= images) {
+    if nodes
+        .checked_mul(each)
+        .is_some_and(|needed| needed <= images)
+    {
         return Ok(());
     }
     let each_needs = match each {
@@ -37,7 +39,9 @@ pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
 /// As [`enough`], with a hint at the setting.
 pub fn at_least(images: usize, nodes: usize, min_size: usize) -> Result<()> {
     enough(images, nodes, min_size.max(1)).map_err(|error| match images.checked_div(nodes) {
-        Some(most) if most > 0 && min_size > 1 => error.hint(format!("`split.min_size` is at most {most} here")),
+        Some(most) if most > 0 && min_size > 1 => {
+            error.hint(format!("`split.min_size` is at most {most} here"))
+        }
         _ => error,
     })
 }
@@ -77,5 +81,7 @@ pub fn classes(per: usize, present: usize) -> Result<()> {
         counted(present, "class"),
         if present == 1 { "has" } else { "have" }
     ))
-    .hint(format!("split.classes_per_node={present} gives every node all of them")))
+    .hint(format!(
+        "split.classes_per_node={present} gives every node all of them"
+    )))
 }

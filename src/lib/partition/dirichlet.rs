@@ -1,17 +1,19 @@
-//! Label skew: each class is dealt in Dirichlet proportions. The split of DENSE (Zhang et al. 2022, *DENSE: Data-Free One-Shot Federated
-//! Learning*, arXiv:2112.12371: p_k ~ Dir(α)), in the form common since Yurochkin et al. 2019 (arXiv:1905.12022), Lin et al. 2020
-//! (*Ensemble Distillation for Robust Model Fusion*, arXiv:2006.07242) and Li et al. 2022 (NIID-Bench, arXiv:2102.02079): a node that
-//! has its even share already takes no further class, and a draw that leaves a node with fewer than 10 images is drawn again.
+//! Label skew: each class is dealt in Dirichlet proportions. The split of DENSE (Zhang et al. 2022,
+//! *DENSE: Data-Free One-Shot Federated Learning*, arXiv:2112.12371: p_k ~ Dir(α)), in the form
+//! common since Yurochkin et al. 2019 (arXiv:1905.12022), Lin et al. 2020 (*Ensemble Distillation
+//! for Robust Model Fusion*, arXiv:2006.07242) and Li et al. 2022 (NIID-Bench, arXiv:2102.02079): a
+//! node that has its even share already takes no further class, and a draw that leaves a node with
+//! fewer than 10 images is drawn again.
 //!
-//! Deviations: drawing again ends after a fixed number of draws; Dirichlet weights are drawn as logarithms, so that no `alpha` underflows;
-//! where a class is cut is rounded, not rounded down.
+//! Deviations: drawing again ends after a fixed number of draws; Dirichlet weights are drawn as
+//! logarithms, so that no `alpha` underflows; where a class is cut is rounded, not rounded down.
 
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
 use crate::runtime::seed::Rng;
 
-/// Complete; each node has `min_size` images or more. At a size of `images / nodes` or more a node takes no further class, so sizes
-/// exceed that by less than the largest class.
+/// Complete; each node has `min_size` images or more. At a size of `images / nodes` or more a node
+/// takes no further class, so sizes exceed that by less than the largest class.
 #[derive(Clone, Copy, Debug)]
 pub struct Dirichlet {
     pub nodes: usize,
@@ -23,7 +25,10 @@ pub struct Dirichlet {
 impl Partitioner for Dirichlet {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::at_least(labels.len(), self.nodes, self.min_size)?;
-        let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let totals: Vec<usize> = draw::by_class(labels, classes)
+            .iter()
+            .map(Vec::len)
+            .collect();
         let what = format!("Dirichlet({:?}) over {} nodes", self.alpha, self.nodes);
         let counts = draw::again(&what, self.min_size.max(1), rng, |rng| self.draw(&totals, rng)).map_err(|error| {
             error.hint(
@@ -44,7 +49,10 @@ impl Dirichlet {
         for (class, &total) in totals.iter().enumerate() {
             let logs = draw::log_gammas(self.alpha, self.nodes, rng)?;
             // Never all closed while images are left: their sizes would add up to all images.
-            let open: Vec<bool> = sizes.iter().map(|size| size * self.nodes < images).collect();
+            let open: Vec<bool> = sizes
+                .iter()
+                .map(|size| size * self.nodes < images)
+                .collect();
             if total == 0 {
                 continue;
             }

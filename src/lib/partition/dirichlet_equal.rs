@@ -1,10 +1,14 @@
-//! Label skew at equal sizes: each node draws its own mix of classes from Dirichlet(α). The split of Co-Boosting (Dai et al. 2024,
-//! *Enhancing One-Shot Federated Learning Through Data and Ensemble Co-Boosting*, arXiv:2402.15070), as in FedDyn (Acar et al. 2021,
-//! arXiv:2111.04263) and, before, Hsu et al. 2019 (arXiv:1909.06335), whose α is the sum over the classes: K times this one for K classes.
+//! Label skew at equal sizes: each node draws its own mix of classes from Dirichlet(α). The split
+//! of Co-Boosting (Dai et al. 2024, *Enhancing One-Shot Federated Learning Through Data and
+//! Ensemble Co-Boosting*, arXiv:2402.15070), as in FedDyn (Acar et al. 2021, arXiv:2111.04263) and,
+//! before, Hsu et al. 2019 (arXiv:1909.06335), whose α is the sum over the classes: K times this
+//! one for K classes.
 //!
-//! Nodes take images in turns, each from a class drawn from its mix. Published code draws again while the class is used up, which need
-//! not end; here the mix is restricted to classes that are left and renormalised, the same distribution. Deviation: turns are a random
-//! order of all nodes' places, not a fresh choice among unfinished nodes. The last nodes to take find what the others left.
+//! Nodes take images in turns, each from a class drawn from its mix. Published code draws again
+//! while the class is used up, which need not end; here the mix is restricted to classes that are
+//! left and renormalised, the same distribution. Deviation: turns are a random order of all nodes'
+//! places, not a fresh choice among unfinished nodes. The last nodes to take find what the others
+//! left.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
@@ -27,7 +31,10 @@ impl Partitioner for DirichletEqual {
         let mixes = (0..self.nodes)
             .map(|_| draw::log_gammas(self.alpha, classes, rng))
             .collect::<Result<Vec<_>>>()?;
-        let mut left: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let mut left: Vec<usize> = draw::by_class(labels, classes)
+            .iter()
+            .map(Vec::len)
+            .collect();
         let mut choices = choices(&mixes, &left)?;
         let mut turns: Vec<usize> = draw::even(labels.len(), self.nodes)
             .into_iter()
@@ -52,8 +59,9 @@ impl Partitioner for DirichletEqual {
 fn choices(mixes: &[Vec<f64>], left: &[usize]) -> Result<Vec<WeightedIndex<f64>>> {
     let open: Vec<bool> = left.iter().map(|left| *left > 0).collect();
     let choice = |mix: &Vec<f64>| {
-        WeightedIndex::new(draw::weights(mix, &open))
-            .map_err(|error| Error::failed(format!("cannot draw from a node's mix of classes: {error}")))
+        WeightedIndex::new(draw::weights(mix, &open)).map_err(|error| {
+            Error::failed(format!("cannot draw from a node's mix of classes: {error}"))
+        })
     };
     mixes.iter().map(choice).collect()
 }

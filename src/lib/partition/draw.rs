@@ -1,4 +1,5 @@
-//! What partitioners share: Dirichlet weights, dealing by counts or sizes, and drawing again a bounded number of times.
+//! What partitioners share: Dirichlet weights, dealing by counts or sizes, and drawing again a
+//! bounded number of times.
 
 use super::demand;
 use crate::error::{Error, Result};
@@ -30,8 +31,8 @@ pub fn cut(total: usize, weights: &[f64]) -> Vec<usize> {
     cut_lifted(total, weights, 0.5)
 }
 
-/// As [`cut`], where running shares are rounded up from a fraction of 1 − `lift` on (0 < `lift` < 1). With the same lift for every class
-/// the same nodes would have what rounding gives.
+/// As [`cut`], where running shares are rounded up from a fraction of 1 − `lift` on (0 < `lift` <
+/// 1). With the same lift for every class the same nodes would have what rounding gives.
 pub fn cut_lifted(total: usize, weights: &[f64], lift: f64) -> Vec<usize> {
     let sum: f64 = weights.iter().sum();
     let (mut given, mut start) = (0.0, 0);
@@ -49,16 +50,20 @@ pub fn cut_lifted(total: usize, weights: &[f64], lift: f64) -> Vec<usize> {
     sizes
 }
 
-/// Logarithms of `count` draws from Gamma(`alpha`, 1): divided by their sum, the draws are Dirichlet(`alpha`).
+/// Logarithms of `count` draws from Gamma(`alpha`, 1): divided by their sum, the draws are
+/// Dirichlet(`alpha`).
 ///
-/// As logarithms, because below an `alpha` of about 0.01 most draws are too small for a float: Gamma(α) = Gamma(α + 1) · U^(1/α).
+/// As logarithms, because below an `alpha` of about 0.01 most draws are too small for a float:
+/// Gamma(α) = Gamma(α + 1) · U^(1/α).
 ///
 /// # Errors
 /// An `alpha` that is not a finite number greater than 0.
 pub fn log_gammas(alpha: f64, count: usize, rng: &mut Rng) -> Result<Vec<f64>> {
     let wrong = || {
-        Error::usage(format!("`split.alpha` is {alpha}, not a finite number greater than 0"))
-            .hint("a Dirichlet alpha of 0.1 is very uneven, 100 nearly even")
+        Error::usage(format!(
+            "`split.alpha` is {alpha}, not a finite number greater than 0"
+        ))
+        .hint("a Dirichlet alpha of 0.1 is very uneven, 100 nearly even")
     };
     if !(alpha.is_finite() && alpha > 0.0) {
         return Err(wrong());
@@ -74,7 +79,8 @@ pub fn log_gammas(alpha: f64, count: usize, rng: &mut Rng) -> Result<Vec<f64>> {
     Ok((0..count).map(draw).collect())
 }
 
-/// Weights in proportion to exp(`logs`), the largest 1, those outside `open` 0. They sum to more than 0 if any is open.
+/// Weights in proportion to exp(`logs`), the largest 1, those outside `open` 0. They sum to more
+/// than 0 if any is open.
 pub fn weights(logs: &[f64], open: &[bool]) -> Vec<f64> {
     let kept = |&(_, open): &(&f64, &bool)| *open;
     let pairs = || logs.iter().zip(open);
@@ -96,8 +102,14 @@ pub fn by_class(labels: &[i64], classes: usize) -> Vec<Vec<usize>> {
     images
 }
 
-/// Deals each class at random: `counts[node][class]` images, together at most those there are. What is over is left out.
-pub fn deal_counts(labels: &[i64], counts: &[Vec<usize>], classes: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
+/// Deals each class at random: `counts[node][class]` images, together at most those there are. What
+/// is over is left out.
+pub fn deal_counts(
+    labels: &[i64],
+    counts: &[Vec<usize>],
+    classes: usize,
+    rng: &mut Rng,
+) -> Vec<Vec<usize>> {
     let mut parts = vec![Vec::new(); counts.len()];
     for (class, mut images) in by_class(labels, classes).into_iter().enumerate() {
         images.shuffle(rng);
@@ -112,7 +124,8 @@ pub fn deal_counts(labels: &[i64], counts: &[Vec<usize>], classes: usize, rng: &
     parts
 }
 
-/// Deals `images` images at random, `sizes[node]` to each node, together at most `images`. What is over is left out.
+/// Deals `images` images at random, `sizes[node]` to each node, together at most `images`. What is
+/// over is left out.
 pub fn deal_sizes(images: usize, sizes: &[usize], rng: &mut Rng) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..images).collect();
     order.shuffle(rng);
@@ -127,10 +140,12 @@ pub fn deal_sizes(images: usize, sizes: &[usize], rng: &mut Rng) -> Vec<Vec<usiz
     sizes.iter().map(take).collect()
 }
 
-/// Draws until each node has `min_size` images, at most [`DRAWS`] times. `draw` returns a draw and its sizes.
+/// Draws until each node has `min_size` images, at most [`DRAWS`] times. `draw` returns a draw and
+/// its sizes.
 ///
 /// # Errors
-/// Those of `draw`; no draw that did: the nodes short in the best one, which has the fewest of them.
+/// Those of `draw`; no draw that did: the nodes short in the best one, which has the fewest of
+/// them.
 pub fn again<T>(
     what: &str,
     min_size: usize,
@@ -155,8 +170,8 @@ pub fn again<T>(
     Err(demand::short(what, min_size, &best.unwrap_or_default()))
 }
 
-/// `per` distinct classes for each node at random, such that every class of `classes` has nearly as many nodes: their numbers differ by
-/// one at most. `per` is at most the number of classes.
+/// `per` distinct classes for each node at random, such that every class of `classes` has nearly as
+/// many nodes: their numbers differ by one at most. `per` is at most the number of classes.
 pub fn spread(nodes: usize, per: usize, classes: &[usize], rng: &mut Rng) -> Vec<Vec<usize>> {
     // Nodes take from one random order of the classes after another.
     let mut pile: Vec<usize> = Vec::new();
@@ -206,7 +221,10 @@ mod tests {
             for _ in 0..draws {
                 let weights = weights(&log_gammas(alpha, 4, &mut rng).unwrap(), &[true; 4]);
                 let total: f64 = weights.iter().sum();
-                sum += weights.iter().map(|weight| (weight / total).powi(2)).sum::<f64>();
+                sum += weights
+                    .iter()
+                    .map(|weight| (weight / total).powi(2))
+                    .sum::<f64>();
             }
             // E Σp² = (α + 1) / (4α + 1); Σp² is in 1/4..1, so its deviation is 3/8 at most.
             let expected = (alpha + 1.0) / (4.0 * alpha + 1.0);
@@ -226,7 +244,9 @@ mod tests {
         assert_eq!(cut(0, &[1.0, 2.0]), [0, 0]);
         for lift in [0.01, 0.3, 0.99] {
             assert_eq!(
-                cut_lifted(10, &[0.1, 0.2, 0.0, 0.7, 0.0], lift).iter().sum::<usize>(),
+                cut_lifted(10, &[0.1, 0.2, 0.0, 0.7, 0.0], lift)
+                    .iter()
+                    .sum::<usize>(),
                 10
             );
             assert_eq!(cut_lifted(8, &[1.0, 1.0, 2.0], lift)[2], 4);

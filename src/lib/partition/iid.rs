@@ -1,5 +1,5 @@
-//! Independent and identically distributed nodes: the images in random order, dealt evenly (McMahan et al. 2017, arXiv:1602.05629,
-//! section 3).
+//! Independent and identically distributed nodes: the images in random order, dealt evenly (McMahan
+//! et al. 2017, arXiv:1602.05629, section 3).
 
 use super::{Partitioner, demand, draw};
 use crate::error::Result;

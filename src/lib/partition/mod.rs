@@ -1,7 +1,9 @@
-//! Dealing a dataset to nodes. One partitioner a file; called by the `split_data` stage; knows labels only, never pixels or files.
+//! Dealing a dataset to nodes. One partitioner a file; called by the `split_data` stage; knows
+//! labels only, never pixels or files.
 //!
-//! A partitioner deals the *training* images. The test images follow by one rule for all of them ([`Split::new`]): each class of the
-//! test set is dealt in the proportions in which the nodes hold that class for training, so a node is tested on what it has learned.
+//! A partitioner deals the *training* images. The test images follow by one rule for all of them
+//! ([`Split::new`]): each class of the test set is dealt in the proportions in which the nodes hold
+//! that class for training, so a node is tested on what it has learned.
 
 mod demand;
 mod dirichlet;
@@ -41,10 +43,12 @@ use std::fmt::Debug;
 
 /// A way to deal images to nodes.
 pub trait Partitioner: Debug {
-    /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint, ascending lists of indices, one a node,
-    /// none empty. Complete, unless the partitioner says what it leaves out. The same `rng` deals the same. Ends in bounded time.
+    /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint,
+    /// ascending lists of indices, one a node, none empty. Complete, unless the partitioner says
+    /// what it leaves out. The same `rng` deals the same. Ends in bounded time.
     ///
     /// # Errors
-    /// Impossible requests, such as more nodes than images, and those that chance did not meet: which nodes came short.
+    /// Impossible requests, such as more nodes than images, and those that chance did not meet:
+    /// which nodes came short.
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>>;
 }

@@ -6,7 +6,8 @@ pub(super) fn shares(counts: &[u64]) -> Vec<f64> {
     counts.iter().map(|&count| count as f64 / total).collect()
 }
 
-/// For each class the node that holds more than half of it and half as much again as an equal share; `counts[node][class]`.
+/// For each class the node that holds more than half of it and half as much again as an equal
+/// share; `counts[node][class]`.
 pub fn owners(counts: &[Vec<u64>]) -> Vec<Option<usize>> {
     let classes = counts.iter().map(Vec::len).max().unwrap_or(0);
     let nodes = counts.len().max(2) as u64;

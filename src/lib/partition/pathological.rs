@@ -1,8 +1,10 @@
-//! Pathological label skew: k classes a node, the images of a class dealt evenly to its nodes (Li et al. 2022, *Federated Learning on
-//! Non-IID Data Silos* (NIID-Bench), arXiv:2102.02079: "#C = k", after the pathological split of McMahan et al. 2017).
+//! Pathological label skew: k classes a node, the images of a class dealt evenly to its nodes (Li
+//! et al. 2022, *Federated Learning on Non-IID Data Silos* (NIID-Bench), arXiv:2102.02079: "#C =
+//! k", after the pathological split of McMahan et al. 2017).
 //!
-//! Deviation: classes are spread evenly over nodes (each class has one node more or fewer than another at most) instead of node i
-//! taking class i and others at random, so that no class is left out and none falls to one node by chance.
+//! Deviation: classes are spread evenly over nodes (each class has one node more or fewer than
+//! another at most) instead of node i taking class i and others at random, so that no class is left
+//! out and none falls to one node by chance.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
@@ -20,14 +22,19 @@ pub struct Pathological {
 impl Partitioner for Pathological {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::enough(labels.len(), self.nodes, 1)?;
-        let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let totals: Vec<usize> = draw::by_class(labels, classes)
+            .iter()
+            .map(Vec::len)
+            .collect();
         let present: Vec<usize> = (0..classes).filter(|&class| totals[class] > 0).collect();
         demand::classes(self.classes_per_node, present.len())?;
         self.check_all_held(present.len())?;
         let held = draw::spread(self.nodes, self.classes_per_node, &present, rng);
         let mut counts = vec![vec![0; classes]; self.nodes];
         for &class in &present {
-            let mut holders: Vec<usize> = (0..self.nodes).filter(|&node| held[node].contains(&class)).collect();
+            let mut holders: Vec<usize> = (0..self.nodes)
+                .filter(|&node| held[node].contains(&class))
+                .collect();
             check_enough(class, totals[class], &holders)?;
             // Or the same nodes would have the longer runs of every class.
             holders.shuffle(rng);

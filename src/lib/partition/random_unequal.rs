@@ -4,7 +4,8 @@ use super::{Partitioner, demand, draw};
 use crate::error::Result;
 use crate::runtime::seed::Rng;
 
-/// Every node has `min_size` images; the others are cut at uniformly random places. Complete, and never drawn again.
+/// Every node has `min_size` images; the others are cut at uniformly random places. Complete, and
+/// never drawn again.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomUnequal {
     pub nodes: usize,

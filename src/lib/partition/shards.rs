@@ -1,14 +1,16 @@
-//! Shards: images sorted by class, cut into equal runs, a few runs a node (McMahan et al. 2017, arXiv:1602.05629, section 3: MNIST in
-//! 200 shards of 300, two for each of 100 clients).
+//! Shards: images sorted by class, cut into equal runs, a few runs a node (McMahan et al. 2017,
+//! arXiv:1602.05629, section 3: MNIST in 200 shards of 300, two for each of 100 clients).
 //!
-//! Deviation: where images do not divide by the shards, shards differ by one image instead of leaving some out.
+//! Deviation: where images do not divide by the shards, shards differ by one image instead of
+//! leaving some out.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 
-/// Complete; a node has at most `per_node` classes where no shard is longer than a class, or a few more at borders.
+/// Complete; a node has at most `per_node` classes where no shard is longer than a class, or a few
+/// more at borders.
 #[derive(Clone, Copy, Debug)]
 pub struct Shards {
     pub nodes: usize,
@@ -19,7 +21,8 @@ pub struct Shards {
 impl Partitioner for Shards {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         if self.per_node == 0 {
-            return Err(Error::usage("`split.shards_per_node` is 0").hint("McMahan et al. give each node 2"));
+            return Err(Error::usage("`split.shards_per_node` is 0")
+                .hint("McMahan et al. give each node 2"));
         }
         demand::enough(labels.len(), self.nodes, self.per_node).map_err(|error| {
             error.hint("`split.shards_per_node` is the number of shards a node gets, each of one image at least")

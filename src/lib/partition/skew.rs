@@ -1,10 +1,12 @@
-//! How far a split is from an even one, as numbers: for people who compare splits, and to say how hard a federation is.
+//! How far a split is from an even one, as numbers: for people who compare splits, and to say how
+//! hard a federation is.
 //!
-//! Label skew of a node is the distance of its label distribution p from that of all nodes together, q. Its total variation ½Σ|p−q| is
-//! half of the "earth mover's distance" of Zhao et al. 2018 (*Federated Learning with Non-IID Data*, arXiv:1806.00582, section 3.2); the
-//! Jensen-Shannon divergence is that of Lin 1991 (*Divergence Measures Based on the Shannon Entropy*), in bits. The effective number of
-//! classes is the exponential of the entropy, the diversity of order 1 of Hill 1973 (*Diversity and Evenness*). Sizes are compared by
-//! the coefficient of Gini 1912.
+//! Label skew of a node is the distance of its label distribution p from that of all nodes
+//! together, q. Its total variation ½Σ|p−q| is half of the "earth mover's distance" of Zhao et al.
+//! 2018 (*Federated Learning with Non-IID Data*, arXiv:1806.00582, section 3.2); the Jensen-Shannon
+//! divergence is that of Lin 1991 (*Divergence Measures Based on the Shannon Entropy*), in bits.
+//! The effective number of classes is the exponential of the entropy, the diversity of order 1 of
+//! Hill 1973 (*Diversity and Evenness*). Sizes are compared by the coefficient of Gini 1912.
 
 use super::owner::shares;
 use serde::Serialize;
@@ -34,13 +36,15 @@ pub struct Skew {
     pub nodes: Vec<NodeSkew>,
 }
 
-/// Measures of `counts[node][class]`; a node without images is as far from the others as can be said: not at all.
+/// Measures of `counts[node][class]`; a node without images is as far from the others as can be
+/// said: not at all.
 pub fn skew(counts: &[Vec<u64>]) -> Skew {
     let classes = counts.iter().map(Vec::len).max().unwrap_or(0);
     let total = |class: usize| counts.iter().filter_map(|node| node.get(class)).sum();
     let all = shares(&(0..classes).map(total).collect::<Vec<u64>>());
     let nodes: Vec<NodeSkew> = counts.iter().map(|node| of_node(node, &all)).collect();
-    let mean = |of: fn(&NodeSkew) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
+    let mean =
+        |of: fn(&NodeSkew) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
     Skew {
         effective_classes: mean(|node| node.effective_classes),
         jensen_shannon: mean(|node| node.jensen_shannon),

@@ -1,4 +1,5 @@
-//! The fourth of four modes of course exercises: of some classes a node has many images, of the others a handful.
+//! The fourth of four modes of course exercises: of some classes a node has many images, of the
+//! others a handful.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
@@ -7,10 +8,12 @@ use crate::words::counted;
 use rand::Rng as _;
 use rand::seq::SliceRandom;
 
-/// Each node has `major_classes` classes, spread evenly over nodes, of which it gets a uniformly random number of images in `major`, and
-/// of every other class one in `minor` (bounds included). The rest is left out.
+/// Each node has `major_classes` classes, spread evenly over nodes, of which it gets a uniformly
+/// random number of images in `major`, and of every other class one in `minor` (bounds included).
+/// The rest is left out.
 ///
-/// Where a class is too rare for the upper bounds, nodes are served in random order, each leaving those after it their lower bounds.
+/// Where a class is too rare for the upper bounds, nodes are served in random order, each leaving
+/// those after it their lower bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Skewed {
     pub nodes: usize,
@@ -23,14 +26,21 @@ impl Partitioner for Skewed {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::enough(labels.len(), self.nodes, 1)?;
         self.check()?;
-        let totals: Vec<usize> = draw::by_class(labels, classes).iter().map(Vec::len).collect();
+        let totals: Vec<usize> = draw::by_class(labels, classes)
+            .iter()
+            .map(Vec::len)
+            .collect();
         let present: Vec<usize> = (0..classes).filter(|&class| totals[class] > 0).collect();
         demand::classes(self.major_classes, present.len())?;
         let held = draw::spread(self.nodes, self.major_classes, &present, rng);
         let mut counts = vec![vec![0; classes]; self.nodes];
         for &class in &present {
             let is_major: Vec<bool> = held.iter().map(|own| own.contains(&class)).collect();
-            for (node, count) in self.draw(class, totals[class], &is_major, rng)?.into_iter().enumerate() {
+            for (node, count) in self
+                .draw(class, totals[class], &is_major, rng)?
+                .into_iter()
+                .enumerate()
+            {
                 counts[node][class] = count;
             }
         }
@@ -40,20 +50,37 @@ impl Partitioner for Skewed {
 
 impl Skewed {
     fn check(&self) -> Result<()> {
-        for (key, [least, most], floor) in [("major_images", self.major, 1), ("minor_images", self.minor, 0)] {
+        for (key, [least, most], floor) in [
+            ("major_images", self.major, 1),
+            ("minor_images", self.minor, 0),
+        ] {
             if least > most || least < floor {
-                return Err(Error::usage(format!("`split.{key}` is [{least}, {most}]")).note(
-                    "expected",
-                    format!("the smallest number of images, {floor} or more, and the largest"),
-                ));
+                return Err(
+                    Error::usage(format!("`split.{key}` is [{least}, {most}]")).note(
+                        "expected",
+                        format!("the smallest number of images, {floor} or more, and the largest"),
+                    ),
+                );
             }
         }
         Ok(())
     }
 
     /// How many images of a class each node gets.
-    fn draw(&self, class: usize, images: usize, is_major: &[bool], rng: &mut Rng) -> Result<Vec<usize>> {
-        let bounds = |node: usize| if is_major[node] { self.major } else { self.minor };
+    fn draw(
+        &self,
+        class: usize,
+        images: usize,
+        is_major: &[bool],
+        rng: &mut Rng,
+    ) -> Result<Vec<usize>> {
+        let bounds = |node: usize| {
+            if is_major[node] {
+                self.major
+            } else {
+                self.minor
+            }
+        };
         let least = (0..self.nodes).try_fold(0usize, |sum, node| sum.checked_add(bounds(node)[0]));
         let Some(mut spare) = least.and_then(|least| images.checked_sub(least)) else {
             return Err(self.too_rare(class, images, is_major));
@@ -75,7 +102,10 @@ impl Skewed {
         let needs = |nodes: usize, [least, most]: [usize; 2]| {
             (nodes > 0).then(|| format!("{} {least} to {most} each", counted(nodes, "node")))
         };
-        let needs = [needs(major, self.major), needs(self.nodes - major, self.minor)];
+        let needs = [
+            needs(major, self.major),
+            needs(self.nodes - major, self.minor),
+        ];
         Error::usage(format!(
             "class {class} has {}, too few for {}",
             counted(images, "training image"),

@@ -1,4 +1,5 @@
-//! What a node holds, and the split's JSON form `{"teacher0": {"train": […], "test": […]}, …}`, that of the public Python project.
+//! What a node holds, and the split's JSON form `{"teacher0": {"train": […], "test": […]}, …}`,
+//! that of the public Python project.
 
 use super::{Partitioner, draw};
 use crate::error::{Error, Result};
@@ -10,7 +11,10 @@ use std::collections::BTreeMap;
 
 /// Indices into the training and the test split, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a node's indices: {\"train\": […], \"test\": […]}")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a node's indices: {\"train\": […], \"test\": […]}"
+)]
 pub struct Part {
     pub train: Vec<usize>,
     pub test: Vec<usize>,
@@ -35,15 +39,25 @@ impl Split {
         rng: &mut Rng,
     ) -> Result<Self> {
         let dealt = partitioner.deal(train, classes, rng)?;
-        let held: Vec<Vec<u64>> = dealt.iter().map(|part| label_counts(part, train, classes)).collect();
+        let held: Vec<Vec<u64>> = dealt
+            .iter()
+            .map(|part| label_counts(part, train, classes))
+            .collect();
         let tests = deal_alike(test, &held, classes, rng);
-        let nodes = dealt.into_iter().zip(tests).map(|(train, test)| Part { train, test });
-        Ok(Self { nodes: nodes.collect() })
+        let nodes = dealt
+            .into_iter()
+            .zip(tests)
+            .map(|(train, test)| Part { train, test });
+        Ok(Self {
+            nodes: nodes.collect(),
+        })
     }
 
-    /// The JSON form. Nodes are named `teacher0`, `teacher1`, … as the public project does, whoever they are.
+    /// The JSON form. Nodes are named `teacher0`, `teacher1`, … as the public project does, whoever
+    /// they are.
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
-        let entry = |(node, part): (usize, &Part)| (format!("teacher{node}"), serde_json::json!(part));
+        let entry =
+            |(node, part): (usize, &Part)| (format!("teacher{node}"), serde_json::json!(part));
         self.nodes.iter().enumerate().map(entry).collect()
     }
 
@@ -56,8 +70,14 @@ impl Split {
         let take = |node| {
             let name = format!("teacher{node}");
             parts.remove(&name).ok_or_else(|| {
-                Error::failed(format!("the split names {}, but not `{name}`", counted(total, "node")))
-                    .note("expected", format!("`teacher0` … `teacher{}`", total.saturating_sub(1)))
+                Error::failed(format!(
+                    "the split names {}, but not `{name}`",
+                    counted(total, "node")
+                ))
+                .note(
+                    "expected",
+                    format!("`teacher0` … `teacher{}`", total.saturating_sub(1)),
+                )
             })
         };
         let nodes = (0..total).map(take).collect::<Result<Vec<_>>>()?;
@@ -67,7 +87,8 @@ impl Split {
         Ok(Self { nodes })
     }
 
-    /// Checks that the split fits a dataset with these numbers of images, and that no image is in two places.
+    /// Checks that the split fits a dataset with these numbers of images, and that no image is in
+    /// two places.
     ///
     /// # Errors
     /// The first index that is out of range or given twice, and a node without training images.
@@ -113,10 +134,11 @@ pub fn label_counts(part: &[usize], labels: &[i64], classes: usize) -> Vec<u64> 
     counts
 }
 
-/// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds is dealt evenly. Where a class does not
-/// divide, other nodes have one more in another class.
+/// Deals the images of each class in proportion to `held[node][class]`; a class that no node holds
+/// is dealt evenly. Where a class does not divide, other nodes have one more in another class.
 fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
-    // Multiples of the golden ratio, modulo 1, are spread as evenly as can be, however many there are.
+    // Multiples of the golden ratio, modulo 1, are spread as evenly as can be, however many there
+    // are.
     let lift = |class: usize| (0.5 + class as f64 * 0.618_033_988_749_894_9).fract();
     let mut parts = vec![Vec::new(); held.len()];
     for (class, mut images) in draw::by_class(labels, classes).into_iter().enumerate() {
@@ -126,9 +148,10 @@ fn deal_alike(labels: &[i64], held: &[Vec<u64>], classes: usize, rng: &mut Rng) 
             _ => held.iter().map(|node| node[class] as f64).collect(),
         };
         let mut rest = images.as_slice();
-        for (part, count) in parts
-            .iter_mut()
-            .zip(draw::cut_lifted(images.len(), &weights, lift(class)))
+        for (part, count) in
+            parts
+                .iter_mut()
+                .zip(draw::cut_lifted(images.len(), &weights, lift(class)))
         {
             let (own, others) = rest.split_at(count);
             part.extend_from_slice(own);

@@ -1,12 +1,14 @@
-//! The first of four modes of course exercises: every node has as many images of each class as every other.
+//! The first of four modes of course exercises: every node has as many images of each class as
+//! every other.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 
-/// `per_class` images of each class for every node, the rest left out; or, without that number, each class dealt evenly and completely,
-/// so that nodes differ by one image of a class at most. Classes without training images are passed over.
+/// `per_class` images of each class for every node, the rest left out; or, without that number,
+/// each class dealt evenly and completely, so that nodes differ by one image of a class at most.
+/// Classes without training images are passed over.
 #[derive(Clone, Copy, Debug)]
 pub struct UniformPerClass {
     pub nodes: usize,
@@ -17,7 +19,8 @@ impl Partitioner for UniformPerClass {
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::enough(labels.len(), self.nodes, 1)?;
         let mut counts = vec![vec![0; classes]; self.nodes];
-        // The longer runs of a class go to the nodes next in turn, so that sizes differ by one at most.
+        // The longer runs of a class go to the nodes next in turn, so that sizes differ by one at
+        // most.
         let mut turns: Vec<usize> = (0..self.nodes).collect();
         turns.shuffle(rng);
         for (class, images) in draw::by_class(labels, classes).iter().enumerate() {
@@ -29,7 +32,9 @@ impl Partitioner for UniformPerClass {
             counts.iter_mut().for_each(|node| node[class] = each);
             if self.per_class.is_none() {
                 let over = images.len() % self.nodes;
-                turns[..over].iter().for_each(|&node| counts[node][class] += 1);
+                turns[..over]
+                    .iter()
+                    .for_each(|&node| counts[node][class] += 1);
                 turns.rotate_left(over);
             }
         }
@@ -40,16 +45,24 @@ impl Partitioner for UniformPerClass {
 impl UniformPerClass {
     fn check(&self, class: usize, images: usize, each: usize) -> Result<usize> {
         if each == 0 {
-            return Err(Error::usage("`split.images_per_class` is 0").hint("`null` deals all images"));
+            return Err(
+                Error::usage("`split.images_per_class` is 0").hint("`null` deals all images")
+            );
         }
-        if each.checked_mul(self.nodes).is_some_and(|needed| needed <= images) {
+        if each
+            .checked_mul(self.nodes)
+            .is_some_and(|needed| needed <= images)
+        {
             return Ok(each);
         }
         let error = Error::usage(format!(
             "class {class} has {images} training images, too few for {} nodes with {each} each",
             self.nodes
         ));
-        let fewer = [("images_per_class", images / self.nodes), ("num_nodes", images / each)];
+        let fewer = [
+            ("images_per_class", images / self.nodes),
+            ("num_nodes", images / each),
+        ];
         let fewer = fewer.iter().filter(|(_, most)| *most > 0);
         Err(fewer.fold(error, |error, (key, most)| {
             error.hint(format!("for this class `split.{key}` is at most {most}"))

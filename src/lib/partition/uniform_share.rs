@@ -1,11 +1,13 @@
-//! The split of the EPFL report (Jellouli, "Dataset Distillation for One-Shot Federated Learning"): a share dealt evenly, the rest by class.
+//! The split of the EPFL report (Jellouli, "Dataset Distillation for One-Shot Federated Learning"):
+//! a share dealt evenly, the rest by class.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 
-/// A random share `share` (0..1) of the images is dealt evenly; the rest is sorted by class and cut into one run a node.
+/// A random share `share` (0..1) of the images is dealt evenly; the rest is sorted by class and cut
+/// into one run a node.
 ///
 /// `share` 1 is IID, 0 gives each node few classes (disjoint ones when the classes divide evenly).
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,8 @@ impl Partitioner for UniformShare {
                 sorted[start..end].to_vec()
             })
             .collect();
-        // The even part is dealt in turns that begin with the shortest runs, so that sizes differ by one at most.
+        // The even part is dealt in turns that begin with the shortest runs, so that sizes differ
+        // by one at most.
         let mut turns: Vec<usize> = (0..self.nodes).collect();
         turns.sort_by_key(|&node| nodes[node].len());
         for (&image, &node) in order.iter().zip(turns.iter().cycle()) {
@@ -45,10 +48,11 @@ impl Partitioner for UniformShare {
 impl UniformShare {
     fn check(&self, images: usize) -> Result<()> {
         if !(0.0..=1.0).contains(&self.share) {
-            return Err(
-                Error::usage(format!("`split.unif_percentage` is {}, outside 0..1", self.share))
-                    .hint("1 deals everything evenly (IID), 0 sorts everything by class"),
-            );
+            return Err(Error::usage(format!(
+                "`split.unif_percentage` is {}, outside 0..1",
+                self.share
+            ))
+            .hint("1 deals everything evenly (IID), 0 sorts everything by class"));
         }
         demand::enough(images, self.nodes, 1)
     }

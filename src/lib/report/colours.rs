@@ -1,8 +1,9 @@
 //! Colours that colour-blind readers can tell apart, for classes, lines and heat maps.
 //!
-//! Up to 8: Okabe and Ito 2008, "Color Universal Design". Up to 10 areas: the "muted" scheme of Paul Tol's technical note
-//! SRON/EPS/TN/09-002; up to 10 lines: Petroff 2021, "Accessible Color Sequences for Data Visualization", arXiv:2107.02270.
-//! Beyond: a ramp that is uniform in OKLCH (Ottosson 2020), dark violet to light yellow.
+//! Up to 8: Okabe and Ito 2008, "Color Universal Design". Up to 10 areas: the "muted" scheme of
+//! Paul Tol's technical note SRON/EPS/TN/09-002; up to 10 lines: Petroff 2021, "Accessible Color
+//! Sequences for Data Visualization", arXiv:2107.02270. Beyond: a ramp that is uniform in OKLCH
+//! (Ottosson 2020), dark violet to light yellow.
 
 use image::Rgb;
 
@@ -60,7 +61,8 @@ pub fn fills(count: usize) -> Vec<Colour> {
     match count {
         0..=8 => OKABE_ITO[..count].to_vec(),
         9..=10 => TOL_MUTED[..count].to_vec(),
-        // Neighbours also alternate in lightness: the hue alone moves too little from one to the next.
+        // Neighbours also alternate in lightness: the hue alone moves too little from one to the
+        // next.
         _ => (0..count)
             .map(|i| ramp(share(i, count), 0.86, if i % 2 == 0 { -0.05 } else { 0.05 }))
             .collect(),
@@ -72,7 +74,9 @@ pub fn lines(count: usize) -> Vec<Colour> {
     match count {
         0..=7 => OKABE_ITO[..count].to_vec(),
         8..=10 => PETROFF[..count].to_vec(),
-        _ => (0..count).map(|i| ramp(share(i, count), 0.76, 0.0)).collect(),
+        _ => (0..count)
+            .map(|i| ramp(share(i, count), 0.76, 0.0))
+            .collect(),
     }
 }
 
@@ -105,7 +109,8 @@ pub fn ink_on(ground: Colour) -> Colour {
     }
 }
 
-/// sRGB of a lightness 0..1, chroma, and hue in degrees (Ottosson 2020, <https://bottosson.github.io/posts/oklab/>), clipped to what exists.
+/// sRGB of a lightness 0..1, chroma, and hue in degrees (Ottosson 2020,
+/// <https://bottosson.github.io/posts/oklab/>), clipped to what exists.
 fn oklch(lightness: f64, chroma: f64, hue: f64) -> Colour {
     let (sin, cos) = hue.to_radians().sin_cos();
     let (a, b) = (chroma * cos, chroma * sin);

@@ -1,4 +1,5 @@
-//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages hand over u8 pixels; nothing is normalised here.
+//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages hand over u8 pixels;
+//! nothing is normalised here.
 
 use super::colours::{INK, SOFT, WHITE};
 use super::text::{CAPITAL, Face};
@@ -35,7 +36,8 @@ pub struct GridRow {
     pub pixels: Tensor,
 }
 
-/// Rows of images under a title (none when it is empty). Rows may differ in length and in image size.
+/// Rows of images under a title (none when it is empty). Rows may differ in length and in image
+/// size.
 #[derive(Debug)]
 pub struct Grid {
     pub title: String,
@@ -58,12 +60,16 @@ impl Images {
         let wrong = |expected: &str| {
             Error::failed(format!("cannot draw row `{}` of an image grid", row.label))
                 .note("expected", expected)
-                .note("found", format!("{:?} {:?}", row.pixels.kind(), row.pixels.size()))
+                .note(
+                    "found",
+                    format!("{:?} {:?}", row.pixels.kind(), row.pixels.size()),
+                )
         };
         let [count, channels, height, width] = row.pixels.size()[..] else {
             return Err(wrong("pixels of shape [N,C,H,W]"));
         };
-        if row.pixels.kind() != Kind::Uint8 || !matches!(channels, 1 | 3) || height < 1 || width < 1 {
+        if row.pixels.kind() != Kind::Uint8 || !matches!(channels, 1 | 3) || height < 1 || width < 1
+        {
             return Err(wrong("u8 pixels of shape [N,C,H,W] with 1 or 3 channels"));
         }
         let flat = row
@@ -84,7 +90,10 @@ impl Images {
     }
 
     fn cell(&self) -> (u32, u32) {
-        ((self.width * self.factor) as u32, (self.height * self.factor) as u32)
+        (
+            (self.width * self.factor) as u32,
+            (self.height * self.factor) as u32,
+        )
     }
 
     /// Width and height of all its lines; a row without images keeps the height of its label.
@@ -121,28 +130,51 @@ impl Images {
 }
 
 impl Grid {
-    /// Draws the grid. A grid without a single image, a tensor of another kind or shape, and a picture too large to look at are errors.
+    /// Draws the grid. A grid without a single image, a tensor of another kind or shape, and a
+    /// picture too large to look at are errors.
     pub fn render(&self) -> Result<RgbImage> {
-        let rows = self.rows.iter().map(Images::new).collect::<Result<Vec<_>>>()?;
+        let rows = self
+            .rows
+            .iter()
+            .map(Images::new)
+            .collect::<Result<Vec<_>>>()?;
         if rows.iter().all(|row| row.count == 0) {
-            return Err(Error::failed(format!("the image grid `{}` has no images", self.title)));
+            return Err(Error::failed(format!(
+                "the image grid `{}` has no images",
+                self.title
+            )));
         }
-        let widest = rows.iter().map(|row| LABEL.width(&row.label)).fold(0.0, f64::max);
-        let indent = MARGIN + if widest > 0.0 { widest.ceil() as u32 + 12 } else { 0 };
+        let widest = rows
+            .iter()
+            .map(|row| LABEL.width(&row.label))
+            .fold(0.0, f64::max);
+        let indent = MARGIN
+            + if widest > 0.0 {
+                widest.ceil() as u32 + 12
+            } else {
+                0
+            };
         let head = MARGIN + if self.title.is_empty() { 0 } else { 30 };
         let title = TITLE.cut(&self.title, 1400.0);
 
         let body = rows.iter().map(|row| row.extent().0).max().unwrap_or(0);
-        let width =
-            (u64::from(indent) + body).max(u64::from(MARGIN) + TITLE.width(&title).ceil() as u64) + u64::from(MARGIN);
-        let lines: u64 = rows.iter().map(|row| row.extent().1 + u64::from(2 * GAP)).sum();
+        let width = (u64::from(indent) + body)
+            .max(u64::from(MARGIN) + TITLE.width(&title).ceil() as u64)
+            + u64::from(MARGIN);
+        let lines: u64 = rows
+            .iter()
+            .map(|row| row.extent().1 + u64::from(2 * GAP))
+            .sum();
         let height = u64::from(head) + lines - u64::from(2 * GAP) + u64::from(MARGIN);
         if width * height > AREA_LIMIT {
             return Err(Error::failed(format!(
                 "the image grid `{}` would be {width}×{height} pixels",
                 self.title
             ))
-            .note("expected", format!("at most {AREA_LIMIT} pixels: show fewer images")));
+            .note(
+                "expected",
+                format!("at most {AREA_LIMIT} pixels: show fewer images"),
+            ));
         }
 
         let mut picture = RgbImage::from_pixel(width as u32, height as u32, WHITE);

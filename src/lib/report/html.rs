@@ -1,7 +1,8 @@
-//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. No script, no font, nothing from elsewhere.
+//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. No
+//! script, no font, nothing from elsewhere.
 //!
-//! The text is well-formed XML as well. Plots are drawn on white; in the dark their lightness is turned around and their hues are kept,
-//! so colours that differ still do (`style.css`).
+//! The text is well-formed XML as well. Plots are drawn on white; in the dark their lightness is
+//! turned around and their hues are kept, so colours that differ still do (`style.css`).
 
 use super::Table;
 use crate::{Error, Result};
@@ -127,7 +128,9 @@ pub fn table(table: &Table) -> String {
         }
     };
     let cells = |tag: &str, cells: &[String]| {
-        let cell = |(column, text): (usize, &String)| format!("<{tag}{}>{}</{tag}>", class(column), escape(text));
+        let cell = |(column, text): (usize, &String)| {
+            format!("<{tag}{}>{}</{tag}>", class(column), escape(text))
+        };
         cells.iter().enumerate().map(cell).collect::<String>()
     };
     let head = cells("th", headers);
@@ -135,7 +138,9 @@ pub fn table(table: &Table) -> String {
         .iter()
         .map(|row| format!("<tr>{}</tr>\n", cells("td", row)))
         .collect();
-    format!("<div class=\"wide\"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n")
+    format!(
+        "<div class=\"wide\"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
+    )
 }
 
 /// Figures with a name each, side by side where there is room.
@@ -186,7 +191,8 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
 /// # Errors
 /// Anything in it that our plots do not draw: it could run in the reader's browser.
 pub fn plot(name: &str, svg: &str) -> Result<String> {
-    let strange = |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
+    let strange =
+        |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
     let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
     let root = &svg[document.root_element().range()];
     if root.contains("<!") || root.contains("<?") {
@@ -203,11 +209,18 @@ pub fn plot(name: &str, svg: &str) -> Result<String> {
                 || attribute.namespace().is_some()
         };
         if let Some(attribute) = node.attributes().find(foreign) {
-            return Err(strange(format!("it holds <{element} {}=…>", attribute.name())));
+            return Err(strange(format!(
+                "it holds <{element} {}=…>",
+                attribute.name()
+            )));
         }
     }
     let svg = root.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
-    let svg = svg.replacen("<svg", &format!("<svg role=\"img\" aria-label=\"{}\"", escape(name)), 1);
+    let svg = svg.replacen(
+        "<svg",
+        &format!("<svg role=\"img\" aria-label=\"{}\"", escape(name)),
+        1,
+    );
     // Scaled down to a narrow window its text could not be read: it scrolls instead.
     let width = svg
         .split("width=\"")
@@ -234,12 +247,18 @@ pub fn picture(name: &str, png: &[u8]) -> String {
 
 /// A part that is folded away until it is asked for, or printed.
 pub fn fold(summary: &str, body: &str) -> String {
-    format!("<details><summary>{}</summary>\n{body}</details>\n", escape(summary))
+    format!(
+        "<details><summary>{}</summary>\n{body}</details>\n",
+        escape(summary)
+    )
 }
 
 /// Many short lines, in as many columns as there is room for.
 pub fn columns(lines: &[String]) -> String {
-    format!("<pre class=\"columns\">{}</pre>\n", escape(&lines.join("\n")))
+    format!(
+        "<pre class=\"columns\">{}</pre>\n",
+        escape(&lines.join("\n"))
+    )
 }
 
 /// Lines as they are.

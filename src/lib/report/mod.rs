@@ -1,5 +1,6 @@
-//! What people look at: text tables, image grids, plots (SVG or PNG by the path's extension), TensorBoard events.
-//! Stages call it with names and numbers; it knows nothing of configs or of learning, and writes only the path it is given.
+//! What people look at: text tables, image grids, plots (SVG or PNG by the path's extension),
+//! TensorBoard events. Stages call it with names and numbers; it knows nothing of configs or of
+//! learning, and writes only the path it is given.
 
 mod colours;
 mod grid;

@@ -1,9 +1,11 @@
-//! Aligned text tables for the terminal and for logs. Stages print them; nothing here touches a stream.
+//! Aligned text tables for the terminal and for logs. Stages print them; nothing here touches a
+//! stream.
 
 use comfy_table::{CellAlignment, TableComponent, presets};
 use std::fmt;
 
-/// A plain text table: no colours, no borders, a rule under the headers, columns of numbers to the right.
+/// A plain text table: no colours, no borders, a rule under the headers, columns of numbers to the
+/// right.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     headers: Vec<String>,
@@ -59,7 +61,10 @@ impl fmt::Display for Table {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        let lines: Vec<String> = table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
         out.write_str(&lines.join("\n"))
     }
 }

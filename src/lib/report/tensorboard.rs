@@ -1,7 +1,9 @@
-//! TensorBoard event files: scalars and images, for people who watch their runs there. Stages write; nothing is read back.
+//! TensorBoard event files: scalars and images, for people who watch their runs there. Stages
+//! write; nothing is read back.
 //!
-//! A file is a sequence of TFRecords (length, masked CRC-32C of it, data, masked CRC-32C of that; little-endian), each a protobuf `Event`.
-//! It grows while a run goes on, so unlike the other files it is appended to; a record is whole once it is flushed.
+//! A file is a sequence of TFRecords (length, masked CRC-32C of it, data, masked CRC-32C of that;
+//! little-endian), each a protobuf `Event`. It grows while a run goes on, so unlike the other files
+//! it is appended to; a record is whole once it is flushed.
 
 use crate::{Error, Result};
 use std::io::Write;
@@ -19,17 +21,27 @@ impl EventWriter {
     /// Starts a new event file in `folder`, which is made if missing.
     pub fn create(folder: &Path) -> Result<Self> {
         fs_err::create_dir_all(folder)?;
-        // TensorBoard reads the files of a folder in the order of their names, which begin with the time.
-        let start = format!("events.out.tfevents.{:010}.{}", now().as_secs(), std::process::id());
+        // TensorBoard reads the files of a folder in the order of their names, which begin with the
+        // time.
+        let start = format!(
+            "events.out.tfevents.{:010}.{}",
+            now().as_secs(),
+            std::process::id()
+        );
         let file = (0..1000).find_map(|i| {
             let path = folder.join(format!("{start}.{i}"));
-            match fs_err::OpenOptions::new().write(true).create_new(true).open(&path) {
+            match fs_err::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+            {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
                 result => Some(result.map(|file| (path, file))),
             }
         });
         let file = file.ok_or_else(|| {
-            Error::failed("no free name for an event file").note("file", folder.join(start).display().to_string())
+            Error::failed("no free name for an event file")
+                .note("file", folder.join(start).display().to_string())
         })?;
         let (path, file) = file?;
         let mut writer = Self {
@@ -52,7 +64,15 @@ impl EventWriter {
     }
 
     /// One picture under `tag`: an encoded PNG with its size and channels (1 grey, 3 RGB, 4 RGBA).
-    pub fn image(&mut self, tag: &str, step: i64, png: &[u8], width: u32, height: u32, channels: u32) -> Result<()> {
+    pub fn image(
+        &mut self,
+        tag: &str,
+        step: i64,
+        png: &[u8],
+        width: u32,
+        height: u32,
+        channels: u32,
+    ) -> Result<()> {
         let mut picture = Message::default();
         picture.varint(1, height.into());
         picture.varint(2, width.into());
@@ -70,7 +90,8 @@ impl EventWriter {
         Ok((&self.path, self.file.get_ref().metadata()?.len()))
     }
 
-    /// Hands everything written so far to the operating system, so that a running TensorBoard sees it.
+    /// Hands everything written so far to the operating system, so that a running TensorBoard sees
+    /// it.
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.file.flush()?)
     }
@@ -99,7 +120,9 @@ impl EventWriter {
 }
 
 fn now() -> std::time::Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Protobuf wire format: a field is (number << 3 | type), then its value.
@@ -137,7 +160,8 @@ impl Message {
     }
 }
 
-/// The checksum of TFRecords: CRC-32C, rotated and shifted so that a checksum of data that holds checksums stays useful.
+/// The checksum of TFRecords: CRC-32C, rotated and shifted so that a checksum of data that holds
+/// checksums stays useful.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }

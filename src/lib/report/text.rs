@@ -1,4 +1,5 @@
-//! Text in pictures: the embedded font, widths, cutting to a width, and drawing onto pixels. Used by grids and plots.
+//! Text in pictures: the embedded font, widths, cutting to a width, and drawing onto pixels. Used
+//! by grids and plots.
 
 use super::colours::Colour;
 use ab_glyph::{Font, FontRef, Glyph, ScaleFont, point};
@@ -10,10 +11,16 @@ pub const FAMILIES: &str = "Inter, Helvetica, Arial, sans-serif";
 /// Height of capitals and digits in ems, for centring.
 pub const CAPITAL: f64 = 0.7275;
 
-static REGULAR: LazyLock<FontRef<'static>> =
-    LazyLock::new(|| embedded(include_bytes!("../../../assets/fonts/Inter-Regular-subset.ttf")));
-static BOLD: LazyLock<FontRef<'static>> =
-    LazyLock::new(|| embedded(include_bytes!("../../../assets/fonts/Inter-SemiBold-subset.ttf")));
+static REGULAR: LazyLock<FontRef<'static>> = LazyLock::new(|| {
+    embedded(include_bytes!(
+        "../../../assets/fonts/Inter-Regular-subset.ttf"
+    ))
+});
+static BOLD: LazyLock<FontRef<'static>> = LazyLock::new(|| {
+    embedded(include_bytes!(
+        "../../../assets/fonts/Inter-SemiBold-subset.ttf"
+    ))
+});
 
 fn embedded(bytes: &'static [u8]) -> FontRef<'static> {
     FontRef::try_from_slice(bytes).expect("the embedded font is a TrueType file")
@@ -32,7 +39,8 @@ impl Face {
         if self.bold { &BOLD } else { &REGULAR }
     }
 
-    /// Glyphs on a baseline from the origin, in pixels at `zoom` times the size, and the pen's final x.
+    /// Glyphs on a baseline from the origin, in pixels at `zoom` times the size, and the pen's
+    /// final x.
     fn layout(&self, text: &str, zoom: f64) -> (Vec<Glyph>, f32) {
         let font = self.font();
         // ab_glyph scales by ascent − descent, not by the em.
@@ -70,11 +78,22 @@ impl Face {
         format!("{}…", kept.trim_end())
     }
 
-    /// Draws a line of text whose baseline starts at `at` (pixels of the picture), `zoom` times its size; `turned` reads upwards.
-    pub fn draw(&self, picture: &mut RgbImage, text: &str, at: (f64, f64), zoom: f64, turned: bool) {
+    /// Draws a line of text whose baseline starts at `at` (pixels of the picture), `zoom` times its
+    /// size; `turned` reads upwards.
+    pub fn draw(
+        &self,
+        picture: &mut RgbImage,
+        text: &str,
+        at: (f64, f64),
+        zoom: f64,
+        turned: bool,
+    ) {
         let font = self.font();
         let (glyphs, _) = self.layout(text, zoom);
-        for glyph in glyphs.into_iter().filter_map(|glyph| font.outline_glyph(glyph)) {
+        for glyph in glyphs
+            .into_iter()
+            .filter_map(|glyph| font.outline_glyph(glyph))
+        {
             let corner = glyph.px_bounds().min;
             glyph.draw(|x, y, cover| {
                 let along = f64::from(corner.x) + f64::from(x);
@@ -97,7 +116,8 @@ fn blend(picture: &mut RgbImage, (x, y): (f64, f64), colour: Colour, cover: f32)
     }
     if let Some(pixel) = picture.get_pixel_mut_checked(x as u32, y as u32) {
         *pixel = pixel.map2(&colour, |old, new| {
-            (f32::from(old) + (f32::from(new) - f32::from(old)) * cover.clamp(0.0, 1.0)).round() as u8
+            (f32::from(old) + (f32::from(new) - f32::from(old)) * cover.clamp(0.0, 1.0)).round()
+                as u8
         });
     }
 }

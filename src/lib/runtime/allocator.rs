@@ -1,8 +1,11 @@
-//! jemalloc, for Rust, libtorch and the C++ passes alike: the binaries define `malloc` and its kin, and libtorch finds theirs first.
+//! jemalloc, for Rust, libtorch and the C++ passes alike: the binaries define `malloc` and its kin,
+//! and libtorch finds theirs first.
 //!
-//! A step of training or inversion asks for the same large tensors as the one before. glibc maps and unmaps each of them, page faults
-//! included; told to keep them (`mallopt`), it fragments under libtorch's aligned requests, and long runs grow. jemalloc keeps freed memory by size and,
-//! set so, for good: no faults after the first step, and no growth. The price is that memory once used stays with the process.
+//! A step of training or inversion asks for the same large tensors as the one before. glibc maps
+//! and unmaps each of them, page faults included; told to keep them (`mallopt`), it fragments under
+//! libtorch's aligned requests, and long runs grow. jemalloc keeps freed memory by size and, set
+//! so, for good: no faults after the first step, and no growth. The price is that memory once used
+//! stays with the process.
 
 /// Brings jemalloc's `malloc` into every program; Rust's own allocator calls it as well.
 #[used]

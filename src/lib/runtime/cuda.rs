@@ -1,7 +1,8 @@
-//! Loads libtorch's CUDA half, so that one binary serves machines with and without a GPU. Called by [`super::device`] only.
+//! Loads libtorch's CUDA half, so that one binary serves machines with and without a GPU. Called by
+//! [`super::device`] only.
 //!
-//! Binaries link libtorch_cpu alone; libtorch_cuda registers itself when it is loaded. That must happen before anything asks libtorch
-//! about CUDA: the first answer is kept for the whole process.
+//! Binaries link libtorch_cpu alone; libtorch_cuda registers itself when it is loaded. That must
+//! happen before anything asks libtorch about CUDA: the first answer is kept for the whole process.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
@@ -46,25 +47,31 @@ fn find() -> Result<usize, Missing> {
 
 /// Loads a library for the rest of the process, with its symbols visible to what is loaded later.
 fn open(path: &Path) -> Result<(), libloading::Error> {
-    // SAFETY: loading runs the library's initialisers; both libraries are made to be loaded this way, and neither is ever unloaded.
+    // SAFETY: loading runs the library's initialisers; both libraries are made to be loaded this
+    // way, and neither is ever unloaded.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
     std::mem::forget(library);
     Ok(())
 }
 
-/// The folder of the libtorch_cpu that this process runs with; empty, so that the system's search path decides, when that is unknown.
+/// The folder of the libtorch_cpu that this process runs with; empty, so that the system's search
+/// path decides, when that is unknown.
 fn libtorch_folder() -> PathBuf {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     folder_in_maps(&maps).unwrap_or_default()
 }
 
-/// The folder of libtorch_cpu in the text of `/proc/PID/maps`: five fields without a slash but in paths, then the path.
+/// The folder of libtorch_cpu in the text of `/proc/PID/maps`: five fields without a slash but in
+/// paths, then the path.
 fn folder_in_maps(maps: &str) -> Option<PathBuf> {
     let library = maps
         .lines()
         .filter_map(|line| line.find('/').and_then(|start| line.get(start..)))
         .map(Path::new)
-        .find(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"))?;
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name == "libtorch_cpu.so")
+        })?;
     library.parent().map(Path::to_path_buf)
 }
 
@@ -74,9 +81,11 @@ mod tests {
 
     #[test]
     fn the_folder_is_that_of_libtorch_cpu_even_with_spaces() {
-        let maps =
-            "7f00-7f01 r-xp 00000000 08:01 12   /opt/a torch/lib/libtorch_cpu.so\n7f02-7f03 rw-p 0 00:00 0   [heap]\n";
-        assert_eq!(folder_in_maps(maps), Some(PathBuf::from("/opt/a torch/lib")));
+        let maps = "7f00-7f01 r-xp 00000000 08:01 12   /opt/a torch/lib/libtorch_cpu.so\n7f02-7f03 rw-p 0 00:00 0   [heap]\n";
+        assert_eq!(
+            folder_in_maps(maps),
+            Some(PathBuf::from("/opt/a torch/lib"))
+        );
         assert_eq!(
             folder_in_maps("7f00-7f01 r-xp 0 08:01 12 /opt/libtorch_cpu.so.d/libc10.so\n"),
             None
@@ -85,7 +94,10 @@ mod tests {
 
     #[test]
     fn this_process_runs_with_a_libtorch_that_is_found() {
-        assert!(tch::get_num_threads() > 0, "a call into libtorch, so that it is linked");
+        assert!(
+            tch::get_num_threads() > 0,
+            "a call into libtorch, so that it is linked"
+        );
         assert!(libtorch_folder().join("libtorch_cpu.so").exists());
     }
 }

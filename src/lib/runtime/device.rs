@@ -1,4 +1,5 @@
-//! Chooses the device a run computes on, by the config's `device`. Stages call [`choose`] once, before their first tensor.
+//! Chooses the device a run computes on, by the config's `device`. Stages call [`choose`] once,
+//! before their first tensor.
 
 use super::cuda::{self, Missing};
 use crate::error::{Error, Result};
@@ -16,12 +17,15 @@ enum Wanted {
     Cuda(usize),
 }
 
-/// The device for `wanted`: `auto` (CUDA when it works, else the CPU, saying once which and why), `cpu`, `cuda` (the first) or `cuda:N`.
+/// The device for `wanted`: `auto` (CUDA when it works, else the CPU, saying once which and why),
+/// `cpu`, `cuda` (the first) or `cuda:N`.
 ///
-/// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before anything else that uses libtorch.
+/// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before
+/// anything else that uses libtorch.
 ///
 /// # Errors
-/// Another form (usage), or a CUDA device that is not there or does not work: with what is missing and what there is.
+/// Another form (usage), or a CUDA device that is not there or does not work: with what is missing
+/// and what there is.
 pub fn choose(wanted: &str) -> Result<Device> {
     match parse(wanted)? {
         Wanted::Cpu => Ok(Device::Cpu),
@@ -46,7 +50,9 @@ fn parse(wanted: &str) -> Result<Wanted> {
             .and_then(number)
             .flatten()
             .map(Wanted::Cuda)
-            .ok_or_else(|| Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS)),
+            .ok_or_else(|| {
+                Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS)
+            }),
     }
 }
 
@@ -58,7 +64,8 @@ fn automatic() -> Device {
             Device::Cpu
         }
         Err(missing) => {
-            // Whoever has a GPU should know how to get it used; whoever has none need not read about it.
+            // Whoever has a GPU should know how to get it used; whoever has none need not read
+            // about it.
             let advice = match (&missing, missing.hint()) {
                 (Missing::Library { driver: true, .. }, Some(hint)) => format!("; {hint}"),
                 _ => String::new(),
@@ -77,7 +84,11 @@ fn automatic() -> Device {
                 Device::Cuda(0)
             }
             Err(error) => {
-                SAID.call_once(|| tracing::warn!("device: cpu, because cuda:0 is there and does not work ({error})"));
+                SAID.call_once(|| {
+                    tracing::warn!(
+                        "device: cpu, because cuda:0 is there and does not work ({error})"
+                    )
+                });
                 Device::Cpu
             }
         },
@@ -85,7 +96,8 @@ fn automatic() -> Device {
 }
 
 fn demanded(wanted: &str, index: usize) -> Result<Device> {
-    let refuse = |why: String| Error::failed(format!("the device `{wanted}` cannot be used: {why}"));
+    let refuse =
+        |why: String| Error::failed(format!("the device `{wanted}` cannot be used: {why}"));
     match cuda::devices() {
         Err(missing) => {
             let error = refuse(missing.describe()).note("available", "cpu");
@@ -100,17 +112,20 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
         }
         Ok(count) if index >= count => {
             let devices: Vec<String> = (0..count).map(|index| format!("cuda:{index}")).collect();
-            Err(refuse(format!("there are only {count} CUDA devices (counted from 0)"))
-                .note("available", format!("cpu, {}", devices.join(", ")))
-                .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
+            Err(refuse(format!(
+                "there are only {count} CUDA devices (counted from 0)"
+            ))
+            .note("available", format!("cpu, {}", devices.join(", ")))
+            .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
         }
-        Ok(_) => works(index)
-            .map(|()| Device::Cuda(index))
-            .map_err(|error| refuse(error.to_string()).hint("`device=cpu`, or another CUDA device")),
+        Ok(_) => works(index).map(|()| Device::Cuda(index)).map_err(|error| {
+            refuse(error.to_string()).hint("`device=cpu`, or another CUDA device")
+        }),
     }
 }
 
-/// Computes something on the device: it may be too old for this libtorch, out of memory, or taken by another process.
+/// Computes something on the device: it may be too old for this libtorch, out of memory, or taken
+/// by another process.
 fn works(index: usize) -> Result<()> {
     let ones = Tensor::f_ones([2], (Kind::Float, Device::Cuda(index)))?;
     let sum = ones.f_sum(Kind::Float)?.f_double_value(&[])?;
@@ -136,7 +151,9 @@ impl Missing {
 
     fn found(&self) -> Option<String> {
         match self {
-            Self::Library { folder, .. } => Some(format!("no libtorch_cuda.so in {}", folder.display())),
+            Self::Library { folder, .. } => {
+                Some(format!("no libtorch_cuda.so in {}", folder.display()))
+            }
             Self::Devices => std::env::var("CUDA_VISIBLE_DEVICES")
                 .ok()
                 .map(|list| format!("CUDA_VISIBLE_DEVICES=`{list}`")),
@@ -149,8 +166,12 @@ impl Missing {
             Self::Library { .. } | Self::Broken(_) => {
                 Some("with an NVIDIA GPU: `FED_DISTILL_LIBTORCH=cuda make setup`, then build again")
             }
-            Self::Driver => Some("with an NVIDIA GPU: install its driver, and see that `nvidia-smi` works"),
-            Self::Devices => Some("see that `nvidia-smi` lists a GPU and that CUDA_VISIBLE_DEVICES does not hide it"),
+            Self::Driver => {
+                Some("with an NVIDIA GPU: install its driver, and see that `nvidia-smi` works")
+            }
+            Self::Devices => Some(
+                "see that `nvidia-smi` lists a GPU and that CUDA_VISIBLE_DEVICES does not hide it",
+            ),
         }
     }
 }

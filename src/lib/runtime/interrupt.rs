@@ -1,8 +1,9 @@
-//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second ends the process at once, unless
-//! a launcher sent it, which has means of its own.
+//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second
+//! ends the process at once, unless a launcher sent it, which has means of its own.
 //!
-//! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error up, past what saves their work. Whoever has
-//! something to look after at these safe points, as the ranks of a federation each other, says so with [`watch`].
+//! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error
+//! up, past what saves their work. Whoever has something to look after at these safe points, as the
+//! ranks of a federation each other, says so with [`watch`].
 
 use super::launcher;
 use crate::error::{Error, Result};
@@ -16,18 +17,22 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Exit code of a process ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Starts to listen; a second call does nothing. Signals that the parent ignores (`nohup`) stay ignored.
+/// Starts to listen; a second call does nothing. Signals that the parent ignores (`nohup`) stay
+/// ignored.
 ///
 /// # Errors
 /// A handler of the `ctrlc` crate that somebody else installed.
 pub fn install() -> Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut installed = INSTALLED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if *installed {
         return Ok(());
     }
     let ignored = ignored_signals();
-    ctrlc::set_handler(on_signal).map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+    ctrlc::set_handler(on_signal)
+        .map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
     for signal in ignored {
         // SAFETY: restores a disposition that this process had a moment ago.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -52,7 +57,8 @@ impl Drop for Watch {
     }
 }
 
-/// Has `look` called at each safe point of this thread as long as the returned guard lives; its error ends the loop there.
+/// Has `look` called at each safe point of this thread as long as the returned guard lives; its
+/// error ends the loop there.
 pub fn watch(look: impl Fn() -> Result<()> + 'static) -> Watch {
     Watch(LOOK.with(|current| current.borrow_mut().replace(Rc::new(look))))
 }
@@ -86,7 +92,8 @@ fn on_signal() {
         if launcher::launched().is_some() {
             return;
         }
-        // SAFETY: ends the process without exit handlers, which could hang on what the other threads hold.
+        // SAFETY: ends the process without exit handlers, which could hang on what the other
+        // threads hold.
         unsafe { libc::_exit(INTERRUPTED) };
     }
     tracing::warn!("stopping at the next safe point; Ctrl-C again stops at once");
@@ -97,10 +104,12 @@ fn ignored_signals() -> Vec<i32> {
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
         .into_iter()
         .filter(|&signal| {
-            // SAFETY: with a null new action, `sigaction` only fills in the old one, which is plain data.
+            // SAFETY: with a null new action, `sigaction` only fills in the old one, which is plain
+            // data.
             unsafe {
                 let mut old: libc::sigaction = std::mem::zeroed();
-                libc::sigaction(signal, std::ptr::null(), &mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
+                libc::sigaction(signal, std::ptr::null(), &mut old) == 0
+                    && old.sa_sigaction == libc::SIG_IGN
             }
         })
         .collect()

@@ -1,5 +1,5 @@
-//! Whether this process is one of several that an MPI launcher (`mpirun`, `srun`) started together, as the environment says. Known before
-//! MPI itself is, and without it.
+//! Whether this process is one of several that an MPI launcher (`mpirun`, `srun`) started together,
+//! as the environment says. Known before MPI itself is, and without it.
 
 use std::env::var;
 
@@ -24,7 +24,11 @@ pub fn launched() -> Option<Launched> {
             "OMPI_COMM_WORLD_LOCAL_SIZE",
         ],
         ["PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"],
-        ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"],
+        [
+            "PMIX_RANK",
+            "SLURM_STEP_NUM_TASKS",
+            "SLURM_STEP_TASKS_PER_NODE",
+        ],
     ];
     let read = |names: [&str; 3]| {
         let [rank, size, here] = names.map(|name| var(name).ok().and_then(|text| number(&text)));
@@ -43,8 +47,11 @@ pub fn is_follower() -> bool {
     launched().is_some_and(|launched| launched.rank > 0)
 }
 
-/// The number that `text` begins with: SLURM writes `4(x2)` for two machines with four processes each.
+/// The number that `text` begins with: SLURM writes `4(x2)` for two machines with four processes
+/// each.
 fn number(text: &str) -> Option<usize> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     text[..end].parse().ok()
 }

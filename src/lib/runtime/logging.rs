@@ -1,6 +1,7 @@
 //! The log: short plain lines on stderr for the user, stamped lines in a file for the record.
 //!
-//! The library logs through `tracing`; binaries call [`init`] once, and stages [`to_file`] for as long as they write into a folder.
+//! The library logs through `tracing`; binaries call [`init`] once, and stages [`to_file`] for as
+//! long as they write into a folder.
 
 use super::launcher;
 use super::progress::BARS;
@@ -22,8 +23,9 @@ use tracing_subscriber::{EnvFilter, fmt as log};
 /// Environment variable that sets what is logged.
 const VARIABLE: &str = "FED_DISTILL_LOG";
 
-/// Starts the log of this process, at the level that `FED_DISTILL_LOG` gives, else `info`, or `error` on other ranks than 0. A second call does nothing; in a program
-/// that already has a `tracing` subscriber that one stays.
+/// Starts the log of this process, at the level that `FED_DISTILL_LOG` gives, else `info`, or
+/// `error` on other ranks than 0. A second call does nothing; in a program that already has a
+/// `tracing` subscriber that one stays.
 ///
 /// # Errors
 /// A value of `FED_DISTILL_LOG` that is no level (usage).
@@ -34,11 +36,14 @@ pub fn init() -> Result<()> {
         return Ok(());
     }
     let filter = filter(std::env::var(VARIABLE).ok().as_deref())?;
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let terminal = log::layer()
         .event_format(Line { stamped: false })
         .with_ansi(colour)
-        .with_writer(IndicatifWriter::<tracing_indicatif::writer::Stderr>::new(BARS.clone()));
+        .with_writer(IndicatifWriter::<tracing_indicatif::writer::Stderr>::new(
+            BARS.clone(),
+        ));
     let files = log::layer()
         .event_format(Line { stamped: true })
         .with_ansi(false)
@@ -53,7 +58,8 @@ pub fn init() -> Result<()> {
     Ok(())
 }
 
-/// Appends the log to the file at `path`, with times and levels, as long as the returned guard lives. Starts the log if need be.
+/// Appends the log to the file at `path`, with times and levels, as long as the returned guard
+/// lives. Starts the log if need be.
 ///
 /// # Errors
 /// A file that cannot be opened for writing.
@@ -91,7 +97,8 @@ static OPEN: Mutex<Open> = Mutex::new(Open {
     files: Vec::new(),
 });
 
-/// Writes to all open log files. A full disk does not end a run here: what the run itself writes will say so.
+/// Writes to all open log files. A full disk does not end a run here: what the run itself writes
+/// will say so.
 struct Files;
 
 impl Write for Files {
@@ -118,21 +125,30 @@ impl MakeWriter<'_> for Files {
 /// A level, or `tracing` directives (`fed_distill=debug,warn`).
 fn filter(wanted: Option<&str>) -> Result<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let usual = if launcher::is_follower() { "error" } else { "info" };
-    let wanted = wanted.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(usual);
+    let usual = if launcher::is_follower() {
+        "error"
+    } else {
+        "info"
+    };
+    let wanted = wanted
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .unwrap_or(usual);
     let wrong = || {
         Error::usage(format!("{VARIABLE} is `{wanted}`, which is no log level"))
             .note("available", LEVELS.join(", "))
             .hint("or directives as `fed_distill=debug,warn`")
     };
-    // A single unknown word would be taken for a module whose every message is wanted, and nothing else logged.
+    // A single unknown word would be taken for a module whose every message is wanted, and nothing
+    // else logged.
     if !wanted.contains('=') && !LEVELS.contains(&wanted.to_ascii_lowercase().as_str()) {
         return Err(wrong());
     }
     EnvFilter::try_new(wanted).map_err(|_| wrong())
 }
 
-/// Formats an event: `message`, `warning: message`, `error: message`; stamped `2025-01-31T12:00:00+01:00 INFO message`.
+/// Formats an event: `message`, `warning: message`, `error: message`; stamped
+/// `2025-01-31T12:00:00+01:00 INFO message`.
 struct Line {
     stamped: bool,
 }
@@ -142,7 +158,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let level = *event.metadata().level();
         if self.stamped {
             let now = jiff::Zoned::now();

@@ -1,4 +1,5 @@
-//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts, progress, logs, memory.
+//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts,
+//! progress, logs, memory.
 
 mod allocator;
 mod cuda;

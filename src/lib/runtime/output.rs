@@ -9,9 +9,9 @@ use std::io::{ErrorKind, Write};
 /// A full disk or a closed device behind the standard output.
 pub fn say(text: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::failed(format!("cannot write to the standard output: {error}")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::failed(format!(
+            "cannot write to the standard output: {error}"
+        ))),
         _ => Ok(()),
     }
 }

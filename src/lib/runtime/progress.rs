@@ -1,4 +1,5 @@
-//! Progress of long loops: bars on a terminal, now and then a plain line elsewhere. Everything goes to stderr.
+//! Progress of long loops: bars on a terminal, now and then a plain line elsewhere. Everything goes
+//! to stderr.
 
 use super::launcher;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -14,10 +15,12 @@ const SHORT: Duration = Duration::from_secs(2);
 /// How often a bar is redrawn when nothing happens, to keep its clock going.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// All bars of the process. The log writes through it too, so that lines and bars do not tear each other.
+/// All bars of the process. The log writes through it too, so that lines and bars do not tear each
+/// other.
 pub(super) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Progress of one loop. Cheap enough to call at every step; shared between threads by reference. Other ranks than 0 show none.
+/// Progress of one loop. Cheap enough to call at every step; shared between threads by reference.
+/// Other ranks than 0 show none.
 #[derive(Debug)]
 pub struct Progress {
     label: String,
@@ -77,7 +80,12 @@ impl Progress {
         let due = self.due.load(Ordering::Relaxed);
         let mine = |due| {
             self.due
-                .compare_exchange(due, now + millis(PAUSE), Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(
+                    due,
+                    now + millis(PAUSE),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
         };
         if now >= due && mine(due) {
@@ -87,7 +95,12 @@ impl Progress {
 
     fn line(&self) -> String {
         let message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
-        line(&self.label, self.done.load(Ordering::Relaxed), self.total, &message)
+        line(
+            &self.label,
+            self.done.load(Ordering::Relaxed),
+            self.total,
+            &message,
+        )
     }
 }
 
@@ -150,16 +163,18 @@ fn new_bar(label: &str, total: u64) -> ProgressBar {
     } else {
         "{prefix} [{bar:30}] {pos}/{len} {rate}, {eta} left {wide_msg}"
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = match total {
         0 => ProgressBar::no_length(),
         _ => ProgressBar::new(total),
     };
-    let style = style
-        .progress_chars("=> ")
-        .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+    let style = style.progress_chars("=> ").with_key(
+        "rate",
+        |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = out.write_str(&rate(state.per_sec()));
-        });
+        },
+    );
     let bar = BARS.add(bar.with_style(style).with_prefix(label.to_string()));
     bar.enable_steady_tick(REDRAW);
     bar

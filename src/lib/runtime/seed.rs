@@ -1,7 +1,8 @@
 //! Randomness: one portable generator with an independent stream per purpose and index.
 //!
-//! Nothing uses libtorch's own generator, so the same seed draws the same numbers on CPU and CUDA, and a stage that does only part
-//! of the work (`teacher.only=[3]`) draws what the whole would have drawn for that part.
+//! Nothing uses libtorch's own generator, so the same seed draws the same numbers on CPU and CUDA,
+//! and a stage that does only part of the work (`teacher.only=[3]`) draws what the whole would have
+//! drawn for that part.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

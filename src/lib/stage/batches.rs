@@ -1,5 +1,5 @@
-//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost an hour. And as messages between the ranks
-//! that make them.
+//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost
+//! an hour. And as messages between the ranks that make them.
 
 use crate::artifact::checkpoint::Checkpoints;
 use crate::artifact::{json, tensors};
@@ -55,7 +55,11 @@ pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
 /// Bytes that are no batch.
 pub fn unpack(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
     let message = tensors::decode(bytes)?;
-    let notes = message.metadata.get(KEY).map(String::as_str).unwrap_or_default();
+    let notes = message
+        .metadata
+        .get(KEY)
+        .map(String::as_str)
+        .unwrap_or_default();
     let notes: Notes = serde_json::from_str(notes)
         .map_err(|error| Error::failed(format!("a synthetic batch cannot be read: {error}")))?;
     Ok(SyntheticBatch {
@@ -78,8 +82,9 @@ impl BatchStore for BatchFiles<'_> {
         };
         let tensor = |wanted: &str| {
             let found = saved.tensors.iter().find(|(name, _)| name == wanted);
-            let (_, tensor) =
-                found.ok_or_else(|| Error::failed(format!("synthetic batch {index} has no `{wanted}`")))?;
+            let (_, tensor) = found.ok_or_else(|| {
+                Error::failed(format!("synthetic batch {index} has no `{wanted}`"))
+            })?;
             Ok::<_, Error>(tensor.to_device(self.device))
         };
         let moments = match saved.state.moment_steps {
@@ -105,7 +110,8 @@ impl BatchStore for BatchFiles<'_> {
     fn put(&self, index: usize, stored: &Stored) -> Result<()> {
         let batch = &stored.batch;
         let notes = Notes::new(batch, stored.moments.as_ref().map(|moments| moments.steps));
-        let mut tensors: Vec<(&str, &Tensor)> = vec![("images", &batch.images), ("labels", &batch.labels)];
+        let mut tensors: Vec<(&str, &Tensor)> =
+            vec![("images", &batch.images), ("labels", &batch.labels)];
         if let Some(moments) = &stored.moments {
             tensors.extend([("first", &moments.first), ("second", &moments.second)]);
         }

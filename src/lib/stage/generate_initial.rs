@@ -1,4 +1,5 @@
-//! `generate_initial`: the synthetic batches that the student starts with, made from the teachers alone. Never looks at an image.
+//! `generate_initial`: the synthetic batches that the student starts with, made from the teachers
+//! alone. Never looks at an image.
 
 use super::batches::{self, BatchFiles};
 use super::job::{Job, Session};
@@ -19,8 +20,8 @@ use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// What the initial batches depend on: nothing of the student, so that several students can start from them. The teachers bring their
-/// architecture.
+/// What the initial batches depend on: nothing of the student, so that several students can start
+/// from them. The teachers bring their architecture.
 pub(super) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
@@ -78,7 +79,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work. Batches that follow from their number alone are shared out over the ranks; rank 0 keeps and writes them.
+/// The stage's work. Batches that follow from their number alone are shared out over the ranks;
+/// rank 0 keeps and writes them.
 struct Generate<'a> {
     place: &'a Workplace<'a>,
 }
@@ -93,13 +95,19 @@ impl Shared for Generate<'_> {
         Ok(set)
     }
 
-    fn work(&self, set: &TeacherSet, member: &mut Member, session: Option<&mut Session>) -> Result<()> {
+    fn work(
+        &self,
+        set: &TeacherSet,
+        member: &mut Member,
+        session: Option<&mut Session>,
+    ) -> Result<()> {
         let config = self.place.config;
         let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
         let Some(session) = session else {
             return assist(&mut inverter, member);
         };
-        // Batches that an interrupted run finished come from the store, and write their lines again.
+        // Batches that an interrupted run finished come from the store, and write their lines
+        // again.
         let mut journal = Journal::open(self.place, session, &[], None)?;
         let batches = self.make(&mut inverter, member, &mut journal, session)?;
         save(set, &batches, &session.job.output, journal, session)
@@ -129,7 +137,9 @@ impl Generate<'_> {
             }
         }
         if ranks > 1 && config.deep_inv.keep_moments {
-            tracing::warn!("`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes them all");
+            tracing::warn!(
+                "`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes them all"
+            );
         }
         let list = json::value(&missing)?.to_string();
         (1..ranks).try_for_each(|rank| member.send(rank, list.clone().into_bytes()))?;
@@ -158,18 +168,33 @@ impl Generate<'_> {
 }
 
 /// Another rank's batch, which is then kept as if it had been made here.
-fn receive(member: &mut Member, rank: usize, index: usize, store: &BatchFiles) -> Result<SyntheticBatch> {
+fn receive(
+    member: &mut Member,
+    rank: usize,
+    index: usize,
+    store: &BatchFiles,
+) -> Result<SyntheticBatch> {
     let batch = batches::unpack(&member.receive(rank)?, store.device)?;
-    let stored = Stored { batch, moments: None };
+    let stored = Stored {
+        batch,
+        moments: None,
+    };
     store.put(index, &stored)?;
     Ok(stored.batch)
 }
 
 /// Any other rank: makes its part of those that rank 0 misses.
 fn assist(inverter: &mut Inverter, member: &mut Member) -> Result<()> {
-    let missing: Vec<usize> = serde_json::from_slice(&member.receive(0)?)
-        .map_err(|error| Error::failed(format!("the list of missing batches cannot be read: {error}")))?;
-    for index in missing.into_iter().skip(member.rank()).step_by(member.size()) {
+    let missing: Vec<usize> = serde_json::from_slice(&member.receive(0)?).map_err(|error| {
+        Error::failed(format!(
+            "the list of missing batches cannot be read: {error}"
+        ))
+    })?;
+    for index in missing
+        .into_iter()
+        .skip(member.rank())
+        .step_by(member.size())
+    {
         let batch = inverter
             .make(index, None, &|| ())
             .during(|| format!("making synthetic batch {index}"))?;
@@ -185,7 +210,9 @@ fn save(
     mut journal: Journal,
     session: &mut Session,
 ) -> Result<()> {
-    let cat = |of: &dyn Fn(&SyntheticBatch) -> Tensor| Tensor::cat(&batches.iter().map(of).collect::<Vec<_>>(), 0);
+    let cat = |of: &dyn Fn(&SyntheticBatch) -> Tensor| {
+        Tensor::cat(&batches.iter().map(of).collect::<Vec<_>>(), 0)
+    };
     let images = cat(&|batch| batch.images.shallow_clone());
     let labels = cat(&|batch| batch.labels.shallow_clone());
     let teachers = cat(&|batch| {
@@ -195,7 +222,11 @@ fn save(
     });
     tensors::write(
         path,
-        &[("images", &images), ("labels", &labels), ("teachers", &teachers)],
+        &[
+            ("images", &images),
+            ("labels", &labels),
+            ("teachers", &teachers),
+        ],
         &weights::metadata(&set.card)?,
     )?;
     let run = &mut session.run;
@@ -244,7 +275,11 @@ fn save(
         counted(batches.len(), "batch"),
         path.display()
     ))?;
-    say(format!("grid:  {}\nloss:  {}", picture.display(), curves.display()))?;
+    say(format!(
+        "grid:  {}\nloss:  {}",
+        picture.display(),
+        curves.display()
+    ))?;
     Ok(())
 }
 

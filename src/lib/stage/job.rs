@@ -1,5 +1,5 @@
-//! The course of one run of a stage: is it to be done at all, do its inputs belong together, is nobody else at it; then the work under a
-//! manifest, with checkpoints and a log.
+//! The course of one run of a stage: is it to be done at all, do its inputs belong together, is
+//! nobody else at it; then the work under a manifest, with checkpoints and a log.
 
 use super::Workplace;
 use super::weights::{self, Card};
@@ -22,15 +22,20 @@ pub struct Job {
     pub manifest: PathBuf,
     /// The main result.
     pub output: PathBuf,
-    /// The config's dotted keys that the result depends on: a run that differs elsewhere is the same run, so experiments share splits,
-    /// teachers and initial batches.
+    /// The config's dotted keys that the result depends on: a run that differs elsewhere is the
+    /// same run, so experiments share splits, teachers and initial batches.
     pub depends: &'static [&'static str],
     pub log: PathBuf,
 }
 
 impl Job {
     /// A run with a folder of its own, where `output` is its main result.
-    pub fn in_folder(stage: &'static str, folder: &Path, output: &str, depends: &'static [&'static str]) -> Self {
+    pub fn in_folder(
+        stage: &'static str,
+        folder: &Path,
+        output: &str,
+        depends: &'static [&'static str],
+    ) -> Self {
         Self {
             stage,
             manifest: folder.join("manifest.json"),
@@ -75,11 +80,12 @@ impl Session<'_> {
 }
 
 impl Workplace<'_> {
-    /// Does a job: loads and checks with `inputs`, which may record what it reads but writes nothing, then does `work`. `None` when the
-    /// result of an earlier run is there and is kept.
+    /// Does a job: loads and checks with `inputs`, which may record what it reads but writes
+    /// nothing, then does `work`. `None` when the result of an earlier run is there and is kept.
     ///
     /// # Errors
-    /// A place that holds something else, inputs that do not belong together, another process at the same job, those of `work`.
+    /// A place that holds something else, inputs that do not belong together, another process at
+    /// the same job, those of `work`.
     pub(super) fn perform<I, T>(
         &self,
         job: &Job,
@@ -110,7 +116,10 @@ impl Workplace<'_> {
         if admission == Admission::Done {
             return Ok(None);
         }
-        let own = job.manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let own = job
+            .manifest
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         let written = [
             own.unwrap_or(Path::new(".")).to_path_buf(),
             companion(&job.manifest, ".hydra"),
@@ -145,7 +154,8 @@ impl Workplace<'_> {
                     true => error.hint("the same command with `resume=true` goes on from here"),
                     false => error,
                 };
-                // What went wrong first is what the user must see, even if the manifest cannot be written either.
+                // What went wrong first is what the user must see, even if the manifest cannot be
+                // written either.
                 let _ = run.end_with(&error);
                 Err(error)
             }
@@ -172,10 +182,16 @@ impl Workplace<'_> {
         })
     }
 
-    /// What a checkpoint of this job belongs to. Device and threads may change between a run and its continuation.
+    /// What a checkpoint of this job belongs to. Device and threads may change between a run and
+    /// its continuation.
     fn identity(&self, job: &Job, run: &manifest::Run) -> Result<Identity> {
         let made = run.manifest();
-        let input = |record: &manifest::FileRecord| (record.role.clone(), (record.path.clone(), record.sha256.clone()));
+        let input = |record: &manifest::FileRecord| {
+            (
+                record.role.clone(),
+                (record.path.clone(), record.sha256.clone()),
+            )
+        };
         Ok(Identity {
             stage: job.stage.into(),
             version: made.versions.fed_distill.clone(),
@@ -186,13 +202,16 @@ impl Workplace<'_> {
     }
 
     pub(super) fn settings(&self) -> Result<Value> {
-        serde_json::to_value(self.config).map_err(|error| Error::failed(format!("cannot record the config: {error}")))
+        serde_json::to_value(self.config)
+            .map_err(|error| Error::failed(format!("cannot record the config: {error}")))
     }
 
-    /// Whether to start, to go on, or that a finished run is already there and was asked to be kept.
+    /// Whether to start, to go on, or that a finished run is already there and was asked to be
+    /// kept.
     fn admit(&self, job: &Job, saved: &Path) -> Result<Admission> {
         let there = match self.config.overwrite {
-            // Whatever it is, it is to be replaced, damaged or not; but two stages under one name are a mistake.
+            // Whatever it is, it is to be replaced, damaged or not; but two stages under one name
+            // are a mistake.
             true => manifest::existing(&job.manifest).unwrap_or(None),
             false => manifest::existing(&job.manifest)?,
         };
@@ -207,7 +226,13 @@ impl Workplace<'_> {
         }
         let config = &self.config;
         let depends = selected(&self.settings()?, job.depends);
-        let admission = manifest::admit(&job.manifest, config.resume, config.overwrite, &job.output, &depends)?;
+        let admission = manifest::admit(
+            &job.manifest,
+            config.resume,
+            config.overwrite,
+            &job.output,
+            &depends,
+        )?;
         match admission {
             Admission::Done => match manifest::verify(&job.manifest)?.into_iter().next() {
                 None => Ok(Admission::Done),
@@ -218,22 +243,25 @@ impl Workplace<'_> {
                 .note("file", finding.to_string())
                 .hint("`overwrite=true` makes it again from what is there now")),
             },
-            Admission::Fresh if !config.overwrite && checkpoint::any_in(saved) => match config.resume {
-                true => Ok(Admission::Continue),
-                false => Err(Error::usage(format!(
-                    "`{}` was begun by an earlier run that did not end",
-                    job.output.display()
-                ))
-                .note("file", saved.display().to_string())
-                .hint("`resume=true` goes on with it, `overwrite=true` starts again")),
-            },
+            Admission::Fresh if !config.overwrite && checkpoint::any_in(saved) => {
+                match config.resume {
+                    true => Ok(Admission::Continue),
+                    false => Err(Error::usage(format!(
+                        "`{}` was begun by an earlier run that did not end",
+                        job.output.display()
+                    ))
+                    .note("file", saved.display().to_string())
+                    .hint("`resume=true` goes on with it, `overwrite=true` starts again")),
+                }
+            }
             other => Ok(other),
         }
     }
 }
 
-/// A name beside a manifest that belongs to the same run: for `metrics.jsonl` it is `metrics.jsonl` beside `manifest.json`,
-/// `metrics_teacher0.jsonl` beside `manifest_teacher0.json`, `STEM.metrics.jsonl` beside `STEM.manifest.json`.
+/// A name beside a manifest that belongs to the same run: for `metrics.jsonl` it is `metrics.jsonl`
+/// beside `manifest.json`, `metrics_teacher0.jsonl` beside `manifest_teacher0.json`,
+/// `STEM.metrics.jsonl` beside `STEM.manifest.json`.
 pub fn companion(manifest: &Path, name: &str) -> PathBuf {
     let own = manifest.file_name().unwrap_or_default().to_string_lossy();
     if let Some(stem) = own.strip_suffix(".manifest.json") {
@@ -264,7 +292,14 @@ fn lock(job: &Job) -> Result<Lock> {
             job.output.display()
         ))
         .note("file", path.display().to_string())
-        .note("found", if holder.is_empty() { "a lock".into() } else { holder })
+        .note(
+            "found",
+            if holder.is_empty() {
+                "a lock".into()
+            } else {
+                holder
+            },
+        )
         .hint("wait for it to end, or write to another place")),
     }
 }

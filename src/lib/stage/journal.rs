@@ -1,8 +1,8 @@
-//! Metrics as they come: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`), and the same numbers as TensorBoard
-//! events, with the pictures. `docs/files.md` lists the keys.
+//! Metrics as they come: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`),
+//! and the same numbers as TensorBoard events, with the pictures. `docs/files.md` lists the keys.
 //!
-//! The lines depend on config and data alone, so that a resumed run ends with the same file; events carry the time, and so does what is
-//! only of interest while it happens.
+//! The lines depend on config and data alone, so that a resumed run ends with the same file; events
+//! carry the time, and so does what is only of interest while it happens.
 
 use super::Workplace;
 use super::job::Session;
@@ -35,7 +35,8 @@ pub struct EpochLine {
     pub validation_accuracy: Option<f64>,
 }
 
-/// When a synthetic batch was made. The loss terms are those of the last gradient step, before scaling.
+/// When a synthetic batch was made. The loss terms are those of the last gradient step, before
+/// scaling.
 #[derive(Clone, Debug, Serialize)]
 pub struct BatchLine {
     pub stage: &'static str,
@@ -62,7 +63,12 @@ pub struct BatchLine {
 
 impl EpochLine {
     /// What training reported; accuracies on other sets are to be filled in.
-    pub fn new(stage: &'static str, teacher: Option<usize>, step: usize, report: &EpochReport) -> Self {
+    pub fn new(
+        stage: &'static str,
+        teacher: Option<usize>,
+        step: usize,
+        report: &EpochReport,
+    ) -> Self {
         Self {
             stage,
             event: "epoch",
@@ -81,7 +87,12 @@ impl EpochLine {
 
 impl BatchLine {
     /// An initial batch.
-    pub fn initial(batch: usize, teacher: Option<usize>, best_loss: f64, history: &[TermsAt]) -> Self {
+    pub fn initial(
+        batch: usize,
+        teacher: Option<usize>,
+        best_loss: f64,
+        history: &[TermsAt],
+    ) -> Self {
         let last = history.last();
         let term = |of: fn(&TermsAt) -> f64| last.map(of);
         Self {
@@ -113,7 +124,12 @@ impl BatchLine {
             step,
             teacher_accuracy: Some(report.teacher_accuracy),
             student_accuracy: Some(report.student_accuracy),
-            ..Self::initial(report.batch, report.teacher, report.best_loss, &report.history)
+            ..Self::initial(
+                report.batch,
+                report.teacher,
+                report.best_loss,
+                &report.history,
+            )
         }
     }
 }
@@ -121,7 +137,8 @@ impl BatchLine {
 /// The keys of a line that say when, not what.
 const PLACES: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
 
-/// How far the events had come: what was written after a checkpoint is written again by the run that goes on.
+/// How far the events had come: what was written after a checkpoint is written again by the run
+/// that goes on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// Files of the run's earlier processes.
@@ -142,11 +159,17 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins with the `lines` and events that an interrupted run had written, and drops what it wrote after them.
+    /// Begins with the `lines` and events that an interrupted run had written, and drops what it
+    /// wrote after them.
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub(super) fn open(place: &Workplace, session: &Session, lines: &[Value], mark: Option<&Mark>) -> Result<Self> {
+    pub(super) fn open(
+        place: &Workplace,
+        session: &Session,
+        lines: &[Value],
+        mark: Option<&Mark>,
+    ) -> Result<Self> {
         let path = session.companion("metrics.jsonl");
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&path, text.as_bytes())?;
@@ -207,9 +230,12 @@ impl Journal {
         let Some(events) = &mut self.events else {
             return Ok(());
         };
-        let (width, height) = image::ImageReader::with_format(std::io::Cursor::new(png), image::ImageFormat::Png)
-            .into_dimensions()
-            .map_err(|error| Error::failed(format!("cannot show a picture in TensorBoard: {error}")))?;
+        let (width, height) =
+            image::ImageReader::with_format(std::io::Cursor::new(png), image::ImageFormat::Png)
+                .into_dimensions()
+                .map_err(|error| {
+                    Error::failed(format!("cannot show a picture in TensorBoard: {error}"))
+                })?;
         events.image(tag, step, png, width, height, 3)?;
         self.flush()
     }
@@ -220,9 +246,17 @@ impl Journal {
             return Ok(None);
         };
         let (path, length) = events.position()?;
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let before = self.before.clone();
-        Ok(Some(Mark { before, file, length }))
+        Ok(Some(Mark {
+            before,
+            file,
+            length,
+        }))
     }
 
     /// Whether pictures are wanted.
@@ -248,8 +282,9 @@ fn step(line: &Value) -> i64 {
     line["step"].as_i64().unwrap_or(0)
 }
 
-/// Takes the event files in `folder` back to `mark`: what came after it goes. Without a mark all go: those of an earlier run would be
-/// shown as one curve with ours. Returns the names of the files that stay.
+/// Takes the event files in `folder` back to `mark`: what came after it goes. Without a mark all
+/// go: those of an earlier run would be shown as one curve with ours. Returns the names of the
+/// files that stay.
 fn rewind(folder: &Path, mark: Option<&Mark>) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

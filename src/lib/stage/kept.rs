@@ -21,7 +21,13 @@ pub struct KeptNotes {
 
 impl Kept {
     /// Looks at an epoch's weights under `selection`, given the accuracy that selects.
-    pub fn offer(&mut self, selection: Selection, epoch: usize, accuracy: Option<f64>, model: &Model) {
+    pub fn offer(
+        &mut self,
+        selection: Selection,
+        epoch: usize,
+        accuracy: Option<f64>,
+        model: &Model,
+    ) {
         let accuracy = accuracy.unwrap_or(0.0);
         match selection {
             Selection::Last => self.notes.epoch = epoch,
@@ -51,8 +57,13 @@ impl Kept {
 
     /// The kept weights as `kept.*`; none where the last epoch's are to be saved.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let named = |(name, tensor): (&str, &Tensor)| (format!("kept.{name}"), tensor.shallow_clone());
-        self.state.iter().flat_map(StateDict::iter).map(named).collect()
+        let named =
+            |(name, tensor): (&str, &Tensor)| (format!("kept.{name}"), tensor.shallow_clone());
+        self.state
+            .iter()
+            .flat_map(StateDict::iter)
+            .map(named)
+            .collect()
     }
 
     /// As [`notes`](Self::notes) and [`tensors`](Self::tensors) described it.

@@ -1,10 +1,12 @@
-//! One file a binary. Stages are the only place that knows both config and artifacts: typed config in, files and a table out.
+//! One file a binary. Stages are the only place that knows both config and artifacts: typed config
+//! in, files and a table out.
 //!
-//! `open` is the common start of all stages, `job` the common course of one run: admission, lock, manifest, checkpoints, log, and the config
-//! beside it (`snapshot`); `ranks` is
-//! the course of a run that several ranks share. `journal` writes metrics as they come, `saved` and `batches` what an interrupted run goes on
-//! from; `rounds` is both for the baselines of many rounds. `weights` is the form in which teachers and students travel; `teachers` is what the
-//! server stages load first, `split` the split that all work on.
+//! `open` is the common start of all stages, `job` the common course of one run: admission, lock,
+//! manifest, checkpoints, log, and the config beside it (`snapshot`); `ranks` is the course of a
+//! run that several ranks share. `journal` writes metrics as they come, `saved` and `batches` what
+//! an interrupted run goes on from; `rounds` is both for the baselines of many rounds. `weights` is
+//! the form in which teachers and students travel; `teachers` is what the server stages load first,
+//! `split` the split that all work on.
 
 mod batches;
 pub mod distributed_sgd;
@@ -74,7 +76,8 @@ fn open_for(composed: &Composed, ranks: usize) -> Result<Workplace<'_>> {
 
 impl Workplace<'_> {
     fn dataset(&self) -> Result<Dataset> {
-        let dataset = data::load(&self.config.dataset, self.device).during(|| "loading the dataset")?;
+        let dataset =
+            data::load(&self.config.dataset, self.device).during(|| "loading the dataset")?;
         tracing::info!(
             "{}: {} training and {} test images of {}×{}×{}, {} classes",
             dataset.name,
@@ -106,7 +109,12 @@ impl Workplace<'_> {
     /// The architecture that nodes train on `dataset`.
     fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
         let classes = dataset.classes.len() as i64;
-        ModelSpec::new(&self.config.model, dataset.channels(), dataset.size(), classes)
+        ModelSpec::new(
+            &self.config.model,
+            dataset.channels(),
+            dataset.size(),
+            classes,
+        )
     }
 
     /// Says that some of the ranks that share the nodes of a federation have none.
@@ -129,7 +137,9 @@ impl Workplace<'_> {
 fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&'a Path> {
     path.as_deref()
         .filter(|path| !path.as_os_str().is_empty())
-        .ok_or_else(|| Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}")))
+        .ok_or_else(|| {
+            Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}"))
+        })
 }
 
 /// How a model does on `dataset`'s test images.
@@ -138,7 +148,12 @@ fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluatio
 }
 
 /// The model on `images` of the dataset.
-fn test_on(model: &Model, images: &ImageSet, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
+fn test_on(
+    model: &Model,
+    images: &ImageSet,
+    dataset: &Dataset,
+    batch_size: usize,
+) -> Result<Evaluation> {
     evaluate(
         &|images| Ok(model.eval(images)),
         images,

@@ -2,8 +2,8 @@
 
 use crate::config::schema::{SizeLaw, SplitConfig, SplitKind};
 use crate::partition::{
-    Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, RandomEqual, RandomUnequal, Shards, Sizes,
-    Skewed, UniformPerClass, UniformShare,
+    Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, RandomEqual,
+    RandomUnequal, Shards, Sizes, Skewed, UniformPerClass, UniformShare,
 };
 
 /// The partitioner, with the schema's defaults for what is `null`.
@@ -18,7 +18,11 @@ pub fn partitioner(config: &SplitConfig) -> Box<dyn Partitioner> {
             share: config.unif_percentage,
         }),
         SplitKind::Iid => Box::new(Iid { nodes }),
-        SplitKind::Dirichlet => Box::new(Dirichlet { nodes, alpha, min_size }),
+        SplitKind::Dirichlet => Box::new(Dirichlet {
+            nodes,
+            alpha,
+            min_size,
+        }),
         SplitKind::DirichletEqual => Box::new(DirichletEqual { nodes, alpha }),
         SplitKind::Shards => Box::new(Shards {
             nodes,

@@ -24,8 +24,15 @@ pub fn grid_by_class(
     grid(title, images, labels, classes, normalisation).save(path)
 }
 
-/// A grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index into `names`).
-pub fn grid(title: &str, images: &Tensor, groups: &Tensor, names: &[String], normalisation: &Normalisation) -> Grid {
+/// A grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index
+/// into `names`).
+pub fn grid(
+    title: &str,
+    images: &Tensor,
+    groups: &Tensor,
+    names: &[String],
+    normalisation: &Normalisation,
+) -> Grid {
     let mut rows = Vec::new();
     for (group, name) in names.iter().enumerate() {
         let members = groups.eq(group as i64).nonzero().flatten(0, -1);
@@ -52,21 +59,36 @@ pub fn grid_by_teacher(
     count: usize,
     normalisation: &Normalisation,
 ) -> Result<()> {
-    let names: Vec<String> = (0..count).map(|teacher| format!("teacher {teacher}")).collect();
-    grid("Synthetic images by teacher", images, teachers, &names, normalisation).save(path)
+    let names: Vec<String> = (0..count)
+        .map(|teacher| format!("teacher {teacher}"))
+        .collect();
+    grid(
+        "Synthetic images by teacher",
+        images,
+        teachers,
+        &names,
+        normalisation,
+    )
+    .save(path)
 }
 
-/// The loss terms over the gradient steps, each a mean over `batches` (which took the same steps), as SVG and PNG.
+/// The loss terms over the gradient steps, each a mean over `batches` (which took the same steps),
+/// as SVG and PNG.
 pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
     let curve = |name: &str, of: fn(&TermsAt) -> f64| {
         let steps = batches.first().map_or(0, |batch| batch.len());
         let mean = |at: usize| {
-            let values: Vec<f64> = batches.iter().filter_map(|batch| batch.get(at).map(of)).collect();
+            let values: Vec<f64> = batches
+                .iter()
+                .filter_map(|batch| batch.get(at).map(of))
+                .collect();
             values.iter().sum::<f64>() / values.len() as f64
         };
         Series {
             name: name.into(),
-            points: (0..steps).map(|at| (batches[0][at].step as f64, mean(at))).collect(),
+            points: (0..steps)
+                .map(|at| (batches[0][at].step as f64, mean(at)))
+                .collect(),
         }
     };
     let plot = LinePlot {

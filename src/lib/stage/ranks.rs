@@ -1,5 +1,6 @@
-//! A stage whose work ranks share: alone, as threads of this process, or as the processes that MPI started. Rank 0 admits the job, locks it,
-//! writes and prints; the others load what they need, hear from it whether there is anything to do, and work on their part.
+//! A stage whose work ranks share: alone, as threads of this process, or as the processes that MPI
+//! started. Rank 0 admits the job, locks it, writes and prints; the others load what they need,
+//! hear from it whether there is anything to do, and work on their part.
 
 use super::Workplace;
 use super::job::{Job, Session};
@@ -11,7 +12,8 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Duration;
 
-/// How many ranks share a stage's work: those that were started together, else those that `asked` of the key `key` wants, else `usual`.
+/// How many ranks share a stage's work: those that were started together, else those that `asked`
+/// of the key `key` wants, else `usual`.
 ///
 /// # Errors
 /// Another number than was started (usage).
@@ -68,11 +70,17 @@ pub(super) trait Shared {
     /// What every rank works on.
     type Inputs;
 
-    /// Loads and checks it, as for [`Workplace::perform`]; what a rank other than 0 records is not kept.
+    /// Loads and checks it, as for [`Workplace::perform`]; what a rank other than 0 records is not
+    /// kept.
     fn load(&self, run: &mut manifest::Run) -> Result<Self::Inputs>;
 
     /// A rank's part. Rank 0 alone has a session, and writes.
-    fn work(&self, inputs: &Self::Inputs, member: &mut Member, session: Option<&mut Session>) -> Result<()>;
+    fn work(
+        &self,
+        inputs: &Self::Inputs,
+        member: &mut Member,
+        session: Option<&mut Session>,
+    ) -> Result<()>;
 }
 
 /// The same where ranks can be threads.
@@ -81,11 +89,16 @@ pub(super) trait Threaded: Shared + Sync {
     fn view(&self, inputs: &Self::Inputs) -> Self::Inputs;
 }
 
-/// Does a job on all ranks, which are processes or threads; `false` when its result is there already, and is kept.
+/// Does a job on all ranks, which are processes or threads; `false` when its result is there
+/// already, and is kept.
 ///
 /// # Errors
 /// Those of [`Workplace::perform`], on every rank.
-pub(super) fn perform<S: Threaded<Inputs: Send>>(place: &Workplace, job: &Job, shared: &S) -> Result<bool> {
+pub(super) fn perform<S: Threaded<Inputs: Send>>(
+    place: &Workplace,
+    job: &Job,
+    shared: &S,
+) -> Result<bool> {
     if launched().is_some() {
         return perform_on_processes(place, job, shared);
     }
@@ -111,7 +124,11 @@ pub(super) fn perform<S: Threaded<Inputs: Send>>(place: &Workplace, job: &Job, s
 ///
 /// # Errors
 /// As [`perform`].
-pub(super) fn perform_on_processes(place: &Workplace, job: &Job, shared: &impl Shared) -> Result<bool> {
+pub(super) fn perform_on_processes(
+    place: &Workplace,
+    job: &Job,
+    shared: &impl Shared,
+) -> Result<bool> {
     together(place, |member| match member.rank() {
         0 => lead(place, job, shared, member),
         _ => follow(place, job, shared, member),
@@ -164,8 +181,10 @@ fn hear(member: &mut Member, rank: usize, known: &[&'static [u8]]) -> Result<&'s
     let word = member.receive(rank)?;
     let known = known.iter().find(|known| **known == word);
     known.copied().ok_or_else(|| {
-        Error::failed(format!("rank {rank} sent another message than the one expected"))
-            .note("found", format!("{} bytes", word.len()))
+        Error::failed(format!(
+            "rank {rank} sent another message than the one expected"
+        ))
+        .note("found", format!("{} bytes", word.len()))
     })
 }
 
@@ -173,11 +192,15 @@ fn timeout(place: &Workplace) -> Duration {
     Duration::try_from_secs_f64(place.config.ranks.timeout).unwrap_or(Duration::MAX / 4)
 }
 
-/// Does `work` together with the processes that were started with this one; alone where there are none.
+/// Does `work` together with the processes that were started with this one; alone where there are
+/// none.
 ///
 /// # Errors
 /// Those of `work`, on every rank; ranks with another config.
-pub(super) fn together<T>(place: &Workplace, work: impl FnOnce(&mut Member) -> Result<T>) -> Result<T> {
+pub(super) fn together<T>(
+    place: &Workplace,
+    work: impl FnOnce(&mut Member) -> Result<T>,
+) -> Result<T> {
     let mut member = join(place)?;
     member.set_timeout(timeout(place));
     let outcome = agree(place, &mut member).and_then(|()| work(&mut member));
@@ -223,15 +246,17 @@ fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
         .map_err(|_| Error::failed(format!("rank {rank} sent another message than its config")))?;
     let groups = ours.as_object().into_iter().flatten();
     let differing: Vec<&str> = groups
-        .filter(|(key, value)| !["device", "threads"].contains(&key.as_str()) && theirs.get(key) != Some(value))
+        .filter(|(key, value)| {
+            !["device", "threads"].contains(&key.as_str()) && theirs.get(key) != Some(value)
+        })
         .map(|(key, _)| key.as_str())
         .collect();
     match differing.is_empty() {
         true => Ok(()),
-        false => Err(
-            Error::usage(format!("rank {rank} was started with another config than rank 0"))
-                .note("differs", differing.join(", "))
-                .hint("start all ranks with the same arguments: they share the work out by themselves"),
-        ),
+        false => Err(Error::usage(format!(
+            "rank {rank} was started with another config than rank 0"
+        ))
+        .note("differs", differing.join(", "))
+        .hint("start all ranks with the same arguments: they share the work out by themselves")),
     }
 }

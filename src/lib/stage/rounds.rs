@@ -1,4 +1,5 @@
-//! What the baselines of many rounds record alike: a line a round with its bytes, how far the run has come, and what it goes on with.
+//! What the baselines of many rounds record alike: a line a round with its bytes, how far the run
+//! has come, and what it goes on with.
 
 use super::Workplace;
 use super::job::Session;
@@ -37,8 +38,15 @@ pub struct RoundLine<M, N> {
 }
 
 impl<M, N: Clone> RoundLine<M, N> {
-    /// Of the `reports` of nodes, each of which has the number `node`, and their traffic in `ledger`.
-    pub fn new(round: usize, means: M, reports: &[N], node: fn(&N) -> usize, ledger: &Ledger) -> Self {
+    /// Of the `reports` of nodes, each of which has the number `node`, and their traffic in
+    /// `ledger`.
+    pub fn new(
+        round: usize,
+        means: M,
+        reports: &[N],
+        node: fn(&N) -> usize,
+        ledger: &Ledger,
+    ) -> Self {
         let bytes = |direction| ledger.sum(|entry| entry.direction == direction).bytes;
         let line = |report: &N| NodeLine {
             report: report.clone(),
@@ -123,8 +131,11 @@ pub struct Log<'a, M, N> {
     stepped: Cell<u64>,
 }
 
-impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned> Log<'a, M, N> {
-    /// The record, and where an interrupted run had come to. `title` is shown with the progress, of so many `steps` in each round.
+impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned>
+    Log<'a, M, N>
+{
+    /// The record, and where an interrupted run had come to. `title` is shown with the progress, of
+    /// so many `steps` in each round.
     ///
     /// # Errors
     /// A checkpoint of another run; files that cannot be written.
@@ -137,7 +148,11 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         let stage = session.job.stage;
         let saver = Saver::new(place, session.checkpoints);
         let (start, rounds, events) = match saver.load::<Notes<M, N>>()? {
-            Some(resumed) => (Some(resumed.fit), resumed.notes.rounds, resumed.notes.events),
+            Some(resumed) => (
+                Some(resumed.fit),
+                resumed.notes.rounds,
+                resumed.notes.events,
+            ),
             None => (None, Vec::new(), None),
         };
         let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
@@ -171,7 +186,10 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         self.progress.add(steps.saturating_sub(self.stepped.take()));
         self.progress.message(message);
         self.journal.add(&line(self.stage, &round))?;
-        round.nodes.iter().try_for_each(|node| self.curves(round.round, node))?;
+        round
+            .nodes
+            .iter()
+            .try_for_each(|node| self.curves(round.round, node))?;
         self.rounds.push(round);
         Ok(())
     }

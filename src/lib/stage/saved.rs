@@ -1,4 +1,5 @@
-//! The checkpoint of a training run: where `fit` stands, the weights that will be saved, and what the stage has noted so far.
+//! The checkpoint of a training run: where `fit` stands, the weights that will be saved, and what
+//! the stage has noted so far.
 
 use super::Workplace;
 use super::kept::{Kept, KeptNotes};
@@ -40,7 +41,8 @@ impl<'a> Saver<'a> {
     pub(super) fn new(place: &Workplace, checkpoints: &'a Checkpoints) -> Self {
         Self {
             checkpoints,
-            every: Duration::try_from_secs_f64(place.config.checkpoint.every).unwrap_or(Duration::MAX),
+            every: Duration::try_from_secs_f64(place.config.checkpoint.every)
+                .unwrap_or(Duration::MAX),
             last: Cell::new(Instant::now()),
         }
     }
@@ -66,7 +68,11 @@ impl<'a> Saver<'a> {
         tensors.extend(best.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         self.checkpoints.write(NAME, &content, &tensors)?;
         self.last.set(Instant::now());
-        tracing::debug!("saved epoch {}, step {}", fit.position.epoch, fit.position.step);
+        tracing::debug!(
+            "saved epoch {}, step {}",
+            fit.position.epoch,
+            fit.position.step
+        );
         Ok(())
     }
 
@@ -75,12 +81,20 @@ impl<'a> Saver<'a> {
         let Some(saved) = self.checkpoints.read::<Content<N>>(NAME)? else {
             return Ok(None);
         };
-        let Content { position, kept, notes } = saved.state;
+        let Content {
+            position,
+            kept,
+            notes,
+        } = saved.state;
         let fit = FitState {
             position,
             tensors: saved.tensors,
         };
-        tracing::info!("going on from epoch {}, step {}", position.epoch, position.step);
+        tracing::info!(
+            "going on from epoch {}, step {}",
+            position.epoch,
+            position.step
+        );
         Ok(Some(Resumed {
             kept: Kept::restore(kept, fit.part("kept")),
             fit,

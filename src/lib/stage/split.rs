@@ -57,22 +57,30 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
     let Some((place, made)) = manifest::made(path) else {
         return Ok(());
     };
-    match made.facts.get("dataset_fingerprint").and_then(|value| value.as_str()) {
-        Some(found) if found != dataset.fingerprint => {
-            Err(Error::failed(format!("{} belongs to another dataset", path.display()))
-                .note(
-                    "expected",
-                    format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-                )
-                .note("found", format!("fingerprint {found}, as {} says", place.display()))
-                .hint("use the `dataset` overrides it was made with, or make it again"))
-        }
+    match made
+        .facts
+        .get("dataset_fingerprint")
+        .and_then(|value| value.as_str())
+    {
+        Some(found) if found != dataset.fingerprint => Err(Error::failed(format!(
+            "{} belongs to another dataset",
+            path.display()
+        ))
+        .note(
+            "expected",
+            format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
+        )
+        .note(
+            "found",
+            format!("fingerprint {found}, as {} says", place.display()),
+        )
+        .hint("use the `dataset` overrides it was made with, or make it again")),
         _ => Ok(()),
     }
 }
 
-/// Refuses a split that was made otherwise than a file or the command line says. A built-in default says nothing: who names the file alone
-/// means what is in it.
+/// Refuses a split that was made otherwise than a file or the command line says. A built-in default
+/// says nothing: who names the file alone means what is in it.
 ///
 /// # Errors
 /// The first setting that differs (usage).
@@ -85,9 +93,10 @@ pub(super) fn refuse_other_settings(composed: &Composed, path: &Path, split: &Sp
     let Some((place, made)) = manifest::made(path) else {
         return Ok(());
     };
-    let (Some(made), Ok(Value::Object(asked))) =
-        (made.config["split"].as_object(), json::value(&composed.config.split))
-    else {
+    let (Some(made), Ok(Value::Object(asked))) = (
+        made.config["split"].as_object(),
+        json::value(&composed.config.split),
+    ) else {
         return Ok(());
     };
     for (key, asked) in &asked {
@@ -100,8 +109,8 @@ pub(super) fn refuse_other_settings(composed: &Composed, path: &Path, split: &Sp
     Ok(())
 }
 
-/// Whether a split with the settings `made` would be dealt otherwise if `key` had another value: not if its kind does not read the key, or
-/// if the value is what `null` stands for.
+/// Whether a split with the settings `made` would be dealt otherwise if `key` had another value:
+/// not if its kind does not read the key, or if the value is what `null` stands for.
 fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
     let mut other = made.clone();
     other.insert(key.to_owned(), value.clone());

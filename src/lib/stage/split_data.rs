@@ -1,4 +1,5 @@
-//! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it, and prints a table of counts.
+//! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it,
+//! and prints a table of counts.
 
 use super::job::Job;
 use super::partitioner::partitioner;
@@ -25,7 +26,11 @@ const DRAWN: usize = 5000;
 /// An impossible split, an unreadable dataset, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
-    let path = required(&place.config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let path = required(
+        &place.config.split.save_path,
+        "split.save_path",
+        "outputs/split.json",
+    )?;
     let job = Job {
         stage: "split_data",
         manifest: manifest::beside(path),
@@ -61,7 +66,13 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
     let counts: Vec<Vec<u64>> = split
         .nodes
         .iter()
-        .map(|part| label_counts(&part.train, &dataset.train.label_list, dataset.classes.len()))
+        .map(|part| {
+            label_counts(
+                &part.train,
+                &dataset.train.label_list,
+                dataset.classes.len(),
+            )
+        })
         .collect();
     let names: Vec<String> = (0..counts.len()).map(|node| node.to_string()).collect();
     let mut headers = vec!["node", "train", "test"];
@@ -89,7 +100,10 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
     let dealt: usize = split.nodes.iter().map(|part| part.train.len()).sum();
     let all = dataset.train.len();
     if dealt < all {
-        say(format!("left out: {} of {all} training images", all - dealt))?;
+        say(format!(
+            "left out: {} of {all} training images",
+            all - dealt
+        ))?;
     }
     say(format!("split: {}", path.display()))?;
     if counts.len() > DRAWN {
@@ -98,7 +112,13 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
     }
     for extension in ["svg", "png"] {
         let plot = path.with_extension(extension);
-        stacked_bars(&plot, "Training images of each node", &names, &dataset.classes, &counts)?;
+        stacked_bars(
+            &plot,
+            "Training images of each node",
+            &names,
+            &dataset.classes,
+            &counts,
+        )?;
         run.output("plot", &plot)?;
     }
     say(format!("plot:  {}", path.with_extension("png").display()))

@@ -1,4 +1,5 @@
-//! What the student is compared with on the test set: each teacher, their ensemble, and one round of federated averaging.
+//! What the student is compared with on the test set: each teacher, their ensemble, and one round
+//! of federated averaging.
 
 use super::percent;
 use super::teachers::TeacherSet;
@@ -18,7 +19,8 @@ pub struct Comparison {
     pub teachers: Vec<Option<f64>>,
     pub teachers_mean: Option<f64>,
     pub ensemble: Option<f64>,
-    /// One round of federated averaging (McMahan et al. 2017), batch-norm statistics averaged too; `null` for mixed architectures.
+    /// One round of federated averaging (McMahan et al. 2017), batch-norm statistics averaged too;
+    /// `null` for mixed architectures.
     pub one_shot_average: Option<f64>,
     pub student: Option<f64>,
     /// Bytes each node uploaded: its teacher's file.
@@ -29,7 +31,12 @@ pub struct Comparison {
 ///
 /// # Errors
 /// What libtorch reports; Ctrl-C.
-pub fn compare(set: &TeacherSet, dataset: &Dataset, student: &Evaluation, config: &Config) -> Result<Comparison> {
+pub fn compare(
+    set: &TeacherSet,
+    dataset: &Dataset,
+    student: &Evaluation,
+    config: &Config,
+) -> Result<Comparison> {
     let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor>| {
         let evaluation = evaluate(
             predict,
@@ -75,7 +82,11 @@ fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let mean = weighted_mean_of(set.teachers.len(), &weights, |index| {
         Ok(set.teachers[index].loaded()?.model.state())
     })?;
-    Ok(Some(Model::from_state(spec, &mean, set.teachers[0].device)?))
+    Ok(Some(Model::from_state(
+        spec,
+        &mean,
+        set.teachers[0].device,
+    )?))
 }
 
 impl Comparison {
@@ -83,7 +94,11 @@ impl Comparison {
     pub fn table(&self) -> Table {
         let mut table = Table::new(&["model", "test accuracy", "bytes uploaded"]);
         for (node, (accuracy, bytes)) in self.teachers.iter().zip(&self.upload_bytes).enumerate() {
-            table.row(vec![format!("teacher {node}"), percent(*accuracy), bytes.to_string()]);
+            table.row(vec![
+                format!("teacher {node}"),
+                percent(*accuracy),
+                bytes.to_string(),
+            ]);
         }
         let all = self.upload_bytes.iter().sum::<u64>().to_string();
         let rest = [

@@ -1,4 +1,5 @@
-//! What the server's stages load first: the teachers, and what their cards say of the data nobody shows it.
+//! What the server's stages load first: the teachers, and what their cards say of the data nobody
+//! shows it.
 
 use super::train_teachers::weights_path;
 use super::weights::{self, Card};
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// The fact of a manifest that says what the teachers are.
 pub const TEACHERS_MODEL: &str = "teachers_model";
 
-/// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and normalisation.
+/// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and
+/// normalisation.
 pub struct TeacherSet {
     pub teachers: Vec<Teacher>,
     pub paths: Vec<PathBuf>,
@@ -43,14 +45,20 @@ impl TeacherSet {
     }
 }
 
-/// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of them, or as many as there are.
+/// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of
+/// them, or as many as there are.
 pub fn load(place: &Workplace) -> Result<TeacherSet> {
     let folder = required(
         &place.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let split = place.config.split.save_path.as_deref().filter(|path| path.exists());
+    let split = place
+        .config
+        .split
+        .save_path
+        .as_deref()
+        .filter(|path| path.exists());
     let nodes = match split {
         Some(path) => {
             let split = split::read(path)?;
@@ -73,13 +81,19 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
             agree(first, &card, path, &paths[0])?;
         }
         if model.batch_norms() == 0 {
-            tracing::warn!("teacher {node} has no batch norm: its inversion has no feature statistics to match");
+            tracing::warn!(
+                "teacher {node} has no batch norm: its inversion has no feature statistics to match"
+            );
         }
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
     let teachers = shelve(place, &paths, &cards, &bytes)?;
-    tracing::info!("{} from {}", counted(teachers.len(), "teacher"), folder.display());
+    tracing::info!(
+        "{} from {}",
+        counted(teachers.len(), "teacher"),
+        folder.display()
+    );
     heed_model(place, &cards);
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
@@ -92,9 +106,19 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
 
 /// Says that a `model` on the command line changes nothing.
 fn heed_model(place: &Workplace, cards: &[Card]) {
-    let is_model = |typed: &&String| typed.trim_start_matches(['+', '~']).split(['.', '=']).next() == Some("model");
-    if let (Some(typed), Some(first)) = (place.composed.overrides.iter().find(is_model), cards.first())
-        && cards.iter().all(|card| card.model.model != place.config.model)
+    let is_model = |typed: &&String| {
+        typed
+            .trim_start_matches(['+', '~'])
+            .split(['.', '='])
+            .next()
+            == Some("model")
+    };
+    if let (Some(typed), Some(first)) = (
+        place.composed.overrides.iter().find(is_model),
+        cards.first(),
+    ) && cards
+        .iter()
+        .all(|card| card.model.model != place.config.model)
     {
         tracing::warn!(
             "`{typed}` changes nothing here: the teachers bring their architecture, {}; the student's is `student.model`",
@@ -107,7 +131,12 @@ fn heed_model(place: &Workplace, cards: &[Card]) {
 const MEMORY: u64 = 2 << 30;
 
 /// Teachers that are read when they are needed; `teacher.in_memory` of them stay.
-fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -> Result<Vec<Teacher>> {
+fn shelve(
+    place: &Workplace,
+    paths: &[PathBuf],
+    cards: &[Card],
+    bytes: &[u64],
+) -> Result<Vec<Teacher>> {
     // The fused passes hold most weights in a second form, of 16 values for 9.
     let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
@@ -118,8 +147,14 @@ fn shelve(place: &Workplace, paths: &[PathBuf], cards: &[Card], bytes: &[u64]) -
         Ok(model)
     });
     let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {
-        Teacher::shelved(card.model.clone(), device, card.label_counts.clone(), &shelf, node)
-            .map_err(|error| error.note("file", path.display().to_string()))
+        Teacher::shelved(
+            card.model.clone(),
+            device,
+            card.label_counts.clone(),
+            &shelf,
+            node,
+        )
+        .map_err(|error| error.note("file", path.display().to_string()))
     };
     paths.iter().zip(cards).enumerate().map(teacher).collect()
 }
@@ -157,9 +192,13 @@ fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
 fn there(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
     let of = |node: usize| {
         let ours = weights_path(folder, node);
-        let mut there = [ours.clone(), ours.with_extension("pt"), ours.with_extension("pth")]
-            .into_iter()
-            .filter(|path| path.exists());
+        let mut there = [
+            ours.clone(),
+            ours.with_extension("pt"),
+            ours.with_extension("pth"),
+        ]
+        .into_iter()
+        .filter(|path| path.exists());
         let chosen = there.next()?;
         for other in there {
             tracing::warn!(
@@ -170,11 +209,19 @@ fn there(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
         }
         Some(chosen)
     };
-    (0..).map_while(of).take(wanted.unwrap_or(usize::MAX)).collect()
+    (0..)
+        .map_while(of)
+        .take(wanted.unwrap_or(usize::MAX))
+        .collect()
 }
 
 /// Refuses fewer teachers than there should be.
-fn check_count(folder: &Path, found: usize, wanted: Option<usize>, split: Option<&Path>) -> Result<()> {
+fn check_count(
+    folder: &Path,
+    found: usize,
+    wanted: Option<usize>,
+    split: Option<&Path>,
+) -> Result<()> {
     let complete = match wanted {
         Some(count) => found >= count,
         None => found > 0 && !gap(folder, found),
@@ -199,7 +246,8 @@ fn check_count(folder: &Path, found: usize, wanted: Option<usize>, split: Option
     Err(error.hint("train it with `train_teachers` and the same overrides (a PyTorch state dict named `model_teacher{i}.pt` will do as well)"))
 }
 
-/// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run that should have left some.
+/// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run
+/// that should have left some.
 fn gap(folder: &Path, node: usize) -> bool {
     let known = |node: usize| {
         let ours = weights_path(folder, node);
@@ -214,31 +262,39 @@ fn gap(folder: &Path, node: usize) -> bool {
     (node..node + 100).any(known)
 }
 
-/// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and the split.
+/// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and
+/// the split.
 fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
-    tracing::warn!("teacher {node} brings no label counts: taking them from the dataset and the split");
+    tracing::warn!(
+        "teacher {node} brings no label counts: taking them from the dataset and the split"
+    );
     let dataset = place.dataset()?;
     let split = place.split(&dataset)?;
     let part = split.nodes.get(node).ok_or_else(|| {
         let error = Error::failed(format!("the split has no node {node} for this teacher"));
         match &place.config.split.save_path {
             Some(path) => error.note("file", path.display().to_string()),
-            None => error.hint("`split.save_path` is not set: say which split the teachers were trained on"),
+            None => error
+                .hint("`split.save_path` is not set: say which split the teachers were trained on"),
         }
     })?;
-    let counts = label_counts(&part.train, &dataset.train.label_list, dataset.classes.len());
+    let counts = label_counts(
+        &part.train,
+        &dataset.train.label_list,
+        dataset.classes.len(),
+    );
     Ok(Card::new(place.model(&dataset)?, &dataset, counts))
 }
 
 /// Refuses teachers that saw different data: their images could not be mixed.
 fn agree(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
     let differs = |what: &str, a: String, b: String| {
-        Err(
-            Error::failed(format!("the teachers do not belong together: they differ in {what}"))
-                .note("file", format!("{}: {a}", first_path.display()))
-                .note("file", format!("{}: {b}", path.display()))
-                .hint("train all teachers on one split of one dataset"),
-        )
+        Err(Error::failed(format!(
+            "the teachers do not belong together: they differ in {what}"
+        ))
+        .note("file", format!("{}: {a}", first_path.display()))
+        .note("file", format!("{}: {b}", path.display()))
+        .hint("train all teachers on one split of one dataset"))
     };
     let shape = |card: &Card| (card.model.channels, card.model.size, card.model.classes);
     if shape(first) != shape(card) {

@@ -1,5 +1,6 @@
-//! The form in which teachers and students travel: a safetensors file of the state dict, with a card in its metadata that says what the
-//! weights are, so that the server needs nothing else from a node.
+//! The form in which teachers and students travel: a safetensors file of the state dict, with a
+//! card in its metadata that says what the weights are, so that the server needs nothing else from
+//! a node.
 
 use crate::artifact::tensors;
 use crate::data::{Dataset, Normalisation};
@@ -47,20 +48,24 @@ impl Card {
 /// A weight that is not finite; a file that cannot be written.
 pub fn save(path: &Path, state: &StateDict, card: &Card) -> Result<()> {
     if let Some((name, _)) = state.iter().find(|(_, tensor)| !is_finite(tensor)) {
-        return Err(
-            Error::failed(format!("the weights of `{name}` are not finite; nothing was saved"))
-                .hint("lower the learning rate"),
-        );
+        return Err(Error::failed(format!(
+            "the weights of `{name}` are not finite; nothing was saved"
+        ))
+        .hint("lower the learning rate"));
     }
     let tensors: Vec<(&str, &Tensor)> = state.iter().collect();
     tensors::write(path, &tensors, &metadata(card)?)
 }
 
-/// Metadata for a file that belongs to `card`. `format` is what safetensors' PyTorch loader expects.
+/// Metadata for a file that belongs to `card`. `format` is what safetensors' PyTorch loader
+/// expects.
 pub fn metadata(card: &Card) -> Result<BTreeMap<String, String>> {
-    let text =
-        serde_json::to_string(card).map_err(|error| Error::failed(format!("cannot record the model: {error}")))?;
-    Ok(BTreeMap::from([("format".into(), "pt".into()), (KEY.into(), text)]))
+    let text = serde_json::to_string(card)
+        .map_err(|error| Error::failed(format!("cannot record the model: {error}")))?;
+    Ok(BTreeMap::from([
+        ("format".into(), "pt".into()),
+        (KEY.into(), text),
+    ]))
 }
 
 /// The card in a file's metadata, if it has one.
@@ -76,11 +81,16 @@ pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
     Ok(Some(card))
 }
 
-/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `foreign` makes up.
+/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `foreign`
+/// makes up.
 ///
 /// # Errors
 /// A file that is missing, damaged, or of another architecture than its card says.
-pub fn load(path: &Path, foreign: &dyn Fn() -> Result<Card>, device: tch::Device) -> Result<(Model, Card)> {
+pub fn load(
+    path: &Path,
+    foreign: &dyn Fn() -> Result<Card>,
+    device: tch::Device,
+) -> Result<(Model, Card)> {
     let read = || {
         let (state, metadata) = tensors::read_state(path)?;
         let card = match card(&metadata)? {

@@ -15,7 +15,12 @@ pub struct Evaluation {
 impl Evaluation {
     /// Share of images whose class was predicted, 0..1; `None` without images.
     pub fn accuracy(&self) -> Option<f64> {
-        let correct: u64 = self.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+        let correct: u64 = self
+            .confusion
+            .iter()
+            .enumerate()
+            .map(|(class, row)| row[class])
+            .sum();
         let total: u64 = self.confusion.iter().flatten().sum();
         (total > 0).then(|| correct as f64 / total as f64)
     }
@@ -30,7 +35,8 @@ impl Evaluation {
     }
 }
 
-/// Evaluates `predict` (normalised images [N,C,H,W] to scores [N, classes]) on `set`, `batch_size` images at a time.
+/// Evaluates `predict` (normalised images [N,C,H,W] to scores [N, classes]) on `set`, `batch_size`
+/// images at a time.
 ///
 /// # Errors
 /// What libtorch and `predict` report; Ctrl-C.

@@ -1,6 +1,7 @@
 //! The one training loop: teachers, student and baseline clients all run it.
 //!
-//! Within an epoch nothing is read back from the device; sums stay there and are read once at its end.
+//! Within an epoch nothing is read back from the device; sums stay there and are read once at its
+//! end.
 
 use super::objective::Objective;
 use super::optimizer::Optimizer;
@@ -22,8 +23,8 @@ pub struct FitSettings {
     pub schedule: ScheduleSettings,
 }
 
-/// What an epoch's training passes gave. Accuracy is that of the training forward passes: augmented images, batch-norm in training
-/// mode, weights on the move.
+/// What an epoch's training passes gave. Accuracy is that of the training forward passes: augmented
+/// images, batch-norm in training mode, weights on the move.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
     pub epoch: usize,
@@ -52,8 +53,9 @@ pub trait Observer {
         false
     }
 
-    /// Saves the run: when it is [`due`](Self::due), when the user interrupts it, and when all epochs are done. The state's tensors are
-    /// views: they are copied or written before this returns.
+    /// Saves the run: when it is [`due`](Self::due), when the user interrupts it, and when all
+    /// epochs are done. The state's tensors are views: they are copied or written before this
+    /// returns.
     ///
     /// # Errors
     /// Ends the run.
@@ -63,12 +65,12 @@ pub trait Observer {
     }
 }
 
-/// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the model, the source and the result are
-/// those of a run that was never stopped.
+/// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the
+/// model, the source and the result are those of a run that was never stopped.
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and step), Ctrl-C or another rank's failure (after the step in hand, and saved), a `start` of another run, and those of
-/// source, objective and observer.
+/// A loss that is not finite (names epoch and step), Ctrl-C or another rank's failure (after the
+/// step in hand, and saved), a `start` of another run, and those of source, objective and observer.
 pub fn fit(
     model: &mut Model,
     source: &mut dyn BatchSource,
@@ -139,11 +141,14 @@ impl Fit<'_> {
         Ok(())
     }
 
-    /// Hands the run to the observer, unless it has diverged: nothing good could come of going on from there.
+    /// Hands the run to the observer, unless it has diverged: nothing good could come of going on
+    /// from there.
     fn save(&self, observer: &mut dyn Observer) -> Result<()> {
         self.sums.check(self.at.epoch)?;
         self.check_weights()?;
-        observer.save(&self.state()).during(|| "saving the training run")
+        observer
+            .save(&self.state())
+            .during(|| "saving the training run")
     }
 
     /// The loss of a step says nothing of the weights that it leaves.
@@ -160,7 +165,12 @@ impl Fit<'_> {
         Ok(())
     }
 
-    fn step(&mut self, steps: usize, source: &mut dyn BatchSource, objective: &dyn Objective) -> Result<()> {
+    fn step(
+        &mut self,
+        steps: usize,
+        source: &mut dyn BatchSource,
+        objective: &dyn Objective,
+    ) -> Result<()> {
         let step = self.at.step;
         let batch = source.next(step, self.model)?;
         let logits = self.model.forward(&batch.images, &mut Pass::Train);
@@ -266,5 +276,6 @@ impl Sums {
 }
 
 fn diverged(what: String) -> Error {
-    Error::failed(what).hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation")
+    Error::failed(what)
+        .hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation")
 }

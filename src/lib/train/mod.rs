@@ -1,6 +1,8 @@
-//! The one training loop and its parts: where batches come from, what is minimised, how weights move, how accuracy is measured.
+//! The one training loop and its parts: where batches come from, what is minimised, how weights
+//! move, how accuracy is measured.
 //!
-//! Called by the stages and the baselines. Knows models and images; knows nothing of config files, folders or command lines.
+//! Called by the stages and the baselines. Knows models and images; knows nothing of config files,
+//! folders or command lines.
 
 mod evaluate;
 mod fit;

@@ -13,7 +13,8 @@ pub trait Objective {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor>;
 }
 
-/// Cross-entropy with the batch's labels, optionally weighted by class (f32 [classes]), averaged as PyTorch does.
+/// Cross-entropy with the batch's labels, optionally weighted by class (f32 [classes]), averaged as
+/// PyTorch does.
 #[derive(Debug, Default)]
 pub struct CrossEntropy {
     pub class_weights: Option<Tensor>,
@@ -21,6 +22,12 @@ pub struct CrossEntropy {
 
 impl Objective for CrossEntropy {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-        Ok(logits.f_cross_entropy_loss(&batch.labels, self.class_weights.as_ref(), Reduction::Mean, -100, 0.0)?)
+        Ok(logits.f_cross_entropy_loss(
+            &batch.labels,
+            self.class_weights.as_ref(),
+            Reduction::Mean,
+            -100,
+            0.0,
+        )?)
     }
 }

@@ -47,8 +47,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Moves the parameters along `gradients`, one of each parameter's shape, wherever they come from: a sum over workers, or what
-    /// federated clients ask for.
+    /// Moves the parameters along `gradients`, one of each parameter's shape, wherever they come
+    /// from: a sum over workers, or what federated clients ask for.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
         for (index, gradient) in gradients.iter().enumerate() {
@@ -62,7 +62,9 @@ impl Optimizer {
     /// The moments by name, `first.0`, `first.1`, …: views that follow the optimiser.
     pub fn moments(&self) -> Vec<(String, Tensor)> {
         let named = |prefix: &'static str, moments: &[Tensor]| {
-            let name = move |(index, tensor): (usize, &Tensor)| (format!("{prefix}.{index}"), tensor.shallow_clone());
+            let name = move |(index, tensor): (usize, &Tensor)| {
+                (format!("{prefix}.{index}"), tensor.shallow_clone())
+            };
             moments.iter().enumerate().map(name).collect::<Vec<_>>()
         };
         let mut all = named("first", &self.first);
@@ -70,10 +72,12 @@ impl Optimizer {
         all
     }
 
-    /// A run at `at` that trains `model` by this optimiser: `model.*` and the moments, as views, and the steps taken.
+    /// A run at `at` that trains `model` by this optimiser: `model.*` and the moments, as views,
+    /// and the steps taken.
     pub fn state(&self, model: &Model, at: Position) -> FitState {
         let weights = model.state();
-        let named = |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
+        let named =
+            |(name, tensor): (&str, &Tensor)| (format!("model.{name}"), tensor.shallow_clone());
         let mut tensors: Vec<(String, Tensor)> = weights.iter().map(named).collect();
         tensors.extend(self.moments());
         let position = Position {
@@ -91,7 +95,11 @@ impl Optimizer {
         for (prefix, moments) in [("first", &self.first), ("second", &self.second)] {
             let saved = state.part(prefix);
             for (index, moment) in moments.iter().enumerate() {
-                restore(&format!("{prefix}.{index}"), moment, saved.get(&index.to_string()))?;
+                restore(
+                    &format!("{prefix}.{index}"),
+                    moment,
+                    saved.get(&index.to_string()),
+                )?;
             }
         }
         self.steps = state.position.optimizer_steps;
@@ -105,7 +113,11 @@ impl Optimizer {
             nesterov: self.settings.nesterov,
             weight_decay: self.settings.weight_decay,
         };
-        rule.step(&mut self.parameters[index], gradient, &mut self.first[index]);
+        rule.step(
+            &mut self.parameters[index],
+            gradient,
+            &mut self.first[index],
+        );
     }
 
     fn adam(&mut self, index: usize, gradient: &Tensor, lr: f64) {

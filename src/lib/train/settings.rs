@@ -1,4 +1,5 @@
-//! Settings of a training run that several config groups share: optimiser, schedule, augmentation, selection.
+//! Settings of a training run that several config groups share: optimiser, schedule, augmentation,
+//! selection.
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,8 @@ impl Default for ScheduleSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentSettings {
-    /// Pixels of zero padding around an image before a random crop of the original size; 0 switches it off.
+    /// Pixels of zero padding around an image before a random crop of the original size; 0 switches
+    /// it off.
     pub crop: i64,
     /// Mirror half of the images left to right.
     pub flip: bool,
@@ -90,7 +92,10 @@ pub struct AugmentSettings {
 
 impl Default for AugmentSettings {
     fn default() -> Self {
-        Self { crop: 4, flip: true }
+        Self {
+            crop: 4,
+            flip: true,
+        }
     }
 }
 
@@ -99,7 +104,8 @@ impl Default for AugmentSettings {
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     Last,
-    /// Highest accuracy on the test set (as the EPFL pipeline does; optimistic, since the test set chooses).
+    /// Highest accuracy on the test set (as the EPFL pipeline does; optimistic, since the test set
+    /// chooses).
     BestTest,
     /// Highest accuracy on images held out of the training split.
     BestValidation,

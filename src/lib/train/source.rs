@@ -1,4 +1,5 @@
-//! Where training batches come from: a trait, and the source that passes over a split once an epoch.
+//! Where training batches come from: a trait, and the source that passes over a split once an
+//! epoch.
 
 use super::settings::AugmentSettings;
 use super::state::Position;
@@ -16,13 +17,15 @@ pub struct Batch {
     pub labels: Tensor,
     /// f32 [N, classes]: what a model should answer, of sources that know; `None` of the others.
     pub scores: Option<Tensor>,
-    /// f32 [N], 1 where an image is real and 0 where it is synthetic; `None` where the source does not mix the two.
+    /// f32 [N], 1 where an image is real and 0 where it is synthetic; `None` where the source does
+    /// not mix the two.
     pub real: Option<Tensor>,
 }
 
 /// A supply of batches, an epoch at a time.
 pub trait BatchSource {
-    /// Puts the source where `epochs` epochs leave it; called before the first is begun of a run that goes on.
+    /// Puts the source where `epochs` epochs leave it; called before the first is begun of a run
+    /// that goes on.
     ///
     /// # Errors
     /// The source's own.
@@ -40,7 +43,8 @@ pub trait BatchSource {
     /// How far the epoch's generator has come: what [`skip`](Self::skip) takes.
     fn drawn(&self) -> u64;
 
-    /// Goes to the beginning of step `step` of the epoch just begun, as if the steps before had been taken.
+    /// Goes to the beginning of step `step` of the epoch just begun, as if the steps before had
+    /// been taken.
     ///
     /// # Errors
     /// The source's own.
@@ -58,7 +62,8 @@ pub trait BatchSource {
         Ok(steps)
     }
 
-    /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources that adapt to it.
+    /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources
+    /// that adapt to it.
     ///
     /// # Errors
     /// The source's own.
@@ -79,8 +84,8 @@ pub struct Shuffled<'a> {
     rng: Rng,
 }
 
-/// Steps of a pass over `images` images, at least one. The last batch holds the remainder, but a remainder of one joins the batch before
-/// it: batch norm needs two.
+/// Steps of a pass over `images` images, at least one. The last batch holds the remainder, but a
+/// remainder of one joins the batch before it: batch norm needs two.
 pub fn steps(images: usize, batch_size: usize) -> usize {
     (images / batch_size + usize::from(images % batch_size > 1)).max(1)
 }
@@ -148,7 +153,13 @@ impl BatchSource for Shuffled<'_> {
         let chosen = self.order.narrow(0, start as i64, (end - start) as i64);
         let pixels = self.set.images.index_select(0, &chosen);
         // Zero padding of pixels is padding with black, whatever the normalisation.
-        let pixels = augment(&pixels, self.augment.crop, self.augment.flip, None, &mut self.rng);
+        let pixels = augment(
+            &pixels,
+            self.augment.crop,
+            self.augment.flip,
+            None,
+            &mut self.rng,
+        );
         Ok(Batch {
             images: self.normalisation.apply(&pixels),
             labels: self.set.labels.index_select(0, &chosen),

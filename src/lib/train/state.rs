@@ -1,5 +1,6 @@
-//! Where a training run stands: all that [`fit`](super::fit) needs to go on as if it had never stopped. Numbers and named tensors, so that
-//! whoever watches the run can keep them where it likes.
+//! Where a training run stands: all that [`fit`](super::fit) needs to go on as if it had never
+//! stopped. Numbers and named tensors, so that whoever watches the run can keep them where it
+//! likes.
 
 use crate::error::{Error, Result};
 use crate::model::StateDict;
@@ -31,8 +32,8 @@ impl Position {
     }
 }
 
-/// A run at a position. `tensors` are `model.*` (weights and buffers), `first.*` and `second.*` (the optimiser's moments, by parameter)
-/// and `sums.*` (loss and hits of the epoch in hand).
+/// A run at a position. `tensors` are `model.*` (weights and buffers), `first.*` and `second.*`
+/// (the optimiser's moments, by parameter) and `sums.*` (loss and hits of the epoch in hand).
 #[derive(Debug)]
 pub struct FitState {
     pub position: Position,
@@ -58,7 +59,8 @@ impl FitState {
         }
     }
 
-    /// The tensors whose names begin with `prefix` and a dot, under the rest of their names, in their order.
+    /// The tensors whose names begin with `prefix` and a dot, under the rest of their names, in
+    /// their order.
     pub fn part(&self, prefix: &str) -> StateDict {
         let of = |(name, tensor): &(String, Tensor)| {
             let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
@@ -75,13 +77,18 @@ pub(super) fn restore(what: &str, target: &Tensor, source: Option<&Tensor>) -> R
             tch::no_grad(|| target.shallow_clone().f_copy_(source))?;
             Ok(())
         }
-        found => Err(
-            Error::failed(format!("the saved state does not fit the run: `{what}` differs"))
-                .note("expected", format!("{:?} of {:?}", target.size(), target.kind()))
-                .note(
-                    "found",
-                    found.map_or("nothing".into(), |t| format!("{:?} of {:?}", t.size(), t.kind())),
-                ),
-        ),
+        found => Err(Error::failed(format!(
+            "the saved state does not fit the run: `{what}` differs"
+        ))
+        .note(
+            "expected",
+            format!("{:?} of {:?}", target.size(), target.kind()),
+        )
+        .note(
+            "found",
+            found.map_or("nothing".into(), |t| {
+                format!("{:?} of {:?}", t.size(), t.kind())
+            }),
+        )),
     }
 }

@@ -37,12 +37,18 @@ fn ranges() {
             "dataset={mean: [0.5], std: [0]}",
             "`dataset.std[0]` must be greater than 0, found number 0",
         ),
-        ("dataset={mean: [], std: []}", "`dataset.std` must not be an empty list"),
+        (
+            "dataset={mean: [], std: []}",
+            "`dataset.std` must not be an empty list",
+        ),
         (
             "dataset.channels=2",
             "`dataset.channels` must be 1 or 3, found number 2",
         ),
-        ("dataset.size=4", "`dataset.size` must be 8 or more, found number 4"),
+        (
+            "dataset.size=4",
+            "`dataset.size` must be 8 or more, found number 4",
+        ),
         (
             "teacher.validation_share=1",
             "`teacher.validation_share` must be greater than 0 and less than 1, found number 1",
@@ -72,7 +78,11 @@ fn keys_of_another_kind_of_split() {
       available: kind, num_nodes, save_path, …
     hint: `split.kind=uniform_share` reads it; `~split.unif_percentage` takes it back
     "#);
-    tree.compose(&["split.kind=dirichlet", "~split.unif_percentage", "split.alpha=0.3"]);
+    tree.compose(&[
+        "split.kind=dirichlet",
+        "~split.unif_percentage",
+        "split.alpha=0.3",
+    ]);
     assert_snapshot!(mistake("split={kind: quantity_skew, sizes: log_normal, alpha: 1}"), @r#"
     `split.alpha` is not read when `split.sizes` is `log_normal`: its spread is `split.sigma`
       found: split.alpha=1.0, set by command line `split={kind: quantity_skew, sizes: log_normal, alpha: 1}`
@@ -140,7 +150,10 @@ fn relations() {
     "#);
     let error = compose(&request(
         Some(project()),
-        &["+student=2_teachers_custom_adap", "deep_inv=sampling_experimental"],
+        &[
+            "+student=2_teachers_custom_adap",
+            "deep_inv=sampling_experimental",
+        ],
     ));
     assert_snapshot!(error.unwrap_err().to_string().replace(project().to_str().unwrap(), "config"), @r#"
     `deep_inv.teachers.n` must not be more than `teacher.num_teachers`
@@ -164,6 +177,12 @@ fn several() {
 #[test]
 fn devices_that_are_fine() {
     for name in ["auto", "cpu", "cuda", "cuda:1"] {
-        assert_eq!(Tree::new(&[]).compose(&[&format!("device={name}")]).config.device, name);
+        assert_eq!(
+            Tree::new(&[])
+                .compose(&[&format!("device={name}")])
+                .config
+                .device,
+            name
+        );
     }
 }

@@ -72,7 +72,10 @@ fn chosen_twice() {
     hint: to replace the other choice type it without the plus: teacher=two
     "#);
     let tree = Tree::new(&[
-        ("config.yaml", "defaults:\n  - student: s\n  - teacher: two\n"),
+        (
+            "config.yaml",
+            "defaults:\n  - student: s\n  - teacher: two\n",
+        ),
         ("student/s.yaml", "defaults:\n  - /teacher: one\n"),
         ("teacher/one.yaml", ""),
         ("teacher/two.yaml", ""),

@@ -1,4 +1,5 @@
-//! Every message of the configuration, word for word: what is wrong, where it was said, what is allowed, what to type.
+//! Every message of the configuration, word for word: what is wrong, where it was said, what is
+//! allowed, what to type.
 
 mod checks;
 mod choices;
@@ -15,7 +16,11 @@ use fed_distill::config::compose;
 /// The message for the project's own tree.
 fn mistake(argument: &str) -> String {
     let error = compose(&request(Some(project()), &[argument])).unwrap_err();
-    shortened(&error.to_string().replace(project().to_str().unwrap(), "config"))
+    shortened(
+        &error
+            .to_string()
+            .replace(project().to_str().unwrap(), "config"),
+    )
 }
 
 /// The message for a primary file alone.
@@ -31,7 +36,13 @@ fn groups() -> Tree {
         ("dataset/mnist.yaml", "kind: mnist\n"),
         ("teacher/one.yaml", "epochs: 1\n"),
         ("teacher/two.yaml", "epochs: 2\n"),
-        ("student/s.yaml", "# @package _global_\ndefaults:\n  - /teacher: one\n"),
-        ("student/r.yaml", "# @package _global_\ndefaults:\n  - /teacher: two\n"),
+        (
+            "student/s.yaml",
+            "# @package _global_\ndefaults:\n  - /teacher: one\n",
+        ),
+        (
+            "student/r.yaml",
+            "# @package _global_\ndefaults:\n  - /teacher: two\n",
+        ),
     ])
 }

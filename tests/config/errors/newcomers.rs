@@ -80,7 +80,10 @@ fn names_of_the_python_project() {
         ("teacher.lr=1", "teacher.optimizer.lr"),
     ] {
         let text = mistake(typed);
-        assert!(text.ends_with(&format!("hint: did you mean `{meant}`?")), "{text}");
+        assert!(
+            text.ends_with(&format!("hint: did you mean `{meant}`?")),
+            "{text}"
+        );
     }
 }
 

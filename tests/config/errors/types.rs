@@ -89,7 +89,9 @@ fn numbers_out_of_range_are_told_alike() {
     ] {
         for value in ["-1", "0"] {
             let typed = format!("{key}={value}");
-            let expected = format!("`{key}` must be {range}, found number {value}\n  set by: command line `{typed}`");
+            let expected = format!(
+                "`{key}` must be {range}, found number {value}\n  set by: command line `{typed}`"
+            );
             assert_eq!(mistake(&typed), expected);
         }
     }

@@ -18,7 +18,10 @@ fn grammar() {
         ("'a' b", "there is text behind the closing '"),
         ("${a", "the closing `}` of `${` is missing"),
         ("a]", "`]` is unexpected; put text that holds it in quotes"),
-        ("[1]2", "`2` is unexpected; put text that holds it in quotes"),
+        (
+            "[1]2",
+            "`2` is unexpected; put text that holds it in quotes",
+        ),
         ("[1,,2]", "a value is missing"),
         ("1,", "a value is missing"),
         (
@@ -31,7 +34,10 @@ fn grammar() {
         ),
         ("range(0,3,0)", "the step of `range` must not be 0"),
         ("range(3,0)", "this `range` holds no value"),
-        ("range(0,1e9)", "this `range` holds 1000000000 values, more than 10000"),
+        (
+            "range(0,1e9)",
+            "this `range` holds 1000000000 values, more than 10000",
+        ),
     ] {
         assert_eq!(
             mistake(&format!("seed={value}")),
@@ -59,7 +65,10 @@ fn several_values_without_multirun() {
 
 #[test]
 fn sweep_too_large() {
-    let request = request(Some(project()), &["seed=range(9999)", "student.seed=range(9999)"]);
+    let request = request(
+        Some(project()),
+        &["seed=range(9999)", "student.seed=range(9999)"],
+    );
     assert_snapshot!(compose_all(&request, true).unwrap_err(), @r#"this sweep has more than 100000 jobs"#);
 }
 

@@ -19,13 +19,15 @@ fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
         (Method::AllReduce, 3),
         (Method::ParameterServer, 3),
     ] {
-        // 100 images are four batches an epoch: in the middle of the second epoch, and of a mean of three losses.
+        // 100 images are four batches an epoch: in the middle of the second epoch, and of a mean of
+        // three losses.
         let ((losses, weights, ledger), kept) = saved(method, ranks, &settings, 100, None, 5);
         let kept = kept.unwrap();
         // As it is in a file.
         let notes = serde_json::to_string(&kept.1).unwrap();
         let kept = (kept.0, serde_json::from_str(&notes).unwrap());
-        let ((others, other, bytes), _) = saved(method, ranks, &settings, 100, Some(kept), usize::MAX);
+        let ((others, other, bytes), _) =
+            saved(method, ranks, &settings, 100, Some(kept), usize::MAX);
         assert_eq!(losses, others, "{method:?}");
         assert_eq!(difference(&weights, &other), 0.0, "{method:?}");
         assert_eq!(ledger, bytes, "{method:?}");
@@ -50,7 +52,10 @@ impl Transport for Deaf<'_> {
 
     fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         if from != self.rank() {
-            self.1 = self.1.checked_sub(1).ok_or_else(|| Error::interrupted("enough"))?;
+            self.1 = self
+                .1
+                .checked_sub(1)
+                .ok_or_else(|| Error::interrupted("enough"))?;
         }
         self.0.receive(from)
     }
@@ -91,7 +96,11 @@ fn a_step_that_is_broken_off_leaves_no_trace() {
         let (whole, (resumed, _)) = finish(Some(stopped), usize::MAX);
         assert!(whole, "{method:?}");
         assert_eq!(calm.position, resumed.position);
-        assert!(calm.tensors.iter().any(|(name, _)| name.ends_with("running_var")));
+        assert!(
+            calm.tensors
+                .iter()
+                .any(|(name, _)| name.ends_with("running_var"))
+        );
         for ((name, a), (_, b)) in calm.tensors.iter().zip(&resumed.tensors) {
             assert!(a.equal(b), "{method:?}: {name} differs");
         }
@@ -155,7 +164,10 @@ fn bytes_are_twice_parameters_times_ranks_times_steps() {
     );
     let (_, _, ledger) = trained(Method::AllReduce, 3, &settings, 100);
     assert_eq!(ledger.sum(|_| true).values, 2 * (model + losses));
-    assert_eq!(ledger.sum(|entry| entry.node == 2).values, 2 * (model + losses) / 3);
+    assert_eq!(
+        ledger.sum(|entry| entry.node == 2).values,
+        2 * (model + losses) / 3
+    );
 }
 
 #[test]

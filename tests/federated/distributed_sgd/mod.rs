@@ -1,4 +1,5 @@
-//! SGD over several ranks takes the steps of one process: against the training loop, against each other, and byte by byte.
+//! SGD over several ranks takes the steps of one process: against the training loop, against each
+//! other, and byte by byte.
 
 mod course;
 mod steps;

@@ -10,7 +10,8 @@ use tch::{Device, Kind as Type, Tensor};
 
 #[test]
 fn both_forms_take_the_steps_of_one_process() {
-    // 230 images: batches of 25 divide neither by the ranks nor the set, those of 3 leave ranks without an image.
+    // 230 images: batches of 25 divide neither by the ranks nor the set, those of 3 leave ranks
+    // without an image.
     for (batch_size, every, windows) in [(25, 3, 9), (3, 20, 9)] {
         let settings = settings(batch_size, every);
         let (central, weights, nothing) = trained(Method::Centralised, 1, &settings, 230);
@@ -26,11 +27,17 @@ fn both_forms_take_the_steps_of_one_process() {
                 for (ours, wanted) in losses.iter().zip(&central) {
                     assert_eq!((ours.epoch, ours.batch), (wanted.epoch, wanted.batch));
                     let apart = (ours.loss - wanted.loss).abs() / wanted.loss;
-                    assert!(apart < 1e-5, "{method:?}, {ranks} ranks: {ours:?} for {wanted:?}");
+                    assert!(
+                        apart < 1e-5,
+                        "{method:?}, {ranks} ranks: {ours:?} for {wanted:?}"
+                    );
                 }
                 assert_eq!(losses.len(), windows);
                 let apart = difference(&others, &weights);
-                assert!(apart < 1e-5, "{method:?}, {ranks} ranks: weights differ by {apart}");
+                assert!(
+                    apart < 1e-5,
+                    "{method:?}, {ranks} ranks: weights differ by {apart}"
+                );
             }
         }
     }
@@ -58,7 +65,11 @@ fn ranks_that_share_the_same_parts_have_the_bits_of_one_process() {
             for ranks in [1, 2, 4] {
                 let (losses, others, _) = trained(method, ranks, &settings, 230);
                 assert_eq!(losses, central, "{method:?}, {ranks} ranks");
-                assert_eq!(difference(&others, &weights), 0.0, "{method:?}, {ranks} ranks");
+                assert_eq!(
+                    difference(&others, &weights),
+                    0.0,
+                    "{method:?}, {ranks} ranks"
+                );
             }
         }
     }

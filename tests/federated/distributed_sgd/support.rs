@@ -3,7 +3,9 @@
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::federated::Ledger;
-use fed_distill::federated::distributed_sgd::{LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task, run};
+use fed_distill::federated::distributed_sgd::{
+    LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task, run,
+};
 use fed_distill::federated::transport::{self, Member, Transport};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
@@ -38,7 +40,11 @@ pub fn images(count: usize) -> ImageSet {
             pixels.push((noise + if bright { 150 } else { 0 }) as u8);
         }
     }
-    ImageSet::new(Tensor::from_slice(&pixels).view([count as i64, 1, SIZE, SIZE]), labels).unwrap()
+    ImageSet::new(
+        Tensor::from_slice(&pixels).view([count as i64, 1, SIZE, SIZE]),
+        labels,
+    )
+    .unwrap()
 }
 
 pub fn normalisation() -> Normalisation {
@@ -59,7 +65,10 @@ pub fn settings(batch_size: usize, report_every: usize) -> SgdSettings {
             weight_decay: 0.0,
             ..OptimizerSettings::default()
         },
-        augment: AugmentSettings { crop: 1, flip: false },
+        augment: AugmentSettings {
+            crop: 1,
+            flip: false,
+        },
         report_every,
     }
 }
@@ -71,7 +80,12 @@ pub fn seeds() -> Seeds {
 
 /// With the weights that every run begins with.
 pub fn initial() -> Model {
-    Model::new(&spec(), Device::Cpu, &mut seeds().stream("teacher/initialisation", 0)).unwrap()
+    Model::new(
+        &spec(),
+        Device::Cpu,
+        &mut seeds().stream("teacher/initialisation", 0),
+    )
+    .unwrap()
 }
 
 /// One rank's part, on its own copy of `count` images, as processes would.
@@ -149,7 +163,13 @@ pub fn saved(
         };
         let outcome = part(method, settings, count, rank, start, &mut keeper)?;
         assert_eq!(outcome.is_some(), rank.rank() == 0);
-        let outcome = outcome.map(|outcome| (outcome.losses, outcome.model.state().deep_clone(), outcome.ledger));
+        let outcome = outcome.map(|outcome| {
+            (
+                outcome.losses,
+                outcome.model.state().deep_clone(),
+                outcome.ledger,
+            )
+        });
         Ok((outcome, keeper.kept))
     });
     let (outcome, kept) = results.unwrap().swap_remove(0);

@@ -18,7 +18,8 @@ fn every_byte_is_in_the_ledger() {
             ..plain()
         };
         let (state, log) = run(&settings, ModelKind::Resnet18, &sizes, 1, None).unwrap();
-        let buffer = |name: &str| name.contains("running_") || name.ends_with("num_batches_tracked");
+        let buffer =
+            |name: &str| name.contains("running_") || name.ends_with("num_batches_tracked");
         let travels = |name: &str| statistics == Statistics::Average || !buffer(name);
         let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
         let model: u64 = state
@@ -31,14 +32,18 @@ fn every_byte_is_in_the_ledger() {
             for direction in [Direction::Upload, Direction::Download] {
                 for node in 0..sizes.len() {
                     let mine = ledger.sum(|e| {
-                        e.round == round && e.node == node && e.kind == Kind::Model && e.direction == direction
+                        e.round == round
+                            && e.node == node
+                            && e.kind == Kind::Model
+                            && e.direction == direction
                     });
                     let wanted = if nodes.contains(&node) { model } else { 0 };
                     assert_eq!(mine.values, wanted);
                     // Names, shapes and the envelope: about a hundred bytes a tensor.
                     let framing = mine.bytes - mine.values;
                     assert!(
-                        framing == 0 && wanted == 0 || (100..150 * state.len() as u64).contains(&framing),
+                        framing == 0 && wanted == 0
+                            || (100..150 * state.len() as u64).contains(&framing),
                         "{framing}"
                     );
                 }
@@ -51,7 +56,8 @@ fn every_byte_is_in_the_ledger() {
     }
 }
 
-/// Two tests in one, since both need the run of one rank: the number of ranks, and going on from a saved round.
+/// Two tests in one, since both need the run of one rank: the number of ranks, and going on from a
+/// saved round.
 #[test]
 fn ranks_and_interruptions_change_no_bit() {
     let sizes = [4, 9, 5, 6, 3];
@@ -71,7 +77,11 @@ fn ranks_and_interruptions_change_no_bit() {
         let (state, log) = run(&settings, ModelKind::Resnet18, &sizes, 1, None).unwrap();
         for ranks in [2, 3, 7] {
             let (other, others) = run(&settings, ModelKind::Resnet18, &sizes, ranks, None).unwrap();
-            assert_eq!(difference(&state, &other), 0.0, "{ranks} ranks, {statistics:?}");
+            assert_eq!(
+                difference(&state, &other),
+                0.0,
+                "{ranks} ranks, {statistics:?}"
+            );
             assert_eq!(log.ledgers, others.ledgers);
         }
         let half = FedAvgSettings {
@@ -80,7 +90,8 @@ fn ranks_and_interruptions_change_no_bit() {
         };
         for (before, after) in [(1, 1), (3, 2), (2, 1)] {
             let (_, first) = run(&half, ModelKind::Resnet18, &sizes, before, None).unwrap();
-            let (resumed, rest) = run(&settings, ModelKind::Resnet18, &sizes, after, first.saved).unwrap();
+            let (resumed, rest) =
+                run(&settings, ModelKind::Resnet18, &sizes, after, first.saved).unwrap();
             let case = format!("resumed on {after} ranks after {before}, {statistics:?}");
             assert_eq!(difference(&state, &resumed), 0.0, "{case}");
             assert_eq!(log.nodes[2..], rest.nodes, "{case}");

@@ -1,4 +1,5 @@
-//! Federated averaging against PyTorch, against the same steps written out by hand, and against itself over one rank and several.
+//! Federated averaging against PyTorch, against the same steps written out by hand, and against
+//! itself over one rank and several.
 
 mod course;
 mod oracle;

@@ -55,8 +55,12 @@ fn two_rounds_of_fed_adam_with_a_proximal_term() {
         .enumerate()
     {
         let count: i64 = shape.iter().product();
-        let values = (Tensor::arange(count, (Type::Double, Device::Cpu)) * 0.7 + k as f64).cos() * 0.15;
-        tensors.push((format!("model.{name}"), values.to_kind(Type::Float).view(&shape[..])));
+        let values =
+            (Tensor::arange(count, (Type::Double, Device::Cpu)) * 0.7 + k as f64).cos() * 0.15;
+        tensors.push((
+            format!("model.{name}"),
+            values.to_kind(Type::Float).view(&shape[..]),
+        ));
     }
     for prefix in ["first", "second"] {
         for (index, parameter) in model.parameters().iter().enumerate() {
@@ -81,7 +85,8 @@ fn two_rounds_of_fed_adam_with_a_proximal_term() {
         ..plain()
     };
     let (state, _) = run(&settings, ModelKind::Lenet5, &[3, 9], 1, Some(start)).unwrap();
-    let values = |name: &str| Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Type::Double)).unwrap();
+    let values =
+        |name: &str| Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Type::Double)).unwrap();
     for (name, wanted) in [
         (
             "conv1.bias",
@@ -96,7 +101,11 @@ fn two_rounds_of_fed_adam_with_a_proximal_term() {
         ),
         (
             "fc3.bias",
-            vec![-0.0987879869299001, -0.13186910841102956, -0.11357725018960224],
+            vec![
+                -0.0987879869299001,
+                -0.13186910841102956,
+                -0.11357725018960224,
+            ],
         ),
     ] {
         for (ours, wanted) in values(name).into_iter().zip(wanted) {
@@ -117,6 +126,9 @@ fn two_rounds_of_fed_adam_with_a_proximal_term() {
     ];
     for ((name, tensor), wanted) in state.iter().zip(squares) {
         let ours = f64::try_from(tensor.to_kind(Type::Double).square().sum(Type::Double)).unwrap();
-        assert!((ours / wanted - 1.0).abs() < 1e-4, "{name}: {ours} for {wanted}");
+        assert!(
+            (ours / wanted - 1.0).abs() < 1e-4,
+            "{name}: {ours} for {wanted}"
+        );
     }
 }

@@ -10,7 +10,13 @@ use proptest::prelude::*;
 use tch::Device;
 
 /// The training loop itself, on some images at once.
-fn trained(model: &mut Model, set: &ImageSet, batch_size: usize, purpose: &str, optimizer: &OptimizerSettings) {
+fn trained(
+    model: &mut Model,
+    set: &ImageSet,
+    batch_size: usize,
+    purpose: &str,
+    optimizer: &OptimizerSettings,
+) {
     let passes = Passes {
         epochs: 1,
         batch_size,
@@ -57,7 +63,8 @@ fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted
         let mut global = initial(kind, 0);
         for round in 0..2 {
             let part = |node: usize, set: &ImageSet| {
-                let mut model = Model::from_state(&spec(kind), &global.state(), Device::Cpu).unwrap();
+                let mut model =
+                    Model::from_state(&spec(kind), &global.state(), Device::Cpu).unwrap();
                 let purpose = format!("fed_avg/{node}/{round}/batches");
                 trained(&mut model, set, 4, &purpose, &settings.optimizer);
                 model.state().deep_clone()
@@ -83,11 +90,17 @@ fn each_round_draws_its_nodes_anew_and_the_seed_decides() {
     let mut seen = vec![0; 100];
     for round in 0..200 {
         let nodes = draw(1, round);
-        assert!(nodes.len() == 10 && nodes.is_sorted_by(|a, b| a < b), "{nodes:?}");
+        assert!(
+            nodes.len() == 10 && nodes.is_sorted_by(|a, b| a < b),
+            "{nodes:?}"
+        );
         nodes.iter().for_each(|&node| seen[node] += 1);
     }
     // 20 expected, standard deviation 4.2.
-    assert!(seen.iter().all(|&count| (3..40).contains(&count)), "{seen:?}");
+    assert!(
+        seen.iter().all(|&count| (3..40).contains(&count)),
+        "{seen:?}"
+    );
     assert_eq!(draw(1, 7), draw(1, 7));
     assert_ne!(draw(1, 7), draw(2, 7));
     assert_eq!(selected(&Seeds::new(1), 0, 3, 0.01).len(), 1);

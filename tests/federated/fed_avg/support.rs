@@ -5,7 +5,9 @@ pub use crate::support::*;
 use fed_distill::Result;
 use fed_distill::data::Normalisation;
 use fed_distill::federated::Ledger;
-use fed_distill::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, RoundReport, Rounds, Statistics};
+use fed_distill::federated::fed_avg::{
+    self, FedAvgSettings, Federation, NodeData, RoundReport, Rounds, Statistics,
+};
 use fed_distill::federated::transport::{self, Transport};
 use fed_distill::model::{Model, ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
@@ -14,7 +16,11 @@ use std::sync::Mutex;
 use tch::Device;
 
 /// Nodes of these many images, dealt in order.
-pub fn federation<'a>(kind: ModelKind, sizes: &[usize], normalisation: &'a Normalisation) -> Federation<'a> {
+pub fn federation<'a>(
+    kind: ModelKind,
+    sizes: &[usize],
+    normalisation: &'a Normalisation,
+) -> Federation<'a> {
     let mut first = 0;
     let node = |&count: &usize| {
         let train = images(first, count);
@@ -42,7 +48,10 @@ pub fn plain() -> FedAvgSettings {
         epochs: 1,
         batch_size: None,
         optimizer: sgd(0.1, 0.0),
-        augment: AugmentSettings { crop: 0, flip: false },
+        augment: AugmentSettings {
+            crop: 0,
+            flip: false,
+        },
         server: sgd(1.0, 0.0),
         proximal: 0.0,
         statistics: Statistics::Average,
@@ -60,7 +69,8 @@ pub struct Log {
 impl Rounds for Log {
     fn round(&mut self, _: &Model, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
-        self.nodes.push(report.nodes.iter().map(|node| node.node).collect());
+        self.nodes
+            .push(report.nodes.iter().map(|node| node.node).collect());
         Ok(())
     }
 
@@ -70,8 +80,8 @@ impl Rounds for Log {
     }
 }
 
-/// Runs on `ranks` ranks, on nodes of `sizes` images; the global weights and what rank 0 logged. Every rank has its own copy of the data,
-/// as processes would.
+/// Runs on `ranks` ranks, on nodes of `sizes` images; the global weights and what rank 0 logged.
+/// Every rank has its own copy of the data, as processes would.
 pub fn run(
     settings: &FedAvgSettings,
     kind: ModelKind,

@@ -9,7 +9,8 @@ use fed_distill::train::{AugmentSettings, FitState};
 use std::time::Duration;
 use tch::{Device, Kind as Type, Tensor};
 
-/// Three architectures, one with batch norm; some public images a round, batches that do not divide.
+/// Three architectures, one with batch norm; some public images a round, batches that do not
+/// divide.
 fn motley() -> (FedMdSettings, Cast) {
     let settings = FedMdSettings {
         rounds: 3,
@@ -17,7 +18,10 @@ fn motley() -> (FedMdSettings, Cast) {
         batch_size: 4,
         digest_batch_size: 3,
         optimizer: sgd(0.05, 0.9),
-        augment: AugmentSettings { crop: 1, flip: true },
+        augment: AugmentSettings {
+            crop: 1,
+            flip: true,
+        },
         ..plain()
     };
     let clients = [
@@ -40,13 +44,21 @@ fn every_byte_is_in_the_ledger() {
                 (Kind::Scores, Direction::Upload),
                 (Kind::Consensus, Direction::Download),
             ] {
-                let mine = ledger
-                    .sum(|e| e.round == round && e.node == node(index) && e.kind == kind && e.direction == direction);
-                // Six images, a score of four bytes for each of three classes; nothing in transfer learning.
+                let mine = ledger.sum(|e| {
+                    e.round == round
+                        && e.node == node(index)
+                        && e.kind == kind
+                        && e.direction == direction
+                });
+                // Six images, a score of four bytes for each of three classes; nothing in transfer
+                // learning.
                 let wanted = if round == 0 { 0 } else { 6 * 3 * 4 };
                 assert_eq!(mine.values, wanted, "round {round}, {kind:?}");
                 let framing = mine.bytes - mine.values;
-                assert!(round == 0 && framing == 0 || (50..300).contains(&framing), "{framing}");
+                assert!(
+                    round == 0 && framing == 0 || (50..300).contains(&framing),
+                    "{framing}"
+                );
             }
         }
         // 2·S·K·4 for each client, and 64 bytes of report; no weights, nothing else.
@@ -68,8 +80,13 @@ fn ranks_and_interruptions_change_no_bit() {
             (&other.ledgers, &other.reports),
             "{before} ranks"
         );
-        // Every state that was saved: between clients of transfer learning, after it, after rounds, at the end.
-        let rounds: Vec<usize> = other.saved.iter().map(|state| state.position.epoch).collect();
+        // Every state that was saved: between clients of transfer learning, after it, after rounds,
+        // at the end.
+        let rounds: Vec<usize> = other
+            .saved
+            .iter()
+            .map(|state| state.position.epoch)
+            .collect();
         assert_eq!(rounds, [0, 0, 0, 0, 1, 2, 3, 4, 4], "{before} ranks");
         for state in &other.saved {
             let round = state.position.epoch;
@@ -85,13 +102,19 @@ fn ranks_and_interruptions_change_no_bit() {
     }
 }
 
-/// Rank 0 has three of these clients and is told of two on each of the others, in whatever order they come.
+/// Rank 0 has three of these clients and is told of two on each of the others, in whatever order
+/// they come.
 #[test]
 fn several_clients_of_other_ranks_are_told_apart() {
     let (settings, cast) = motley();
-    let clients: Vec<_> = (0..7).map(|i| (ModelKind::Linear, (4 * i, 3 + i % 2))).collect();
+    let clients: Vec<_> = (0..7)
+        .map(|i| (ModelKind::Linear, (4 * i, 3 + i % 2)))
+        .collect();
     let cast = Cast { clients, ..cast };
-    let settings = FedMdSettings { rounds: 1, ..settings };
+    let settings = FedMdSettings {
+        rounds: 1,
+        ..settings
+    };
     let (states, log) = run(&settings, &cast, 1, None).unwrap();
     for _ in 0..20 {
         let (others, other) = run(&settings, &cast, 3, None).unwrap();
@@ -100,11 +123,15 @@ fn several_clients_of_other_ranks_are_told_apart() {
     }
 }
 
-/// Nodes 0, 2 and 4 are on rank 0, node 3 is on rank 1, which is done long before rank 0 comes to node 4.
+/// Nodes 0, 2 and 4 are on rank 0, node 3 is on rank 1, which is done long before rank 0 comes to
+/// node 4.
 #[test]
 fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
     let (settings, cast) = motley();
-    let settings = FedMdSettings { rounds: 1, ..settings };
+    let settings = FedMdSettings {
+        rounds: 1,
+        ..settings
+    };
     let logs = transport::run(2, |rank| {
         let mut log = Log {
             eager: true,
@@ -117,7 +144,10 @@ fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
     let saved = &logs.unwrap()[0].saved;
     let has = |state: &FitState, node: usize| {
         let prefix = format!("model.{node}.");
-        state.tensors.iter().any(|(name, _)| name.starts_with(&prefix))
+        state
+            .tensors
+            .iter()
+            .any(|(name, _)| name.starts_with(&prefix))
     };
     assert!(saved.iter().any(|state| has(state, 3) && !has(state, 4)));
     assert!(saved.iter().all(|state| has(state, 0)));
@@ -139,10 +169,17 @@ fn accuracies_are_measured_when_they_are_due() {
             report.own_test_accuracy,
             report.test_accuracy,
         ];
-        assert!(all.iter().all(|accuracy| accuracy.is_some() == all[0].is_some()));
+        assert!(
+            all.iter()
+                .all(|accuracy| accuracy.is_some() == all[0].is_some())
+        );
         all[0].is_some()
     };
-    let measured: Vec<bool> = log.reports.iter().map(|reports| reports.iter().all(has)).collect();
+    let measured: Vec<bool> = log
+        .reports
+        .iter()
+        .map(|reports| reports.iter().all(has))
+        .collect();
     assert_eq!(measured, [true, false, true, false, true, true]);
     let model = Model::from_state(&spec(ModelKind::Linear), &states[1], Device::Cpu).unwrap();
     for (set, accuracy) in [
@@ -151,8 +188,15 @@ fn accuracies_are_measured_when_they_are_due() {
         (images(100, 5), log.reports[5][1].own_test_accuracy),
         (images(200, 11), log.reports[5][1].test_accuracy),
     ] {
-        let said = model.eval(&normalisation().apply(&set.images)).argmax(1, false);
-        let right = f64::try_from(said.eq_tensor(&set.labels).to_kind(Type::Double).mean(Type::Double)).unwrap();
+        let said = model
+            .eval(&normalisation().apply(&set.images))
+            .argmax(1, false);
+        let right = f64::try_from(
+            said.eq_tensor(&set.labels)
+                .to_kind(Type::Double)
+                .mean(Type::Double),
+        )
+        .unwrap();
         assert!((right - accuracy.unwrap()).abs() < 1e-12);
     }
 }
@@ -160,13 +204,21 @@ fn accuracies_are_measured_when_they_are_due() {
 #[test]
 fn a_training_that_diverges_names_node_and_round() {
     let cast = cast(&[(ModelKind::Lenet5, (0, 5))], (20, 7));
-    let error = |settings: &FedMdSettings| run(settings, &cast, 1, None).map(drop).unwrap_err().to_string();
+    let error = |settings: &FedMdSettings| {
+        run(settings, &cast, 1, None)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
     let settings = FedMdSettings {
         optimizer: sgd(1e30, 0.0),
         ..plain()
     };
     let before = error(&settings);
-    assert!(before.contains("training node 0 before round 1"), "{before}");
+    assert!(
+        before.contains("training node 0 before round 1"),
+        "{before}"
+    );
     let within = error(&FedMdSettings {
         public_epochs: 0,
         private_epochs: 0,

@@ -1,4 +1,5 @@
-//! FedMD against PyTorch, against itself over one rank and several, and in cases whose outcome is known.
+//! FedMD against PyTorch, against itself over one rank and several, and in cases whose outcome is
+//! known.
 
 mod course;
 mod oracle;

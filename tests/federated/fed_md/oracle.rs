@@ -12,8 +12,10 @@ fn given() -> FitState {
     for (index, (kind, _)) in PAIR.into_iter().enumerate() {
         let node = node(index);
         for (k, (name, tensor)) in initial(kind, 0).state().iter().enumerate() {
-            let values =
-                (Tensor::arange(tensor.numel() as i64, (Type::Double, Device::Cpu)) * 0.7 + k as f64).cos() * 0.15;
+            let values = (Tensor::arange(tensor.numel() as i64, (Type::Double, Device::Cpu)) * 0.7
+                + k as f64)
+                .cos()
+                * 0.15;
             let values = values.to_kind(Type::Float).view(&tensor.size()[..]);
             tensors.push((format!("model.{node}.{name}"), values));
         }
@@ -69,8 +71,16 @@ fn given() -> FitState {
 #[test]
 fn two_rounds_of_two_architectures_as_in_pytorch() {
     let absolute = (
-        [0.12005062179597144, -0.1001316311268835, -0.06404747150247769],
-        [-0.11784110783609336, -0.11023899282570332, -0.13232990444778095],
+        [
+            0.12005062179597144,
+            -0.1001316311268835,
+            -0.06404747150247769,
+        ],
+        [
+            -0.11784110783609336,
+            -0.11023899282570332,
+            -0.13232990444778095,
+        ],
         [
             2.3288984457961237,
             0.028540573951590327,
@@ -87,8 +97,16 @@ fn two_rounds_of_two_architectures_as_in_pytorch() {
         ],
     );
     let squared = (
-        [0.13875708376344462, -0.11724154765237992, -0.09141292005057837],
-        [-0.11883641661957292, -0.11172214532036011, -0.12848893076585668],
+        [
+            0.13875708376344462,
+            -0.11724154765237992,
+            -0.09141292005057837,
+        ],
+        [
+            -0.11883641661957292,
+            -0.11172214532036011,
+            -0.12848893076585668,
+        ],
         [
             2.599785059210517,
             0.041355430742634286,
@@ -104,7 +122,10 @@ fn two_rounds_of_two_architectures_as_in_pytorch() {
             0.04311333699931748,
         ],
     );
-    for (digest_loss, (linear, lenet, squares)) in [(DigestLoss::Absolute, absolute), (DigestLoss::Squared, squared)] {
+    for (digest_loss, (linear, lenet, squares)) in [
+        (DigestLoss::Absolute, absolute),
+        (DigestLoss::Squared, squared),
+    ] {
         let settings = FedMdSettings {
             rounds: 2,
             weights: Some(vec![1.0, 3.0]),
@@ -115,8 +136,12 @@ fn two_rounds_of_two_architectures_as_in_pytorch() {
             ..plain()
         };
         let (states, _) = run(&settings, &cast(&PAIR, (20, 7)), 1, Some(given())).unwrap();
-        for (state, name, wanted) in [(&states[0], "fc1.bias", linear), (&states[1], "fc3.bias", lenet)] {
-            let ours = Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Type::Double)).unwrap();
+        for (state, name, wanted) in [
+            (&states[0], "fc1.bias", linear),
+            (&states[1], "fc3.bias", lenet),
+        ] {
+            let ours =
+                Vec::<f64>::try_from(state.get(name).unwrap().to_kind(Type::Double)).unwrap();
             for (ours, wanted) in ours.into_iter().zip(wanted) {
                 assert!(
                     (ours - wanted).abs() < 2e-5,
@@ -126,7 +151,8 @@ fn two_rounds_of_two_architectures_as_in_pytorch() {
         }
         let tensors = states.iter().flat_map(StateDict::iter);
         for ((name, tensor), wanted) in tensors.zip(squares) {
-            let ours = f64::try_from(tensor.to_kind(Type::Double).square().sum(Type::Double)).unwrap();
+            let ours =
+                f64::try_from(tensor.to_kind(Type::Double).square().sum(Type::Double)).unwrap();
             assert!(
                 (ours / wanted - 1.0).abs() < 1e-4,
                 "{digest_loss:?} {name}: {ours} for {wanted}"

@@ -7,7 +7,13 @@ use fed_distill::model::{Model, ModelKind};
 use fed_distill::runtime::seed::Seeds;
 
 /// The training loop itself, on images with their labels.
-fn trained(model: &mut Model, set: &ImageSet, settings: &FedMdSettings, epochs: usize, purpose: &str) {
+fn trained(
+    model: &mut Model,
+    set: &ImageSet,
+    settings: &FedMdSettings,
+    epochs: usize,
+    purpose: &str,
+) {
     let passes = Passes {
         epochs,
         batch_size: settings.batch_size,
@@ -30,7 +36,10 @@ fn transfer_learning_is_the_training_loop_on_public_then_private_images() {
         optimizer: sgd(0.05, 0.9),
         ..plain()
     };
-    let cast = cast(&[(ModelKind::Resnet18, (0, 9)), (ModelKind::Lenet5, (9, 6))], (20, 7));
+    let cast = cast(
+        &[(ModelKind::Resnet18, (0, 9)), (ModelKind::Lenet5, (9, 6))],
+        (20, 7),
+    );
     let (states, log) = run(&settings, &cast, 1, None).unwrap();
     for (index, (kind, (first, count))) in cast.clients.into_iter().enumerate() {
         let node = node(index);
@@ -67,7 +76,8 @@ fn listeners() -> FedMdSettings {
     }
 }
 
-/// What float rounding leaves of the difference has a gradient of full size under the absolute loss, so weights are compared under the other.
+/// What float rounding leaves of the difference has a gradient of full size under the absolute
+/// loss, so weights are compared under the other.
 #[test]
 fn the_consensus_of_one_client_is_its_own_opinion() {
     for kind in [ModelKind::Linear, ModelKind::Lenet5] {
@@ -82,10 +92,16 @@ fn the_consensus_of_one_client_is_its_own_opinion() {
                 log.reports[1][0].digest_loss.unwrap() < 1e-6,
                 "{kind:?} {digest_loss:?}"
             );
-            let before = FedMdSettings { rounds: 0, ..settings };
+            let before = FedMdSettings {
+                rounds: 0,
+                ..settings
+            };
             let (before, _) = run(&before, &alone, 1, None).unwrap();
             let moved = differences(&before, &after)[0];
-            assert!(digest_loss == DigestLoss::Absolute || moved < 1e-6, "{kind:?}: {moved}");
+            assert!(
+                digest_loss == DigestLoss::Absolute || moved < 1e-6,
+                "{kind:?}: {moved}"
+            );
         }
     }
 }
@@ -105,7 +121,11 @@ fn clients_that_are_the_same_stay_the_same() {
     for other in &states[1..] {
         assert!(difference(&states[0], other) < 1e-5);
     }
-    assert!(log.reports[3].iter().all(|report| report.digest_loss.unwrap() < 1e-6));
+    assert!(
+        log.reports[3]
+            .iter()
+            .all(|report| report.digest_loss.unwrap() < 1e-6)
+    );
     let apart = FedMdSettings {
         shared_initialisation: false,
         ..settings
@@ -124,7 +144,10 @@ fn a_learning_rate_of_zero_changes_nothing() {
     };
     let (states, _) = run(&settings, &cast, 1, None).unwrap();
     for (index, (kind, _)) in cast.clients.iter().enumerate() {
-        assert_eq!(difference(&states[index], &initial(*kind, node(index)).state()), 0.0);
+        assert_eq!(
+            difference(&states[index], &initial(*kind, node(index)).state()),
+            0.0
+        );
     }
 }
 
@@ -186,11 +209,17 @@ fn each_round_draws_its_images_anew_and_the_seed_decides() {
     let mut seen = vec![0; 1000];
     for round in 1..=200 {
         let images = draw(1, round);
-        assert!(images.len() == 50 && images.is_sorted_by(|a, b| a < b), "{images:?}");
+        assert!(
+            images.len() == 50 && images.is_sorted_by(|a, b| a < b),
+            "{images:?}"
+        );
         images.iter().for_each(|&image| seen[image] += 1);
     }
     // 10 expected, standard deviation 3.1.
-    assert!(seen.iter().all(|&count| (1..30).contains(&count)), "{seen:?}");
+    assert!(
+        seen.iter().all(|&count| (1..30).contains(&count)),
+        "{seen:?}"
+    );
     assert_eq!(draw(1, 7), draw(1, 7));
     assert_ne!(draw(1, 7), draw(2, 7));
     assert_eq!(drawn(&Seeds::new(1), 1, 5, 9), [0, 1, 2, 3, 4]);

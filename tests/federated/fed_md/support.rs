@@ -53,7 +53,10 @@ pub fn plain() -> FedMdSettings {
         digest_batch_size: 64,
         digest_loss: DigestLoss::Absolute,
         optimizer: sgd(0.05, 0.0),
-        augment: AugmentSettings { crop: 0, flip: false },
+        augment: AugmentSettings {
+            crop: 0,
+            flip: false,
+        },
         eval_every: 1,
     }
 }
@@ -91,7 +94,8 @@ impl Rounds for Log {
     }
 }
 
-/// Every client's weights by node, in order, and what rank 0 logged. Every rank has its own copy of the data, as processes would.
+/// Every client's weights by node, in order, and what rank 0 logged. Every rank has its own copy of
+/// the data, as processes would.
 pub fn run(
     settings: &FedMdSettings,
     cast: &Cast,
@@ -107,7 +111,9 @@ pub fn run(
             ..Log::default()
         };
         let states = part(settings, cast, rank, start.as_ref(), &mut log)?;
-        let copies = states.into_iter().map(|(node, state)| (node, state.deep_clone()));
+        let copies = states
+            .into_iter()
+            .map(|(node, state)| (node, state.deep_clone()));
         Ok((copies.collect::<Vec<_>>(), log))
     })?;
     let (mut states, mut logs) = (Vec::new(), Vec::new());
@@ -141,7 +147,10 @@ pub fn part(
         },
     };
     let set = images(cast.public.0, cast.public.1);
-    let labels = set.label_list.iter().map(|label| (label + cast.shift) % CLASSES);
+    let labels = set
+        .label_list
+        .iter()
+        .map(|label| (label + cast.shift) % CLASSES);
     let public = ImageSet::new(set.images, labels.collect()).unwrap();
     let test = images(200, 11);
     let federation = Federation {
@@ -162,4 +171,5 @@ pub fn differences(a: &[StateDict], b: &[StateDict]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| difference(a, b)).collect()
 }
 
-pub const PAIR: [(ModelKind, (usize, usize)); 2] = [(ModelKind::Linear, (0, 3)), (ModelKind::Lenet5, (3, 9))];
+pub const PAIR: [(ModelKind, (usize, usize)); 2] =
+    [(ModelKind::Linear, (0, 3)), (ModelKind::Lenet5, (3, 9))];

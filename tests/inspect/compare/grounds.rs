@@ -18,13 +18,29 @@ fn distributed_sgd_has_a_point_and_no_split() {
         .iter()
         .map(|part| number(&part["bytes"]))
         .sum();
-    assert_eq!(number(&method["upload_bytes"]) + number(&method["download_bytes"]), sum);
-    assert_eq!((&method["rounds"], &method["split"]), (&own["steps"], &Value::Null));
-    assert_eq!(line(&text, "SGD, all reduce").last().unwrap(), "–", "{text}");
+    assert_eq!(
+        number(&method["upload_bytes"]) + number(&method["download_bytes"]),
+        sum
+    );
+    assert_eq!(
+        (&method["rounds"], &method["split"]),
+        (&own["steps"], &Value::Null)
+    );
+    assert_eq!(
+        line(&text, "SGD, all reduce").last().unwrap(),
+        "–",
+        "{text}"
+    );
     assert!(place.path("sgd.svg").exists());
     let twice = table(
         place,
-        &["students/1", "./students/../students/1", "sgd", "--out", "sgd.svg"],
+        &[
+            "students/1",
+            "./students/../students/1",
+            "sgd",
+            "--out",
+            "sgd.svg",
+        ],
     );
     assert_eq!(text, twice);
 }
@@ -46,12 +62,20 @@ fn a_student_of_no_split_is_not_drawn_beside_others() {
     assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
     place.ok(
         "fed_avg",
-        &["fed_avg.rounds=1", "fed_avg.augment.crop=1", "fed_avg.save_folder=fed"],
+        &[
+            "fed_avg.rounds=1",
+            "fed_avg.augment.crop=1",
+            "fed_avg.save_folder=fed",
+        ],
     );
     assert!(table(&place, &["students/1", "fed"]).contains("plot: "));
     let text = table(&place, &["whole_student", "fed"]);
     assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
-    assert_eq!(line(&text, "one-shot student").last().unwrap(), "–", "{text}");
+    assert_eq!(
+        line(&text, "one-shot student").last().unwrap(),
+        "–",
+        "{text}"
+    );
 }
 
 #[test]
@@ -63,11 +87,18 @@ fn other_splits_and_datasets_are_marked_and_never_drawn_together() {
         "fed_avg.augment.crop=1",
     ];
     place.ok("split_data", &other);
-    place.ok("fed_avg", &[&other[..], &["fed_avg.save_folder=fed"]].concat());
+    place.ok(
+        "fed_avg",
+        &[&other[..], &["fed_avg.save_folder=fed"]].concat(),
+    );
     let text = table(&place, &["students/1", "fed"]);
     assert!(text.contains("no plot: the runs are on 2 splits"), "{text}");
     let (ours, theirs) = (line(&text, "one-shot student"), line(&text, "FedAvg"));
-    assert_eq!(ours[ours.len() - 2], theirs[theirs.len() - 2], "one dataset: {text}");
+    assert_eq!(
+        ours[ours.len() - 2],
+        theirs[theirs.len() - 2],
+        "one dataset: {text}"
+    );
     assert_ne!(ours.last(), theirs.last(), "{text}");
     let (code, _, errors) = compare(&place, &["students/1", "fed", "--out", "both.png"]);
     assert!(code == 1 && errors.contains("on 2 splits"), "{errors}");
@@ -79,7 +110,13 @@ fn other_splits_and_datasets_are_marked_and_never_drawn_together() {
         "fed_avg.augment.crop=1",
     ];
     place.ok("split_data", &small);
-    place.ok("fed_avg", &[&small[..], &["fed_avg.save_folder=small"]].concat());
+    place.ok(
+        "fed_avg",
+        &[&small[..], &["fed_avg.save_folder=small"]].concat(),
+    );
     let text = table(&place, &["students/1", "small"]);
-    assert!(text.contains("no plot: the runs are on 2 datasets"), "{text}");
+    assert!(
+        text.contains("no plot: the runs are on 2 datasets"),
+        "{text}"
+    );
 }

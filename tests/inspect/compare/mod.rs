@@ -26,9 +26,16 @@ fn methods() -> &'static Place {
             "fed_avg.augment.crop=1",
         ];
         place.ok("fed_avg", &fed_avg);
-        let adam = ["+fed_avg=adam", "fed_avg.save_folder=fed/adam", "fed_avg.eval_every=2"];
+        let adam = [
+            "+fed_avg=adam",
+            "fed_avg.save_folder=fed/adam",
+            "fed_avg.eval_every=2",
+        ];
         place.ok("fed_avg", &[&fed_avg[..], &adam].concat());
-        let sgd = ["distributed_sgd.method=all_reduce", "distributed_sgd.save_folder=sgd"];
+        let sgd = [
+            "distributed_sgd.method=all_reduce",
+            "distributed_sgd.save_folder=sgd",
+        ];
         let md = [
             DISJOINT,
             "fed_md.save_folder=md",
@@ -39,7 +46,10 @@ fn methods() -> &'static Place {
             "fed_md.augment.crop=1",
         ];
         place.ok("fed_md", &md);
-        place.ok("distributed_sgd", &[&sgd[..], &["distributed_sgd.epochs=1"]].concat());
+        place.ok(
+            "distributed_sgd",
+            &[&sgd[..], &["distributed_sgd.epochs=1"]].concat(),
+        );
         place
     })
 }
@@ -63,13 +73,18 @@ fn read(place: &Place, file: &str) -> Value {
 }
 
 fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no count"))
 }
 
 /// The only method of that name.
 fn method<'a>(data: &'a Value, name: &str) -> &'a Value {
     let all = data["methods"].as_array().unwrap();
-    let found: Vec<_> = all.iter().filter(|method| method["method"] == name).collect();
+    let found: Vec<_> = all
+        .iter()
+        .filter(|method| method["method"] == name)
+        .collect();
     assert_eq!(found.len(), 1, "{name} in {data}");
     found[0]
 }
@@ -78,7 +93,12 @@ fn method<'a>(data: &'a Value, name: &str) -> &'a Value {
 fn students_alone_are_compared_with_what_could_be_had_without_them() {
     let one = inspect(&["compare", "students/1"]);
     let comparison = &metrics(1)["comparison"];
-    let bytes: u64 = comparison["upload_bytes"].as_array().unwrap().iter().map(number).sum();
+    let bytes: u64 = comparison["upload_bytes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(number)
+        .sum();
     assert_eq!(
         line(&one, "student  "),
         [
@@ -91,7 +111,8 @@ fn students_alone_are_compared_with_what_could_be_had_without_them() {
     for seed in SEEDS {
         let cells = line(&all, &format!("students/{seed}"));
         let comparison = &metrics(seed)["comparison"];
-        let wanted = ["teachers_mean", "ensemble", "one_shot_average", "student"].map(|key| percent(&comparison[key]));
+        let wanted = ["teachers_mean", "ensemble", "one_shot_average", "student"]
+            .map(|key| percent(&comparison[key]));
         assert!(
             wanted.iter().all(|cell| cells.contains(cell)),
             "{wanted:?} in {cells:?}"
@@ -131,9 +152,18 @@ fn one_shot_methods_send_the_teachers_once_with_their_label_counts() {
         let header = u64::from_le_bytes(file[..8].try_into().unwrap());
         // P values a node; the rest is safetensors' framing, which holds the label counts.
         assert_eq!(file.len() as u64, 8 + header + model);
-        let card: Value = serde_json::from_str(&tensors::metadata(&path).unwrap()["fed_distill"]).unwrap();
-        let images: u64 = card["label_counts"].as_array().unwrap().iter().map(number).sum();
-        let dealt = split[format!("teacher{node}")]["train"].as_array().unwrap().len();
+        let card: Value =
+            serde_json::from_str(&tensors::metadata(&path).unwrap()["fed_distill"]).unwrap();
+        let images: u64 = card["label_counts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(number)
+            .sum();
+        let dealt = split[format!("teacher{node}")]["train"]
+            .as_array()
+            .unwrap()
+            .len();
         assert_eq!(images, dealt as u64);
         sent += file.len() as u64;
     }
@@ -143,7 +173,10 @@ fn one_shot_methods_send_the_teachers_once_with_their_label_counts() {
             (&method["upload_bytes"], &method["download_bytes"]),
             (&sent.into(), &0.into())
         );
-        assert_eq!((&method["rounds"], &method["nodes"]), (&1.into(), &NODES.into()));
+        assert_eq!(
+            (&method["rounds"], &method["nodes"]),
+            (&1.into(), &NODES.into())
+        );
         assert_eq!(method["points"][0]["bytes"], sent);
     }
 }
@@ -162,12 +195,19 @@ fn federated_averaging_sends_the_model_both_ways_in_each_round() {
     ] {
         assert_eq!(method[key], own[key], "{key}");
     }
-    assert_eq!((&method["rounds"], &method["nodes"]), (&ROUNDS.into(), &NODES.into()));
+    assert_eq!(
+        (&method["rounds"], &method["nodes"]),
+        (&ROUNDS.into(), &NODES.into())
+    );
     let both = number(&method["upload_bytes"]) + number(&method["download_bytes"]);
-    // 2·P·N·R values; names, shapes and reports come on top, which weigh as much as so small a model.
+    // 2·P·N·R values; names, shapes and reports come on top, which weigh as much as so small a
+    // model.
     let values = 2 * number(&own["model_bytes"]) * NODES * ROUNDS;
     let messages = 3 * NODES * ROUNDS;
-    assert!(both > values && both < values + 8192 * messages, "{both} {values}");
+    assert!(
+        both > values && both < values + 8192 * messages,
+        "{both} {values}"
+    );
     let mut sent = 0;
     for (round, point) in own["rounds"]
         .as_array()
@@ -176,7 +216,10 @@ fn federated_averaging_sends_the_model_both_ways_in_each_round() {
         .zip(method["points"].as_array().unwrap())
     {
         sent += number(&round["upload_bytes"]) + number(&round["download_bytes"]);
-        assert_eq!((&point["bytes"], &point["round"]), (&sent.into(), &round["round"]));
+        assert_eq!(
+            (&point["bytes"], &point["round"]),
+            (&sent.into(), &round["round"])
+        );
         assert_eq!(point["test_accuracy"], round["test_accuracy"]);
     }
     assert_eq!(sent, both);
@@ -196,7 +239,10 @@ fn every_method_is_a_line_of_the_table_and_of_the_plot() {
         assert_eq!(cells[2], percent(&method["final_test_accuracy"]), "{text}");
         assert_eq!(cells[6], kb(&method["upload_bytes"]), "{text}");
         let written = name.replace('\'', "&apos;");
-        assert!(svg.contains(&format!(">\n{written}\n<")), "{name} in\n{svg}");
+        assert!(
+            svg.contains(&format!(">\n{written}\n<")),
+            "{name} in\n{svg}"
+        );
     }
     assert!(!text.contains("  split"), "all are on one: {text}");
     // Rounds without an evaluation count their bytes all the same.
@@ -233,7 +279,8 @@ fn runs_of_federated_averaging_are_listed_with_what_tells_them_apart() {
         text.contains("1 round (C 1.0, E 2, B all), lr 0.1, server sgd 1.0 "),
         "{text}"
     );
-    let prox = "1 round (C 1.0, E 1, B 64), lr 0.1, server sgd 1.0, proximal 0.01, local statistics";
+    let prox =
+        "1 round (C 1.0, E 1, B 64), lr 0.1, server sgd 1.0, proximal 0.01, local statistics";
     assert!(text.contains(prox), "{text}");
 }
 
@@ -241,9 +288,16 @@ fn runs_of_federated_averaging_are_listed_with_what_tells_them_apart() {
 fn without_a_place_the_plot_goes_where_the_runs_are() {
     let place = copy();
     let text = table(&place, &["students/1", "students/3"]);
-    assert!(text.contains("plot: students/inspect/compare.png"), "{text}");
+    assert!(
+        text.contains("plot: students/inspect/compare.png"),
+        "{text}"
+    );
     for kind in ["svg", "png"] {
-        assert!(place.path(&format!("students/inspect/compare.{kind}")).exists());
+        assert!(
+            place
+                .path(&format!("students/inspect/compare.{kind}"))
+                .exists()
+        );
     }
     let svg = std::fs::read_to_string(place.path("students/inspect/compare.svg")).unwrap();
     assert!(svg.contains("one-shot student: 3"), "{svg}");
@@ -262,7 +316,10 @@ fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
     ] {
         assert_eq!(ours[key], own[key], "{key}");
     }
-    assert_eq!((&ours["rounds"], &ours["nodes"]), (&2.into(), &NODES.into()));
+    assert_eq!(
+        (&ours["rounds"], &ours["nodes"]),
+        (&2.into(), &NODES.into())
+    );
     // Round 0, transfer learning, sends reports alone; it is listed, and not drawn.
     let points = ours["points"].as_array().unwrap();
     assert_eq!((points.len(), &points[0]["round"]), (3, &0.into()));

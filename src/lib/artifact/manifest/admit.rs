@@ -22,7 +22,8 @@ const FREE: [&str; 4] = ["resume", "overwrite", "device", "threads"];
 /// Differing keys that are spelled out in an error.
 const SHOWN: usize = 5;
 
-/// Decides by the manifest at `manifest_path` and by whether `primary_output`, the stage's main result, is there.
+/// Decides by the manifest at `manifest_path` and by whether `primary_output`, the stage's main
+/// result, is there.
 ///
 /// | earlier run | no flag | `resume` | `overwrite` |
 /// |---|---|---|---|
@@ -32,8 +33,9 @@ const SHOWN: usize = 5;
 /// | done | refused | done | fresh |
 /// | done, result removed | fresh | fresh | fresh |
 ///
-/// With `resume`, every key that `config` holds must have the value it had in the earlier run; keys that it leaves out are not compared,
-/// so a stage gives the groups that its result depends on. `resume`, `overwrite`, `device` and `threads` at the top may always differ.
+/// With `resume`, every key that `config` holds must have the value it had in the earlier run; keys
+/// that it leaves out are not compared, so a stage gives the groups that its result depends on.
+/// `resume`, `overwrite`, `device` and `threads` at the top may always differ.
 ///
 /// # Errors
 /// The refusals above, another config, both flags at once, a damaged manifest (unless `overwrite`).
@@ -45,7 +47,10 @@ pub fn admit(
     config: &Value,
 ) -> Result<Admission> {
     if resume && overwrite {
-        return Err(Error::usage("`resume=true` and `overwrite=true` exclude each other").hint("give one of them"));
+        return Err(
+            Error::usage("`resume=true` and `overwrite=true` exclude each other")
+                .hint("give one of them"),
+        );
     }
     if overwrite {
         return Ok(Admission::Fresh);
@@ -61,7 +66,9 @@ pub fn admit(
     match (earlier.status, resume) {
         (Status::Done, _) if !there => Ok(Admission::Fresh),
         (Status::Done, false) => Err(finished(&earlier, primary_output, config)),
-        (Status::Done, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Done),
+        (Status::Done, true) => {
+            same_config(&earlier, config, manifest_path).map(|()| Admission::Done)
+        }
         (_, false) => Ok(Admission::Fresh),
         (_, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Continue),
     }
@@ -145,7 +152,12 @@ fn compare(place: &str, old: &Value, new: &Value, differences: &mut Vec<String>)
                 } else {
                     format!("{place}.{key}")
                 };
-                compare(&inner, old.get(key).unwrap_or(&Value::Null), value, differences);
+                compare(
+                    &inner,
+                    old.get(key).unwrap_or(&Value::Null),
+                    value,
+                    differences,
+                );
             }
         }
         _ if old == new => (),

@@ -1,8 +1,10 @@
-//! The manifest a stage leaves beside what it wrote: how it was made, from which files, and which files with which hashes came out.
+//! The manifest a stage leaves beside what it wrote: how it was made, from which files, and which
+//! files with which hashes came out.
 //!
-//! For a folder it is `FOLDER/manifest.json`, for a single file `STEM.manifest.json` beside it ([`beside`]), for one of several
-//! independent outputs of a folder `manifest_NAME.json`. Stages open a [`Run`], after asking [`admit`]; readers use [`existing`],
-//! [`verify`], [`made`] and [`producer_of`].
+//! For a folder it is `FOLDER/manifest.json`, for a single file `STEM.manifest.json` beside it
+//! ([`beside`]), for one of several independent outputs of a folder `manifest_NAME.json`. Stages
+//! open a [`Run`], after asking [`admit`]; readers use [`existing`], [`verify`], [`made`] and
+//! [`producer_of`].
 
 mod admit;
 pub(super) mod paths;
@@ -101,7 +103,8 @@ pub struct Manifest {
     pub resumed: Vec<String>,
     /// End, in UTC; none while running.
     pub ended: Option<String>,
-    /// Name of the main output, which lies beside the manifest: until it is among `outputs`, a file of that name is an earlier run's.
+    /// Name of the main output, which lies beside the manifest: until it is among `outputs`, a file
+    /// of that name is an earlier run's.
     #[serde(default)]
     pub result: Option<PathBuf>,
     pub inputs: Vec<FileRecord>,
@@ -147,7 +150,8 @@ fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     Ok(Some(format.schema_version).filter(|version| *version > SCHEMA_VERSION))
 }
 
-/// Where the manifest of the single file `output` goes: `initial.safetensors` has `initial.manifest.json` beside it.
+/// Where the manifest of the single file `output` goes: `initial.safetensors` has
+/// `initial.manifest.json` beside it.
 pub fn beside(output: &Path) -> PathBuf {
     output.with_extension("manifest.json")
 }

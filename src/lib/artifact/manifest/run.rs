@@ -1,8 +1,12 @@
-//! An open run: begins with status `running`, collects inputs, facts and outputs, and ends as done, failed or interrupted.
+//! An open run: begins with status `running`, collects inputs, facts and outputs, and ends as done,
+//! failed or interrupted.
 //!
-//! The file on disk is rewritten at every step, so that it says what is true even when the process is killed.
+//! The file on disk is rewritten at every step, so that it says what is true even when the process
+//! is killed.
 
-use super::{FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace};
+use super::{
+    FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace,
+};
 use crate::artifact::{hash, json};
 use crate::error::{Class, Error, Result};
 use serde::Serialize;
@@ -27,7 +31,8 @@ pub struct Start {
 /// Puts a manifest at a path, in place of what is there.
 pub type Writer = Box<dyn Fn(&Path, &Manifest) -> Result<()>>;
 
-/// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as unfinished.
+/// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as
+/// unfinished.
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
@@ -37,8 +42,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run whose manifest will be at `manifest_path`. Inputs and facts can be recorded; nothing is on disk before [`Run::begin`], so
-    /// that a stage whose inputs are refused leaves no trace.
+    /// A run whose manifest will be at `manifest_path`. Inputs and facts can be recorded; nothing
+    /// is on disk before [`Run::begin`], so that a stage whose inputs are refused leaves no trace.
     pub fn prepare(manifest_path: &Path, start: Start) -> Self {
         Self {
             path: manifest_path.to_path_buf(),
@@ -78,8 +83,9 @@ impl Run {
         Self { writer, ..self }
     }
 
-    /// Writes the manifest with status `running`, in place of what was there: a stage that goes on with the run of `earlier` records all
-    /// inputs, facts and outputs again, but says when that run began.
+    /// Writes the manifest with status `running`, in place of what was there: a stage that goes on
+    /// with the run of `earlier` records all inputs, facts and outputs again, but says when that
+    /// run began.
     ///
     /// # Errors
     /// A manifest that cannot be written.
@@ -98,7 +104,8 @@ impl Run {
         &self.manifest
     }
 
-    /// Records the file at `path` as read, after checking it against the manifest of the stage that wrote it, if there is one.
+    /// Records the file at `path` as read, after checking it against the manifest of the stage that
+    /// wrote it, if there is one.
     ///
     /// # Errors
     /// A file that cannot be read, or differs from what its own manifest says was written.
@@ -114,7 +121,8 @@ impl Run {
     /// # Errors
     /// A value with a NaN or an infinity in it.
     pub fn fact(&mut self, key: &str, value: impl Serialize) -> Result<()> {
-        let value = json::value(&value).map_err(|error| error.note("while", format!("recording the fact `{key}`")))?;
+        let value = json::value(&value)
+            .map_err(|error| error.note("while", format!("recording the fact `{key}`")))?;
         self.manifest.facts.insert(key.to_string(), value);
         self.save()
     }
@@ -140,7 +148,8 @@ impl Run {
     /// Ends the run as failed or interrupted, by the class of `error`, and keeps its text.
     ///
     /// # Errors
-    /// A manifest that cannot be written, say because the disk that failed the run is still full: report `error` all the same.
+    /// A manifest that cannot be written, say because the disk that failed the run is still full:
+    /// report `error` all the same.
     pub fn end_with(self, error: &Error) -> Result<()> {
         let status = match error.class() {
             Class::Interrupted => Status::Interrupted,

@@ -1,4 +1,5 @@
-//! Follows files through manifests: which run wrote a file, and whether files still are what a manifest says.
+//! Follows files through manifests: which run wrote a file, and whether files still are what a
+//! manifest says.
 
 use super::{FileRecord, Manifest, Status, beside, existing, newer, paths};
 use crate::artifact::fault::folder_of;
@@ -52,17 +53,23 @@ pub struct Check {
     pub findings: Vec<Finding>,
 }
 
-/// Compares the inputs and outputs recorded in the manifest at `manifest_path` with the files that are there.
+/// Compares the inputs and outputs recorded in the manifest at `manifest_path` with the files that
+/// are there.
 ///
 /// # Errors
 /// No manifest there, a damaged one, or a file that cannot be read.
 pub fn check(manifest_path: &Path) -> Result<Check> {
-    let manifest = existing(manifest_path)?
-        .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", manifest_path.display())))?;
+    let manifest = existing(manifest_path)?.ok_or_else(|| {
+        Error::failed(format!(
+            "there is no manifest `{}`",
+            manifest_path.display()
+        ))
+    })?;
     let recorded = manifest.inputs.len() + manifest.outputs.len();
     let is_gone = |finding: &Finding| finding.problem == Problem::Missing;
-    let (gone, mut findings): (Vec<_>, Vec<_>) =
-        compare(manifest_path, manifest.inputs)?.into_iter().partition(is_gone);
+    let (gone, mut findings): (Vec<_>, Vec<_>) = compare(manifest_path, manifest.inputs)?
+        .into_iter()
+        .partition(is_gone);
     findings.extend(compare(manifest_path, manifest.outputs)?);
     let missing = findings.iter().filter(|finding| is_gone(finding)).count();
     Ok(Check {
@@ -115,11 +122,16 @@ pub fn made(path: &Path) -> Option<(PathBuf, Manifest)> {
     producer(path).map(|(place, manifest, _)| (place, manifest))
 }
 
-/// Refuses the file at `path`, the output `then` of the run whose manifest lies at `place`, if it is no longer what was recorded.
+/// Refuses the file at `path`, the output `then` of the run whose manifest lies at `place`, if it
+/// is no longer what was recorded.
 ///
 /// # Errors
 /// A file that has changed, or cannot be read.
-pub fn check_output(path: &Path, (place, manifest): (&Path, &Manifest), then: &FileRecord) -> Result<()> {
+pub fn check_output(
+    path: &Path,
+    (place, manifest): (&Path, &Manifest),
+    then: &FileRecord,
+) -> Result<()> {
     let now = hash::file(path)?;
     if now.1 == then.sha256 {
         return Ok(());
@@ -130,13 +142,19 @@ pub fn check_output(path: &Path, (place, manifest): (&Path, &Manifest), then: &F
     )))
 }
 
-/// The manifest of the run that wrote the file at `path` when it had this hash, whatever lies there now; none where a later run has taken
-/// that manifest's place.
+/// The manifest of the run that wrote the file at `path` when it had this hash, whatever lies there
+/// now; none where a later run has taken that manifest's place.
 pub fn made_as(path: &Path, sha256: &str) -> Option<(PathBuf, Manifest)> {
-    let is_it = |record: &FileRecord| record.sha256 == sha256 && record.path.file_name() == path.file_name();
+    let is_it = |record: &FileRecord| {
+        record.sha256 == sha256 && record.path.file_name() == path.file_name()
+    };
     candidates(path).into_iter().find_map(|place| {
         let manifest = existing(&place).ok().flatten()?;
-        manifest.outputs.iter().any(is_it).then_some((place, manifest))
+        manifest
+            .outputs
+            .iter()
+            .any(is_it)
+            .then_some((place, manifest))
     })
 }
 
@@ -164,14 +182,22 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
 }
 
 /// A file that is not what the manifest at that place recorded; `now` is its length and SHA-256.
-fn changed(path: &Path, (place, manifest): (&Path, &Manifest), then: &FileRecord, now: &(u64, String)) -> Error {
+fn changed(
+    path: &Path,
+    (place, manifest): (&Path, &Manifest),
+    then: &FileRecord,
+    now: &(u64, String),
+) -> Error {
     Error::failed(format!(
         "`{}` is not the file that `{}` wrote",
         path.display(),
         manifest.stage
     ))
     .note("file", path.display().to_string())
-    .note("expected", format!("{} bytes, sha256 {}", then.bytes, then.sha256))
+    .note(
+        "expected",
+        format!("{} bytes, sha256 {}", then.bytes, then.sha256),
+    )
     .note("found", format!("{} bytes, sha256 {}", now.0, now.1))
     .note("from", format!("manifest {}", place.display()))
 }
@@ -182,10 +208,14 @@ fn refuse_outdated(path: &Path) -> Result<()> {
         let manifest = match existing(&place) {
             Ok(Some(manifest)) => manifest,
             // What another file's manifest says is not about this one.
-            Err(error) if !is_of_another(&place, path) => return Err(unreadable(path, &place, error)),
+            Err(error) if !is_of_another(&place, path) => {
+                return Err(unreadable(path, &place, error));
+            }
             _ => continue,
         };
-        if manifest.status != Status::Done && manifest.result.as_deref().map(Path::as_os_str) == path.file_name() {
+        if manifest.status != Status::Done
+            && manifest.result.as_deref().map(Path::as_os_str) == path.file_name()
+        {
             return Err(Error::failed(format!(
                 "`{}` is of an earlier run: the `{}` that is to replace it is not done (status {})",
                 path.display(),
@@ -203,7 +233,10 @@ fn refuse_outdated(path: &Path) -> Result<()> {
 /// A manifest that cannot vouch for `path`.
 fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
     if matches!(newer(place), Ok(Some(_))) {
-        return error.note("while", format!("looking up what wrote `{}`", path.display()));
+        return error.note(
+            "while",
+            format!("looking up what wrote `{}`", path.display()),
+        );
     }
     let why = error.to_string();
     Error::failed(format!("nothing vouches for `{}`: its manifest is damaged", path.display()))
@@ -217,13 +250,15 @@ fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
     candidates(path).into_iter().find_map(|place| {
         // A damaged one lists nothing.
         let manifest = existing(&place).ok().flatten()?;
-        let lists = |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
+        let lists =
+            |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
         let record = manifest.outputs.iter().find(lists)?.clone();
         Some((place, manifest, record))
     })
 }
 
-/// Manifests that may list `path`, the likeliest first: a folder may hold one for each of very many teachers.
+/// Manifests that may list `path`, the likeliest first: a folder may hold one for each of very many
+/// teachers.
 fn candidates(path: &Path) -> Vec<PathBuf> {
     let folder = folder_of(path);
     let mut several: Vec<(bool, PathBuf)> = std::fs::read_dir(folder)
@@ -246,7 +281,11 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
 /// NAME of a `manifest_NAME.json`.
 fn one_of_several(place: &Path) -> Option<String> {
     let name = place.file_name()?.to_string_lossy();
-    Some(name.strip_prefix("manifest_")?.strip_suffix(".json")?.to_owned())
+    Some(
+        name.strip_prefix("manifest_")?
+            .strip_suffix(".json")?
+            .to_owned(),
+    )
 }
 
 /// Whether a manifest is named after another file of its folder than `path`.

@@ -61,7 +61,9 @@ impl<'a> Machine<'a> {
             b']' => self.push(Object::List(Vec::new())),
             b')' => self.push(Object::Tuple(Vec::new())),
             0x85..=0x87 => self.short_tuple(usize::from(opcode - 0x84)),
-            b't' => self.pop_to_mark().and_then(|items| self.push(Object::Tuple(items))),
+            b't' => self
+                .pop_to_mark()
+                .and_then(|items| self.push(Object::Tuple(items))),
             b'a' => self.pop().and_then(|item| self.append(vec![item])),
             b'e' => self.pop_to_mark().and_then(|items| self.append(items)),
             b's' => self.pop().and_then(|value| {
@@ -92,7 +94,9 @@ impl<'a> Machine<'a> {
     }
 
     fn take(&mut self, count: u64) -> Result<&'a [u8]> {
-        let split = usize::try_from(count).ok().and_then(|n| self.rest.split_at_checked(n));
+        let split = usize::try_from(count)
+            .ok()
+            .and_then(|n| self.rest.split_at_checked(n));
         let (head, rest) = split.ok_or_else(|| broken("it ends too early"))?;
         self.rest = rest;
         Ok(head)
@@ -124,7 +128,8 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, length: u64) -> Result<()> {
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| broken("a string is not UTF-8"))?;
+        let text =
+            std::str::from_utf8(self.take(length)?).map_err(|_| broken("a string is not UTF-8"))?;
         self.push(Object::Text(text.to_string()))
     }
 
@@ -157,7 +162,9 @@ impl<'a> Machine<'a> {
     }
 
     fn short_tuple(&mut self, length: usize) -> Result<()> {
-        let mut items = (0..length).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
+        let mut items = (0..length)
+            .map(|_| self.pop())
+            .collect::<Result<Vec<_>>>()?;
         items.reverse();
         self.push(Object::Tuple(items))
     }
@@ -174,7 +181,9 @@ impl<'a> Machine<'a> {
     fn set_items(&mut self, items: &[Ref]) -> Result<()> {
         let top = self.top()?;
         match (&mut self.objects[top], items.as_chunks()) {
-            (Object::Dict(dict), (pairs, [])) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            (Object::Dict(dict), (pairs, [])) => {
+                dict.extend(pairs.iter().map(|&[key, value]| (key, value)))
+            }
             _ => return Err(broken("it sets items of what is not a dict")),
         }
         Ok(())
@@ -248,7 +257,9 @@ impl<'a> Machine<'a> {
     }
 
     fn integers(&self, object: &Object) -> Option<Vec<i64>> {
-        let Object::Tuple(items) = object else { return None };
+        let Object::Tuple(items) = object else {
+            return None;
+        };
         let number = |&item: &Ref| match self.objects[item] {
             Object::Int(number) => Some(number),
             _ => None,
@@ -269,7 +280,13 @@ impl<'a> Machine<'a> {
             }
             (
                 Object::Global(Global::RebuildTensor),
-                [Object::Storage(storage), Object::Int(offset), size, stride, ..],
+                [
+                    Object::Storage(storage),
+                    Object::Int(offset),
+                    size,
+                    stride,
+                    ..,
+                ],
             ) => {
                 let shape = self.integers(size).zip(self.integers(stride));
                 shape.map(|(size, stride)| {
@@ -284,10 +301,13 @@ impl<'a> Machine<'a> {
             }
             _ => None,
         };
-        self.push(made.ok_or_else(|| broken("it calls something with arguments that PyTorch does not write"))?)
+        self.push(made.ok_or_else(|| {
+            broken("it calls something with arguments that PyTorch does not write")
+        })?)
     }
 
-    /// `state_dict()` hangs its `_metadata` on the dict as an attribute: ignored. Nothing else has attributes.
+    /// `state_dict()` hangs its `_metadata` on the dict as an attribute: ignored. Nothing else has
+    /// attributes.
     fn build(&mut self) -> Result<()> {
         self.pop()?;
         let top = self.top()?;

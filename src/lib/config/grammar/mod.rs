@@ -1,7 +1,9 @@
-//! The grammar of an override's value: `0.1`, `[1, 2]`, `{lr: 0.1}`, `'a, b'`, `${a.b}`, and the sweeps `1,2`, `range(0,3)`, `choice(a,b)`.
+//! The grammar of an override's value: `0.1`, `[1, 2]`, `{lr: 0.1}`, `'a, b'`, `${a.b}`, and the
+//! sweeps `1,2`, `range(0,3)`, `choice(a,b)`.
 //!
-//! Unquoted text runs to the next `,` (or closing bracket inside one) and loses the blanks around it; `\` before one of `\,:()[]{}` or a blank
-//! takes that character literally. In quotes `\` escapes the quote and itself. `${…}` is taken whole, whatever is inside.
+//! Unquoted text runs to the next `,` (or closing bracket inside one) and loses the blanks around
+//! it; `\` before one of `\,:()[]{}` or a blank takes that character literally. In quotes `\`
+//! escapes the quote and itself. `${…}` is taken whole, whatever is inside.
 
 mod parser;
 
@@ -34,7 +36,9 @@ pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Complaint> {
         (1, Some((node, _))) => Ok(Parsed::One(node)),
         (_, Some(last)) => {
             elements.push(last);
-            Ok(Parsed::Many(elements.into_iter().map(|(_, raw)| raw).collect()))
+            Ok(Parsed::Many(
+                elements.into_iter().map(|(_, raw)| raw).collect(),
+            ))
         }
         (_, None) => Err("it is empty".into()),
     }
@@ -53,12 +57,17 @@ fn call(name: &str, inside: &str, origin: &Origin) -> Result<Vec<String>, Compla
     match name {
         "choice" => Ok(arguments.into_iter().map(|(_, raw)| raw).collect()),
         "range" => {
-            let numbers: Option<Vec<_>> = arguments.iter().map(|(node, _)| finite(&node.value)).collect();
+            let numbers: Option<Vec<_>> = arguments
+                .iter()
+                .map(|(node, _)| finite(&node.value))
+                .collect();
             match numbers.as_deref() {
                 Some([stop]) => range(0.0, *stop, 1.0),
                 Some([start, stop]) => range(*start, *stop, 1.0),
                 Some([start, stop, step]) => range(*start, *stop, *step),
-                _ => Err("`range` takes numbers: range(start, stop) or range(start, stop, step)".into()),
+                _ => Err(
+                    "`range` takes numbers: range(start, stop) or range(start, stop, step)".into(),
+                ),
             }
         }
         _ => Err(format!(
@@ -87,7 +96,9 @@ fn range(start: f64, stop: f64, step: f64) -> Result<Vec<String>, Complaint> {
         return Err("this `range` holds no value".into());
     }
     if count > MOST {
-        return Err(format!("this `range` holds {count} values, more than {MOST}"));
+        return Err(format!(
+            "this `range` holds {count} values, more than {MOST}"
+        ));
     }
     // Twelve digits hide the rounding of `0.1 + 2·0.1`.
     let tidy = |number: f64| format!("{number:.12}").parse().unwrap_or(number);

@@ -55,11 +55,18 @@ impl<'a> Parser<'a> {
             self.blanks();
             let from = self.at;
             let node = self.value(",")?;
-            elements.push((node, self.text.get(from..self.at).unwrap_or("").trim().to_owned()));
+            elements.push((
+                node,
+                self.text.get(from..self.at).unwrap_or("").trim().to_owned(),
+            ));
             match self.next() {
                 None => return Ok(elements),
                 Some(',') => {}
-                Some(other) => return Err(format!("`{other}` is unexpected; put text that holds it in quotes")),
+                Some(other) => {
+                    return Err(format!(
+                        "`{other}` is unexpected; put text that holds it in quotes"
+                    ));
+                }
             }
         }
     }
@@ -187,12 +194,18 @@ impl<'a> Parser<'a> {
                     }
                     kept = text.len();
                 }
-                '$' if self.text.get(self.at..).is_some_and(|rest| rest.starts_with("${")) => {
+                '$' if self
+                    .text
+                    .get(self.at..)
+                    .is_some_and(|rest| rest.starts_with("${")) =>
+                {
                     text.push_str(self.reference()?);
                     kept = text.len();
                 }
                 '(' | ')' | '[' | ']' | '{' | '}' => {
-                    return Err(format!("`{c}` is unexpected; put text that holds it in quotes"));
+                    return Err(format!(
+                        "`{c}` is unexpected; put text that holds it in quotes"
+                    ));
                 }
                 _ => {
                     text.push(c);

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RanksConfig {
-    /// Seconds that a rank may be silent while another waits for it; after them the run fails. Longer than the longest step, evaluation batch
-    /// or loading of data that a rank does.
+    /// Seconds that a rank may be silent while another waits for it; after them the run fails.
+    /// Longer than the longest step, evaluation batch or loading of data that a rank does.
     pub timeout: f64,
 }
 
@@ -33,7 +33,8 @@ impl Default for RanksConfig {
 pub struct FedAvgConfig {
     /// Folder of `global.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
-    /// Ranks that share the nodes; changes no result, with as many `threads` for each. `null`: those that MPI started, or one.
+    /// Ranks that share the nodes; changes no result, with as many `threads` for each. `null`:
+    /// those that MPI started, or one.
     pub ranks: Option<usize>,
     pub rounds: usize,
     /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
@@ -51,7 +52,8 @@ pub struct FedAvgConfig {
     /// The nodes' optimiser; its moments start afresh in each round.
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,
-    /// The server's optimiser, whose gradient is the weights minus the nodes' mean: `sgd` at rate 1 without momentum is plain averaging.
+    /// The server's optimiser, whose gradient is the weights minus the nodes' mean: `sgd` at rate 1
+    /// without momentum is plain averaging.
     pub server: OptimizerSettings,
     /// Weight μ of FedProx's term μ/2·‖w − w₀‖².
     pub proximal: f64,
@@ -92,7 +94,8 @@ impl Default for FedAvgConfig {
 pub struct FedMdConfig {
     /// Folder of `model_node{i}.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<PathBuf>,
-    /// Ranks that share the clients; changes no result, with as many `threads` for each. `null`: those that MPI started, or one.
+    /// Ranks that share the clients; changes no result, with as many `threads` for each. `null`:
+    /// those that MPI started, or one.
     pub ranks: Option<usize>,
     pub rounds: usize,
     /// The node of the split whose training images are public; `null`: the last.
@@ -101,7 +104,8 @@ pub struct FedMdConfig {
     pub public: Option<DatasetSettings>,
     /// Public images in a round, drawn anew in each; all, where there are fewer. `null`: all.
     pub public_samples: Option<usize>,
-    /// The clients' architectures, dealt in turn: options of group `model` by name, or their keys. `null`: `model` for all.
+    /// The clients' architectures, dealt in turn: options of group `model` by name, or their keys.
+    /// `null`: `model` for all.
     pub models: Option<Vec<ModelSettings>>,
     /// Weights of the clients in the consensus; `null`: all the same.
     pub weights: Option<Vec<f64>>,
@@ -174,8 +178,8 @@ pub struct DistributedSgdConfig {
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     pub batch_size: usize,
-    /// Parts whose gradients are summed to a batch's, at least; each rank computes equally many. `4` gives one, two and four ranks the same
-    /// bits; `1` costs nothing.
+    /// Parts whose gradients are summed to a batch's, at least; each rank computes equally many.
+    /// `4` gives one, two and four ranks the same bits; `1` costs nothing.
     pub parts: usize,
     /// Batches from one mean loss to the next.
     pub report_every: usize,
@@ -202,7 +206,10 @@ impl Default for DistributedSgdConfig {
                 weight_decay: 0.0,
                 ..OptimizerSettings::default()
             },
-            augment: AugmentSettings { crop: 0, flip: false },
+            augment: AugmentSettings {
+                crop: 0,
+                flip: false,
+            },
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The typed config: one struct a group, closed (an unknown key is an error), every key with a default.
+//! The typed config: one struct a group, closed (an unknown key is an error), every key with a
+//! default.
 //!
-//! `null` stands for "not given". `Config::default()` is the bottom layer of every composition; `Config::reference()` is the tree of all
-//! keys there are, with optional groups filled in.
+//! `null` stands for "not given". `Config::default()` is the bottom layer of every composition;
+//! `Config::reference()` is the tree of all keys there are, with optional groups filled in.
 
 mod federated;
 mod split;
@@ -9,14 +10,17 @@ mod stages;
 
 pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SizeLaw, SplitConfig, SplitKind};
-pub use stages::{CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig};
+pub use stages::{
+    CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig,
+};
 
 use crate::data::DatasetSettings;
 use crate::inversion::InversionSettings;
 use crate::model::ModelSettings;
 use serde::{Deserialize, Serialize};
 
-/// The whole config. All stage binaries share it, so that one set of overrides can be given to each of them.
+/// The whole config. All stage binaries share it, so that one set of overrides can be given to each
+/// of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -87,7 +87,8 @@ pub struct SplitConfig {
     pub kind: SplitKind,
     /// Parties to deal the images to.
     pub num_nodes: usize,
-    /// Share of the images (0..1) dealt evenly at random; the rest is sorted by class and cut into runs.
+    /// Share of the images (0..1) dealt evenly at random; the rest is sorted by class and cut into
+    /// runs.
     pub unif_percentage: f64,
     /// Dirichlet concentration: small is uneven, large even. `null`: 0.5.
     pub alpha: Option<f64>,
@@ -105,7 +106,8 @@ pub struct SplitConfig {
     pub images_per_class: Option<usize>,
     /// Images for each node. `null`: all there are, dealt evenly.
     pub images_per_node: Option<usize>,
-    /// Smallest and largest number of images of each of a node's `classes_per_node`. `null`: 60 to 110.
+    /// Smallest and largest number of images of each of a node's `classes_per_node`. `null`: 60 to
+    /// 110.
     pub major_images: Option<[usize; 2]>,
     /// The same for each other class. `null`: 1 to 10.
     pub minor_images: Option<[usize; 2]>,

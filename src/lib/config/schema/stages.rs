@@ -1,4 +1,5 @@
-//! Config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does and where its files go.
+//! Config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does and where
+//! its files go.
 
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
@@ -6,12 +7,14 @@ use crate::train::{AugmentSettings, OptimizerSettings, ScheduleSettings, Selecti
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// `checkpoint`: what an unfinished run keeps, so that `resume=true` goes on with it. Changes no result.
+/// `checkpoint`: what an unfinished run keeps, so that `resume=true` goes on with it. Changes no
+/// result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// Seconds of training from one checkpoint to the next, at least; 0 writes one at every step. Synthetic batches are kept one by one
-    /// as they are made, and Ctrl-C always leaves a checkpoint.
+    /// Seconds of training from one checkpoint to the next, at least; 0 writes one at every step.
+    /// Synthetic batches are kept one by one as they are made, and Ctrl-C always leaves a
+    /// checkpoint.
     pub every: f64,
 }
 
@@ -27,14 +30,15 @@ impl Default for CheckpointConfig {
 pub struct TeacherConfig {
     /// Nodes that train a teacher; nodes beyond are the student's own data. `null`: all nodes.
     pub num_teachers: Option<usize>,
-    /// All nodes start from the same weights, as federated averaging needs (a shared seed costs no upload); `false`: each from its own.
+    /// All nodes start from the same weights, as federated averaging needs (a shared seed costs no
+    /// upload); `false`: each from its own.
     pub shared_initialisation: bool,
     /// Train only these teachers, so that several machines can share the work; `null`: all.
     pub only: Option<Vec<usize>>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<PathBuf>,
-    /// Teachers that the server's stages hold in memory, those used last; the others are read again when they are needed. Changes speed
-    /// and memory, not results. `null`: as many as 2 GiB hold.
+    /// Teachers that the server's stages hold in memory, those used last; the others are read again
+    /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
     pub in_memory: Option<usize>,
     pub epochs: usize,
     pub batch_size: usize,
@@ -93,7 +97,8 @@ impl Default for InitialConfig {
 pub enum Objective {
     /// The label it was made for.
     CrossEntropy,
-    /// The teachers' averaged prediction (Kullback-Leibler divergence); real images keep their labels.
+    /// The teachers' averaged prediction (Kullback-Leibler divergence); real images keep their
+    /// labels.
     Distill,
 }
 
@@ -101,7 +106,8 @@ pub enum Objective {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistillSettings {
-    /// Softmax temperature of teachers and student; the loss is scaled by its square (Hinton et al. 2015, arXiv:1503.02531).
+    /// Softmax temperature of teachers and student; the loss is scaled by its square (Hinton et al.
+    /// 2015, arXiv:1503.02531).
     pub temperature: f64,
     /// `null`: as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
@@ -122,22 +128,26 @@ impl Default for DistillSettings {
 pub struct StudentConfig {
     /// Folder of `student.safetensors`, `dataset.safetensors`, `metrics.json` and pictures.
     pub save_folder: Option<PathBuf>,
-    /// Seed of the student's weights and training; differs from the global one, or a student of one teacher would start as it did.
+    /// Seed of the student's weights and training; differs from the global one, or a student of one
+    /// teacher would start as it did.
     pub seed: u64,
     /// `null`: the teachers' architecture.
     pub model: Option<ModelSettings>,
-    /// Make new batches against the student (competition term) instead of against the teachers alone.
+    /// Make new batches against the student (competition term) instead of against the teachers
+    /// alone.
     pub adaptive: bool,
     /// Synthetic batches made and added in each epoch.
     pub new_batches_per_epoch: usize,
-    /// Images an epoch passes over, in batches: the public Python project takes the size of the real training set (50,000 on CIFAR-10),
-    /// however many synthetic images there are. `null`: those that the set holds.
+    /// Images an epoch passes over, in batches: the public Python project takes the size of the
+    /// real training set (50,000 on CIFAR-10), however many synthetic images there are. `null`:
+    /// those that the set holds.
     pub epoch_images: Option<usize>,
     /// Augment a fresh batch when it is trained on the first time.
     pub augment_fresh: bool,
     pub objective: Objective,
     pub distill: DistillSettings,
-    /// One weight a class in the student's cross-entropy, and in the distillation loss by label; `null`: all equal.
+    /// One weight a class in the student's cross-entropy, and in the distillation loss by label;
+    /// `null`: all equal.
     pub class_weights: Option<Vec<f64>>,
     pub epochs: usize,
     pub batch_size: usize,

@@ -1,4 +1,5 @@
-//! Compressed files and tar archives, read as streams within bounds. Used by the readers; never writes.
+//! Compressed files and tar archives, read as streams within bounds. Used by the readers; never
+//! writes.
 
 use super::damaged;
 use crate::error::Result;
@@ -27,11 +28,15 @@ pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
     })
 }
 
-/// Calls `visit` with the name (components joined by `/`), the size and the contents of every regular file in the archive, in its order.
+/// Calls `visit` with the name (components joined by `/`), the size and the contents of every
+/// regular file in the archive, in its order.
 ///
-/// Errors for a damaged or cut-off archive, for names that are absolute or climb with `..`, for one that is not UTF-8, and beyond the
-/// bounds on size.
-pub(super) fn walk(path: &Path, mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<()>) -> Result<()> {
+/// Errors for a damaged or cut-off archive, for names that are absolute or climb with `..`, for one
+/// that is not UTF-8, and beyond the bounds on size.
+pub(super) fn walk(
+    path: &Path,
+    mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
     let allowance = Rc::new(Cell::new(MAX_BETWEEN));
     let ended = Rc::new(Cell::new(false));
     let broken = Rc::new(RefCell::new(None));
@@ -67,7 +72,8 @@ pub(super) fn walk(path: &Path, mut visit: impl FnMut(&str, u64, &mut dyn Read) 
             visited?;
         }
     }
-    // A whole archive has an end mark, and reading on to the end of the file verifies the checksum of the compression.
+    // A whole archive has an end mark, and reading on to the end of the file verifies the checksum
+    // of the compression.
     whole()?;
     let mut rest = archive.into_inner();
     allowance.set(64 * MAX_BETWEEN);
@@ -85,7 +91,8 @@ fn unsafe_name(path: &Path, name: &[u8]) -> crate::Error {
     damaged(path, "an entry has an unsafe name").note("found", format!("{name:?}"))
 }
 
-/// The name as relative components joined by `/`; nothing if it is absolute, climbs, or is not UTF-8.
+/// The name as relative components joined by `/`; nothing if it is absolute, climbs, or is not
+/// UTF-8.
 fn safe_name(name: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for component in name.components() {
@@ -98,7 +105,8 @@ fn safe_name(name: &Path) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// A reader that refuses to give more than `allowance` bytes until that is set anew, or more than `total` bytes altogether.
+/// A reader that refuses to give more than `allowance` bytes until that is set anew, or more than
+/// `total` bytes altogether.
 struct Bounded<R> {
     inner: R,
     allowance: Rc<Cell<u64>>,
@@ -113,9 +121,13 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.allowance.get().min(self.total);
         if left == 0 && !buffer.is_empty() {
-            return Err(io::Error::other("it decompresses to more than its headers allow"));
+            return Err(io::Error::other(
+                "it decompresses to more than its headers allow",
+            ));
         }
-        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let most = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         let count = self.inner.read(&mut buffer[..most]).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.broken.replace(Some(error.to_string()));

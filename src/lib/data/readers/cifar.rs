@@ -1,6 +1,8 @@
-//! CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): as downloaded (`.tar.gz`) or unpacked.
+//! CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): as downloaded (`.tar.gz`) or
+//! unpacked.
 //!
-//! A record is one label byte (CIFAR-100: coarse, then fine) and 3×32×32 pixels, planes in the order red, green, blue.
+//! A record is one label byte (CIFAR-100: coarse, then fine) and 3×32×32 pixels, planes in the
+//! order red, green, blue.
 
 use super::super::raw::{RawSet, RawSplit};
 use super::super::settings::DatasetKind;
@@ -61,7 +63,8 @@ const CIFAR100: Layout = Layout {
     label_bytes: &[20, 100],
 };
 
-/// Reads the set from an unpacked folder at or below `root`, else from the archive in `root`, which is fetched if `download`.
+/// Reads the set from an unpacked folder at or below `root`, else from the archive in `root`, which
+/// is fetched if `download`.
 pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<RawSet> {
     let layout = if kind == DatasetKind::Cifar100 {
         &CIFAR100
@@ -70,7 +73,9 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     };
     let unpacked = [root.join(layout.folder), root.to_path_buf()]
         .into_iter()
-        .find(|folder| folder.join(layout.test).is_file() || folder.join(layout.train[0]).is_file());
+        .find(|folder| {
+            folder.join(layout.test).is_file() || folder.join(layout.train[0]).is_file()
+        });
     let files = match unpacked {
         Some(folder) => from_folder(layout, &folder)?,
         None => {
@@ -80,7 +85,10 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
             let present = Some(root.join(remote.name)).filter(|path| path.is_file());
             match present {
                 Some(archive) => from_archive(layout, &archive)?,
-                None => from_archive(layout, &download::ensure(kind.name(), remote, root, download)?)?,
+                None => from_archive(
+                    layout,
+                    &download::ensure(kind.name(), remote, root, download)?,
+                )?,
             }
         }
     };
@@ -127,7 +135,9 @@ fn from_archive(layout: &Layout, path: &Path) -> Result<Files> {
         };
         check_length(&path.join(entry), size)?;
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| damaged(path, error))?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| damaged(path, error))?;
         match contents.insert(name, bytes) {
             None => Ok(()),
             Some(_) => Err(damaged(path, format!("it holds `{name}` twice"))),
@@ -155,7 +165,11 @@ impl Files {
             self.append(name, layout, &mut train)?;
         }
         self.append(layout.test, layout, &mut test)?;
-        Ok(RawSet { classes, train, test })
+        Ok(RawSet {
+            classes,
+            train,
+            test,
+        })
     }
 
     fn append(&mut self, name: &'static str, layout: &Layout, split: &mut RawSplit) -> Result<()> {
@@ -168,9 +182,11 @@ impl Files {
         let labels = layout.label_bytes.len();
         let record = labels + IMAGE;
         if bytes.is_empty() || bytes.len() % record != 0 {
-            return Err(damaged(&path, "its length is not a whole number of records")
-                .note("expected", format!("a multiple of {record} bytes"))
-                .note("found", bytes.len().to_string()));
+            return Err(
+                damaged(&path, "its length is not a whole number of records")
+                    .note("expected", format!("a multiple of {record} bytes"))
+                    .note("found", bytes.len().to_string()),
+            );
         }
         for (index, record) in bytes.chunks_exact(record).enumerate() {
             let (label, pixels) = record.split_at(labels);
@@ -179,10 +195,14 @@ impl Files {
                 .zip(layout.label_bytes)
                 .any(|(label, classes)| label >= classes)
             {
-                return Err(damaged(&path, format!("record {index} has label {label:?}"))
-                    .note("expected", format!("below {:?}", layout.label_bytes)));
+                return Err(
+                    damaged(&path, format!("record {index} has label {label:?}"))
+                        .note("expected", format!("below {:?}", layout.label_bytes)),
+                );
             }
-            split.labels.extend(label.last().map(|&label| i64::from(label)));
+            split
+                .labels
+                .extend(label.last().map(|&label| i64::from(label)));
             split.pixels.extend_from_slice(pixels);
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! One PNG or JPEG file to planes of bytes, within bounds. Used by the image folder reader, on several threads at once.
+//! One PNG or JPEG file to planes of bytes, within bounds. Used by the image folder reader, on
+//! several threads at once.
 
 use super::super::load::Wanted;
 use super::super::raw::{MAX_PIXELS, MAX_SIDE};
@@ -19,11 +20,13 @@ pub(super) struct Picture {
     pub sha256: [u8; 32],
 }
 
-/// Decodes `file` to grey or colour, as it is or as `wanted`. Transparency is dropped, 16 bits become 8, orientation tags are not obeyed.
+/// Decodes `file` to grey or colour, as it is or as `wanted`. Transparency is dropped, 16 bits
+/// become 8, orientation tags are not obeyed.
 ///
 /// `taken` counts the bytes of all pictures so far. Errors say what is wrong with the file.
 pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<Picture, String> {
-    // Only the header is read here; the library's own limit on memory holds besides the one on the size below.
+    // Only the header is read here; the library's own limit on memory holds besides the one on the
+    // size below.
     let decoder = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
         .map_err(|error| error.to_string())?
@@ -36,11 +39,19 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<
             "{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}"
         ));
     }
-    let found = if decoder.color_type().has_color() { 3 } else { 1 };
+    let found = if decoder.color_type().has_color() {
+        3
+    } else {
+        1
+    };
     let channels = wanted.channels.unwrap_or(found);
     let area = wanted.size.map_or(height * width, |size| size * size);
     let bytes = (channels * area) as u64;
-    if taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > MAX_PIXELS {
+    if taken
+        .fetch_add(bytes, Ordering::Relaxed)
+        .saturating_add(bytes)
+        > MAX_PIXELS
+    {
         return Err(format!(
             "with it the images take more than {} GiB; `dataset.size=…` makes them smaller",
             MAX_PIXELS >> 30

@@ -1,4 +1,5 @@
-//! The embedded digits: 1,797 images of 8×8 pixels with values 0..16 (`assets/README.md` names source and licence).
+//! The embedded digits: 1,797 images of 8×8 pixels with values 0..16 (`assets/README.md` names
+//! source and licence).
 
 use super::super::raw::{RawSet, RawSplit};
 use crate::error::{Error, Result};
@@ -9,7 +10,8 @@ const SIDE: usize = 8;
 const BRIGHTEST: u16 = 16;
 const CLASSES: usize = 10;
 
-/// Reads the embedded file. Every fifth image of a class, in file order, is a test image; values are scaled to 0..255.
+/// Reads the embedded file. Every fifth image of a class, in file order, is a test image; values
+/// are scaled to 0..255.
 pub(super) fn read() -> Result<RawSet> {
     parse(GzDecoder::new(FILE))
 }
@@ -18,12 +20,19 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
     let empty = RawSplit::empty(1, SIDE, SIDE);
     let (mut train, mut test) = (empty.clone(), empty);
     let mut seen = [0_usize; CLASSES];
-    let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+    let mut rows = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(text);
     for row in rows.deserialize() {
         let row: Vec<u16> = row.map_err(|error| damaged(error.to_string()))?;
-        let (pixels, label) = split_row(&row).ok_or_else(|| damaged(format!("unexpected row {row:?}")))?;
+        let (pixels, label) =
+            split_row(&row).ok_or_else(|| damaged(format!("unexpected row {row:?}")))?;
         seen[label] += 1;
-        let split = if seen[label] % 5 == 0 { &mut test } else { &mut train };
+        let split = if seen[label] % 5 == 0 {
+            &mut test
+        } else {
+            &mut train
+        };
         split.pixels.extend(pixels);
         split.labels.push(label as i64);
     }
@@ -37,8 +46,9 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
 /// The 64 scaled pixels and the label of a row; nothing if it is not such a row.
 fn split_row(row: &[u16]) -> Option<(impl Iterator<Item = u8>, usize)> {
     let (&label, values) = row.split_last()?;
-    let fits =
-        values.len() == SIDE * SIDE && values.iter().all(|&value| value <= BRIGHTEST) && usize::from(label) < CLASSES;
+    let fits = values.len() == SIDE * SIDE
+        && values.iter().all(|&value| value <= BRIGHTEST)
+        && usize::from(label) < CLASSES;
     let scaled = values
         .iter()
         .map(|&value| ((value * 255 + BRIGHTEST / 2) / BRIGHTEST) as u8);
@@ -56,7 +66,10 @@ mod tests {
     #[test]
     fn rows_that_are_no_digits_are_refused() {
         let good = vec!["0"; 65].join(",");
-        assert_eq!(parse(good.as_bytes()).map(|set| set.train.len()).ok(), Some(1));
+        assert_eq!(
+            parse(good.as_bytes()).map(|set| set.train.len()).ok(),
+            Some(1)
+        );
         let brighter_than_16 = good.replacen('0', "17", 1);
         let label_10 = format!("{},10", vec!["0"; 64].join(","));
         for bad in ["0,1,2", "a,b", &brighter_than_16, &label_10] {

@@ -1,7 +1,8 @@
-//! The IDX format of MNIST, Fashion-MNIST and KMNIST (LeCun et al. 1998): four files, plain or gzip.
+//! The IDX format of MNIST, Fashion-MNIST and KMNIST (LeCun et al. 1998): four files, plain or
+//! gzip.
 //!
-//! An images file is `00 00 08 03`, then count, rows and columns as big-endian u32, then the bytes; a labels file is `00 00 08 01`,
-//! count, bytes.
+//! An images file is `00 00 08 03`, then count, rows and columns as big-endian u32, then the bytes;
+//! a labels file is `00 00 08 01`, count, bytes.
 
 use super::super::raw::{MAX_SIDE, RawSet, RawSplit};
 use super::super::settings::DatasetKind;
@@ -29,7 +30,8 @@ const KUZUSHIJI: [&str; CLASSES] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "y
 /// Largest body of one file, in bytes: nearly three times MNIST's.
 const MAX_BODY: u64 = 128 << 20;
 
-/// Reads the four files from `root`, `root/raw`, or where torchvision puts them; fetches missing ones into `root` if `download`.
+/// Reads the four files from `root`, `root/raw`, or where torchvision puts them; fetches missing
+/// ones into `root` if `download`.
 pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<RawSet> {
     let classes = match kind {
         DatasetKind::FashionMnist => FASHION.map(str::to_owned).to_vec(),
@@ -81,13 +83,21 @@ fn read_split(images: &Path, labels: &Path) -> Result<RawSplit> {
         ));
     }
     if count != label_count {
-        return Err(damaged(labels, format!("{label_count} labels for {count} images"))
-            .note("available", format!("images: {}", images.display())));
+        return Err(
+            damaged(labels, format!("{label_count} labels for {count} images"))
+                .note("available", format!("images: {}", images.display())),
+        );
     }
-    if let Some(at) = label_bytes.iter().position(|&label| usize::from(label) >= CLASSES) {
+    if let Some(at) = label_bytes
+        .iter()
+        .position(|&label| usize::from(label) >= CLASSES)
+    {
         return Err(damaged(
             labels,
-            format!("label {} at position {at} is not below {CLASSES}", label_bytes[at]),
+            format!(
+                "label {} at position {at} is not below {CLASSES}",
+                label_bytes[at]
+            ),
         ));
     }
     Ok(RawSplit {
@@ -124,15 +134,23 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .try_fold(1_u64, |product, &length| product.checked_mul(length as u64))
         .filter(|bytes| (1..=MAX_BODY).contains(bytes))
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
-    // One byte more than the header says: both what is missing and what is too much show, and a bomb stops here.
+    // One byte more than the header says: both what is missing and what is too much show, and a
+    // bomb stops here.
     let mut body = Vec::new();
     file.take(bytes + 1)
         .read_to_end(&mut body)
         .map_err(|error| damaged(path, error))?;
     if body.len() as u64 != bytes {
-        let more = if body.len() as u64 > bytes { "more than " } else { "" };
+        let more = if body.len() as u64 > bytes {
+            "more than "
+        } else {
+            ""
+        };
         return Err(damaged(path, "its length does not fit its header")
-            .note("expected", format!("{bytes} bytes after the header, for {shape:?}"))
+            .note(
+                "expected",
+                format!("{bytes} bytes after the header, for {shape:?}"),
+            )
             .note("found", format!("{more}{}", body.len().min(bytes as usize))));
     }
     Ok((shape, body))

@@ -1,4 +1,5 @@
-//! Images in folders named after their classes: `train/CLASS/*.{png,jpg,jpeg}` and `test/CLASS/…`, as a folder or a tar archive.
+//! Images in folders named after their classes: `train/CLASS/*.{png,jpg,jpeg}` and `test/CLASS/…`,
+//! as a folder or a tar archive.
 
 use super::super::load::Wanted;
 use super::super::parallel;
@@ -24,10 +25,11 @@ const BATCH: usize = 32 << 20;
 /// Folders below `root` are followed to this depth.
 const MAX_DEPTH: usize = 8;
 
-/// Reads a folder, an archive, or the one archive in a folder. Classes are the folders of `train` in order of their names; images are in
-/// order of split, class and path.
+/// Reads a folder, an archive, or the one archive in a folder. Classes are the folders of `train`
+/// in order of their names; images are in order of split, class and path.
 ///
-/// Errors: nothing to read, a damaged image, an image of another size than the first, a test class without training images.
+/// Errors: nothing to read, a damaged image, an image of another size than the first, a test class
+/// without training images.
 pub(super) fn read(root: &Path, wanted: &Wanted) -> Result<RawSet> {
     let source = locate(root)?;
     let mut collector = Collector::new(&source, *wanted);
@@ -42,7 +44,9 @@ pub(super) fn read(root: &Path, wanted: &Wanted) -> Result<RawSet> {
             collector.add(&name, size, &mut file.take(MAX_FILE))?;
         }
     } else {
-        archive::walk(&source, |name, size, reader| collector.add(name, size, reader))?;
+        archive::walk(&source, |name, size, reader| {
+            collector.add(name, size, reader)
+        })?;
     }
     collector.finish()
 }
@@ -78,14 +82,19 @@ fn locate(root: &Path) -> Result<PathBuf> {
         entries.push(entry?.path());
     }
     let tops = entries.iter().filter(|path| path.join("train").is_dir());
-    let archives = entries.iter().filter(|path| path.is_file() && is_archive(path));
+    let archives = entries
+        .iter()
+        .filter(|path| path.is_file() && is_archive(path));
     let mut candidates: Vec<&PathBuf> = tops.chain(archives).collect();
     candidates.sort();
     match candidates.as_slice() {
         [one] => Ok(one.to_path_buf()),
         [] => Err(missing("there are no images in `dataset.root`".into())),
         several => {
-            let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
             Err(missing("`dataset.root` holds several sets".into())
                 .note("available", names.join(", "))
                 .hint(format!("`dataset.root={}` takes the first", names[0])))
@@ -113,9 +122,11 @@ fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> R
             .and_then(|name| name.to_str())
             .ok_or_else(|| damaged(&path, "its name is not UTF-8"))?;
         let relative = format!("{prefix}{name}");
-        // Links are followed; hidden folders and, at the top, anything but the two splits are not looked into.
+        // Links are followed; hidden folders and, at the top, anything but the two splits are not
+        // looked into.
         match path.is_dir() {
-            true if name.starts_with('.') || (depth == 0 && !["train", "test"].contains(&name)) => {}
+            true if name.starts_with('.') || (depth == 0 && !["train", "test"].contains(&name)) => {
+            }
             true => list(&path, &format!("{relative}/"), depth + 1, files)?,
             false => files.push(relative),
         }
@@ -160,7 +171,9 @@ impl<'a> Collector<'a> {
             ));
         }
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| damaged(&path, error))?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| damaged(&path, error))?;
         self.waiting_bytes += bytes.len();
         self.waiting.push((place, bytes));
         if self.waiting_bytes >= BATCH {
@@ -175,7 +188,8 @@ impl<'a> Collector<'a> {
         let (wanted, taken) = (&self.wanted, &self.taken);
         let pictures = parallel::map(&waiting, |(_, file)| decode(file, wanted, taken));
         for ((place, _), picture) in waiting.into_iter().zip(pictures) {
-            let picture = picture.map_err(|problem| damaged(&self.source.join(place.path()), problem))?;
+            let picture =
+                picture.map_err(|problem| damaged(&self.source.join(place.path()), problem))?;
             self.pictures.push((place, picture));
         }
         Ok(())
@@ -199,8 +213,14 @@ impl<'a> Collector<'a> {
             .map(|(place, _)| place.class.clone())
             .collect();
         let classes: Vec<String> = classes.into_iter().collect();
-        let channels = self.pictures.iter().map(|(_, picture)| picture.channels).max();
-        let start = self.pictures.partition_point(|(place, _)| place.split == Split::Train);
+        let channels = self
+            .pictures
+            .iter()
+            .map(|(_, picture)| picture.channels)
+            .max();
+        let start = self
+            .pictures
+            .partition_point(|(place, _)| place.split == Split::Train);
         let test = self.pictures.split_off(start);
         let channels = channels.unwrap_or(1);
         Ok(RawSet {
@@ -233,7 +253,10 @@ impl<'a> Collector<'a> {
                 let size = |picture: &Picture| format!("{}×{}", picture.height, picture.width);
                 return Err(Error::failed("the images differ in size")
                     .note("file", source.join(place.path()).display().to_string())
-                    .note("expected", format!("{} pixels, as {}", size(expected), first.path()))
+                    .note(
+                        "expected",
+                        format!("{} pixels, as {}", size(expected), first.path()),
+                    )
                     .note("found", size(picture))
                     .hint(format!(
                         "`dataset.size={}` resizes them all",
@@ -249,7 +272,12 @@ impl<'a> Collector<'a> {
 }
 
 /// Sorted pictures of one split to a block of pixels with labels.
-fn assemble(pictures: Vec<(Place, Picture)>, classes: &[String], channels: usize, source: &Path) -> Result<RawSplit> {
+fn assemble(
+    pictures: Vec<(Place, Picture)>,
+    classes: &[String],
+    channels: usize,
+    source: &Path,
+) -> Result<RawSplit> {
     let (height, width) = pictures
         .first()
         .map_or((0, 0), |(_, picture)| (picture.height, picture.width));
@@ -263,9 +291,12 @@ fn assemble(pictures: Vec<(Place, Picture)>, classes: &[String], channels: usize
     };
     for (place, picture) in pictures {
         let label = classes.binary_search(&place.class).map_err(|_| {
-            Error::failed(format!("test class `{}` has no training images", place.class))
-                .note("file", source.join(place.path()).display().to_string())
-                .note("available", classes.join(", "))
+            Error::failed(format!(
+                "test class `{}` has no training images",
+                place.class
+            ))
+            .note("file", source.join(place.path()).display().to_string())
+            .note("available", classes.join(", "))
         })?;
         split.labels.push(label as i64);
         split.files.push(picture.sha256);

@@ -1,4 +1,5 @@
-//! What a path inside an image folder means: `[TOP/]train|test/CLASS/…/NAME.png|jpg|jpeg`. Used by the image folder reader.
+//! What a path inside an image folder means: `[TOP/]train|test/CLASS/…/NAME.png|jpg|jpeg`. Used by
+//! the image folder reader.
 
 /// Training or test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +20,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of the image at `path` (components joined by `/`); nothing for hidden files, other files, and files elsewhere.
+    /// The place of the image at `path` (components joined by `/`); nothing for hidden files, other
+    /// files, and files elsewhere.
     pub fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
         let extension = path.rsplit_once('.').map(|(_, extension)| extension)?;
@@ -33,7 +35,9 @@ impl Place {
             [split, class, name @ ..] if !name.is_empty() && split_of(split).is_some() => {
                 Self::new(None, split, class, name)
             }
-            [top, split, class, name @ ..] if !name.is_empty() => Self::new(Some(top), split, class, name),
+            [top, split, class, name @ ..] if !name.is_empty() => {
+                Self::new(Some(top), split, class, name)
+            }
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
-//! A rank's course through the run: batch after batch and epoch after epoch, the mean losses on the way, and all that a run which was stopped
-//! needs to go on. What a step does is the business of [`Rank`]; only rank 0 talks to the observer and saves.
+//! A rank's course through the run: batch after batch and epoch after epoch, the mean losses on the
+//! way, and all that a run which was stopped needs to go on. What a step does is the business of
+//! [`Rank`]; only rank 0 talks to the observer and saves.
 
 use super::rank::Rank;
 use super::settings::{Method, SgdSettings, Task};
@@ -11,7 +12,8 @@ use crate::runtime::interrupt;
 use crate::train::{BatchSource, FitState, Position, Shuffled};
 use serde::{Deserialize, Serialize};
 
-/// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch (from 0).
+/// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch
+/// (from 0).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossAt {
     pub epoch: usize,
@@ -125,7 +127,10 @@ impl<'a> Course<'a> {
 
     /// Hands the run to rank 0's observer.
     pub fn save(&self, observer: &mut dyn Steps) -> Result<()> {
-        observer.save(&self.rank.optimizer.state(&self.rank.model, self.at), &self.notes)
+        observer.save(
+            &self.rank.optimizer.state(&self.rank.model, self.at),
+            &self.notes,
+        )
     }
 
     /// What rank 0 has in the end.

@@ -1,8 +1,10 @@
-//! A batch's gradient in parts: which images are whose, a shard's gradient, the sum over the ranks, and the step along it. As a message, a
-//! gradient is `loss` (a scalar) and `gradient.0`, `gradient.1`, … in the order of the model's parameters and of their shapes.
+//! A batch's gradient in parts: which images are whose, a shard's gradient, the sum over the ranks,
+//! and the step along it. As a message, a gradient is `loss` (a scalar) and `gradient.0`,
+//! `gradient.1`, … in the order of the model's parameters and of their shapes.
 //!
-//! Sums are taken pairwise, halves first: where a rank's parts are a half of all, or a quarter, its own sum is one that a single rank takes on
-//! the way. So 1, 2, 4, … ranks that cut batches into the same parts have the same bits.
+//! Sums are taken pairwise, halves first: where a rank's parts are a half of all, or a quarter, its
+//! own sum is one that a single rank takes on the way. So 1, 2, 4, … ranks that cut batches into
+//! the same parts have the same bits.
 
 use crate::error::{Error, Result};
 use crate::federated::link::{Kind, Link};
@@ -10,14 +12,15 @@ use crate::model::{Model, Pass, StateDict};
 use crate::train::Optimizer;
 use tch::{Kind as Type, Reduction, Tensor, no_grad};
 
-/// The images from `start` on, `count` of them, that are `rank`'s of `images`: every image is in one shard, and sizes differ by one at
-/// most. With fewer images than ranks some shards are empty.
+/// The images from `start` on, `count` of them, that are `rank`'s of `images`: every image is in
+/// one shard, and sizes differ by one at most. With fewer images than ranks some shards are empty.
 pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     let cut = |rank: usize| images * rank as i64 / ranks as i64;
     (cut(rank), cut(rank + 1) - cut(rank))
 }
 
-/// How a batch is cut: into `parts`, of which each of `ranks` has equally many, side by side; so its shard is that of [`shard`].
+/// How a batch is cut: into `parts`, of which each of `ranks` has equally many, side by side; so
+/// its shard is that of [`shard`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     parts: usize,
@@ -33,7 +36,8 @@ impl Cut {
         }
     }
 
-    /// What a rank's parts add to the mean over a batch of `total` images. f32 [N,C,H,W] and i64 [N]: its shard, on the model's device.
+    /// What a rank's parts add to the mean over a batch of `total` images. f32 [N,C,H,W] and i64
+    /// [N]: its shard, on the model's device.
     pub fn gradient(
         self,
         model: &Model,
@@ -65,7 +69,9 @@ fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Resul
         ),
         _ => {
             let logits = model.forward(images, &mut Pass::Train);
-            let loss = logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)? / total as f64;
+            let loss =
+                logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)?
+                    / total as f64;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             (loss.detach(), gradients)
         }
@@ -83,7 +89,9 @@ pub(super) fn sum(link: &mut Link, step: usize) -> Result<StateDict> {
         let theirs = link.from_node(step, node, Kind::Gradient)?;
         for (name, tensor) in received.first().iter().flat_map(|first| first.iter()) {
             if field(&theirs, name)?.size() != tensor.size() {
-                return Err(Error::failed(format!("rank {node} sent a `{name}` of another shape")));
+                return Err(Error::failed(format!(
+                    "rank {node} sent a `{name}` of another shape"
+                )));
             }
         }
         received.push(theirs);
@@ -110,10 +118,16 @@ fn pairwise(mut parts: Vec<StateDict>) -> Result<StateDict> {
 }
 
 /// Moves `model` along a sum of gradients; the sum's loss.
-pub(super) fn apply(sum: &StateDict, model: &Model, optimizer: &mut Optimizer, lr: f64) -> Result<f64> {
+pub(super) fn apply(
+    sum: &StateDict,
+    model: &Model,
+    optimizer: &mut Optimizer,
+    lr: f64,
+) -> Result<f64> {
     let sum = sum.to_device(model.device());
     let count = model.parameters().len();
-    let gradients = (0..count).map(|index| Ok(field(&sum, &format!("gradient.{index}"))?.shallow_clone()));
+    let gradients =
+        (0..count).map(|index| Ok(field(&sum, &format!("gradient.{index}"))?.shallow_clone()));
     let gradients = gradients.collect::<Result<Vec<_>>>()?;
     optimizer.apply(&gradients, lr);
     Ok(f64::try_from(field(&sum, "loss")?)?)

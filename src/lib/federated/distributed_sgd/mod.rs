@@ -1,12 +1,14 @@
-//! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the shards' gradients are summed to the
-//! batch's, so that every form takes the steps of one process: to float32 rounding, or to the bit where all cut batches into the same
-//! parts ([`SgdSettings::parts`]).
+//! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the
+//! shards' gradients are summed to the batch's, so that every form takes the steps of one process:
+//! to float32 rounding, or to the bit where all cut batches into the same parts
+//! ([`SgdSettings::parts`]).
 //!
 //! Networks with batch norm are an exception: each part has statistics of its own.
 //!
-//! [`run`] is a rank's whole part. Its course from batch to batch, with losses, saving and going on, is in `course`; the step that a rank takes
-//! in each of the three forms ([`Method`]) and what it sends and receives there, in `rank`; a shard's gradient and the sum of all, in
-//! `gradients`. Called by the stage `distributed_sgd`.
+//! [`run`] is a rank's whole part. Its course from batch to batch, with losses, saving and going
+//! on, is in `course`; the step that a rank takes in each of the three forms ([`Method`]) and what
+//! it sends and receives there, in `rank`; a shard's gradient and the sum of all, in `gradients`.
+//! Called by the stage `distributed_sgd`.
 
 mod course;
 mod gradients;
@@ -68,12 +70,12 @@ pub trait Steps {
 /// Hears nothing, saves nothing.
 impl Steps for () {}
 
-/// Runs this rank's part; `None` on other ranks than 0. A run goes on from the `start` of rank 0; on other ranks `start` and `observer` do not
-/// matter (`None`, `&mut ()`).
+/// Runs this rank's part; `None` on other ranks than 0. A run goes on from the `start` of rank 0;
+/// on other ranks `start` and `observer` do not matter (`None`, `&mut ()`).
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and batch), messages that are not what they should be, ranks that are gone or fail, Ctrl-C (both
-/// saved as of the last batch).
+/// A loss that is not finite (names epoch and batch), messages that are not what they should be,
+/// ranks that are gone or fail, Ctrl-C (both saved as of the last batch).
 pub fn run(
     method: Method,
     settings: &SgdSettings,

@@ -1,4 +1,5 @@
-//! One rank: the model it holds, and the step it takes in each of the three forms. Its messages are numbered by steps.
+//! One rank: the model it holds, and the step it takes in each of the three forms. Its messages are
+//! numbered by steps.
 
 use super::gradients::{Cut, apply, field, shard, sum};
 use super::settings::{Method, SgdSettings, Task};
@@ -17,15 +18,18 @@ pub(super) struct Rank<'a> {
     pub optimizer: Optimizer,
     pub link: Link<'a>,
     lr: f64,
-    /// Batch norm's statistics, as views: a forward pass moves them, though its step may be broken off.
+    /// Batch norm's statistics, as views: a forward pass moves them, though its step may be broken
+    /// off.
     statistics: Vec<Tensor>,
     /// Taken, in all epochs.
     pub steps: usize,
 }
 
-/// How the forms take a step; each function returns the loss of the whole batch, unless it says otherwise.
+/// How the forms take a step; each function returns the loss of the whole batch, unless it says
+/// otherwise.
 impl<'a> Rank<'a> {
-    /// With the weights that the shared seed draws, or with those of rank 0's `state`, which every rank learns of; and where the run stands.
+    /// With the weights that the shared seed draws, or with those of rank 0's `state`, which every
+    /// rank learns of; and where the run stands.
     pub fn begin(
         method: Method,
         settings: &SgdSettings,
@@ -36,7 +40,9 @@ impl<'a> Rank<'a> {
         let state = match method {
             Method::Centralised => state,
             // A parameter server alone has moments.
-            Method::ParameterServer => link.spread(state.as_ref(), &|name| name.starts_with("model."))?,
+            Method::ParameterServer => {
+                link.spread(state.as_ref(), &|name| name.starts_with("model."))?
+            }
             Method::AllReduce => link.spread(state.as_ref(), &|_| true)?,
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
@@ -71,7 +77,8 @@ impl<'a> Rank<'a> {
         Ok((rank, at))
     }
 
-    /// Takes step `step` of the epoch that `source` has begun. A step that fails leaves the model as it was.
+    /// Takes step `step` of the epoch that `source` has begun. A step that fails leaves the model
+    /// as it was.
     pub fn take_step(&mut self, step: usize, source: &mut dyn BatchSource) -> Result<f64> {
         let before: Vec<Tensor> = self.statistics.iter().map(Tensor::copy).collect();
         let loss = self.try_step(step, source);
@@ -87,7 +94,9 @@ impl<'a> Rank<'a> {
         let loss = match self.method {
             Method::Centralised => self.alone(&source.next(step, &self.model)?),
             Method::AllReduce => self.all_reduce(&source.next(step, &self.model)?),
-            Method::ParameterServer if self.link.is_server() => self.serve(&source.next(step, &self.model)?),
+            Method::ParameterServer if self.link.is_server() => {
+                self.serve(&source.next(step, &self.model)?)
+            }
             Method::ParameterServer => self.work(),
         }?;
         self.steps += 1;
@@ -108,9 +117,13 @@ impl<'a> Rank<'a> {
         let images = batch.labels.size()[0];
         let (start, count) = shard(images, ranks, rank);
         let own = |all: &Tensor| all.narrow(0, start, count);
-        let mine = self
-            .cut
-            .gradient(&self.model, rank, &own(&batch.images), &own(&batch.labels), images)?;
+        let mine = self.cut.gradient(
+            &self.model,
+            rank,
+            &own(&batch.images),
+            &own(&batch.labels),
+            images,
+        )?;
         self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
         if self.link.is_server() {
             let sum = sum(&mut self.link, self.steps)?;
@@ -149,7 +162,9 @@ impl<'a> Rank<'a> {
     /// Every other rank of a parameter server. The loss is that of its shard.
     fn work(&mut self) -> Result<f64> {
         let loss = self.answer()?;
-        let state = self.link.from_server(self.steps, self.link.rank(), Kind::Model)?;
+        let state = self
+            .link
+            .from_server(self.steps, self.link.rank(), Kind::Model)?;
         self.model.load_state(&state)?;
         Ok(loss)
     }
@@ -161,7 +176,9 @@ impl<'a> Rank<'a> {
         let part = part.to_device(self.model.device());
         let total = i64::try_from(field(&part, "total")?.squeeze())?;
         let (images, labels) = (field(&part, "images")?, field(&part, "labels")?);
-        let mine = self.cut.gradient(&self.model, rank, images, labels, total)?;
+        let mine = self
+            .cut
+            .gradient(&self.model, rank, images, labels, total)?;
         self.link.upload(self.steps, rank, Kind::Gradient, &mine)?;
         Ok(f64::try_from(field(&mine, "loss")?)?)
     }

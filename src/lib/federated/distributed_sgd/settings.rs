@@ -13,10 +13,11 @@ use tch::Device;
 pub enum Method {
     /// Nothing travels: rank 0 trains alone.
     Centralised,
-    /// Every rank draws the same batches, takes its shard, and steps by the sum of all gradients. The sum is taken at rank 0 and handed to
-    /// all, so that no rank's model differs in a bit.
+    /// Every rank draws the same batches, takes its shard, and steps by the sum of all gradients.
+    /// The sum is taken at rank 0 and handed to all, so that no rank's model differs in a bit.
     AllReduce,
-    /// Rank 0 draws the batches, hands out shards, receives losses and gradients, steps, and sends the model back.
+    /// Rank 0 draws the batches, hands out shards, receives losses and gradients, steps, and sends
+    /// the model back.
     ParameterServer,
 }
 
@@ -26,8 +27,8 @@ pub struct SgdSettings {
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     pub batch_size: usize,
-    /// A batch's gradient is the sum of those of so many parts, rounded up to a multiple of the ranks. Where that changes nothing, 1, 2, 4, …
-    /// ranks have the same bits.
+    /// A batch's gradient is the sum of those of so many parts, rounded up to a multiple of the
+    /// ranks. Where that changes nothing, 1, 2, 4, … ranks have the same bits.
     pub parts: usize,
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,

@@ -1,4 +1,5 @@
-//! The nodes that one rank hosts: they receive weights, train on their own images, and send weights back.
+//! The nodes that one rank hosts: they receive weights, train on their own images, and send weights
+//! back.
 
 use super::objective::Proximal;
 use super::settings::{FedAvgSettings, Federation, Statistics};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// What a node tells about its part in a round. Loss and accuracy are those of its last epoch's training passes.
+/// What a node tells about its part in a round. Loss and accuracy are those of its last epoch's
+/// training passes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeReport {
     pub node: usize,
@@ -31,13 +33,18 @@ pub(super) struct Clients<'a> {
     federation: &'a Federation<'a>,
     /// In which each node trains in its turn.
     model: Model,
-    /// Batch norm's statistics that nodes keep, as of the last round that was completed, and those of the round in hand.
+    /// Batch norm's statistics that nodes keep, as of the last round that was completed, and those
+    /// of the round in hand.
     statistics: BTreeMap<usize, StateDict>,
     pending: BTreeMap<usize, StateDict>,
 }
 
 impl<'a> Clients<'a> {
-    pub fn new(settings: &'a FedAvgSettings, federation: &'a Federation<'a>, start: &StateDict) -> Result<Self> {
+    pub fn new(
+        settings: &'a FedAvgSettings,
+        federation: &'a Federation<'a>,
+        start: &StateDict,
+    ) -> Result<Self> {
         Ok(Self {
             settings,
             federation,
@@ -48,7 +55,13 @@ impl<'a> Clients<'a> {
     }
 
     /// A node's part in a round; `step` is called after each batch.
-    pub fn serve(&mut self, link: &mut Link, round: usize, node: usize, step: &dyn Fn()) -> Result<()> {
+    pub fn serve(
+        &mut self,
+        link: &mut Link,
+        round: usize,
+        node: usize,
+        step: &dyn Fn(),
+    ) -> Result<()> {
         let received = link.from_server(round, node, Kind::Model)?;
         let report = self
             .train(round, node, received, step)
@@ -77,7 +90,13 @@ impl<'a> Clients<'a> {
         self.statistics.append(&mut self.pending);
     }
 
-    fn train(&mut self, round: usize, node: usize, received: StateDict, step: &dyn Fn()) -> Result<NodeReport> {
+    fn train(
+        &mut self,
+        round: usize,
+        node: usize,
+        received: StateDict,
+        step: &dyn Fn(),
+    ) -> Result<NodeReport> {
         let data = &self.federation.nodes[node];
         self.begin(node, received)?;
         let mut source = Shuffled::new(
@@ -111,7 +130,8 @@ impl<'a> Clients<'a> {
         })
     }
 
-    /// Loads what was received, with the node's own statistics where they do not travel: its last ones, or fresh ones.
+    /// Loads what was received, with the node's own statistics where they do not travel: its last
+    /// ones, or fresh ones.
     fn begin(&mut self, node: usize, received: StateDict) -> Result<()> {
         let mut all: Vec<(String, Tensor)> = owned(&received);
         if self.settings.statistics == Statistics::Local {
@@ -147,12 +167,17 @@ fn owned(state: &StateDict) -> Vec<(String, Tensor)> {
 }
 
 /// What of `state` travels, and what the node keeps.
-pub(super) fn divide(model: &Model, statistics: Statistics, state: &StateDict) -> (StateDict, StateDict) {
+pub(super) fn divide(
+    model: &Model,
+    statistics: Statistics,
+    state: &StateDict,
+) -> (StateDict, StateDict) {
     if statistics == Statistics::Average {
         return (StateDict::new(owned(state)), StateDict::new(Vec::new()));
     }
     let parameters = model.named_parameters();
-    let is_parameter = |(name, _): &(String, Tensor)| parameters.iter().any(|(other, _)| other == name);
+    let is_parameter =
+        |(name, _): &(String, Tensor)| parameters.iter().any(|(other, _)| other == name);
     let (travels, stays) = owned(state).into_iter().partition(is_parameter);
     (StateDict::new(travels), StateDict::new(stays))
 }
@@ -175,7 +200,12 @@ impl NodeReport {
     /// As it travels; a missing accuracy is negative.
     fn to_state(&self) -> StateDict {
         let own = self.own_test_accuracy.unwrap_or(-1.0);
-        let numbers = [self.images as f64, self.train_loss, self.train_accuracy, own];
+        let numbers = [
+            self.images as f64,
+            self.train_loss,
+            self.train_accuracy,
+            own,
+        ];
         StateDict::new(vec![("report".into(), Tensor::from_slice(&numbers))])
     }
 

@@ -1,8 +1,10 @@
-//! Federated averaging (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
-//! arXiv:1602.05629, algorithm 1), with server optimisers (Reddi et al. 2021, "Adaptive Federated Optimization", arXiv:2003.00295: FedAvgM,
-//! FedAdam) and FedProx's proximal term (Li et al. 2020, arXiv:1812.06127).
+//! Federated averaging (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks
+//! from Decentralized Data", arXiv:1602.05629, algorithm 1), with server optimisers (Reddi et al.
+//! 2021, "Adaptive Federated Optimization", arXiv:2003.00295: FedAvgM, FedAdam) and FedProx's
+//! proximal term (Li et al. 2020, arXiv:1812.06127).
 //!
-//! Unlike the FedAdam of Reddi et al., Adam's moments are corrected for their start at zero, as PyTorch's are.
+//! Unlike the FedAdam of Reddi et al., Adam's moments are corrected for their start at zero, as
+//! PyTorch's are.
 
 mod client;
 mod objective;
@@ -38,7 +40,11 @@ impl RoundReport {
     /// Mean of a number over the nodes, weighted by their images.
     pub fn mean(&self, of: fn(&NodeReport) -> f64) -> f64 {
         let images: usize = self.nodes.iter().map(|node| node.images).sum();
-        let sum: f64 = self.nodes.iter().map(|node| of(node) * node.images as f64).sum();
+        let sum: f64 = self
+            .nodes
+            .iter()
+            .map(|node| of(node) * node.images as f64)
+            .sum();
         sum / images as f64
     }
 }
@@ -59,7 +65,8 @@ pub trait Rounds {
         false
     }
 
-    /// Saves the run: when it is due, when the user interrupts it and when all rounds are done. `position.epoch` counts rounds.
+    /// Saves the run: when it is due, when the user interrupts it and when all rounds are done.
+    /// `position.epoch` counts rounds.
     ///
     /// # Errors
     /// Ends the run.
@@ -76,7 +83,8 @@ impl Rounds for () {
     }
 }
 
-/// The nodes of round `round` (from 0): `fraction` of `nodes`, at least one, drawn without replacement; ascending.
+/// The nodes of round `round` (from 0): `fraction` of `nodes`, at least one, drawn without
+/// replacement; ascending.
 pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec<usize> {
     let count = ((nodes as f64 * fraction).round() as usize).clamp(1, nodes);
     let mut rng = seeds.stream("fed_avg/selection", round as u64);
@@ -85,15 +93,15 @@ pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec
     chosen
 }
 
-/// Runs this rank's part. All ranks begin with the same weights, drawn from the shared seed at no cost, as the teachers do. Returns the
-/// global model on rank 0, `None` elsewhere.
+/// Runs this rank's part. All ranks begin with the same weights, drawn from the shared seed at no
+/// cost, as the teachers do. Returns the global model on rank 0, `None` elsewhere.
 ///
-/// A run goes on from the `start` of rank 0, on as many ranks as there are now; on other ranks `start` and `observer` do not matter (`None`,
-/// `&mut ()`).
+/// A run goes on from the `start` of rank 0, on as many ranks as there are now; on other ranks
+/// `start` and `observer` do not matter (`None`, `&mut ()`).
 ///
 /// # Errors
-/// A training that diverges (names node and round), messages that are not what they should be, ranks that are gone or fail, Ctrl-C (both
-/// saved as of the last complete round).
+/// A training that diverges (names node and round), messages that are not what they should be,
+/// ranks that are gone or fail, Ctrl-C (both saved as of the last complete round).
 pub fn run(
     settings: &FedAvgSettings,
     federation: &Federation,
@@ -159,7 +167,8 @@ impl Rank<'_> {
         while self.round < self.settings.rounds {
             for node in self.selected() {
                 if self.link.hosts(node) {
-                    self.clients.serve(&mut self.link, self.round, node, &|| ())?;
+                    self.clients
+                        .serve(&mut self.link, self.round, node, &|| ())?;
                 }
             }
             self.clients.commit();
@@ -190,10 +199,17 @@ impl Rank<'_> {
         Ok(())
     }
 
-    /// A round's messages: other ranks get theirs first, then the nodes here have their turn, then the others' answers are read.
-    fn exchange(&mut self, handout: &StateDict, observer: &dyn Rounds) -> Result<(Vec<StateDict>, Vec<NodeReport>)> {
-        let (here, elsewhere): (Vec<usize>, Vec<usize>) =
-            self.selected().into_iter().partition(|&node| self.link.hosts(node));
+    /// A round's messages: other ranks get theirs first, then the nodes here have their turn, then
+    /// the others' answers are read.
+    fn exchange(
+        &mut self,
+        handout: &StateDict,
+        observer: &dyn Rounds,
+    ) -> Result<(Vec<StateDict>, Vec<NodeReport>)> {
+        let (here, elsewhere): (Vec<usize>, Vec<usize>) = self
+            .selected()
+            .into_iter()
+            .partition(|&node| self.link.hosts(node));
         for &node in &elsewhere {
             self.link.download(self.round, node, Kind::Model, handout)?;
         }

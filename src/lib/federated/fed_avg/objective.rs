@@ -1,4 +1,5 @@
-//! FedProx's objective (Li et al. 2020, "Federated Optimization in Heterogeneous Networks", arXiv:1812.06127, equation 2).
+//! FedProx's objective (Li et al. 2020, "Federated Optimization in Heterogeneous Networks",
+//! arXiv:1812.06127, equation 2).
 
 use crate::error::Result;
 use crate::model::Model;

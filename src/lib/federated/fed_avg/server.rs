@@ -15,7 +15,11 @@ pub(super) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    pub fn new(settings: &'a FedAvgSettings, federation: &Federation, start: &StateDict) -> Result<Self> {
+    pub fn new(
+        settings: &'a FedAvgSettings,
+        federation: &Federation,
+        start: &StateDict,
+    ) -> Result<Self> {
         let model = Model::from_state(&federation.spec, start, federation.device)?;
         Ok(Self {
             settings,
@@ -29,16 +33,22 @@ impl<'a> Server<'a> {
         divide(&self.model, self.settings.statistics, &self.model.state()).0
     }
 
-    /// Takes a round's results: the parameters move by the server's optimiser, with their difference to the nodes' mean as the gradient
-    /// (Reddi et al. 2021, arXiv:2003.00295, algorithm 2); buffers become the mean. Means are weighted by the nodes' numbers of images.
+    /// Takes a round's results: the parameters move by the server's optimiser, with their
+    /// difference to the nodes' mean as the gradient (Reddi et al. 2021, arXiv:2003.00295,
+    /// algorithm 2); buffers become the mean. Means are weighted by the nodes' numbers of images.
     pub fn absorb(&mut self, updates: &[StateDict], reports: &[NodeReport]) -> Result<()> {
         let weights: Vec<f64> = reports.iter().map(|report| report.images as f64).collect();
-        let mean = weighted_mean(&updates.iter().collect::<Vec<_>>(), &weights)?.to_device(self.model.device());
+        let mean = weighted_mean(&updates.iter().collect::<Vec<_>>(), &weights)?
+            .to_device(self.model.device());
         let parameters = self.model.named_parameters();
         let mut gradients = Vec::new();
         for (name, parameter) in &parameters {
-            let target = mean.get(name).filter(|target| target.size() == parameter.size());
-            let target = target.ok_or_else(|| Error::failed(format!("the nodes' models lack a fitting `{name}`")))?;
+            let target = mean
+                .get(name)
+                .filter(|target| target.size() == parameter.size());
+            let target = target.ok_or_else(|| {
+                Error::failed(format!("the nodes' models lack a fitting `{name}`"))
+            })?;
             gradients.push(no_grad(|| parameter - target));
         }
         self.optimizer.apply(&gradients, self.settings.server.lr);
@@ -51,10 +61,10 @@ impl<'a> Server<'a> {
             }
         }
         match state.iter().find(|(_, tensor)| !is_finite(tensor)) {
-            Some((name, _)) => Err(
-                Error::failed(format!("the averaged weights of `{name}` are not finite"))
-                    .hint("lower the learning rates of nodes and server"),
-            ),
+            Some((name, _)) => Err(Error::failed(format!(
+                "the averaged weights of `{name}` are not finite"
+            ))
+            .hint("lower the learning rates of nodes and server")),
             None => Ok(()),
         }
     }

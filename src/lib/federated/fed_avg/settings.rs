@@ -14,8 +14,9 @@ use tch::Device;
 pub enum Statistics {
     /// Averaged with the weights.
     Average,
-    /// Each node keeps its own, and they do not travel (after FedBN, Li et al. 2021, arXiv:2102.07623, which keeps weight and bias of
-    /// batch norm as well). The global model then has no statistics to be tested with.
+    /// Each node keeps its own, and they do not travel (after FedBN, Li et al. 2021,
+    /// arXiv:2102.07623, which keeps weight and bias of batch norm as well). The global model then
+    /// has no statistics to be tested with.
     Local,
 }
 
@@ -32,8 +33,8 @@ pub struct FedAvgSettings {
     /// The nodes' optimiser, which starts afresh in each round.
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,
-    /// The server's optimiser: its gradient is the weights minus the nodes' mean. SGD at rate 1 without momentum is plain averaging,
-    /// with momentum FedAvgM, Adam FedAdam.
+    /// The server's optimiser: its gradient is the weights minus the nodes' mean. SGD at rate 1
+    /// without momentum is plain averaging, with momentum FedAvgM, Adam FedAdam.
     pub server: OptimizerSettings,
     /// μ of FedProx; 0: none.
     pub proximal: f64,

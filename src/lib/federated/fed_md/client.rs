@@ -1,4 +1,5 @@
-//! The clients that one rank hosts: they learn from public and private images, say what they think of public ones, and listen to all.
+//! The clients that one rank hosts: they learn from public and private images, say what they think
+//! of public ones, and listen to all.
 
 use super::objective::Approach;
 use super::report::NodeReport;
@@ -15,11 +16,13 @@ use tch::{Tensor, no_grad};
 /// How the names of a checkpoint's reports begin.
 pub(super) const REPORTS: &str = "report";
 
-/// The clients of one rank, and on rank 0 what those of the others left. Between rounds a client is its weights; a model is built for its turn.
+/// The clients of one rank, and on rank 0 what those of the others left. Between rounds a client is
+/// its weights; a model is built for its turn.
 pub(super) struct Clients<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
-    /// Weights and report by client: as of the last round that is complete, and of the round in hand.
+    /// Weights and report by client: as of the last round that is complete, and of the round in
+    /// hand.
     complete: BTreeMap<usize, Turned>,
     pending: BTreeMap<usize, Turned>,
 }
@@ -53,7 +56,10 @@ impl<'a> Clients<'a> {
         } else {
             client.node
         };
-        let mut rng = self.federation.seeds.stream("teacher/initialisation", stream as u64);
+        let mut rng = self
+            .federation
+            .seeds
+            .stream("teacher/initialisation", stream as u64);
         let mut model = Model::new(&client.spec, self.federation.device, &mut rng)?;
         let public = self.public();
         self.learn(
@@ -65,7 +71,13 @@ impl<'a> Clients<'a> {
         )?;
         let private = (&client.data.train, self.federation.normalisation);
         let purpose = format!("fed_md/{}/private", client.node);
-        let last = self.learn(&mut model, private, self.settings.private_epochs, purpose, step)?;
+        let last = self.learn(
+            &mut model,
+            private,
+            self.settings.private_epochs,
+            purpose,
+            step,
+        )?;
         let turned = self.turned(client, 0, model, None, last)?;
         self.pending.insert(index, turned);
         Ok(())
@@ -89,7 +101,8 @@ impl<'a> Clients<'a> {
         Ok(Tensor::f_cat(&scores, 0)?.to_device(tch::Device::Cpu))
     }
 
-    /// Digest and revisit: the round's public `images` u8 towards the `consensus` f32 [images, classes], then private ones.
+    /// Digest and revisit: the round's public `images` u8 towards the `consensus` f32 [images,
+    /// classes], then private ones.
     pub fn listen(
         &mut self,
         round: usize,
@@ -103,7 +116,13 @@ impl<'a> Clients<'a> {
         let digest_loss = self.digest(&mut model, client.node, round, images, consensus, step)?;
         let private = (&client.data.train, self.federation.normalisation);
         let purpose = format!("fed_md/{}/{round}/revisit", client.node);
-        let last = self.learn(&mut model, private, self.settings.revisit_epochs, purpose, step)?;
+        let last = self.learn(
+            &mut model,
+            private,
+            self.settings.revisit_epochs,
+            purpose,
+            step,
+        )?;
         let turned = self.turned(client, round, model, digest_loss, last)?;
         self.pending.insert(index, turned);
         Ok(())
@@ -119,7 +138,9 @@ impl<'a> Clients<'a> {
         let Turned { state, report } = self.last(index)?;
         let weights = state.iter().map(owned);
         Ok(StateDict::new(
-            weights.chain([(REPORTS.to_owned(), report.numbers())]).collect(),
+            weights
+                .chain([(REPORTS.to_owned(), report.numbers())])
+                .collect(),
         ))
     }
 
@@ -142,7 +163,9 @@ impl<'a> Clients<'a> {
     /// The weights of the clients known here, by node.
     pub fn into_states(self) -> Vec<(usize, StateDict)> {
         let turned = self.complete.into_values();
-        turned.map(|turned| (turned.report.node, turned.state)).collect()
+        turned
+            .map(|turned| (turned.report.node, turned.state))
+            .collect()
     }
 
     /// `model.NODE.*` and `report.NODE`, for a checkpoint.
@@ -150,7 +173,9 @@ impl<'a> Clients<'a> {
         let mut tensors = Vec::new();
         for turned in self.complete.values() {
             let node = turned.report.node;
-            let named = |(name, tensor): (&str, &Tensor)| (format!("model.{node}.{name}"), tensor.shallow_clone());
+            let named = |(name, tensor): (&str, &Tensor)| {
+                (format!("model.{node}.{name}"), tensor.shallow_clone())
+            };
             tensors.extend(turned.state.iter().map(named));
             tensors.push((format!("{REPORTS}.{node}"), turned.report.numbers()));
         }
@@ -175,7 +200,10 @@ impl<'a> Clients<'a> {
     }
 
     fn last(&self, index: usize) -> Result<&Turned> {
-        let turned = self.pending.get(&index).or_else(|| self.complete.get(&index));
+        let turned = self
+            .pending
+            .get(&index)
+            .or_else(|| self.complete.get(&index));
         turned.ok_or_else(|| absent(index))
     }
 
@@ -210,7 +238,14 @@ impl<'a> Clients<'a> {
         step: &dyn Fn(),
     ) -> Result<Option<EpochReport>> {
         let (augment, seeds) = (self.settings.augment.clone(), self.federation.seeds);
-        let mut source = Shuffled::new(set, normalisation, augment, self.settings.batch_size, seeds, purpose);
+        let mut source = Shuffled::new(
+            set,
+            normalisation,
+            augment,
+            self.settings.batch_size,
+            seeds,
+            purpose,
+        );
         self.turn(epochs, step)
             .train(model, &mut source, &CrossEntropy::default())
     }
@@ -232,7 +267,10 @@ impl<'a> Clients<'a> {
         let mut source = Shuffled::new(
             &set,
             self.federation.public_normalisation,
-            AugmentSettings { crop: 0, flip: false },
+            AugmentSettings {
+                crop: 0,
+                flip: false,
+            },
             self.settings.digest_batch_size,
             self.federation.seeds,
             format!("fed_md/{node}/{round}/digest"),
@@ -255,8 +293,17 @@ impl<'a> Clients<'a> {
             if !self.settings.evaluates(round) {
                 return Ok(None);
             }
-            let (classes, batch) = (client.spec.classes as usize, self.federation.eval_batch_size);
-            let evaluation = evaluate(&|images| Ok(model.eval(images)), set, normalisation, classes, batch)?;
+            let (classes, batch) = (
+                client.spec.classes as usize,
+                self.federation.eval_batch_size,
+            );
+            let evaluation = evaluate(
+                &|images| Ok(model.eval(images)),
+                set,
+                normalisation,
+                classes,
+                batch,
+            )?;
             Ok::<_, Error>(evaluation.accuracy())
         };
         let (public, public_normalisation) = self.public();
@@ -284,5 +331,7 @@ fn owned((name, tensor): (&str, &Tensor)) -> (String, Tensor) {
 }
 
 fn absent(index: usize) -> Error {
-    Error::failed(format!("client {index} has not been through transfer learning"))
+    Error::failed(format!(
+        "client {index} has not been through transfer learning"
+    ))
 }

@@ -22,7 +22,11 @@ pub(super) struct Rank<'a> {
 }
 
 impl<'a> Rank<'a> {
-    pub fn new(settings: &'a FedMdSettings, federation: &'a Federation<'a>, link: Link<'a>) -> Self {
+    pub fn new(
+        settings: &'a FedMdSettings,
+        federation: &'a Federation<'a>,
+        link: Link<'a>,
+    ) -> Self {
         Self {
             settings,
             federation,
@@ -55,7 +59,9 @@ impl<'a> Rank<'a> {
                 continue;
             }
             match server {
-                true => self.link.give_back(self.round, node, &self.clients.left(index)?)?,
+                true => self
+                    .link
+                    .give_back(self.round, node, &self.clients.left(index)?)?,
                 false => {
                     let left = self.link.from_server(self.round, node, Kind::Kept)?;
                     self.clients.take(index, &left)?;
@@ -91,13 +97,24 @@ impl<'a> Rank<'a> {
 
     /// The clients here, by index and node.
     fn here(&self) -> Vec<(usize, usize)> {
-        let nodes = self.federation.clients.iter().map(|client| client.node).enumerate();
+        let nodes = self
+            .federation
+            .clients
+            .iter()
+            .map(|client| client.node)
+            .enumerate();
         nodes.filter(|(_, node)| self.link.hosts(*node)).collect()
     }
 
-    /// Rank 0: the clients of other ranks, which leave with it what comes of their turns. None on those.
+    /// Rank 0: the clients of other ranks, which leave with it what comes of their turns. None on
+    /// those.
     fn guests(&self) -> Vec<(usize, usize)> {
-        let nodes = self.federation.clients.iter().map(|client| client.node).enumerate();
+        let nodes = self
+            .federation
+            .clients
+            .iter()
+            .map(|client| client.node)
+            .enumerate();
         nodes
             .filter(|(_, node)| self.link.is_server() && !self.link.hosts(*node))
             .collect()
@@ -128,7 +145,9 @@ impl<'a> Rank<'a> {
             let arrived = missing.iter().find(|(_, node)| self.link.has_heard(*node));
             let next = match arrived {
                 // What a rank leaves comes in the order of its clients.
-                Some(&(_, node)) => missing.iter().find(|(_, other)| self.link.together(*other, node)),
+                Some(&(_, node)) => missing
+                    .iter()
+                    .find(|(_, other)| self.link.together(*other, node)),
                 None if all => missing.first(),
                 None => None,
             };
@@ -186,7 +205,10 @@ impl<'a> Rank<'a> {
         let samples = self.settings.samples(public);
         let chosen = drawn(&self.federation.seeds, self.round, public, samples);
         let images = self.federation.public.select(&chosen)?.images;
-        Ok((images, [samples as i64, self.federation.clients[0].spec.classes]))
+        Ok((
+            images,
+            [samples as i64, self.federation.clients[0].spec.classes],
+        ))
     }
 
     /// Server: all clients' scores in, the consensus out; other ranks get theirs first.
@@ -199,9 +221,11 @@ impl<'a> Rank<'a> {
         }
         let consensus = server::consensus(all, self.settings.weights.as_deref())?;
         let nodes = self.federation.clients.iter().map(|client| client.node);
-        let (here, elsewhere): (Vec<usize>, Vec<usize>) = nodes.partition(|&node| self.link.hosts(node));
+        let (here, elsewhere): (Vec<usize>, Vec<usize>) =
+            nodes.partition(|&node| self.link.hosts(node));
         for node in elsewhere.into_iter().chain(here) {
-            self.link.download(self.round, node, Kind::Consensus, &consensus)?;
+            self.link
+                .download(self.round, node, Kind::Consensus, &consensus)?;
         }
         Ok(())
     }

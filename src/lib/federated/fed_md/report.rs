@@ -5,8 +5,9 @@ use crate::model::StateDict;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// What a client tells about a round. Losses and training accuracy are those of the phase's last epoch of training passes, `None` for a
-/// phase that was left out; the other accuracies are of its model after the round, `None` in rounds without evaluation.
+/// What a client tells about a round. Losses and training accuracy are those of the phase's last
+/// epoch of training passes, `None` for a phase that was left out; the other accuracies are of its
+/// model after the round, `None` in rounds without evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeReport {
     pub node: usize,
@@ -53,7 +54,10 @@ impl NodeReport {
     }
 
     pub(super) fn read(node: usize, numbers: Option<&Tensor>) -> Result<Self> {
-        let numbers = numbers.map(Vec::<f64>::try_from).transpose()?.unwrap_or_default();
+        let numbers = numbers
+            .map(Vec::<f64>::try_from)
+            .transpose()?
+            .unwrap_or_default();
         let &[
             images,
             digest_loss,
@@ -65,7 +69,9 @@ impl NodeReport {
             test,
         ] = numbers.as_slice()
         else {
-            return Err(Error::failed(format!("node {node} sent a report that cannot be read")));
+            return Err(Error::failed(format!(
+                "node {node} sent a report that cannot be read"
+            )));
         };
         let given = |number: f64| (number >= 0.0).then_some(number);
         Ok(Self {

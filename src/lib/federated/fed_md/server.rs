@@ -16,10 +16,15 @@ pub(super) fn message(scores: Tensor) -> StateDict {
 pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<Tensor> {
     let fits = |scores: &&Tensor| scores.size() == shape && scores.kind() == Kind::Float;
     let Some(scores) = message.get(NAME).filter(fits) else {
-        let text = |(name, tensor): (&str, &Tensor)| format!("{name} {:?} of {:?}", tensor.size(), tensor.kind());
+        let text = |(name, tensor): (&str, &Tensor)| {
+            format!("{name} {:?} of {:?}", tensor.size(), tensor.kind())
+        };
         return Err(Error::failed(format!("the scores of {who} do not fit"))
             .note("expected", format!("{NAME} {shape:?} of Float"))
-            .note("found", message.iter().map(text).collect::<Vec<_>>().join(", ")));
+            .note(
+                "found",
+                message.iter().map(text).collect::<Vec<_>>().join(", "),
+            ));
     };
     match bool::try_from(scores.isfinite().all())? {
         true => Ok(scores.shallow_clone()),
@@ -28,9 +33,13 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
     }
 }
 
-/// The consensus: the clients' mean (Li and Wang 2019, algorithm 1), summed in their order in f64. One client's is its own scores.
+/// The consensus: the clients' mean (Li and Wang 2019, algorithm 1), summed in their order in f64.
+/// One client's is its own scores.
 pub(super) fn consensus(scores: Vec<Tensor>, weights: Option<&[f64]>) -> Result<StateDict> {
     let messages: Vec<StateDict> = scores.into_iter().map(message).collect();
     let equal = vec![1.0; messages.len()];
-    weighted_mean(&messages.iter().collect::<Vec<_>>(), weights.unwrap_or(&equal))
+    weighted_mean(
+        &messages.iter().collect::<Vec<_>>(),
+        weights.unwrap_or(&equal),
+    )
 }

@@ -28,10 +28,12 @@ pub struct FedMdSettings {
     pub weights: Option<Vec<f64>>,
     /// Clients of one architecture start from the same weights.
     pub shared_initialisation: bool,
-    /// Transfer learning, before the first round: epochs on the public set with its labels, then on private images.
+    /// Transfer learning, before the first round: epochs on the public set with its labels, then on
+    /// private images.
     pub public_epochs: usize,
     pub private_epochs: usize,
-    /// Epochs in a round: on the round's public images towards the consensus, then on private images.
+    /// Epochs in a round: on the round's public images towards the consensus, then on private
+    /// images.
     pub digest_epochs: usize,
     pub revisit_epochs: usize,
     pub batch_size: usize,
@@ -42,7 +44,8 @@ pub struct FedMdSettings {
     pub optimizer: OptimizerSettings,
     /// Of images trained on with labels; the digest sees them as the scores did, unchanged.
     pub augment: AugmentSettings,
-    /// Rounds from one evaluation to the next; the transfer learning and the last round are always evaluated.
+    /// Rounds from one evaluation to the next; the transfer learning and the last round are always
+    /// evaluated.
     pub eval_every: usize,
 }
 
@@ -60,7 +63,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Federation<'a> {
     pub clients: Vec<Client>,
-    /// The images that everyone holds. Their labels count in transfer learning and accuracies alone.
+    /// The images that everyone holds. Their labels count in transfer learning and accuracies
+    /// alone.
     pub public: &'a ImageSet,
     pub public_normalisation: &'a Normalisation,
     /// What every client's model is tested on.

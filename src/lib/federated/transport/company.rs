@@ -1,5 +1,6 @@
-//! What a rank knows of the others, and what it tells them: messages and orders that have come, signs of life, last words, and who is to blame
-//! once the run has failed. [`Member`](super::Member) has it looked after while the rank works, and says what its end means.
+//! What a rank knows of the others, and what it tells them: messages and orders that have come,
+//! signs of life, last words, and who is to blame once the run has failed.
+//! [`Member`](super::Member) has it looked after while the rank works, and says what its end means.
 
 use super::Wires;
 use super::desk::Clerk;
@@ -9,7 +10,8 @@ use crate::runtime::interrupt;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long a rank may be silent while another waits for it, unless [`Member::set_timeout`](super::Member::set_timeout) says otherwise.
+/// How long a rank may be silent while another waits for it, unless
+/// [`Member::set_timeout`](super::Member::set_timeout) says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Looks at the wires no more often than this while there is other work.
@@ -72,7 +74,9 @@ impl Company {
 
     /// Another rank's failure, if that is what the run ends with.
     pub fn others_failure(&self) -> Option<&Failure> {
-        self.failure.as_ref().filter(|failure| failure.rank != self.rank())
+        self.failure
+            .as_ref()
+            .filter(|failure| failure.rank != self.rank())
     }
 
     fn others(&self) -> impl Iterator<Item = usize> + use<> {
@@ -115,7 +119,10 @@ impl Company {
                     }
                     self.failure.get_or_insert(failure);
                 }
-                None => self.give_up_on(from, &format!("sent {size} bytes that are no message of this program")),
+                None => self.give_up_on(
+                    from,
+                    &format!("sent {size} bytes that are no message of this program"),
+                ),
             }
         }
         self.serve();
@@ -152,13 +159,16 @@ impl Company {
         let me = self.rank();
         self.parted[rank] = true;
         let error = Error::failed(format!("rank {rank} {why}"));
-        self.failure.get_or_insert(Failure::new(me, Some(rank), &error));
+        self.failure
+            .get_or_insert(Failure::new(me, Some(rank), &error));
     }
 
     /// The error of a run that has failed.
     fn check(&self) -> Result<()> {
         match &self.failure {
-            Some(failure) if failure.rank == self.rank() => Err(Error::failed(failure.text.clone()).elsewhere()),
+            Some(failure) if failure.rank == self.rank() => {
+                Err(Error::failed(failure.text.clone()).elsewhere())
+            }
             Some(failure) => Err(failure.error().elsewhere()),
             None => Ok(()),
         }
@@ -193,7 +203,9 @@ impl Company {
     pub fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         if from == self.rank() {
             let own = self.inbox[from].pop_front();
-            return own.ok_or_else(|| Error::failed(format!("rank {from} waits for a message of its own")));
+            return own.ok_or_else(|| {
+                Error::failed(format!("rank {from} waits for a message of its own"))
+            });
         }
         let (mut begun, mut wait) = (Instant::now(), Wait::default());
         let mut last = begun;
@@ -212,13 +224,16 @@ impl Company {
                 return Err(interrupt::stopped());
             }
             self.beat();
-            // Who has been stopped itself (a machine put to sleep) has not listened to the others in that time.
+            // Who has been stopped itself (a machine put to sleep) has not listened to the others
+            // in that time.
             if last.elapsed() > Duration::from_secs(1) {
                 begun = Instant::now();
             }
             last = Instant::now();
             // Whoever it is: this rank may wait for one that will wait for another.
-            let silent = |rank: &usize| !self.parted[*rank] && self.heard[*rank].max(begun).elapsed() > self.timeout;
+            let silent = |rank: &usize| {
+                !self.parted[*rank] && self.heard[*rank].max(begun).elapsed() > self.timeout
+            };
             if let Some(rank) = self.others().find(silent) {
                 let seconds = self.timeout.as_secs_f64();
                 self.give_up_on(
@@ -272,9 +287,13 @@ impl Company {
         }
     }
 
-    /// No more is sent or heard; `complete` if all others were waited for and have said their last word.
+    /// No more is sent or heard; `complete` if all others were waited for and have said their last
+    /// word.
     pub fn close(&mut self, complete: bool) {
-        let lost = self.failure.as_ref().is_some_and(|failure| failure.lost.is_some());
+        let lost = self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.lost.is_some());
         let clean = complete && !lost && self.wires.sent();
         self.wires.close(clean);
     }

@@ -1,5 +1,5 @@
-//! Orders: what a rank wants of another that is at work. The other's *clerk* sees to them at the safe points of its work and while it waits, so
-//! neither need know when the other has time.
+//! Orders: what a rank wants of another that is at work. The other's *clerk* sees to them at the
+//! safe points of its work and while it waits, so neither need know when the other has time.
 
 use super::Member;
 use super::company::Company;
@@ -7,7 +7,8 @@ use crate::error::Result;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Sees to an order, and may answer it. Its error is one of the rank that it works for, and ends the run.
+/// Sees to an order, and may answer it. Its error is one of the rank that it works for, and ends
+/// the run.
 pub type Clerk = Box<dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>>;
 
 /// Where a rank leaves its orders for others.

@@ -3,7 +3,8 @@
 use crate::error::{Class, Error};
 use serde::{Deserialize, Serialize};
 
-/// One parcel. On the wire its kind is the last byte, so that a message of a gigabyte need not be moved to make room for it.
+/// One parcel. On the wire its kind is the last byte, so that a message of a gigabyte need not be
+/// moved to make room for it.
 #[derive(Debug)]
 pub(super) enum Frame {
     Message(Vec<u8>),
@@ -94,7 +95,9 @@ impl Failure {
         match self.class {
             Ending::Usage => Error::usage(format!("rank {}: {}", self.rank, self.text)),
             Ending::Failed => Error::failed(format!("rank {} failed: {}", self.rank, self.text)),
-            Ending::Interrupted => Error::interrupted(format!("rank {} was stopped: {}", self.rank, self.text)),
+            Ending::Interrupted => {
+                Error::interrupted(format!("rank {} was stopped: {}", self.rank, self.text))
+            }
         }
     }
 }

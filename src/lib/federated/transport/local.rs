@@ -49,7 +49,9 @@ impl Wires for Channels {
     }
 
     fn poll(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.woken_by.take().or_else(|| self.incoming.try_recv().ok())
+        self.woken_by
+            .take()
+            .or_else(|| self.incoming.try_recv().ok())
     }
 
     fn rest(&mut self, _: Duration) {
@@ -57,11 +59,13 @@ impl Wires for Channels {
     }
 }
 
-/// Runs `first` as rank 0 on this thread, and `others` as a rank on a thread of its own for each of `views`: what each works on.
+/// Runs `first` as rank 0 on this thread, and `others` as a rank on a thread of its own for each of
+/// `views`: what each works on.
 ///
 /// # Errors
-/// The error that ended the first rank; those of ranks that only heard of it do not count. A panic of a rank is an error as well. `timeout` is how
-/// long a rank may be silent while another waits for it.
+/// The error that ended the first rank; those of ranks that only heard of it do not count. A panic
+/// of a rank is an error as well. `timeout` is how long a rank may be silent while another waits
+/// for it.
 pub fn lead<V: Send, T>(
     timeout: Duration,
     views: Vec<V>,
@@ -92,16 +96,21 @@ pub fn lead<V: Send, T>(
             outcome: Err(Error::failed("a rank panicked")),
             passed_on: false,
         };
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Parting<()>>| thread.join().unwrap_or_else(panicked);
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Parting<()>>| {
+            thread.join().unwrap_or_else(panicked)
+        };
         (mine, threads.into_iter().map(join).collect::<Vec<_>>())
     });
     let failed = others.into_iter().filter(|other| other.outcome.is_err());
     match (mine.outcome, failed.min_by_key(|other| other.passed_on)) {
-        (Err(error), Some(other)) if mine.passed_on && !other.passed_on => Err(other.outcome.err().unwrap_or(error)),
+        (Err(error), Some(other)) if mine.passed_on && !other.passed_on => {
+            Err(other.outcome.err().unwrap_or(error))
+        }
         (
             Ok(_),
             Some(Parting {
-                outcome: Err(error), ..
+                outcome: Err(error),
+                ..
             }),
         ) => Err(error),
         (mine, _) => mine,
@@ -112,9 +121,14 @@ pub fn lead<V: Send, T>(
 ///
 /// # Errors
 /// As [`lead`].
-pub fn run<T: Send>(ranks: usize, work: impl Fn(&mut Member) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn run<T: Send>(
+    ranks: usize,
+    work: impl Fn(&mut Member) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let results: Vec<Mutex<Option<T>>> = (0..ranks.max(1)).map(|_| Mutex::new(None)).collect();
-    let keep = |rank: usize, result| *results[rank].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    let keep = |rank: usize, result| {
+        *results[rank].lock().unwrap_or_else(PoisonError::into_inner) = Some(result)
+    };
     lead(
         super::TIMEOUT,
         (1..ranks).collect(),

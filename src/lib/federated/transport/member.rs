@@ -1,9 +1,11 @@
-//! A rank that hears of the others' fate. Who fails tells all the others why before it leaves; who works gives a sign of life now and then, at
-//! the safe points of [`interrupt::check`] and while it waits; who gives none for [`TIMEOUT`](super::TIMEOUT) is taken for dead by whoever waits
-//! for a message. So every rank ends with an error that names the rank it began with, within that time of the first wait.
+//! A rank that hears of the others' fate. Who fails tells all the others why before it leaves; who
+//! works gives a sign of life now and then, at the safe points of [`interrupt::check`] and while it
+//! waits; who gives none for [`TIMEOUT`](super::TIMEOUT) is taken for dead by whoever waits for a
+//! message. So every rank ends with an error that names the rank it began with, within that time of
+//! the first wait.
 //!
-//! Here is what algorithms and stages hold: messages, and the rank's end with what it means for the user. Listening to the others and telling
-//! them is the business of [`Company`].
+//! Here is what algorithms and stages hold: messages, and the rank's end with what it means for the
+//! user. Listening to the others and telling them is the business of [`Company`].
 
 use super::company::Company;
 use super::{Transport, Wires};
@@ -33,7 +35,9 @@ impl Member {
         let watched = Rc::downgrade(&company);
         let look = move || match watched.upgrade() {
             // Somebody who waits is looking already.
-            Some(company) => company.try_borrow_mut().map_or(Ok(()), |mut company| company.glance()),
+            Some(company) => company
+                .try_borrow_mut()
+                .map_or(Ok(()), |mut company| company.glance()),
             None => Ok(()),
         };
         Self {
@@ -52,17 +56,23 @@ impl Member {
         self.company.borrow_mut().timeout = timeout;
     }
 
-    /// Ends this rank's part: tells the others how it went, and if `wait` stays until all of them have done the same, so that nobody is killed by
-    /// a launcher for another's exit before it has saved its work.
+    /// Ends this rank's part: tells the others how it went, and if `wait` stays until all of them
+    /// have done the same, so that nobody is killed by a launcher for another's exit before it has
+    /// saved its work.
     pub fn part<T>(self, outcome: Result<T>, wait: bool) -> Parting<T> {
         let mut company = self.company.borrow_mut();
         let me = company.rank();
         let passed_on = company.others_failure().is_some();
         company.say_goodbye(outcome.as_ref().err());
-        let silent = if wait { company.hear_goodbyes() } else { Vec::new() };
+        let silent = if wait {
+            company.hear_goodbyes()
+        } else {
+            Vec::new()
+        };
         company.close(wait && silent.is_empty());
         let later = company.others_failure();
-        let missed = |error: Error| match silent.is_empty() {
+        let missed = |error: Error| {
+            match silent.is_empty() {
             true => error,
             false => error
                 .note(
@@ -70,6 +80,7 @@ impl Member {
                     format!("no word of {}: dead, or still at work", ranks(&silent)),
                 )
                 .hint("when a rank dies, `mpirun` stops the others; its own message says which it was"),
+        }
         };
         let outcome = match (outcome, later) {
             // Rank 0 has all that there is; another's part may be done, but not the run.
@@ -123,7 +134,11 @@ impl Transport for Member {
 /// `rank 2`, `ranks 1, 3`.
 fn ranks(list: &[usize]) -> String {
     let numbers: Vec<String> = list.iter().map(usize::to_string).collect();
-    format!("rank{} {}", if list.len() == 1 { "" } else { "s" }, numbers.join(", "))
+    format!(
+        "rank{} {}",
+        if list.len() == 1 { "" } else { "s" },
+        numbers.join(", ")
+    )
 }
 
 /// The wires of a rank that is alone.

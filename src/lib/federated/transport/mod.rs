@@ -1,7 +1,8 @@
 //! How bytes travel between ranks. A transport knows nothing of what they mean.
 //!
-//! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of life and of death, over [`Wires`], which only
-//! carry bytes: channels between threads ([`local`]), or MPI between processes (`mpi`, with the feature of that name). Ranks that work on their own
+//! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of
+//! life and of death, over [`Wires`], which only carry bytes: channels between threads ([`local`]),
+//! or MPI between processes (`mpi`, with the feature of that name). Ranks that work on their own
 //! leave each other orders ([`Desk`]).
 
 mod company;
@@ -20,7 +21,8 @@ pub use member::Member;
 use crate::error::Result;
 use std::time::Duration;
 
-/// One rank's connection to all ranks, itself included. Messages between two ranks arrive in the order in which they were sent.
+/// One rank's connection to all ranks, itself included. Messages between two ranks arrive in the
+/// order in which they were sent.
 pub trait Transport {
     /// From 0.
     fn rank(&self) -> usize;
@@ -28,16 +30,19 @@ pub trait Transport {
     /// Number of ranks.
     fn size(&self) -> usize;
 
-    /// Hands `bytes` to rank `to`; does not wait until they are received, nor ask whether they can be: whoever waits for an answer learns it.
+    /// Hands `bytes` to rank `to`; does not wait until they are received, nor ask whether they can
+    /// be: whoever waits for an answer learns it.
     ///
     /// # Errors
     /// None so far.
     fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()>;
 
-    /// Waits for the next message of rank `from`. Its own messages are here already, whatever has become of the others.
+    /// Waits for the next message of rank `from`. Its own messages are here already, whatever has
+    /// become of the others.
     ///
     /// # Errors
-    /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C. Never a hang.
+    /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C.
+    /// Never a hang.
     fn receive(&mut self, from: usize) -> Result<Vec<u8>>;
 
     /// Whether a message of rank `from` is here, so that nobody need wait for it.

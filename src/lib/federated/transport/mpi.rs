@@ -1,5 +1,6 @@
-//! Ranks as processes of one MPI job, on one machine or many. Nothing here waits inside MPI: sends and receives are begun, and looked after when
-//! the rank looks at its wires, so that a rank that is gone holds nobody up.
+//! Ranks as processes of one MPI job, on one machine or many. Nothing here waits inside MPI: sends
+//! and receives are begun, and looked after when the rank looks at its wires, so that a rank that
+//! is gone holds nobody up.
 
 use super::Wires;
 use crate::error::{Error, Result};
@@ -12,7 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-/// MPI counts in 32 bits: longer parcels travel in pieces. The piece that is shorter than this is a parcel's last.
+/// MPI counts in 32 bits: longer parcels travel in pieces. The piece that is shorter than this is a
+/// parcel's last.
 const PIECE: usize = 1 << 30;
 
 /// Whether all ranks have said goodbye, so that MPI can be left in good order.
@@ -40,7 +42,8 @@ struct Coming {
     bytes: Vec<u8>,
 }
 
-/// Joins the other processes: MPI is started at the first call, and left when the process exits. Call it from the main thread.
+/// Joins the other processes: MPI is started at the first call, and left when the process exits.
+/// Call it from the main thread.
 ///
 /// # Errors
 /// An MPI that does not start.
@@ -71,7 +74,8 @@ pub fn join() -> Result<Processes> {
 /// Leaving waits for all ranks. After a failure the launcher clears up instead.
 extern "C" fn leave() {
     if CLEAN.load(Ordering::Relaxed) {
-        // SAFETY: MPI was started on this thread, nothing is under way, and nobody uses it after the exit.
+        // SAFETY: MPI was started on this thread, nothing is under way, and nobody uses it after
+        // the exit.
         unsafe { mpi::ffi::MPI_Finalize() };
     }
 }
@@ -92,15 +96,20 @@ impl Processes {
             })
             .collect();
         for piece in self.coming.iter_mut().flatten() {
-            piece.request = piece.request.take().and_then(|request| request.test().err());
+            piece.request = piece
+                .request
+                .take()
+                .and_then(|request| request.test().err());
         }
     }
 
     fn begin_receiving(&mut self, message: Message, status: &Status) {
-        let mut bytes = vec![0; usize::try_from(status.count(u8::equivalent_datatype())).unwrap_or(0)];
-        // SAFETY: the vector's memory stays where it is, and as it is, until the request is done: `bytes` is not touched before, and if this
-        // is dropped before, it is leaked.
-        let target: &'static mut [u8] = unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) };
+        let mut bytes =
+            vec![0; usize::try_from(status.count(u8::equivalent_datatype())).unwrap_or(0)];
+        // SAFETY: the vector's memory stays where it is, and as it is, until the request is done:
+        // `bytes` is not touched before, and if this is dropped before, it is leaked.
+        let target: &'static mut [u8] =
+            unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) };
         let request = Some(message.immediate_matched_receive_into(StaticScope, target));
         if let Some(queue) = self.coming.get_mut(status.source_rank() as usize) {
             queue.push_back(Coming { request, bytes });
@@ -110,7 +119,11 @@ impl Processes {
     /// The pieces of the oldest parcel from a rank, if all of them are here.
     fn whole(queue: &mut VecDeque<Coming>, piece: usize) -> Option<Vec<u8>> {
         let last = queue.iter().position(|coming| coming.bytes.len() < piece)?;
-        if queue.iter().take(last + 1).any(|coming| coming.request.is_some()) {
+        if queue
+            .iter()
+            .take(last + 1)
+            .any(|coming| coming.request.is_some())
+        {
             return None;
         }
         let mut pieces = queue.drain(..=last).map(|coming| coming.bytes);
@@ -136,8 +149,10 @@ impl Wires for Processes {
         for index in 0..pieces {
             let end = bytes.len().min((index + 1) * self.piece);
             let part = &bytes[index * self.piece..end];
-            // SAFETY: the memory lives in `Going` until the request is done; if that is dropped before, it is leaked.
-            let part: &'static [u8] = unsafe { std::slice::from_raw_parts(part.as_ptr(), part.len()) };
+            // SAFETY: the memory lives in `Going` until the request is done; if that is dropped
+            // before, it is leaked.
+            let part: &'static [u8] =
+                unsafe { std::slice::from_raw_parts(part.as_ptr(), part.len()) };
             self.going.push(Going {
                 request: target.immediate_send_with_tag(StaticScope, part, self.tag),
                 bytes: Arc::clone(&bytes),
@@ -147,7 +162,11 @@ impl Wires for Processes {
 
     fn poll(&mut self) -> Option<(usize, Vec<u8>)> {
         self.advance();
-        while let Some((message, status)) = self.world.any_process().immediate_matched_probe_with_tag(self.tag) {
+        while let Some((message, status)) = self
+            .world
+            .any_process()
+            .immediate_matched_probe_with_tag(self.tag)
+        {
             self.begin_receiving(message, &status);
         }
         let piece = self.piece;
@@ -168,7 +187,9 @@ impl Wires for Processes {
 impl Drop for Processes {
     /// What is under way at the end of a failed run stays so: MPI may still use its memory.
     fn drop(&mut self) {
-        std::mem::take(&mut self.going).into_iter().for_each(std::mem::forget);
+        std::mem::take(&mut self.going)
+            .into_iter()
+            .for_each(std::mem::forget);
         let coming = self.coming.iter_mut().flat_map(std::mem::take);
         coming
             .filter(|coming| coming.request.is_some())

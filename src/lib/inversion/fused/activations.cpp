@@ -1,10 +1,12 @@
-// The passes over activations between the convolutions of a frozen network, each over its data once.
+// The passes over activations between the convolutions of a frozen network, each over its data
+// once.
 
 #include "lanes.h"
 
 namespace {
 
-// A batch norm as the forward pass needs it; `sums` (double [2, channels]) may be null: no statistics.
+// A batch norm as the forward pass needs it; `sums` (double [2, channels]) may be null: no
+// statistics.
 struct Forward {
   const float *input, *scale, *shift, *centre;
   double *sums;
@@ -74,7 +76,8 @@ FORWARD_ROWS(forward_sums, true, 0, false)
 FORWARD_ROWS(forward_sums_add, true, 1, false)
 FORWARD_ROWS(forward_sums_join, true, 2, true)
 
-// One batch norm as the backward pass needs it. With statistics: gradient = scale·g + offset + slope·input. Without: `offset` is null.
+// One batch norm as the backward pass needs it. With statistics: gradient = scale·g + offset +
+// slope·input. Without: `offset` is null.
 struct Backward {
   const float *input, *scale, *shift, *offset, *slope;
 };
@@ -117,7 +120,8 @@ BACKWARD_ROWS(backward_plain_two, false, true)
 BACKWARD_ROWS(backward_sums, true, false)
 BACKWARD_ROWS(backward_sums_two, true, true)
 
-// The end of a block: g = (g + other) where the block's output is positive; gradients of both branches' batch-norm inputs.
+// The end of a block: g = (g + other) where the block's output is positive; gradients of both
+// branches' batch-norm inputs.
 template <typename T, bool SUMS, bool SIDE, bool TWO>
 INLINE void branch_column(const Backward &main, const Backward &side, const float *output, float *gradient, const float *other,
                           float *main_gradient, int64_t from, int64_t to, int64_t channels, int64_t channel) {
@@ -168,8 +172,9 @@ BRANCH_ROWS(branch_sums_two, true, false, true)
 BRANCH_ROWS(branch_sums_side, true, true, false)
 BRANCH_ROWS(branch_sums_side_two, true, true, true)
 
-// The 3×3 convolution of stride 1 from `inputs` (at most 3) channels, backwards: 9·inputs accumulated vectors a pixel. `weight` is
-// [3, 3, inputs, padded], the output channels padded with zeros to a multiple of the lanes.
+// The 3×3 convolution of stride 1 from `inputs` (at most 3) channels, backwards: 9·inputs
+// accumulated vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels padded with
+// zeros to a multiple of the lanes.
 template <int INPUTS>
 INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y, int64_t x, int64_t height, int64_t width,
                        int64_t channels, int64_t padded) {

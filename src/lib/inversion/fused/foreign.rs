@@ -1,4 +1,5 @@
-//! The functions of this folder's C++ files; `kernels` and `winograd` call them, and say what each argument is.
+//! The functions of this folder's C++ files; `kernels` and `winograd` call them, and say what each
+//! argument is.
 
 unsafe extern "C" {
     pub fn fd_forward(
@@ -55,7 +56,14 @@ unsafe extern "C" {
         weight: *const f32,
         result: *mut f32,
     );
-    pub fn fd_variation(images: i64, height: i64, length: i64, step: i64, x: *const f32, sums: *mut f64);
+    pub fn fd_variation(
+        images: i64,
+        height: i64,
+        length: i64,
+        step: i64,
+        x: *const f32,
+        sums: *mut f64,
+    );
     pub fn fd_variation_gradient(
         images: i64,
         height: i64,

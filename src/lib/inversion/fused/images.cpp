@@ -4,8 +4,9 @@
 
 namespace {
 
-// Sums of squares of one image row's differences to its right, lower, lower-left and lower-right neighbours, and of its values.
-// `below` is null in the last row. `step` is the number of channels, `length` = width·channels.
+// Sums of squares of one image row's differences to its right, lower, lower-left and lower-right
+// neighbours, and of its values. `below` is null in the last row. `step` is the number of channels,
+// `length` = width·channels.
 EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step, double *sums) {
   float right = 0, down = 0, left_down = 0, right_down = 0, square = 0;
 #pragma omp simd reduction(+ : right)

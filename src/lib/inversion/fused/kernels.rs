@@ -1,10 +1,12 @@
-//! The C++ passes of `activations.cpp` and `images.cpp`, with their expectations checked: dense f32 tensors on the CPU, images and activations as [N,H,W,C].
+//! The C++ passes of `activations.cpp` and `images.cpp`, with their expectations checked: dense f32
+//! tensors on the CPU, images and activations as [N,H,W,C].
 
 use super::foreign;
 use super::norm::{Moments, Norm, Pull};
 use tch::{Device, Kind, Tensor};
 
-/// Channels that the passes take at a time; those of the stem's weights are padded to a multiple of it.
+/// Channels that the passes take at a time; those of the stem's weights are padded to a multiple of
+/// it.
 pub(super) const LANES: i64 = 16;
 
 /// What a residual block adds before its last ReLU.
@@ -16,9 +18,14 @@ pub enum Side<'a> {
     Normed(&'a Tensor, &'a Norm),
 }
 
-/// relu(norm(`input`) + side). With `observe` into a new tensor, and the moments of `input` and of a normed side around their running
-/// means; without, in place of `input`.
-pub fn forward(input: &Tensor, norm: &Norm, side: Side, observe: bool) -> (Tensor, Option<Moments>, Option<Moments>) {
+/// relu(norm(`input`) + side). With `observe` into a new tensor, and the moments of `input` and of
+/// a normed side around their running means; without, in place of `input`.
+pub fn forward(
+    input: &Tensor,
+    norm: &Norm,
+    side: Side,
+    observe: bool,
+) -> (Tensor, Option<Moments>, Option<Moments>) {
     let (rows, channels) = rows_of(input);
     let output = if observe {
         input.empty_like()
@@ -26,7 +33,10 @@ pub fn forward(input: &Tensor, norm: &Norm, side: Side, observe: bool) -> (Tenso
         input.shallow_clone()
     };
     let sums = |wanted: bool| wanted.then(|| Moments::new(rows, channels));
-    let (mut main, mut other) = (sums(observe), sums(observe && matches!(side, Side::Normed(..))));
+    let (mut main, mut other) = (
+        sums(observe),
+        sums(observe && matches!(side, Side::Normed(..))),
+    );
     let (kind, side_input, side_norm) = match side {
         Side::Nothing => (0, None, None),
         Side::Identity(tensor) => (1, Some(tensor), None),
@@ -35,9 +45,12 @@ pub fn forward(input: &Tensor, norm: &Norm, side: Side, observe: bool) -> (Tenso
     check(norm, channels);
     side_norm.inspect(|norm| check(norm, channels));
     side_input.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
-    let of = |pick: fn(&Norm) -> &Vec<f32>| side_norm.map_or(std::ptr::null(), |norm| pick(norm).as_ptr());
-    // SAFETY: every tensor is dense f32 on the CPU (`floats`) with `rows` × `channels` values, every vector has `channels` of them
-    // (`check`), the sums twice as many; the output is the input itself or apart from it, and each value is read before it is written.
+    let of = |pick: fn(&Norm) -> &Vec<f32>| {
+        side_norm.map_or(std::ptr::null(), |norm| pick(norm).as_ptr())
+    };
+    // SAFETY: every tensor is dense f32 on the CPU (`floats`) with `rows` × `channels` values,
+    // every vector has `channels` of them (`check`), the sums twice as many; the output is the
+    // input itself or apart from it, and each value is read before it is written.
     unsafe {
         foreign::fd_forward(
             rows,
@@ -62,9 +75,15 @@ pub fn forward(input: &Tensor, norm: &Norm, side: Side, observe: bool) -> (Tenso
     (output, main, other)
 }
 
-/// Turns `gradient` (+ `other`) with respect to relu(norm(x)) into that with respect to x, in place. `input` is x where there is a pull of
-/// statistics, else the ReLU's output.
-pub fn backward(input: &Tensor, norm: &Norm, pull: Option<&Pull>, gradient: &Tensor, other: Option<&Tensor>) {
+/// Turns `gradient` (+ `other`) with respect to relu(norm(x)) into that with respect to x, in
+/// place. `input` is x where there is a pull of statistics, else the ReLU's output.
+pub fn backward(
+    input: &Tensor,
+    norm: &Norm,
+    pull: Option<&Pull>,
+    gradient: &Tensor,
+    other: Option<&Tensor>,
+) {
     let (rows, channels) = rows_of(input);
     check(norm, channels);
     assert_eq!(gradient.size(), input.size());
@@ -85,15 +104,17 @@ pub fn backward(input: &Tensor, norm: &Norm, pull: Option<&Pull>, gradient: &Ten
     }
 }
 
-/// A branch of a block on the way back: the input of its last batch norm, the norm, and the pull of its statistics.
+/// A branch of a block on the way back: the input of its last batch norm, the norm, and the pull of
+/// its statistics.
 pub struct Branch<'a> {
     pub input: &'a Tensor,
     pub norm: &'a Norm,
     pub pull: Option<Pull>,
 }
 
-/// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU. Returns the gradient with respect to the body's
-/// last batch-norm input; `gradient` becomes that with respect to the side: its batch-norm input, or the block's input.
+/// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU. Returns
+/// the gradient with respect to the body's last batch-norm input; `gradient` becomes that with
+/// respect to the side: its batch-norm input, or the block's input.
 pub fn branch(
     output: &Tensor,
     body: &Branch,
@@ -112,7 +133,8 @@ pub fn branch(
     let null = std::ptr::null();
     let offset = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.offset.as_ptr());
     let slope = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.slope.as_ptr());
-    // SAFETY: as in `forward`; `gradient` and `result` are the only tensors written, and they are apart.
+    // SAFETY: as in `forward`; `gradient` and `result` are the only tensors written, and they are
+    // apart.
     unsafe {
         foreign::fd_branch(
             rows,
@@ -138,18 +160,26 @@ pub fn branch(
 pub fn stem_weight(weight: &Tensor) -> Tensor {
     let outputs = weight.size()[0];
     let padding = (LANES - outputs % LANES) % LANES;
-    weight.permute([2, 3, 1, 0]).constant_pad_nd([0, padding]).contiguous()
+    weight
+        .permute([2, 3, 1, 0])
+        .constant_pad_nd([0, padding])
+        .contiguous()
 }
 
-/// Gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1, from that with respect to its output [N,H,W,O].
+/// Gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1, from that with
+/// respect to its output [N,H,W,O].
 ///
-/// The convolution's own backward pass is made for many channels; for one or three it takes several times as long.
+/// The convolution's own backward pass is made for many channels; for one or three it takes several
+/// times as long.
 pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     let (size, shape) = (gradient.size(), weight.size());
     let (inputs, padded) = (shape[2], shape[3]);
     assert!(inputs == 1 || inputs == 3);
     assert!(padded >= size[3] && padded % LANES == 0);
-    let result = Tensor::empty([size[0], size[1], size[2], inputs], (Kind::Float, Device::Cpu));
+    let result = Tensor::empty(
+        [size[0], size[1], size[2], inputs],
+        (Kind::Float, Device::Cpu),
+    );
     // SAFETY: dense f32 tensors of these sizes; only `result` is written.
     unsafe {
         foreign::fd_stem(
@@ -167,7 +197,8 @@ pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     result
 }
 
-/// Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down, right-down) and of the images themselves.
+/// Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down, right-down)
+/// and of the images themselves.
 pub fn variation(images: &Tensor) -> [f64; 5] {
     let size = images.size();
     let mut sums = [0.0; 5];
@@ -185,12 +216,24 @@ pub fn variation(images: &Tensor) -> [f64; 5] {
     sums.map(f64::sqrt)
 }
 
-/// Gradient of tv_scale · (sum of the first four [`variation`]s) + l2_scale · (the fifth) with respect to the images.
-pub fn variation_gradient(images: &Tensor, norms: &[f64; 5], tv_scale: f64, l2_scale: f64) -> Tensor {
+/// Gradient of tv_scale · (sum of the first four [`variation`]s) + l2_scale · (the fifth) with
+/// respect to the images.
+pub fn variation_gradient(
+    images: &Tensor,
+    norms: &[f64; 5],
+    tv_scale: f64,
+    l2_scale: f64,
+) -> Tensor {
     let size = images.size();
     let result = images.empty_like();
     // d‖x‖/dx = x/‖x‖; at zero its subgradient 0, as in PyTorch.
-    let over = |scale: f64, norm: f64| if norm > 0.0 { (scale / norm) as f32 } else { 0.0 };
+    let over = |scale: f64, norm: f64| {
+        if norm > 0.0 {
+            (scale / norm) as f32
+        } else {
+            0.0
+        }
+    };
     let [right, down, left_down, right_down, values] = *norms;
     let by = [
         over(tv_scale, right),
@@ -217,7 +260,10 @@ pub fn variation_gradient(images: &Tensor, norms: &[f64; 5], tv_scale: f64, l2_s
 /// Whether these tensors are what the passes take: dense f32 on the CPU.
 pub fn usable(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
-        tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.defined()
+        tensor.device() == Device::Cpu
+            && tensor.kind() == Kind::Float
+            && tensor.is_contiguous()
+            && tensor.defined()
     };
     tensors.iter().all(fits)
 }

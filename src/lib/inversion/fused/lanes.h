@@ -1,8 +1,9 @@
-// What the passes of this folder share: vectors and sums. See mod.rs for the algebra and kernels.rs for what each
-// function expects; that file is the only caller.
+// What the passes of this folder share: vectors and sums. See mod.rs for the algebra and kernels.rs
+// for what each function expects; that file is the only caller.
 //
-// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared out by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the order of the threads: the same
-// number of threads gives the same bits.
+// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared
+// out by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the
+// order of the threads: the same number of threads gives the same bits.
 
 #pragma once
 

@@ -46,7 +46,11 @@ impl Frozen {
 
     /// Freezes `model`; `None` where there is no fused path.
     pub fn of(model: &Model) -> Option<Self> {
-        let ResNet { stem, blocks, linear } = model.residual().filter(|_| model.device() == Device::Cpu)?;
+        let ResNet {
+            stem,
+            blocks,
+            linear,
+        } = model.residual().filter(|_| model.device() == Device::Cpu)?;
         no_grad(|| {
             let stem = Unit::of(stem);
             let blocks = blocks.iter().map(|block| FrozenBlock {
@@ -62,7 +66,8 @@ impl Frozen {
         })
     }
 
-    /// Logits [N,classes] of `images` f32 [N,H,W,C], without a graph. With `observe`, the tape holds every batch-norm input's statistics.
+    /// Logits [N,classes] of `images` f32 [N,H,W,C], without a graph. With `observe`, the tape
+    /// holds every batch-norm input's statistics.
     pub fn forward(&self, images: &Tensor, observe: bool) -> (Tensor, Tape) {
         no_grad(|| {
             let (mut hidden, stem) = self.stem.forward(images, Side::Nothing, observe);
@@ -79,7 +84,9 @@ impl Frozen {
     /// Logits [N,classes] of `images` f32 [N,C,H,W], without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         no_grad(|| {
-            let (mut hidden, _) = self.stem.forward(&last(&images.detach()), Side::Nothing, false);
+            let (mut hidden, _) = self
+                .stem
+                .forward(&last(&images.detach()), Side::Nothing, false);
             for block in &self.blocks {
                 // The rest of the tape is let go at once: evaluation batches are large.
                 hidden = block.forward(&hidden, false).output;
@@ -114,8 +121,8 @@ impl Frozen {
         of(&tape.stem, &self.stem) + blocks.sum::<f64>()
     }
 
-    /// Gradient f32 [N,H,W,C] with respect to the images, of a loss whose gradient with respect to the logits is `logits` [N,classes],
-    /// plus `statistics` times [`Frozen::distance`].
+    /// Gradient f32 [N,H,W,C] with respect to the images, of a loss whose gradient with respect to
+    /// the logits is `logits` [N,classes], plus `statistics` times [`Frozen::distance`].
     pub fn backward(&self, tape: Tape, logits: &Tensor, statistics: f64) -> Tensor {
         no_grad(|| {
             let Tape { stem, blocks } = tape;
@@ -126,7 +133,13 @@ impl Frozen {
                 (gradient, other) = block.backward(tape, gradient, other, statistics);
             }
             let pull = stem.pull(&self.stem.norm, statistics);
-            kernels::backward(&stem.kept, &self.stem.norm, pull.as_ref(), &gradient, other.as_ref());
+            kernels::backward(
+                &stem.kept,
+                &self.stem.norm,
+                pull.as_ref(),
+                &gradient,
+                other.as_ref(),
+            );
             kernels::stem(&gradient, &self.stem_weight)
         })
     }
@@ -134,7 +147,10 @@ impl Frozen {
     /// Back through the linear layer and the mean over `size` = [N,H,W,C].
     fn unpool(&self, logits: &Tensor, size: &[i64]) -> Tensor {
         let pooled = logits.matmul(&self.linear.0) / (size[1] * size[2]) as f64;
-        pooled.view([size[0], 1, 1, size[3]]).expand(size, false).contiguous()
+        pooled
+            .view([size[0], 1, 1, size[3]])
+            .expand(size, false)
+            .contiguous()
     }
 }
 
@@ -155,7 +171,10 @@ impl FrozenBlock {
             hidden = output;
             body.push(seen);
         }
-        let shortcut = self.shortcut.as_ref().map(|unit| (unit.convolve(input), &unit.norm));
+        let shortcut = self
+            .shortcut
+            .as_ref()
+            .map(|unit| (unit.convolve(input), &unit.norm));
         let side = match &shortcut {
             Some((convolved, norm)) => Side::Normed(convolved, norm),
             None => Side::Identity(input),
@@ -166,7 +185,11 @@ impl FrozenBlock {
         body.push(Seen { kept, moments });
         let side = shortcut.map(|(convolved, _)| Seen {
             // Without statistics its values are not needed on the way back.
-            kept: if observe { convolved } else { output.shallow_clone() },
+            kept: if observe {
+                convolved
+            } else {
+                output.shallow_clone()
+            },
             moments: side_moments,
         });
         BlockTape {
@@ -177,14 +200,24 @@ impl FrozenBlock {
         }
     }
 
-    /// The gradient with respect to the block's input comes in two parts, body and side, that whoever reads it adds.
-    fn backward(&self, tape: BlockTape, gradient: Tensor, other: Option<Tensor>, by: f64) -> (Tensor, Option<Tensor>) {
+    /// The gradient with respect to the block's input comes in two parts, body and side, that
+    /// whoever reads it adds.
+    fn backward(
+        &self,
+        tape: BlockTape,
+        gradient: Tensor,
+        other: Option<Tensor>,
+        by: f64,
+    ) -> (Tensor, Option<Tensor>) {
         let input = tape.input;
         // Each tensor is let go as soon as it has been read: the memory serves the next.
         let (mut down, mut seen) = self.branch(tape, &gradient, other, by);
         for at in (0..self.body.len()).rev() {
             let below = seen.pop();
-            down = self.body[at].convolve_back(&down, below.as_ref().map_or(input, |seen| plane(&seen.kept)));
+            down = self.body[at].convolve_back(
+                &down,
+                below.as_ref().map_or(input, |seen| plane(&seen.kept)),
+            );
             if let Some(seen) = below {
                 let norm = &self.body[at - 1].norm;
                 kernels::backward(&seen.kept, norm, seen.pull(norm, by).as_ref(), &down, None);
@@ -197,9 +230,15 @@ impl FrozenBlock {
         (down, Some(sideways))
     }
 
-    /// Through the last ReLU and norms. Returns the gradient with respect to the body's last convolution and what its other layers left;
-    /// `gradient` becomes the side's.
-    fn branch(&self, tape: BlockTape, gradient: &Tensor, other: Option<Tensor>, by: f64) -> (Tensor, Vec<Seen>) {
+    /// Through the last ReLU and norms. Returns the gradient with respect to the body's last
+    /// convolution and what its other layers left; `gradient` becomes the side's.
+    fn branch(
+        &self,
+        tape: BlockTape,
+        gradient: &Tensor,
+        other: Option<Tensor>,
+        by: f64,
+    ) -> (Tensor, Vec<Seen>) {
         let mut seen = tape.body;
         let part = |seen: &Seen, unit: &Unit| seen.pull(&unit.norm, by);
         let (Some(unit), Some(last)) = (self.body.last(), seen.pop()) else {

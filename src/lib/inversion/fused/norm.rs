@@ -1,4 +1,5 @@
-//! A frozen batch norm as numbers: the affine map it is, the distance of its input's statistics, and that distance's gradient.
+//! A frozen batch norm as numbers: the affine map it is, the distance of its input's statistics,
+//! and that distance's gradient.
 
 use crate::model::BatchNorm;
 use tch::{Kind, Tensor};
@@ -17,14 +18,18 @@ pub struct Norm {
 impl Norm {
     /// The numbers of `layer` as they are now, rounded to f32 once.
     pub fn of(layer: &BatchNorm) -> Self {
-        let read =
-            |tensor: &Tensor| -> Vec<f64> { Vec::try_from(tensor.detach().to_kind(Kind::Double)).unwrap_or_default() };
+        let read = |tensor: &Tensor| -> Vec<f64> {
+            Vec::try_from(tensor.detach().to_kind(Kind::Double)).unwrap_or_default()
+        };
         let (weight, bias) = (read(&layer.weight), read(&layer.bias));
         let (mean, var) = (read(&layer.running_mean), read(&layer.running_var));
         let scale = |channel: usize| weight[channel] / (var[channel] + BatchNorm::EPS).sqrt();
         let channels = 0..weight.len();
         Self {
-            scale: channels.clone().map(|channel| scale(channel) as f32).collect(),
+            scale: channels
+                .clone()
+                .map(|channel| scale(channel) as f32)
+                .collect(),
             shift: channels
                 .map(|channel| (bias[channel] - scale(channel) * mean[channel]) as f32)
                 .collect(),
@@ -34,14 +39,16 @@ impl Norm {
     }
 }
 
-/// Sums over the rows of a batch-norm input: Σ (x − running_mean) and Σ (x − running_mean)², f64 [2, C].
+/// Sums over the rows of a batch-norm input: Σ (x − running_mean) and Σ (x − running_mean)², f64
+/// [2, C].
 #[derive(Debug)]
 pub struct Moments {
     pub sums: Vec<f64>,
     rows: f64,
 }
 
-/// The gradient of a distance with respect to each value x of the input: offset + slope·x, f32 [C] each.
+/// The gradient of a distance with respect to each value x of the input: offset + slope·x, f32 [C]
+/// each.
 #[derive(Debug)]
 pub struct Pull {
     pub offset: Vec<f32>,
@@ -86,7 +93,13 @@ impl Moments {
     pub fn pull(&self, norm: &Norm, by: f64) -> Pull {
         let (means, vars) = self.distances(norm);
         // The norm's subgradient at zero is zero, as in PyTorch.
-        let over = |norm: f64| if norm > 0.0 { by / (norm * self.rows) } else { 0.0 };
+        let over = |norm: f64| {
+            if norm > 0.0 {
+                by / (norm * self.rows)
+            } else {
+                0.0
+            }
+        };
         let (per_mean, per_var) = (over(means), over(vars));
         let channels = self.statistics().zip(norm.mean.iter().zip(&norm.var));
         let (offset, slope) = channels

@@ -1,4 +1,5 @@
-//! A step by the fused passes: the same terms and gradient as [`crate::inversion::objective::inversion_loss`] and autograd give.
+//! A step by the fused passes: the same terms and gradient as
+//! [`crate::inversion::objective::inversion_loss`] and autograd give.
 
 use super::kernels;
 use super::net::{Frozen, Tape};
@@ -70,8 +71,10 @@ impl Back {
                 distance,
             } => {
                 // A scalar with the gradient that is wanted.
-                let sum =
-                    with_grad(|| (graph * logits).sum(Kind::Float) + distance.map_or(Tensor::from(0f32), |d| d * by));
+                let sum = with_grad(|| {
+                    (graph * logits).sum(Kind::Float)
+                        + distance.map_or(Tensor::from(0f32), |d| d * by)
+                });
                 let gradient = Tensor::f_run_backward(&[&sum], &[&images], false, false)?.remove(0);
                 Ok(last(&gradient))
             }
@@ -138,7 +141,8 @@ impl<'a> FusedStep<'a> {
         };
         let scales = self.loss.scales;
         let norms = kernels::variation(images);
-        let mut gradient = kernels::variation_gradient(images, &norms, scales.var_scale, scales.l2_scale);
+        let mut gradient =
+            kernels::variation_gradient(images, &norms, scales.var_scale, scales.l2_scale);
         for (index, (passed, logits)) in passed.into_iter().zip(&gradients).enumerate() {
             let by = if index < chosen.len() {
                 scales.bn_scale / count
@@ -151,7 +155,8 @@ impl<'a> FusedStep<'a> {
         let scalar = |value: f64| Tensor::from(value as f32);
         let variation = scalar(right + down + left_down + right_down);
         Ok((
-            self.loss.terms(opinions, scalar(l2), variation, scalar(batch_norm)),
+            self.loss
+                .terms(opinions, scalar(l2), variation, scalar(batch_norm)),
             gradient,
         ))
     }
@@ -170,7 +175,12 @@ impl Step for FusedStep<'_> {
         [1, 2]
     }
 
-    fn differentiate(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
+    fn differentiate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        chosen: &[usize],
+    ) -> Result<(Terms, Tensor)> {
         no_grad(|| self.step(images, labels, chosen))
     }
 }

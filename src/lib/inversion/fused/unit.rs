@@ -1,4 +1,5 @@
-//! A convolution with the batch norm and the ReLU behind it, forward and backward, and the orders of memory it works in.
+//! A convolution with the batch norm and the ReLU behind it, forward and backward, and the orders
+//! of memory it works in.
 
 use super::kernels::{self, LANES, Side};
 use super::norm::{Moments, Norm, Pull};
@@ -7,13 +8,15 @@ use crate::model::ConvNorm;
 use std::cell::OnceCell;
 use tch::Tensor;
 
-/// 3×3 convolutions of stride 1 with this many channels or more on both sides go by Winograd's products: from 1.05 times as fast with 64
-/// channels over 32×32 pixels to 2.4 times with 512 over 4×4 (two AVX-512 cores, batch 32); with fewer channels they are slower.
+/// 3×3 convolutions of stride 1 with this many channels or more on both sides go by Winograd's
+/// products: from 1.05 times as fast with 64 channels over 32×32 pixels to 2.4 times with 512 over
+/// 4×4 (two AVX-512 cores, batch 32); with fewer channels they are slower.
 const WINOGRAD_CHANNELS: i64 = 64;
 
-/// Other convolutions with this many output channels or more, over planes of this many pixels or fewer, go channels first: oneDNN then takes
-/// its own blocked order, and is 1.3 times as fast on two AVX-512 cores (512 channels over 4×4, batches of 32 to 256) in spite of the
-/// reordering; for larger planes or fewer channels it is slower. The transposed ones only at stride 1.
+/// Other convolutions with this many output channels or more, over planes of this many pixels or
+/// fewer, go channels first: oneDNN then takes its own blocked order, and is 1.3 times as fast on
+/// two AVX-512 cores (512 channels over 4×4, batches of 32 to 256) in spite of the reordering; for
+/// larger planes or fewer channels it is slower. The transposed ones only at stride 1.
 const BLOCKED_CHANNELS: i64 = 256;
 const BLOCKED_PLANE: i64 = 16;
 
@@ -30,7 +33,8 @@ pub struct Unit {
     pub norm: Norm,
 }
 
-/// What one unit leaves for the way back: its batch-norm input with its moments where statistics are observed, else its ReLU's output.
+/// What one unit leaves for the way back: its batch-norm input with its moments where statistics
+/// are observed, else its ReLU's output.
 #[derive(Debug)]
 pub struct Seen {
     pub kept: Tensor,
@@ -38,7 +42,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The gradient of `by` times the distance of its statistics; `None` where nobody observed them.
+    /// The gradient of `by` times the distance of its statistics; `None` where nobody observed
+    /// them.
     pub fn pull(&self, norm: &Norm, by: f64) -> Option<Pull> {
         self.moments.as_ref().map(|moments| moments.pull(norm, by))
     }
@@ -75,28 +80,49 @@ impl Unit {
         let blocked = outputs >= BLOCKED_CHANNELS && height * width <= BLOCKED_PLANE;
         let none = None::<&Tensor>;
         last(&match blocked {
-            true => input
-                .contiguous()
-                .conv2d(self.weight_first(), none, self.stride, self.padding, 1, 1),
+            true => input.contiguous().conv2d(
+                self.weight_first(),
+                none,
+                self.stride,
+                self.padding,
+                1,
+                1,
+            ),
             false => input.conv2d(&self.weight, none, self.stride, self.padding, 1, 1),
         })
     }
 
-    /// Gradient with respect to an input of `to` = (height, width), from that with respect to the output: the transposed convolution.
+    /// Gradient with respect to an input of `to` = (height, width), from that with respect to the
+    /// output: the transposed convolution.
     pub fn convolve_back(&self, gradient: &Tensor, to: (i64, i64)) -> Tensor {
         if let Some(winograd) = self.winograd() {
             return winograd.convolve_back(gradient);
         }
         let (gradient, kernel) = (first(gradient), self.weight.size()[2]);
-        let rest = |input: i64, output: i64| input - ((output - 1) * self.stride - 2 * self.padding + kernel);
-        let rest = [rest(to.0, gradient.size()[2]), rest(to.1, gradient.size()[3])];
-        let blocked = self.stride == 1 && self.weight.size()[0] >= BLOCKED_CHANNELS && to.0 * to.1 <= BLOCKED_PLANE;
+        let rest = |input: i64, output: i64| {
+            input - ((output - 1) * self.stride - 2 * self.padding + kernel)
+        };
+        let rest = [
+            rest(to.0, gradient.size()[2]),
+            rest(to.1, gradient.size()[3]),
+        ];
+        let blocked = self.stride == 1
+            && self.weight.size()[0] >= BLOCKED_CHANNELS
+            && to.0 * to.1 <= BLOCKED_PLANE;
         let ([stride, padding], none) = ([[self.stride; 2], [self.padding; 2]], None::<&Tensor>);
         last(&match blocked {
-            true => gradient
-                .contiguous()
-                .conv_transpose2d(self.weight_first(), none, stride, padding, rest, 1, [1, 1]),
-            false => gradient.conv_transpose2d(&self.weight, none, stride, padding, rest, 1, [1, 1]),
+            true => gradient.contiguous().conv_transpose2d(
+                self.weight_first(),
+                none,
+                stride,
+                padding,
+                rest,
+                1,
+                [1, 1],
+            ),
+            false => {
+                gradient.conv_transpose2d(&self.weight, none, stride, padding, rest, 1, [1, 1])
+            }
         })
     }
 

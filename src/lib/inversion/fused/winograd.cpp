@@ -47,7 +47,8 @@ INLINE Tile output_transform(const Tile &m) {
   return y;
 }
 
-// Where value (i, j) of a tile goes among the 16 products: for the transposed convolution 0 and 3 change places.
+// Where value (i, j) of a tile goes among the 16 products: for the transposed convolution 0 and 3
+// change places.
 INLINE int place(int i, int j, bool flipped) {
   const int order[4] = {flipped ? 3 : 0, 1, 2, flipped ? 0 : 3};
   return 4 * order[i] + order[j];

@@ -1,4 +1,5 @@
-//! Value axes: ranges that never degenerate, round ticks, their labels. Pure numbers; `layout` draws them.
+//! Value axes: ranges that never degenerate, round ticks, their labels. Pure numbers; `layout`
+//! draws them.
 
 /// Values beyond this are skipped like non-finite ones: their differences would overflow.
 const LIMIT: f64 = 1e100;
@@ -27,7 +28,8 @@ pub fn is_drawable(value: f64, log: bool) -> bool {
 }
 
 impl Scale {
-    /// The range of drawable values, widened by `margin` of itself on both sides; `None` when there are none.
+    /// The range of drawable values, widened by `margin` of itself on both sides; `None` when there
+    /// are none.
     pub fn fit(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let values: Vec<f64> = values.filter(|&value| is_drawable(value, log)).collect();
         let lowest = values.iter().copied().reduce(f64::min)?;
@@ -55,12 +57,21 @@ impl Scale {
             };
             (low - pad, high + pad)
         };
-        Some(Self { low, high, log, whole })
+        Some(Self {
+            low,
+            high,
+            log,
+            whole,
+        })
     }
 
-    /// The range of drawable values, wide enough for a tick at both of its ends if it is linear, so that no value lies beyond the last
-    /// label. A range that comes near zero starts there.
-    pub fn between_ticks(values: impl Iterator<Item = f64> + Clone, log: bool, most: usize) -> Option<Self> {
+    /// The range of drawable values, wide enough for a tick at both of its ends if it is linear, so
+    /// that no value lies beyond the last label. A range that comes near zero starts there.
+    pub fn between_ticks(
+        values: impl Iterator<Item = f64> + Clone,
+        log: bool,
+        most: usize,
+    ) -> Option<Self> {
         let mut scale = Self::fit(values.clone(), log, if log { 0.05 } else { 0.0 })?;
         if log {
             return Some(scale);
@@ -114,7 +125,8 @@ impl Scale {
         // Of two decades, three powers are few.
         if decades.1 - decades.0 >= if plain { 3 } else { 2 } {
             let step = ((decades.1 - decades.0) as usize / most.max(1) + 1) as i32;
-            let exponents = (decades.0..=decades.1).filter(|exponent| exponent.rem_euclid(step) == 0);
+            let exponents =
+                (decades.0..=decades.1).filter(|exponent| exponent.rem_euclid(step) == 0);
             return exponents
                 .map(|exponent| Tick {
                     at: (f64::from(exponent) - self.low) / (self.high - self.low),
@@ -132,9 +144,12 @@ impl Scale {
                 label: fixed(factor * 10f64.powi(exponent), -exponent),
             };
             let ticks = |factors: &[f64]| -> Vec<Tick> {
-                let places = (decades.0 - 1..=decades.1)
-                    .flat_map(|exponent| factors.iter().map(move |&factor| place(exponent, factor)));
-                places.filter(|tick| (0.0..=1.0).contains(&tick.at)).collect()
+                let places = (decades.0 - 1..=decades.1).flat_map(|exponent| {
+                    factors.iter().map(move |&factor| place(exponent, factor))
+                });
+                places
+                    .filter(|tick| (0.0..=1.0).contains(&tick.at))
+                    .collect()
             };
             let few = ticks(&[1.0, 2.0, 5.0]);
             return if few.len() > 3 {
@@ -199,7 +214,10 @@ fn writer(reach: f64, step: f64) -> impl Fn(f64) -> String {
             None if (-3..7).contains(&power) => (1.0, String::new()),
             None => (10f64.powi(power), format!("×10{}", raised(power))),
         };
-        fixed(value / scale, -((step / scale).log10() + 1e-9).floor() as i32) + &end
+        fixed(
+            value / scale,
+            -((step / scale).log10() + 1e-9).floor() as i32,
+        ) + &end
     }
 }
 
@@ -233,6 +251,10 @@ fn raised(exponent: i32) -> String {
     let letters = exponent.to_string();
     letters
         .chars()
-        .map(|letter| letter.to_digit(10).map_or('⁻', |digit| DIGITS[digit as usize]))
+        .map(|letter| {
+            letter
+                .to_digit(10)
+                .map_or('⁻', |digit| DIGITS[digit as usize])
+        })
         .collect()
 }

@@ -16,11 +16,19 @@ const NARROWEST: f64 = 260.0;
 /// White between segments.
 const SEAM: f64 = 0.75;
 
-/// Draws one bar a node with its images stacked by class, `counts[node][class]`, as SVG or PNG by the path's extension.
+/// Draws one bar a node with its images stacked by class, `counts[node][class]`, as SVG or PNG by
+/// the path's extension.
 ///
 /// No nodes, no classes, or counts of another shape are errors.
-pub fn stacked_bars(path: &Path, title: &str, nodes: &[String], classes: &[String], counts: &[Vec<u64>]) -> Result<()> {
-    let shape_fits = counts.len() == nodes.len() && counts.iter().all(|row| row.len() == classes.len());
+pub fn stacked_bars(
+    path: &Path,
+    title: &str,
+    nodes: &[String],
+    classes: &[String],
+    counts: &[Vec<u64>],
+) -> Result<()> {
+    let shape_fits =
+        counts.len() == nodes.len() && counts.iter().all(|row| row.len() == classes.len());
     if nodes.is_empty() || classes.is_empty() || !shape_fits {
         let lengths = counts.iter().map(Vec::len);
         let found = format!(
@@ -29,16 +37,18 @@ pub fn stacked_bars(path: &Path, title: &str, nodes: &[String], classes: &[Strin
             lengths.clone().min().unwrap_or(0),
             lengths.max().unwrap_or(0)
         );
-        return Err(Error::failed(format!("cannot draw the split plot `{title}`"))
-            .note(
-                "expected",
-                format!(
-                    "counts of {} nodes × {} classes, at least one of each",
-                    nodes.len(),
-                    classes.len()
-                ),
-            )
-            .note("found", found));
+        return Err(
+            Error::failed(format!("cannot draw the split plot `{title}`"))
+                .note(
+                    "expected",
+                    format!(
+                        "counts of {} nodes × {} classes, at least one of each",
+                        nodes.len(),
+                        classes.len()
+                    ),
+                )
+                .note("found", found),
+        );
     }
     let totals: Vec<u128> = counts
         .iter()
@@ -73,12 +83,23 @@ pub fn stacked_bars(path: &Path, title: &str, nodes: &[String], classes: &[Strin
         layout::value_axis(canvas, &frame, &scale, TICKS, "images")?;
         for (i, (row, &total)) in counts.iter().zip(&totals).enumerate() {
             let middle = frame.left + (i as f64 + 0.5) * slot;
-            bar(canvas, &frame, &scale, (middle, bar_width(slot)), row, &colours)?;
+            bar(
+                canvas,
+                &frame,
+                &scale,
+                (middle, bar_width(slot)),
+                row,
+                &colours,
+            )?;
             let text = thousands(total);
             if nodes.len() <= 20 && TICK.width(&text) + 4.0 <= slot {
                 let above = frame.y(scale.at(total as f64)) - 9.0;
                 let half = TICK.width(&text) / 2.0 + 2.0;
-                canvas.rect((middle - half, above - 7.0), (middle + half, above + 7.0), WHITE)?;
+                canvas.rect(
+                    (middle - half, above - 7.0),
+                    (middle + half, above + 7.0),
+                    WHITE,
+                )?;
                 canvas.text(&text, (middle, above), TICK, Align::Middle, false)?;
             }
         }
@@ -92,7 +113,10 @@ pub fn stacked_bars(path: &Path, title: &str, nodes: &[String], classes: &[Strin
 /// Wide enough for level names while that fits the usual width.
 fn slot_width(nodes: &[String]) -> f64 {
     let count = nodes.len() as f64;
-    let widest = nodes.iter().map(|name| NAME.width(name)).fold(0.0, f64::max);
+    let widest = nodes
+        .iter()
+        .map(|name| NAME.width(name))
+        .fold(0.0, f64::max);
     let wanted = (widest + 10.0).clamp(44.0, 72.0).max(NARROWEST / count);
     if wanted * count <= WIDTH {
         wanted
@@ -102,7 +126,11 @@ fn slot_width(nodes: &[String]) -> f64 {
 }
 
 fn bar_width(slot: f64) -> f64 {
-    if slot < 4.0 { slot } else { (slot * 0.8).min(64.0) }
+    if slot < 4.0 {
+        slot
+    } else {
+        (slot * 0.8).min(64.0)
+    }
 }
 
 /// One bar from the floor up; `place` is its middle and width.
@@ -118,7 +146,8 @@ fn bar(
     let snap = |x: f64| if place.1 < 12.0 { x } else { x.round() };
     let (from, to) = (snap(place.0 - place.1 / 2.0), snap(place.0 + place.1 / 2.0));
     let mut upto: u128 = row.iter().map(|&count| u128::from(count)).sum();
-    // From the top down, each to the floor: the next one covers what is not its own, and viewers show no gaps between them.
+    // From the top down, each to the floor: the next one covers what is not its own, and viewers
+    // show no gaps between them.
     for (&count, &colour) in row.iter().zip(colours).rev() {
         let top = frame.y(scale.at(upto as f64));
         upto -= u128::from(count);

@@ -1,7 +1,9 @@
-//! One drawing surface for SVG and PNG, in pixels of the finished SVG. All plots draw through it; only `save` writes a file.
+//! One drawing surface for SVG and PNG, in pixels of the finished SVG. All plots draw through it;
+//! only `save` writes a file.
 //!
-//! plotters' coordinates are whole numbers: a unit is a quarter of a pixel here. An SVG maps units to pixels by its `viewBox`; a PNG is
-//! drawn in units and averaged over 2×2 of them, which smooths edges and gives two PNG pixels for one of the SVG.
+//! plotters' coordinates are whole numbers: a unit is a quarter of a pixel here. An SVG maps units
+//! to pixels by its `viewBox`; a PNG is drawn in units and averaged over 2×2 of them, which smooths
+//! edges and gives two PNG pixels for one of the SVG.
 
 use crate::report::colours::{Colour, WHITE};
 use crate::report::text::{CAPITAL, FAMILIES, Face};
@@ -45,23 +47,38 @@ enum Surface<'a> {
 /// What plots draw on: x to the right, y down, both in pixels.
 pub struct Canvas<'a>(Surface<'a>);
 
-/// Draws a picture of `size` pixels and writes it; the path's extension decides between SVG and PNG.
-pub fn save(path: &Path, size: (f64, f64), draw: impl FnOnce(&mut Canvas) -> Result<()>) -> Result<()> {
+/// Draws a picture of `size` pixels and writes it; the path's extension decides between SVG and
+/// PNG.
+pub fn save(
+    path: &Path,
+    size: (f64, f64),
+    draw: impl FnOnce(&mut Canvas) -> Result<()>,
+) -> Result<()> {
     let size = (size.0.ceil(), size.1.ceil());
     if size.0 * size.1 > AREA_LIMIT {
-        return Err(Error::failed(format!("the plot would be {}×{} pixels", size.0, size.1))
-            .note("file", path.display().to_string())
-            .note("expected", format!("at most {AREA_LIMIT} pixels: draw fewer things")));
+        return Err(
+            Error::failed(format!("the plot would be {}×{} pixels", size.0, size.1))
+                .note("file", path.display().to_string())
+                .note(
+                    "expected",
+                    format!("at most {AREA_LIMIT} pixels: draw fewer things"),
+                ),
+        );
     }
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let bytes = match extension.as_str() {
         "svg" => svg(size, draw)?.into_bytes(),
         "png" => png(size, draw)?,
         _ => {
-            return Err(
-                Error::usage(format!("cannot tell the format of the plot `{}`", path.display()))
-                    .note("available", "a file name ending in .svg or .png"),
-            );
+            return Err(Error::usage(format!(
+                "cannot tell the format of the plot `{}`",
+                path.display()
+            ))
+            .note("available", "a file name ending in .svg or .png"));
         }
     };
     crate::artifact::atomic::write(path, &bytes)
@@ -105,8 +122,15 @@ fn png(size: (f64, f64), draw: impl FnOnce(&mut Canvas) -> Result<()>) -> Result
 /// Averages 2×2 pixels.
 fn halve(fine: &RgbImage) -> RgbImage {
     RgbImage::from_fn(fine.width() / 2, fine.height() / 2, |x, y| {
-        let around = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| fine.get_pixel(2 * x + dx, 2 * y + dy).0);
-        Rgb([0, 1, 2].map(|channel| (around.iter().map(|pixel| u32::from(pixel[channel])).sum::<u32>() / 4) as u8))
+        let around = [(0, 0), (1, 0), (0, 1), (1, 1)]
+            .map(|(dx, dy)| fine.get_pixel(2 * x + dx, 2 * y + dy).0);
+        Rgb([0, 1, 2].map(|channel| {
+            (around
+                .iter()
+                .map(|pixel| u32::from(pixel[channel]))
+                .sum::<u32>()
+                / 4) as u8
+        }))
     })
 }
 
@@ -147,7 +171,9 @@ impl Canvas<'_> {
         let style = style(colour, 1.0);
         match &mut self.0 {
             Surface::Svg(svg) => svg.draw_rect(from, to, &style, true).map_err(failed),
-            Surface::Png(picture) => bitmap(picture).draw_rect(from, to, &style, true).map_err(failed),
+            Surface::Png(picture) => bitmap(picture)
+                .draw_rect(from, to, &style, true)
+                .map_err(failed),
         }
     }
 
@@ -160,11 +186,19 @@ impl Canvas<'_> {
         for pair in points.windows(2) {
             self.stroke(pair[0], pair[1], width, colour)?;
         }
-        points.iter().try_for_each(|&at| self.dot(at, width / 2.0, colour))
+        points
+            .iter()
+            .try_for_each(|&at| self.dot(at, width / 2.0, colour))
     }
 
     /// One piece of a line in a PNG.
-    fn stroke(&mut self, from: (f64, f64), to: (f64, f64), width: f64, colour: Colour) -> Result<()> {
+    fn stroke(
+        &mut self,
+        from: (f64, f64),
+        to: (f64, f64),
+        width: f64,
+        colour: Colour,
+    ) -> Result<()> {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
         let Surface::Png(picture) = &mut self.0 else {
@@ -191,7 +225,9 @@ impl Canvas<'_> {
         let style = style(colour, 1.0);
         match &mut self.0 {
             Surface::Svg(svg) => svg.draw_circle(at, radius, &style, true).map_err(failed),
-            Surface::Png(picture) => bitmap(picture).draw_circle(at, radius, &style, true).map_err(failed),
+            Surface::Png(picture) => bitmap(picture)
+                .draw_circle(at, radius, &style, true)
+                .map_err(failed),
         }
     }
 
@@ -210,12 +246,22 @@ impl Canvas<'_> {
         let style = style(colour, 1.0);
         match &mut self.0 {
             Surface::Svg(svg) => svg.fill_polygon(corners, &style).map_err(failed),
-            Surface::Png(picture) => bitmap(picture).fill_polygon(corners, &style).map_err(failed),
+            Surface::Png(picture) => bitmap(picture)
+                .fill_polygon(corners, &style)
+                .map_err(failed),
         }
     }
 
-    /// A line of text, its capitals centred on `at.1` (for `turned` text, which reads upwards, on `at.0`).
-    pub fn text(&mut self, text: &str, at: (f64, f64), face: Face, align: Align, turned: bool) -> Result<()> {
+    /// A line of text, its capitals centred on `at.1` (for `turned` text, which reads upwards, on
+    /// `at.0`).
+    pub fn text(
+        &mut self,
+        text: &str,
+        at: (f64, f64),
+        face: Face,
+        align: Align,
+        turned: bool,
+    ) -> Result<()> {
         // Control characters have no place in XML.
         let text: String = text
             .chars()
@@ -247,8 +293,16 @@ impl Canvas<'_> {
     }
 }
 
-/// Text in an SVG. plotters puts the baseline of "top" text 0.76 em below its point, and takes 1.24 em for the size.
-fn write(svg: &mut SVGBackend, text: &str, baseline: (f64, f64), face: Face, align: Align, turned: bool) -> Result<()> {
+/// Text in an SVG. plotters puts the baseline of "top" text 0.76 em below its point, and takes 1.24
+/// em for the size.
+fn write(
+    svg: &mut SVGBackend,
+    text: &str,
+    baseline: (f64, f64),
+    face: Face,
+    align: Align,
+    turned: bool,
+) -> Result<()> {
     let rise = 0.76 * face.em;
     let at = if turned {
         (baseline.0 - rise, baseline.1)
@@ -261,7 +315,11 @@ fn write(svg: &mut SVGBackend, text: &str, baseline: (f64, f64), face: Face, ali
         Align::End => HPos::Right,
     };
     let font = (FAMILIES, face.em * UNIT * 1.24).into_font();
-    let font = font.style(if face.bold { FontStyle::Bold } else { FontStyle::Normal });
+    let font = font.style(if face.bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    });
     let font = font.transform(if turned {
         FontTransform::Rotate270
     } else {
@@ -269,6 +327,8 @@ fn write(svg: &mut SVGBackend, text: &str, baseline: (f64, f64), face: Face, ali
     });
     let [r, g, b] = face.colour.0;
     let colour = RGBColor(r, g, b);
-    let style = TextStyle::from(font).color(&colour).pos(Pos::new(side, VPos::Top));
+    let style = TextStyle::from(font)
+        .color(&colour)
+        .pos(Pos::new(side, VPos::Top));
     svg.draw_text(text, &style, point(at)).map_err(failed)
 }

@@ -38,7 +38,9 @@ impl Writing {
         let fits = |text: &str| NAME.width(text) + 4.0 <= cell;
         let largest = counts.iter().flatten().max().copied().unwrap_or(0);
         match () {
-            () if cell >= 34.0 && fits("100%") && fits(&thousands(largest.into())) => Self::PercentAndCount,
+            () if cell >= 34.0 && fits("100%") && fits(&thousands(largest.into())) => {
+                Self::PercentAndCount
+            }
             () if fits("100%") => Self::Percent,
             () if fits("100") => Self::Bare,
             () => Self::Nothing,
@@ -46,10 +48,12 @@ impl Writing {
     }
 }
 
-/// Draws counts[truth][prediction] as SVG or PNG by the path's extension: rows are true classes, colours are shares of a row, and
-/// percentages and counts are written where they fit. `owners[class]` is shown beside the true class (who was trained on it).
+/// Draws counts[truth][prediction] as SVG or PNG by the path's extension: rows are true classes,
+/// colours are shares of a row, and percentages and counts are written where they fit.
+/// `owners[class]` is shown beside the true class (who was trained on it).
 ///
-/// No classes, or counts or owners of another length, are errors. A class without images has a grey row.
+/// No classes, or counts or owners of another length, are errors. A class without images has a grey
+/// row.
 pub fn confusion(
     path: &Path,
     title: &str,
@@ -60,19 +64,21 @@ pub fn confusion(
     let n = classes.len();
     let square = counts.len() == n && counts.iter().all(|row| row.len() == n);
     if n == 0 || !square || owners.is_some_and(|owners| owners.len() != n) {
-        return Err(Error::failed(format!("cannot draw the confusion matrix `{title}`"))
-            .note(
-                "expected",
-                format!("{n} × {n} counts and an owner a class, at least one class"),
-            )
-            .note(
-                "found",
-                format!(
-                    "{} rows of counts, {} owners",
-                    counts.len(),
-                    owners.map_or(0, <[String]>::len)
+        return Err(
+            Error::failed(format!("cannot draw the confusion matrix `{title}`"))
+                .note(
+                    "expected",
+                    format!("{n} × {n} counts and an owner a class, at least one class"),
+                )
+                .note(
+                    "found",
+                    format!(
+                        "{} rows of counts, {} owners",
+                        counts.len(),
+                        owners.map_or(0, <[String]>::len)
+                    ),
                 ),
-            ));
+        );
     }
     let cell = (SIDE / n as f64).clamp(CELL.0, CELL.1).floor();
     let columns = Names::new(classes, cell);
@@ -124,15 +130,28 @@ pub fn confusion(
         }
         columns.draw(canvas, &frame)?;
         layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, "true class")?;
-        layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, "predicted class")?;
+        layout::horizontal_title(
+            canvas,
+            &frame,
+            foot + AXIS.em / 2.0 - 4.0,
+            "predicted class",
+        )?;
         colour_bar(canvas, &frame)
     })
 }
 
 /// Accuracy over all images, and what the cells hold if they cannot say it.
 fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
-    let all: u128 = counts.iter().flatten().map(|&count| u128::from(count)).sum();
-    let right: u128 = counts.iter().enumerate().map(|(i, row)| u128::from(row[i])).sum();
+    let all: u128 = counts
+        .iter()
+        .flatten()
+        .map(|&count| u128::from(count))
+        .sum();
+    let right: u128 = counts
+        .iter()
+        .enumerate()
+        .map(|(i, row)| u128::from(row[i]))
+        .sum();
     match all {
         0 => "no images".into(),
         _ => {
@@ -153,7 +172,11 @@ fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
 impl Matrix<'_> {
     fn draw(&self, canvas: &mut Canvas) -> Result<()> {
         let frame = &self.frame;
-        canvas.rect((frame.left, frame.top), (frame.right, frame.bottom), heat(0.0))?;
+        canvas.rect(
+            (frame.left, frame.top),
+            (frame.right, frame.bottom),
+            heat(0.0),
+        )?;
         for (row, counts) in self.counts.iter().enumerate() {
             let total: u128 = counts.iter().map(|&count| u128::from(count)).sum();
             let top = frame.top + row as f64 * self.cell;
@@ -164,7 +187,11 @@ impl Matrix<'_> {
             for (column, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
                 let corner = (frame.left + column as f64 * self.cell, top);
                 let share = count as f64 / total as f64;
-                canvas.rect(corner, (corner.0 + self.cell, corner.1 + self.cell), heat(share))?;
+                canvas.rect(
+                    corner,
+                    (corner.0 + self.cell, corner.1 + self.cell),
+                    heat(share),
+                )?;
                 self.numbers(canvas, corner, share, count)?;
             }
         }
@@ -172,7 +199,13 @@ impl Matrix<'_> {
     }
 
     /// The share of the row, and below it the count.
-    fn numbers(&self, canvas: &mut Canvas, corner: (f64, f64), share: f64, count: u64) -> Result<()> {
+    fn numbers(
+        &self,
+        canvas: &mut Canvas,
+        corner: (f64, f64),
+        share: f64,
+        count: u64,
+    ) -> Result<()> {
         let face = Face {
             colour: ink_on(heat(share)),
             ..NAME
@@ -189,10 +222,18 @@ impl Matrix<'_> {
         let (x, y) = (corner.0 + self.cell / 2.0, corner.1 + self.cell / 2.0);
         match self.writing {
             Writing::Nothing => Ok(()),
-            Writing::Bare | Writing::Percent => canvas.text(&percent, (x, y), face, Align::Middle, false),
+            Writing::Bare | Writing::Percent => {
+                canvas.text(&percent, (x, y), face, Align::Middle, false)
+            }
             Writing::PercentAndCount => {
                 canvas.text(&percent, (x, y - 8.0), face, Align::Middle, false)?;
-                canvas.text(&thousands(count.into()), (x, y + 8.0), face, Align::Middle, false)
+                canvas.text(
+                    &thousands(count.into()),
+                    (x, y + 8.0),
+                    face,
+                    Align::Middle,
+                    false,
+                )
             }
         }
     }
@@ -202,7 +243,10 @@ impl Matrix<'_> {
         let frame = &self.frame;
         if self.cell >= 10.0 {
             for i in 1..self.counts.len() {
-                let (x, y) = (frame.left + i as f64 * self.cell, frame.top + i as f64 * self.cell);
+                let (x, y) = (
+                    frame.left + i as f64 * self.cell,
+                    frame.top + i as f64 * self.cell,
+                );
                 canvas.rect((x - 0.5, frame.top), (x + 0.5, frame.bottom), WHITE)?;
                 canvas.rect((frame.left, y - 0.5), (frame.right, y + 0.5), WHITE)?;
             }
@@ -213,13 +257,17 @@ impl Matrix<'_> {
     fn row_names(&self, canvas: &mut Canvas, classes: &[String]) -> Result<()> {
         let every = stride(self.cell, 1.2 * NAME.em);
         for (row, name) in classes.iter().enumerate().step_by(every) {
-            let at = (self.frame.left - 8.0, self.frame.top + (row as f64 + 0.5) * self.cell);
+            let at = (
+                self.frame.left - 8.0,
+                self.frame.top + (row as f64 + 0.5) * self.cell,
+            );
             canvas.text(&NAME.cut(name, NAME_LIMIT), at, NAME, Align::End, false)?;
         }
         Ok(())
     }
 
-    /// One bracket for each run of classes of the same owner; its text is left out where the one above is too near.
+    /// One bracket for each run of classes of the same owner; its text is left out where the one
+    /// above is too near.
     fn owners(&self, canvas: &mut Canvas, owners: &[String], x: f64) -> Result<()> {
         let mut row = 0;
         let mut free = f64::MIN;

@@ -1,4 +1,5 @@
-//! Shares over time as a heat map: a row a name, a column an epoch. Where many curves would cover each other. Also what heat maps share.
+//! Shares over time as a heat map: a row a name, a column an epoch. Where many curves would cover
+//! each other. Also what heat maps share.
 
 use super::canvas::{Align, Canvas, save};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
@@ -27,8 +28,8 @@ pub struct HeatMap<'a> {
 }
 
 impl HeatMap<'_> {
-    /// Draws the map as SVG or PNG by the path's extension. Where there are more x than columns, a column is the mean of neighbours. A
-    /// place without a value is grey.
+    /// Draws the map as SVG or PNG by the path's extension. Where there are more x than columns, a
+    /// column is the mean of neighbours. A place without a value is grey.
     ///
     /// # Errors
     /// No rows, or no points in any; a place that cannot be written.
@@ -41,8 +42,10 @@ impl HeatMap<'_> {
         all.sort_by(f64::total_cmp);
         all.dedup();
         if all.is_empty() {
-            return Err(Error::failed(format!("the plot `{}` has nothing to draw", self.title))
-                .note("expected", "at least one row with a value"));
+            return Err(
+                Error::failed(format!("the plot `{}` has nothing to draw", self.title))
+                    .note("expected", "at least one row with a value"),
+            );
         }
         let together = all.len().div_ceil((WIDTH / COLUMN.0) as usize);
         let columns: Vec<&[f64]> = all.chunks(together).collect();
@@ -50,7 +53,10 @@ impl HeatMap<'_> {
         let tall = (HEIGHT / self.rows.len() as f64).clamp(ROW.0, ROW.1);
         let below: Vec<String> = columns.iter().map(|column| column[0].to_string()).collect();
         let below = Names::new(&below, wide);
-        let names = self.rows.iter().map(|row| NAME.width(&row.name).min(NAME_LIMIT));
+        let names = self
+            .rows
+            .iter()
+            .map(|row| NAME.width(&row.name).min(NAME_LIMIT));
         let left = (MARGIN + AXIS.em + 10.0 + names.fold(0.0, f64::max) + 8.0).ceil();
         let right = left + wide * columns.len() as f64;
         let width = (right + 24.0 + BAR + 50.0 + MARGIN).max(360.0);
@@ -67,22 +73,38 @@ impl HeatMap<'_> {
             1 => self.x.to_owned(),
             _ => format!("{} (means of {together})", self.x),
         };
-        save(path, (width, (foot + AXIS.em).max(top + 110.0) + MARGIN), |canvas| {
-            title.draw(canvas)?;
-            self.cells(canvas, &frame, (wide, tall), &columns)?;
-            let every = stride(tall, 1.2 * NAME.em);
-            for (row, series) in self.rows.iter().enumerate().step_by(every) {
-                let at = (frame.left - 8.0, frame.top + (row as f64 + 0.5) * tall);
-                canvas.text(&NAME.cut(&series.name, NAME_LIMIT), at, NAME, Align::End, false)?;
-            }
-            below.draw(canvas, &frame)?;
-            layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y)?;
-            layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x)?;
-            colour_bar(canvas, &frame)
-        })
+        save(
+            path,
+            (width, (foot + AXIS.em).max(top + 110.0) + MARGIN),
+            |canvas| {
+                title.draw(canvas)?;
+                self.cells(canvas, &frame, (wide, tall), &columns)?;
+                let every = stride(tall, 1.2 * NAME.em);
+                for (row, series) in self.rows.iter().enumerate().step_by(every) {
+                    let at = (frame.left - 8.0, frame.top + (row as f64 + 0.5) * tall);
+                    canvas.text(
+                        &NAME.cut(&series.name, NAME_LIMIT),
+                        at,
+                        NAME,
+                        Align::End,
+                        false,
+                    )?;
+                }
+                below.draw(canvas, &frame)?;
+                layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y)?;
+                layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x)?;
+                colour_bar(canvas, &frame)
+            },
+        )
     }
 
-    fn cells(&self, canvas: &mut Canvas, frame: &Frame, (wide, tall): (f64, f64), columns: &[&[f64]]) -> Result<()> {
+    fn cells(
+        &self,
+        canvas: &mut Canvas,
+        frame: &Frame,
+        (wide, tall): (f64, f64),
+        columns: &[&[f64]],
+    ) -> Result<()> {
         canvas.rect((frame.left, frame.top), (frame.right, frame.bottom), FAINT)?;
         for (row, series) in self.rows.iter().enumerate() {
             let top = frame.top + row as f64 * tall;
@@ -97,7 +119,11 @@ impl HeatMap<'_> {
                 }
                 let mean = points.iter().map(|at| at.1).sum::<f64>() / here as f64;
                 let side = frame.left + column as f64 * wide;
-                canvas.rect((side, top), (side + wide, bottom), heat(mean.clamp(0.0, 1.0)))?;
+                canvas.rect(
+                    (side, top),
+                    (side + wide, bottom),
+                    heat(mean.clamp(0.0, 1.0)),
+                )?;
             }
             if row > 0 && tall >= 10.0 {
                 canvas.rect((frame.left, top - 0.5), (frame.right, top + 0.5), WHITE)?;
@@ -118,7 +144,8 @@ pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
         right: left + BAR,
         bottom: matrix.top + height,
     };
-    // Each step reaches down to the bottom and the next covers it: viewers would show the ground through exact seams.
+    // Each step reaches down to the bottom and the next covers it: viewers would show the ground
+    // through exact seams.
     for step in (0..STEPS).rev() {
         let colour = heat((step as f64 + 0.5) / STEPS as f64);
         let top = frame.y((step + 1) as f64 / STEPS as f64);
@@ -126,7 +153,13 @@ pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
     }
     border(canvas, &frame)?;
     for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
-        canvas.text(label, (frame.right + 6.0, frame.y(share)), TICK, Align::Start, false)?;
+        canvas.text(
+            label,
+            (frame.right + 6.0, frame.y(share)),
+            TICK,
+            Align::Start,
+            false,
+        )?;
     }
     Ok(())
 }

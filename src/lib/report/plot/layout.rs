@@ -1,4 +1,5 @@
-//! What plots share around their data: title, value axes, names of nodes and classes below an axis. Sizes in pixels.
+//! What plots share around their data: title, value axes, names of nodes and classes below an axis.
+//! Sizes in pixels.
 
 use super::axis::Scale;
 use super::canvas::{Align, Canvas};
@@ -57,7 +58,8 @@ impl Frame {
 pub struct Title(Vec<String>);
 
 impl Title {
-    /// Breaks the text between words so that it fits `width`; what does not fit two lines ends in an ellipsis.
+    /// Breaks the text between words so that it fits `width`; what does not fit two lines ends in
+    /// an ellipsis.
     pub fn new(text: &str, width: f64) -> Self {
         let mut first = String::new();
         let mut words = text.split_whitespace().peekable();
@@ -107,11 +109,23 @@ pub fn gutter(scale: &Scale, ticks: usize) -> f64 {
 }
 
 /// Grid lines and labels of the vertical axis, and its title.
-pub fn value_axis(canvas: &mut Canvas, frame: &Frame, scale: &Scale, ticks: usize, title: &str) -> Result<()> {
+pub fn value_axis(
+    canvas: &mut Canvas,
+    frame: &Frame,
+    scale: &Scale,
+    ticks: usize,
+    title: &str,
+) -> Result<()> {
     for tick in scale.ticks(ticks) {
         let y = (frame.y(tick.at) - 0.5).round();
         canvas.rect((frame.left, y), (frame.right, y + 1.0), FAINT)?;
-        canvas.text(&tick.label, (frame.left - 8.0, y + 0.5), TICK, Align::End, false)?;
+        canvas.text(
+            &tick.label,
+            (frame.left - 8.0, y + 0.5),
+            TICK,
+            Align::End,
+            false,
+        )?;
     }
     vertical_title(canvas, frame, MARGIN + AXIS.em / 2.0, title)
 }
@@ -119,7 +133,13 @@ pub fn value_axis(canvas: &mut Canvas, frame: &Frame, scale: &Scale, ticks: usiz
 /// The title of a vertical axis, centred on its frame at `x`.
 pub fn vertical_title(canvas: &mut Canvas, frame: &Frame, x: f64, title: &str) -> Result<()> {
     let title = AXIS.cut(title, frame.bottom - frame.top + 40.0);
-    canvas.text(&title, (x, (frame.top + frame.bottom) / 2.0), AXIS, Align::Middle, true)
+    canvas.text(
+        &title,
+        (x, (frame.top + frame.bottom) / 2.0),
+        AXIS,
+        Align::Middle,
+        true,
+    )
 }
 
 /// The title of a horizontal axis, centred below its frame.
@@ -136,11 +156,15 @@ pub fn horizontal_title(canvas: &mut Canvas, frame: &Frame, y: f64, title: &str)
 
 /// The line a frame stands on.
 pub fn floor(canvas: &mut Canvas, frame: &Frame) -> Result<()> {
-    canvas.rect((frame.left, frame.bottom), (frame.right, frame.bottom + 1.0), RULE)
+    canvas.rect(
+        (frame.left, frame.bottom),
+        (frame.right, frame.bottom + 1.0),
+        RULE,
+    )
 }
 
-/// Names of equal slots along a horizontal axis: level if they fit, else upright if all of them fit so, else every n-th (level, unless
-/// they are long).
+/// Names of equal slots along a horizontal axis: level if they fit, else upright if all of them fit
+/// so, else every n-th (level, unless they are long).
 pub struct Names {
     names: Vec<String>,
     slot: f64,
@@ -150,11 +174,21 @@ pub struct Names {
 
 impl Names {
     pub fn new(names: &[String], slot: f64) -> Self {
-        let names: Vec<String> = names.iter().map(|name| NAME.cut(name, NAME_LIMIT)).collect();
-        let widest = names.iter().map(|name| NAME.width(name)).fold(0.0, f64::max);
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| NAME.cut(name, NAME_LIMIT))
+            .collect();
+        let widest = names
+            .iter()
+            .map(|name| NAME.width(name))
+            .fold(0.0, f64::max);
         let long = widest > 8.0 * NAME.em;
         let upright = widest + APART / 2.0 > slot && (long || slot >= 1.2 * NAME.em);
-        let needed = if upright { 1.2 * NAME.em } else { widest + APART / 2.0 };
+        let needed = if upright {
+            1.2 * NAME.em
+        } else {
+            widest + APART / 2.0
+        };
         Self {
             names,
             slot,
@@ -165,7 +199,11 @@ impl Names {
 
     /// Height of the labels with the space above them.
     pub fn height(&self) -> f64 {
-        let widest = self.names.iter().map(|name| NAME.width(name)).fold(0.0, f64::max);
+        let widest = self
+            .names
+            .iter()
+            .map(|name| NAME.width(name))
+            .fold(0.0, f64::max);
         8.0 + if self.upright { widest } else { NAME.em }
     }
 
@@ -188,7 +226,10 @@ impl Names {
 pub fn stride(slot: f64, room: f64) -> usize {
     let mut power = 1usize;
     while power < 1_000_000 {
-        if let Some(step) = [1, 2, 5].into_iter().find(|step| (step * power) as f64 * slot >= room) {
+        if let Some(step) = [1, 2, 5]
+            .into_iter()
+            .find(|step| (step * power) as f64 * slot >= room)
+        {
             return step * power;
         }
         power *= 10;

@@ -1,4 +1,5 @@
-//! What a colour means: a list of names, or for many names a strip of all colours with a few of them named. Always beside the data.
+//! What a colour means: a list of names, or for many names a strip of all colours with a few of
+//! them named. Always beside the data.
 
 use super::canvas::{Align, Canvas};
 use super::layout::{NAME, NAME_LIMIT, TICK, stride};
@@ -67,7 +68,13 @@ impl Legend<'_> {
                 colour,
             )?;
             let name = NAME.cut(name, NAME_LIMIT);
-            canvas.text(&name, (left + SWATCH + SPACE, middle), NAME, Align::Start, false)?;
+            canvas.text(
+                &name,
+                (left + SWATCH + SPACE, middle),
+                NAME,
+                Align::Start,
+                false,
+            )?;
         }
         Ok(())
     }
@@ -78,11 +85,25 @@ impl Legend<'_> {
         for (i, (name, &colour)) in self.names.iter().zip(self.colours).enumerate().rev() {
             let middle = top + height - (i as f64 + 0.5) * slot;
             // Down to the bottom, for the next to cover: no seams.
-            canvas.rect((left, middle - slot / 2.0), (left + STRIP, top + height), colour)?;
+            canvas.rect(
+                (left, middle - slot / 2.0),
+                (left + STRIP, top + height),
+                colour,
+            )?;
             if i % every == 0 {
-                canvas.rect((left + STRIP, middle - 0.5), (left + STRIP + 4.0, middle + 0.5), RULE)?;
+                canvas.rect(
+                    (left + STRIP, middle - 0.5),
+                    (left + STRIP + 4.0, middle + 0.5),
+                    RULE,
+                )?;
                 let name = NAME.cut(name, NAME_LIMIT);
-                canvas.text(&name, (left + STRIP + SPACE, middle), NAME, Align::Start, false)?;
+                canvas.text(
+                    &name,
+                    (left + STRIP + SPACE, middle),
+                    NAME,
+                    Align::Start,
+                    false,
+                )?;
             }
         }
         Ok(())

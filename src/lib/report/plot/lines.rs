@@ -1,4 +1,5 @@
-//! Curves over steps, epochs or bytes: losses, accuracies. Each line is named at its end, outside of the frame.
+//! Curves over steps, epochs or bytes: losses, accuracies. Each line is named at its end, outside
+//! of the frame.
 
 use super::axis::{Scale, is_drawable};
 use super::canvas::{Align, Canvas, Mark, save};
@@ -15,10 +16,17 @@ const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 340.0;
 /// Longest name beside the frame.
 const NAMES: f64 = 240.0;
-/// Up to this many points each is marked; of more points, about [`MARKS`] of a line, at other places than its neighbours'.
+/// Up to this many points each is marked; of more points, about [`MARKS`] of a line, at other
+/// places than its neighbours'.
 const MARKED: usize = 40;
 const MARKS: usize = 8;
-const SHAPES: [Mark; 5] = [Mark::Circle, Mark::Square, Mark::Triangle, Mark::Diamond, Mark::Wedge];
+const SHAPES: [Mark; 5] = [
+    Mark::Circle,
+    Mark::Square,
+    Mark::Triangle,
+    Mark::Diamond,
+    Mark::Wedge,
+];
 /// From here on lines are thin, or noise would fill the frame.
 const DENSE: usize = 300;
 /// Width of a line.
@@ -29,7 +37,10 @@ const RIM: f64 = 2.0;
 const WIDEST: f64 = 9.0;
 /// Pixels between points that look like one.
 const SAME: f64 = 1.0;
-const MISSING: Face = Face { colour: SOFT, ..NAME };
+const MISSING: Face = Face {
+    colour: SOFT,
+    ..NAME
+};
 
 /// A named curve of (x, y).
 #[derive(Clone, Debug, PartialEq)]
@@ -61,32 +72,35 @@ struct Curve {
 impl LinePlot<'_> {
     /// Draws the plot as SVG or PNG by the path's extension.
     ///
-    /// Points that are not finite (or not positive on a logarithmic axis) are skipped; a series without any other is listed as "no
-    /// values"; a plot without any is an error.
+    /// Points that are not finite (or not positive on a logarithmic axis) are skipped; a series
+    /// without any other is listed as "no values"; a plot without any is an error.
     pub fn save(&self, path: &Path) -> Result<()> {
         let curves = self.curves();
         let points = || curves.iter().flat_map(|curve| curve.points.iter());
-        let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(Scale::between_ticks(
-            points().map(|at| at.1),
-            self.log_y,
-            Y_TICKS,
-        ));
+        let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(
+            Scale::between_ticks(points().map(|at| at.1), self.log_y, Y_TICKS),
+        );
         let Some((x, y)) = scales else {
             let kind = if self.log_x || self.log_y {
                 "finite and positive"
             } else {
                 "finite"
             };
-            return Err(Error::failed(format!("the plot `{}` has nothing to draw", self.title))
-                .note("expected", format!("at least one series with a {kind} value"))
-                .note(
-                    "found",
-                    format!(
-                        "{} series, {} points",
-                        self.series.len(),
-                        self.series.iter().map(|s| s.points.len()).sum::<usize>()
+            return Err(
+                Error::failed(format!("the plot `{}` has nothing to draw", self.title))
+                    .note(
+                        "expected",
+                        format!("at least one series with a {kind} value"),
+                    )
+                    .note(
+                        "found",
+                        format!(
+                            "{} series, {} points",
+                            self.series.len(),
+                            self.series.iter().map(|s| s.points.len()).sum::<usize>()
+                        ),
                     ),
-                ));
+            );
         };
 
         let left = layout::gutter(&y, Y_TICKS);
@@ -117,8 +131,16 @@ impl LinePlot<'_> {
                     false,
                 )?;
             }
-            layout::horizontal_title(canvas, &frame, frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0, self.x)?;
-            let places: Vec<Vec<(f64, f64)>> = curves.iter().map(|curve| curve.places(&frame, &x, &y)).collect();
+            layout::horizontal_title(
+                canvas,
+                &frame,
+                frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0,
+                self.x,
+            )?;
+            let places: Vec<Vec<(f64, f64)>> = curves
+                .iter()
+                .map(|curve| curve.places(&frame, &x, &y))
+                .collect();
             for ((curve, places), rims) in curves.iter().zip(&places).zip(rims(&places)) {
                 curve.draw(canvas, places, &rims)?;
             }
@@ -128,7 +150,8 @@ impl LinePlot<'_> {
 
     fn curves(&self) -> Vec<Curve> {
         let colours = lines(self.series.len());
-        let drawable = |&&(x, y): &&(f64, f64)| is_drawable(x, self.log_x) && is_drawable(y, self.log_y);
+        let drawable =
+            |&&(x, y): &&(f64, f64)| is_drawable(x, self.log_x) && is_drawable(y, self.log_y);
         let curves = self.series.iter().zip(colours).enumerate();
         curves
             .map(|(order, (series, colour))| Curve {
@@ -153,7 +176,11 @@ impl Curve {
         let width = if points.len() > DENSE { THIN } else { WIDE };
         let mut start = 0;
         for run in rims.chunk_by(|one, other| one == other) {
-            canvas.line(&points[start..=start + run.len()], width + run[0], self.colour)?;
+            canvas.line(
+                &points[start..=start + run.len()],
+                width + run[0],
+                self.colour,
+            )?;
             start += run.len();
         }
         let radius = if points.len() == 1 { 4.0 } else { 2.8 };
@@ -191,8 +218,8 @@ impl Curve {
     }
 }
 
-/// For each curve the rim of every piece between two points: pieces that look the same are drawn one on another, each wider than those
-/// drawn after it, so that all are to be seen.
+/// For each curve the rim of every piece between two points: pieces that look the same are drawn
+/// one on another, each wider than those drawn after it, so that all are to be seen.
 fn rims(places: &[Vec<(f64, f64)>]) -> Vec<Vec<f64>> {
     let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < SAME && (a.1 - b.1).abs() < SAME;
     let piece = |curve: &[(f64, f64)], at: usize| Some((*curve.get(at)?, *curve.get(at + 1)?));
@@ -209,7 +236,10 @@ fn rims(places: &[Vec<(f64, f64)>]) -> Vec<Vec<f64>> {
     let counts: Vec<Vec<f64>> = (0..places.len())
         .map(|curve| (0..pieces(curve)).map(|at| above(curve, at)).collect())
         .collect();
-    let most = counts.iter().flatten().fold(1.0, |most: f64, &count| most.max(count));
+    let most = counts
+        .iter()
+        .flatten()
+        .fold(1.0, |most: f64, &count| most.max(count));
     let rim = (WIDEST / most).min(RIM);
     counts
         .into_iter()
@@ -224,7 +254,8 @@ fn names_width(curves: &[Curve]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Names at the right, each as near to the end of its line as the others allow; a strip of colours when there are many.
+/// Names at the right, each as near to the end of its line as the others allow; a strip of colours
+/// when there are many.
 fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -> Result<()> {
     let left = frame.right + 14.0;
     if curves.len() > LIST_LIMIT {
@@ -237,7 +268,12 @@ fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -
         };
         return legend.draw(canvas, (left, frame.top), frame.bottom - frame.top);
     }
-    let end = |curve: &Curve| curve.points.last().map_or(frame.bottom, |at| frame.y(y.at(at.1)));
+    let end = |curve: &Curve| {
+        curve
+            .points
+            .last()
+            .map_or(frame.bottom, |at| frame.y(y.at(at.1)))
+    };
     let mut order: Vec<(f64, &Curve)> = curves.iter().map(|curve| (end(curve), curve)).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut places: Vec<f64> = order.iter().map(|entry| entry.0).collect();
@@ -253,7 +289,11 @@ fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -
                 }
             }
         }
-        let face = if curve.points.is_empty() { MISSING } else { NAME };
+        let face = if curve.points.is_empty() {
+            MISSING
+        } else {
+            NAME
+        };
         canvas.text(&curve.label(), (left + 22.0, at), face, Align::Start, false)?;
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Plots of splits, training curves and confusion. Each draws once, on a canvas that becomes SVG or PNG.
+//! Plots of splits, training curves and confusion. Each draws once, on a canvas that becomes SVG or
+//! PNG.
 
 mod axis;
 mod bars;

@@ -1,5 +1,5 @@
-//! `distributed_sgd`: one model trained by stochastic gradient descent over several ranks, all-reduced or with a parameter server, and every
-//! byte counted.
+//! `distributed_sgd`: one model trained by stochastic gradient descent over several ranks,
+//! all-reduced or with a parameter server, and every byte counted.
 
 mod recorder;
 
@@ -55,16 +55,26 @@ struct Metrics {
 /// A training that diverges; a rank that is gone; a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config.distributed_sgd;
-    let usual = if config.method == Method::Centralised { 1 } else { 2 };
+    let usual = if config.method == Method::Centralised {
+        1
+    } else {
+        2
+    };
     let count = ranks::count("distributed_sgd.ranks", config.ranks, usual)?;
     let alone = config.method == Method::Centralised && launched().is_none();
     // Another number is another run, also where MPI decides it.
     let mut composed = composed.clone();
-    composed.config.distributed_sgd.ranks = Some(if config.method == Method::Centralised { 1 } else { count });
+    composed.config.distributed_sgd.ranks = Some(if config.method == Method::Centralised {
+        1
+    } else {
+        count
+    });
     let place = open_for(&composed, if alone { 1 } else { count })?;
     let config = &place.config.distributed_sgd;
     if config.method == Method::Centralised && count > 1 {
-        tracing::warn!("`distributed_sgd.method=centralised` trains on one rank; the others have nothing to do");
+        tracing::warn!(
+            "`distributed_sgd.method=centralised` trains on one rank; the others have nothing to do"
+        );
     }
     let folder = required(
         &config.save_folder,
@@ -72,7 +82,14 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/distributed_sgd",
     )?;
     let job = Job::in_folder("distributed_sgd", folder, "model.safetensors", &DEPENDS);
-    if !ranks::perform(&place, &job, &Descent { place: &place, config })? {
+    if !ranks::perform(
+        &place,
+        &job,
+        &Descent {
+            place: &place,
+            config,
+        },
+    )? {
         tracing::info!("the model is trained already: {}", folder.display());
     }
     Ok(())
@@ -100,7 +117,12 @@ impl Shared for Descent<'_> {
         Ok(dataset)
     }
 
-    fn work(&self, dataset: &Dataset, member: &mut Member, session: Option<&mut Session>) -> Result<()> {
+    fn work(
+        &self,
+        dataset: &Dataset,
+        member: &mut Member,
+        session: Option<&mut Session>,
+    ) -> Result<()> {
         let (config, settings) = (self.config, self.settings());
         let task = Task {
             spec: self.place.model(dataset)?,
@@ -110,13 +132,25 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.place.config.seed),
         };
         let Some(session) = session else {
-            return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ()).map(drop);
+            return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ())
+                .map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.place, dataset, session)?;
-        let outcome = distributed_sgd::run(config.method, &settings, &task, member, start, &mut recorder)?;
+        let outcome = distributed_sgd::run(
+            config.method,
+            &settings,
+            &task,
+            member,
+            start,
+            &mut recorder,
+        )?;
         let outcome = outcome.ok_or_else(|| Error::failed("rank 0 has no result"))?;
         let accuracy = test(&outcome.model, dataset, config.eval_batch_size)?.accuracy();
-        let card = Card::new(task.spec, dataset, dataset.train.counts(dataset.classes.len()));
+        let card = Card::new(
+            task.spec,
+            dataset,
+            dataset.train.counts(dataset.classes.len()),
+        );
         session.save_weights(&outcome.model.state(), &card)?;
         let metrics = self.metrics(&outcome, accuracy);
         session.save_metrics(&metrics)?;
@@ -170,11 +204,17 @@ fn summary(metrics: &Metrics) -> Result<()> {
         ]);
     }
     match metrics.losses.is_empty() {
-        true => tracing::info!("an epoch has fewer batches than `distributed_sgd.report_every`: no losses to report"),
+        true => tracing::info!(
+            "an epoch has fewer batches than `distributed_sgd.report_every`: no losses to report"
+        ),
         false => say(&table)?,
     }
     for part in &metrics.traffic {
-        say(format!("bytes: {} of {:?}, {:?}", part.bytes, part.kind, part.direction).to_lowercase())?;
+        say(format!(
+            "bytes: {} of {:?}, {:?}",
+            part.bytes, part.kind, part.direction
+        )
+        .to_lowercase())?;
     }
     say(format!("test accuracy: {}", percent(metrics.test_accuracy)))
 }

@@ -14,7 +14,8 @@ use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run, `batch` from that of the epoch.
+/// A line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run, `batch`
+/// from that of the epoch.
 #[derive(Serialize)]
 struct Line {
     stage: &'static str,
@@ -50,13 +51,25 @@ impl<'a> Recorder<'a> {
         let steps = train::steps(dataset.train.len(), config.batch_size);
         let saver = Saver::new(place, session.checkpoints);
         let (start, events) = match saver.load::<Saved<Notes>>()? {
-            Some(resumed) => (Some((resumed.fit, resumed.notes.course)), resumed.notes.events),
+            Some(resumed) => (
+                Some((resumed.fit, resumed.notes.course)),
+                resumed.notes.events,
+            ),
             None => (None, None),
         };
         let losses = start.iter().flat_map(|(_, notes)| notes.losses());
-        let lines: Vec<Value> = losses.map(|&at| json::value(&line(steps, at))).collect::<Result<_>>()?;
-        let progress = Progress::new("stochastic gradient descent", (steps * config.epochs) as u64);
-        progress.add(start.as_ref().map_or(0, |(fit, _)| fit.position.optimizer_steps as u64));
+        let lines: Vec<Value> = losses
+            .map(|&at| json::value(&line(steps, at)))
+            .collect::<Result<_>>()?;
+        let progress = Progress::new(
+            "stochastic gradient descent",
+            (steps * config.epochs) as u64,
+        );
+        progress.add(
+            start
+                .as_ref()
+                .map_or(0, |(fit, _)| fit.position.optimizer_steps as u64),
+        );
         let recorder = Self {
             steps,
             journal: Journal::open(place, session, &lines, events.as_ref())?,
@@ -89,7 +102,8 @@ impl Steps for Recorder<'_> {
     fn loss(&mut self, at: LossAt) -> Result<()> {
         let LossAt { epoch, batch, loss } = at;
         tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
-        self.progress.message(format!("epoch {epoch}, loss {loss:.3}"));
+        self.progress
+            .message(format!("epoch {epoch}, loss {loss:.3}"));
         self.journal.add(&line(self.steps, at))
     }
 

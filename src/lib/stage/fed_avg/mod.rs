@@ -1,5 +1,5 @@
-//! `fed_avg`: the nodes of a split train one model in many rounds of federated averaging, and every byte between them and the server is
-//! counted.
+//! `fed_avg`: the nodes of a split train one model in many rounds of federated averaging, and every
+//! byte between them and the server is counted.
 
 mod recorder;
 
@@ -47,12 +47,24 @@ const SHOWN: usize = 10;
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a training that diverges; a rank that is gone; a place that cannot be written.
+/// No split, or one of another dataset; a training that diverges; a rank that is gone; a place that
+/// cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
-    let place = open_for(composed, ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?)?;
-    let folder = required(&config.fed_avg.save_folder, "fed_avg.save_folder", "outputs/fed_avg")?;
-    let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let place = open_for(
+        composed,
+        ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?,
+    )?;
+    let folder = required(
+        &config.fed_avg.save_folder,
+        "fed_avg.save_folder",
+        "outputs/fed_avg",
+    )?;
+    let split = required(
+        &config.split.save_path,
+        "split.save_path",
+        "outputs/split.json",
+    )?;
     let job = Job::in_folder("fed_avg", folder, "global.safetensors", &DEPENDS);
     let place = &place;
     if !ranks::perform(place, &job, &Average { place, split })? {
@@ -80,9 +92,10 @@ impl Shared for Average<'_> {
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Split)> {
         let dataset = self.place.dataset()?;
         let mut split = self.place.split(&dataset)?;
-        split
-            .nodes
-            .truncate(teacher_count(&self.place.config.teacher, split.nodes.len())?);
+        split.nodes.truncate(teacher_count(
+            &self.place.config.teacher,
+            split.nodes.len(),
+        )?);
         if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
             return Err(Error::failed(format!(
                 "node {node} has one training image; batch norm needs at least 2"
@@ -107,10 +120,19 @@ impl Shared for Average<'_> {
             return fed_avg::run(&settings, &federation, member, None, &mut ()).map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.place, dataset, &federation, session)?;
-        let model = fed_avg::run(&settings, &federation, member, start.as_ref(), &mut recorder)?;
+        let model = fed_avg::run(
+            &settings,
+            &federation,
+            member,
+            start.as_ref(),
+            &mut recorder,
+        )?;
         let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
-        session.save_weights(&model.state(), &Card::new(federation.spec.clone(), dataset, counts))?;
+        session.save_weights(
+            &model.state(),
+            &Card::new(federation.spec.clone(), dataset, counts),
+        )?;
         let (metrics, journal) = recorder.finish(&model);
         session.save_metrics(&metrics)?;
         journal.finish(session)?;
@@ -133,7 +155,11 @@ fn settings(place: &Workplace) -> FedAvgSettings {
     }
 }
 
-fn federation<'a>(place: &Workplace, dataset: &'a Dataset, split: &Split) -> Result<Federation<'a>> {
+fn federation<'a>(
+    place: &Workplace,
+    dataset: &'a Dataset,
+    split: &Split,
+) -> Result<Federation<'a>> {
     let node = |part: &crate::partition::Part| {
         Ok(NodeData {
             train: dataset.train.select(&part.train)?,
@@ -176,7 +202,9 @@ fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
     let course = &metrics.course;
     let rounds = course.rounds.len();
     let shown = rounds.min(SHOWN);
-    for line in (1..=shown).filter_map(|i| course.rounds.get((rounds * i / shown).saturating_sub(1))) {
+    for line in
+        (1..=shown).filter_map(|i| course.rounds.get((rounds * i / shown).saturating_sub(1)))
+    {
         let (up, down) = course.bytes_of_first(line.round);
         table.row(vec![
             line.round.to_string(),

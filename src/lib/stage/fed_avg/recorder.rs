@@ -1,4 +1,5 @@
-//! Listens to the server of `fed_avg`: evaluates the global model, writes the metrics as they come, saves the run.
+//! Listens to the server of `fed_avg`: evaluates the global model, writes the metrics as they come,
+//! saves the run.
 
 use super::super::job::Session;
 use super::super::journal::Journal;
@@ -7,7 +8,9 @@ use super::super::{Workplace, percent, test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Rounds, Statistics, selected};
+use crate::federated::fed_avg::{
+    Federation, NodeReport, RoundReport, Rounds, Statistics, selected,
+};
 use crate::model::Model;
 use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
@@ -15,14 +18,16 @@ use serde::{Deserialize, Serialize};
 /// What a round (from 1) gave. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
-    /// Over the round's nodes, weighted by their training images: of their last epoch's training passes, and of their own models on their own
-    /// test images.
+    /// Over the round's nodes, weighted by their training images: of their last epoch's training
+    /// passes, and of their own models on their own test images.
     pub train_loss: f64,
     pub train_accuracy: f64,
     pub own_test_accuracy: Option<f64>,
-    /// Of the global model on the whole test set; `None` in rounds without evaluation, and where nodes keep their statistics.
+    /// Of the global model on the whole test set; `None` in rounds without evaluation, and where
+    /// nodes keep their statistics.
     pub test_accuracy: Option<f64>,
-    /// The same on the training images of all nodes, those of this round and the others; `None` without `fed_avg.eval_train`.
+    /// The same on the training images of all nodes, those of this round and the others; `None`
+    /// without `fed_avg.eval_train`.
     pub global_train_accuracy: Option<f64>,
 }
 
@@ -30,7 +35,8 @@ pub struct Means {
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     pub parameters: u64,
-    /// What one transfer carries, framing aside: the state dict, without what nodes keep to themselves.
+    /// What one transfer carries, framing aside: the state dict, without what nodes keep to
+    /// themselves.
     pub model_bytes: u64,
     #[serde(flatten)]
     pub course: Course<Means, NodeReport>,
@@ -97,7 +103,12 @@ impl<'a> Recorder<'a> {
         }
         let (mut correct, mut images) = (0.0, 0);
         for node in &self.federation.nodes {
-            let evaluation = test_on(model, &node.train, self.dataset, self.config.eval_batch_size)?;
+            let evaluation = test_on(
+                model,
+                &node.train,
+                self.dataset,
+                self.config.eval_batch_size,
+            )?;
             correct += evaluation.accuracy().unwrap_or(0.0) * node.train.len() as f64;
             images += node.train.len();
         }
@@ -111,7 +122,12 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
         let images = federation.nodes[node].train.len();
         config.epochs * train::steps(images, config.batch_size.unwrap_or(images))
     };
-    let nodes = selected(&federation.seeds, round, federation.nodes.len(), config.fraction);
+    let nodes = selected(
+        &federation.seeds,
+        round,
+        federation.nodes.len(),
+        config.fraction,
+    );
     nodes.into_iter().map(of).sum::<usize>() as u64
 }
 
@@ -124,7 +140,12 @@ fn own_test(report: &RoundReport) -> Option<f64> {
             .filter_map(|node| Some((node.own_test_accuracy?, node.images as f64)))
     };
     let images: f64 = tested().map(|(_, images)| images).sum();
-    (images > 0.0).then(|| tested().map(|(accuracy, images)| accuracy * images).sum::<f64>() / images)
+    (images > 0.0).then(|| {
+        tested()
+            .map(|(accuracy, images)| accuracy * images)
+            .sum::<f64>()
+            / images
+    })
 }
 
 impl Rounds for Recorder<'_> {
@@ -146,7 +167,13 @@ impl Rounds for Recorder<'_> {
             means.train_loss,
             percent(means.test_accuracy)
         );
-        let line = RoundLine::new(round, means, &report.nodes, |node| node.node, &report.ledger);
+        let line = RoundLine::new(
+            round,
+            means,
+            &report.nodes,
+            |node| node.node,
+            &report.ledger,
+        );
         self.log.add(line, message)
     }
 

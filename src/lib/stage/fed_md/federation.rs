@@ -1,4 +1,5 @@
-//! Who is who: which nodes of the split are clients, whose images are public, which client has which architecture.
+//! Who is who: which nodes of the split are clients, whose images are public, which client has
+//! which architecture.
 
 use super::super::Workplace;
 use super::super::train_teachers::teacher_count;
@@ -34,8 +35,9 @@ pub struct Roles {
 
 impl Roles {
     /// # Errors
-    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture that does not take the images; a public
-    /// set of another shape or with more classes; as many weights as clients not given.
+    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture
+    /// that does not take the images; a public set of another shape or with more classes; as many
+    /// weights as clients not given.
     pub(in super::super) fn new(place: &Workplace, dataset: &Dataset) -> Result<Self> {
         let config = &place.config.fed_md;
         let split = place.split(dataset)?;
@@ -53,12 +55,17 @@ impl Roles {
                 .collect::<Result<_>>()?,
             shared: shared.transpose()?,
             other: match &config.public {
-                Some(settings) => Some(data::load(settings, place.device).during(|| "loading the public dataset")?),
+                Some(settings) => Some(
+                    data::load(settings, place.device).during(|| "loading the public dataset")?,
+                ),
                 None => None,
             },
         };
         roles.check(place, dataset)?;
-        let (models, clients) = (config.models.as_deref().unwrap_or_default(), roles.parties.len());
+        let (models, clients) = (
+            config.models.as_deref().unwrap_or_default(),
+            roles.parties.len(),
+        );
         if let Some(idle) = models.get(clients..).filter(|idle| !idle.is_empty()) {
             let idle: Vec<String> = idle.iter().map(ToString::to_string).collect();
             tracing::warn!(
@@ -98,7 +105,10 @@ impl Roles {
         };
         let (public, public_normalisation) = match &self.other {
             Some(other) => (&other.train, &other.normalisation),
-            None => (self.shared.as_ref().unwrap_or(&dataset.train), &dataset.normalisation),
+            None => (
+                self.shared.as_ref().unwrap_or(&dataset.train),
+                &dataset.normalisation,
+            ),
         };
         Ok(Federation {
             clients: self.parties.iter().map(client).collect::<Result<_>>()?,
@@ -126,9 +136,11 @@ impl Roles {
         }
         match &config.weights {
             Some(weights) if weights.len() != self.parties.len() => {
-                return Err(Error::usage("`fed_md.weights` must have one weight for each client")
-                    .note("expected", format!("{} weights", self.parties.len()))
-                    .note("found", format!("{weights:?}")));
+                return Err(
+                    Error::usage("`fed_md.weights` must have one weight for each client")
+                        .note("expected", format!("{} weights", self.parties.len()))
+                        .note("found", format!("{weights:?}")),
+                );
             }
             _ => {}
         }
@@ -140,21 +152,32 @@ impl Roles {
 }
 
 /// A client: its architecture is the one that is its turn.
-fn party(place: &Workplace, dataset: &Dataset, index: usize, node: usize, part: Part) -> Result<Party> {
+fn party(
+    place: &Workplace,
+    dataset: &Dataset,
+    index: usize,
+    node: usize,
+    part: Part,
+) -> Result<Party> {
     let model = match &place.config.fed_md.models {
         Some(models) => &models[index % models.len()],
         None => &place.config.model,
     };
     interrupt::check()?;
     let fitted = || {
-        let (channels, size, classes) = (dataset.channels(), dataset.size(), dataset.classes.len() as i64);
+        let (channels, size, classes) = (
+            dataset.channels(),
+            dataset.size(),
+            dataset.classes.len() as i64,
+        );
         let spec = ModelSpec::new(model, channels, size, classes)?;
         // Its weights do not matter: it is built to see that it can be, and how large it is.
         let mut rng = Seeds::new(place.config.seed).stream("fed_md/size", 0);
         let parameters = Model::new(&spec, place.device, &mut rng)?.parameter_count();
         Ok::<_, Error>((spec, parameters))
     };
-    let (spec, parameters) = fitted().during(|| format!("choosing the architecture of node {node}"))?;
+    let (spec, parameters) =
+        fitted().during(|| format!("choosing the architecture of node {node}"))?;
     Ok(Party {
         node,
         spec,
@@ -180,8 +203,10 @@ fn public_node(asked: Option<usize>, split: &Split) -> Result<usize> {
 }
 
 fn too_few(who: &str) -> Error {
-    Error::failed(format!("{who} one training image; batch norm needs at least 2"))
-        .hint("split the data among fewer nodes (`split.num_nodes`)")
+    Error::failed(format!(
+        "{who} one training image; batch norm needs at least 2"
+    ))
+    .hint("split the data among fewer nodes (`split.num_nodes`)")
 }
 
 /// Clients see public images with the eyes that they have for their own.
@@ -206,7 +231,10 @@ fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
                     "expected",
                     format!("{} or fewer, as {}", dataset.classes.len(), dataset.name),
                 )
-                .note("found", format!("{}: {}", public.name, public.classes.len())),
+                .note(
+                    "found",
+                    format!("{}: {}", public.name, public.classes.len()),
+                ),
         ),
         false => Ok(()),
     }

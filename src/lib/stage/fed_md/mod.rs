@@ -1,5 +1,5 @@
-//! `fed_md`: the nodes of a split, each with a model of its own, learn from each other's scores of public images, and every byte between
-//! them and the server is counted.
+//! `fed_md`: the nodes of a split, each with a model of its own, learn from each other's scores of
+//! public images, and every byte between them and the server is counted.
 
 mod federation;
 mod recorder;
@@ -51,13 +51,24 @@ pub(super) const DEPENDS: [&str; 22] = [
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a rank that is gone; a place that cannot be
-/// written.
+/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a
+/// rank that is gone; a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
-    let place = open_for(composed, ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?)?;
-    let folder = required(&config.fed_md.save_folder, "fed_md.save_folder", "outputs/fed_md")?;
-    let split = required(&config.split.save_path, "split.save_path", "outputs/split.json")?;
+    let place = open_for(
+        composed,
+        ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?,
+    )?;
+    let folder = required(
+        &config.fed_md.save_folder,
+        "fed_md.save_folder",
+        "outputs/fed_md",
+    )?;
+    let split = required(
+        &config.split.save_path,
+        "split.save_path",
+        "outputs/split.json",
+    )?;
     let job = Job::in_folder("fed_md", folder, "metrics.json", &DEPENDS);
     let place = &place;
     if !ranks::perform(place, &job, &Discuss { place, split })? {
@@ -105,11 +116,19 @@ impl Shared for Discuss<'_> {
         let Some(session) = session else {
             return fed_md::run(&settings, &federation, member, None, &mut ()).map(drop);
         };
-        let (mut recorder, start) = Recorder::open(self.place, roles, &settings, &federation, session)?;
-        let states = fed_md::run(&settings, &federation, member, start.as_ref(), &mut recorder)?;
+        let (mut recorder, start) =
+            Recorder::open(self.place, roles, &settings, &federation, session)?;
+        let states = fed_md::run(
+            &settings,
+            &federation,
+            member,
+            start.as_ref(),
+            &mut recorder,
+        )?;
         for (node, state) in &states {
             interrupt::check()?;
-            save(dataset, &federation, *node, state, session).during(|| format!("saving the model of node {node}"))?;
+            save(dataset, &federation, *node, state, session)
+                .during(|| format!("saving the model of node {node}"))?;
         }
         let (metrics, journal) = recorder.finish();
         journal.finish(session)?;

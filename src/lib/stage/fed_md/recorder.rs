@@ -6,11 +6,14 @@ use super::super::rounds::{self, Course, Log};
 use super::super::{Workplace, percent};
 use super::federation::{Party, Roles};
 use crate::error::Result;
-use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps};
+use crate::federated::fed_md::{
+    Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps,
+};
 use crate::train::FitState;
 use serde::{Deserialize, Serialize};
 
-/// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning. Accuracies are shares, 0..1.
+/// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning.
+/// Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     pub digest_loss: Option<f64>,
@@ -74,7 +77,11 @@ impl<'a> Recorder<'a> {
         let recorder = Self {
             settings,
             federation,
-            clients: roles.parties.iter().map(|party| note(party, federation)).collect(),
+            clients: roles
+                .parties
+                .iter()
+                .map(|party| note(party, federation))
+                .collect(),
             log,
         };
         Ok((recorder, start))

@@ -36,7 +36,8 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
     say(format!("metrics:  {}", path.display()))
 }
 
-/// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among them.
+/// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among
+/// them.
 fn rounds(course: &Course<Means, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
@@ -81,12 +82,18 @@ fn clients(metrics: &Metrics) -> Table {
         "test before",
     ]);
     let at = |round: Option<&'_ RoundLine>, node: usize| -> Option<NodeLine> {
-        round?.nodes.iter().find(|line| line.report.node == node).cloned()
+        round?
+            .nodes
+            .iter()
+            .find(|line| line.report.node == node)
+            .cloned()
     };
     for client in &metrics.clients {
         let last = at(metrics.course.rounds.last(), client.node);
         let first = at(metrics.course.rounds.first(), client.node);
-        let of = |line: &Option<NodeLine>, of: fn(&NodeLine) -> Option<f64>| percent(line.as_ref().and_then(of));
+        let of = |line: &Option<NodeLine>, of: fn(&NodeLine) -> Option<f64>| {
+            percent(line.as_ref().and_then(of))
+        };
         table.row(vec![
             client.node.to_string(),
             client.model.into(),

@@ -35,7 +35,10 @@ impl Matrix {
     pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
         let counts = metrics.confusion.clone().ok_or_else(|| {
             Error::failed(format!("`{}` recorded no confusion matrix", run.name))
-                .note("found", format!("a {} run of `{}`", run.status(), run.manifest.stage))
+                .note(
+                    "found",
+                    format!("a {} run of `{}`", run.status(), run.manifest.stage),
+                )
                 .hint("finished runs of `train_student` have one")
         })?;
         if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
@@ -50,7 +53,8 @@ impl Matrix {
             .card()?
             .map(|card| card.classes)
             .filter(|classes| classes.len() == counts.len());
-        let classes = named.unwrap_or_else(|| (0..counts.len()).map(|class| class.to_string()).collect());
+        let classes =
+            named.unwrap_or_else(|| (0..counts.len()).map(|class| class.to_string()).collect());
         let mut held = Vec::new();
         for path in run.teachers().iter().filter(|path| path.exists()) {
             held.extend(
@@ -60,12 +64,15 @@ impl Matrix {
             );
         }
         let complete = held.len() == run.teachers().len() && held.len() > 1;
-        let name = |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+        let name = |owner: Option<usize>| {
+            owner.map_or(String::new(), |teacher| format!("teacher {teacher}"))
+        };
         let owners: Vec<String> = owners(&held).into_iter().map(name).collect();
         Ok(Self {
             counts,
             classes,
-            owners: Some(owners).filter(|owners| complete && owners.iter().any(|owner| !owner.is_empty())),
+            owners: Some(owners)
+                .filter(|owners| complete && owners.iter().any(|owner| !owner.is_empty())),
         })
     }
 
@@ -130,9 +137,13 @@ impl Matrix {
         headers.extend(self.classes.iter().map(String::as_str));
         let mut table = Table::new(&headers);
         for (name, row) in self.classes.iter().zip(&self.counts) {
-            let counts = row
-                .iter()
-                .map(|&count| if count == 0 { String::new() } else { count.to_string() });
+            let counts = row.iter().map(|&count| {
+                if count == 0 {
+                    String::new()
+                } else {
+                    count.to_string()
+                }
+            });
             table.row(std::iter::once(name.clone()).chain(counts).collect());
         }
         table
@@ -152,10 +163,17 @@ impl Request {
         if matrix.classes.len() <= LISTED {
             text += &format!("\n\n{}", matrix.matrix());
         }
-        let right: u64 = matrix.counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+        let right: u64 = matrix
+            .counts
+            .iter()
+            .enumerate()
+            .map(|(class, row)| row[class])
+            .sum();
         let all: u64 = matrix.counts.iter().flatten().sum();
         text += &format!("\n\n{right} of {all} right\nplot: {}", out.display());
-        let per_class: Vec<_> = (0..matrix.classes.len()).map(|class| matrix.scores(class)).collect();
+        let per_class: Vec<_> = (0..matrix.classes.len())
+            .map(|class| matrix.scores(class))
+            .collect();
         Answer::new(
             text,
             json!({

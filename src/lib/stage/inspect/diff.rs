@@ -43,7 +43,11 @@ impl Request {
         let other = find::one(&self.other, "run", |_| true)?;
         if one.manifest.stage != other.manifest.stage {
             let stages = (&one.manifest.stage, &other.manifest.stage);
-            tracing::warn!("these are different stages: A is of {}, B of {}", stages.0, stages.1);
+            tracing::warn!(
+                "these are different stages: A is of {}, B of {}",
+                stages.0,
+                stages.1
+            );
         }
         let configs = differences(
             &settings::flat(&one.manifest.config),
@@ -88,7 +92,9 @@ fn circumstances(run: &Run) -> Vec<(String, Value)> {
         ("fed-distill", json!(manifest.versions.fed_distill)),
         ("libtorch", json!(manifest.versions.libtorch)),
     ];
-    let rest = rest.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let rest = rest
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     facts.chain(inputs).chain(rest).collect()
 }
 
@@ -105,7 +111,8 @@ fn differences(one: &[(String, Value)], other: &[(String, Value)]) -> Vec<Differ
         b: find(other, &key),
         key,
     });
-    both.filter(|difference| difference.a != difference.b).collect()
+    both.filter(|difference| difference.a != difference.b)
+        .collect()
 }
 
 fn section(what: &str, differences: &[Difference], none: &str) -> String {
@@ -122,7 +129,11 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
     };
     let mut table = Table::new(&[what, "A", "B"]);
     for difference in differences {
-        table.row(vec![difference.key.clone(), text(&difference.a), text(&difference.b)]);
+        table.row(vec![
+            difference.key.clone(),
+            text(&difference.a),
+            text(&difference.b),
+        ]);
     }
     format!("{table}\n\n")
 }
@@ -132,15 +143,24 @@ type Of<'a> = &'a dyn Fn(&Metrics) -> Option<f64>;
 
 fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
     let loss = |metrics: &Metrics| metrics.epochs.last().and_then(|epoch| epoch.train_loss);
-    let compared =
-        |metrics: &Metrics, of: fn(&super::run::Comparison) -> Option<f64>| metrics.comparison.as_ref().and_then(of);
+    let compared = |metrics: &Metrics, of: fn(&super::run::Comparison) -> Option<f64>| {
+        metrics.comparison.as_ref().and_then(of)
+    };
     let all: [(&str, Of); 7] = [
-        ("final test accuracy", &|metrics| metrics.final_test_accuracy),
+        ("final test accuracy", &|metrics| {
+            metrics.final_test_accuracy
+        }),
         ("best test accuracy", &|metrics| metrics.best_test_accuracy),
-        ("saved test accuracy", &|metrics| metrics.saved_test_accuracy),
-        ("teachers, mean", &|metrics| compared(metrics, |c| c.teachers_mean)),
+        ("saved test accuracy", &|metrics| {
+            metrics.saved_test_accuracy
+        }),
+        ("teachers, mean", &|metrics| {
+            compared(metrics, |c| c.teachers_mean)
+        }),
         ("ensemble", &|metrics| compared(metrics, |c| c.ensemble)),
-        ("one-shot average", &|metrics| compared(metrics, |c| c.one_shot_average)),
+        ("one-shot average", &|metrics| {
+            compared(metrics, |c| c.one_shot_average)
+        }),
         ("last training loss", &loss),
     ];
     let measure = |(name, of): (&'static str, Of)| {
@@ -170,7 +190,12 @@ fn metrics_table(measures: &[Measure]) -> String {
             true => format!("{:+.1}", 100.0 * change),
             false => format!("{change:+.4}"),
         });
-        table.row(vec![measure.name.into(), write(measure.a), write(measure.b), change]);
+        table.row(vec![
+            measure.name.into(),
+            write(measure.a),
+            write(measure.b),
+            change,
+        ]);
     }
     format!("{table}\n\nAccuracies differ in percentage points.")
 }

@@ -11,7 +11,8 @@ const DEPTH: usize = 12;
 /// Names that an error lists, at most.
 const LISTED: usize = 12;
 
-/// Manifests below `folder`, in the order in which the runs began, and errors of those that cannot be read.
+/// Manifests below `folder`, in the order in which the runs began, and errors of those that cannot
+/// be read.
 ///
 /// # Errors
 /// No such folder.
@@ -29,13 +30,21 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
         }
     }
     // Times are whole seconds: the stages' order decides among equals.
-    let stages = ["split_data", "train_teachers", "generate_initial", "train_student"];
+    let stages = [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ];
     let rank = |run: &Run| stages.iter().position(|stage| *stage == run.manifest.stage);
-    runs.sort_by(|a, b| (&a.manifest.started, rank(a), &a.name).cmp(&(&b.manifest.started, rank(b), &b.name)));
+    runs.sort_by(|a, b| {
+        (&a.manifest.started, rank(a), &a.name).cmp(&(&b.manifest.started, rank(b), &b.name))
+    });
     Ok((runs, broken))
 }
 
-/// The same for subcommands that cannot do without a run: warns about damaged manifests, refuses a folder without any run.
+/// The same for subcommands that cannot do without a run: warns about damaged manifests, refuses a
+/// folder without any run.
 pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     let (runs, broken) = below(folder)?;
     broken.iter().for_each(|error| tracing::warn!("{error}"));
@@ -55,8 +64,9 @@ pub fn no_run(folder: &Path) -> Error {
         .hint("give the folder that a stage wrote to, or one above it: `inspect runs outputs`")
 }
 
-/// The run that `path` means: its manifest, its folder, a file it wrote, its name in `inspect runs`, or a folder with one such run in it.
-/// `wanted` says which runs will do, and `what` those are.
+/// The run that `path` means: its manifest, its folder, a file it wrote, its name in
+/// `inspect runs`, or a folder with one such run in it. `wanted` says which runs will do, and
+/// `what` those are.
 ///
 /// # Errors
 /// None or several.
@@ -77,7 +87,8 @@ pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
         "holds more than one"
     };
     let shown = &names[..names.len().min(LISTED)];
-    let error = Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
+    let error =
+        Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
     Err(match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
         _ => error,
@@ -97,8 +108,11 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
             false => manifest::producer_of(path),
         };
         let place = place.ok_or_else(|| {
-            Error::failed(format!("no manifest says which run wrote `{}`", path.display()))
-                .hint("give the folder that a stage wrote to")
+            Error::failed(format!(
+                "no manifest says which run wrote `{}`",
+                path.display()
+            ))
+            .hint("give the folder that a stage wrote to")
         })?;
         return Ok(vec![Run::open(&place, shown(&place))?]);
     }
@@ -128,8 +142,11 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
 pub fn file(path: &Path) -> Result<&Path> {
     match path {
         path if path.is_file() => Ok(path),
-        path if path.is_dir() => Err(Error::usage(format!("`{}` is a folder, not a file", path.display()))
-            .note("available", list(&files_in(path)))),
+        path if path.is_dir() => Err(Error::usage(format!(
+            "`{}` is a folder, not a file",
+            path.display()
+        ))
+        .note("available", list(&files_in(path)))),
         path => Err(nothing_there("file", path)),
     }
 }
@@ -142,12 +159,20 @@ fn nothing_there(what: &str, path: &Path) -> Error {
     let error = Error::usage(format!("there is no {what} `{}`", path.display()));
     let names = files_in(folder);
     if names.is_empty() {
-        return error.hint(format!("`{}` is empty or does not exist either", folder.display()));
+        return error.hint(format!(
+            "`{}` is empty or does not exist either",
+            folder.display()
+        ));
     }
     let wrong = file_name(path);
     // Names of files share endings and stages' words: only a slip of the fingers is a hint.
-    match nearest(&wrong, &names).filter(|name| strsim::osa_distance(&wrong, name) <= 1 + wrong.len() / 6) {
-        Some(name) => error.hint(format!("did you mean `{}`?", path.with_file_name(name).display())),
+    match nearest(&wrong, &names)
+        .filter(|name| strsim::osa_distance(&wrong, name) <= 1 + wrong.len() / 6)
+    {
+        Some(name) => error.hint(format!(
+            "did you mean `{}`?",
+            path.with_file_name(name).display()
+        )),
         None => error.note("available", list(&names[..names.len().min(LISTED)])),
     }
 }
@@ -161,7 +186,10 @@ fn files_in(folder: &Path) -> Vec<String> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
@@ -197,7 +225,8 @@ fn name(place: &Path, folder: &Path) -> String {
     }
 }
 
-/// `student/manifest.json` is `student`, `teachers/manifest_teacher0.json` is `teachers/teacher0`, `split.manifest.json` is `split`.
+/// `student/manifest.json` is `student`, `teachers/manifest_teacher0.json` is `teachers/teacher0`,
+/// `split.manifest.json` is `split`.
 fn shown(place: &Path) -> String {
     let name = file_name(place);
     let own = name.strip_suffix(".manifest.json");

@@ -61,9 +61,13 @@ impl Images {
     pub fn read(path: &std::path::Path) -> Result<Self> {
         let path = match path.is_dir() {
             true => {
-                let made = |run: &super::run::Run| run.output("dataset").or(run.output("initial")).is_some();
+                let made = |run: &super::run::Run| {
+                    run.output("dataset").or(run.output("initial")).is_some()
+                };
                 let run = find::one(path, "run that made images", made)?;
-                run.output("dataset").or(run.output("initial")).unwrap_or_default()
+                run.output("dataset")
+                    .or(run.output("initial"))
+                    .unwrap_or_default()
             }
             false => find::file(path)?.to_path_buf(),
         };
@@ -96,11 +100,20 @@ impl Images {
 
 fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
     let shape = images.size();
-    let fits = shape.len() == 4 && matches!(shape[1], 1 | 3) && shape[0] > 0 && images.is_floating_point();
+    let fits =
+        shape.len() == 4 && matches!(shape[1], 1 | 3) && shape[0] > 0 && images.is_floating_point();
     if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 {
-        return Err(Error::failed("the file does not hold images and their labels")
-            .note("expected", "images f32 [M, 1 or 3, H, W] and labels i64 [M]")
-            .note("found", format!("images {shape:?} and labels {:?}", labels.size())));
+        return Err(
+            Error::failed("the file does not hold images and their labels")
+                .note(
+                    "expected",
+                    "images f32 [M, 1 or 3, H, W] and labels i64 [M]",
+                )
+                .note(
+                    "found",
+                    format!("images {shape:?} and labels {:?}", labels.size()),
+                ),
+        );
     }
     Ok(())
 }
@@ -116,7 +129,8 @@ fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
 
 impl Request {
     /// # Errors
-    /// No such images; `--by teacher` where no single teacher made a batch; a picture that cannot be written.
+    /// No such images; `--by teacher` where no single teacher made a batch; a picture that cannot
+    /// be written.
     pub fn answer(&self) -> Result<Answer> {
         let set = Images::read(&self.file)?;
         let several = |teachers: &Tensor| i64::try_from(teachers.max()).is_ok_and(|most| most > 0);
@@ -127,7 +141,12 @@ impl Request {
         let pixels = self.pixels(&set)?;
         let rows = self.rows(&set, by, &pixels)?;
         let shown: i64 = rows.iter().map(|row| row.pixels.size()[0]).sum();
-        let stem = set.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = set
+            .path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let scale = if self.min_max {
             ", each from its own minimum to its own maximum"
         } else {
@@ -140,13 +159,20 @@ impl Request {
         };
         let total = set.images.size()[0];
         let grid = Grid {
-            title: format!("{stem}{by_what}: {shown} of {}{scale}", counted(total, "image")),
+            title: format!(
+                "{stem}{by_what}: {shown} of {}{scale}",
+                counted(total, "image")
+            ),
             rows,
         };
         let out = picture(self.out.as_deref(), &set.path, &format!("{stem}.png"));
         grid.save(&out)?;
         Answer::new(
-            format!("{shown} of {}\ngrid: {}", counted(total, "image"), out.display()),
+            format!(
+                "{shown} of {}\ngrid: {}",
+                counted(total, "image"),
+                out.display()
+            ),
             json!({"file": set.path, "picture": out, "images": total, "shown": shown}),
         )
     }
@@ -160,9 +186,11 @@ impl Request {
             Some(card) if card.normalisation.mean.len() as i64 == set.images.size()[1] => {
                 Ok(card.normalisation.to_pixels(&set.images))
             }
-            _ => Err(Error::failed("the file does not say how its images were normalised")
-                .note("file", set.path.display().to_string())
-                .hint("`--min-max` stretches each image over its own range")),
+            _ => Err(
+                Error::failed("the file does not say how its images were normalised")
+                    .note("file", set.path.display().to_string())
+                    .hint("`--min-max` stretches each image over its own range"),
+            ),
         }
     }
 
@@ -174,13 +202,17 @@ impl Request {
                 let count = i64::try_from(teachers.max())? + 1;
                 (
                     teachers.shallow_clone(),
-                    (0..count).map(|teacher| format!("teacher {teacher}")).collect(),
+                    (0..count)
+                        .map(|teacher| format!("teacher {teacher}"))
+                        .collect(),
                 )
             }
             (By::Teacher, None) => {
-                return Err(Error::usage("the file does not say which teacher an image was made of")
-                    .note("file", set.path.display().to_string())
-                    .note("available", "class, none"));
+                return Err(Error::usage(
+                    "the file does not say which teacher an image was made of",
+                )
+                .note("file", set.path.display().to_string())
+                .note("available", "class, none"));
             }
             (By::None, _) => {
                 let count = set.images.size()[0];
@@ -196,7 +228,11 @@ impl Request {
             if members.numel() == 0 || rows.len() == ROWS {
                 continue;
             }
-            let shown = members.narrow(0, 0, (self.columns.max(1) as i64).min(members.numel() as i64));
+            let shown = members.narrow(
+                0,
+                0,
+                (self.columns.max(1) as i64).min(members.numel() as i64),
+            );
             rows.push(GridRow {
                 label,
                 pixels: pixels.index_select(0, &shown),

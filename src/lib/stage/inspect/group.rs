@@ -17,7 +17,8 @@ pub struct Group {
     pub stage: String,
     /// What tells it from the other groups of its stage.
     pub settings: String,
-    /// Repetitions: runs of a student, or folders of teachers (whose accuracy is the mean over the nodes).
+    /// Repetitions: runs of a student, or folders of teachers (whose accuracy is the mean over the
+    /// nodes).
     pub runs: usize,
     pub seeds: Vec<String>,
     #[serde(rename = "final")]
@@ -80,7 +81,10 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
         }
         let stage = run.manifest.stage.as_str();
         let identity = lineage.of(run);
-        match found.iter_mut().find(|group| group.0 == stage && group.1 == identity) {
+        match found
+            .iter_mut()
+            .find(|group| group.0 == stage && group.1 == identity)
+        {
             Some(group) => group.2.push((run, metrics)),
             None => found.push((stage, identity, vec![(run, metrics)])),
         }
@@ -89,7 +93,11 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
         tracing::warn!(
             "no manifest says how {} of these runs {} made: runs that read others are kept apart",
             counted(lineage.unknown(), "input"),
-            if lineage.unknown() == 1 { "was" } else { "were" }
+            if lineage.unknown() == 1 {
+                "was"
+            } else {
+                "were"
+            }
         );
     }
     // Only settings that matter on the same dataset are named.
@@ -97,7 +105,9 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
     let mut groups: Vec<Group> = found
         .iter()
         .map(|(stage, identity, members)| {
-            let alike = |other: &&Found| other.0 == *stage && dataset(other.2[0].0) == dataset(members[0].0);
+            let alike = |other: &&Found| {
+                other.0 == *stage && dataset(other.2[0].0) == dataset(members[0].0)
+            };
             let peers: Vec<&Identity> = found.iter().filter(alike).map(|other| &other.1).collect();
             group(stage, label(identity, &peers, members[0].0), members)
         })
@@ -118,11 +128,14 @@ fn group(stage: &str, settings: String, members: &[Member]) -> Group {
         repetitions.entry(key).or_default().push((run, metrics));
     }
     let spread = |of: &dyn Fn(&Metrics) -> Option<f64>| {
-        let mean = |members: &Vec<Member>| Spread::of(members.iter().map(|member| of(member.1))).map(|s| s.mean);
+        let mean = |members: &Vec<Member>| {
+            Spread::of(members.iter().map(|member| of(member.1))).map(|s| s.mean)
+        };
         Spread::of(repetitions.values().map(mean))
     };
-    let compared =
-        |of: fn(&super::run::Comparison) -> Option<f64>| spread(&|metrics| metrics.comparison.as_ref().and_then(of));
+    let compared = |of: fn(&super::run::Comparison) -> Option<f64>| {
+        spread(&|metrics| metrics.comparison.as_ref().and_then(of))
+    };
     Group {
         stage: stage.into(),
         settings,
@@ -139,11 +152,17 @@ fn group(stage: &str, settings: String, members: &[Member]) -> Group {
     }
 }
 
-/// The settings in which a group differs from others of its stage; where it is the only one, what it is about.
+/// The settings in which a group differs from others of its stage; where it is the only one, what
+/// it is about.
 fn label(own: &Identity, all: &[&Identity], example: &Run) -> String {
     let differs = |(key, value): &&(String, Value)| {
-        all.iter()
-            .any(|other| other.iter().find(|(name, _)| name == key).map(|(_, value)| value) != Some(value))
+        all.iter().any(|other| {
+            other
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value)
+                != Some(value)
+        })
     };
     let differing: Vec<String> = own
         .iter()

@@ -1,4 +1,5 @@
-//! What the result of a run depends on beside seeds: its settings, and those of the runs that made what it read.
+//! What the result of a run depends on beside seeds: its settings, and those of the runs that made
+//! what it read.
 
 use super::run::Run;
 use super::settings::flat;
@@ -6,7 +7,9 @@ use crate::artifact::hash;
 use crate::artifact::manifest::{self, FileRecord, Manifest};
 use crate::stage::job::selected;
 use crate::stage::teachers::TEACHERS_MODEL;
-use crate::stage::{distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers};
+use crate::stage::{
+    distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -32,8 +35,8 @@ const SEEDS: [&str; 2] = ["seed", "student.seed"];
 /// Settings by their dotted keys. Two runs of equal identity are repetitions of each other.
 pub type Identity = Vec<(String, Value)>;
 
-/// Finds identities, through the manifests of what the runs read. A stage's own config does not say how its split was dealt or its teachers
-/// were trained: it only needs to know where they are.
+/// Finds identities, through the manifests of what the runs read. A stage's own config does not say
+/// how its split was dealt or its teachers were trained: it only needs to know where they are.
 #[derive(Default)]
 pub struct Lineage {
     /// By path and hash: runs share inputs.
@@ -88,8 +91,12 @@ impl Lineage {
         match self.maker(place, record) {
             None => vec![("split".into(), unknown(&record.sha256))],
             Some(made) => {
-                let dealt = made.into_iter().filter(|(key, _)| key.starts_with("split."));
-                std::iter::once(("split".into(), true.into())).chain(dealt).collect()
+                let dealt = made
+                    .into_iter()
+                    .filter(|(key, _)| key.starts_with("split."));
+                std::iter::once(("split".into(), true.into()))
+                    .chain(dealt)
+                    .collect()
             }
         }
     }
@@ -110,14 +117,20 @@ impl Lineage {
         let mut values = BTreeMap::<String, Vec<Value>>::new();
         for (key, value) in made.into_iter().flatten() {
             match key.as_str() {
-                "split" => values.entry("teacher.split".into()).or_default().push(value),
+                "split" => values
+                    .entry("teacher.split".into())
+                    .or_default()
+                    .push(value),
                 key if key.starts_with("teacher.") || is_split(key) => {
                     values.entry(key.to_owned()).or_default().push(value);
                 }
                 _ => {}
             }
         }
-        let mut leaves: Identity = values.into_iter().map(|(key, values)| (key, alike(values))).collect();
+        let mut leaves: Identity = values
+            .into_iter()
+            .map(|(key, values)| (key, alike(values)))
+            .collect();
         if !foreign.is_empty() {
             leaves.push(("teachers".into(), unknown(&hash::bytes(foreign.as_bytes()))));
         }
@@ -149,7 +162,8 @@ impl Lineage {
         }
         // Until it is known, so that manifests that name each other end it.
         self.followed.insert(key.clone(), None);
-        let made = manifest::made_as(&key.0, &key.1).map(|(place, manifest)| self.identity(&place, &manifest));
+        let made = manifest::made_as(&key.0, &key.1)
+            .map(|(place, manifest)| self.identity(&place, &manifest));
         self.followed.insert(key, made.clone());
         made
     }
@@ -183,7 +197,8 @@ fn alike(mut values: Vec<Value>) -> Value {
     }
 }
 
-/// A file that only its content tells from others: whether another one differs in a seed alone, nobody knows.
+/// A file that only its content tells from others: whether another one differs in a seed alone,
+/// nobody knows.
 fn unknown(sha256: &str) -> Value {
     format!("{}(unknown)", sha256.get(..8).unwrap_or(sha256)).into()
 }

@@ -1,8 +1,10 @@
-//! `inspect`: tables, pictures and reports of what the stages left. Reads manifests, metrics, tensors and splits; writes pictures beside
-//! them (in a folder `inspect/`, or where `--out` says) and changes nothing that a stage wrote.
+//! `inspect`: tables, pictures and reports of what the stages left. Reads manifests, metrics,
+//! tensors and splits; writes pictures beside them (in a folder `inspect/`, or where `--out` says)
+//! and changes nothing that a stage wrote.
 //!
-//! One file a subcommand. Each gives an [`Answer`]: a text for people, JSON for machines, and a complaint if something is wrong.
-//! `run` and `find` know runs on disk, `settings` compares configs, `identity` says which runs repeat each other.
+//! One file a subcommand. Each gives an [`Answer`]: a text for people, JSON for machines, and a
+//! complaint if something is wrong. `run` and `find` know runs on disk, `settings` compares
+//! configs, `identity` says which runs repeat each other.
 
 mod compare;
 mod confusion;
@@ -33,7 +35,12 @@ use std::path::{Path, PathBuf};
 
 /// Looks at what the stages left: tables, pictures, a report.
 #[derive(Debug, Parser)]
-#[command(name = "inspect", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "inspect",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 #[command(
     after_help = "A RUN is a folder that a stage wrote, a file in it, or its manifest. Pictures go into a folder `inspect/` beside what they show."
 )]
@@ -61,11 +68,14 @@ enum What {
     Split(split::Request),
     /// The confusion matrix of a student, with the owners of the classes
     Confusion(confusion::Request),
-    /// Accuracy against bytes of students and baselines on one split, with a plot; students alone: beside their teachers
+    /// Accuracy against bytes of students and baselines on one split, with a plot; students alone:
+    /// beside their teachers
     Compare(compare::Request),
-    /// Hash every recorded file again; exit code 1 if one has changed or an output is missing (missing inputs are counted)
+    /// Hash every recorded file again; exit code 1 if one has changed or an output is missing
+    /// (missing inputs are counted)
     Verify(verify::Request),
-    /// Do synthetic images come close to training images? The nearest ones, and distances of unseen images to compare with
+    /// Do synthetic images come close to training images? The nearest ones, and distances of unseen
+    /// images to compare with
     Neighbours(neighbours::Request),
     /// One HTML file of a run or a whole experiment, readable offline
     Report(report::Request),
@@ -94,7 +104,8 @@ impl Answer {
 /// Runs the stage.
 ///
 /// # Errors
-/// Those of the subcommands: no such run or file, a damaged one, a picture that cannot be written; for `verify` any finding.
+/// Those of the subcommands: no such run or file, a damaged one, a picture that cannot be written;
+/// for `verify` any finding.
 pub fn run(request: Request) -> Result<()> {
     logging::init()?;
     interrupt::install()?;

@@ -26,7 +26,8 @@ pub struct Run {
     pub manifest: Manifest,
 }
 
-/// What `metrics.json` and `metrics_teacher{i}.json` have for a reader; what a stage does not measure is missing.
+/// What `metrics.json` and `metrics_teacher{i}.json` have for a reader; what a stage does not
+/// measure is missing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Metrics {
@@ -86,17 +87,26 @@ pub struct Traffic {
 }
 
 impl Metrics {
-    /// Bytes that all nodes of a baseline sent and were sent, up and down; none of a run that exchanged nothing yet.
+    /// Bytes that all nodes of a baseline sent and were sent, up and down; none of a run that
+    /// exchanged nothing yet.
     pub fn sent(&self) -> Option<(u64, u64)> {
         if !self.traffic.is_empty() {
             let sum = |direction| {
-                let parts = self.traffic.iter().filter(|part| part.direction == direction);
+                let parts = self
+                    .traffic
+                    .iter()
+                    .filter(|part| part.direction == direction);
                 parts.map(|part| part.bytes).sum()
             };
             return Some((sum(Direction::Upload), sum(Direction::Download)));
         }
         let sum = |of: fn(&Round) -> u64| self.rounds.iter().map(of).sum();
-        (!self.rounds.is_empty()).then(|| (sum(|round| round.upload_bytes), sum(|round| round.download_bytes)))
+        (!self.rounds.is_empty()).then(|| {
+            (
+                sum(|round| round.upload_bytes),
+                sum(|round| round.download_bytes),
+            )
+        })
     }
 }
 
@@ -124,7 +134,8 @@ impl Run {
         self.manifest.status == Status::Done
     }
 
-    /// How far it came, as it is today: what says `running` and has no process at it any more was killed.
+    /// How far it came, as it is today: what says `running` and has no process at it any more was
+    /// killed.
     pub fn status(&self) -> String {
         let alive = || Lock::is_held(&lock_path(&self.place));
         match self.manifest.status {
@@ -154,13 +165,21 @@ impl Run {
 
     /// Where the output of that role is, if there is one.
     pub fn output(&self, role: &str) -> Option<PathBuf> {
-        let record = self.manifest.outputs.iter().find(|record| record.role == role)?;
+        let record = self
+            .manifest
+            .outputs
+            .iter()
+            .find(|record| record.role == role)?;
         Some(record.place(&self.place))
     }
 
     /// Outputs of a role with one of the endings.
     pub fn outputs(&self, role: &str) -> impl Iterator<Item = PathBuf> {
-        let of_role = self.manifest.outputs.iter().filter(move |record| record.role == role);
+        let of_role = self
+            .manifest
+            .outputs
+            .iter()
+            .filter(move |record| record.role == role);
         of_role.map(|record| record.place(&self.place))
     }
 
@@ -168,16 +187,22 @@ impl Run {
     pub fn teachers(&self) -> Vec<PathBuf> {
         let place = |node: usize| {
             let role = format!("teacher{node}");
-            let record = self.manifest.inputs.iter().find(|record| record.role == role)?;
+            let record = self
+                .manifest
+                .inputs
+                .iter()
+                .find(|record| record.role == role)?;
             Some(record.place(&self.place))
         };
         (0..).map_while(place).collect()
     }
 
-    /// Its metrics; none for a stage that has no accuracy, a run that did not come that far, or a file that is gone.
+    /// Its metrics; none for a stage that has no accuracy, a run that did not come that far, or a
+    /// file that is gone.
     ///
     /// # Errors
-    /// A file that is damaged, or is not the one that the run wrote: nobody vouches for its numbers.
+    /// A file that is damaged, or is not the one that the run wrote: nobody vouches for its
+    /// numbers.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
         // The metrics of initial batches are a list of these.
         let trains = self.manifest.stage != "generate_initial";
@@ -194,30 +219,41 @@ impl Run {
 
     /// What it recorded of its metrics' file.
     pub fn metrics_record(&self) -> Option<&FileRecord> {
-        self.manifest.outputs.iter().find(|record| record.role == "metrics")
+        self.manifest
+            .outputs
+            .iter()
+            .find(|record| record.role == "metrics")
     }
 
     /// # Errors
     /// A config of another version of this program.
     pub fn config(&self) -> Result<Config> {
         serde_json::from_value(self.manifest.config.clone()).map_err(|error| {
-            Error::failed(format!("the config recorded in the manifest cannot be read: {error}"))
-                .note("file", self.place.display().to_string())
-                .hint("it was written by another version of fed-distill")
+            Error::failed(format!(
+                "the config recorded in the manifest cannot be read: {error}"
+            ))
+            .note("file", self.place.display().to_string())
+            .hint("it was written by another version of fed-distill")
         })
     }
 
     /// A value of the config by its dotted key.
     pub fn setting(&self, key: &str) -> &Value {
-        key.split('.').fold(&self.manifest.config, |value, part| &value[part])
+        key.split('.')
+            .fold(&self.manifest.config, |value, part| &value[part])
     }
 
-    /// What the weights that it read or wrote say of classes and normalisation; none if they are gone or say nothing.
+    /// What the weights that it read or wrote say of classes and normalisation; none if they are
+    /// gone or say nothing.
     ///
     /// # Errors
     /// A damaged file.
     pub fn card(&self) -> Result<Option<Card>> {
-        let files = [self.output("weights"), self.output("initial"), self.output("dataset")];
+        let files = [
+            self.output("weights"),
+            self.output("initial"),
+            self.output("dataset"),
+        ];
         for path in files
             .into_iter()
             .flatten()
@@ -233,20 +269,28 @@ impl Run {
 
     /// `2026-11-22 04:39`, in UTC.
     pub fn started(&self) -> String {
-        self.manifest.started.replace('T', " ").chars().take(16).collect()
+        self.manifest
+            .started
+            .replace('T', " ")
+            .chars()
+            .take(16)
+            .collect()
     }
 
     /// How long it took, if it has ended.
     pub fn took(&self) -> Option<String> {
         let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
-        let spent = at(self.manifest.ended.as_deref()?)?.duration_since(at(&self.manifest.started)?);
+        let spent =
+            at(self.manifest.ended.as_deref()?)?.duration_since(at(&self.manifest.started)?);
         Some(duration(Duration::try_from(spent).ok()?))
     }
 }
 
 /// The card in the metadata of a safetensors file; none in a file that is not one of ours.
 pub fn card_of(path: &Path) -> Result<Option<Card>> {
-    let ours = path.extension().is_some_and(|extension| extension == "safetensors");
+    let ours = path
+        .extension()
+        .is_some_and(|extension| extension == "safetensors");
     match ours {
         true => weights::card(&crate::artifact::tensors::metadata(path)?)
             .map_err(|error| error.note("file", path.display().to_string())),
@@ -268,7 +312,9 @@ pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dat
                     "found",
                     format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
                 )
-                .hint("say which: `dataset=NAME dataset.root=FOLDER dataset.size=…` behind the file"))
+                .hint(
+                    "say which: `dataset=NAME dataset.root=FOLDER dataset.size=…` behind the file",
+                ))
         }
         _ => Ok(dataset),
     }

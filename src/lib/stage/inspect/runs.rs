@@ -13,10 +13,11 @@ pub struct Request {
     /// Folder to search
     #[arg(value_name = "DIR", default_value = "outputs")]
     folder: PathBuf,
-    /// One line for all runs that differ in seeds and places only, with mean ± sample standard deviation
+    /// One line for all runs that differ in seeds and places only, with mean ± sample standard
+    /// deviation
     ///
-    /// How a run's split, teachers and initial batches were made counts as well, as the manifests beside them say. Where none does, only
-    /// runs that read the very same files are in one line.
+    /// How a run's split, teachers and initial batches were made counts as well, as the manifests
+    /// beside them say. Where none does, only runs that read the very same files are in one line.
     #[arg(long)]
     group: bool,
 }

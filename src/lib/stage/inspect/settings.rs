@@ -37,7 +37,10 @@ fn descend(place: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
 pub fn typed(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(typed).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(typed).collect::<Vec<_>>().join(",")
+        ),
         other => other.to_string(),
     }
 }
@@ -112,7 +115,10 @@ fn architecture(run: &Run, group: &str) -> String {
 
 /// The student's own architecture, or the teachers'.
 fn student(run: &Run) -> String {
-    match (run.setting("student.model"), run.manifest.facts.get(TEACHERS_MODEL)) {
+    match (
+        run.setting("student.model"),
+        run.manifest.facts.get(TEACHERS_MODEL),
+    ) {
         (Value::Null, Some(teachers)) => typed(teachers),
         (Value::Null, None) => architecture(run, "model"),
         _ => architecture(run, "student.model"),
@@ -187,7 +193,8 @@ pub fn dataset(run: &Run) -> String {
     }
 }
 
-/// The kind of a split with what was set for it. Runs of before there were kinds are uniform shares.
+/// The kind of a split with what was set for it. Runs of before there were kinds are uniform
+/// shares.
 fn split_kind(run: &Run) -> String {
     let name = run.setting("split.kind");
     let kind = SplitKind::ALL.into_iter().find(|kind| name == kind.name());

@@ -64,7 +64,9 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
     if let Some(error) = &manifest.error {
         fact("ended by", error.lines().next().unwrap_or_default().into());
     }
-    let took = run.took().map_or(String::new(), |took| format!(", took {took}"));
+    let took = run
+        .took()
+        .map_or(String::new(), |took| format!(", took {took}"));
     fact("started", format!("{} UTC{took}", run.started()));
     fact("command", manifest.argv.join(" "));
     let seeds: Vec<String> = manifest
@@ -75,12 +77,19 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
     fact("seeds", seeds.join(", "));
     fact(
         "device",
-        format!("{}, {}", manifest.device, counted(manifest.threads, "thread")),
+        format!(
+            "{}, {}",
+            manifest.device,
+            counted(manifest.threads, "thread")
+        ),
     );
     let versions = &manifest.versions;
     fact(
         "versions",
-        format!("fed-distill {}, libtorch {}", versions.fed_distill, versions.libtorch),
+        format!(
+            "fed-distill {}, libtorch {}",
+            versions.fed_distill, versions.libtorch
+        ),
     );
     for (name, value) in &manifest.facts {
         fact(&name.replace('_', " "), settings::typed(value));

@@ -17,7 +17,8 @@ pub struct Request {
     /// The split's JSON file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Which dataset it deals, where no manifest says so or the images have moved: `dataset=mnist dataset.root=FOLDER`
+    /// Which dataset it deals, where no manifest says so or the images have moved:
+    /// `dataset=mnist dataset.root=FOLDER`
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
     /// The plot to write, .png or .svg
@@ -28,7 +29,8 @@ pub struct Request {
 /// Classes that a table lists.
 const LISTED: usize = 20;
 
-/// The dataset settings that `overrides` compose, else those of the run that wrote `path`; and the fingerprint it must have.
+/// The dataset settings that `overrides` compose, else those of the run that wrote `path`; and the
+/// fingerprint it must have.
 ///
 /// # Errors
 /// Overrides that do not compose; neither overrides nor a manifest.
@@ -47,12 +49,14 @@ pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings,
     let settings = match (overrides, made) {
         ([], Some(run)) => run.config()?.dataset,
         ([], None) => {
-            return Err(Error::usage("no manifest says which dataset this belongs to")
-                .note("file", path.display().to_string())
-                .hint(format!(
-                    "say it: `{} dataset=mnist dataset.root=FOLDER`",
-                    path.display()
-                )));
+            return Err(
+                Error::usage("no manifest says which dataset this belongs to")
+                    .note("file", path.display().to_string())
+                    .hint(format!(
+                        "say it: `{} dataset=mnist dataset.root=FOLDER`",
+                        path.display()
+                    )),
+            );
         }
         _ => {
             compose(&Composition {
@@ -80,8 +84,13 @@ impl Dealt {
         split
             .check(dataset.train.len(), dataset.test.len())
             .map_err(|error| error.note("file", path.display().to_string()))?;
-        let count =
-            |part: &crate::partition::Part| label_counts(&part.train, &dataset.train.label_list, dataset.classes.len());
+        let count = |part: &crate::partition::Part| {
+            label_counts(
+                &part.train,
+                &dataset.train.label_list,
+                dataset.classes.len(),
+            )
+        };
         Ok(Self {
             counts: split.nodes.iter().map(count).collect(),
             classes: dataset.classes.clone(),
@@ -90,7 +99,9 @@ impl Dealt {
     }
 
     pub fn nodes(&self) -> Vec<String> {
-        (0..self.counts.len()).map(|node| format!("node {node}")).collect()
+        (0..self.counts.len())
+            .map(|node| format!("node {node}"))
+            .collect()
     }
 
     /// Counts of a node a line, and its measures.
@@ -104,7 +115,13 @@ impl Dealt {
         headers.extend(listed.iter().map(String::as_str));
         headers.extend(["classes", "effective", "JS", "TV"]);
         let mut table = Table::new(&headers);
-        let nodes = self.split.nodes.iter().zip(&self.counts).zip(&skew.nodes).enumerate();
+        let nodes = self
+            .split
+            .nodes
+            .iter()
+            .zip(&self.counts)
+            .zip(&skew.nodes)
+            .enumerate();
         for (node, ((part, counts), measures)) in nodes {
             let mut cells = vec![
                 node.to_string(),
@@ -157,7 +174,8 @@ pub fn measures(skew: &Skew) -> Table {
 
 impl Request {
     /// # Errors
-    /// A missing or damaged split or dataset; one that does not belong to the other; a plot that cannot be written.
+    /// A missing or damaged split or dataset; one that does not belong to the other; a plot that
+    /// cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
         let split = read(path)?;
@@ -165,7 +183,11 @@ impl Request {
         let dataset = run::dataset(&settings, fingerprint.as_deref())?;
         let dealt = Dealt::new(split, path, &dataset)?;
         let skew = skew(&dealt.counts);
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let out = picture(self.out.as_deref(), path, &format!("{stem}.png"));
         stacked_bars(
             &out,

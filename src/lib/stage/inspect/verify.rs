@@ -16,7 +16,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A file that a run read and that is gone is counted, and no finding: what was made from it stays good.
+    /// A file that a run read and that is gone is counted, and no finding: what was made from it
+    /// stays good.
     ///
     /// # Errors
     /// No run there. Findings are a complaint of the answer.
@@ -44,7 +45,9 @@ impl Request {
             for finding in check.findings {
                 let (problem, recorded, found) = match &finding.problem {
                     Problem::Missing => ("missing", "", ""),
-                    Problem::Changed { recorded, found } => ("changed", recorded.as_str(), found.as_str()),
+                    Problem::Changed { recorded, found } => {
+                        ("changed", recorded.as_str(), found.as_str())
+                    }
                 };
                 let short = |hash: &str| hash.chars().take(12).collect::<String>();
                 let path = finding.path.display().to_string();
@@ -71,7 +74,11 @@ impl Request {
         for error in &broken {
             text += &format!("{error}\n\n");
         }
-        text += &format!("{}, {}: ", counted(runs.len(), "run"), counted(files, "recorded file"));
+        text += &format!(
+            "{}, {}: ",
+            counted(runs.len(), "run"),
+            counted(files, "recorded file")
+        );
         if !gone.is_empty() {
             text += &format!("{hashed} checked, ");
         }

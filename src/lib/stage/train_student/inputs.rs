@@ -28,16 +28,21 @@ pub fn load(place: &Workplace, run: &mut manifest::Run) -> Result<Inputs> {
     set.record(run)?;
     let dataset = place.dataset()?;
     if dataset.fingerprint != set.card.dataset_fingerprint {
-        return Err(Error::failed("the teachers were trained on another dataset")
-            .note(
-                "expected",
-                format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-            )
-            .note(
-                "found",
-                format!("{} with fingerprint {}", set.card.dataset, set.card.dataset_fingerprint),
-            )
-            .hint("use the `dataset` overrides the teachers were trained with"));
+        return Err(
+            Error::failed("the teachers were trained on another dataset")
+                .note(
+                    "expected",
+                    format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
+                )
+                .note(
+                    "found",
+                    format!(
+                        "{} with fingerprint {}",
+                        set.card.dataset, set.card.dataset_fingerprint
+                    ),
+                )
+                .hint("use the `dataset` overrides the teachers were trained with"),
+        );
     }
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     let own = own_images(place, &dataset, &set, run)?;
@@ -82,7 +87,11 @@ fn own_images(
 }
 
 /// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
-fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Result<(Tensor, Tensor)> {
+fn initial(
+    place: &Workplace,
+    set: &TeacherSet,
+    run: &mut manifest::Run,
+) -> Result<(Tensor, Tensor)> {
     let path = required(
         &place.config.initial.save_path,
         "initial.save_path",
@@ -105,7 +114,10 @@ fn initial(place: &Workplace, set: &TeacherSet, run: &mut manifest::Run) -> Resu
         };
         let (images, labels) = (take("images")?, take("labels")?);
         check_initial(&images, &labels, &set.card.model)?;
-        Ok::<_, Error>((images.to_device(place.device), labels.to_device(place.device)))
+        Ok::<_, Error>((
+            images.to_device(place.device),
+            labels.to_device(place.device),
+        ))
     };
     read().map_err(|error| error.note("file", path.display().to_string()))
 }
@@ -130,15 +142,21 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
     }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
-        let recorded = made.inputs.iter().find(|input| input.role == format!("teacher{index}"));
+        let recorded = made
+            .inputs
+            .iter()
+            .find(|input| input.role == format!("teacher{index}"));
         let expected = recorded.map_or("no such teacher", |input| &input.sha256);
         if expected != found {
-            return Err(
-                Error::failed(format!("the initial batches were made from another teacher {index}"))
-                    .note("file", format!("{}: made from sha256 {expected}", path.display()))
-                    .note("file", format!("{}: sha256 {found}", teacher.display()))
-                    .hint("make the initial batches again with `generate_initial`"),
-            );
+            return Err(Error::failed(format!(
+                "the initial batches were made from another teacher {index}"
+            ))
+            .note(
+                "file",
+                format!("{}: made from sha256 {expected}", path.display()),
+            )
+            .note("file", format!("{}: sha256 {found}", teacher.display()))
+            .hint("make the initial batches again with `generate_initial`"));
         }
     }
     Ok(())
@@ -167,7 +185,12 @@ fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<(
                 ),
             ));
     }
-    let outside = i64::try_from(labels.lt(0).logical_or(&labels.ge(spec.classes)).sum(Kind::Int64))?;
+    let outside = i64::try_from(
+        labels
+            .lt(0)
+            .logical_or(&labels.ge(spec.classes))
+            .sum(Kind::Int64),
+    )?;
     if outside > 0 || !bool::try_from(images.isfinite().all())? {
         return Err(Error::failed(
             "the initial batches hold labels out of range or pixels that are not finite",

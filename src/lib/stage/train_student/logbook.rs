@@ -1,5 +1,5 @@
-//! What is noted while a student trains: it hears of every epoch and of every fresh batch, evaluates, writes the metrics as they come, and
-//! saves the run.
+//! What is noted while a student trains: it hears of every epoch and of every fresh batch,
+//! evaluates, writes the metrics as they come, and saves the run.
 
 use super::super::journal::{BatchLine, EpochLine, Journal, Mark};
 use super::super::kept::Kept;
@@ -40,7 +40,11 @@ pub struct Notes {
 impl Notes {
     /// Steps of the first `epochs` epochs.
     fn steps(&self, epochs: usize) -> usize {
-        self.epochs.iter().take(epochs).map(|epoch| epoch.fit.steps).sum()
+        self.epochs
+            .iter()
+            .take(epochs)
+            .map(|epoch| epoch.fit.steps)
+            .sum()
     }
 
     fn epoch_line(&self, epoch: &Epoch) -> EpochLine {
@@ -114,7 +118,10 @@ impl<'a> Logbook<'a> {
 
     pub fn close(self) -> (Notes, Kept, Journal) {
         let Open {
-            notes, kept, journal, ..
+            notes,
+            kept,
+            journal,
+            ..
         } = self.open.into_inner();
         (notes, kept, journal)
     }
@@ -130,12 +137,17 @@ impl Attendant for Logbook<'_> {
         let line = open.notes.batch_line(&report);
         open.journal.add(&line)?;
         // One picture an epoch, of its first batch.
-        let first = open.notes.fresh.last().is_none_or(|last| last.epoch != report.epoch);
+        let first = open
+            .notes
+            .fresh
+            .last()
+            .is_none_or(|last| last.epoch != report.epoch);
         if first && open.journal.shows_pictures() {
             let title = format!("Batch {}", report.batch);
             let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
             let grid = pictures::grid(&title, images, labels, classes, normalisation);
-            open.journal.image("batch/grid", line.step as i64, &grid.png()?)?;
+            open.journal
+                .image("batch/grid", line.step as i64, &grid.png()?)?;
         }
         open.notes.fresh.push(report);
         Ok(())
@@ -151,7 +163,8 @@ impl Observer for &Logbook<'_> {
         let evaluation = test(model, self.dataset, self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
         let open = &mut *self.open.borrow_mut();
-        open.kept.offer(self.settings.selection, report.epoch, accuracy, model);
+        open.kept
+            .offer(self.settings.selection, report.epoch, accuracy, model);
         let epoch = Epoch {
             fit: *report,
             test_accuracy: accuracy,
@@ -162,10 +175,12 @@ impl Observer for &Logbook<'_> {
         open.journal.add(&line)?;
         let seconds = open.clock.elapsed().as_secs_f64();
         open.clock = Instant::now();
-        open.journal.scalar("epoch/seconds", line.step as i64, seconds)?;
+        open.journal
+            .scalar("epoch/seconds", line.step as i64, seconds)?;
         let text = format!("loss {:.3}, test {}", report.train_loss, percent(accuracy));
         tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch);
-        self.progress.message(format!("epoch {}, {text}", report.epoch + 1));
+        self.progress
+            .message(format!("epoch {}, {text}", report.epoch + 1));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! `train_student`: the server trains one student on synthetic batches, adding fresh ones as it learns, and compares it with what the
-//! teachers could do without it.
+//! `train_student`: the server trains one student on synthetic batches, adding fresh ones as it
+//! learns, and compares it with what the teachers could do without it.
 
 mod inputs;
 mod logbook;
@@ -29,7 +29,8 @@ use logbook::{Logbook, Notes};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// What a student depends on: everything but how its teachers were trained, which their files say, and how many are held in memory.
+/// What a student depends on: everything but how its teachers were trained, which their files say,
+/// and how many are held in memory.
 pub(super) const DEPENDS: [&str; 8] = [
     "seed",
     "dataset",
@@ -47,7 +48,8 @@ const NAMED: usize = 20;
 /// Runs the stage.
 ///
 /// # Errors
-/// Teachers, initial batches, split and dataset that do not belong together; a diverging training; a place that cannot be written.
+/// Teachers, initial batches, split and dataset that do not belong together; a diverging training;
+/// a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let place = open(composed)?;
     let folder = required(
@@ -57,7 +59,9 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder("train_student", folder, "student.safetensors", &DEPENDS);
     let load = |run: &mut manifest::Run| inputs::load(&place, run);
-    let done = place.perform(&job, load, |inputs, session| train(&place, &inputs, folder, session))?;
+    let done = place.perform(&job, load, |inputs, session| {
+        train(&place, &inputs, folder, session)
+    })?;
     if done.is_none() {
         tracing::info!("the student is trained already: {}", folder.display());
     }
@@ -86,8 +90,12 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
     let mut model = student(place, set)?;
     let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
     let supply = source_settings(config, dataset, initial);
-    let images = |epoch: usize| growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size;
-    let training: usize = (0..settings.epochs).map(|epoch| supply.steps(images(epoch))).sum();
+    let images = |epoch: usize| {
+        growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
+    };
+    let training: usize = (0..settings.epochs)
+        .map(|epoch| supply.steps(images(epoch)))
+        .sum();
     let steps = inverter.steps(settings.adaptive);
     let progress = Progress::new("training the student", (training + fresh * steps) as u64);
     let saver = Saver::new(place, session.checkpoints);
@@ -148,7 +156,12 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
 
 fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
     let teacher = &set.card.model;
-    let settings = place.config.student.model.as_ref().unwrap_or(&teacher.model);
+    let settings = place
+        .config
+        .student
+        .model
+        .as_ref()
+        .unwrap_or(&teacher.model);
     let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes)?;
     Model::new(
         &spec,
@@ -158,11 +171,18 @@ fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
-    let constants = dataset.normalisation.mean.iter().zip(&dataset.normalisation.std);
+    let constants = dataset
+        .normalisation
+        .mean
+        .iter()
+        .zip(&dataset.normalisation.std);
     SourceSettings {
         batch_size: config.student.batch_size,
         new_batches_per_epoch: config.student.new_batches_per_epoch,
-        first_batch: config.initial.num_batches.max(initial / config.deep_inv.batch_size),
+        first_batch: config
+            .initial
+            .num_batches
+            .max(initial / config.deep_inv.batch_size),
         epoch_images: config.student.epoch_images,
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
@@ -194,13 +214,20 @@ fn objective<'a>(
         )));
     }
     let weights = settings.class_weights.as_ref();
-    let class_weights = weights.map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float).to_device(device));
+    let class_weights = weights.map(|weights| {
+        Tensor::from_slice(weights)
+            .to_kind(Kind::Float)
+            .to_device(device)
+    });
     Ok(match settings.objective {
         ObjectiveKind::CrossEntropy => Box::new(CrossEntropy { class_weights }),
         ObjectiveKind::Distill => Box::new(Distillation {
             teachers: set.all(),
             ensemble: Ensemble::new(
-                settings.distill.ensemble.unwrap_or(config.deep_inv.ensemble),
+                settings
+                    .distill
+                    .ensemble
+                    .unwrap_or(config.deep_inv.ensemble),
                 &set.all(),
                 device,
             ),

@@ -1,4 +1,5 @@
-//! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on stdout.
+//! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on
+//! stdout.
 
 use super::super::job::Session;
 use super::super::journal::Journal;
@@ -59,7 +60,8 @@ impl Finished<'_> {
     ) -> Result<()> {
         let run = &mut *session.run;
         let (images, labels) = &self.synthetic;
-        let counts: Vec<i64> = Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
+        let counts: Vec<i64> =
+            Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
         let card = Card {
             model: model.spec().clone(),
             label_counts: counts.into_iter().map(|count| count as u64).collect(),
@@ -81,7 +83,12 @@ impl Finished<'_> {
         let comparison = summary::compare(self.set, self.dataset, &evaluation, place.config)?;
         self.metrics(place, &evaluation, &comparison, run)?;
         self.pictures(place, &evaluation, run)?;
-        let steps = self.notes.epochs.iter().map(|epoch| epoch.fit.steps as i64).sum();
+        let steps = self
+            .notes
+            .epochs
+            .iter()
+            .map(|epoch| epoch.fit.steps as i64)
+            .sum();
         for name in ["dataset", "curves", "per_class", "confusion"] {
             let picture = self.folder.join(format!("{name}.png"));
             if picture.exists() {
@@ -109,7 +116,10 @@ impl Finished<'_> {
     }
 
     fn last(&self) -> Option<f64> {
-        self.notes.epochs.last().and_then(|epoch| epoch.test_accuracy)
+        self.notes
+            .epochs
+            .last()
+            .and_then(|epoch| epoch.test_accuracy)
     }
 
     fn metrics(
@@ -146,14 +156,21 @@ impl Finished<'_> {
                 .iter()
                 .filter(|batch| batch.teacher.is_none_or(|own| own == teacher))
                 .collect();
-            let path = self.folder.join(format!("di_metrics_teacher{teacher}.json"));
+            let path = self
+                .folder
+                .join(format!("di_metrics_teacher{teacher}.json"));
             json::write(&path, &of)?;
             run.output("inversion metrics", &path)?;
         }
         Ok(())
     }
 
-    fn pictures(&self, place: &Workplace, evaluation: &Evaluation, run: &mut manifest::Run) -> Result<()> {
+    fn pictures(
+        &self,
+        place: &Workplace,
+        evaluation: &Evaluation,
+        run: &mut manifest::Run,
+    ) -> Result<()> {
         let (images, labels) = &self.synthetic;
         let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
         let mut add = |name: &str| run.output("picture", &self.folder.join(name));
@@ -175,21 +192,37 @@ impl Finished<'_> {
         ];
         for (name, title, back) in shown.into_iter().filter(|_| fresh > 0) {
             let start = total - back * batch;
-            let (images, labels) = (images.narrow(0, start, batch), labels.narrow(0, start, batch));
-            pictures::grid_by_class(&self.folder.join(name), title, &images, &labels, classes, normalisation)?;
+            let (images, labels) = (
+                images.narrow(0, start, batch),
+                labels.narrow(0, start, batch),
+            );
+            pictures::grid_by_class(
+                &self.folder.join(name),
+                title,
+                &images,
+                &labels,
+                classes,
+                normalisation,
+            )?;
             add(name)?;
         }
         pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
         add("curves.png")?;
         add("curves.svg")?;
-        if self.notes.epochs.iter().any(|epoch| epoch.test_accuracy.is_some()) {
+        if self
+            .notes
+            .epochs
+            .iter()
+            .any(|epoch| epoch.test_accuracy.is_some())
+        {
             let map = self.per_class();
             for name in ["per_class.svg", "per_class.png"] {
                 map.save(&self.folder.join(name))?;
                 add(name)?;
             }
         }
-        let owners = Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
+        let owners =
+            Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
         confusion(
             &self.folder.join("confusion.png"),
             "Student on the test set",
@@ -221,7 +254,10 @@ impl Finished<'_> {
                     .filter(|batch| batch.epoch == epoch)
                     .map(of)
                     .collect();
-                (epoch as f64, 100.0 * batches.iter().sum::<f64>() / batches.len() as f64)
+                (
+                    epoch as f64,
+                    100.0 * batches.iter().sum::<f64>() / batches.len() as f64,
+                )
             };
             Series {
                 name: name.into(),
@@ -234,7 +270,9 @@ impl Finished<'_> {
         ];
         if !self.notes.fresh.is_empty() {
             all.push(fresh("fresh images", |batch| batch.student_accuracy));
-            all.push(fresh("teachers on fresh images", |batch| batch.teacher_accuracy));
+            all.push(fresh("teachers on fresh images", |batch| {
+                batch.teacher_accuracy
+            }));
         }
         LinePlot {
             title: "Accuracy of the student",
@@ -250,7 +288,8 @@ impl Finished<'_> {
     fn per_class(&self) -> HeatMap<'static> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
-            let at = |epoch: &Epoch| Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?));
+            let at =
+                |epoch: &Epoch| Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?));
             Series {
                 name: if owner.is_empty() {
                     name.clone()
@@ -276,7 +315,9 @@ impl Finished<'_> {
             .iter()
             .map(|teacher| teacher.label_counts.clone())
             .collect();
-        let name = |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+        let name = |owner: Option<usize>| {
+            owner.map_or(String::new(), |teacher| format!("teacher {teacher}"))
+        };
         owners(&counts).into_iter().map(name).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a node uploads.
+//! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a
+//! node uploads.
 
 mod office;
 mod watcher;
@@ -47,7 +48,8 @@ pub(super) const DEPENDS: [&str; 12] = [
 /// Runs the stage.
 ///
 /// # Errors
-/// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place that cannot be written.
+/// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
+/// that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let place = open_for(composed, ranks::company())?;
     let folder = required(
@@ -80,8 +82,8 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// A teacher's place among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
-/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its own, whoever does it. The lines of those that
-/// were not there already.
+/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its
+/// own, whoever does it. The lines of those that were not there already.
 fn train_own(place: &Workplace, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
     let dataset = place.dataset()?;
     let split = place.split(&dataset)?;
@@ -102,8 +104,9 @@ fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     }
     for rank in 1..member.size() {
-        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?)
-            .map_err(|error| Error::failed(format!("what rank {rank} trained cannot be read: {error}")))?;
+        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?).map_err(|error| {
+            Error::failed(format!("what rank {rank} trained cannot be read: {error}"))
+        })?;
         rows.extend(theirs);
     }
     rows.sort();
@@ -150,10 +153,18 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
         return Ok((0..count).collect());
     };
     if only.is_empty() {
-        return Err(Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all"));
+        return Err(
+            Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all")
+        );
     }
-    if let Some((_, twice)) = only.iter().enumerate().find(|&(at, node)| only[..at].contains(node)) {
-        return Err(Error::usage(format!("`teacher.only` names teacher {twice} twice")));
+    if let Some((_, twice)) = only
+        .iter()
+        .enumerate()
+        .find(|&(at, node)| only[..at].contains(node))
+    {
+        return Err(Error::usage(format!(
+            "`teacher.only` names teacher {twice} twice"
+        )));
     }
     if let Some(wrong) = only.iter().find(|&&node| node >= count) {
         return Err(Error::usage(format!(
@@ -196,7 +207,8 @@ fn teacher(
     };
     let recorded = |run: manifest::Run| run.written_by(office.writer());
     let metrics = place.perform_as(&job, recorded, inputs, |(), session| {
-        train(place, dataset, &split.nodes[node], node, session).during(|| format!("training teacher {node}"))
+        train(place, dataset, &split.nodes[node], node, session)
+            .during(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
         tracing::info!("teacher {node} is trained already: {}", path.display());
@@ -204,16 +216,32 @@ fn teacher(
     Ok(metrics)
 }
 
-fn train(place: &Workplace, dataset: &Dataset, part: &Part, node: usize, session: &mut Session) -> Result<Metrics> {
+fn train(
+    place: &Workplace,
+    dataset: &Dataset,
+    part: &Part,
+    node: usize,
+    session: &mut Session,
+) -> Result<Metrics> {
     let (config, settings) = (place.config, &place.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
     let train = dataset.train.select(&train)?;
-    let validation = validation.map(|indices| dataset.train.select(&indices)).transpose()?;
+    let validation = validation
+        .map(|indices| dataset.train.select(&indices))
+        .transpose()?;
     let own_test = dataset.test.select(&part.test)?;
     let spec = place.model(dataset)?;
-    let start = if settings.shared_initialisation { 0 } else { node as u64 };
-    let mut model = Model::new(&spec, place.device, &mut seeds.stream("teacher/initialisation", start))?;
+    let start = if settings.shared_initialisation {
+        0
+    } else {
+        node as u64
+    };
+    let mut model = Model::new(
+        &spec,
+        place.device,
+        &mut seeds.stream("teacher/initialisation", start),
+    )?;
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,
@@ -222,21 +250,33 @@ fn train(place: &Workplace, dataset: &Dataset, part: &Part, node: usize, session
         seeds,
         format!("teacher/{node}/batches"),
     );
-    let progress = Progress::new(&format!("teacher {node}"), (settings.epochs * source.steps()) as u64);
+    let progress = Progress::new(
+        &format!("teacher {node}"),
+        (settings.epochs * source.steps()) as u64,
+    );
     let saver = Saver::new(place, session.checkpoints);
     let (start, best, notes) = match saver.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
         None => (None, Kept::default(), Notes::default()),
     };
     let Notes { epochs, events } = notes;
-    progress.add(start.as_ref().map_or(0, |start| start.position.optimizer_steps as u64));
+    progress.add(
+        start
+            .as_ref()
+            .map_or(0, |start| start.position.optimizer_steps as u64),
+    );
     let mut watcher = Watcher {
         dataset,
         settings,
         own_test,
         validation,
         node,
-        journal: Journal::open(place, session, &watcher::lines(node, &epochs)?, events.as_ref())?,
+        journal: Journal::open(
+            place,
+            session,
+            &watcher::lines(node, &epochs)?,
+            events.as_ref(),
+        )?,
         epochs,
         best,
         saver,

@@ -1,5 +1,6 @@
-//! Rank 0's office: deals out the teachers to the ranks that train them, each to the next rank that is free, and writes all manifests. Other
-//! ranks turn to it by orders, which rank 0 sees to between the steps of its own teacher.
+//! Rank 0's office: deals out the teachers to the ranks that train them, each to the next rank that
+//! is free, and writes all manifests. Other ranks turn to it by orders, which rank 0 sees to
+//! between the steps of its own teacher.
 
 use crate::artifact::json;
 use crate::artifact::manifest::{Manifest, Status, Writer};
@@ -28,8 +29,12 @@ pub enum Office {
 enum Order {
     /// A teacher to train; the answer is an `Option<Turn>`.
     Next,
-    /// A manifest to be written; answered by `null`, once it is, unless the run has failed or was stopped: then nobody waits.
-    Write { path: PathBuf, manifest: Box<Manifest> },
+    /// A manifest to be written; answered by `null`, once it is, unless the run has failed or was
+    /// stopped: then nobody waits.
+    Write {
+        path: PathBuf,
+        manifest: Box<Manifest>,
+    },
 }
 
 impl Office {
@@ -38,7 +43,9 @@ impl Office {
         if member.rank() > 0 {
             return Self::Away(member.desk());
         }
-        let left = Rc::new(RefCell::new(nodes.into_iter().enumerate().collect::<VecDeque<_>>()));
+        let left = Rc::new(RefCell::new(
+            nodes.into_iter().enumerate().collect::<VecDeque<_>>(),
+        ));
         let own = Rc::clone(&left);
         member.employ(Box::new(move |order| match parse(order)? {
             Order::Next => encode(&own.borrow_mut().pop_front()).map(Some),
@@ -64,8 +71,8 @@ impl Office {
         }
     }
 
-    /// Who writes this rank's manifests. A run waits until it is recorded: as begun before it leaves anything else, as done before its checkpoints
-    /// go.
+    /// Who writes this rank's manifests. A run waits until it is recorded: as begun before it
+    /// leaves anything else, as done before its checkpoints go.
     pub fn writer(&self) -> Writer {
         let Self::Away(desk) = self else {
             return Box::new(json::write);

@@ -1,4 +1,5 @@
-//! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved, and sums up in the end.
+//! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved,
+//! and sums up in the end.
 
 use super::super::journal::{EpochLine, Journal, Mark};
 use super::super::kept::Kept;
@@ -27,7 +28,8 @@ pub struct Metrics {
     /// The epoch whose weights were saved, and why.
     pub saved_epoch: usize,
     pub selection: Selection,
-    /// Accuracy on the whole test set after the last epoch, of the best epoch, and of the weights that were saved.
+    /// Accuracy on the whole test set after the last epoch, of the best epoch, and of the weights
+    /// that were saved.
     pub final_test_accuracy: Option<f64>,
     pub best_test_accuracy: Option<f64>,
     pub saved_test_accuracy: Option<f64>,
@@ -82,7 +84,12 @@ fn line(node: usize, before: &[Epoch], epoch: &Epoch) -> EpochLine {
         test_accuracy: epoch.test_accuracy,
         own_test_accuracy: epoch.own_test_accuracy,
         validation_accuracy: epoch.validation_accuracy,
-        ..EpochLine::new("train_teachers", Some(node), steps + epoch.fit.steps, &epoch.fit)
+        ..EpochLine::new(
+            "train_teachers",
+            Some(node),
+            steps + epoch.fit.steps,
+            &epoch.fit,
+        )
     }
 }
 
@@ -145,13 +152,19 @@ impl Observer for Watcher<'_> {
             fit: *report,
             test_accuracy: accuracy(&self.dataset.test)?,
             own_test_accuracy: accuracy(&self.own_test)?,
-            validation_accuracy: self.validation.as_ref().map(accuracy).transpose()?.flatten(),
+            validation_accuracy: self
+                .validation
+                .as_ref()
+                .map(accuracy)
+                .transpose()?
+                .flatten(),
         };
         let selecting = match self.settings.selection {
             Selection::BestValidation => epoch.validation_accuracy,
             _ => epoch.test_accuracy,
         };
-        self.best.offer(self.settings.selection, report.epoch, selecting, model);
+        self.best
+            .offer(self.settings.selection, report.epoch, selecting, model);
         self.progress.message(format!(
             "loss {:.3}, test {}",
             report.train_loss,
@@ -162,7 +175,8 @@ impl Observer for Watcher<'_> {
         self.journal.add(&line)?;
         let seconds = self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
-        self.journal.scalar("epoch/seconds", line.step as i64, seconds)
+        self.journal
+            .scalar("epoch/seconds", line.step as i64, seconds)
     }
 
     fn due(&self) -> bool {

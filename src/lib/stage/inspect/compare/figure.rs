@@ -25,9 +25,18 @@ pub fn obstacle(methods: &[Method], grounds: &Grounds) -> Option<Error> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> Result<Vec<PathBuf>> {
+pub fn save(
+    methods: &[Method],
+    found: &[(Run, Metrics)],
+    request: &Request,
+) -> Result<Vec<PathBuf>> {
     let folder = common(request, found);
-    let kinds = |method: &Method| methods.iter().filter(|other| other.method == method.method).count();
+    let kinds = |method: &Method| {
+        methods
+            .iter()
+            .filter(|other| other.method == method.method)
+            .count()
+    };
     let series = methods.iter().map(|method| {
         let run = Path::new(&method.run)
             .strip_prefix(&folder)
@@ -36,7 +45,8 @@ pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> 
             1 => method.method.clone(),
             _ => format!("{}: {}", method.method, run.display()),
         };
-        // What is measured before the first exchange has sent reports at most, and would stretch the axis to them.
+        // What is measured before the first exchange has sent reports at most, and would stretch
+        // the axis to them.
         let points = method.points.iter().filter(|point| point.round > 0);
         Series {
             name,
@@ -47,7 +57,9 @@ pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> 
     });
     let title = format!(
         "Test accuracy against communication, {}",
-        found.first().map_or(String::new(), |(run, _)| settings::dataset(run))
+        found
+            .first()
+            .map_or(String::new(), |(run, _)| settings::dataset(run))
     );
     let plot = LinePlot {
         title: &title,
@@ -67,7 +79,8 @@ pub fn save(methods: &[Method], found: &[(Run, Metrics)], request: &Request) -> 
     Ok(paths)
 }
 
-/// The folder that was named, or the one that holds all the runs; the current one where they share none.
+/// The folder that was named, or the one that holds all the runs; the current one where they share
+/// none.
 fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
     if let [folder] = &request.runs[..]
         && folder.is_dir()
@@ -79,7 +92,10 @@ fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
         .next()
         .map_or(Vec::new(), |folder| folder.components().collect());
     let shared = folders.fold(first, |shared, folder| {
-        let same = shared.into_iter().zip(folder.components()).take_while(|(a, b)| a == b);
+        let same = shared
+            .into_iter()
+            .zip(folder.components())
+            .take_while(|(a, b)| a == b);
         same.map(|(part, _)| part).collect()
     });
     match shared[..] {

@@ -1,4 +1,5 @@
-//! Whether methods are on the same dataset and split: on others their accuracies say nothing of each other.
+//! Whether methods are on the same dataset and split: on others their accuracies say nothing of
+//! each other.
 
 use super::methods::Method;
 use std::collections::BTreeSet;
@@ -6,7 +7,8 @@ use std::collections::BTreeSet;
 /// What the methods were measured on.
 pub struct Grounds {
     datasets: usize,
-    /// Of the methods that train on nodes' images; to have none, or one that is not known, is another than any that is.
+    /// Of the methods that train on nodes' images; to have none, or one that is not known, is
+    /// another than any that is.
     splits: usize,
     /// Some share all images in each batch, whoever has them.
     some_unsplit: bool,
@@ -14,7 +16,10 @@ pub struct Grounds {
 
 impl Grounds {
     pub fn of(methods: &[Method]) -> Self {
-        let datasets: BTreeSet<_> = methods.iter().filter_map(|method| method.dataset.as_ref()).collect();
+        let datasets: BTreeSet<_> = methods
+            .iter()
+            .filter_map(|method| method.dataset.as_ref())
+            .collect();
         let on_nodes = methods.iter().filter(|method| !method.unsplit);
         let splits: BTreeSet<_> = on_nodes.map(|method| &method.split).collect();
         Self {
@@ -33,7 +38,10 @@ impl Grounds {
     pub fn contradiction(&self) -> Option<String> {
         match (self.datasets, self.splits) {
             (2.., _) => Some(format!("the runs are on {} datasets", self.datasets)),
-            (_, 2..) => Some(format!("the runs are on {} splits of the dataset", self.splits)),
+            (_, 2..) => Some(format!(
+                "the runs are on {} splits of the dataset",
+                self.splits
+            )),
             _ => None,
         }
     }

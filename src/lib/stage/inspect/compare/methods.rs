@@ -17,7 +17,8 @@ pub struct Method {
     /// The run as it is listed, and its manifest.
     pub run: String,
     pub manifest: PathBuf,
-    /// Fingerprint, and SHA-256 of the split's file; none where the run says nothing of it or reads none.
+    /// Fingerprint, and SHA-256 of the split's file; none where the run says nothing of it or reads
+    /// none.
     pub dataset: Option<String>,
     pub split: Option<String>,
     /// Whether it shares all images in each batch: distributed SGD.
@@ -53,7 +54,8 @@ pub fn is_comparable(run: &Run) -> bool {
     COMPARABLE.contains(&run.manifest.stage.as_str())
 }
 
-/// Appends the methods that a run stands for. What several students have in common, because they have the same teachers, is listed once.
+/// Appends the methods that a run stands for. What several students have in common, because they
+/// have the same teachers, is listed once.
 pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
     let blank = blank(run);
     match (run.manifest.stage.as_str(), &metrics.comparison) {
@@ -79,7 +81,9 @@ pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
 fn blank(run: &Run) -> Method {
     let inputs = &run.manifest.inputs;
     let fact = run.manifest.facts.get("dataset_fingerprint");
-    let teachers = inputs.iter().filter(|input| input.role.starts_with("teacher"));
+    let teachers = inputs
+        .iter()
+        .filter(|input| input.role.starts_with("teacher"));
     Method {
         method: name(run),
         run: run.name.clone(),
@@ -119,7 +123,10 @@ fn name(run: &Run) -> String {
         "train_student" => STUDENT.into(),
         "fed_md" => FED_MD.into(),
         "distributed_sgd" => {
-            let method = run.setting("distributed_sgd.method").as_str().unwrap_or_default();
+            let method = run
+                .setting("distributed_sgd.method")
+                .as_str()
+                .unwrap_or_default();
             format!("SGD, {}", method.replace('_', " "))
         }
         _ if run.setting("fed_avg.server.kind") == "adam" => "FedAdam".into(),
@@ -152,7 +159,11 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     let mut all = vec![method(STUDENT, student, metrics.best_test_accuracy)];
     // Mixed architectures have no average.
     if comparison.one_shot_average.is_some() {
-        all.push(method("one-shot average", comparison.one_shot_average, None));
+        all.push(method(
+            "one-shot average",
+            comparison.one_shot_average,
+            None,
+        ));
     }
     all.push(method("teachers' ensemble", comparison.ensemble, None));
     all

@@ -1,5 +1,6 @@
-//! `inspect compare`: what each method reaches, and how many bytes it sends for that. `methods` reads it from the runs, `grounds` says
-//! whether they are on one dataset and split, `figure` draws it, `students` sets students beside what could be had without them.
+//! `inspect compare`: what each method reaches, and how many bytes it sends for that. `methods`
+//! reads it from the runs, `grounds` says whether they are on one dataset and split, `figure` draws
+//! it, `students` sets students beside what could be had without them.
 
 mod figure;
 mod grounds;
@@ -21,14 +22,16 @@ pub struct Request {
     /// Runs of students and baselines on one split, or folders with some in them
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// The plot to write, .png or .svg; without it both, in `inspect/` of the folder that holds the runs
+    /// The plot to write, .png or .svg; without it both, in `inspect/` of the folder that holds the
+    /// runs
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
 
 impl Request {
     /// # Errors
-    /// No finished run, or one whose metrics are gone or changed; with `--out` also runs that no plot can hold; a plot that cannot be written.
+    /// No finished run, or one whose metrics are gone or changed; with `--out` also runs that no
+    /// plot can hold; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let found = self.find()?;
         let mut methods = Vec::new();
@@ -132,8 +135,10 @@ fn table(methods: &[Method], grounds: &Grounds) -> Table {
             size(method.download_bytes),
         ];
         if !grounds.agree() {
-            let short =
-                |hash: &Option<String>| hash.as_ref().map_or("–".into(), |hash| hash.chars().take(8).collect());
+            let short = |hash: &Option<String>| {
+                hash.as_ref()
+                    .map_or("–".into(), |hash| hash.chars().take(8).collect())
+            };
             cells.extend([short(&method.dataset), short(&method.split)]);
         }
         table.row(cells);

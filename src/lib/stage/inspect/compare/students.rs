@@ -54,7 +54,12 @@ fn table(found: &[(&Run, &Comparison, Option<f64>)]) -> Table {
         "a node",
     ]);
     for (run, comparison, best) in found {
-        let best_teacher = comparison.teachers.iter().flatten().copied().reduce(f64::max);
+        let best_teacher = comparison
+            .teachers
+            .iter()
+            .flatten()
+            .copied()
+            .reduce(f64::max);
         let all: u64 = comparison.upload_bytes.iter().sum();
         let nodes = comparison.upload_bytes.len();
         table.row(vec![

@@ -20,7 +20,8 @@ pub struct View {
     pub unseen: Vec<f64>,
     /// The nearest training image of each synthetic one.
     pub nearest: Vec<i64>,
-    /// Share of synthetic images for which the nearest of all training and test images is a training image.
+    /// Share of synthetic images for which the nearest of all training and test images is a
+    /// training image.
     pub nearer_to_training: f64,
     /// That share where nothing was memorised: training images among all.
     pub expected: f64,
@@ -29,7 +30,8 @@ pub struct View {
 /// Images to vectors: u8 [N,C,H,W] to f32 [N,F].
 pub type Describe<'a> = &'a dyn Fn(&Tensor) -> Tensor;
 
-/// What is compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training and test images.
+/// What is compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training and test
+/// images.
 pub struct Looks<'a> {
     pub dataset: &'a Dataset,
     pub pixels: &'a Tensor,
@@ -49,27 +51,36 @@ impl Looks<'_> {
             Tensor::stack(&rolled, 1)
         };
         let values = (self.pixels.numel() as f64 / self.pixels.size()[0] as f64).sqrt();
-        self.view("pixels (RMS difference, 0..1)", &describe, &variants, &|distance| {
-            distance / values
-        })
+        self.view(
+            "pixels (RMS difference, 0..1)",
+            &describe,
+            &variants,
+            &|distance| distance / values,
+        )
     }
 
     /// Cosine distance of penultimate activations, mean over the teachers.
     pub fn by_features(&self, models: &[Model], normalisation: &Normalisation) -> Result<View> {
-        // Unit vectors of all teachers behind each other: their distance d has mean cosine 1 − d²/2.
+        // Unit vectors of all teachers behind each other: their distance d has mean cosine 1 −
+        // d²/2.
         let describe = |pixels: &Tensor| {
             let images = normalisation.apply(pixels);
             let unit = |model: &Model| {
                 let features = model.features(&images);
-                let length = features.norm_scalaropt_dim(2.0, 1i64, true).clamp_min(1e-12);
+                let length = features
+                    .norm_scalaropt_dim(2.0, 1i64, true)
+                    .clamp_min(1e-12);
                 features / length / (models.len() as f64).sqrt()
             };
             Tensor::cat(&models.iter().map(unit).collect::<Vec<_>>(), 1)
         };
         let once = |pixels: &Tensor| describe(pixels).unsqueeze(1);
-        self.view("features (cosine distance, 0..2)", &describe, &once, &|distance| {
-            distance * distance / 2.0
-        })
+        self.view(
+            "features (cosine distance, 0..2)",
+            &describe,
+            &once,
+            &|distance| distance * distance / 2.0,
+        )
     }
 
     /// `measure` turns a Euclidean distance into what is shown.
@@ -83,7 +94,10 @@ impl Looks<'_> {
         no_grad(|| {
             let (train, test) = (&self.dataset.train, &self.dataset.test);
             let count = self.pixels.size()[0] as usize;
-            let progress = Progress::new(&format!("comparing {name}"), (test.len() + train.len()) as u64);
+            let progress = Progress::new(
+                &format!("comparing {name}"),
+                (test.len() + train.len()) as u64,
+            );
             let synthetic = variants(self.pixels);
             let to_test = self.search(Search::new(&synthetic), test, describe, &progress)?;
             let both = Tensor::cat(&[&synthetic, &variants(self.unseen)], 0);
@@ -95,7 +109,12 @@ impl Looks<'_> {
                 .filter(|(train, test)| train < test)
                 .count();
             let (synthetic, unseen) = to_train.distance.split_at(count);
-            let measured = |distances: &[f64]| distances.iter().map(|&distance| measure(distance)).collect();
+            let measured = |distances: &[f64]| {
+                distances
+                    .iter()
+                    .map(|&distance| measure(distance))
+                    .collect()
+            };
             Ok(View {
                 name,
                 synthetic: measured(synthetic),
@@ -107,7 +126,13 @@ impl Looks<'_> {
         })
     }
 
-    fn search(&self, mut search: Search, set: &ImageSet, describe: Describe, progress: &Progress) -> Result<Nearest> {
+    fn search(
+        &self,
+        mut search: Search,
+        set: &ImageSet,
+        describe: Describe,
+        progress: &Progress,
+    ) -> Result<Nearest> {
         for start in (0..set.len()).step_by(CHUNK) {
             interrupt::check()?;
             let count = CHUNK.min(set.len() - start);

@@ -1,4 +1,5 @@
-//! `inspect neighbours`: which training images synthetic ones come close to, and whether closer than they should.
+//! `inspect neighbours`: which training images synthetic ones come close to, and whether closer
+//! than they should.
 
 mod looks;
 mod sampled;
@@ -37,7 +38,8 @@ pub struct Request {
     /// Of these, how many are shown, the nearest first
     #[arg(long, default_value_t = 12)]
     shown: usize,
-    /// Pixels are compared at the best of all rolls by up to this many, since synthetic images are rolled while they are made
+    /// Pixels are compared at the best of all rolls by up to this many, since synthetic images are
+    /// rolled while they are made
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(0..=8))]
     shift: u32,
     #[arg(long, default_value_t = 0)]
@@ -60,7 +62,9 @@ impl Request {
         let (settings, _) = dataset_of(&set.path, &self.overrides)?;
         let dataset = run::dataset(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
-            return Err(Error::failed("the dataset has no test images to compare with"));
+            return Err(Error::failed(
+                "the dataset has no test images to compare with",
+            ));
         }
         let device = dataset.train.images.device();
         let mut rng = Seeds::new(self.seed).stream("inspect/neighbours", 0);
@@ -92,7 +96,11 @@ impl Request {
         if !models.is_empty() {
             views.push(looks.by_features(&models, &card.normalisation)?);
         }
-        let owners = run.as_ref().map(|run| owners(run, &dataset)).transpose()?.flatten();
+        let owners = run
+            .as_ref()
+            .map(|run| owners(run, &dataset))
+            .transpose()?
+            .flatten();
         let labels: Vec<i64> = Vec::try_from(&set.labels)?;
         let sampled = Sampled {
             drawn: &drawn,
@@ -130,14 +138,22 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
         tracing::warn!("the teachers are not there: images are compared by pixels alone");
         return Ok(Vec::new());
     }
-    let unknown = || Err(Error::failed("the weights do not say which model they are of"));
+    let unknown = || {
+        Err(Error::failed(
+            "the weights do not say which model they are of",
+        ))
+    };
     let load = |path: &PathBuf| Ok(weights::load(path, &unknown, device)?.0);
     paths.iter().map(load).collect()
 }
 
 /// The node that holds each training image, where the run knew a split.
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
-    let split = run.manifest.inputs.iter().find(|record| record.role == "split");
+    let split = run
+        .manifest
+        .inputs
+        .iter()
+        .find(|record| record.role == "split");
     let Some(path) = split
         .map(|record| record.place(&run.place))
         .filter(|path| path.exists())
@@ -150,7 +166,9 @@ fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
         .map_err(|error| error.note("file", path.display().to_string()))?;
     let mut owners = vec![None; dataset.train.len()];
     for (node, part) in split.nodes.iter().enumerate() {
-        part.train.iter().for_each(|&index| owners[index] = Some(node));
+        part.train
+            .iter()
+            .for_each(|&index| owners[index] = Some(node));
     }
     Ok(Some(owners))
 }
@@ -166,11 +184,26 @@ fn distances(views: &[View]) -> Table {
         "95 %",
     ]);
     for view in views {
-        for (of, values) in [("synthetic", &view.synthetic), ("unseen test", &view.unseen)] {
+        for (of, values) in [
+            ("synthetic", &view.synthetic),
+            ("unseen test", &view.unseen),
+        ] {
             let mut sorted = values.clone();
             sorted.sort_by(f64::total_cmp);
-            let at = |share: f64| format!("{:.4}", sorted[((sorted.len() - 1) as f64 * share).round() as usize]);
-            table.row(vec![view.name.into(), of.into(), at(0.0), at(0.05), at(0.5), at(0.95)]);
+            let at = |share: f64| {
+                format!(
+                    "{:.4}",
+                    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+                )
+            };
+            table.row(vec![
+                view.name.into(),
+                of.into(),
+                at(0.0),
+                at(0.05),
+                at(0.5),
+                at(0.95),
+            ]);
         }
     }
     table

@@ -53,8 +53,9 @@ impl Sampled<'_> {
                     index.to_string(),
                     self.class(self.dataset.train.label_list[index]),
                 ]);
-                let node =
-                    |owners: &Vec<Option<usize>>| owners[index].map_or("–".into(), |node: usize| node.to_string());
+                let node = |owners: &Vec<Option<usize>>| {
+                    owners[index].map_or("–".into(), |node: usize| node.to_string())
+                };
                 cells.extend(self.owners.as_ref().map(node));
             }
             table.row(cells);
@@ -75,7 +76,10 @@ impl Sampled<'_> {
         for view in self.views {
             let nearest: Vec<i64> = shown.iter().map(|&at| view.nearest[at]).collect();
             rows.push(GridRow {
-                label: format!("nearest by {}", view.name.split(' ').next().unwrap_or_default()),
+                label: format!(
+                    "nearest by {}",
+                    view.name.split(' ').next().unwrap_or_default()
+                ),
                 pixels: select(&self.dataset.train.images, &nearest),
             });
         }

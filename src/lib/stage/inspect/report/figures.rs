@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::report::{LinePlot, Series, html};
 use std::path::Path;
 
-/// What `save` draws to a path that ends in .svg, as HTML. A plot without anything to draw is left out.
+/// What `save` draws to a path that ends in .svg, as HTML. A plot without anything to draw is left
+/// out.
 pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("plot.svg");
@@ -18,7 +19,8 @@ pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<Strin
     }
 }
 
-/// A plot that a stage left beside `path`: the SVG if there is one, else the PNG; nothing if there is neither.
+/// A plot that a stage left beside `path`: the SVG if there is one, else the PNG; nothing if there
+/// is neither.
 pub fn left(name: &str, path: &Path) -> String {
     let svg = fs_err::read_to_string(path.with_extension("svg")).ok();
     match svg.map(|svg| html::plot(name, &svg)) {

@@ -1,5 +1,5 @@
-//! `inspect report`: one HTML file of a run, an experiment or a sweep. Everything comes from the files that the stages left; no dataset is
-//! read, so it works wherever the folder was copied to.
+//! `inspect report`: one HTML file of a run, an experiment or a sweep. Everything comes from the
+//! files that the stages left; no dataset is read, so it works wherever the folder was copied to.
 
 mod baselines;
 mod figures;
@@ -39,7 +39,8 @@ impl Entry {
 
 impl Request {
     /// # Errors
-    /// No run there; a place that cannot be written. Metrics that are damaged or changed are left out, and said.
+    /// No run there; a place that cannot be written. Metrics that are damaged or changed are left
+    /// out, and said.
     pub fn answer(&self) -> Result<Answer> {
         let runs = match self.folder.is_dir() {
             true => find::some_below(&self.folder)?,
@@ -54,10 +55,13 @@ impl Request {
             }
         };
         let entries: Vec<Entry> = runs.into_iter().map(entry).collect();
-        let out = self.out.clone().unwrap_or_else(|| match self.folder.is_dir() {
-            true => self.folder.join("report.html"),
-            false => self.folder.with_extension("report.html"),
-        });
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| match self.folder.is_dir() {
+                true => self.folder.join("report.html"),
+                false => self.folder.with_extension("report.html"),
+            });
         let html = self.page(&entries)?.render();
         atomic::write(&out, html.as_bytes())?;
         Answer::new(
@@ -72,10 +76,18 @@ impl Request {
     }
 
     fn page(&self, entries: &[Entry]) -> Result<Page> {
-        let of = |stage: &str| entries.iter().filter(|entry| entry.is(stage)).collect::<Vec<_>>();
+        let of = |stage: &str| {
+            entries
+                .iter()
+                .filter(|entry| entry.is(stage))
+                .collect::<Vec<_>>()
+        };
         let (splits, teachers) = (of("split_data"), of("train_teachers"));
         let (initial, students) = (of("generate_initial"), of("train_student"));
-        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let folder = self
+            .folder
+            .canonicalize()
+            .unwrap_or_else(|_| self.folder.clone());
         let name = folder
             .file_name()
             .map_or("runs".into(), |name| name.to_string_lossy().into_owned());
@@ -85,7 +97,10 @@ impl Request {
         page.section("Teachers", sections::teachers(&teachers)?);
         page.section("Initial batches", sections::initial(&initial));
         page.section("Student", sections::students(&students)?);
-        let baselines: Vec<_> = entries.iter().filter(|entry| baselines::is_baseline(entry)).collect();
+        let baselines: Vec<_> = entries
+            .iter()
+            .filter(|entry| baselines::is_baseline(entry))
+            .collect();
         page.section("Baselines", baselines::baselines(&baselines)?);
         page.section("Runs", provenance::runs(entries));
         page.section("Settings and files", provenance::provenance(entries)?);
@@ -95,11 +110,17 @@ impl Request {
 
 /// Dataset, time and versions.
 fn lead(entries: &[Entry]) -> String {
-    let mut datasets: Vec<String> = entries.iter().map(|entry| settings::dataset(&entry.run)).collect();
+    let mut datasets: Vec<String> = entries
+        .iter()
+        .map(|entry| settings::dataset(&entry.run))
+        .collect();
     datasets.sort();
     datasets.dedup();
     let times = entries.iter().map(|entry| entry.run.started());
-    let (first, last) = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
+    let (first, last) = (
+        times.clone().min().unwrap_or_default(),
+        times.max().unwrap_or_default(),
+    );
     let mut versions: Vec<String> = entries
         .iter()
         .map(|entry| &entry.run.manifest)
@@ -117,5 +138,9 @@ fn lead(entries: &[Entry]) -> String {
     } else {
         format!("{first} to {last}")
     };
-    format!("{}. {when} UTC. {}.", datasets.join(", "), versions.join("; "))
+    format!(
+        "{}. {when} UTC. {}.",
+        datasets.join(", "),
+        versions.join("; ")
+    )
 }

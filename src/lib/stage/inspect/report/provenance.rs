@@ -69,7 +69,10 @@ pub fn provenance(entries: &[Entry]) -> Result<String> {
             + &html::table(&chosen)
             + &html::heading("Every setting")
             + &html::columns(&every);
-        body += &html::fold(&format!("{} ({})", entry.run.name, manifest.stage), &content);
+        body += &html::fold(
+            &format!("{} ({})", entry.run.name, manifest.stage),
+            &content,
+        );
     }
     Ok(body)
 }

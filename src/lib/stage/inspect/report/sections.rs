@@ -23,24 +23,39 @@ pub fn result(students: &[&Entry], teachers: &[&Entry]) -> Result<String> {
             .clone()
             .map(|comparison| (comparison, entry.metrics.clone()))
     };
-    Ok(match &students.iter().filter_map(compared).collect::<Vec<_>>()[..] {
-        [] => teachers_only(teachers),
-        [(comparison, metrics)] => {
-            let tiles = [
-                (percent(comparison.student), "student, % of the test set"),
-                (percent(metrics.best_test_accuracy), "student, best epoch on test, %"),
-                (percent(comparison.ensemble), "ensemble of the teachers, %"),
-                (percent(comparison.one_shot_average), "one-shot weight average, %"),
-                (
-                    size(comparison.upload_bytes.iter().sum::<u64>() / comparison.upload_bytes.len().max(1) as u64),
-                    "uploaded by a node, once",
-                ),
-                (metrics.synthetic_images.unwrap_or(0).to_string(), "synthetic images"),
-            ];
-            html::tiles(&tiles.map(|(value, name)| (value, name.to_owned()))) + &comparison_bars(comparison)
-        }
-        _ => grouped(students),
-    })
+    Ok(
+        match &students.iter().filter_map(compared).collect::<Vec<_>>()[..] {
+            [] => teachers_only(teachers),
+            [(comparison, metrics)] => {
+                let tiles = [
+                    (percent(comparison.student), "student, % of the test set"),
+                    (
+                        percent(metrics.best_test_accuracy),
+                        "student, best epoch on test, %",
+                    ),
+                    (percent(comparison.ensemble), "ensemble of the teachers, %"),
+                    (
+                        percent(comparison.one_shot_average),
+                        "one-shot weight average, %",
+                    ),
+                    (
+                        size(
+                            comparison.upload_bytes.iter().sum::<u64>()
+                                / comparison.upload_bytes.len().max(1) as u64,
+                        ),
+                        "uploaded by a node, once",
+                    ),
+                    (
+                        metrics.synthetic_images.unwrap_or(0).to_string(),
+                        "synthetic images",
+                    ),
+                ];
+                html::tiles(&tiles.map(|(value, name)| (value, name.to_owned())))
+                    + &comparison_bars(comparison)
+            }
+            _ => grouped(students),
+        },
+    )
 }
 
 fn comparison_bars(comparison: &Comparison) -> String {
@@ -62,7 +77,11 @@ fn comparison_bars(comparison: &Comparison) -> String {
     bars.extend([
         bar("teachers, mean".into(), comparison.teachers_mean, false),
         bar("teachers, ensemble".into(), comparison.ensemble, false),
-        bar("one-shot weight average".into(), comparison.one_shot_average, false),
+        bar(
+            "one-shot weight average".into(),
+            comparison.one_shot_average,
+            false,
+        ),
         bar("student".into(), comparison.student, true),
     ]);
     html::bars("Accuracy on the whole test set, %", &bars)
@@ -88,7 +107,10 @@ fn teachers_only(teachers: &[&Entry]) -> String {
 
 /// Several students: repetitions in one line, and each beside the others.
 fn grouped(students: &[&Entry]) -> String {
-    let (runs, metrics): (Vec<&Run>, Vec<_>) = students.iter().map(|entry| (&entry.run, entry.metrics.clone())).unzip();
+    let (runs, metrics): (Vec<&Run>, Vec<_>) = students
+        .iter()
+        .map(|entry| (&entry.run, entry.metrics.clone()))
+        .unzip();
     let groups = group::groups(&runs, &metrics);
     let bar = |entry: &&Entry| Bar {
         name: entry.run.name.clone(),
@@ -135,14 +157,23 @@ pub fn splits(splits: &[&Entry], teachers: &[&Entry]) -> Result<String> {
     }
     // Teachers that came without their split still say what they were trained on.
     if splits.is_empty() && teachers.len() > 1 {
-        let names: Vec<String> = teachers.iter().map(|entry| entry.run.name.clone()).collect();
+        let names: Vec<String> = teachers
+            .iter()
+            .map(|entry| entry.run.name.clone())
+            .collect();
         let counts: Vec<_> = teachers
             .iter()
             .filter_map(|entry| entry.metrics.label_counts.clone())
             .collect();
-        if let Some(card) = teachers[0].run.card()?.filter(|_| counts.len() == names.len()) {
+        if let Some(card) = teachers[0]
+            .run
+            .card()?
+            .filter(|_| counts.len() == names.len())
+        {
             let title = "Training images of each teacher";
-            body += &figures::drawn(title, |path| stacked_bars(path, title, &names, &card.classes, &counts))?;
+            body += &figures::drawn(title, |path| {
+                stacked_bars(path, title, &names, &card.classes, &counts)
+            })?;
         }
         body += &skewness(teachers);
     }
@@ -215,9 +246,13 @@ pub fn teachers(teachers: &[&Entry]) -> Result<String> {
                 &named,
                 |epoch| Some(100.0 * epoch.test_accuracy?),
             )?
-            + &figures::over_epochs("Training loss of the teachers", "loss", true, &named, |epoch| {
-                epoch.train_loss
-            })?;
+            + &figures::over_epochs(
+                "Training loss of the teachers",
+                "loss",
+                true,
+                &named,
+                |epoch| epoch.train_loss,
+            )?;
         body += &match several {
             true => html::fold(&folder.display().to_string(), &content),
             false => content,
@@ -253,9 +288,18 @@ pub fn students(students: &[&Entry]) -> Result<String> {
     if let [entry] = students {
         return student(entry);
     }
-    let named: Vec<(String, &Entry)> = students.iter().map(|entry| (entry.run.name.clone(), *entry)).collect();
+    let named: Vec<(String, &Entry)> = students
+        .iter()
+        .map(|entry| (entry.run.name.clone(), *entry))
+        .collect();
     let accuracy = |epoch: &Epoch| Some(100.0 * epoch.test_accuracy?);
-    let mut body = figures::over_epochs("Students on the test set", "accuracy (%)", false, &named, accuracy)?;
+    let mut body = figures::over_epochs(
+        "Students on the test set",
+        "accuracy (%)",
+        false,
+        &named,
+        accuracy,
+    )?;
     for entry in students {
         body += &html::fold(&entry.run.name, &student(entry)?);
     }
@@ -285,14 +329,18 @@ fn student(entry: &Entry) -> Result<String> {
     if entry.metrics.confusion.is_some() {
         match Matrix::new(&entry.run, &entry.metrics) {
             Ok(matrix) => {
-                body += &figures::drawn("Confusion matrix of the student", |path| matrix.save(path))?;
+                body +=
+                    &figures::drawn("Confusion matrix of the student", |path| matrix.save(path))?;
                 body += &html::table(&matrix.table());
             }
             Err(error) => tracing::warn!("left out of the report: {error}"),
         }
     }
     let grids = [
-        ("dataset.png", "Synthetic images that the student learned from"),
+        (
+            "dataset.png",
+            "Synthetic images that the student learned from",
+        ),
         ("fresh_first.png", "The first fresh batch"),
         ("fresh_last.png", "The last fresh batch"),
     ];
