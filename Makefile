@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 CARGO ?= cargo
-# Overrides for the stages, say `make demo ARGS="seed=7 student.seed=8"`.
+# Overrides for the stages, for example `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
 # jemalloc's own build fails where a path has blanks: such a checkout is built in the user's cache.
@@ -17,7 +17,7 @@ endif
 ASK = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
 	$(CARGO) build --release --bins --message-format=json 2>/dev/null \
 	| sed -n 's|.*"executable":"\(.*\)/inspect",.*|\1|p'
-ANSWER = $(or $(shell $(ASK)),$(error cargo does not say where the binaries are))
+ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries are))
 BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
@@ -41,7 +41,7 @@ mpi:
 build: setup ## Build all binaries in release
 	$(CARGO) build --release --bins
 
-# docs/cluster.md says how to use it; installs Open MPI where it is missing.
+# docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
 	$(CARGO) build --release --bins --features mpi
 
@@ -65,7 +65,7 @@ nodes = $$("$(BIN)/train_teachers" +experiment=$(NAME) $(ARGS) --cfg job | awk '
 	END { print nodes }')
 
 named:
-	@test -n "$(NAME)" || { echo 'say which: make $(firstword $(MAKECMDGOALS))' \
+	@test -n "$(NAME)" || { echo 'which experiment? make $(firstword $(MAKECMDGOALS))' \
 		'NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
 # With -jN, N teachers at a time; ARGS="…" has overrides.
 experiment: named build ## Run the stages of NAME=… that are not finished

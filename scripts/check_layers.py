@@ -24,13 +24,13 @@ LAYER = {module: number for number, layer in enumerate(LAYERS) for module in lay
 
 
 def without_comments(text):
-    """The text with its comments blanked out, line by line: documentation may name any module."""
+    """Returns the text without its line comments: documentation may name any module."""
     return re.sub(r"(^|\s)//[^\n]*", r"\1", text)
 
 
 def items(text, start):
-    """The (offset, path) of each item of the braces that open at `start`: of `{a::b, c}`, `a::b` and
-    `c`."""
+    """Yields (offset, path) of each item of the braces that open at `start`: of `{a::b, c}`,
+    `a::b` and `c`."""
     depth, begin = 0, start + 1
     for offset in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[offset], 0)
@@ -43,7 +43,7 @@ def items(text, start):
 
 
 def imports(path):
-    """The (line, module) of each module of the crate that a file names."""
+    """Yields (line, module) of each module of the crate that a file names."""
     text = without_comments(path.read_text(encoding="utf-8"))
     inside = list(path.relative_to(SOURCE).with_suffix("").parts)
     if inside[-1] == "mod":
@@ -60,7 +60,7 @@ def imports(path):
 
 
 def edges():
-    """Every import of one module by another: (importer, imported, place)."""
+    """Returns every import of one module by another: (importer, imported, location)."""
     found = []
     for path in sorted(SOURCE.rglob("*.rs")):
         module = path.relative_to(SOURCE).parts[0].removesuffix(".rs")
@@ -75,7 +75,7 @@ def edges():
 
 
 def reachable(start, steps):
-    """The modules that `start` imports, directly or by way of others."""
+    """Returns the modules that `start` imports, directly or by way of others."""
     seen, waiting = set(), [start]
     while waiting:
         for module in steps.get(waiting.pop(), ()):
@@ -92,11 +92,11 @@ def main():
         if LAYER[module] == LAYER[other]:
             level.setdefault(module, set()).add(other)
     complaints = []
-    for module, other, place in found:
+    for module, other, location in found:
         if LAYER[other] > LAYER[module]:
-            complaints.append(f"{place}: `{module}` imports `{other}`, which is above it")
+            complaints.append(f"{location}: `{module}` imports `{other}`, which is above it")
         elif LAYER[other] == LAYER[module] and module in reachable(other, level):
-            complaints.append(f"{place}: `{module}` imports `{other}`, which needs `{module}`")
+            complaints.append(f"{location}: `{module}` imports `{other}`, which needs `{module}`")
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     if complaints:

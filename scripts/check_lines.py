@@ -18,7 +18,7 @@ NAMES = {"Makefile", "run", ".gitignore", "requirements.txt"}
 
 
 def files():
-    """The text files of the project."""
+    """Returns the text files of the project."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [pathlib.Path(name) for name in sorted(set(listed.split("\0"))) if name]
@@ -27,7 +27,7 @@ def files():
 
 
 def too_long(line):
-    """True when `line`, its tabs expanded, breaks the rule."""
+    """Returns whether `line`, its tabs expanded, breaks the rule."""
     is_table = line.lstrip(" /!").startswith("|")
     without_addresses = re.sub(r"\S*https?://\S+", "", line)
     return len(line) > MOST and not is_table and len(without_addresses) > SHORT

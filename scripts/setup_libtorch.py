@@ -34,7 +34,7 @@ LINKED = ("libtorch_cpu.so", "libc10.so")
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def say(text):
+def report(text):
     print(f"libtorch: {text}", file=sys.stderr, flush=True)
 
 
@@ -54,7 +54,7 @@ def check_target_folder():
 def chosen_by_environment():
     """True when the user has chosen a libtorch; torch-sys reads the same variables."""
     if os.environ.get("LIBTORCH_USE_PYTORCH"):
-        say("using the PyTorch of the active Python (LIBTORCH_USE_PYTORCH is set)")
+        report("using the PyTorch of the active Python (LIBTORCH_USE_PYTORCH is set)")
         return True
     folder = os.environ.get("LIBTORCH")
     if not folder:
@@ -62,7 +62,7 @@ def chosen_by_environment():
     if not (pathlib.Path(folder) / "lib").is_dir():
         fail(f"LIBTORCH is set to `{folder}`, which has no `lib` folder",
              "point LIBTORCH at an unpacked libtorch 2.11.0, or unset it to have one downloaded")
-    say(f"using {folder} (LIBTORCH is set)")
+    report(f"using {folder} (LIBTORCH is set)")
     return True
 
 
@@ -101,7 +101,7 @@ def download(kind, folder):
         command += ["--platform", f"{tag}_x86_64"]
     command += ["--no-deps", *CPU_WHEELS] if kind == "cpu" else [f"torch=={VERSION}"]
     size = "530 MB" if kind == "cpu" else "2.7 GB"
-    say(f"downloading {size} from PyPI, once for all checkouts")
+    report(f"downloading {size} from PyPI, once for all checkouts")
     # pip checks every wheel against the hash in the index.
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
         fail("pip could not download libtorch's wheels (its own message is above)",
@@ -144,7 +144,7 @@ def build_cache(kind, root):
     wheels = partial / "wheels"
     wheels.mkdir(parents=True)
     download(kind, wheels)
-    say("unpacking")
+    report("unpacking")
     files = unpack(kind, wheels, partial)
     shutil.rmtree(wheels)
     make_stage(partial)
@@ -187,9 +187,9 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not intact(root):
                 if root.exists():
-                    say(f"{root} is damaged or incomplete; fetching it again")
+                    report(f"{root} is damaged or incomplete; fetching it again")
                 build_cache(kind, root)
-                say(f"{VERSION} ({kind}) is ready in {root}")
+                report(f"{VERSION} ({kind}) is ready in {root}")
         link(CHECKOUT / ".libtorch", root / "stage")
     except OSError as error:
         fail(f"setting up libtorch in {cache} failed: {error}",

@@ -25,7 +25,7 @@ REQUIREMENTS = CHECKOUT / "tests" / "python" / "requirements.txt"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def say(text):
+def report(text):
     print(f"python: {text}", file=sys.stderr, flush=True)
 
 
@@ -48,7 +48,7 @@ def build(root):
     # it.
     venv.create(partial, symlinks=True, with_pip=False)
     packages = partial / "lib" / f"python{VERSION}" / "site-packages"
-    say("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")
+    report("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                "--only-binary=:all:", "--target", str(packages),
                "--requirement", str(REQUIREMENTS)]
@@ -64,7 +64,7 @@ def build(root):
 
 def main():
     if os.environ.get("FED_DISTILL_PYTHON"):
-        say(f"using {os.environ['FED_DISTILL_PYTHON']} (FED_DISTILL_PYTHON is set)")
+        report(f"using {os.environ['FED_DISTILL_PYTHON']} (FED_DISTILL_PYTHON is set)")
         return
     # Packages are built for one version of Python; another list of them is another environment.
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:8]
@@ -80,7 +80,7 @@ def main():
                     fail(f"the packages that pip installed in {root} cannot be imported",
                          "set FED_DISTILL_PYTHON to a Python that has them "
                          "(tests/python/requirements.txt)")
-                say(f"safetensors, numpy and TensorBoard are ready in {root}")
+                report(f"safetensors, numpy and TensorBoard are ready in {root}")
         link(CHECKOUT / ".python", root)
     except OSError as error:
         fail(f"setting up Python in {cache} failed: {error}",

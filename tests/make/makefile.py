@@ -39,35 +39,35 @@ class Makefile(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp()).resolve()
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "libtorch" / "lib").mkdir(parents=True)
-        # Nothing of the caller's cargo or make but the place of cargo's own files.
+        # Nothing of the caller's cargo or make but the folder of cargo's own files.
         home = os.environ.get("CARGO_HOME") or str(pathlib.Path.home() / ".cargo")
         self.variables = {name: value for name, value in os.environ.items()
                           if not name.startswith(("CARGO", "MAKE", "MFLAGS", "GNUMAKE"))}
         self.variables.update(CARGO_HOME=home, LIBTORCH=str(self.folder / "libtorch"),
                               XDG_CACHE_HOME=str(self.folder / "cache"))
 
-    def checkout(self, name="checkout"):
-        """A checkout in a folder of that name."""
-        place = self.folder / name
-        (place / "src" / "bin").mkdir(parents=True)
-        shutil.copy(ROOT / "Makefile", place)
+    def make_checkout(self, name="checkout"):
+        """Makes a checkout in a folder of that name."""
+        checkout = self.folder / name
+        (checkout / "src" / "bin").mkdir(parents=True)
+        shutil.copy(ROOT / "Makefile", checkout)
         for folder in ("scripts", "config"):
-            shutil.copytree(ROOT / folder, place / folder)
-        (place / "Cargo.toml").write_text(MANIFEST)
+            shutil.copytree(ROOT / folder, checkout / folder)
+        (checkout / "Cargo.toml").write_text(MANIFEST)
         for binary in BINARIES:
-            (place / "src" / "bin" / f"{binary}.rs").write_text(SOURCE)
-        return place
+            (checkout / "src" / "bin" / f"{binary}.rs").write_text(SOURCE)
+        return checkout
 
-    def make(self, place, *arguments, **variables):
-        """(exit status, lines that binaries printed as [path, arguments], standard error)."""
-        done = subprocess.run(["make", *arguments], cwd=place, text=True, capture_output=True,
+    def make(self, checkout, *arguments, **variables):
+        """Returns the exit status, what each binary printed (path, arguments), and the errors."""
+        done = subprocess.run(["make", *arguments], cwd=checkout, text=True, capture_output=True,
                               env={**self.variables, **variables})
         ran = [line[4:] for line in done.stdout.splitlines() if line.startswith("RAN ")]
         return done.returncode, ran, done.stderr
 
-    def demo(self, place, binaries, **variables):
-        """`make demo` runs the four stages, in order, from the folder `binaries`."""
-        code, ran, errors = self.make(place, "demo", "ARGS=seed=7", **variables)
+    def demo(self, checkout, binaries, **variables):
+        """Checks that `make demo` runs the four stages, in order, from the folder `binaries`."""
+        code, ran, errors = self.make(checkout, "demo", "ARGS=seed=7", **variables)
         self.assertEqual(code, 0, errors)
         rest = "+experiment=demo overwrite=true seed=7"
         self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
@@ -76,41 +76,41 @@ class Makefile(unittest.TestCase):
         shown = subprocess.run(["rustc", "-vV"], text=True, capture_output=True, check=True).stdout
         return next(line[6:] for line in shown.splitlines() if line.startswith("host: "))
 
-    def test_the_usual_place(self):
-        place = self.checkout()
-        self.demo(place, place / "target" / "release")
+    def test_the_default_folder(self):
+        checkout = self.make_checkout()
+        self.demo(checkout, checkout / "target" / "release")
 
     def test_target_folder_and_triple_in_the_environment(self):
-        place, elsewhere = self.checkout(), self.folder / "elsewhere"
+        checkout, elsewhere = self.make_checkout(), self.folder / "elsewhere"
         host = self.host()
-        self.demo(place, elsewhere / host / "release", CARGO_TARGET_DIR=str(elsewhere),
+        self.demo(checkout, elsewhere / host / "release", CARGO_TARGET_DIR=str(elsewhere),
                   CARGO_BUILD_TARGET=host)
 
     def test_target_folder_in_a_config_file(self):
-        place, elsewhere = self.checkout(), self.folder / "configured"
+        checkout, elsewhere = self.make_checkout(), self.folder / "configured"
         (self.folder / ".cargo").mkdir()
         (self.folder / ".cargo" / "config.toml").write_text(
             f'[build]\ntarget-dir = "{elsewhere}"\n')
-        self.demo(place, elsewhere / "release")
+        self.demo(checkout, elsewhere / "release")
 
     def test_blanks_in_the_path(self):
-        place = self.checkout("with two blanks")
-        code, ran, errors = self.make(place, "demo")
+        checkout = self.make_checkout("with two blanks")
+        code, ran, errors = self.make(checkout, "demo")
         self.assertEqual((code, len(ran)), (0, 4), errors)
         # jemalloc cannot be built below a folder whose path has blanks.
         self.assertTrue(ran[0].startswith(f"{self.folder}/cache/fed-distill/target-"), ran)
-        # What the user says goes before.
+        # The user's own choice wins.
         chosen = self.folder / "chosen"
-        self.demo(place, chosen / "release", CARGO_TARGET_DIR=str(chosen))
-        # With no place left the set-up says so.
-        code, ran, errors = self.make(place, "demo", XDG_CACHE_HOME=str(place / "cache"))
+        self.demo(checkout, chosen / "release", CARGO_TARGET_DIR=str(chosen))
+        # Where the cache has blanks too, the set-up refuses.
+        code, ran, errors = self.make(checkout, "demo", XDG_CACHE_HOME=str(checkout / "cache"))
         self.assertNotEqual(code, 0)
         self.assertEqual(ran, [])
         self.assertIn("CARGO_TARGET_DIR", errors)
 
     def test_teachers_side_by_side(self):
-        place = self.checkout("with two blanks")
-        code, ran, errors = self.make(place, "-j2", "compare", "NAME=mnist_5_dirichlet")
+        checkout = self.make_checkout("with two blanks")
+        code, ran, errors = self.make(checkout, "-j2", "compare", "NAME=mnist_5_dirichlet")
         self.assertEqual(code, 0, errors)
         names = [pathlib.Path(line.split(" +")[0].split(" compare")[0]).name for line in ran]
         self.assertEqual(names, ["split_data", *["train_teachers"] * 3, "generate_initial",
@@ -120,16 +120,16 @@ class Makefile(unittest.TestCase):
         self.assertEqual(only, [f"teacher.only=[{node}]" for node in range(3)])
 
     def test_dry_runs_build_nothing(self):
-        place = self.checkout()
-        code, _, errors = self.make(place, "-n", "demo")
+        checkout = self.make_checkout()
+        code, _, errors = self.make(checkout, "-n", "demo")
         self.assertEqual(code, 0, errors)
-        self.assertFalse((place / "target").exists())
+        self.assertFalse((checkout / "target").exists())
 
     def test_a_report_of_another_folder(self):
-        place = self.checkout()
-        code, ran, errors = self.make(place, "report", "DIR=my runs")
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "report", "DIR=my runs")
         self.assertEqual(code, 0, errors)
-        self.assertEqual(ran, [f"{place}/target/release/inspect report my runs"])
+        self.assertEqual(ran, [f"{checkout}/target/release/inspect report my runs"])
 
 
 if __name__ == "__main__":
