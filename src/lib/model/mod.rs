@@ -13,14 +13,16 @@ mod lenet;
 mod linear;
 mod load;
 mod network;
+mod precision;
 mod resnet;
 mod settings;
 mod spec;
 mod stack;
 mod state;
 
-pub use layers::{BatchNorm, Pass};
+pub use layers::{BatchNorm, Conv, Pass};
 pub use network::Model;
+pub use precision::{Precision, PrecisionChoice};
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
 pub use state::{StateDict, weighted_mean, weighted_mean_of};

@@ -22,8 +22,9 @@ use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start
 /// from them. The teachers bring their architecture.
-pub(super) const DEPENDS: [&str; 15] = [
+pub(super) const DEPENDS: [&str; 16] = [
     "seed",
+    "precision",
     "dataset",
     "split",
     "teacher.num_teachers",

@@ -13,6 +13,7 @@ pub mod distributed_sgd;
 pub mod fed_avg;
 pub mod fed_md;
 pub mod generate_initial;
+mod guard;
 pub mod inspect;
 mod job;
 mod journal;
@@ -34,7 +35,7 @@ mod weights;
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
-use crate::model::{Model, ModelSpec};
+use crate::model::{Model, ModelSpec, Precision};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::train::{Evaluation, evaluate};
 use crate::words::counted;
@@ -46,6 +47,8 @@ struct Workplace<'a> {
     composed: &'a Composed,
     config: &'a Config,
     device: Device,
+    /// What `precision` means on that device.
+    precision: Precision,
     /// Of each rank.
     threads: usize,
     /// Those that share the work.
@@ -65,11 +68,15 @@ fn open_for(composed: &Composed, ranks: usize) -> Result<Workplace<'_>> {
     interrupt::install()?;
     let config = &composed.config;
     let here = launcher::launched().map_or(ranks, |launched| launched.here);
+    let threads = threads::set(config.threads, here)?;
+    let device = device::choose(&config.device)?;
+    device::tune(device, config.deterministic)?;
     Ok(Workplace {
         composed,
         config,
-        threads: threads::set(config.threads, here)?,
-        device: device::choose(&config.device)?,
+        threads,
+        device,
+        precision: config.precision.on(device),
         ranks,
     })
 }

@@ -76,7 +76,7 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
         let foreign = || made_up_card(place, node);
-        let (model, card) = weights::load(path, &foreign, place.device)?;
+        let (model, card) = weights::load(path, &foreign, place.device, place.precision)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
         }
@@ -141,9 +141,11 @@ fn shelve(
     let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
     let room = place.config.teacher.in_memory.unwrap_or(fitting);
-    let (files, known, device) = (paths.to_vec(), cards.to_vec(), place.device);
+    let (files, known) = (paths.to_vec(), cards.to_vec());
+    let (device, precision) = (place.device, place.precision);
     let shelf = Shelf::new(room, move |node| {
-        let (model, _) = weights::load(&files[node], &|| Ok(known[node].clone()), device)?;
+        let card = || Ok(known[node].clone());
+        let (model, _) = weights::load(&files[node], &card, device, precision)?;
         Ok(model)
     });
     let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {

@@ -30,8 +30,9 @@ use std::time::Instant;
 use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-pub(super) const DEPENDS: [&str; 12] = [
+pub(super) const DEPENDS: [&str; 13] = [
     "seed",
+    "precision",
     "dataset",
     "model",
     "split",
@@ -241,7 +242,8 @@ fn train(
         &spec,
         place.device,
         &mut seeds.stream("teacher/initialisation", start),
-    )?;
+    )?
+    .compute_in(place.precision);
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,
