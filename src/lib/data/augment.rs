@@ -1,6 +1,7 @@
 //! Random crops and flips of whole batches on their device. Called by the batch sources before
 //! normalisation.
 
+use super::upload::upload;
 use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
@@ -76,9 +77,7 @@ impl Draws {
                 numbers.extend([row, column, 1]);
             }
         }
-        let numbers = Tensor::from_slice(&numbers)
-            .to_device(device)
-            .view([batch, 3, 1, 1]);
+        let numbers = upload(&Tensor::from_slice(&numbers), device).view([batch, 3, 1, 1]);
         Self {
             row: numbers.select(1, 0),
             column: numbers.select(1, 1),
@@ -95,10 +94,8 @@ fn pad(images: &Tensor, crop: i64, fill: Option<&[f64]>) -> Tensor {
         return images.constant_pad_nd([crop; 4]);
     };
     let size = images.size();
-    let fill = Tensor::from_slice(fill)
-        .to_kind(images.kind())
-        .to_device(images.device())
-        .view([1, size[1], 1, 1]);
+    let fill = Tensor::from_slice(fill).to_kind(images.kind());
+    let fill = upload(&fill, images.device()).view([1, size[1], 1, 1]);
     let padded = fill
         .expand(
             [size[0], size[1], size[2] + 2 * crop, size[3] + 2 * crop],

@@ -1,6 +1,7 @@
 //! A whole dataset in memory: both splits as u8 tensors on the device, and the constants that
 //! normalise them.
 
+use super::upload::upload;
 use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -153,9 +154,7 @@ impl Normalisation {
     /// f32 [1,C,1,1] on the device of `images`.
     fn per_channel(&self, images: &Tensor, values: impl Iterator<Item = f64>) -> Tensor {
         let values: Vec<f32> = values.map(|value| value as f32).collect();
-        Tensor::from_slice(&values)
-            .view([1, images.size()[1], 1, 1])
-            .to_device(images.device())
+        upload(&Tensor::from_slice(&values), images.device()).view([1, images.size()[1], 1, 1])
     }
 }
 

@@ -14,8 +14,10 @@ mod raw;
 mod readers;
 mod resize;
 mod settings;
+mod upload;
 
 pub use augment::augment;
 pub use dataset::{Dataset, ImageSet, Normalisation};
 pub use load::load;
 pub use settings::{DatasetKind, DatasetSettings};
+pub(crate) use upload::upload;

@@ -5,6 +5,10 @@
 //! network's backward pass. Tensors that lie alike in the CPU's memory are moved in a single pass
 //! (`steps.cpp`); all others by libtorch's operations.
 
+mod buffer;
+
+pub use buffer::Layout;
+
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay added to the

@@ -1,7 +1,7 @@
 //! The set a student trains on: synthetic batches as they are made, and the student's own real
 //! images.
 
-use crate::data::{ImageSet, Normalisation};
+use crate::data::{ImageSet, Normalisation, upload};
 use tch::{Device, Kind, Tensor};
 
 /// Synthetic images (f32 [M,C,H,W] normalised, on the device) with room for those to come, followed
@@ -72,14 +72,14 @@ impl<'a> GrowingSet<'a> {
         let (synthetic, real): (Vec<i64>, Vec<i64>) = indices
             .iter()
             .partition(|&&index| (index as usize) < self.len);
-        let chosen = Tensor::from_slice(&synthetic).to_device(device);
+        let chosen = upload(&Tensor::from_slice(&synthetic), device);
         let images = self.images.index_select(0, &chosen);
         let labels = self.labels.index_select(0, &chosen);
         let Some(set) = self.real else {
             return (images, labels, None);
         };
         let own: Vec<i64> = real.iter().map(|index| index - self.len as i64).collect();
-        let own = Tensor::from_slice(&own).to_device(device);
+        let own = upload(&Tensor::from_slice(&own), device);
         let pixels = set.images.index_select(0, &own);
         let realness = Tensor::cat(
             &[

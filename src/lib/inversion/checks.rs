@@ -71,9 +71,8 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
 pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
     let without = teachers
         .iter()
-        .find(|teacher| !Frozen::has_path(&teacher.spec, teacher.device));
-    let reason = without
-        .map(|teacher| format!("{} on {:?}", teacher.spec.model.kind.name(), teacher.device));
+        .find(|teacher| !Frozen::has_path(&teacher.spec));
+    let reason = without.map(|teacher| teacher.spec.model.kind.name());
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
@@ -84,7 +83,7 @@ pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
         (EngineKind::Fused, Some(reason)) => Err(Error::usage(
             "`deep_inv.engine` is fused, but not every teacher has a fused path",
         )
-        .note("expected", "residual networks on the CPU")
+        .note("expected", "residual networks")
         .note("found", reason)
         .hint("set deep_inv.engine=auto")),
     }

@@ -127,7 +127,7 @@ impl Default for PixelOptimizer {
 pub enum EngineKind {
     /// `fused` where every teacher has such a path, else `plain`.
     Auto,
-    /// Passes of our own between the convolutions: residual networks on the CPU.
+    /// Frozen weights and a backward pass written out: residual networks.
     Fused,
     /// libtorch's operations and autograd: any network, any device.
     Plain,

@@ -14,7 +14,7 @@ use tch::{Tensor, no_grad};
 #[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
-    frozen: OnceCell<Option<Rc<Frozen>>>,
+    frozen: OnceCell<Option<Frozen>>,
 }
 
 impl Loaded {
@@ -29,10 +29,8 @@ impl Loaded {
 
     /// The network for the fused passes, made when first asked for; `None` where there is no fused
     /// path.
-    pub fn frozen(&self) -> Option<Rc<Frozen>> {
-        self.frozen
-            .get_or_init(|| Frozen::of(&self.model).map(Rc::new))
-            .clone()
+    pub fn frozen(&self) -> Option<Frozen> {
+        self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
     }
 }
 

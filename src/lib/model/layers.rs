@@ -25,10 +25,10 @@ pub(crate) struct Window {
 }
 
 /// 2-D convolution.
-pub(crate) struct Conv {
-    pub weight: Tensor,
+pub struct Conv {
+    pub(crate) weight: Tensor,
     bias: Option<Tensor>,
-    pub window: Window,
+    pub(crate) window: Window,
 }
 
 impl Conv {
@@ -54,11 +54,15 @@ impl Conv {
         })
     }
 
+    /// Computes in the type of `input`: of another one, the weights are rounded to it on the way,
+    /// and their gradients come in the weights' own.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let Window {
             stride, padding, ..
         } = self.window;
-        input.conv2d(&self.weight, self.bias.as_ref(), stride, padding, 1, 1)
+        let weight = self.weight.to_kind(input.kind());
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(input.kind()));
+        input.conv2d(&weight, bias.as_ref(), stride, padding, 1, 1)
     }
 }
 
@@ -81,8 +85,10 @@ impl Linear {
         })
     }
 
+    /// Computes in the type of `input`, as [`Conv::forward`].
     pub fn forward(&self, input: &Tensor) -> Tensor {
-        input.linear(&self.weight, Some(&self.bias))
+        let kind = input.kind();
+        input.linear(&self.weight.to_kind(kind), Some(&self.bias.to_kind(kind)))
     }
 }
 

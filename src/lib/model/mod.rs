@@ -14,14 +14,16 @@ mod linear;
 mod load;
 mod mean;
 mod network;
+mod precision;
 mod resnet;
 mod settings;
 mod spec;
 mod stack;
 
 pub use crate::artifact::StateDict;
-pub use layers::{BatchNorm, Pass};
+pub use layers::{BatchNorm, Conv, Pass};
 pub use mean::{weighted_mean, weighted_mean_of};
 pub use network::Model;
+pub use precision::{Precision, PrecisionChoice};
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};

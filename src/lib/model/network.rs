@@ -3,14 +3,17 @@
 use super::StateDict;
 use super::builder::{Builder, Entry};
 use super::layers::Pass;
+use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
 use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet};
 use crate::Result;
+use crate::descent::Layout;
 use crate::runtime::seed::Rng;
 use std::fmt;
 use tch::{Device, Tensor};
 
-/// What an architecture computes: images f32 [N,C,H,W] to logits [N,classes].
+/// What an architecture computes: images [N,C,H,W] to logits f32 [N,classes]. Convolutions and
+/// what lies between them are in the type of the images.
 pub(super) trait Network: Send {
     fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
         let features = self.features(images, pass);
@@ -46,6 +49,7 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
 pub struct Model {
     spec: ModelSpec,
     device: Device,
+    precision: Precision,
     network: Box<dyn Network>,
     entries: Vec<Entry>,
 }
@@ -74,12 +78,26 @@ impl Model {
         spec.check()?;
         let mut builder = Builder::new(device, rng);
         let network = network(spec, &mut builder)?;
-        Ok(Self {
+        let model = Self {
             spec: spec.clone(),
             device,
+            precision: Precision::F32,
             network,
             entries: builder.finish(),
-        })
+        };
+        if device != Device::Cpu {
+            model.pack();
+        }
+        Ok(model)
+    }
+
+    /// Moves the parameters into one buffer, where an optimiser's step is a few kernels in all
+    /// instead of a few for each of them.
+    fn pack(&self) {
+        let mut parameters = self.parameters();
+        if let Some(layout) = Layout::of(&parameters) {
+            layout.pack(&mut parameters);
+        }
     }
 
     /// Copies `state` into the network's own tensors. Other float types are converted to f32.
@@ -109,6 +127,18 @@ impl Model {
         &self.spec
     }
 
+    /// What convolutions are computed in: float32 unless [`Model::compute_in`] said otherwise.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same model with its convolutions computed in `precision`. The weights themselves stay
+    /// float32.
+    pub fn compute_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> Device {
         self.device
@@ -116,7 +146,17 @@ impl Model {
 
     /// Logits [N,classes] of `images` [N,C,H,W], whose shape must be the spec's.
     pub fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
-        self.network.forward(images, pass)
+        self.network.forward(&self.given(images), pass)
+    }
+
+    /// Images as the first convolution takes them: in its type, and in channels-last order where
+    /// that is the order of tensor cores. Later layers keep both.
+    fn given(&self, images: &Tensor) -> Tensor {
+        if self.device == Device::Cpu {
+            return images.to_kind(self.precision.kind());
+        }
+        let last = images.permute([0, 2, 3, 1]).contiguous();
+        last.to_kind(self.precision.kind()).permute([0, 3, 1, 2])
     }
 
     /// [`Model::forward`] with the running statistics. Gradients follow the ambient mode.
@@ -127,7 +167,7 @@ impl Model {
     /// Penultimate activations f32 [N,F] of `images` with the running statistics: what the last
     /// linear layer sees.
     pub fn features(&self, images: &Tensor) -> Tensor {
-        self.network.features(images, &mut Pass::Eval)
+        self.network.features(&self.given(images), &mut Pass::Eval)
     }
 
     /// Shallow clones of the parameters, in state-dict order.

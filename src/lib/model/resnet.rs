@@ -11,7 +11,7 @@ use super::layers::{BatchNorm, Conv, Linear, Pass, Window};
 use super::network::Network;
 use super::settings::{ModelKind, ModelSpec};
 use crate::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Output channels of a bottleneck over those of its 3×3 convolution.
 const EXPANSION: i64 = 4;
@@ -152,7 +152,7 @@ impl Network for ResNet {
         for block in &self.blocks {
             hidden = block.forward(&hidden, pass);
         }
-        hidden.mean_dim([2i64, 3].as_slice(), false, None)
+        hidden.mean_dim([2i64, 3].as_slice(), false, Kind::Float)
     }
 
     fn classify(&self, features: &Tensor) -> Tensor {

@@ -6,7 +6,7 @@ use super::layers::{Conv, Linear, Pass, Window};
 use super::network::Network;
 use super::settings::ModelSpec;
 use crate::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// One convolution of stride 1.
 pub(super) struct Stage {
@@ -84,7 +84,7 @@ impl Network for Stack {
         }
         let flat = hidden.flatten(1, -1);
         let layer = |input: Tensor, linear: &Linear| linear.forward(&input).relu_();
-        self.hidden.iter().fold(flat, layer)
+        self.hidden.iter().fold(flat, layer).to_kind(Kind::Float)
     }
 
     fn classify(&self, features: &Tensor) -> Tensor {

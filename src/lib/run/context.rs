@@ -4,7 +4,7 @@ use super::ranks;
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
-use crate::model::ModelSpec;
+use crate::model::{ModelSpec, Precision};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::words::counted;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ pub struct StageContext<'a> {
     pub composed: &'a Composed,
     pub config: &'a Config,
     pub device: Device,
+    /// What `precision` means on that device.
+    pub precision: Precision,
     /// Of each rank.
     pub threads: usize,
     /// Those that share the work.
@@ -34,11 +36,15 @@ pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
     interrupt::install()?;
     let config = &composed.config;
     let here = launcher::launched().map_or(ranks, |launched| launched.here);
+    let threads = threads::set(config.threads, here)?;
+    let device = device::choose(&config.device)?;
+    device::tune(device, config.deterministic)?;
     Ok(StageContext {
         composed,
         config,
-        threads: threads::set(config.threads, here)?,
-        device: device::choose(&config.device)?,
+        threads,
+        device,
+        precision: config.precision.on(device),
         ranks,
     })
 }

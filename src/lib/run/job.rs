@@ -2,9 +2,11 @@
 //! nobody else at it; then the work under a manifest, with checkpoints and a log.
 
 use super::StageContext;
+use super::guard::guarded;
 use super::weights::{self, Card};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::{atomic, json};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::StateDict;
 use crate::run::checkpoint::{self, Checkpoints, Identity};
@@ -143,7 +145,10 @@ impl StageContext<'_> {
             run: &mut run,
             checkpoints: &checkpoints,
         };
-        match self.snapshot(job).and_then(|()| work(given, &mut session)) {
+        let done = self
+            .snapshot(job)
+            .and_then(|()| guarded(|| work(given, &mut session)));
+        match done {
             Ok(value) => {
                 run.finish()?;
                 checkpoint::remove(&saved)?;
@@ -201,8 +206,14 @@ impl StageContext<'_> {
         })
     }
 
+    /// The config, with the precision that `auto` stands for here: the numbers of a run depend on
+    /// it, and not on the device.
     pub fn settings(&self) -> Result<Value> {
-        serde_json::to_value(self.config)
+        let resolved = Config {
+            precision: self.precision.into(),
+            ..self.config.clone()
+        };
+        serde_json::to_value(resolved)
             .map_err(|error| Error::failed(format!("cannot record the config: {error}")))
     }
 

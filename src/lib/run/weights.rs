@@ -5,7 +5,7 @@
 use crate::artifact::tensors;
 use crate::data::{Dataset, Normalisation};
 use crate::error::{Error, Result};
-use crate::model::{Model, ModelSpec, StateDict};
+use crate::model::{Model, ModelSpec, Precision, StateDict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -90,6 +90,7 @@ pub fn load(
     path: &Path,
     foreign: &dyn Fn() -> Result<Card>,
     device: tch::Device,
+    precision: Precision,
 ) -> Result<(Model, Card)> {
     let read = || {
         let (state, metadata) = tensors::read_state(path)?;
@@ -98,7 +99,7 @@ pub fn load(
             None => foreign()?,
         };
         card.model.check()?;
-        let model = Model::from_state(&card.model, &state, device)?;
+        let model = Model::from_state(&card.model, &state, device)?.compute_in(precision);
         Ok::<_, Error>((model, card))
     };
     read().map_err(|error| error.note("file", path.display().to_string()))

@@ -4,6 +4,7 @@
 //! Binaries link libtorch_cpu alone; libtorch_cuda registers itself when it is loaded. That must
 //! happen before anything asks libtorch about CUDA: the first answer is kept for the whole process.
 
+use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -52,6 +53,31 @@ fn open(path: &Path) -> Result<(), libloading::Error> {
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
     std::mem::forget(library);
     Ok(())
+}
+
+/// Has cuDNN choose among deterministic algorithms alone, by libtorch's own switch, for which tch
+/// has no binding.
+///
+/// # Errors
+/// A libtorch that does not export the switch under the name that GCC and Clang give it.
+pub(super) fn set_deterministic() -> Result<()> {
+    use std::ffi::c_void;
+    type Global = unsafe extern "C" fn() -> *mut c_void;
+    type Set = unsafe extern "C" fn(*mut c_void, bool);
+    let this = Library::this();
+    // SAFETY: `at::Context& at::globalContext()` returns a reference, which is passed as a pointer,
+    // and `void at::Context::setDeterministicCuDNN(bool)` takes the object as its first argument.
+    let found = unsafe {
+        let global = this.get::<Global>(b"_ZN2at13globalContextEv");
+        let set = this.get::<Set>(b"_ZN2at7Context21setDeterministicCuDNNEb");
+        global.and_then(|global| set.map(|set| set(global(), true)))
+    };
+    found.map_err(|error| {
+        Error::failed(format!(
+            "this libtorch has no switch for determinism: {error}"
+        ))
+        .hint("leave out `deterministic=true`")
+    })
 }
 
 /// The folder of the libtorch_cpu that this process runs with; empty, so that the system's search

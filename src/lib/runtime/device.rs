@@ -34,6 +34,26 @@ pub fn choose(wanted: &str) -> Result<Device> {
     }
 }
 
+/// Sets how libtorch computes on `device`. On CUDA, cuDNN tries its algorithms for each new shape
+/// and keeps the fastest; with `deterministic` it takes those that give the same bytes every time.
+/// Elsewhere nothing changes.
+///
+/// TF32 is left as libtorch has it: convolutions of float32 may round their operands to it, matrix
+/// products may not.
+///
+/// # Errors
+/// A libtorch without the switch that `deterministic` needs.
+pub fn tune(device: Device, deterministic: bool) -> Result<()> {
+    if !matches!(device, Device::Cuda(_)) {
+        return Ok(());
+    }
+    tch::Cuda::cudnn_set_benchmark(!deterministic);
+    match deterministic {
+        true => cuda::set_deterministic(),
+        false => Ok(()),
+    }
+}
+
 fn parse(wanted: &str) -> Result<Wanted> {
     let number = |digits: &str| {
         digits

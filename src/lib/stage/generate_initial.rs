@@ -24,8 +24,9 @@ use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start
 /// from them. The teachers bring their architecture.
-pub(crate) const DEPENDS: [&str; 15] = [
+pub(crate) const DEPENDS: [&str; 16] = [
     "seed",
+    "precision",
     "dataset",
     "split",
     "teacher.num_teachers",

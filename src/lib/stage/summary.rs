@@ -66,9 +66,7 @@ fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let mean = weighted_mean_of(set.teachers.len(), &weights, |index| {
         Ok(set.teachers[index].loaded()?.model.state())
     })?;
-    Ok(Some(Model::from_state(
-        spec,
-        &mean,
-        set.teachers[0].device,
-    )?))
+    let model = Model::from_state(spec, &mean, set.teachers[0].device)?;
+    let precision = set.teachers[0].loaded()?.model.precision();
+    Ok(Some(model.compute_in(precision)))
 }

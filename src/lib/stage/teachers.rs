@@ -74,7 +74,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
         let foreign = || made_up_card(context, node);
-        let (model, card) = weights::load(path, &foreign, context.device)?;
+        let (model, card) = weights::load(path, &foreign, context.device, context.precision)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
         }
@@ -139,9 +139,11 @@ fn shelve(
     let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
-    let (files, known, device) = (paths.to_vec(), cards.to_vec(), context.device);
+    let (files, known) = (paths.to_vec(), cards.to_vec());
+    let (device, precision) = (context.device, context.precision);
     let shelf = Shelf::new(room, move |node| {
-        let (model, _) = weights::load(&files[node], &|| Ok(known[node].clone()), device)?;
+        let card = || Ok(known[node].clone());
+        let (model, _) = weights::load(&files[node], &card, device, precision)?;
         Ok(model)
     });
     let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {

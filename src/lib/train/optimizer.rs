@@ -2,7 +2,7 @@
 
 use super::settings::{OptimizerKind, OptimizerSettings};
 use super::state::{FitState, Position, restore};
-use crate::descent::{Adam, Sgd};
+use crate::descent::{Adam, Layout, Sgd};
 use crate::error::Result;
 use crate::model::Model;
 use tch::Tensor;
@@ -16,23 +16,56 @@ pub struct Optimizer {
     first: Vec<Tensor>,
     /// Adam's second moment.
     second: Vec<Tensor>,
+    /// All of these in one buffer each, where the parameters lie in one.
+    joined: Option<Joined>,
     steps: i32,
+}
+
+/// Parameters and moments, of which the optimiser's other tensors are views.
+#[derive(Debug)]
+struct Joined {
+    layout: Layout,
+    parameters: Tensor,
+    first: Tensor,
+    /// Empty where the optimiser has no second moment.
+    second: Tensor,
+}
+
+impl Joined {
+    fn of(parameters: &[Tensor], kind: OptimizerKind) -> Option<Self> {
+        let layout = Layout::of(parameters)?;
+        let buffer = layout.packed(parameters)?;
+        Some(Self {
+            first: layout.zeros(&buffer),
+            second: match kind {
+                OptimizerKind::Sgd => Tensor::new(),
+                OptimizerKind::Adam => layout.zeros(&buffer),
+            },
+            parameters: buffer,
+            layout,
+        })
+    }
 }
 
 impl Optimizer {
     /// An optimiser of `parameters` (leaves that require gradients) with zero moments.
     pub fn new(settings: &OptimizerSettings, parameters: Vec<Tensor>) -> Self {
-        let zeros = || parameters.iter().map(|p| p.detach().zeros_like()).collect();
-        let first = zeros();
+        let joined = Joined::of(&parameters, settings.kind);
+        let zeros = |pick: fn(&Joined) -> &Tensor| match &joined {
+            Some(joined) => joined.layout.views(pick(joined)),
+            None => parameters.iter().map(|p| p.detach().zeros_like()).collect(),
+        };
+        let first = zeros(|joined| &joined.first);
         let second = match settings.kind {
             OptimizerKind::Sgd => Vec::new(),
-            OptimizerKind::Adam => zeros(),
+            OptimizerKind::Adam => zeros(|joined| &joined.second),
         };
         Self {
             settings: settings.clone(),
             parameters,
             first,
             second,
+            joined,
             steps: 0,
         }
     }
@@ -51,11 +84,23 @@ impl Optimizer {
     /// from: a sum over workers, or what federated clients ask for.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
+        if let Some(mut joined) = self.joined.take() {
+            let gradient = joined.layout.join(gradients, &self.parameters);
+            let Joined {
+                parameters,
+                first,
+                second,
+                ..
+            } = &mut joined;
+            self.step_one(parameters, &gradient, first, Some(second), lr);
+            self.joined = Some(joined);
+            return;
+        }
         for (index, gradient) in gradients.iter().enumerate() {
-            match self.settings.kind {
-                OptimizerKind::Sgd => self.sgd(index, gradient, lr),
-                OptimizerKind::Adam => self.adam(index, gradient, lr),
-            }
+            let mut parameter = self.parameters[index].shallow_clone();
+            let mut first = self.first[index].shallow_clone();
+            let mut second = self.second.get(index).map(Tensor::shallow_clone);
+            self.step_one(&mut parameter, gradient, &mut first, second.as_mut(), lr);
         }
     }
 
@@ -106,28 +151,34 @@ impl Optimizer {
         Ok(())
     }
 
-    fn sgd(&mut self, index: usize, gradient: &Tensor, lr: f64) {
-        let rule = Sgd {
-            lr,
-            momentum: self.settings.momentum,
-            nesterov: self.settings.nesterov,
-            weight_decay: self.settings.weight_decay,
-        };
-        rule.step(
-            &mut self.parameters[index],
-            gradient,
-            &mut self.first[index],
-        );
-    }
-
-    fn adam(&mut self, index: usize, gradient: &Tensor, lr: f64) {
-        let rule = Adam {
-            lr,
-            betas: self.settings.betas,
-            eps: self.settings.eps,
-            weight_decay: self.settings.weight_decay,
-        };
-        let moments = [&mut self.first[index], &mut self.second[index]];
-        rule.step(&mut self.parameters[index], gradient, moments, self.steps);
+    fn step_one(
+        &self,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        first: &mut Tensor,
+        second: Option<&mut Tensor>,
+        lr: f64,
+    ) {
+        let settings = &self.settings;
+        match (settings.kind, second) {
+            (OptimizerKind::Adam, Some(second)) => {
+                let rule = Adam {
+                    lr,
+                    betas: settings.betas,
+                    eps: settings.eps,
+                    weight_decay: settings.weight_decay,
+                };
+                rule.step(parameter, gradient, [first, second], self.steps);
+            }
+            _ => {
+                let rule = Sgd {
+                    lr,
+                    momentum: settings.momentum,
+                    nesterov: settings.nesterov,
+                    weight_decay: settings.weight_decay,
+                };
+                rule.step(parameter, gradient, first);
+            }
+        }
     }
 }

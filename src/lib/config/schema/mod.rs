@@ -16,7 +16,7 @@ pub use stages::{
 
 use crate::data::DatasetSettings;
 use crate::inversion::InversionSettings;
-use crate::model::ModelSettings;
+use crate::model::{ModelSettings, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 
 /// The whole config. All stage binaries share it, so that one set of overrides can be given to each
@@ -28,6 +28,10 @@ pub struct Config {
     pub seed: u64,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
+    /// What convolutions are computed in. A result belongs to what `auto` meant where it was made.
+    pub precision: PrecisionChoice,
+    /// On CUDA: the same bytes every time, by slower convolutions. The CPU's are the same anyway.
+    pub deterministic: bool,
     /// CPU threads; `null` takes all cores.
     pub threads: Option<usize>,
     /// Go on with what an earlier run left in the same place.
@@ -55,6 +59,8 @@ impl Default for Config {
         Self {
             seed: 42,
             device: "auto".into(),
+            precision: PrecisionChoice::Auto,
+            deterministic: false,
             threads: None,
             resume: false,
             overwrite: false,

@@ -10,7 +10,7 @@ use super::split::dataset_of;
 use super::{Answer, picture};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::report::Table;
 use crate::run::manifest;
 use crate::run::split::read;
@@ -143,7 +143,7 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
             "the weights do not say which model they are of",
         ))
     };
-    let load = |path: &PathBuf| Ok(weights::load(path, &unknown, device)?.0);
+    let load = |path: &PathBuf| Ok(weights::load(path, &unknown, device, Precision::F32)?.0);
     paths.iter().map(load).collect()
 }
 

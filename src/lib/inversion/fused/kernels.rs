@@ -9,13 +9,13 @@ use tch::{Device, Kind, Tensor};
 /// it.
 pub(super) const LANES: i64 = 16;
 
-/// What a residual block adds before its last ReLU.
-pub enum Side<'a> {
+/// What a residual block adds before its last ReLU; `N` is a frozen batch norm.
+pub enum Side<'a, N = Norm> {
     Nothing,
     /// The block's input, as it is.
     Identity(&'a Tensor),
     /// A convolution's output, normalised.
-    Normed(&'a Tensor, &'a Norm),
+    Normed(&'a Tensor, &'a N),
 }
 
 /// relu(norm(`input`) + side). With `observe` into a new tensor, and the moments of `input` and of
@@ -106,10 +106,10 @@ pub fn backward(
 
 /// A branch of a block on the way back: the input of its last batch norm, the norm, and the pull of
 /// its statistics.
-pub struct Branch<'a> {
+pub struct Branch<'a, N = Norm, P = Pull> {
     pub input: &'a Tensor,
-    pub norm: &'a Norm,
-    pub pull: Option<Pull>,
+    pub norm: &'a N,
+    pub pull: Option<P>,
 }
 
 /// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU. Returns

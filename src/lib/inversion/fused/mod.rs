@@ -1,15 +1,19 @@
-//! The fast way through frozen residual networks on the CPU: what
-//! [`super::objective::inversion_loss`] and autograd compute, in fewer passes over memory. Called
-//! by [`super::engine`]; models without a fused path take autograd's.
+//! The fast way through frozen residual networks: what [`super::objective::inversion_loss`] and
+//! autograd compute, in fewer passes over memory. Called by [`super::engine`]; models without a
+//! fused path take autograd's.
+//!
+//! [`net`] is the way through the network, forward and backward, over a [`backend::Backend`]:
+//! [`passes`], C++ for float32 on the CPU, or [`operations`], libtorch's for CUDA and for bfloat16.
 //!
 //! # What is left to do once the weights are frozen
 //!
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward,
-//! the convolutions backward with respect to their inputs, and what lies between. Convolutions of
-//! 3×3 at stride 1 between 64 channels or more go by Winograd's products ([`winograd`]); libtorch
+//! the convolutions backward with respect to their inputs, and what lies between. On the CPU,
+//! convolutions of 3×3 at stride 1 between 64 channels or more go by Winograd's products ([`winograd`]); libtorch
 //! runs the others (oneDNN, channels last: no reordering between layers, and the gradient of a
 //! convolution with respect to its input is a transposed convolution). Everything between two
-//! convolutions is one pass of `activations.cpp` over the data.
+//! convolutions is one pass of `activations.cpp` over the data. On CUDA cuDNN runs them all, and
+//! what lies between takes a kernel for each of statistics, norm, shortcut and ReLU.
 //!
 //! # Algebra
 //!
@@ -43,13 +47,18 @@
 //! Losses on logits are computed by the functions that autograd's path uses, with autograd, on
 //! matrices of [N, classes].
 
+mod backend;
+mod filter;
 mod foreign;
+mod frozen;
 pub mod kernels;
 mod net;
 pub mod norm;
+pub mod operations;
+mod passes;
+mod statistics;
 mod step;
-mod unit;
 pub mod winograd;
 
-pub use net::Frozen;
+pub use frozen::{Back, Frozen, Passed};
 pub(super) use step::FusedStep;

@@ -1,26 +1,25 @@
 //! A step by the fused passes: the same terms and gradient as
 //! [`crate::inversion::objective::inversion_loss`] and autograd give.
 
-use super::kernels;
-use super::net::{Frozen, Tape};
-use super::unit::{first, last};
+use super::filter::{first, last};
+use super::frozen::{Back, Frozen, Passed};
+use super::{kernels, operations};
 use crate::error::Result;
 use crate::inversion::Teacher;
 use crate::inversion::engine::{Inversion, Step};
 use crate::inversion::objective::{Logits, Loss, Terms, observe};
 use crate::model::Model;
-use std::rc::Rc;
-use tch::{Kind, Tensor, no_grad, with_grad};
+use tch::{Device, Kind, Tensor, no_grad, with_grad};
 
-/// A forward pass: logits without a graph, the batch-norm distance, and the way back.
-struct Passed {
+/// A forward pass, by either way.
+struct Forward {
     logits: Tensor,
-    distance: f64,
-    back: Back,
+    distance: Option<Tensor>,
+    back: Way,
 }
 
-enum Back {
-    Tape(Rc<Frozen>, Tape),
+enum Way {
+    Fused(Back),
     Graph {
         images: Tensor,
         logits: Tensor,
@@ -29,17 +28,21 @@ enum Back {
 }
 
 /// `images` are [N,H,W,C]; `observed`: the distance counts.
-fn fused(frozen: &Rc<Frozen>, images: &Tensor, observed: bool) -> Passed {
-    let (logits, tape) = frozen.forward(images, observed);
-    Passed {
+fn fused(frozen: &Frozen, images: &Tensor, observed: bool) -> Forward {
+    let Passed {
         logits,
-        distance: frozen.distance(&tape),
-        back: Back::Tape(Rc::clone(frozen), tape),
+        distance,
+        back,
+    } = frozen.forward(images, observed);
+    Forward {
+        logits,
+        distance,
+        back: Way::Fused(back),
     }
 }
 
 /// For networks without a fused path.
-fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Result<Passed> {
+fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Forward {
     let images = first(images).detach().set_requires_grad(true);
     let (logits, distance) = with_grad(|| match observed {
         true => {
@@ -49,22 +52,22 @@ fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Result<Passed>
         }
         false => (model.eval(&images), None),
     });
-    Ok(Passed {
+    Forward {
         logits: logits.detach(),
-        distance: distance.as_ref().map_or(Ok(0.0), f64::try_from)?,
-        back: Back::Graph {
+        distance: distance.as_ref().map(Tensor::detach),
+        back: Way::Graph {
             images,
             logits,
             distance,
         },
-    })
+    }
 }
 
-impl Back {
+impl Way {
     /// Gradient [N,H,W,C] of a loss with the gradient `logits`, plus `by` times the distance.
     fn images(self, logits: &Tensor, by: f64) -> Result<Tensor> {
         match self {
-            Self::Tape(frozen, tape) => Ok(frozen.backward(tape, logits, by)),
+            Self::Fused(back) => Ok(back.images(logits, by)),
             Self::Graph {
                 images,
                 logits: graph,
@@ -72,8 +75,11 @@ impl Back {
             } => {
                 // A scalar with the gradient that is wanted.
                 let sum = with_grad(|| {
-                    (graph * logits).sum(Kind::Float)
-                        + distance.map_or(Tensor::from(0f32), |d| d * by)
+                    let sum = (graph * logits).sum(Kind::Float);
+                    match distance {
+                        Some(distance) => sum + distance * by,
+                        None => sum,
+                    }
                 });
                 let gradient = Tensor::f_run_backward(&[&sum], &[&images], false, false)?.remove(0);
                 Ok(last(&gradient))
@@ -82,28 +88,66 @@ impl Back {
     }
 }
 
+/// The terms of the images themselves, and the gradient of their scaled sum.
+struct ImageTerms {
+    l2: Tensor,
+    variation: Tensor,
+    gradient: Tensor,
+}
+
 /// The fused way through a batch, with the student frozen as it is when the batch starts.
 pub struct FusedStep<'a> {
     teachers: &'a [&'a Teacher],
-    student: Option<(&'a Model, Option<Rc<Frozen>>)>,
+    student: Option<(&'a Model, Option<Frozen>)>,
     loss: Loss<'a>,
+    /// f32 [5] on the device: what [`operations::image_terms`] are scaled by.
+    scales: Tensor,
 }
 
 impl<'a> FusedStep<'a> {
     pub fn new(inversion: &Inversion<'a>) -> Self {
         let student = inversion.student.filter(|_| inversion.loss.competes());
+        let scales = inversion.loss.scales;
+        let (tv, l2) = (scales.var_scale as f32, scales.l2_scale as f32);
+        let device = inversion.teachers.first().map_or(Device::Cpu, |t| t.device);
         Self {
             teachers: inversion.teachers,
-            student: student.map(|student| (student, Frozen::of(student).map(Rc::new))),
+            student: student.map(|student| (student, Frozen::of(student))),
             loss: inversion.loss,
+            scales: Tensor::from_slice(&[tv, tv, tv, tv, l2]).to_device(device),
         }
     }
 
-    fn teacher(&self, index: usize, images: &Tensor, observed: bool) -> Result<Passed> {
+    fn teacher(&self, index: usize, images: &Tensor, observed: bool) -> Result<Forward> {
         let teacher = self.teachers[index].loaded()?;
-        match teacher.frozen() {
-            Some(frozen) => Ok(fused(&frozen, images, observed)),
+        Ok(match teacher.frozen() {
+            Some(frozen) => fused(&frozen, images, observed),
             None => by_autograd(&teacher.model, images, observed),
+        })
+    }
+
+    fn image_terms(&self, images: &Tensor) -> ImageTerms {
+        if images.device() != Device::Cpu {
+            let (norms, gradient) = operations::image_terms(images, &self.scales);
+            return ImageTerms {
+                l2: norms.get(4),
+                variation: norms.narrow(0, 0, 4).sum(Kind::Float),
+                gradient,
+            };
+        }
+        let scales = self.loss.scales;
+        let norms = kernels::variation(images);
+        let [right, down, left_down, right_down, l2] = norms;
+        let scalar = |value: f64| Tensor::from(value as f32);
+        ImageTerms {
+            l2: scalar(l2),
+            variation: scalar(right + down + left_down + right_down),
+            gradient: kernels::variation_gradient(
+                images,
+                &norms,
+                scales.var_scale,
+                scales.l2_scale,
+            ),
         }
     }
 
@@ -119,11 +163,16 @@ impl<'a> FusedStep<'a> {
         if let Some((student, frozen)) = &self.student {
             passed.push(match frozen {
                 Some(frozen) => fused(frozen, images, false),
-                None => by_autograd(student, images, false)?,
+                None => by_autograd(student, images, false),
             });
         }
         let count = chosen.len() as f64;
-        let batch_norm = passed.iter().map(|passed| passed.distance).sum::<f64>() / count;
+        let zero = || Tensor::zeros([], (Kind::Float, images.device()));
+        let distances = passed.iter().filter_map(|passed| passed.distance.as_ref());
+        let sum = distances.fold(None, |sum: Option<Tensor>, distance| {
+            Some(sum.map_or_else(|| distance.shallow_clone(), |sum| sum + distance))
+        });
+        let batch_norm = sum.map_or_else(zero, |sum| (sum / count).to_kind(Kind::Float));
         let (opinions, gradients) = {
             let leaves: Vec<Tensor> = passed
                 .iter()
@@ -140,9 +189,11 @@ impl<'a> FusedStep<'a> {
             (opinions, gradients)
         };
         let scales = self.loss.scales;
-        let norms = kernels::variation(images);
-        let mut gradient =
-            kernels::variation_gradient(images, &norms, scales.var_scale, scales.l2_scale);
+        let ImageTerms {
+            l2,
+            variation,
+            mut gradient,
+        } = self.image_terms(images);
         for (index, (passed, logits)) in passed.into_iter().zip(&gradients).enumerate() {
             let by = if index < chosen.len() {
                 scales.bn_scale / count
@@ -151,14 +202,8 @@ impl<'a> FusedStep<'a> {
             };
             gradient += passed.back.images(logits, by)?;
         }
-        let [right, down, left_down, right_down, l2] = norms;
-        let scalar = |value: f64| Tensor::from(value as f32);
-        let variation = scalar(right + down + left_down + right_down);
-        Ok((
-            self.loss
-                .terms(opinions, scalar(l2), variation, scalar(batch_norm)),
-            gradient,
-        ))
+        let terms = self.loss.terms(opinions, l2, variation, batch_norm);
+        Ok((terms, gradient))
     }
 }
 

@@ -31,8 +31,9 @@ use tch::{Kind, Tensor};
 
 /// What a student depends on: everything but how its teachers were trained, which their files say,
 /// and how many are held in memory.
-pub(crate) const DEPENDS: [&str; 8] = [
+pub(crate) const DEPENDS: [&str; 9] = [
     "seed",
+    "precision",
     "dataset",
     "split",
     "teacher.num_teachers",
@@ -168,11 +169,9 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
         .as_ref()
         .unwrap_or(&teacher.model);
     let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes)?;
-    Model::new(
-        &spec,
-        context.device,
-        &mut Seeds::new(context.config.student.seed).stream("student/initialisation", 0),
-    )
+    let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
+    let model = Model::new(&spec, context.device, &mut rng)?;
+    Ok(model.compute_in(context.precision))
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {

@@ -32,8 +32,9 @@ use std::time::Instant;
 use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-pub(crate) const DEPENDS: [&str; 12] = [
+pub(crate) const DEPENDS: [&str; 13] = [
     "seed",
+    "precision",
     "dataset",
     "model",
     "split",
@@ -243,7 +244,8 @@ fn train(
         &spec,
         context.device,
         &mut seeds.stream("teacher/initialisation", start),
-    )?;
+    )?
+    .compute_in(context.precision);
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,

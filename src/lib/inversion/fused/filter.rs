@@ -1,10 +1,8 @@
-//! A convolution with the batch norm and the ReLU behind it, forward and backward, and the orders
-//! of memory it works in.
+//! A convolution on the CPU, forward and backward, and the orders of memory it works in.
 
-use super::kernels::{self, LANES, Side};
-use super::norm::{Moments, Norm, Pull};
+use super::kernels::LANES;
 use super::winograd::Winograd;
-use crate::model::ConvNorm;
+use crate::model::Conv;
 use std::cell::OnceCell;
 use tch::Tensor;
 
@@ -20,9 +18,9 @@ const WINOGRAD_CHANNELS: i64 = 64;
 const BLOCKED_CHANNELS: i64 = 256;
 const BLOCKED_PLANE: i64 = 16;
 
-/// A convolution and the batch norm behind it.
+/// The weights of a convolution without bias.
 #[derive(Debug)]
-pub struct Unit {
+pub struct Filter {
     /// [O,I,k,k], the model's own, which is in channels-last order.
     pub weight: Tensor,
     /// The same in channels-first order, and transformed; each made when first needed.
@@ -30,43 +28,18 @@ pub struct Unit {
     winograd: OnceCell<Winograd>,
     stride: i64,
     padding: i64,
-    pub norm: Norm,
 }
 
-/// What one unit leaves for the way back: its batch-norm input with its moments where statistics
-/// are observed, else its ReLU's output.
-#[derive(Debug)]
-pub struct Seen {
-    pub kept: Tensor,
-    pub moments: Option<Moments>,
-}
-
-impl Seen {
-    /// The gradient of `by` times the distance of its statistics; `None` where nobody observed
-    /// them.
-    pub fn pull(&self, norm: &Norm, by: f64) -> Option<Pull> {
-        self.moments.as_ref().map(|moments| moments.pull(norm, by))
-    }
-}
-
-impl Unit {
+impl Filter {
     /// The layer as it is now; the weights are shared with it.
-    pub fn of(layer: &ConvNorm) -> Self {
+    pub fn of(layer: &Conv) -> Self {
         Self {
-            weight: layer.conv.weight.detach(),
+            weight: layer.weight.detach(),
             weight_first: OnceCell::new(),
             winograd: OnceCell::new(),
-            stride: layer.conv.window.stride,
-            padding: layer.conv.window.padding,
-            norm: Norm::of(&layer.norm),
+            stride: layer.window.stride,
+            padding: layer.window.padding,
         }
-    }
-
-    /// ReLU, norm and convolution of `input` [N,H,W,C], and what the way back needs.
-    pub fn forward(&self, input: &Tensor, side: Side, observe: bool) -> (Tensor, Seen) {
-        let kept = self.convolve(input);
-        let (output, moments, _) = kernels::forward(&kept, &self.norm, side, observe);
-        (output, Seen { kept, moments })
     }
 
     /// [N,H,W,I] to [N,H',W',O].
@@ -99,13 +72,7 @@ impl Unit {
             return winograd.convolve_back(gradient);
         }
         let (gradient, kernel) = (first(gradient), self.weight.size()[2]);
-        let rest = |input: i64, output: i64| {
-            input - ((output - 1) * self.stride - 2 * self.padding + kernel)
-        };
-        let rest = [
-            rest(to.0, gradient.size()[2]),
-            rest(to.1, gradient.size()[3]),
-        ];
+        let rest = output_padding(&gradient, to, [kernel, self.stride, self.padding]);
         let blocked = self.stride == 1
             && self.weight.size()[0] >= BLOCKED_CHANNELS
             && to.0 * to.1 <= BLOCKED_PLANE;
@@ -139,6 +106,15 @@ impl Unit {
     fn weight_first(&self) -> &Tensor {
         self.weight_first.get_or_init(|| self.weight.contiguous())
     }
+}
+
+/// Rows and columns of an input of `to` = (height, width) that a convolution of this window (kernel,
+/// stride, padding) left out: what the transposed convolution of `gradient` [N,O,H',W'] has to add.
+pub fn output_padding(gradient: &Tensor, to: (i64, i64), window: [i64; 3]) -> [i64; 2] {
+    let [kernel, stride, padding] = window;
+    let rest = |input: i64, output: i64| input - ((output - 1) * stride - 2 * padding + kernel);
+    let size = gradient.size();
+    [rest(to.0, size[2]), rest(to.1, size[3])]
 }
 
 /// Height and width of [N,H,W,C].

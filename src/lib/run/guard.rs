@@ -1,0 +1,100 @@
+//! Exceptions of libtorch as errors. Most of its operations are called in the form that panics: they
+//! fail where there is no memory, and a run of millions of operations is not made clearer by asking
+//! each of them. Here the panic ends.
+
+use crate::error::{Error, Result};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+/// How a panic of tch begins, before the exception's text as `Debug` prints it.
+const MARK: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
+
+/// Does `work`; what libtorch throws in this thread is its error, and any other panic goes on.
+///
+/// # Errors
+/// Those of `work`, and libtorch's, with what to lower where memory ran out.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    quiet();
+    // What the work has changed is dropped with it.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Err(error)) if is_out_of_memory(error.what()) => Err(advise(error)),
+        Ok(outcome) => outcome,
+        Err(payload) => match exception(payload.as_ref()) {
+            None => resume_unwind(payload),
+            Some(text) => {
+                let error = Error::failed(format!("libtorch: {text}"));
+                Err(match is_out_of_memory(&text) {
+                    true => advise(error),
+                    false => error,
+                })
+            }
+        },
+    }
+}
+
+/// Keeps the default message of a panic for panics that are not turned into an error.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = take_hook();
+        set_hook(Box::new(move |info| {
+            if exception(info.payload()).is_none() {
+                default(info);
+            }
+        }));
+    });
+}
+
+/// The first line of libtorch's message, if that is what a panic is about.
+fn exception(payload: &(dyn Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<String>()?.strip_prefix(MARK)?;
+    let end = [text.find("\\n"), text.find("\")")].into_iter().flatten();
+    let line = &text[..end.min().unwrap_or(text.len())];
+    Some(line.replace("\\\"", "\""))
+}
+
+/// What libtorch's allocators say, on CUDA and on the CPU.
+fn is_out_of_memory(text: &str) -> bool {
+    text.contains("out of memory") || text.contains("can't allocate memory")
+}
+
+fn advise(error: Error) -> Error {
+    error.hint(
+        "lower what is in memory at a time: `deep_inv.batch_size`, `student.batch_size` or `teacher.batch_size`, the `eval_batch_size` of the stage, `deep_inv.teachers.n`, `teacher.in_memory`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn libtorch_s_panics_become_errors() {
+        let ones = |count: i64| Tensor::ones([count], (Kind::Float, Device::Cpu));
+        let error = guarded(|| Ok(ones(2) + ones(3))).unwrap_err().to_string();
+        assert!(
+            error.starts_with("libtorch: The size of tensor a (2) must match"),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    fn memory_that_runs_out_is_named_with_what_to_lower() {
+        let work = || Ok(Tensor::ones([1 << 45], (Kind::Float, Device::Cpu)));
+        let error = guarded(work).unwrap_err().to_string();
+        assert!(
+            error.contains("hint: lower") && error.contains("batch_size"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn other_panics_go_on() {
+        let caught = catch_unwind(|| guarded::<()>(|| panic!("a mistake of ours")));
+        let payload = caught.unwrap_err();
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"a mistake of ours"));
+    }
+}
