@@ -22,7 +22,8 @@ BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
 .PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
-	experiments experiments-smoke test test-mpi bench bench-rust lint deny FORCE
+	experiments experiments-smoke test test-mpi bench bench-rust \
+	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -122,6 +123,18 @@ bench: build ## Compare with PyTorch on this machine, in alternation (ARGS="…"
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
+
+# docs/gpu.md says what to do with the folder.
+gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another machine
+	@CARGO="$(CARGO)" python3 benches/gpu/pack.py
+
+# DEVICE=cpu SIZE=tiny runs the same code on a CPU in a minute or two.
+DEVICE ?= cuda
+SIZE ?= full
+gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
+	$(CARGO) build --release --example bench_worker
+	@CARGO="$(CARGO)" python3 benches/gpu/check.py --device $(DEVICE) --size $(SIZE) \
+		--out outputs/gpu-check $(ARGS)
 
 lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings allowed
 	@python3 scripts/check_lines.py

@@ -8,8 +8,10 @@ mod common;
 use common::cases::{Cases, Engine, Task};
 use common::{inversion, training};
 use criterion::{Criterion, criterion_group, criterion_main};
+use fed_distill::model::Precision;
 use fed_distill::runtime::threads;
 use std::time::Duration;
+use tch::Device;
 
 fn steps(criterion: &mut Criterion) {
     let wanted = std::env::var("BENCH_THREADS")
@@ -23,16 +25,22 @@ fn steps(criterion: &mut Criterion) {
             Task::Inversion => {
                 for engine in [Engine::Plain, Engine::Fused] {
                     group.bench_function(format!("{name}/{engine:?}"), |bencher| {
-                        let mut steps = inversion::Steps::new(&cases, case, engine)
-                            .expect("a case that can be made");
+                        let mut steps = inversion::Steps::new(
+                            &cases,
+                            case,
+                            engine,
+                            Device::Cpu,
+                            Precision::F32,
+                        )
+                        .expect("a case that can be made");
                         bencher.iter(|| steps.run(1).expect("an inversion step"));
                     });
                 }
             }
             Task::Training => {
                 group.bench_function(name, |bencher| {
-                    let mut steps =
-                        training::Steps::new(&cases, case).expect("a case that can be made");
+                    let mut steps = training::Steps::new(&cases, case, Device::Cpu, Precision::F32)
+                        .expect("a case that can be made");
                     bencher.iter(|| {
                         steps
                             .epoch(1)

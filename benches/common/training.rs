@@ -3,13 +3,13 @@
 use super::cases::{Case, Cases};
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
-use fed_distill::model::{Model, Pass};
+use fed_distill::model::{Model, Pass, Precision};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
     AugmentSettings, Batch, CrossEntropy, EpochReport, FitSettings, Objective, Observer,
     OptimizerSettings, ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// A network in training on one batch of images, over and over.
 pub struct Steps {
@@ -19,9 +19,9 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// The network of `case` at its start.
-    pub fn new(cases: &Cases, case: &Case) -> Result<Self> {
-        let material = cases.make(case)?;
+    /// The network of `case` on `device`, at its start.
+    pub fn new(cases: &Cases, case: &Case, device: Device, precision: Precision) -> Result<Self> {
+        let material = cases.make(case)?.on(device, precision)?;
         Ok(Self {
             model: material.teacher,
             images: ImageSet::new(material.pixels, material.labels)?,
