@@ -2,6 +2,9 @@
 //! terms to 1e-4 and the same input gradient to 1e-3 in norm, the tolerances that both keep to the
 //! float64 oracle.
 
+#[path = "common/machine.rs"]
+mod machine;
+
 use fed_distill::inversion::engine::Inversion;
 use fed_distill::inversion::objective::{Loss, Opinion, Terms};
 use fed_distill::inversion::{
@@ -10,10 +13,11 @@ use fed_distill::inversion::{
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::{Rng, Seeds};
+use machine::device;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_distr::{Distribution, StandardNormal};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 const CLASSES: i64 = 5;
 const SCALES: LossScales = LossScales {
@@ -26,7 +30,7 @@ const SCALES: LossScales = LossScales {
 fn normal(rng: &mut Rng, shape: &[i64]) -> Tensor {
     let count = shape.iter().product::<i64>() as usize;
     let values: Vec<f32> = StandardNormal.sample_iter(rng).take(count).collect();
-    Tensor::from_slice(&values).view(shape)
+    Tensor::from_slice(&values).view(shape).to_device(device())
 }
 
 /// A network whose batch norms look trained, and worse: γ negative, zero and tiny, variances over
@@ -46,7 +50,7 @@ fn model(
         blocks: residual.then(|| blocks.to_vec()),
     };
     let spec = ModelSpec::new(&settings, channels, size, CLASSES).unwrap();
-    let model = Model::new(&spec, Device::Cpu, rng).unwrap();
+    let model = Model::new(&spec, device(), rng).unwrap();
     for (name, tensor) in model.state().iter().filter(|(_, tensor)| tensor.dim() == 1) {
         let count = tensor.size()[0];
         let values: Vec<f32> = (0..count).map(|_| value(name, rng)).collect();
@@ -73,7 +77,7 @@ fn teacher(model: Model, rng: &mut Rng) -> Teacher {
 
 fn labels(count: i64, rng: &mut Rng) -> Tensor {
     let labels: Vec<i64> = (0..count).map(|_| rng.random_range(0..CLASSES)).collect();
-    Tensor::from_slice(&labels)
+    Tensor::from_slice(&labels).to_device(device())
 }
 
 fn close(plain: &Tensor, fused: &Tensor, what: &str) {
@@ -176,13 +180,13 @@ fn random_residual_networks() {
         let weights = rng.random_bool(0.5).then_some(&weights[..]);
         let masks = [rng
             .random_bool(0.6)
-            .then(|| LabelMask::new(&classes, CLASSES, weights, Device::Cpu))];
+            .then(|| LabelMask::new(&classes, CLASSES, weights, device()))];
         let scene = Scene {
             teachers: vec![&own],
             chosen: vec![0],
             student: rng.random_bool(0.5).then_some(&student),
             images: normal(&mut rng, &[count, channels, size, size]),
-            labels: Tensor::full([count], classes[0], (Kind::Int64, Device::Cpu)),
+            labels: Tensor::full([count], classes[0], (Kind::Int64, device())),
         };
         scene.agree(
             Opinion::Each(&masks),
@@ -219,7 +223,7 @@ fn several_teachers_their_ensemble_and_those_not_chosen() {
         EnsembleKind::MeanSoftmax,
         EnsembleKind::LabelShare,
     ] {
-        let ensemble = Ensemble::new(kind, &scene.teachers, Device::Cpu);
+        let ensemble = Ensemble::new(kind, &scene.teachers, device());
         scene.chosen = vec![0, 1, 2];
         scene.agree(Opinion::Joint(&ensemble), &format!("{kind:?}"));
     }

@@ -1,6 +1,9 @@
 //! The loss terms of the teachers a batch is not made from, against plain float64 loops over their
 //! definitions (`docs/experiments.md`).
 
+#[path = "common/machine.rs"]
+mod machine;
+
 use fed_distill::inversion::losses::{entropy, rival};
 use fed_distill::inversion::objective::{Loss, Opinion, Terms, inversion_loss};
 use fed_distill::inversion::{
@@ -9,7 +12,8 @@ use fed_distill::inversion::{
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
-use tch::{Device, Kind, Tensor};
+use machine::device;
+use tch::{Kind, Tensor};
 
 const CLASSES: i64 = 5;
 const LABELS: [i64; 4] = [0, 1, 1, 0];
@@ -23,7 +27,9 @@ fn rows(tensor: &Tensor) -> Rows {
 /// Logits [4, 5] without ties.
 fn logits() -> Tensor {
     let values: Vec<f32> = (0..20).map(|i| (i as f32 * 1.7).sin() * 3.0).collect();
-    Tensor::from_slice(&values).view([4, CLASSES])
+    Tensor::from_slice(&values)
+        .view([4, CLASSES])
+        .to_device(device())
 }
 
 fn softmax(row: &[f64]) -> Vec<f64> {
@@ -63,12 +69,12 @@ fn number(tensor: &Tensor) -> f64 {
 }
 
 fn mask(classes: &[i64]) -> LabelMask {
-    LabelMask::new(classes, CLASSES, None, Device::Cpu)
+    LabelMask::new(classes, CLASSES, None, device())
 }
 
 #[test]
 fn terms_of_logits_and_their_gradients() {
-    let labels = Tensor::from_slice(&LABELS);
+    let labels = Tensor::from_slice(&LABELS).to_device(device());
     let all: Vec<usize> = (0..CLASSES as usize).collect();
     for kept in [all, vec![0, 1], vec![2, 4], vec![1]] {
         let mask = (kept.len() < 5)
@@ -125,14 +131,16 @@ fn teachers() -> Vec<Teacher> {
     ];
     let teacher = |(index, counts): (u64, Vec<u64>)| {
         let mut rng = Seeds::new(7).stream("test", index);
-        Teacher::new(Model::new(&spec, Device::Cpu, &mut rng).unwrap(), counts).unwrap()
+        Teacher::new(Model::new(&spec, device(), &mut rng).unwrap(), counts).unwrap()
     };
     (0..).zip(counts).map(teacher).collect()
 }
 
 fn images() -> Tensor {
     let values: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).cos()).collect();
-    Tensor::from_slice(&values).view([4, 1, 8, 8])
+    Tensor::from_slice(&values)
+        .view([4, 1, 8, 8])
+        .to_device(device())
 }
 
 /// The loss of a batch of teacher 0, with the terms of the others where `scales` are given.
@@ -155,7 +163,7 @@ fn loss(
     let teachers: Vec<&Teacher> = teachers.iter().collect();
     inversion_loss(
         images,
-        &Tensor::from_slice(&LABELS),
+        &Tensor::from_slice(&LABELS).to_device(device()),
         &teachers,
         &[0],
         Loss {

@@ -2,16 +2,18 @@
 //! filled with known values. `tests/data/cases/README.md` and `tests/data/pytorch/make.py` say how
 //! the expected numbers were made.
 
+#[path = "common/machine.rs"]
+mod machine;
+
 use fed_distill::artifact::tensors;
 use fed_distill::model::{BatchNorm, Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
+use machine::{checkout, device};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 fn data(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(folder)
+    checkout().join("tests/data").join(folder)
 }
 
 fn json(path: &Path) -> Value {
@@ -44,8 +46,8 @@ fn integers(value: &Value) -> Vec<i64> {
 /// Largest difference over the largest expected magnitude.
 fn relative(found: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(found.size(), expected.size());
-    let found = found.to_kind(Kind::Double);
-    let expected = expected.to_kind(Kind::Double);
+    let double = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double);
+    let (found, expected) = (double(found), double(expected));
     ((&found - &expected).abs().max() / expected.abs().max()).double_value(&[])
 }
 
@@ -55,7 +57,7 @@ fn cases_logits_and_feature_distances() {
     for folder in cases() {
         let case = json(&folder.join("case.json"));
         let tensors = tensors::read(&folder.join("tensors.safetensors")).unwrap();
-        let inputs = tensors.get("inputs").unwrap();
+        let inputs = &tensors.get("inputs").unwrap().to_device(device());
         let settings = ModelSettings {
             kind: ModelKind::Resnet18,
             width: case["model"]["width"].as_i64(),
@@ -72,7 +74,7 @@ fn cases_logits_and_feature_distances() {
         for (who, logits) in [("teacher", "teacher_logits"), ("student", "student_logits")] {
             let (state, _) =
                 tensors::read_state(&folder.join(format!("{who}.safetensors"))).unwrap();
-            let model = Model::from_state(&spec, &state, Device::Cpu).unwrap();
+            let model = Model::from_state(&spec, &state, device()).unwrap();
             let error = relative(&model.eval(inputs), tensors.get(logits).unwrap());
             assert!(
                 error < 1e-4,
@@ -89,7 +91,7 @@ fn cases_logits_and_feature_distances() {
                 "{name} differs between teacher.pt and teacher.safetensors"
             );
         }
-        let teacher = Model::from_state(&spec, &state, Device::Cpu).unwrap();
+        let teacher = Model::from_state(&spec, &state, device()).unwrap();
         let mut distances = Vec::new();
         let mut observe = |layer: &BatchNorm, input: &Tensor| {
             let (var, mean) = input.var_mean_dim([0i64, 2, 3].as_slice(), false, false);
@@ -190,8 +192,7 @@ fn every_architecture_as_in_pytorch() {
             .collect();
         let tensors = names.iter().zip(&shapes).enumerate();
         let tensors = tensors.map(|(i, (name, shape))| (name.to_string(), fill(name, i, shape)));
-        let model =
-            Model::from_state(&spec, &StateDict::new(tensors.collect()), Device::Cpu).unwrap();
+        let model = Model::from_state(&spec, &StateDict::new(tensors.collect()), device()).unwrap();
         let state = model.state();
         assert_eq!(
             state.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -204,7 +205,7 @@ fn every_architecture_as_in_pytorch() {
             "{spec:?}"
         );
 
-        let images = wave(1000, &[3, spec.channels, spec.size, spec.size]);
+        let images = wave(1000, &[3, spec.channels, spec.size, spec.size]).to_device(device());
         let error = relative(&model.eval(&images), &matrix(&case["eval_logits"]));
         assert!(error < 1e-4, "{spec:?}: eval logits differ by {error}");
         let error = relative(

@@ -7,14 +7,18 @@
 //! offsets. Tolerances: logits and loss terms 1e-4 relative, input gradients and optimised inputs
 //! and parameters 1e-3 relative in norm.
 
+#[path = "common/machine.rs"]
+mod machine;
+
 use fed_distill::artifact::tensors;
 use fed_distill::inversion::engine::{Draw, Inversion};
 use fed_distill::inversion::objective::{Loss, Opinion, Terms, observe};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
 use fed_distill::train::{Batch, CrossEntropy, Objective, Optimizer, OptimizerSettings};
+use machine::{checkout, device};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 /// Without and with the fused passes.
@@ -29,7 +33,7 @@ struct Case {
 
 impl Case {
     fn all() -> Vec<Self> {
-        let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cases");
+        let default = checkout().join("tests/data/cases");
         let root = std::env::var_os("FED_DISTILL_FIXTURES").map_or(default, PathBuf::from);
         let mut folders: Vec<PathBuf> = std::fs::read_dir(&root)
             .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
@@ -58,7 +62,7 @@ impl Case {
         self.tensors
             .get(name)
             .unwrap_or_else(|| panic!("no `{name}`"))
-            .shallow_clone()
+            .to_device(device())
     }
 
     fn number(&self, pointer: &str) -> f64 {
@@ -92,7 +96,7 @@ impl Case {
         )
         .unwrap();
         let state = tensors::read_state(&self.folder.join(file)).unwrap().0;
-        Model::from_state(&spec, &state, Device::Cpu).unwrap()
+        Model::from_state(&spec, &state, device()).unwrap()
     }
 
     fn teacher(&self, file: &str) -> Teacher {
@@ -116,7 +120,7 @@ impl Case {
             &classes,
             total,
             weights.as_deref(),
-            Device::Cpu,
+            device(),
         ))
     }
 
@@ -171,9 +175,10 @@ impl Case {
 
 fn near(ours: &Tensor, wanted: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(ours.size(), wanted.size(), "{what}");
-    let norm = |t: &Tensor| f64::try_from(t.to_kind(Kind::Double).norm()).unwrap();
-    let off = norm(&(ours.to_kind(Kind::Double) - wanted.to_kind(Kind::Double)))
-        / norm(wanted).max(1e-12);
+    let norm = |t: &Tensor| f64::try_from(t.norm()).unwrap();
+    let double = |t: &Tensor| t.to_device(Device::Cpu).to_kind(Kind::Double);
+    let (ours, wanted) = (double(ours), double(wanted));
+    let off = norm(&(ours - &wanted)) / norm(&wanted).max(1e-12);
     assert!(off <= tolerance, "{what}: off by {off:.2e}");
 }
 

@@ -4,5 +4,7 @@
 mod distributed_sgd;
 mod fed_avg;
 mod fed_md;
+#[path = "../common/machine.rs"]
+mod machine;
 mod ranks;
 mod support;

@@ -1,6 +1,7 @@
 //! Images, networks and numbers of small federations, and the training loop that their nodes are
 //! held against.
 
+use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
@@ -32,7 +33,9 @@ pub fn images(first: usize, count: usize) -> ImageSet {
         .map(|i| (i * 5 % 7 % 3) as i64)
         .collect();
     ImageSet::new(
-        Tensor::from_slice(&pixels).view([count as i64, 1, 8, 8]),
+        Tensor::from_slice(&pixels)
+            .view([count as i64, 1, 8, 8])
+            .to_device(device()),
         labels,
     )
     .unwrap()
@@ -56,18 +59,14 @@ pub fn sgd(lr: f64, momentum: f64) -> OptimizerSettings {
 
 pub fn initial(kind: ModelKind, node: usize) -> Model {
     let mut rng = Seeds::new(5).stream("teacher/initialisation", node as u64);
-    Model::new(&spec(kind), Device::Cpu, &mut rng).unwrap()
+    Model::new(&spec(kind), device(), &mut rng).unwrap()
 }
 
 pub fn difference(a: &StateDict, b: &StateDict) -> f64 {
+    let double = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Type::Double);
     let of = |(name, tensor): (&str, &Tensor)| {
         let other = b.get(name).unwrap();
-        f64::try_from(
-            (tensor.to_kind(Type::Double) - other.to_kind(Type::Double))
-                .abs()
-                .max(),
-        )
-        .unwrap()
+        f64::try_from((double(tensor) - double(other)).abs().max()).unwrap()
     };
     assert_eq!(a.len(), b.len());
     a.iter().map(of).fold(0.0, f64::max)

@@ -1,8 +1,9 @@
 //! Accuracy and confusion.
 
+use crate::machine::device;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::train::evaluate;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// ```python
 /// pixels = (torch.arange(48) * 37 % 256).view(12, 4)
@@ -15,12 +16,13 @@ use tch::{Device, Kind, Tensor};
 fn accuracy_and_confusion() {
     let pixels: Vec<u8> = (0..48).map(|i| (i * 37 % 256) as u8).collect();
     let truth: Vec<i64> = (0..12).map(|i| i * 5 % 7 % 3).collect();
-    let set = ImageSet::new(Tensor::from_slice(&pixels).view([12, 1, 2, 2]), truth).unwrap();
+    let pixels = Tensor::from_slice(&pixels).view([12, 1, 2, 2]);
+    let set = ImageSet::new(pixels.to_device(device()), truth).unwrap();
     let normalisation = Normalisation {
         mean: vec![0.4],
         std: vec![0.3],
     };
-    let weight = (Tensor::arange(12, (Kind::Float, Device::Cpu)) * 2.3)
+    let weight = (Tensor::arange(12, (Kind::Float, device())) * 2.3)
         .cos()
         .view([4, 3]);
     let predict = |images: &Tensor| Ok(images.view([-1, 4]).matmul(&weight));

@@ -1,12 +1,13 @@
 //! What the student minimises: distillation, and cross-entropy with class weights.
 
 use crate::close;
+use crate::machine::device;
 use fed_distill::distill::Distillation;
 use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{Batch, CrossEntropy, Objective};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 const CLASSES: i64 = 5;
 
@@ -18,7 +19,7 @@ fn constant(logits: [f32; 5], counts: [u64; 5]) -> Teacher {
         blocks: Some(vec![1]),
     };
     let spec = ModelSpec::new(&settings, 1, 8, CLASSES).unwrap();
-    let model = Model::new(&spec, Device::Cpu, &mut Seeds::new(1).stream("test", 0)).unwrap();
+    let model = Model::new(&spec, device(), &mut Seeds::new(1).stream("test", 0)).unwrap();
     let state = model.state();
     no_grad(|| {
         let _ = state.get("linear.weight").unwrap().shallow_clone().zero_();
@@ -33,7 +34,7 @@ fn constant(logits: [f32; 5], counts: [u64; 5]) -> Teacher {
 
 /// The student's logits [4, 5] of both scripts below.
 fn student() -> Tensor {
-    (Tensor::arange(20, (Kind::Float, Device::Cpu)) * 1.7)
+    (Tensor::arange(20, (Kind::Float, device())) * 1.7)
         .sin()
         .view([4, CLASSES])
         * 3.0
@@ -41,15 +42,15 @@ fn student() -> Tensor {
 
 fn batch(real: Option<[f32; 4]>) -> Batch {
     Batch {
-        images: Tensor::ones([4, 1, 8, 8], (Kind::Float, Device::Cpu)),
-        labels: Tensor::from_slice(&[0i64, 3, 4, 1]),
+        images: Tensor::ones([4, 1, 8, 8], (Kind::Float, device())),
+        labels: Tensor::from_slice(&[0i64, 3, 4, 1]).to_device(device()),
         scores: None,
-        real: real.map(|real| Tensor::from_slice(&real)),
+        real: real.map(|real| Tensor::from_slice(&real).to_device(device())),
     }
 }
 
 fn class_weights() -> Tensor {
-    Tensor::from_slice(&[10f32, 10.0, 2.0, 2.0, 1.0])
+    Tensor::from_slice(&[10f32, 10.0, 2.0, 2.0, 1.0]).to_device(device())
 }
 
 /// ```python
@@ -81,7 +82,7 @@ fn distillation_loss() {
     let loss = |kind, real, class_weights| {
         let objective = Distillation {
             teachers: teachers.clone(),
-            ensemble: Ensemble::new(kind, &teachers, Device::Cpu),
+            ensemble: Ensemble::new(kind, &teachers, device()),
             temperature: 2.0,
             class_weights,
         };

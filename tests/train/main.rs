@@ -5,6 +5,8 @@
 
 mod accuracy;
 mod losses;
+#[path = "../common/machine.rs"]
+mod machine;
 mod optimisers;
 mod schedules;
 

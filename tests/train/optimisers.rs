@@ -1,19 +1,18 @@
 //! How weights move.
 
 use crate::close;
+use crate::machine::device;
 use fed_distill::train::{Optimizer, OptimizerKind, OptimizerSettings};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Four steps on the loss of the script below, from its starting point.
 fn stepped(settings: &OptimizerSettings, kind: Kind) -> Vec<f64> {
-    let parameter = Tensor::from_slice(&[0.5, -1.0, 2.0])
+    let tensor = |values: &[f64]| Tensor::from_slice(values).to_device(device());
+    let parameter = tensor(&[0.5, -1.0, 2.0])
         .to_kind(kind)
         .set_requires_grad(true);
     let mut optimizer = Optimizer::new(settings, vec![parameter.shallow_clone()]);
-    let (centre, weight) = (
-        Tensor::from_slice(&[1.0, 0.3, -0.7]),
-        Tensor::from_slice(&[0.5, 1.0, 3.0]),
-    );
+    let (centre, weight) = (tensor(&[1.0, 0.3, -0.7]), tensor(&[0.5, 1.0, 3.0]));
     for step in 0..4 {
         let loss = ((&parameter - &centre).square() * &weight).sum(Kind::Double)
             + (&parameter * f64::from(step + 1)).sin().sum(Kind::Double);
@@ -151,5 +150,5 @@ fn a_step_takes_tensors_as_they_lie() {
 }
 
 fn random(size: &[i64]) -> Tensor {
-    Tensor::randn(size, (Kind::Float, Device::Cpu))
+    Tensor::randn(size, (Kind::Float, device()))
 }

@@ -1,6 +1,7 @@
 //! Going on where a run was stopped, bytes, and ranks that leave.
 
 use super::support::*;
+use crate::machine::device;
 use crate::support::difference;
 use fed_distill::federated::distributed_sgd::{Method, Notes, Outcome, Steps, Task, run};
 use fed_distill::federated::transport::{self, Member, Transport};
@@ -9,7 +10,6 @@ use fed_distill::model::{ModelKind, ModelSettings, ModelSpec};
 use fed_distill::train::FitState;
 use fed_distill::{Error, Result};
 use std::sync::Mutex;
-use tch::Device;
 
 #[test]
 fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
@@ -132,7 +132,7 @@ fn normed(
     let (set, normalisation) = (images(60), normalisation());
     let task = Task {
         spec: ModelSpec::new(&model, 1, SIZE, 5)?,
-        device: Device::Cpu,
+        device: device(),
         train: &set,
         normalisation: &normalisation,
         seeds: seeds(),

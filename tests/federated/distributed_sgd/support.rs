@@ -1,5 +1,6 @@
 //! Something to learn on several ranks, and what came of it.
 
+use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::federated::Ledger;
@@ -12,7 +13,7 @@ use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, FitState, OptimizerSettings};
 use std::cell::Cell;
 use std::sync::Mutex;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 pub const SIZE: i64 = 16;
 
@@ -41,7 +42,9 @@ pub fn images(count: usize) -> ImageSet {
         }
     }
     ImageSet::new(
-        Tensor::from_slice(&pixels).view([count as i64, 1, SIZE, SIZE]),
+        Tensor::from_slice(&pixels)
+            .view([count as i64, 1, SIZE, SIZE])
+            .to_device(device()),
         labels,
     )
     .unwrap()
@@ -82,7 +85,7 @@ pub fn seeds() -> Seeds {
 pub fn initial() -> Model {
     Model::new(
         &spec(),
-        Device::Cpu,
+        device(),
         &mut seeds().stream("teacher/initialisation", 0),
     )
     .unwrap()
@@ -100,7 +103,7 @@ pub fn part(
     let (set, normalisation) = (images(count), normalisation());
     let task = Task {
         spec: spec(),
-        device: Device::Cpu,
+        device: device(),
         train: &set,
         normalisation: &normalisation,
         seeds: seeds(),

@@ -1,13 +1,13 @@
 //! Cases whose outcome is known.
 
 use super::support::*;
+use crate::machine::device;
 use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_avg::{FedAvgSettings, selected};
 use fed_distill::model::{Model, ModelKind, weighted_mean};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::OptimizerSettings;
 use proptest::prelude::*;
-use tch::Device;
 
 /// The training loop itself, on some images at once.
 fn trained(
@@ -63,8 +63,7 @@ fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted
         let mut global = initial(kind, 0);
         for round in 0..2 {
             let part = |node: usize, set: &ImageSet| {
-                let mut model =
-                    Model::from_state(&spec(kind), &global.state(), Device::Cpu).unwrap();
+                let mut model = Model::from_state(&spec(kind), &global.state(), device()).unwrap();
                 let purpose = format!("fed_avg/{node}/{round}/batches");
                 trained(&mut model, set, 4, &purpose, &settings.optimizer);
                 model.state().deep_clone()

@@ -2,6 +2,7 @@
 
 pub use crate::support::*;
 
+use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::Normalisation;
 use fed_distill::federated::Ledger;
@@ -13,7 +14,6 @@ use fed_distill::model::{Model, ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, FitState};
 use std::sync::Mutex;
-use tch::Device;
 
 /// Nodes of these many images, dealt in order.
 pub fn federation<'a>(
@@ -32,7 +32,7 @@ pub fn federation<'a>(
     };
     Federation {
         spec: spec(kind),
-        device: Device::Cpu,
+        device: device(),
         nodes: sizes.iter().map(node).collect(),
         normalisation,
         seeds: Seeds::new(5),

@@ -1,6 +1,7 @@
 //! Bytes, ranks, interruptions, evaluations, errors.
 
 use super::support::*;
+use crate::machine::device;
 use fed_distill::federated::fed_md::{FedMdSettings, NodeReport};
 use fed_distill::federated::transport::{self, Transport};
 use fed_distill::federated::{Direction, Kind, Link};
@@ -181,7 +182,7 @@ fn accuracies_are_measured_when_they_are_due() {
         .map(|reports| reports.iter().all(has))
         .collect();
     assert_eq!(measured, [true, false, true, false, true, true]);
-    let model = Model::from_state(&spec(ModelKind::Linear), &states[1], Device::Cpu).unwrap();
+    let model = Model::from_state(&spec(ModelKind::Linear), &states[1], device()).unwrap();
     for (set, accuracy) in [
         (images(9, 4), log.reports[5][1].local_accuracy),
         (images(40, 13), log.reports[5][1].public_accuracy),

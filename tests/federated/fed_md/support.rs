@@ -2,6 +2,7 @@
 
 pub use crate::support::*;
 
+use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{
@@ -14,7 +15,6 @@ use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, FitState};
 use std::sync::Mutex;
 use std::time::Duration;
-use tch::Device;
 
 /// What a run is of: clients of these kinds with these images (first, count), and public ones.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ pub fn part(
         public_normalisation: &normalisation,
         test: &test,
         normalisation: &normalisation,
-        device: Device::Cpu,
+        device: device(),
         seeds: Seeds::new(5),
         eval_batch_size: 4,
     };
