@@ -10,6 +10,7 @@ use common::{inversion, training};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fed_distill::runtime::threads;
 use std::time::Duration;
+use tch::Device;
 
 fn steps(criterion: &mut Criterion) {
     let wanted = std::env::var("BENCH_THREADS")
@@ -23,7 +24,7 @@ fn steps(criterion: &mut Criterion) {
             Task::Inversion => {
                 for engine in [Engine::Plain, Engine::Fused] {
                     group.bench_function(format!("{name}/{engine:?}"), |bencher| {
-                        let mut steps = inversion::Steps::new(&cases, case, engine)
+                        let mut steps = inversion::Steps::new(&cases, case, engine, Device::Cpu)
                             .expect("a case that can be made");
                         bencher.iter(|| steps.run(1).expect("an inversion step"));
                     });
@@ -31,8 +32,8 @@ fn steps(criterion: &mut Criterion) {
             }
             Task::Training => {
                 group.bench_function(name, |bencher| {
-                    let mut steps =
-                        training::Steps::new(&cases, case).expect("a case that can be made");
+                    let mut steps = training::Steps::new(&cases, case, Device::Cpu)
+                        .expect("a case that can be made");
                     bencher.iter(|| {
                         steps
                             .epoch(1)

@@ -58,7 +58,10 @@ pub struct Cases {
     networks: BTreeMap<String, ModelSettings>,
     image: Image,
     loss: Loss,
+    /// The cases of `make bench`.
     pub steps: BTreeMap<String, Case>,
+    /// Those of `make gpu-check`.
+    gpu: BTreeMap<String, Case>,
 }
 
 impl Cases {
@@ -69,8 +72,10 @@ impl Cases {
     }
 
     pub fn get(&self, name: &str) -> Result<&Case> {
-        self.steps.get(name).ok_or_else(|| {
-            let names: Vec<_> = self.steps.keys().map(String::as_str).collect();
+        let case = self.steps.get(name).or_else(|| self.gpu.get(name));
+        case.ok_or_else(|| {
+            let names = self.steps.keys().chain(self.gpu.keys());
+            let names: Vec<_> = names.map(String::as_str).collect();
             Error::usage(format!("there is no case `{name}`")).note("available", names.join(", "))
         })
     }
@@ -99,7 +104,7 @@ impl Cases {
         )
     }
 
-    /// What a case computes on. The same for every caller.
+    /// What a case computes on, in the host's memory. The same for every caller.
     pub fn make(&self, case: &Case) -> Result<Material> {
         let (spec, seeds) = (self.spec(case)?, Seeds::new(1));
         let mut rng = seeds.stream("benchmark/data", 0);
@@ -132,6 +137,24 @@ pub struct Material {
 }
 
 impl Material {
+    /// Copies everything but the labels to `device`.
+    ///
+    /// # Errors
+    /// What libtorch reports, such as too little memory.
+    pub fn to_device(self, device: Device) -> Result<Self> {
+        if device == Device::Cpu {
+            return Ok(self);
+        }
+        let moved = |model: Model| Model::from_state(model.spec(), &model.state(), device);
+        Ok(Self {
+            teacher: moved(self.teacher)?,
+            student: moved(self.student)?,
+            images: self.images.f_to_device(device)?,
+            pixels: self.pixels.f_to_device(device)?,
+            labels: self.labels,
+        })
+    }
+
     /// Writes everything to `folder` as safetensors, for the Python side.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let none = BTreeMap::new();

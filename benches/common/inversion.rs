@@ -8,7 +8,7 @@ use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, T
 use fed_distill::model::Model;
 use fed_distill::runtime::seed::{Rng, Seeds};
 use rand::Rng as _;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// What a batch is made against, and for which labels.
 struct Target {
@@ -45,9 +45,9 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// The batch of `case`, at its start.
-    pub fn new(cases: &Cases, case: &Case, engine: Engine) -> Result<Self> {
-        let material = cases.make(case)?;
+    /// The batch of `case` on `device`, at its start.
+    pub fn new(cases: &Cases, case: &Case, engine: Engine, device: Device) -> Result<Self> {
+        let material = cases.make(case)?.to_device(device)?;
         let classes = material.teacher.spec().classes as usize;
         Ok(Self {
             target: Target {
@@ -55,7 +55,7 @@ impl Steps {
                 student: case.student.then_some(material.student),
                 masks: [None],
                 scales: cases.scales(),
-                labels: Tensor::from_slice(&material.labels),
+                labels: Tensor::from_slice(&material.labels).to_device(device),
                 fused: engine == Engine::Fused,
             },
             adam: PixelAdam::new(&PixelOptimizer::default()),

@@ -9,7 +9,7 @@ use fed_distill::train::{
     AugmentSettings, Batch, CrossEntropy, EpochReport, FitSettings, Objective, Observer,
     OptimizerSettings, ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// A network in training on one batch of images, over and over.
 pub struct Steps {
@@ -19,9 +19,9 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// The network of `case` at its start.
-    pub fn new(cases: &Cases, case: &Case) -> Result<Self> {
-        let material = cases.make(case)?;
+    /// The network of `case` on `device`, at its start.
+    pub fn new(cases: &Cases, case: &Case, device: Device) -> Result<Self> {
+        let material = cases.make(case)?.to_device(device)?;
         Ok(Self {
             model: material.teacher,
             images: ImageSet::new(material.pixels, material.labels)?,

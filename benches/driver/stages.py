@@ -1,4 +1,6 @@
-"""What is measured on the stage binaries as they are: a whole pipeline against PyTorch, start-up, memory with many teachers."""
+"""What is measured on the stage binaries as they are: a whole pipeline against PyTorch, start-up,
+memory with many teachers."""
+
 import json
 import os
 import pathlib
@@ -9,43 +11,65 @@ import time
 
 from . import machine, tables
 
-BINARIES = machine.ROOT / "target" / "release"
 STAGES = ("split_data", "train_teachers", "generate_initial", "train_student")
 PIPELINE = machine.ROOT / "benches" / "python" / "pipeline.py"
 
 
 def run(command, folder, may_fail=False):
-    """Seconds, peak memory in MiB and standard output of a command that runs in the project's folder."""
+    """Seconds, peak memory in MiB and standard output of a command that runs in the project's
+    folder."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(list(map(str, command)), cwd=machine.ROOT, stdout=out, stderr=errors)
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=machine.ROOT, stdout=out, stderr=errors
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode and not may_fail:
             errors.seek(0)
-            raise SystemExit(f"error: {' '.join(map(str, command))}\n{errors.read().decode(errors='replace')[-2000:]}")
+            raise SystemExit(
+                f"error: {' '.join(map(str, command))}\n"
+                + errors.read().decode(errors="replace")[-2000:]
+            )
         out.seek(0)
         return seconds, usage.ru_maxrss / 1024, out.read().decode()
 
 
 def ours(folder, settings, engine, threads):
     """The four stages, one process each, as `make demo` runs them."""
-    overrides = ["+experiment=demo", "overwrite=true", f"threads={threads}", f"split.save_path={folder}/split.json",
-                 f"teacher.save_folder={folder}/teachers", f"initial.save_path={folder}/initial.safetensors",
-                 f"student.save_folder={folder}/student", f"teacher.epochs={settings['teacher_epochs']}",
-                 f"deep_inv.di.grad_updates_batch={settings['inversion_steps']}", f"student.epochs={settings['student_epochs']}",
-                 f"deep_inv.engine={engine}"]
-    parts = {stage: run([BINARIES / stage, *overrides], folder) for stage in STAGES}
+    overrides = [
+        "+experiment=demo",
+        "overwrite=true",
+        f"threads={threads}",
+        f"split.save_path={folder}/split.json",
+        f"teacher.save_folder={folder}/teachers",
+        f"initial.save_path={folder}/initial.safetensors",
+        f"student.save_folder={folder}/student",
+        f"teacher.epochs={settings['teacher_epochs']}",
+        f"deep_inv.di.grad_updates_batch={settings['inversion_steps']}",
+        f"student.epochs={settings['student_epochs']}",
+        f"deep_inv.engine={engine}",
+    ]
+    parts = {stage: run([machine.binaries() / stage, *overrides], folder) for stage in STAGES}
     epochs = json.loads((pathlib.Path(folder) / "student" / "metrics.json").read_text())["epochs"]
-    return {"seconds": sum(part[0] for part in parts.values()), "peak_mib": max(part[1] for part in parts.values()),
-            "accuracy": epochs[-1]["test_accuracy"], "parts": {stage: part[0] for stage, part in parts.items()}}
+    return {
+        "seconds": sum(part[0] for part in parts.values()),
+        "peak_mib": max(part[1] for part in parts.values()),
+        "accuracy": epochs[-1]["test_accuracy"],
+        "parts": {stage: part[0] for stage, part in parts.items()},
+    }
 
 
 def python(folder, settings, interpreter, threads):
     seconds, peak, out = run([interpreter, PIPELINE, str(threads), json.dumps(settings)], folder)
     said = json.loads(out.splitlines()[-1])
-    return {"seconds": seconds, "peak_mib": peak, "accuracy": said["accuracy"], "parts": said["parts"]}
+    return {
+        "seconds": seconds,
+        "peak_mib": peak,
+        "accuracy": said["accuracy"],
+        "parts": said["parts"],
+    }
 
 
 def pipeline(folder, settings, options, rounds):
@@ -62,19 +86,41 @@ def pipeline_table(results):
     base, rows = [result["seconds"] for result in results["public"]], []
     for variant, each in results.items():
         seconds = [result["seconds"] for result in each]
-        parts = ", ".join(f"{name} {statistics.median(r['parts'][name] for r in each):.1f} s" for name in each[0]["parts"])
-        rows.append([tables.label(variant), f"{statistics.median(seconds):.1f} s", tables.spread(seconds),
-                     tables.ratio(base, seconds), f"{max(r['peak_mib'] for r in each):.0f}",
-                     f"{100 * statistics.mean(r['accuracy'] for r in each):.1f} %", parts])
-    return tables.markdown(["", "median", "quartiles", "(a) ÷ this", "peak MiB", "student", "of it"], rows)
+        parts = ", ".join(
+            f"{name} {statistics.median(r['parts'][name] for r in each):.1f} s"
+            for name in each[0]["parts"]
+        )
+        rows.append(
+            [
+                tables.label(variant),
+                f"{statistics.median(seconds):.1f} s",
+                tables.spread(seconds),
+                tables.ratio(base, seconds),
+                f"{max(r['peak_mib'] for r in each):.0f}",
+                f"{100 * statistics.mean(r['accuracy'] for r in each):.1f} %",
+                parts,
+            ]
+        )
+    return tables.markdown(
+        ["", "median", "quartiles", "(a) ÷ this", "peak MiB", "student", "of it"], rows
+    )
 
 
 def start_up(folder, rounds):
-    """Seconds each binary needs for its help, for the composed configuration, and to come up and find its first input missing."""
+    """Seconds each binary needs for its help, for the composed configuration, and to come up and
+    find its first input missing."""
     nowhere = f"{folder}/nowhere"
-    kinds = {"--help": ["--help"], "--cfg job": ["+experiment=demo", "--cfg", "job"],
-             "up to its first file": ["+experiment=demo", f"split.save_path={nowhere}/split.json", f"teacher.save_folder={nowhere}/teachers",
-                                      f"initial.save_path={nowhere}/initial.safetensors", f"student.save_folder={nowhere}/student"]}
+    kinds = {
+        "--help": ["--help"],
+        "--cfg job": ["+experiment=demo", "--cfg", "job"],
+        "up to its first file": [
+            "+experiment=demo",
+            f"split.save_path={nowhere}/split.json",
+            f"teacher.save_folder={nowhere}/teachers",
+            f"initial.save_path={nowhere}/initial.safetensors",
+            f"student.save_folder={nowhere}/student",
+        ],
+    }
     rows = []
     for stage in STAGES:
         row = [f"`{stage}`"]
@@ -82,19 +128,39 @@ def start_up(folder, rounds):
             if kind.startswith("up to") and stage == "split_data":
                 row.append("")  # it needs no file
                 continue
-            seconds = [run([BINARIES / stage, *arguments], folder, may_fail=True)[0] for _ in range(rounds)]
+            seconds = [
+                run([machine.binaries() / stage, *arguments], folder, may_fail=True)[0]
+                for _ in range(rounds)
+            ]
             row.append(f"{statistics.median(seconds):.2f} s (≤ {max(seconds):.2f})")
         rows.append(row)
     return tables.markdown(["", *kinds], rows)
 
 
 def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
-    """Peak memory of `generate_initial` with `sampled` of N ResNet-18 teachers a step: one teacher's file under N names."""
+    """Peak memory of `generate_initial` with `sampled` of N ResNet-18 teachers a step: one
+    teacher's file under N names."""
     folder = pathlib.Path(folder)
-    common = ["dataset=digits", "dataset.size=16", "dataset.max_train=64", "dataset.max_test=32", "model=resnet18", f"threads={threads}"]
+    common = [
+        "dataset=digits",
+        "dataset.size=16",
+        "dataset.max_train=64",
+        "dataset.max_test=32",
+        "model=resnet18",
+        f"threads={threads}",
+    ]
     first = folder / "one"
-    run([BINARIES / "train_teachers", *common, f"teacher.save_folder={first}", "teacher.num_teachers=1", "teacher.epochs=1",
-         "overwrite=true"], folder)
+    run(
+        [
+            machine.binaries() / "train_teachers",
+            *common,
+            f"teacher.save_folder={first}",
+            "teacher.num_teachers=1",
+            "teacher.epochs=1",
+            "overwrite=true",
+        ],
+        folder,
+    )
     weights = first / "model_teacher0.safetensors"
     rows = []
     for count in counts:
@@ -104,11 +170,31 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
             os.link(weights, teachers / f"model_teacher{node}.safetensors")
         row = [str(count), f"{count * weights.stat().st_size / 2**20:.0f} MiB"]
         for held in (str(sampled), "null"):
-            command = [BINARIES / "generate_initial", *common, f"teacher.save_folder={teachers}", f"teacher.num_teachers={count}",
-                       "deep_inv.teachers.mode=sample", f"deep_inv.teachers.n={sampled}", "deep_inv.batch_size=32",
-                       "deep_inv.di.grad_updates_batch=10", "initial.num_batches=1", f"teacher.in_memory={held}",
-                       f"initial.save_path={folder}/{count}_{held}.safetensors", f"deep_inv.engine={engine}"]
+            command = [
+                machine.binaries() / "generate_initial",
+                *common,
+                f"teacher.save_folder={teachers}",
+                f"teacher.num_teachers={count}",
+                "deep_inv.teachers.mode=sample",
+                f"deep_inv.teachers.n={sampled}",
+                "deep_inv.batch_size=32",
+                "deep_inv.di.grad_updates_batch=10",
+                "initial.num_batches=1",
+                f"teacher.in_memory={held}",
+                f"initial.save_path={folder}/{count}_{held}.safetensors",
+                f"deep_inv.engine={engine}",
+            ]
             seconds, peak, _ = run(command, folder)
             row += [f"{peak:.0f} MiB", f"{seconds:.1f} s"]
         rows.append(row)
-    return tables.markdown(["teachers", "their files", f"peak memory, {sampled} held", "whole stage", "peak memory, 2 GiB held (default)", "whole stage"], rows)
+    return tables.markdown(
+        [
+            "teachers",
+            "their files",
+            f"peak memory, {sampled} held",
+            "whole stage",
+            "peak memory, 2 GiB held (default)",
+            "whole stage",
+        ],
+        rows,
+    )

@@ -1,8 +1,14 @@
 """Medians, spreads, Markdown."""
+
 import statistics
 
-LABELS = {"public": "(a) PyTorch as the public code", "fixed": "(b) PyTorch, everything obvious fixed",
-          "compiled": "(c) `torch.compile` of (b)", "ours": "(d) ours", "convolutions": "(e) the convolutions alone"}
+LABELS = {
+    "public": "(a) PyTorch as the public code",
+    "fixed": "(b) PyTorch, everything obvious fixed",
+    "compiled": "(c) `torch.compile` of (b)",
+    "ours": "(d) ours",
+    "convolutions": "(e) the convolutions alone",
+}
 
 
 def label(variant):
@@ -34,8 +40,17 @@ def ratio(base, other):
 
 def markdown(header, rows):
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
-    return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+
+    def line(cells):
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
+
+    return "\n".join(
+        [
+            line(header),
+            "|" + "|".join("-" * (width + 2) for width in widths) + "|",
+            *map(line, rows),
+        ]
+    )
 
 
 def compiling(fact):
@@ -50,7 +65,28 @@ def steps(seconds, facts):
     rows = []
     for variant, values in seconds.items():
         fact = facts[variant]
-        rows.append([label(variant), time(statistics.median(values)), spread(values), time(min(values)), ratio(base, values) if base else "",
-                     f"{fact['peak_mib']:.0f}", f"{fact['above_mib']:.0f}",
-                     compiling(fact)])
-    return markdown(["", "a step, median", "quartiles", "fastest", "(a) ÷ this", "peak MiB", "of it not libraries", "compiling"], rows)
+        rows.append(
+            [
+                label(variant),
+                time(statistics.median(values)),
+                spread(values),
+                time(min(values)),
+                ratio(base, values) if base else "",
+                f"{fact['peak_mib']:.0f}",
+                f"{fact['above_mib']:.0f}",
+                compiling(fact),
+            ]
+        )
+    return markdown(
+        [
+            "",
+            "a step, median",
+            "quartiles",
+            "fastest",
+            "(a) ÷ this",
+            "peak MiB",
+            "of it not libraries",
+            "compiling",
+        ],
+        rows,
+    )

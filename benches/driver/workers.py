@@ -1,53 +1,114 @@
-"""Processes that run steps on demand, and rounds in which each of them has its turn while the others wait."""
+"""Processes that run steps on demand, and rounds in which each of them has its turn while the
+others wait."""
+
 import array
+import dataclasses
 import json
 import math
 import os
+import select
 import subprocess
 import time
 
 import environment
 
-from . import machine
+from . import machine, variants
 
-RUST_WORKER = machine.ROOT / "target" / "release" / "examples" / "bench_worker"
 PYTHON_WORKER = machine.ROOT / "benches" / "python" / "worker.py"
-# In float32, relative (of a gradient: in norm). An inversion's gradient as the numeric fixtures of
-# this project allow; that of the first layer's weights in training sums over every place of every
-# image with much cancellation, behind batch statistics at every layer.
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, {"inversion": 1e-3, "training": 1e-2}
+# How far a loss and a gradient (in norm) may be from the first variant's.
+#
+# In float32: an inversion's gradient as the numeric fixtures of this project allow; that of the
+# first layer's weights in training sums over every place of every image with much cancellation,
+# behind batch statistics at every layer.
+#
+# With fewer bits a rounding is off by u = 2^-11 (TF32) or 2^-9 (bfloat16) at most, by u/√3 in
+# norm; some sixty of them (three a convolution, twenty convolutions) add up to √60 u/√3 = 4.5 u
+# of the activations: 0.2 and 0.9 %, five times which is allowed of the loss. ReLU then turns a
+# share p ≈ 4.5 u · 0.8 of signs (near zero a standard normal has 0.4 of its mass a unit, on either
+# side), which is √p of a gradient's norm a layer and √(17 p) of ResNet-18's seventeen: 0.17 and
+# 0.35, twice which is allowed. Training's first layer cancels on top, so that its gradient is only
+# told.
+TOLERANCES = {
+    "f32": (1e-4, {"inversion": 1e-3, "training": 1e-2}),
+    "tf32": (1e-2, {"inversion": 0.35, "training": math.inf}),
+    "half": (5e-2, {"inversion": 0.7, "training": math.inf}),
+}
+
+
+@dataclasses.dataclass
+class Limits:
+    """Points of `time.monotonic()` until which workers start, rounds begin, and anything runs."""
+
+    start: float
+    rounds: float
+    end: float
+
+
+class Failed(Exception):
+    """A variant that cannot be run, or that computes something else."""
+
+
+class Unavailable(Failed):
+    """A variant that this build does not have."""
 
 
 class Worker:
     """One case and one variant in a process of its own, so that its memory is its own too."""
 
     def __init__(self, folder, case, variant, options):
+        name, engine, more = variants.split(variant)
         command = [options.python, PYTHON_WORKER, folder, case, variant, options.threads]
-        name, _, engine = variant.partition("-")
+        command.append(options.device)
         if name == "ours":
-            command = [RUST_WORKER, "serve", folder, case, "--variant", variant, "--engine", engine or "plain", "--threads", options.threads]
+            command = [machine.worker(), "serve", folder, case, "--variant", variant]
+            command += ["--engine", engine or "plain", "--threads", options.threads]
+            command += ["--device", options.device]
+            command += ["--precision", "bf16"] if "bf16" in more else []
         # What `torch.compile` made is kept from run to run; the table says so where its time is not
         # that of a first run.
-        kept = environment.cache() / "bench-compiled" / f"{case}-{variant}"
+        kept = environment.cache() / "bench-compiled" / f"{options.device}-{case}-{variant}"
         self.kept = kept.exists()
         variables = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
-        if name.startswith("compiled"):
+        if name == "compiled":
             variables["TORCHINDUCTOR_CACHE_DIR"] = str(kept)
-        self.variant, self.folder = variant, folder
-        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=variables)
+        self.variant, self.folder, self.device = variant, folder, options.device
+        self.limits = getattr(options, "limits", None)
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
         self.ready = {}
 
     def read(self):
+        if self.limits:
+            self.wait_for_line(self.limits.end if self.ready else self.limits.start)
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"error: the worker of `{self.variant}` ended (its message is above)")
+            raise Failed(f"the worker of `{self.variant}` ended (its message is above)")
         return json.loads(line)
+
+    def wait_for_line(self, until):
+        """One line is read at a time, so that nothing waits in Python's own buffer."""
+        left = max(0.0, until - time.monotonic())
+        if not select.select([self.process.stdout], [], [], left)[0]:
+            raise Failed(f"the worker of `{self.variant}` gave no answer in the time there was")
+
+    def start(self):
+        """Waits until it can run steps."""
+        self.ready = self.read()
+        if reason := self.ready.get("unavailable"):
+            raise Unavailable(reason)
 
     def run(self, steps):
         """Seconds a step."""
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{steps}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed(f"the worker of `{self.variant}` ended (its message is above)") from None
         return self.read() / steps
 
     def gradient(self):
@@ -56,12 +117,23 @@ class Worker:
         return values
 
     def finish(self):
-        """Ends it; peak memory in MiB, how much of it came after the libraries were loaded, and what compiling took."""
+        """Ends it; peak memory in MiB, how much of it came after the libraries were loaded, what it
+        held of the card's, and what compiling took."""
+        held = machine.card_memory(self.device)
         self.process.stdin.close()
-        peak, before = self.read()["peak_kib"], self.ready["before_kib"]
+        last = self.read()
+        self.process.wait(30)
+        freed = machine.card_memory(self.device)
+        peak, before = last["peak_kib"], self.ready["before_kib"]
         known = peak and before
-        return {"peak_mib": peak / 1024 if known else math.nan, "above_mib": (peak - before) / 1024 if known else math.nan,
-                "compile_seconds": self.ready.get("compile_seconds", 0.0), "kept": self.kept}
+        return {
+            "peak_mib": peak / 1024 if known else math.nan,
+            "above_mib": (peak - before) / 1024 if known else math.nan,
+            "card_mib": held - freed if held and freed else None,
+            "allocated_mib": last.get("allocated_mib"),
+            "compile_seconds": self.ready.get("compile_seconds", 0.0),
+            "kept": self.kept,
+        }
 
 
 def relative_difference(found, expected):
@@ -69,52 +141,97 @@ def relative_difference(found, expected):
     return math.sqrt(square / sum(value * value for value in expected))
 
 
-def check(worker, expected, tolerance):
-    """Fails unless the worker computes the same loss and the same gradient as the first one that said its own."""
+def check(worker, expected, task):
+    """Loss and gradient of the first worker that told its own, and how far this one is from them.
+
+    Raises `Failed` where it is further than rounding explains.
+    """
     if "loss" not in worker.ready:
-        return expected
+        return expected, {}
     loss, gradient = worker.ready["loss"], worker.gradient()
     if expected is None:
-        return loss, gradient
-    off_loss, off_gradient = abs(loss / expected[0] - 1), relative_difference(gradient, expected[1])
-    if not (off_loss <= LOSS_TOLERANCE and off_gradient <= tolerance):
-        raise SystemExit(f"error: `{worker.variant}` computes something else: loss {loss} for {expected[0]}, "
-                         f"gradient off by {off_gradient:.1e} in norm")
-    return expected
+        return (loss, gradient), {}
+    off = {
+        "loss_off": abs(loss / expected[0] - 1),
+        "gradient_off": relative_difference(gradient, expected[1]),
+    }
+    of_loss, of_gradient = TOLERANCES[variants.precision(worker.variant, worker.device)]
+    if not (off["loss_off"] <= of_loss and off["gradient_off"] <= of_gradient[task]):
+        raise Failed(
+            f"`{worker.variant}` computes something else: loss {loss} for {expected[0]}, "
+            f"gradient off by {off['gradient_off']:.1e} in norm"
+        )
+    return expected, off
 
 
-def alternate(folder, case, settings, variants, rounds, options):
-    """Seconds a step, {variant: [one a round]}, and the workers' facts {variant: {...}}."""
-    subprocess.run([RUST_WORKER, "save", folder, case], check=True)
-    workers = []
+def alternate(folder, case, settings, chosen, rounds, options, failures=None):
+    """Seconds a step, {variant: [one a round]}, and the workers' facts {variant: {...}}.
+
+    A variant that fails ends it all, or is noted in `failures` {variant: Failed} and left out. Of
+    `options`, `limits` may be left out.
+    """
+    subprocess.run([machine.worker(), "save", folder, case], check=True)
+    workers, facts, expected = [], {}, None
     try:
-        expected = None
-        for variant in variants:
+        for variant in chosen:
             workers.append(Worker(folder, case, variant, options))
         for worker in workers:
-            worker.ready = worker.read()
-            expected = check(worker, expected, GRADIENT_TOLERANCE[settings["task"]])
-        seconds = rounds_of(workers, settings["steps"], rounds)
-        return seconds, {worker.variant: worker.finish() for worker in workers}
+            try:
+                worker.start()
+                expected, facts[worker.variant] = check(worker, expected, settings["task"])
+            except Failed as error:
+                fail(worker, error, failures)
+        running = [worker for worker in workers if worker.variant in facts]
+        limits = getattr(options, "limits", None)
+        seconds = rounds_of(running, settings["steps"], rounds, limits, failures)
+        for worker in running:
+            if worker.variant in seconds:
+                facts[worker.variant].update(worker.finish())
+        return seconds, facts
     finally:
         for worker in workers:
             worker.process.kill()
 
 
-def rounds_of(workers, steps, rounds):
-    for worker in workers:
-        worker.run(1 if steps == 1 else 2)  # the first steps allocate
+def fail(worker, error, failures):
+    if failures is None:
+        raise SystemExit(f"error: {error}")
+    failures[worker.variant] = error
+    worker.process.kill()
+
+
+def rounds_of(workers, steps, rounds, limits=None, failures=None):
+    """Turns of `steps` steps; a worker that fails has no more turns, and no times."""
     seconds = {worker.variant: [] for worker in workers}
-    for turn in range(rounds):
-        # Nobody is always first.
-        for worker in workers[turn % len(workers):] + workers[:turn % len(workers)]:
-            time.sleep(0.05)  # the threads of the one before stop spinning
+
+    def turn(worker):
+        if worker.variant not in seconds:
+            return
+        time.sleep(0.05)  # the threads of the one before stop spinning
+        try:
             seconds[worker.variant].append(worker.run(steps))
+        except Failed as error:
+            del seconds[worker.variant]
+            fail(worker, error, failures)
+
+    for worker in workers:
+        turn(worker)
+    for values in seconds.values():
+        values.clear()  # the first steps allocate
+    for index in range(rounds):
+        if limits and index and time.monotonic() > limits.rounds:
+            break
+        # Nobody is always first.
+        first = index % max(len(workers), 1)
+        for worker in workers[first:] + workers[:first]:
+            turn(worker)
     return seconds
 
 
 def operators(folder, case, variant, options):
     """Seconds a step of a PyTorch variant by kind of operator."""
-    subprocess.run([RUST_WORKER, "save", folder, case], check=True)
-    command = [options.python, PYTHON_WORKER.with_name("operators.py"), folder, case, variant, options.threads]
-    return json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    subprocess.run([machine.worker(), "save", folder, case], check=True)
+    script = PYTHON_WORKER.with_name("operators.py")
+    command = [options.python, script, folder, case, variant, options.threads]
+    ran = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+    return json.loads(ran.stdout.splitlines()[-1])

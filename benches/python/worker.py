@@ -1,8 +1,9 @@
-"""A process that runs PyTorch's steps on demand: `worker.py FOLDER CASE VARIANT THREADS`.
+"""A process that runs PyTorch's steps on demand: `worker.py FOLDER CASE VARIANT THREADS [DEVICE]`.
 
-Prints a line of JSON when it is ready, then answers each line `N` on stdin with the seconds N steps took, and an end of input with the
-peak of its memory. The Rust worker speaks the same.
+Prints a line of JSON when it is ready, then answers each line `N` on stdin with the seconds N steps
+took, and an end of input with the peak of its memory. The Rust worker speaks the same.
 """
+
 import ctypes
 import json
 import pathlib
@@ -14,11 +15,13 @@ import inversion
 import torch
 import training
 from network import ResNet
+from precision import synchronize
 from safetensors.torch import load_file
 
 
 def tune_allocator():
-    """glibc's allocator told to keep its memory, as the Rust binaries' does (`src/lib/runtime/allocator.rs`)."""
+    """Tells glibc's allocator to keep its memory, as the Rust binaries' does
+    (`src/lib/runtime/allocator.rs`)."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for parameter, value in ((-3, 2047 << 20), (-1, -1), (-2, 64 << 20)):
@@ -35,25 +38,33 @@ def memory_kib(key):
 
 
 def read_cases():
-    return json.loads((pathlib.Path(__file__).parent.parent / "cases.json").read_text())
+    """`benches/cases.json`, with the cases of `make gpu-check` among the others."""
+    cases = json.loads((pathlib.Path(__file__).parent.parent / "cases.json").read_text())
+    return {**cases, "steps": {**cases["steps"], **cases["gpu"]}}
 
 
-def network(cases, case, folder, name):
+def network(cases, case, folder, name, device):
     shape = cases["networks"][case["network"]]
-    made = ResNet(shape["width"], shape["blocks"], cases["image"]["channels"], cases["image"]["classes"])
+    made = ResNet(
+        shape["width"], shape["blocks"], cases["image"]["channels"], cases["image"]["classes"]
+    )
     made.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    return made
+    return made.to(device)
 
 
-def subject(cases, case, folder, variant):
-    """The steps to time, as a function from a count to a function that runs them; what to check; compile time."""
-    data = load_file(folder / "data.safetensors")
-    teacher = network(cases, case, folder, "teacher")
+def subject(cases, case, folder, variant, device="cpu"):
+    """The steps to time, as a function from a count to a function that runs them; what to check;
+    compile time."""
+    data = load_file(folder / "data.safetensors", device=device)
+    teacher, labels = network(cases, case, folder, "teacher", device), data["labels"]
     if case["task"] == "training":
-        made = training.make(variant, teacher, data["pixels"], data["labels"], case["batch"])
-        return (made.steps if hasattr(made, "steps") else lambda count: repeated(made.step, count)), made, 0.0
-    student = network(cases, case, folder, "student") if case["student"] else None
-    made, seconds = inversion.make(variant, teacher, student, data["images"], data["labels"], cases["loss"])
+        made, seconds = training.make(variant, teacher, data["pixels"], labels, case["batch"])
+    else:
+        student = network(cases, case, folder, "student", device) if case["student"] else None
+        images, scales = data["images"], cases["loss"]
+        made, seconds = inversion.make(variant, teacher, student, images, labels, scales)
+    if hasattr(made, "steps"):
+        return made.steps, made, seconds
     return (lambda count: repeated(made.step, count)), made, seconds
 
 
@@ -61,29 +72,44 @@ def repeated(step, count):
     def run():
         for _ in range(count):
             step()
+
     return run
 
 
+def peaks(device):
+    """Peak of the process's memory, and of what PyTorch had of the card's."""
+    known = {"peak_kib": memory_kib("VmHWM")}
+    if torch.device(device).type == "cuda":
+        known["allocated_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return known
+
+
 def main():
-    folder, name, variant, threads = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-    if variant != "public":
+    folder, name, variant, threads = sys.argv[1:5]
+    folder, device = pathlib.Path(folder), sys.argv[5] if len(sys.argv) > 5 else "cpu"
+    if not variant.startswith("public"):
         tune_allocator()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(int(threads))
     torch.manual_seed(0)
+    # As the public code has it; every shape stays the same here.
+    torch.backends.cudnn.benchmark = True
     cases = read_cases()
     imported = memory_kib("VmHWM")
-    steps, made, compile_seconds = subject(cases, cases["steps"][name], folder, variant)
+    steps, made, compile_seconds = subject(cases, cases["steps"][name], folder, variant, device)
     ready = {"before_kib": imported, "compile_seconds": compile_seconds}
     if hasattr(made, "check"):
         ready["loss"], gradient = made.check()
-        (folder / f"gradient.{variant}.f32").write_bytes(gradient.contiguous().numpy().tobytes())
+        values = gradient.float().contiguous().cpu().numpy()
+        (folder / f"gradient.{variant}.f32").write_bytes(values.tobytes())
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         run = steps(int(line))
+        synchronize(device)
         start = time.perf_counter()
         run()
+        synchronize(device)
         print(time.perf_counter() - start, flush=True)
-    print(json.dumps({"peak_kib": memory_kib("VmHWM")}), flush=True)
+    print(json.dumps(peaks(device)), flush=True)
 
 
 if __name__ == "__main__":

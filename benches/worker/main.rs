@@ -11,13 +11,13 @@ mod common;
 use clap::Parser;
 use common::cases::{Cases, Engine, Task};
 use common::{inversion, training};
-use fed_distill::runtime::threads;
+use fed_distill::runtime::{device, threads};
 use fed_distill::{Error, Result};
 use serde_json::json;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Instant;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 #[derive(Parser)]
 struct Arguments {
@@ -29,9 +29,21 @@ struct Arguments {
     variant: String,
     #[arg(long, default_value = "plain")]
     engine: Engine,
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+    /// A device as the config's `device` names it.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// All cores where it is not given.
     #[arg(long)]
     threads: Option<usize>,
+}
+
+/// The type of images, activations and weights.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -56,28 +68,42 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Save = arguments.action {
         return cases.make(case)?.save(&arguments.folder);
     }
+    if arguments.precision == Precision::Bf16 {
+        return say(&json!({"unavailable": "this library computes in f32 alone"}));
+    }
     threads::set(arguments.threads, 1)?;
+    // Before the first tensor: it loads libtorch's CUDA half.
+    let device = device::choose(&arguments.device)?;
     let before = memory_kib("VmHWM");
     match case.task {
         Task::Inversion => {
-            let mut steps = inversion::Steps::new(&cases, case, arguments.engine)?;
+            let mut steps = inversion::Steps::new(&cases, case, arguments.engine, device)?;
             let check = steps.check()?;
             ready(arguments, check, before)?;
-            serve(|count| timed(|| steps.run(count)))
+            serve(|count| timed(device, || steps.run(count)))
         }
         Task::Training => {
-            let mut steps = training::Steps::new(&cases, case)?;
+            let mut steps = training::Steps::new(&cases, case, device)?;
             let check = steps.check()?;
             ready(arguments, check, before)?;
-            serve(|count| timed(steps.epoch(count)?))
+            serve(|count| timed(device, steps.epoch(count)?))
         }
     }
 }
 
-fn timed(run: impl FnOnce() -> Result<()>) -> Result<f64> {
+/// Seconds until all of `run` is computed, on a device that computes on its own as well.
+fn timed(device: Device, run: impl FnOnce() -> Result<()>) -> Result<f64> {
+    synchronize(device);
     let start = Instant::now();
     run()?;
+    synchronize(device);
     Ok(start.elapsed().as_secs_f64())
+}
+
+fn synchronize(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
 }
 
 /// Says that the steps can begin, and leaves the gradient where the driver compares it with the
@@ -87,8 +113,13 @@ fn ready(
     (loss, gradient): (f64, Tensor),
     before: Option<u64>,
 ) -> Result<()> {
-    let values: Vec<f32> =
-        Vec::try_from(gradient.to_kind(Kind::Float).contiguous().flatten(0, -1))?;
+    let values: Vec<f32> = Vec::try_from(
+        gradient
+            .to_device(Device::Cpu)
+            .to_kind(Kind::Float)
+            .contiguous()
+            .flatten(0, -1),
+    )?;
     let bytes: Vec<u8> = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
