@@ -5,7 +5,7 @@ BIN := target/release
 # Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named compared help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust experiment experiments experiments-smoke compare report FORCE
+.PHONY: named compared help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust gpu-pack gpu-check experiment experiments experiments-smoke compare report FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -91,6 +91,16 @@ bench: setup ## Compare with PyTorch on this machine, in alternation (ARGS="smal
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
+
+gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another machine (docs/gpu.md)
+	@CARGO="$(CARGO)" python3 benches/gpu/pack.py
+
+# On a CPU at tiny size (DEVICE=cpu SIZE=tiny) it runs the same code in a minute or two.
+DEVICE ?= cuda
+SIZE ?= full
+gpu-check: setup ## Run and time everything on a GPU, against PyTorch (DEVICE=cpu SIZE=tiny to try it; docs/gpu.md)
+	$(CARGO) build --release --bins --example bench_worker
+	@CARGO="$(CARGO)" python3 benches/gpu/check.py --device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 
 lint: setup ## Formatting and clippy, no warnings allowed
 	$(CARGO) fmt --check
