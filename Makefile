@@ -1,11 +1,29 @@
-# Two commands: `make demo` (from private images to a distilled student) and `make test`. `make help` lists the rest.
+# Two commands: `make demo` (from private images to a distilled student) and `make test`.
+# `make help` lists the rest.
 
 CARGO ?= cargo
-BIN := target/release
-# Overrides for the demo, say `make demo ARGS="seed=7 student.seed=8"`.
+# Overrides for the stages, for example `make demo ARGS="seed=7 student.seed=8"`.
 ARGS ?=
 
-.PHONY: named compared help setup python mpi build build-mpi demo test test-mpi lint bench bench-rust gpu-pack gpu-check experiment experiments experiments-smoke compare report FORCE
+# jemalloc's own build fails where a path has blanks: such a checkout is built in the user's cache.
+ifneq ($(words $(CURDIR)),1)
+CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fed-distill
+export CARGO_TARGET_DIR ?= $(CACHE)/target-$(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
+endif
+
+# The folder of the binaries. CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's config files move it,
+# so cargo is asked, once, after the build. Before make 4.4 `$(shell …)` sees no exported variables;
+# `make -n` must not build.
+ASK = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
+	$(CARGO) build --release --bins --message-format=json 2>/dev/null \
+	| sed -n 's|.*"executable":"\(.*\)/inspect",.*|\1|p'
+ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries are))
+BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
+	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
+
+.PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
+	experiments experiments-smoke test test-mpi bench bench-rust \
+	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -14,51 +32,61 @@ help: ## This list
 setup: ## Fetch libtorch into the user's cache, once, and link it here
 	@python3 scripts/setup_libtorch.py
 
-python: ## Put a Python with safetensors, numpy and TensorBoard, which tests need, into the user's cache, once, and link it here
+# With safetensors, numpy and TensorBoard.
+python: ## Put the Python that tests need into the user's cache, once, and link it here
 	@python3 scripts/setup_python.py
 
 mpi:
 	@scripts/setup_mpi.sh
 
-build: setup ## Build all stage binaries in release
-	$(CARGO) build --release
+build: setup ## Build all binaries in release
+	$(CARGO) build --release --bins
 
-build-mpi: setup mpi ## The same with MPI, so that `mpirun` can share a stage's work out (docs/cluster.md); installs Open MPI where it is missing
-	$(CARGO) build --release --features mpi
+# docs/cluster.md shows its use; installs Open MPI where it is missing.
+build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
+	$(CARGO) build --release --bins --features mpi
 
-demo: build ## Split digits over three nodes, train teachers, invert them, distil a student (under 3 minutes on two cores)
-	$(BIN)/split_data +experiment=demo overwrite=true $(ARGS)
-	$(BIN)/train_teachers +experiment=demo overwrite=true $(ARGS)
-	$(BIN)/generate_initial +experiment=demo overwrite=true $(ARGS)
-	$(BIN)/train_student +experiment=demo overwrite=true $(ARGS)
+demo: build ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
+	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)
+	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
+	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
+	"$(BIN)/train_student" +experiment=demo overwrite=true $(ARGS)
 
 # A stage of the experiment; what is finished is not run again.
-run = $(BIN)/$(1) +experiment=$(NAME) resume=true
+run = "$(BIN)/$(1)" +experiment=$(NAME) resume=true
 # `make -j4 experiment` trains four nodes' teachers side by side, each with its part of the cores.
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 THREADS = $(shell cores=$$(nproc); echo $$(( cores > $(JOBS) ? cores / $(JOBS) : 1 )))
-nodes = $$($(BIN)/train_teachers +experiment=$(NAME) $(ARGS) --cfg job | awk '/^[a-z]/ { group = $$1 } \
-	group == "split:" && $$1 == "num_nodes:" { nodes = $$2 } group == "split:" && $$1 == "save_path:" && $$2 == "null" { nodes = 1 } \
-	group == "teacher:" && $$1 == "num_teachers:" && $$2 != "null" { nodes = $$2 } END { print nodes }')
+# How many teachers there are, by the composed config.
+nodes = $$("$(BIN)/train_teachers" +experiment=$(NAME) $(ARGS) --cfg job | awk ' \
+	/^[a-z]/ { group = $$1 } \
+	group == "split:" && $$1 == "num_nodes:" { nodes = $$2 } \
+	group == "split:" && $$1 == "save_path:" && $$2 == "null" { nodes = 1 } \
+	group == "teacher:" && $$1 == "num_teachers:" && $$2 != "null" { nodes = $$2 } \
+	END { print nodes }')
 
 named:
-	@test -n "$(NAME)" || { echo 'say which: make $(firstword $(MAKECMDGOALS)) NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
-experiment: named build ## Run the stages of NAME=… that are not finished, with -jN N teachers at a time (ARGS="…" for overrides)
+	@test -n "$(NAME)" || { echo 'which experiment? make $(firstword $(MAKECMDGOALS))' \
+		'NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
+# With -jN, N teachers at a time; ARGS="…" has overrides.
+experiment: named build ## Run the stages of NAME=… that are not finished
 ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
 endif
 	@echo train_teachers >&2; [ $(JOBS) -gt 1 ] || $(call run,train_teachers) $(ARGS)
-	+@[ $(JOBS) -eq 1 ] || $(MAKE) --no-print-directory $$(seq -f teacher-%.0f 0 $$(( $(nodes) - 1 ))) THREADS=$(THREADS)
+	+@[ $(JOBS) -eq 1 ] || $(MAKE) --no-print-directory BIN="$(BIN)" THREADS=$(THREADS) \
+		$$(seq -f teacher-%.0f 0 $$(( $(nodes) - 1 )))
 	@echo generate_initial >&2; $(call run,generate_initial) $(ARGS)
 	@echo train_student >&2; $(call run,train_student) $(ARGS)
 
 compared: named
 	@file=config/experiment/$(NAME).yaml; [ ! -f $$file ] || grep -q '^fed_avg:' $$file || \
-		{ echo '$(NAME) has no baselines (no `fed_avg:` in its file); one that has: make compare NAME=mnist_5_dirichlet' >&2; exit 2; }
-compare: compared experiment ## The baselines too, then accuracy against bytes of all of them, with a plot (NAME=mnist_5_dirichlet)
+		{ echo '$(NAME) has no baselines (no `fed_avg:` in its file);' \
+		'one that has: make compare NAME=mnist_5_dirichlet' >&2; exit 2; }
+compare: compared experiment ## The same and the baselines, then accuracy against bytes, with a plot
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
 	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
-	@$(BIN)/inspect compare outputs/$(NAME)
+	@"$(BIN)/inspect" compare outputs/$(NAME)
 
 # One node's teacher of experiment NAME.
 teacher-%: FORCE
@@ -66,28 +94,32 @@ teacher-%: FORCE
 FORCE:
 
 report: build ## One HTML file of the runs in DIR=… (outputs if not given)
-	@$(BIN)/inspect report $(or $(DIR),outputs)
+	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"
 
 # What an experiment is: the comment at the head of its file.
+about = NR == 1 { next } !/^\#/ { exit } { sub(/^\# /, ""); printf "%s ", $$0 }
 experiments: ## List the experiments
-	@for file in config/experiment/*.yaml; do printf '%-38s %s\n' "$$(basename $$file .yaml)" \
-		"$$(awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# /, ""); printf "%s ", $$0 }' $$file)"; done
+	@for file in config/experiment/*.yaml; do \
+		printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(awk '$(about)' $$file)"; done
 
 experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test experiments
 
 test: setup python ## Run all tests
 	$(CARGO) test --release
+	@python3 tests/make/makefile.py
 
 # The rank is a program of the tests' own.
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
-	$(CARGO) clippy --release --features mpi --lib --bins --test mpi --example mpi_rank -- -D warnings
+	$(CARGO) clippy --release --features mpi --lib --bins --test mpi --example mpi_rank \
+		-- -D warnings
 	$(CARGO) build --release --features mpi --example mpi_rank
 	$(CARGO) test --release --features mpi --test mpi
 
-bench: setup ## Compare with PyTorch on this machine, in alternation (ARGS="small-di --rounds 3"; ARGS=--help lists the cases)
-	$(CARGO) build --release --bins --example bench_worker
-	@python3 benches/compare.py $(ARGS)
+# ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
+bench: build ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
+	$(CARGO) build --release --example bench_worker
+	@BENCH_BINARIES="$(BIN)" python3 benches/compare.py $(ARGS)
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
@@ -98,10 +130,19 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 # On a CPU at tiny size (DEVICE=cpu SIZE=tiny) it runs the same code in a minute or two.
 DEVICE ?= cuda
 SIZE ?= full
-gpu-check: setup ## Run and time everything on a GPU, against PyTorch (DEVICE=cpu SIZE=tiny to try it; docs/gpu.md)
-	$(CARGO) build --release --bins --example bench_worker
-	@CARGO="$(CARGO)" python3 benches/gpu/check.py --device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
+gpu-check: build ## Run and time everything on a GPU, against PyTorch (DEVICE=cpu SIZE=tiny to try it)
+	$(CARGO) build --release --example bench_worker
+	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
+		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 
-lint: setup ## Formatting and clippy, no warnings allowed
+lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings allowed
+	@python3 scripts/check_lines.py
+	@python3 scripts/check_layers.py
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
+
+deny: ## Check licences and sources of the dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'error: cargo-deny is missing' >&2; \
+		echo 'hint: cargo install cargo-deny --locked' >&2; exit 1; }
+	$(CARGO) deny check licenses bans sources

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Puts a Python with `safetensors`, `numpy` and TensorBoard where the tests find it: `.python/` in this checkout, a link into the user's cache.
+"""Puts a Python with `safetensors`, `numpy` and TensorBoard where the tests find it: `.python/` in
+this checkout, a link into the user's cache.
 
-Called by `make python` (and so by `make test`): the tests open what the stages write as a Python user would. It makes a virtual
-environment with the versions of tests/python/requirements.txt (40 MB to download), once for all checkouts; with one in the cache no
-network is needed. Needs Python 3.9+ and pip.
+Called by `make python` (and so by `make test`): the tests open what the stages write as a Python
+user would. It makes a virtual environment with the versions of tests/python/requirements.txt (40 MB
+to download), once for all checkouts; with one in the cache no network is needed. Needs Python 3.9+
+and pip.
 
   FED_DISTILL_PYTHON   already set: the tests take that Python, and nothing is downloaded
   XDG_CACHE_HOME       where the cache lives (default ~/.cache)
@@ -20,49 +22,54 @@ import venv
 from setup_libtorch import CHECKOUT, cache_folder, fail, link
 
 REQUIREMENTS = CHECKOUT / "tests" / "python" / "requirements.txt"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def say(text):
+def report(text):
     print(f"python: {text}", file=sys.stderr, flush=True)
 
 
 def works(root):
-    """True when its packages can be imported; a Python that was removed or updated leaves an environment that cannot."""
+    """True when its packages can be imported; a Python that was removed or updated leaves an
+    environment that cannot."""
+    packages = "import numpy, safetensors.numpy, tensorboard.program"
     try:
-        command = [root / "bin" / "python", "-c", "import numpy, safetensors.numpy, tensorboard.program"]
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        return subprocess.run([root / "bin" / "python", "-c", packages],
+                              capture_output=True).returncode == 0
     except OSError:
         return False
 
 
 def build(root):
-    """Everything happens beside `root`, which appears by one rename when it is whole."""
+    """Installs beside `root`, which appears by one rename when it is whole."""
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    # Without its own pip, which some systems (Debian) cannot give it; the one at hand installs into
+    # Without its own pip, which some systems (Debian) cannot give it; the pip at hand installs into
     # it.
     venv.create(partial, symlinks=True, with_pip=False)
-    packages = partial / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    say("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
-               "--target", str(packages), "--requirement", str(REQUIREMENTS)]
+    packages = partial / "lib" / f"python{VERSION}" / "site-packages"
+    report("downloading safetensors, numpy and TensorBoard from PyPI, once for all checkouts")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+               "--only-binary=:all:", "--target", str(packages),
+               "--requirement", str(REQUIREMENTS)]
     # A warning that makes no sense here.
     quiet = dict(os.environ, PIP_ROOT_USER_ACTION="ignore")
     if subprocess.run(command, stdout=sys.stderr, env=quiet).returncode != 0:
         fail("pip could not install safetensors, numpy and TensorBoard (its own message is above)",
-             "check the network and run `make python` again, or set FED_DISTILL_PYTHON to a Python that has them")
+             "check the network and run `make python` again, or set FED_DISTILL_PYTHON to a Python "
+             "that has them")
     shutil.rmtree(root, ignore_errors=True)
     partial.rename(root)
 
 
 def main():
     if os.environ.get("FED_DISTILL_PYTHON"):
-        say(f"using {os.environ['FED_DISTILL_PYTHON']} (FED_DISTILL_PYTHON is set)")
+        report(f"using {os.environ['FED_DISTILL_PYTHON']} (FED_DISTILL_PYTHON is set)")
         return
     # Packages are built for one version of Python; another list of them is another environment.
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:8]
     cache = cache_folder()
-    root = cache / f"python-{sys.version_info.major}.{sys.version_info.minor}-{wanted}"
+    root = cache / f"python-{VERSION}-{wanted}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with open(cache / "lock", "w") as lock:
@@ -71,8 +78,9 @@ def main():
                 build(root)
                 if not works(root):
                     fail(f"the packages that pip installed in {root} cannot be imported",
-                         "set FED_DISTILL_PYTHON to a Python that has them (tests/python/requirements.txt)")
-                say(f"safetensors, numpy and TensorBoard are ready in {root}")
+                         "set FED_DISTILL_PYTHON to a Python that has them "
+                         "(tests/python/requirements.txt)")
+                report(f"safetensors, numpy and TensorBoard are ready in {root}")
         link(CHECKOUT / ".python", root)
     except OSError as error:
         fail(f"setting up Python in {cache} failed: {error}",

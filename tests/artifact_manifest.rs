@@ -1,8 +1,6 @@
 //! Manifests: what a run leaves, what it refuses to read, what it may replace.
 
-use fed_distill::artifact::manifest::{
-    self, Admission, Manifest, Problem, Run, Start, Status, admit,
-};
+use fed_distill::run::manifest::{self, Admission, Manifest, Problem, Run, Start, Status, admit};
 use fed_distill::{Class, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `inspect`: looks at what the stages left.
 
-use fed_distill::{cli, stage};
+use fed_distill::{cli, inspect};
 
 fn main() -> std::process::ExitCode {
-    cli::tool(stage::inspect::run)
+    cli::tool(inspect::run)
 }

@@ -10,12 +10,17 @@
 //!  inspect: tables, pictures and an HTML report of whatever the stages left
 //! ```
 //!
-//! Rooms, from the ground up: `error`, [`words`], [`runtime`] (device, seeds, progress) and
-//! [`artifact`] (files on disk) know nothing of learning; [`data`], [`partition`], [`model`],
-//! [`descent`], [`inversion`], [`distill`], [`train`] and [`federated`] (baselines of many rounds,
-//! over threads or MPI) know nothing of config files, folders or command lines; [`config`] composes
-//! typed settings; [`report`] draws; [`stage`] joins config, engines and artifacts, one file a
-//! binary; [`cli`] runs a stage.
+//! Modules form layers; a module imports only from layers below its own:
+//!
+//! | layer | modules |
+//! |---|---|
+//! | [`cli`] | arguments, sweeps, exit codes |
+//! | [`stage`], [`inspect`] | one file or folder a binary; one file a subcommand |
+//! | [`run`] | context, manifest, checkpoints, metrics, ranks: what every stage shares |
+//! | [`config`], [`report`] | composition into one typed struct; tables, plots, HTML |
+//! | [`data`], [`partition`], [`model`], [`descent`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
+//! | [`artifact`], [`runtime`] | file formats; device, threads, seeds, logging, progress |
+//! | [`error`], [`words`] | the error type; counts and percentages in messages |
 
 pub mod artifact;
 pub mod cli;
@@ -25,10 +30,12 @@ pub mod descent;
 pub mod distill;
 pub mod error;
 pub mod federated;
+pub mod inspect;
 pub mod inversion;
 pub mod model;
 pub mod partition;
 pub mod report;
+pub mod run;
 pub mod runtime;
 pub mod stage;
 pub mod train;

@@ -1,4 +1,4 @@
-//! Counts with their nouns, for messages and tables.
+//! Counts with their nouns and shares in percent, for messages and tables.
 
 /// `1 epoch`, `2 epochs`, `1 batch`, `3 batches`.
 pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
@@ -9,4 +9,9 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
         // Negative, or beyond counting.
         Err(_) => format!("? {noun}s"),
     }
+}
+
+/// Returns an accuracy (a share, 0..1) in percent for tables: `96.4 %`, or a dash for none.
+pub fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share))
 }

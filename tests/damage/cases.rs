@@ -4,11 +4,12 @@ use super::support::{
     IDX_FILES, Pictures, cifar10_files, gzip, idx_files, load_cpu, pictures, settings, tar,
 };
 use fed_distill::Result;
-use fed_distill::artifact::checkpoint::{Checkpoints, Identity};
-use fed_distill::artifact::{json, manifest, tensors};
+use fed_distill::artifact::{json, tensors};
 use fed_distill::config::{Request, compose as compose_request};
 use fed_distill::data::DatasetKind;
 use fed_distill::partition::{Part, Split};
+use fed_distill::run::checkpoint::{Checkpoints, Identity};
+use fed_distill::run::manifest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -44,7 +44,10 @@ fn unsafe_archives_are_refused_and_nothing_is_written() {
         ] {
             std::fs::write(root.join("a.tar"), &bytes).unwrap();
             let text = failure(&folder_settings(&root)).to_string();
-            assert!(text.contains(expected) && text.contains("a.tar"), "{expected}: {text}");
+            assert!(
+                text.contains(expected) && text.contains("a.tar"),
+                "{expected}: {text}"
+            );
             assert_eq!(snapshot(outer.path()).len(), 1);
         }
     }

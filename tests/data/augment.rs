@@ -12,10 +12,23 @@ fn rng(seed: u64) -> Rng {
 }
 
 /// The definition: what the pixel of the padded image at the drawn offset is, mirrored or not.
-fn naive(images: &[f64], [n, c, h, w]: [usize; 4], crop: i64, flip: bool, fill: &[f64], rng: &mut Rng) -> Vec<f64> {
+fn naive(
+    images: &[f64],
+    [n, c, h, w]: [usize; 4],
+    crop: i64,
+    flip: bool,
+    fill: &[f64],
+    rng: &mut Rng,
+) -> Vec<f64> {
     let mut result = Vec::new();
     for image in 0..n {
-        let mut offset = || if crop > 0 { rng.random_range(0..=2 * crop) } else { 0 };
+        let mut offset = || {
+            if crop > 0 {
+                rng.random_range(0..=2 * crop)
+            } else {
+                0
+            }
+        };
         let (down, right) = (offset(), offset());
         let mirrored = flip && rng.random_bool(0.5);
         for channel in 0..c {
@@ -25,7 +38,9 @@ fn naive(images: &[f64], [n, c, h, w]: [usize; 4], crop: i64, flip: bool, fill: 
                     let (row, column) = (row as i64 + down - crop, column as i64 + right - crop);
                     let inside = (0..h as i64).contains(&row) && (0..w as i64).contains(&column);
                     result.push(match inside {
-                        true => images[((image * c + channel) * h + row as usize) * w + column as usize],
+                        true => {
+                            images[((image * c + channel) * h + row as usize) * w + column as usize]
+                        }
                         false => fill[channel],
                     });
                 }
@@ -77,7 +92,10 @@ fn every_offset_is_drawn_and_half_is_mirrored() {
     let drawn: Vec<usize> = cells.into_iter().filter(|&count| count > 0).collect();
     assert_eq!(drawn.len(), 25);
     // 160 of each expected, standard deviation 12.4; 2000 mirrored, 31.6.
-    assert!(drawn.iter().all(|&count| (100..220).contains(&count)), "{drawn:?}");
+    assert!(
+        drawn.iter().all(|&count| (100..220).contains(&count)),
+        "{drawn:?}"
+    );
     assert!((1850..2150).contains(&mirrored), "{mirrored}");
 }
 

@@ -8,7 +8,9 @@ type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// Records of `labels` and noise.
 fn records(labels: &[&[u8]], seed: u32) -> Vec<u8> {
-    let record = |(index, label): (usize, &&[u8])| [label.to_vec(), noise(3072, seed + index as u32)].concat();
+    let record = |(index, label): (usize, &&[u8])| {
+        [label.to_vec(), noise(3072, seed + index as u32)].concat()
+    };
     labels.iter().enumerate().flat_map(record).collect()
 }
 
@@ -48,7 +50,10 @@ fn pack(root: &Path, kind: DatasetKind, files: &Files) {
         Cifar10 => ("cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
         _ => ("cifar-100-binary", "cifar-100-binary.tar.gz"),
     };
-    let names: Vec<String> = files.iter().map(|(name, _)| format!("{top}/{name}")).collect();
+    let names: Vec<String> = files
+        .iter()
+        .map(|(name, _)| format!("{top}/{name}"))
+        .collect();
     let entries: Vec<(&str, Vec<u8>)> = names
         .iter()
         .zip(files)
@@ -85,7 +90,10 @@ fn archive_and_folders_hold_the_same_set() {
 fn class_names_are_known_without_their_file() {
     let root = tempfile::tempdir().unwrap();
     unpack(root.path(), &cifar10()[1..].to_vec());
-    assert_eq!(load_cpu(&settings(Cifar10, root.path())).unwrap().classes[9], "truck");
+    assert_eq!(
+        load_cpu(&settings(Cifar10, root.path())).unwrap().classes[9],
+        "truck"
+    );
 }
 
 #[test]
@@ -102,7 +110,11 @@ fn cifar100_takes_the_fine_label() {
 #[test]
 fn damaged_files_are_named() {
     let replace = |mut files: Files, name: &str, contents: Vec<u8>| -> Files {
-        files.iter_mut().find(|(known, _)| *known == name).unwrap().1 = contents;
+        files
+            .iter_mut()
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1 = contents;
         files
     };
     let cases: Vec<(DatasetKind, Files, &str, &str)> = vec![
@@ -136,7 +148,12 @@ fn damaged_files_are_named() {
             "batches.meta.txt",
             "utf-8",
         ),
-        (Cifar10, cifar10()[..7].to_vec(), "test_batch.bin", "is missing"),
+        (
+            Cifar10,
+            cifar10()[..7].to_vec(),
+            "test_batch.bin",
+            "is missing",
+        ),
         (
             Cifar100,
             replace(cifar100(), "train.bin", records(&[&[20, 5]], 1)),

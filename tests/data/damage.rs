@@ -40,7 +40,11 @@ fn cases() -> Vec<Case> {
             others: [&idx_others[..1], &idx_others[2..]].concat(),
             ..case(Mnist, IDX_FILES[1], idx[1].clone())
         },
-        case(Cifar10, "cifar-10-binary.tar.gz", gzip(&tar(&cifar10_files()))),
+        case(
+            Cifar10,
+            "cifar-10-binary.tar.gz",
+            gzip(&tar(&cifar10_files())),
+        ),
         case(ImageFolder, "set.tar", folder.clone()),
         case(ImageFolder, "set.tar.gz", gzip(&folder)),
         case(
@@ -76,7 +80,11 @@ fn check(case: &Case, contents: &[u8]) -> Result<(), TestCaseError> {
     prop_assert_eq!(snapshot(root.path()), before);
     match outcome {
         Ok(set) => prop_assert_eq!(set.train.len() as i64, set.train.images.size()[0]),
-        Err(error) => prop_assert!(error.to_string().contains(root.path().to_str().unwrap()), "{}", error),
+        Err(error) => prop_assert!(
+            error.to_string().contains(root.path().to_str().unwrap()),
+            "{}",
+            error
+        ),
     }
     Ok(())
 }
@@ -85,7 +93,11 @@ fn check(case: &Case, contents: &[u8]) -> Result<(), TestCaseError> {
 fn the_undamaged_sets_load() {
     for case in cases() {
         let root = tempfile::tempdir().unwrap();
-        for (name, contents) in case.others.iter().chain([&(case.file, case.contents.clone())]) {
+        for (name, contents) in case
+            .others
+            .iter()
+            .chain([&(case.file, case.contents.clone())])
+        {
             let path = root.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, contents).unwrap();
@@ -105,15 +117,27 @@ fn an_archive_that_is_cut_off_is_to_blame_and_not_a_picture_in_it() {
     for (name, contents) in [
         ("set.tar", whole.clone()),
         ("set.tar.gz", gzip(&whole)),
-        ("set.tar.zst", zstd::encode_all(whole.as_slice(), 1).unwrap()),
+        (
+            "set.tar.zst",
+            zstd::encode_all(whole.as_slice(), 1).unwrap(),
+        ),
     ] {
         // In the middle of a picture, and in what stands between two.
         for share in [3, 5, 6, 8] {
             let root = tempfile::tempdir().unwrap();
-            std::fs::write(root.path().join(name), &contents[..contents.len() * share / 10]).unwrap();
-            let text = load_cpu(&settings(ImageFolder, root.path())).unwrap_err().to_string();
+            std::fs::write(
+                root.path().join(name),
+                &contents[..contents.len() * share / 10],
+            )
+            .unwrap();
+            let text = load_cpu(&settings(ImageFolder, root.path()))
+                .unwrap_err()
+                .to_string();
             assert!(text.starts_with(&format!("cannot read `{name}`")), "{text}");
-            assert!(text.contains("hint: fetch or pack the archive again"), "{text}");
+            assert!(
+                text.contains("hint: fetch or pack the archive again"),
+                "{text}"
+            );
             assert!(!text.contains(".png"), "{text}");
         }
     }

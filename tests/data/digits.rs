@@ -11,7 +11,10 @@ fn rows() -> Vec<(i64, Vec<u8>)> {
         .read_to_string(&mut text)
         .unwrap();
     let row = |line: &str| {
-        let mut values: Vec<u8> = line.split(',').map(|value| value.parse().unwrap()).collect();
+        let mut values: Vec<u8> = line
+            .split(',')
+            .map(|value| value.parse().unwrap())
+            .collect();
         (i64::from(values.pop().unwrap()), values)
     };
     text.lines().map(row).collect()
@@ -26,7 +29,10 @@ fn every_fifth_of_a_class_is_a_test_image() {
     .unwrap();
     let (mut train, mut test) = (Vec::new(), Vec::new());
     for class in 0..10 {
-        let of_class = rows().into_iter().enumerate().filter(|(_, (label, _))| *label == class);
+        let of_class = rows()
+            .into_iter()
+            .enumerate()
+            .filter(|(_, (label, _))| *label == class);
         for (nth, (line, _)) in of_class.enumerate() {
             if nth % 5 == 4 {
                 test.push(line)
@@ -55,8 +61,19 @@ fn sixteen_pixels_by_default() {
     let set = load_cpu(&DatasetSettings::default()).unwrap();
     assert_eq!(set.train.images.size(), [1442, 1, 16, 16]);
     assert_eq!(set.test.images.size(), [355, 1, 16, 16]);
-    assert_eq!((set.name.as_str(), set.channels(), set.size()), ("digits", 1, 16));
-    assert_eq!(set.classes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(
+        (set.name.as_str(), set.channels(), set.size()),
+        ("digits", 1, 16)
+    );
+    assert_eq!(
+        set.classes,
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+    );
     assert_eq!(set.train.counts(10).iter().sum::<u64>(), 1442);
-    assert!(set.test.counts(10).iter().all(|&count| (34..=37).contains(&count)));
+    assert!(
+        set.test
+            .counts(10)
+            .iter()
+            .all(|&count| (34..=37).contains(&count))
+    );
 }

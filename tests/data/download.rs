@@ -39,7 +39,11 @@ fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 fn whole(body: &[u8]) -> Vec<u8> {
-    reply("200 OK", &format!("Content-Length: {}\r\n", body.len()), body)
+    reply(
+        "200 OK",
+        &format!("Content-Length: {}\r\n", body.len()),
+        body,
+    )
 }
 
 fn rest(body: &[u8], from: usize) -> Vec<u8> {
@@ -54,7 +58,11 @@ fn rest(body: &[u8], from: usize) -> Vec<u8> {
 
 /// Announces all of it and stops half way.
 fn cut(body: &[u8], at: usize) -> Vec<u8> {
-    reply("200 OK", &format!("Content-Length: {}\r\n", body.len()), &body[..at])
+    reply(
+        "200 OK",
+        &format!("Content-Length: {}\r\n", body.len()),
+        &body[..at],
+    )
 }
 
 fn body() -> Vec<u8> {
@@ -161,7 +169,11 @@ fn another_file_than_expected_is_not_kept() {
 fn failures_say_from_where_to_where_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("file.gz");
-    let (url, handle) = server(vec![reply("404 Not Found", "Content-Length: 4\r\n", b"gone")]);
+    let (url, handle) = server(vec![reply(
+        "404 Not Found",
+        "Content-Length: 4\r\n",
+        b"gone",
+    )]);
     let not_found = fetch(&url, None, &to, &silent).unwrap_err().to_string();
     handle.join().unwrap();
     assert!(not_found.contains("404 Not Found"), "{not_found}");

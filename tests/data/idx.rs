@@ -19,7 +19,10 @@ fn plain_gzip_and_torchvision_folders_hold_the_same_set() {
         assert_eq!(set.train.images.size(), [40, 1, 12, 12]);
         assert_eq!(pixels(&set.train), files[0][16..]);
         assert_eq!(pixels(&set.test), files[2][16..]);
-        let labels: Vec<i64> = files[3][8..].iter().map(|&label| i64::from(label)).collect();
+        let labels: Vec<i64> = files[3][8..]
+            .iter()
+            .map(|&label| i64::from(label))
+            .collect();
         assert_eq!(set.test.label_list, labels);
         assert_eq!(Vec::<i64>::try_from(&set.test.labels).unwrap(), labels);
         assert_eq!((set.name.as_str(), set.classes.len()), (kind.name(), 10));
@@ -45,7 +48,11 @@ fn damaged_files_are_named() {
         (1, good[0].clone(), "00000801"),
         (0, header([0, 0, 0x0d, 3], 0, &good[0]), "00000d03"),
         (0, header([0xff; 4], 4, &good[0]), "its header says"),
-        (0, header([0x00, 0xff, 0xff, 0xff], 8, &good[0]), "its header says"),
+        (
+            0,
+            header([0x00, 0xff, 0xff, 0xff], 8, &good[0]),
+            "its header says",
+        ),
         (0, header([0; 4], 4, &good[0]), "its header says"),
         (1, label_10, "label 10 at position 3"),
         (3, idx(&[19], &[1; 19]), "19 labels for 20 images"),
@@ -83,7 +90,10 @@ fn compressed_files_are_checked_to_their_end() {
         write_idx(root.path(), &files, true);
         std::fs::write(root.path().join("train-images-idx3-ubyte.gz"), damaged).unwrap();
         let text = failure(&settings(Mnist, root.path())).to_string();
-        assert!(text.contains("cannot read `train-images-idx3-ubyte.gz`"), "{text}");
+        assert!(
+            text.contains("cannot read `train-images-idx3-ubyte.gz`"),
+            "{text}"
+        );
     }
 }
 
@@ -111,7 +121,10 @@ fn a_missing_root_is_a_usage_error() {
         settings.root = None;
         let error = failure(&settings);
         assert_eq!(error.class(), fed_distill::Class::Usage);
-        assert!(error.to_string().contains("hint: `dataset.root="), "{error}");
+        assert!(
+            error.to_string().contains("hint: `dataset.root="),
+            "{error}"
+        );
         settings.kind = Digits;
         assert!(load_cpu(&settings).is_ok());
     }

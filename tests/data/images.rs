@@ -39,7 +39,10 @@ fn unpack(folder: &Path, files: &Files) {
 }
 
 pub fn pack(files: &Files) -> Vec<u8> {
-    let entries: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, file)| (name.as_str(), file.clone())).collect();
+    let entries: Vec<(&str, Vec<u8>)> = files
+        .iter()
+        .map(|(name, file)| (name.as_str(), file.clone()))
+        .collect();
     tar(&entries)
 }
 
@@ -58,9 +61,15 @@ fn check(set: &Dataset) {
     assert_eq!(set.classes, ["ant", "zebra"]);
     assert_eq!(set.train.label_list, [0, 0, 1, 1]);
     assert_eq!(set.test.label_list, [0, 1]);
-    let expected: Vec<u8> = [3, 4, 1, 2].iter().flat_map(|&seed| planar(&colour(seed))).collect();
+    let expected: Vec<u8> = [3, 4, 1, 2]
+        .iter()
+        .flat_map(|&seed| planar(&colour(seed)))
+        .collect();
     assert_eq!(pixels(&set.train), expected);
-    let expected: Vec<u8> = [5, 6].iter().flat_map(|&seed| planar(&colour(seed))).collect();
+    let expected: Vec<u8> = [5, 6]
+        .iter()
+        .flat_map(|&seed| planar(&colour(seed)))
+        .collect();
     assert_eq!(pixels(&set.test), expected);
 }
 
@@ -108,8 +117,12 @@ fn the_fingerprint_of_image_files_is_of_the_files() {
         for length in [files.len() as u64, 3, 10, 10] {
             hash.update(length.to_le_bytes());
         }
-        labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        files.iter().for_each(|(_, file)| hash.update(Sha256::digest(file)));
+        labels
+            .iter()
+            .for_each(|label| hash.update(label.to_le_bytes()));
+        files
+            .iter()
+            .for_each(|(_, file)| hash.update(Sha256::digest(file)));
     }
     let found = load_cpu(&folder_settings(root.path())).unwrap().fingerprint;
     assert_eq!(found, format!("{:x}", hash.finalize()));
@@ -139,7 +152,10 @@ fn other_files_are_skipped() {
 fn grey_and_colour() {
     let grey = noise(100, 9);
     let mut mixed = files();
-    for file in mixed.iter_mut().filter(|(name, _)| name != "train/ant/a.png") {
+    for file in mixed
+        .iter_mut()
+        .filter(|(name, _)| name != "train/ant/a.png")
+    {
         file.1 = png(10, 10, 1, &grey);
     }
     let root = tempfile::tempdir().unwrap();
@@ -154,15 +170,22 @@ fn grey_and_colour() {
     let mut to_grey = folder_settings(root.path());
     to_grey.channels = Some(1);
     let set = load_cpu(&to_grey).unwrap();
-    let luma =
-        |rgb: &[u8]| (0.299 * f64::from(rgb[0]) + 0.587 * f64::from(rgb[1]) + 0.114 * f64::from(rgb[2])).round() as u8;
+    let luma = |rgb: &[u8]| {
+        (0.299 * f64::from(rgb[0]) + 0.587 * f64::from(rgb[1]) + 0.114 * f64::from(rgb[2])).round()
+            as u8
+    };
     let expected: Vec<u8> = colour(3).chunks(3).map(luma).collect();
     assert_eq!(pixels(&set.train)[..100], expected);
     assert_eq!(pixels(&set.train)[100..200], grey);
     // All grey stays grey, unless asked for colour.
-    mixed.iter_mut().for_each(|file| file.1 = png(10, 10, 1, &grey));
+    mixed
+        .iter_mut()
+        .for_each(|file| file.1 = png(10, 10, 1, &grey));
     unpack(root.path(), &mixed);
-    assert_eq!(load_cpu(&folder_settings(root.path())).unwrap().channels(), 1);
+    assert_eq!(
+        load_cpu(&folder_settings(root.path())).unwrap().channels(),
+        1
+    );
     let mut to_colour = folder_settings(root.path());
     to_colour.channels = Some(3);
     assert_eq!(pixels(&load_cpu(&to_colour).unwrap().test)[..300], repeated);
@@ -211,7 +234,11 @@ fn refusals_name_the_file() {
             "test/ant/1.png",
             "format",
         ),
-        (with("test/ant/1.png", Vec::new()), "test/ant/1.png", "cannot read"),
+        (
+            with("test/ant/1.png", Vec::new()),
+            "test/ant/1.png",
+            "cannot read",
+        ),
         (
             with("test/ant/1.png", good[..good.len() / 2].to_vec()),
             "test/ant/1.png",
@@ -255,11 +282,17 @@ fn refusals_name_the_file() {
 fn a_root_without_images_says_what_is_expected() {
     let root = tempfile::tempdir().unwrap();
     let text = failure(&folder_settings(root.path())).to_string();
-    assert!(text.contains("train/ and test/") && text.contains(".tar.zst"), "{text}");
+    assert!(
+        text.contains("train/ and test/") && text.contains(".tar.zst"),
+        "{text}"
+    );
     let text = failure(&folder_settings(&root.path().join("nowhere"))).to_string();
     assert!(text.contains("nowhere"), "{text}");
     std::fs::write(root.path().join("a.tar"), b"").unwrap();
     std::fs::write(root.path().join("b.tar"), b"").unwrap();
     let text = failure(&folder_settings(root.path())).to_string();
-    assert!(text.contains("several sets") && text.contains("b.tar"), "{text}");
+    assert!(
+        text.contains("several sets") && text.contains("b.tar"),
+        "{text}"
+    );
 }

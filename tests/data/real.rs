@@ -18,7 +18,10 @@ fn root(name: &str) -> Option<PathBuf> {
 fn close(found: &[f64], expected: &[f64], within: f64) {
     assert_eq!(found.len(), expected.len());
     let near = |(found, expected): (&f64, &f64)| (found - expected).abs() < within;
-    assert!(found.iter().zip(expected).all(near), "{found:?} {expected:?}");
+    assert!(
+        found.iter().zip(expected).all(near),
+        "{found:?} {expected:?}"
+    );
 }
 
 fn timed(settings: &fed_distill::data::DatasetSettings) -> Dataset {
@@ -53,12 +56,17 @@ fn mnist() {
     (small.max_train, small.size) = (Some(1000), Some(16));
     let small = timed(&small);
     assert_eq!(small.train.images.size(), [1000, 1, 16, 16]);
-    assert_eq!(small.train.counts(10), [99, 112, 99, 102, 97, 90, 99, 105, 98, 99]);
+    assert_eq!(
+        small.train.counts(10),
+        [99, 112, 99, 102, 97, 90, 99, 105, 98, 99]
+    );
 }
 
 #[test]
 fn cifar10_as_jpeg() {
-    let Some(root) = root("cifar10_jpeg") else { return };
+    let Some(root) = root("cifar10_jpeg") else {
+        return;
+    };
     let set = timed(&settings(ImageFolder, &root));
     assert_eq!(set.train.images.size(), [50_000, 3, 32, 32]);
     assert_eq!(set.test.images.size(), [10_000, 3, 32, 32]);
@@ -71,14 +79,20 @@ fn cifar10_as_jpeg() {
     // What Pillow (libjpeg-turbo) decodes; decoders differ by a fraction of a grey level.
     close(&set.normalisation.mean, &[0.4913, 0.4821, 0.4465], 0.002);
     close(&set.normalisation.std, &[0.2452, 0.2428, 0.2606], 0.002);
-    let test = set.test.images.mean_dim(&[0_i64, 2, 3][..], false, tch::Kind::Double) / 255.0;
+    let test = set
+        .test
+        .images
+        .mean_dim(&[0_i64, 2, 3][..], false, tch::Kind::Double)
+        / 255.0;
     close(&floats(&test), &[0.494, 0.485, 0.450], 0.002);
 }
 
 /// A part of the archive, unpacked by the tar library, reads as the same images.
 #[test]
 fn cifar10_as_jpeg_unpacked() {
-    let Some(root) = root("cifar10_jpeg") else { return };
+    let Some(root) = root("cifar10_jpeg") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let file = std::fs::File::open(root.join("cifar10-jpeg.tar.zst")).unwrap();
     let mut archive = tar::Archive::new(zstd::Decoder::new(file).unwrap());
@@ -93,6 +107,11 @@ fn cifar10_as_jpeg_unpacked() {
     assert_eq!(part.train.counts(10), [100; 10]);
     assert_eq!(part.test.counts(10), [100; 10]);
     let whole = load_cpu(&settings(ImageFolder, &root)).unwrap();
-    let first: Vec<usize> = (0..10).flat_map(|class| class * 1000..class * 1000 + 100).collect();
-    assert_eq!(pixels(&whole.test.select(&first).unwrap()), pixels(&part.test));
+    let first: Vec<usize> = (0..10)
+        .flat_map(|class| class * 1000..class * 1000 + 100)
+        .collect();
+    assert_eq!(
+        pixels(&whole.test.select(&first).unwrap()),
+        pixels(&part.test)
+    );
 }

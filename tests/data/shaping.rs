@@ -54,7 +54,9 @@ proptest! {
 
 #[test]
 fn exact_proportions_stay_exact() {
-    let labels: Vec<u8> = (0..100).map(|index| if index < 50 { 0 } else { index % 10 }).collect();
+    let labels: Vec<u8> = (0..100)
+        .map(|index| if index < 50 { 0 } else { index % 10 })
+        .collect();
     let some = load_cpu(&limited(labelled(&labels).path(), 20)).unwrap();
     assert_eq!(some.train.counts(10), [11, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
 }
@@ -71,8 +73,12 @@ fn settings_out_of_range_are_usage_errors() {
         ("dataset.size", |settings| settings.size = Some(-1)),
         ("dataset.size", |settings| settings.size = Some(5000)),
         ("dataset.channels", |settings| settings.channels = Some(2)),
-        ("dataset.mean", |settings| settings.mean = Some(vec![0.1; 3])),
-        ("dataset.mean", |settings| settings.mean = Some(vec![f64::NAN])),
+        ("dataset.mean", |settings| {
+            settings.mean = Some(vec![0.1; 3])
+        }),
+        ("dataset.mean", |settings| {
+            settings.mean = Some(vec![f64::NAN])
+        }),
         ("dataset.std", |settings| settings.std = Some(vec![0.0])),
         ("dataset.std", |settings| settings.std = Some(vec![])),
     ];
@@ -90,14 +96,23 @@ fn images_a_model_cannot_take_are_refused() {
     for (height, width, expected) in [(12, 10, "not square"), (6, 6, "smaller than 8×8")] {
         let root = tempfile::tempdir().unwrap();
         let mut files = idx_files(10, 10);
-        files[0] = idx(&[10, height, width], &noise((10 * height * width) as usize, 1));
+        files[0] = idx(
+            &[10, height, width],
+            &noise((10 * height * width) as usize, 1),
+        );
         files[2] = files[0].clone();
         write_idx(root.path(), &files, false);
         let mut settings = settings(Mnist, root.path());
         let text = failure(&settings).to_string();
-        assert!(text.contains(expected) && text.contains("dataset.size="), "{text}");
+        assert!(
+            text.contains(expected) && text.contains("dataset.size="),
+            "{text}"
+        );
         settings.size = Some(9);
-        assert_eq!(load_cpu(&settings).unwrap().train.images.size(), [10, 1, 9, 9]);
+        assert_eq!(
+            load_cpu(&settings).unwrap().train.images.size(),
+            [10, 1, 9, 9]
+        );
     }
 }
 
@@ -116,7 +131,8 @@ fn naive_resize(image: &[u8], side: usize, size: usize) -> Vec<f64> {
     let scale = side as f64 / size as f64;
     let weights = |at: usize| -> Vec<f64> {
         let centre = (at as f64 + 0.5) * scale;
-        let weight = |source: usize| (1.0 - (source as f64 + 0.5 - centre).abs() / scale.max(1.0)).max(0.0);
+        let weight =
+            |source: usize| (1.0 - (source as f64 + 0.5 - centre).abs() / scale.max(1.0)).max(0.0);
         let weights: Vec<f64> = (0..side).map(weight).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter().map(|weight| weight / sum).collect()
@@ -125,7 +141,9 @@ fn naive_resize(image: &[u8], side: usize, size: usize) -> Vec<f64> {
     for row in 0..size {
         for column in 0..size {
             let (vertical, horizontal) = (weights(row), weights(column));
-            let pixel = |index: usize| vertical[index / side] * horizontal[index % side] * f64::from(image[index]);
+            let pixel = |index: usize| {
+                vertical[index / side] * horizontal[index % side] * f64::from(image[index])
+            };
             result.push((0..side * side).map(pixel).sum());
         }
     }
@@ -144,10 +162,16 @@ fn resizing_is_bilinear() {
         })
         .unwrap();
         let area = (size * size) as usize;
-        for (image, resized) in files[0][16..].chunks(144).zip(pixels(&set.train).chunks(area)) {
+        for (image, resized) in files[0][16..]
+            .chunks(144)
+            .zip(pixels(&set.train).chunks(area))
+        {
             let expected = naive_resize(image, 12, size as usize);
             for (&found, expected) in resized.iter().zip(expected) {
-                assert!((f64::from(found) - expected).abs() < 0.51, "{size}: {found} {expected}");
+                assert!(
+                    (f64::from(found) - expected).abs() < 0.51,
+                    "{size}: {found} {expected}"
+                );
             }
         }
     }
@@ -158,9 +182,16 @@ fn normalisation_is_computed_or_given() {
     let root = tempfile::tempdir().unwrap();
     let files = idx_files(40, 20);
     write_idx(root.path(), &files, false);
-    let values: Vec<f64> = files[0][16..].iter().map(|&pixel| f64::from(pixel) / 255.0).collect();
+    let values: Vec<f64> = files[0][16..]
+        .iter()
+        .map(|&pixel| f64::from(pixel) / 255.0)
+        .collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    let variance = values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>()
+        / values.len() as f64;
     let set = load_cpu(&settings(Mnist, root.path())).unwrap();
     assert!((set.normalisation.mean[0] - mean).abs() < 1e-12);
     assert!((set.normalisation.std[0] - variance.sqrt()).abs() < 1e-12);
@@ -189,10 +220,14 @@ fn normalising_follows_its_formula_and_can_be_undone() {
     let all: Vec<u8> = (0..3 * 256).map(|index| (index % 256) as u8).collect();
     let pixels = Tensor::from_slice(&all).view([1, 3, 16, 16]);
     let images = normalisation.apply(&pixels);
-    assert_eq!((images.kind(), images.size()), (Kind::Float, vec![1, 3, 16, 16]));
+    assert_eq!(
+        (images.kind(), images.size()),
+        (Kind::Float, vec![1, 3, 16, 16])
+    );
     for (index, found) in floats(&images).into_iter().enumerate() {
         let channel = index / 256;
-        let expected = (f64::from(all[index]) / 255.0 - normalisation.mean[channel]) / normalisation.std[channel];
+        let expected = (f64::from(all[index]) / 255.0 - normalisation.mean[channel])
+            / normalisation.std[channel];
         assert!((found - expected).abs() < 2e-6, "{found} {expected}");
     }
     assert_eq!(bytes(&normalisation.to_pixels(&images)), all);
@@ -250,7 +285,24 @@ fn image_sets_are_selected_and_counted() {
     let image = |index: usize| pixels(&set)[index * 64..(index + 1) * 64].to_vec();
     assert_eq!(pixels(&picked), [image(4), image(2), image(2)].concat());
     assert!(set.select(&[]).unwrap().is_empty());
-    assert!(set.select(&[5]).unwrap_err().to_string().contains("no image 5"));
-    assert!(ImageSet::new(Tensor::zeros([2, 1, 8, 8], (Kind::Uint8, Device::Cpu)), vec![0]).is_err());
-    assert!(ImageSet::new(Tensor::zeros([1, 1, 8, 8], (Kind::Float, Device::Cpu)), vec![0]).is_err());
+    assert!(
+        set.select(&[5])
+            .unwrap_err()
+            .to_string()
+            .contains("no image 5")
+    );
+    assert!(
+        ImageSet::new(
+            Tensor::zeros([2, 1, 8, 8], (Kind::Uint8, Device::Cpu)),
+            vec![0]
+        )
+        .is_err()
+    );
+    assert!(
+        ImageSet::new(
+            Tensor::zeros([1, 1, 8, 8], (Kind::Float, Device::Cpu)),
+            vec![0]
+        )
+        .is_err()
+    );
 }

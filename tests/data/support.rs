@@ -73,7 +73,11 @@ pub const IDX_FILES: [&str; 4] = [
 
 /// The four plain files of a small set of 12×12 images: labels 0..9 in turn.
 pub fn idx_files(train: u32, test: u32) -> [Vec<u8>; 4] {
-    let labels = |count: u32| (0..count).map(|index| (index % 10) as u8).collect::<Vec<u8>>();
+    let labels = |count: u32| {
+        (0..count)
+            .map(|index| (index % 10) as u8)
+            .collect::<Vec<u8>>()
+    };
     let images = |count: u32| noise(count as usize * 144, count);
     [
         idx(&[train, 12, 12], &images(train)),
@@ -98,7 +102,13 @@ pub fn png(width: u32, height: u32, channels: usize, pixels: &[u8]) -> Vec<u8> {
     encode(width, height, channels, pixels, image::ImageFormat::Png)
 }
 
-pub fn encode(width: u32, height: u32, channels: usize, pixels: &[u8], format: image::ImageFormat) -> Vec<u8> {
+pub fn encode(
+    width: u32,
+    height: u32,
+    channels: usize,
+    pixels: &[u8],
+    format: image::ImageFormat,
+) -> Vec<u8> {
     let color = if channels == 1 {
         image::ColorType::L8
     } else {
@@ -151,7 +161,10 @@ pub struct Pictures {
 pub fn pictures() -> Pictures {
     let png = png(9, 9, 3, &noise(243, 1));
     let jpeg = encode(9, 9, 3, &noise(243, 2), image::ImageFormat::Jpeg);
-    let others = vec![("train/a/1.png", png.clone()), ("test/a/1.png", png.clone())];
+    let others = vec![
+        ("train/a/1.png", png.clone()),
+        ("test/a/1.png", png.clone()),
+    ];
     let all = [
         ("train/a/1.png", png.clone()),
         ("train/b/1.jpg", jpeg.clone()),

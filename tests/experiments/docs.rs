@@ -14,7 +14,8 @@ pub struct Experiment {
 
 /// All experiments in the order of the docs.
 pub fn experiments() -> Vec<Experiment> {
-    let text = include_str!("../../docs/experiments.md");
+    // A backslash continues a command on the next line.
+    let text = include_str!("../../docs/experiments.md").replace(" \\\n", " ");
     let (mut section, mut found, mut inside) = (Vec::new(), Vec::<Experiment>::new(), None);
     for line in text.lines() {
         if line.starts_with("## ") {
@@ -45,7 +46,7 @@ fn command(line: &str) -> Option<Command> {
     ];
     // Kept results are what experiments share; they are no part of what an experiment is.
     let (resume, overrides): (Vec<&str>, Vec<&str>) = overrides
-        .split(' ')
+        .split_whitespace()
         .partition(|word| *word == "resume=true");
     let is_command = stages.contains(&stage);
     assert!(!is_command || resume.len() == 1, "{line}");

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// `cannot {verb} {path}: {why}`, with a hint for the causes users meet.
-pub(super) fn explain(verb: &str, path: &Path, error: &io::Error) -> Error {
+pub(crate) fn explain(verb: &str, path: &Path, error: &io::Error) -> Error {
     let shown = path.display();
     if let Some(file) = file_in_the_way(path, error) {
         return Error::failed(format!(
@@ -50,7 +50,7 @@ pub(super) fn complete(error: Error, path: &Path) -> Error {
 }
 
 /// The folder that holds `path`; the current one for a bare name.
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

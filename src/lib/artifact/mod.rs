@@ -1,16 +1,17 @@
-//! Files on disk: atomic writes, JSON without NaN, tensors, hashes, the manifests that say what
-//! belongs together, checkpoints, and locks.
+//! File formats: atomic writes, JSON without NaN, safetensors and PyTorch files, hashes, locks.
 //!
-//! Stages write through here and nowhere else. Nothing in here knows what a dataset or a split is.
+//! Everything that is written to disk is written through this module. It knows tensors and state
+//! dicts, but neither networks nor datasets nor splits.
 
 pub mod atomic;
-pub mod checkpoint;
-mod fault;
+pub(crate) mod fault;
 mod finite;
 pub mod hash;
 pub mod json;
 pub mod lock;
-pub mod manifest;
 mod pickle;
 mod pytorch;
+mod state_dict;
 pub mod tensors;
+
+pub use state_dict::StateDict;

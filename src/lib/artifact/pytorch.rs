@@ -3,9 +3,9 @@
 //!
 //! Everything the file claims is checked against what is there before memory is taken for it.
 
+use super::StateDict;
 use super::pickle::{Object, Pickle, Ref, Storage, View};
 use super::tensors::from_bytes;
-use crate::model::StateDict;
 use crate::{Error, Result};
 use fs_err as fs;
 use std::collections::{HashMap, HashSet};

@@ -2,8 +2,8 @@
 //! stage reads and writes weights and images through this; nothing here knows what the tensors
 //! mean.
 
+use super::StateDict;
 use super::{atomic, pytorch};
-use crate::model::StateDict;
 use crate::{Error, Result};
 use fs_err as fs;
 use safetensors::tensor::{Dtype, Metadata};
@@ -226,7 +226,7 @@ fn write_to(file: &mut dyn Write, header: &str, sorted: &[&Tensor]) -> Result<()
 }
 
 /// A tensor's values, little-endian, in row-major order.
-pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+pub(crate) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
     Ok(bytes)

@@ -1,8 +1,8 @@
 //! Strict loading: does a state dict fit a network, and if not, why. Everything is checked before
 //! anything is copied.
 
+use super::StateDict;
 use super::builder::Entry;
-use super::state::StateDict;
 use crate::{Error, Result};
 use std::collections::HashSet;
 use tch::{Kind, Tensor};

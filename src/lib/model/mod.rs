@@ -12,15 +12,16 @@ mod layers;
 mod lenet;
 mod linear;
 mod load;
+mod mean;
 mod network;
 mod resnet;
 mod settings;
 mod spec;
 mod stack;
-mod state;
 
+pub use crate::artifact::StateDict;
 pub use layers::{BatchNorm, Pass};
+pub use mean::{weighted_mean, weighted_mean_of};
 pub use network::Model;
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
-pub use state::{StateDict, weighted_mean, weighted_mean_of};

@@ -1,9 +1,10 @@
 //! The registry of architectures, and [`Model`]: a network together with its named tensors.
 
+use super::StateDict;
 use super::builder::{Builder, Entry};
 use super::layers::Pass;
 use super::settings::{ModelKind, ModelSpec};
-use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet, state::StateDict};
+use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet};
 use crate::Result;
 use crate::runtime::seed::Rng;
 use std::fmt;

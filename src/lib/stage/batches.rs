@@ -1,10 +1,10 @@
 //! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost
 //! an hour. And as messages between the ranks that make them.
 
-use crate::artifact::checkpoint::Checkpoints;
 use crate::artifact::{json, tensors};
 use crate::error::{Error, Result};
 use crate::inversion::{BatchStore, Moments, Stored, SyntheticBatch, TermsAt};
+use crate::run::checkpoint::Checkpoints;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};

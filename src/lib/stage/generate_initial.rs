@@ -2,16 +2,18 @@
 //! alone. Never looks at an image.
 
 use super::batches::{self, BatchFiles};
-use super::job::{Job, Session};
-use super::journal::{BatchLine, Journal};
-use super::ranks::{self, Shared};
+use super::pictures;
 use super::teachers::{self, TeacherSet};
-use super::{Workplace, open_for, pictures, required, weights};
-use crate::artifact::{json, manifest, tensors};
+use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
 use crate::federated::transport::{Member, Transport};
 use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
+use crate::run::job::{Job, Session};
+use crate::run::journal::{BatchLine, Journal};
+use crate::run::manifest;
+use crate::run::ranks::{self, Shared};
+use crate::run::{StageContext, open_for, required, weights};
 use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
@@ -22,7 +24,7 @@ use tch::{Kind, Tensor};
 
 /// What the initial batches depend on: nothing of the student, so that several students can start
 /// from them. The teachers bring their architecture.
-pub(super) const DEPENDS: [&str; 15] = [
+pub(crate) const DEPENDS: [&str; 15] = [
     "seed",
     "dataset",
     "split",
@@ -55,13 +57,13 @@ struct BatchMetrics {
 /// # Errors
 /// Missing or damaged teachers, a loss that is never finite, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open_for(composed, ranks::company())?;
+    let context = open_for(composed, ranks::company())?;
     let path = required(
-        &place.config.initial.save_path,
+        &context.config.initial.save_path,
         "initial.save_path",
         "outputs/initial.safetensors",
     )?;
-    if place.config.initial.num_batches == 0 {
+    if context.config.initial.num_batches == 0 {
         return Err(Error::usage(
             "`initial.num_batches` is 0: the student needs something to start with",
         ));
@@ -73,7 +75,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: path.with_extension("log"),
     };
-    if !ranks::perform_on_processes(&place, &job, &Generate { place: &place })? {
+    if !ranks::perform_on_processes(&context, &job, &Generate { context: &context })? {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
@@ -82,14 +84,14 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// The stage's work. Batches that follow from their number alone are shared out over the ranks;
 /// rank 0 keeps and writes them.
 struct Generate<'a> {
-    place: &'a Workplace<'a>,
+    context: &'a StageContext<'a>,
 }
 
 impl Shared for Generate<'_> {
     type Inputs = TeacherSet;
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
-        let set = teachers::load(self.place)?;
+        let set = teachers::load(self.context)?;
         set.record(run)?;
         run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
         Ok(set)
@@ -101,14 +103,14 @@ impl Shared for Generate<'_> {
         member: &mut Member,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let config = self.place.config;
+        let config = self.context.config;
         let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
         let Some(session) = session else {
             return assist(&mut inverter, member);
         };
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
-        let mut journal = Journal::open(self.place, session, &[], None)?;
+        let mut journal = Journal::open(self.context, session, &[], None)?;
         let batches = self.make(&mut inverter, member, &mut journal, session)?;
         save(set, &batches, &session.job.output, journal, session)
     }
@@ -123,10 +125,10 @@ impl Generate<'_> {
         journal: &mut Journal,
         session: &Session,
     ) -> Result<Vec<SyntheticBatch>> {
-        let (config, ranks) = (self.place.config, member.size());
+        let (config, ranks) = (self.context.config, member.size());
         let store = BatchFiles {
             checkpoints: session.checkpoints,
-            device: self.place.device,
+            device: self.context.device,
         };
         let (count, steps) = (config.initial.num_batches, inverter.steps(false) as u64);
         let mut missing = Vec::new();

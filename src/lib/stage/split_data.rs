@@ -1,21 +1,22 @@
 //! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it,
 //! and prints a table of counts.
 
-use super::job::Job;
-use super::partitioner::partitioner;
-use super::{Workplace, open, required};
-use crate::artifact::{json, manifest};
+use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
+use crate::run::job::Job;
+use crate::run::manifest;
+use crate::run::partitioner;
+use crate::run::{StageContext, open, required};
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use std::path::Path;
 
 /// What a split depends on.
-pub(super) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
+pub(crate) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Most nodes that are drawn.
 const DRAWN: usize = 5000;
@@ -25,9 +26,9 @@ const DRAWN: usize = 5000;
 /// # Errors
 /// An impossible split, an unreadable dataset, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let context = open(composed)?;
     let path = required(
-        &place.config.split.save_path,
+        &context.config.split.save_path,
         "split.save_path",
         "outputs/split.json",
     )?;
@@ -38,10 +39,10 @@ pub fn run(composed: &Composed) -> Result<()> {
         depends: &DEPENDS,
         log: path.with_extension("log"),
     };
-    let done = place.perform(
+    let done = context.perform(
         &job,
-        |_| place.dataset(),
-        |dataset, session| split(&place, &dataset, path, session.run),
+        |_| context.dataset(),
+        |dataset, session| split(&context, &dataset, path, session.run),
     )?;
     if done.is_none() {
         tracing::info!("{} is there already", path.display());
@@ -49,9 +50,14 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-fn split(place: &Workplace, dataset: &Dataset, path: &Path, run: &mut manifest::Run) -> Result<()> {
-    let partitioner = partitioner(&place.config.split);
-    let mut rng = Seeds::new(place.config.seed).stream("split", 0);
+fn split(
+    context: &StageContext,
+    dataset: &Dataset,
+    path: &Path,
+    run: &mut manifest::Run,
+) -> Result<()> {
+    let partitioner = partitioner(&context.config.split);
+    let mut rng = Seeds::new(context.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
     let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;
     json::write(path, &split.to_json())?;

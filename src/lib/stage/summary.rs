@@ -1,31 +1,15 @@
 //! What the student is compared with on the test set: each teacher, their ensemble, and one round
 //! of federated averaging.
 
-use super::percent;
 use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::inversion::Ensemble;
 use crate::model::{Model, weighted_mean_of};
-use crate::report::Table;
+use crate::run::Comparison;
 use crate::train::{Evaluation, evaluate};
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
-
-/// Test accuracies (0..1) and communication of one experiment.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Comparison {
-    pub teachers: Vec<Option<f64>>,
-    pub teachers_mean: Option<f64>,
-    pub ensemble: Option<f64>,
-    /// One round of federated averaging (McMahan et al. 2017), batch-norm statistics averaged too;
-    /// `null` for mixed architectures.
-    pub one_shot_average: Option<f64>,
-    pub student: Option<f64>,
-    /// Bytes each node uploaded: its teacher's file.
-    pub upload_bytes: Vec<u64>,
-}
 
 /// Evaluates teachers, ensemble and weight average on the dataset's test split.
 ///
@@ -87,29 +71,4 @@ fn average(set: &TeacherSet) -> Result<Option<Model>> {
         &mean,
         set.teachers[0].device,
     )?))
-}
-
-impl Comparison {
-    /// The table on stdout.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new(&["model", "test accuracy", "bytes uploaded"]);
-        for (node, (accuracy, bytes)) in self.teachers.iter().zip(&self.upload_bytes).enumerate() {
-            table.row(vec![
-                format!("teacher {node}"),
-                percent(*accuracy),
-                bytes.to_string(),
-            ]);
-        }
-        let all = self.upload_bytes.iter().sum::<u64>().to_string();
-        let rest = [
-            ("teachers, mean", self.teachers_mean, ""),
-            ("teachers, ensemble", self.ensemble, &all),
-            ("one-shot weight average", self.one_shot_average, &all),
-            ("student", self.student, &all),
-        ];
-        for (name, accuracy, bytes) in rest {
-            table.row(vec![name.into(), percent(accuracy), bytes.into()]);
-        }
-        table
-    }
 }

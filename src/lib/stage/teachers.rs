@@ -2,17 +2,15 @@
 //! shows it.
 
 use super::train_teachers::weights_path;
-use super::weights::{self, Card};
-use super::{Workplace, required, split};
-use crate::artifact::{hash, manifest};
+use crate::artifact::hash;
 use crate::error::{Error, Result};
 use crate::inversion::{Shelf, Teacher};
 use crate::partition::label_counts;
+use crate::run::manifest;
+use crate::run::weights::{self, Card};
+use crate::run::{StageContext, required, split};
 use crate::words::counted;
 use std::path::{Path, PathBuf};
-
-/// The fact of a manifest that says what the teachers are.
-pub const TEACHERS_MODEL: &str = "teachers_model";
 
 /// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and
 /// normalisation.
@@ -41,19 +39,19 @@ impl TeacherSet {
             .map(|teacher| teacher.spec.model.to_string())
             .collect();
         models.dedup();
-        run.fact(TEACHERS_MODEL, models.join(", "))
+        run.fact(manifest::TEACHERS_MODEL, models.join(", "))
     }
 }
 
 /// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of
 /// them, or as many as there are.
-pub fn load(place: &Workplace) -> Result<TeacherSet> {
+pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let folder = required(
-        &place.config.teacher.save_folder,
+        &context.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let split = place
+    let split = context
         .config
         .split
         .save_path
@@ -62,12 +60,12 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     let nodes = match split {
         Some(path) => {
             let split = split::read(path)?;
-            split::refuse_other_settings(place.composed, path, &split)?;
+            split::refuse_other_settings(context.composed, path, &split)?;
             Some(split.nodes.len())
         }
         None => None,
     };
-    let wanted = place.config.teacher.num_teachers.or(nodes);
+    let wanted = context.config.teacher.num_teachers.or(nodes);
     let paths = there(folder, wanted);
     if let Some(split) = split {
         of_this_split(&paths, split, nodes.unwrap_or(0))?;
@@ -75,8 +73,8 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
     check_count(folder, paths.len(), wanted, split)?;
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
-        let foreign = || made_up_card(place, node);
-        let (model, card) = weights::load(path, &foreign, place.device)?;
+        let foreign = || made_up_card(context, node);
+        let (model, card) = weights::load(path, &foreign, context.device)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
         }
@@ -88,13 +86,13 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    let teachers = shelve(place, &paths, &cards, &bytes)?;
+    let teachers = shelve(context, &paths, &cards, &bytes)?;
     tracing::info!(
         "{} from {}",
         counted(teachers.len(), "teacher"),
         folder.display()
     );
-    heed_model(place, &cards);
+    warn_about_model(context, &cards);
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
@@ -105,7 +103,7 @@ pub fn load(place: &Workplace) -> Result<TeacherSet> {
 }
 
 /// Says that a `model` on the command line changes nothing.
-fn heed_model(place: &Workplace, cards: &[Card]) {
+fn warn_about_model(context: &StageContext, cards: &[Card]) {
     let is_model = |typed: &&String| {
         typed
             .trim_start_matches(['+', '~'])
@@ -114,11 +112,11 @@ fn heed_model(place: &Workplace, cards: &[Card]) {
             == Some("model")
     };
     if let (Some(typed), Some(first)) = (
-        place.composed.overrides.iter().find(is_model),
+        context.composed.overrides.iter().find(is_model),
         cards.first(),
     ) && cards
         .iter()
-        .all(|card| card.model.model != place.config.model)
+        .all(|card| card.model.model != context.config.model)
     {
         tracing::warn!(
             "`{typed}` changes nothing here: the teachers bring their architecture, {}; the student's is `student.model`",
@@ -132,7 +130,7 @@ const MEMORY: u64 = 2 << 30;
 
 /// Teachers that are read when they are needed; `teacher.in_memory` of them stay.
 fn shelve(
-    place: &Workplace,
+    context: &StageContext,
     paths: &[PathBuf],
     cards: &[Card],
     bytes: &[u64],
@@ -140,8 +138,8 @@ fn shelve(
     // The fused passes hold most weights in a second form, of 16 values for 9.
     let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
-    let room = place.config.teacher.in_memory.unwrap_or(fitting);
-    let (files, known, device) = (paths.to_vec(), cards.to_vec(), place.device);
+    let room = context.config.teacher.in_memory.unwrap_or(fitting);
+    let (files, known, device) = (paths.to_vec(), cards.to_vec(), context.device);
     let shelf = Shelf::new(room, move |node| {
         let (model, _) = weights::load(&files[node], &|| Ok(known[node].clone()), device)?;
         Ok(model)
@@ -264,15 +262,15 @@ fn gap(folder: &Path, node: usize) -> bool {
 
 /// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and
 /// the split.
-fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
+fn made_up_card(context: &StageContext, node: usize) -> Result<Card> {
     tracing::warn!(
         "teacher {node} brings no label counts: taking them from the dataset and the split"
     );
-    let dataset = place.dataset()?;
-    let split = place.split(&dataset)?;
+    let dataset = context.dataset()?;
+    let split = context.split(&dataset)?;
     let part = split.nodes.get(node).ok_or_else(|| {
         let error = Error::failed(format!("the split has no node {node} for this teacher"));
-        match &place.config.split.save_path {
+        match &context.config.split.save_path {
             Some(path) => error.note("file", path.display().to_string()),
             None => error
                 .hint("`split.save_path` is not set: say which split the teachers were trained on"),
@@ -283,7 +281,7 @@ fn made_up_card(place: &Workplace, node: usize) -> Result<Card> {
         &dataset.train.label_list,
         dataset.classes.len(),
     );
-    Ok(Card::new(place.model(&dataset)?, &dataset, counts))
+    Ok(Card::new(context.model(&dataset)?, &dataset, counts))
 }
 
 /// Refuses teachers that saw different data: their images could not be mixed.

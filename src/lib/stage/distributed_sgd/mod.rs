@@ -3,11 +3,7 @@
 
 mod recorder;
 
-use super::job::{Job, Session};
-use super::ranks::{self, Shared, Threaded};
-use super::weights::Card;
-use super::{Workplace, open_for, percent, required, test};
-use crate::artifact::manifest;
+use super::test;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
@@ -16,14 +12,20 @@ use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, Outcome, SgdSettings, Task};
 use crate::federated::transport::Member;
 use crate::report::Table;
+use crate::run::job::{Job, Session};
+use crate::run::manifest;
+use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::weights::Card;
+use crate::run::{StageContext, open_for, required};
 use crate::runtime::launcher::launched;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
+use crate::words::percent;
 use recorder::Recorder;
 use serde::Serialize;
 
 /// What the result depends on.
-pub(super) const DEPENDS: [&str; 11] = [
+pub(crate) const DEPENDS: [&str; 11] = [
     "seed",
     "dataset",
     "model",
@@ -69,8 +71,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     } else {
         count
     });
-    let place = open_for(&composed, if alone { 1 } else { count })?;
-    let config = &place.config.distributed_sgd;
+    let context = open_for(&composed, if alone { 1 } else { count })?;
+    let config = &context.config.distributed_sgd;
     if config.method == Method::Centralised && count > 1 {
         tracing::warn!(
             "`distributed_sgd.method=centralised` trains on one rank; the others have nothing to do"
@@ -83,10 +85,10 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder("distributed_sgd", folder, "model.safetensors", &DEPENDS);
     if !ranks::perform(
-        &place,
+        &context,
         &job,
         &Descent {
-            place: &place,
+            context: &context,
             config,
         },
     )? {
@@ -97,7 +99,7 @@ pub fn run(composed: &Composed) -> Result<()> {
 
 /// The stage's work.
 struct Descent<'a> {
-    place: &'a Workplace<'a>,
+    context: &'a StageContext<'a>,
     config: &'a DistributedSgdConfig,
 }
 
@@ -111,7 +113,7 @@ impl Shared for Descent<'_> {
     type Inputs = Dataset;
 
     fn load(&self, run: &mut manifest::Run) -> Result<Dataset> {
-        let dataset = self.place.dataset()?;
+        let dataset = self.context.dataset()?;
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)
@@ -125,17 +127,17 @@ impl Shared for Descent<'_> {
     ) -> Result<()> {
         let (config, settings) = (self.config, self.settings());
         let task = Task {
-            spec: self.place.model(dataset)?,
-            device: self.place.device,
+            spec: self.context.model(dataset)?,
+            device: self.context.device,
             train: &dataset.train,
             normalisation: &dataset.normalisation,
-            seeds: Seeds::new(self.place.config.seed),
+            seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
             return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ())
                 .map(drop);
         };
-        let (mut recorder, start) = Recorder::open(self.place, dataset, session)?;
+        let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
         let outcome = distributed_sgd::run(
             config.method,
             &settings,
@@ -165,7 +167,7 @@ impl Descent<'_> {
     fn used(&self) -> usize {
         match self.config.method {
             Method::Centralised => 1,
-            _ => self.place.ranks,
+            _ => self.context.ranks,
         }
     }
 

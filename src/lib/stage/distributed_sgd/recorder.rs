@@ -1,14 +1,14 @@
 //! Listens to rank 0 of `distributed_sgd`: writes the losses as they come, saves the run.
 
-use super::super::Workplace;
-use super::super::job::Session;
-use super::super::journal::{Journal, Mark};
-use super::super::kept::Kept;
-use super::super::saved::Saver;
 use crate::artifact::json;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::federated::distributed_sgd::{LossAt, Notes, Steps};
+use crate::run::BestWeights;
+use crate::run::Checkpointer;
+use crate::run::StageContext;
+use crate::run::job::Session;
+use crate::run::journal::{Journal, Mark};
 use crate::runtime::Progress;
 use crate::train::{self, FitState};
 use serde::{Deserialize, Serialize};
@@ -36,20 +36,20 @@ pub struct Recorder<'a> {
     /// Batches of an epoch.
     steps: usize,
     journal: Journal,
-    saver: Saver<'a>,
+    saver: Checkpointer<'a>,
     progress: Progress,
 }
 
 impl<'a> Recorder<'a> {
     /// The recorder, and where an interrupted run had come to.
-    pub(in super::super) fn open(
-        place: &Workplace,
+    pub fn open(
+        context: &StageContext,
         dataset: &Dataset,
         session: &Session<'a>,
     ) -> Result<(Self, Option<(FitState, Notes)>)> {
-        let config = &place.config.distributed_sgd;
+        let config = &context.config.distributed_sgd;
         let steps = train::steps(dataset.train.len(), config.batch_size);
-        let saver = Saver::new(place, session.checkpoints);
+        let saver = Checkpointer::new(context, session.checkpoints);
         let (start, events) = match saver.load::<Saved<Notes>>()? {
             Some(resumed) => (
                 Some((resumed.fit, resumed.notes.course)),
@@ -72,7 +72,7 @@ impl<'a> Recorder<'a> {
         );
         let recorder = Self {
             steps,
-            journal: Journal::open(place, session, &lines, events.as_ref())?,
+            journal: Journal::open(context, session, &lines, events.as_ref())?,
             saver,
             progress,
         };
@@ -116,6 +116,6 @@ impl Steps for Recorder<'_> {
             course: notes,
             events: self.journal.mark()?,
         };
-        self.saver.save(state, &Kept::default(), &saved)
+        self.saver.save(state, &BestWeights::default(), &saved)
     }
 }

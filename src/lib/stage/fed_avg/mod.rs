@@ -3,12 +3,7 @@
 
 mod recorder;
 
-use super::job::{Job, Session};
-use super::ranks::{self, Shared, Threaded};
 use super::train_teachers::teacher_count;
-use super::weights::Card;
-use super::{Workplace, open_for, percent, required};
-use crate::artifact::manifest;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -16,13 +11,19 @@ use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData};
 use crate::federated::transport::Member;
 use crate::partition::Split;
 use crate::report::Table;
+use crate::run::job::{Job, Session};
+use crate::run::manifest;
+use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::weights::Card;
+use crate::run::{StageContext, open_for, required};
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
+use crate::words::percent;
 use recorder::{Metrics, Recorder};
 use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
-pub(super) const DEPENDS: [&str; 16] = [
+pub(crate) const DEPENDS: [&str; 16] = [
     "seed",
     "dataset",
     "model",
@@ -51,7 +52,7 @@ const SHOWN: usize = 10;
 /// cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
-    let place = open_for(
+    let context = open_for(
         composed,
         ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?,
     )?;
@@ -66,8 +67,8 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/split.json",
     )?;
     let job = Job::in_folder("fed_avg", folder, "global.safetensors", &DEPENDS);
-    let place = &place;
-    if !ranks::perform(place, &job, &Average { place, split })? {
+    let context = &context;
+    if !ranks::perform(context, &job, &Average { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -75,7 +76,7 @@ pub fn run(composed: &Composed) -> Result<()> {
 
 /// The stage's work.
 struct Average<'a> {
-    place: &'a Workplace<'a>,
+    context: &'a StageContext<'a>,
     /// The split's file.
     split: &'a Path,
 }
@@ -90,10 +91,10 @@ impl Shared for Average<'_> {
     type Inputs = (Dataset, Split);
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Split)> {
-        let dataset = self.place.dataset()?;
-        let mut split = self.place.split(&dataset)?;
+        let dataset = self.context.dataset()?;
+        let mut split = self.context.split(&dataset)?;
         split.nodes.truncate(teacher_count(
-            &self.place.config.teacher,
+            &self.context.config.teacher,
             split.nodes.len(),
         )?);
         if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
@@ -102,7 +103,8 @@ impl Shared for Average<'_> {
             ))
             .hint("split the data among fewer nodes (`split.num_nodes`)"));
         }
-        self.place.heed_ranks("fed_avg.ranks", split.nodes.len());
+        self.context
+            .warn_about_ranks("fed_avg.ranks", split.nodes.len());
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.input("split", self.split)?;
         Ok((dataset, split))
@@ -114,12 +116,12 @@ impl Shared for Average<'_> {
         member: &mut Member,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let settings = settings(self.place);
-        let federation = federation(self.place, dataset, split)?;
+        let settings = settings(self.context);
+        let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
             return fed_avg::run(&settings, &federation, member, None, &mut ()).map(drop);
         };
-        let (mut recorder, start) = Recorder::open(self.place, dataset, &federation, session)?;
+        let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
         let model = fed_avg::run(
             &settings,
             &federation,
@@ -140,8 +142,8 @@ impl Shared for Average<'_> {
     }
 }
 
-fn settings(place: &Workplace) -> FedAvgSettings {
-    let config = &place.config.fed_avg;
+fn settings(context: &StageContext) -> FedAvgSettings {
+    let config = &context.config.fed_avg;
     FedAvgSettings {
         rounds: config.rounds,
         fraction: config.fraction,
@@ -156,7 +158,7 @@ fn settings(place: &Workplace) -> FedAvgSettings {
 }
 
 fn federation<'a>(
-    place: &Workplace,
+    context: &StageContext,
     dataset: &'a Dataset,
     split: &Split,
 ) -> Result<Federation<'a>> {
@@ -167,12 +169,12 @@ fn federation<'a>(
         })
     };
     Ok(Federation {
-        spec: place.model(dataset)?,
-        device: place.device,
+        spec: context.model(dataset)?,
+        device: context.device,
         nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
         normalisation: &dataset.normalisation,
-        seeds: Seeds::new(place.config.seed),
-        eval_batch_size: place.config.fed_avg.eval_batch_size,
+        seeds: Seeds::new(context.config.seed),
+        eval_batch_size: context.config.fed_avg.eval_batch_size,
     })
 }
 

@@ -1,10 +1,7 @@
 //! Listens to the server of `fed_avg`: evaluates the global model, writes the metrics as they come,
 //! saves the run.
 
-use super::super::job::Session;
-use super::super::journal::Journal;
-use super::super::rounds::{Course, Log, RoundLine};
-use super::super::{Workplace, percent, test, test_on};
+use super::super::{test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -12,7 +9,12 @@ use crate::federated::fed_avg::{
     Federation, NodeReport, RoundReport, Rounds, Statistics, selected,
 };
 use crate::model::Model;
+use crate::run::StageContext;
+use crate::run::job::Session;
+use crate::run::journal::Journal;
+use crate::run::rounds::{Course, Log, RoundLine};
 use crate::train::{self, FitState};
+use crate::words::percent;
 use serde::{Deserialize, Serialize};
 
 /// What a round (from 1) gave. Accuracies are shares, 0..1.
@@ -51,15 +53,15 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// The recorder, and where an interrupted run had come to.
-    pub(in super::super) fn open(
-        place: &'a Workplace,
+    pub fn open(
+        context: &'a StageContext,
         dataset: &'a Dataset,
         federation: &'a Federation<'a>,
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
-        let config = &place.config.fed_avg;
+        let config = &context.config.fed_avg;
         let steps = (0..config.rounds).map(|round| steps(config, federation, round));
-        let (log, start) = Log::open(place, session, "federated averaging", steps.collect())?;
+        let (log, start) = Log::open(context, session, "federated averaging", steps.collect())?;
         let recorder = Self {
             config,
             dataset,

@@ -1,7 +1,6 @@
 //! Who is who: which nodes of the split are clients, whose images are public, which client has
 //! which architecture.
 
-use super::super::Workplace;
 use super::super::train_teachers::teacher_count;
 use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
@@ -9,6 +8,7 @@ use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
+use crate::run::StageContext;
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
 use crate::words::counted;
@@ -38,30 +38,30 @@ impl Roles {
     /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture
     /// that does not take the images; a public set of another shape or with more classes; as many
     /// weights as clients not given.
-    pub(in super::super) fn new(place: &Workplace, dataset: &Dataset) -> Result<Self> {
-        let config = &place.config.fed_md;
-        let split = place.split(dataset)?;
+    pub(in super::super) fn new(context: &StageContext, dataset: &Dataset) -> Result<Self> {
+        let config = &context.config.fed_md;
+        let split = context.split(dataset)?;
         let public = match config.public {
             None => Some(public_node(config.public_node, &split)?),
             Some(_) => None,
         };
-        let taught = teacher_count(&place.config.teacher, split.nodes.len())?;
+        let taught = teacher_count(&context.config.teacher, split.nodes.len())?;
         let shared = public.map(|node| dataset.train.select(&split.nodes[node].train));
         let parts = split.nodes.into_iter().enumerate().take(taught);
         let parts = parts.filter(|(node, _)| Some(*node) != public).enumerate();
         let roles = Self {
             parties: parts
-                .map(|(index, (node, part))| party(place, dataset, index, node, part))
+                .map(|(index, (node, part))| party(context, dataset, index, node, part))
                 .collect::<Result<_>>()?,
             shared: shared.transpose()?,
             other: match &config.public {
                 Some(settings) => Some(
-                    data::load(settings, place.device).during(|| "loading the public dataset")?,
+                    data::load(settings, context.device).during(|| "loading the public dataset")?,
                 ),
                 None => None,
             },
         };
-        roles.check(place, dataset)?;
+        roles.check(context, dataset)?;
         let (models, clients) = (
             config.models.as_deref().unwrap_or_default(),
             roles.parties.len(),
@@ -90,7 +90,7 @@ impl Roles {
     /// The clients with their images and architectures.
     pub(in super::super) fn federation<'a>(
         &'a self,
-        place: &Workplace,
+        context: &StageContext,
         dataset: &'a Dataset,
     ) -> Result<Federation<'a>> {
         let client = |party: &Party| {
@@ -116,14 +116,14 @@ impl Roles {
             public_normalisation,
             test: &dataset.test,
             normalisation: &dataset.normalisation,
-            device: place.device,
-            seeds: Seeds::new(place.config.seed),
-            eval_batch_size: place.config.fed_md.eval_batch_size,
+            device: context.device,
+            seeds: Seeds::new(context.config.seed),
+            eval_batch_size: context.config.fed_md.eval_batch_size,
         })
     }
 
-    fn check(&self, place: &Workplace, dataset: &Dataset) -> Result<()> {
-        let config = &place.config.fed_md;
+    fn check(&self, context: &StageContext, dataset: &Dataset) -> Result<()> {
+        let config = &context.config.fed_md;
         if self.parties.is_empty() {
             return Err(Error::usage("no client is left beside the public node")
                 .hint("raise `teacher.num_teachers`, or make another node public (`fed_md.public_node`)"));
@@ -153,15 +153,15 @@ impl Roles {
 
 /// A client: its architecture is the one that is its turn.
 fn party(
-    place: &Workplace,
+    context: &StageContext,
     dataset: &Dataset,
     index: usize,
     node: usize,
     part: Part,
 ) -> Result<Party> {
-    let model = match &place.config.fed_md.models {
+    let model = match &context.config.fed_md.models {
         Some(models) => &models[index % models.len()],
-        None => &place.config.model,
+        None => &context.config.model,
     };
     interrupt::check()?;
     let fitted = || {
@@ -172,8 +172,8 @@ fn party(
         );
         let spec = ModelSpec::new(model, channels, size, classes)?;
         // Its weights do not matter: it is built to see that it can be, and how large it is.
-        let mut rng = Seeds::new(place.config.seed).stream("fed_md/size", 0);
-        let parameters = Model::new(&spec, place.device, &mut rng)?.parameter_count();
+        let mut rng = Seeds::new(context.config.seed).stream("fed_md/size", 0);
+        let parameters = Model::new(&spec, context.device, &mut rng)?.parameter_count();
         Ok::<_, Error>((spec, parameters))
     };
     let (spec, parameters) =

@@ -5,11 +5,7 @@ mod federation;
 mod recorder;
 mod summary;
 
-use super::job::{Job, Session};
-use super::ranks::{self, Shared, Threaded};
-use super::weights::{self, Card};
-use super::{Workplace, open_for, required};
-use crate::artifact::{json, manifest};
+use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
@@ -17,13 +13,18 @@ use crate::error::{During, Error, Result};
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
 use crate::federated::transport::Member;
 use crate::model::StateDict;
+use crate::run::job::{Job, Session};
+use crate::run::manifest;
+use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::weights::{self, Card};
+use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
 use federation::Roles;
 use recorder::Recorder;
 use std::path::Path;
 
 /// What the result depends on: not on how evaluation is batched.
-pub(super) const DEPENDS: [&str; 22] = [
+pub(crate) const DEPENDS: [&str; 22] = [
     "seed",
     "dataset",
     "model",
@@ -55,7 +56,7 @@ pub(super) const DEPENDS: [&str; 22] = [
 /// rank that is gone; a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
-    let place = open_for(
+    let context = open_for(
         composed,
         ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?,
     )?;
@@ -70,8 +71,8 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/split.json",
     )?;
     let job = Job::in_folder("fed_md", folder, "metrics.json", &DEPENDS);
-    let place = &place;
-    if !ranks::perform(place, &job, &Discuss { place, split })? {
+    let context = &context;
+    if !ranks::perform(context, &job, &Discuss { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -79,7 +80,7 @@ pub fn run(composed: &Composed) -> Result<()> {
 
 /// The stage's work.
 struct Discuss<'a> {
-    place: &'a Workplace<'a>,
+    context: &'a StageContext<'a>,
     /// The split's file.
     split: &'a Path,
 }
@@ -94,9 +95,10 @@ impl Shared for Discuss<'_> {
     type Inputs = (Dataset, Roles);
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
-        let dataset = self.place.dataset()?;
-        let roles = Roles::new(self.place, &dataset)?;
-        self.place.heed_ranks("fed_md.ranks", roles.parties.len());
+        let dataset = self.context.dataset()?;
+        let roles = Roles::new(self.context, &dataset)?;
+        self.context
+            .warn_about_ranks("fed_md.ranks", roles.parties.len());
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         if let Some(public) = &roles.other {
             run.fact("public_fingerprint", &public.fingerprint)?;
@@ -111,13 +113,13 @@ impl Shared for Discuss<'_> {
         member: &mut Member,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let settings = settings(&self.place.config.fed_md);
-        let federation = roles.federation(self.place, dataset)?;
+        let settings = settings(&self.context.config.fed_md);
+        let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
             return fed_md::run(&settings, &federation, member, None, &mut ()).map(drop);
         };
         let (mut recorder, start) =
-            Recorder::open(self.place, roles, &settings, &federation, session)?;
+            Recorder::open(self.context, roles, &settings, &federation, session)?;
         let states = fed_md::run(
             &settings,
             &federation,

@@ -1,15 +1,16 @@
 //! Listens to the server of `fed_md`: writes the metrics as they come, saves the run.
 
-use super::super::job::Session;
-use super::super::journal::Journal;
-use super::super::rounds::{self, Course, Log};
-use super::super::{Workplace, percent};
 use super::federation::{Party, Roles};
 use crate::error::Result;
 use crate::federated::fed_md::{
     Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps,
 };
+use crate::run::StageContext;
+use crate::run::job::Session;
+use crate::run::journal::Journal;
+use crate::run::rounds::{self, Course, Log};
 use crate::train::FitState;
+use crate::words::percent;
 use serde::{Deserialize, Serialize};
 
 /// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning.
@@ -61,8 +62,8 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// The recorder, and where an interrupted run had come to.
-    pub(in super::super) fn open(
-        place: &Workplace,
+    pub fn open(
+        context: &StageContext,
         roles: &Roles,
         settings: &'a FedMdSettings,
         federation: &'a Federation<'a>,
@@ -73,7 +74,7 @@ impl<'a> Recorder<'a> {
             (0..federation.clients.len()).map(of).sum()
         };
         let steps = (0..=settings.rounds).map(batches).collect();
-        let (log, start) = Log::open(place, session, "federated distillation", steps)?;
+        let (log, start) = Log::open(context, session, "federated distillation", steps)?;
         let recorder = Self {
             settings,
             federation,

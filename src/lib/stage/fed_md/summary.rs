@@ -1,12 +1,12 @@
 //! The tables on stdout.
 
-use super::super::percent;
-use super::super::rounds::Course;
 use super::recorder::{Means, Metrics, NodeLine, RoundLine};
 use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
+use crate::run::rounds::Course;
 use crate::runtime::output::say;
+use crate::words::percent;
 use std::path::Path;
 
 /// Most lines of the table of rounds.

@@ -2,11 +2,12 @@
 
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
-use super::super::{Workplace, required};
-use crate::artifact::{hash, manifest, tensors};
+use crate::artifact::{hash, tensors};
 use crate::data::{Dataset, ImageSet};
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
+use crate::run::manifest;
+use crate::run::{StageContext, required};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -23,10 +24,10 @@ pub struct Inputs {
 }
 
 /// Loads everything and checks that it belongs together.
-pub fn load(place: &Workplace, run: &mut manifest::Run) -> Result<Inputs> {
-    let set = teachers::load(place)?;
+pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
+    let set = teachers::load(context)?;
     set.record(run)?;
-    let dataset = place.dataset()?;
+    let dataset = context.dataset()?;
     if dataset.fingerprint != set.card.dataset_fingerprint {
         return Err(
             Error::failed("the teachers were trained on another dataset")
@@ -45,8 +46,8 @@ pub fn load(place: &Workplace, run: &mut manifest::Run) -> Result<Inputs> {
         );
     }
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
-    let own = own_images(place, &dataset, &set, run)?;
-    let (images, labels) = initial(place, &set, run)?;
+    let own = own_images(context, &dataset, &set, run)?;
+    let (images, labels) = initial(context, &set, run)?;
     Ok(Inputs {
         set,
         dataset,
@@ -58,17 +59,17 @@ pub fn load(place: &Workplace, run: &mut manifest::Run) -> Result<Inputs> {
 
 /// The student's own real images: those of the nodes that train no teacher.
 fn own_images(
-    place: &Workplace,
+    context: &StageContext,
     dataset: &Dataset,
     set: &TeacherSet,
     run: &mut manifest::Run,
 ) -> Result<Option<ImageSet>> {
-    let Some(path) = &place.config.split.save_path else {
+    let Some(path) = &context.config.split.save_path else {
         return Ok(None);
     };
-    let split = place.split(dataset)?;
+    let split = context.split(dataset)?;
     run.input("split", path)?;
-    let count = teacher_count(&place.config.teacher, split.nodes.len())?.max(set.teachers.len());
+    let count = teacher_count(&context.config.teacher, split.nodes.len())?.max(set.teachers.len());
     let indices: Vec<usize> = split
         .nodes
         .iter()
@@ -88,12 +89,12 @@ fn own_images(
 
 /// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
 fn initial(
-    place: &Workplace,
+    context: &StageContext,
     set: &TeacherSet,
     run: &mut manifest::Run,
 ) -> Result<(Tensor, Tensor)> {
     let path = required(
-        &place.config.initial.save_path,
+        &context.config.initial.save_path,
         "initial.save_path",
         "outputs/initial.safetensors",
     )?;
@@ -115,8 +116,8 @@ fn initial(
         let (images, labels) = (take("images")?, take("labels")?);
         check_initial(&images, &labels, &set.card.model)?;
         Ok::<_, Error>((
-            images.to_device(place.device),
-            labels.to_device(place.device),
+            images.to_device(context.device),
+            labels.to_device(context.device),
         ))
     };
     read().map_err(|error| error.note("file", path.display().to_string()))

@@ -1,19 +1,20 @@
 //! What is noted while a student trains: it hears of every epoch and of every fresh batch,
 //! evaluates, writes the metrics as they come, and saves the run.
 
-use super::super::journal::{BatchLine, EpochLine, Journal, Mark};
-use super::super::kept::Kept;
-use super::super::saved::Saver;
+use super::super::pictures;
 use super::super::test;
-use super::super::{percent, pictures};
 use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
 use crate::distill::{Attendant, FreshReport};
 use crate::error::Result;
 use crate::model::Model;
+use crate::run::BestWeights;
+use crate::run::Checkpointer;
+use crate::run::journal::{BatchLine, EpochLine, Journal, Mark};
 use crate::runtime::Progress;
 use crate::train::{EpochReport, FitState, Observer};
+use crate::words::percent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -78,14 +79,14 @@ impl Notes {
 pub struct Logbook<'a> {
     dataset: &'a Dataset,
     settings: &'a StudentConfig,
-    saver: Saver<'a>,
+    saver: Checkpointer<'a>,
     progress: &'a Progress,
     open: RefCell<Open>,
 }
 
 struct Open {
     notes: Notes,
-    kept: Kept,
+    kept: BestWeights,
     journal: Journal,
     /// Since the last epoch ended.
     clock: Instant,
@@ -95,10 +96,10 @@ impl<'a> Logbook<'a> {
     pub fn new(
         dataset: &'a Dataset,
         settings: &'a StudentConfig,
-        saver: Saver<'a>,
+        saver: Checkpointer<'a>,
         progress: &'a Progress,
         journal: Journal,
-        kept: Kept,
+        kept: BestWeights,
         notes: Notes,
     ) -> Self {
         let open = Open {
@@ -116,7 +117,7 @@ impl<'a> Logbook<'a> {
         }
     }
 
-    pub fn close(self) -> (Notes, Kept, Journal) {
+    pub fn close(self) -> (Notes, BestWeights, Journal) {
         let Open {
             notes,
             kept,

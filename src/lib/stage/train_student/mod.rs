@@ -6,13 +6,7 @@ mod logbook;
 mod outputs;
 
 use super::batches::BatchFiles;
-use super::job::{Job, Session};
-use super::journal::Journal;
-use super::kept::Kept;
-use super::saved::Saver;
 use super::teachers::TeacherSet;
-use super::{Workplace, open, required};
-use crate::artifact::manifest;
 use crate::config::schema::Objective as ObjectiveKind;
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, ImageSet};
@@ -20,6 +14,12 @@ use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error, Result};
 use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
+use crate::run::BestWeights;
+use crate::run::Checkpointer;
+use crate::run::job::{Job, Session};
+use crate::run::journal::Journal;
+use crate::run::manifest;
+use crate::run::{StageContext, open, required};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Objective, fit};
@@ -31,7 +31,7 @@ use tch::{Kind, Tensor};
 
 /// What a student depends on: everything but how its teachers were trained, which their files say,
 /// and how many are held in memory.
-pub(super) const DEPENDS: [&str; 8] = [
+pub(crate) const DEPENDS: [&str; 8] = [
     "seed",
     "dataset",
     "split",
@@ -51,16 +51,16 @@ const NAMED: usize = 20;
 /// Teachers, initial batches, split and dataset that do not belong together; a diverging training;
 /// a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open(composed)?;
+    let context = open(composed)?;
     let folder = required(
-        &place.config.student.save_folder,
+        &context.config.student.save_folder,
         "student.save_folder",
         "outputs/student",
     )?;
     let job = Job::in_folder("train_student", folder, "student.safetensors", &DEPENDS);
-    let load = |run: &mut manifest::Run| inputs::load(&place, run);
-    let done = place.perform(&job, load, |inputs, session| {
-        train(&place, &inputs, folder, session)
+    let load = |run: &mut manifest::Run| inputs::load(&context, run);
+    let done = context.perform(&job, load, |inputs, session| {
+        train(&context, &inputs, folder, session)
     })?;
     if done.is_none() {
         tracing::info!("the student is trained already: {}", folder.display());
@@ -68,8 +68,13 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Session) -> Result<()> {
-    let (config, settings) = (place.config, &place.config.student);
+fn train(
+    context: &StageContext,
+    inputs: &Inputs,
+    folder: &Path,
+    session: &mut Session,
+) -> Result<()> {
+    let (config, settings) = (context.config, &context.config.student);
     let Inputs {
         set,
         dataset,
@@ -85,9 +90,9 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         initial + fresh * config.deep_inv.batch_size,
         own.as_ref(),
         &dataset.normalisation,
-        place.device,
+        context.device,
     );
-    let mut model = student(place, set)?;
+    let mut model = student(context, set)?;
     let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
     let supply = source_settings(config, dataset, initial);
     let images = |epoch: usize| {
@@ -98,31 +103,31 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         .sum();
     let steps = inverter.steps(settings.adaptive);
     let progress = Progress::new("training the student", (training + fresh * steps) as u64);
-    let saver = Saver::new(place, session.checkpoints);
+    let saver = Checkpointer::new(context, session.checkpoints);
     let (start, kept, notes) = match saver.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
-        None => (None, Kept::default(), Notes::default()),
+        None => (None, BestWeights::default(), Notes::default()),
     };
     let done = start
         .as_ref()
         .map_or(0, |start| start.position.optimizer_steps as usize);
     progress.add((done + notes.fresh.len() * steps) as u64);
-    let journal = Journal::open(place, session, &notes.lines()?, notes.events.as_ref())?;
+    let journal = Journal::open(context, session, &notes.lines()?, notes.events.as_ref())?;
     let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
     let batches = BatchFiles {
         checkpoints: session.checkpoints,
-        device: place.device,
+        device: context.device,
     };
     let mut source = AdaptiveSource::new(
         growing,
         inverter,
-        Ensemble::new(config.deep_inv.ensemble, &set.all(), place.device),
+        Ensemble::new(config.deep_inv.ensemble, &set.all(), context.device),
         supply,
         Seeds::new(settings.seed),
         &batches,
         &logbook,
     );
-    let objective = objective(config, set, place.device, &dataset.classes)?;
+    let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
@@ -151,12 +156,12 @@ fn train(place: &Workplace, inputs: &Inputs, folder: &Path, session: &mut Sessio
         real: own.as_ref().map_or(0, ImageSet::len),
         synthetic,
     };
-    finished.save(place, &mut model, journal, session)
+    finished.save(context, &mut model, journal, session)
 }
 
-fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
+fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     let teacher = &set.card.model;
-    let settings = place
+    let settings = context
         .config
         .student
         .model
@@ -165,8 +170,8 @@ fn student(place: &Workplace, set: &TeacherSet) -> Result<Model> {
     let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes)?;
     Model::new(
         &spec,
-        place.device,
-        &mut Seeds::new(place.config.student.seed).stream("student/initialisation", 0),
+        context.device,
+        &mut Seeds::new(context.config.student.seed).stream("student/initialisation", 0),
     )
 }
 

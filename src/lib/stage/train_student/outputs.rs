@@ -1,24 +1,28 @@
 //! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on
 //! stdout.
 
-use super::super::job::Session;
-use super::super::journal::Journal;
-use super::super::kept::Kept;
-use super::super::summary::{self, Comparison};
+use super::super::pictures;
+use super::super::summary;
 use super::super::teachers::TeacherSet;
 use super::super::test;
-use super::super::weights::{self, Card};
-use super::super::{Workplace, percent, pictures};
 use super::logbook::{Epoch, Notes};
-use crate::artifact::{json, manifest, tensors};
+use crate::artifact::{json, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;
 use crate::error::Result;
 use crate::model::Model;
 use crate::partition::owners;
 use crate::report::{HeatMap, LinePlot, Series, confusion};
+use crate::run::BestWeights;
+use crate::run::Comparison;
+use crate::run::StageContext;
+use crate::run::job::Session;
+use crate::run::journal::Journal;
+use crate::run::manifest;
+use crate::run::weights::{self, Card};
 use crate::runtime::output::say;
 use crate::train::{Evaluation, Selection};
+use crate::words::percent;
 use serde::Serialize;
 use std::path::Path;
 use tch::Tensor;
@@ -44,7 +48,7 @@ pub struct Finished<'a> {
     pub dataset: &'a Dataset,
     pub folder: &'a Path,
     pub notes: &'a Notes,
-    pub kept: Kept,
+    pub kept: BestWeights,
     pub real: usize,
     pub synthetic: (Tensor, Tensor),
 }
@@ -53,7 +57,7 @@ impl Finished<'_> {
     /// Writes everything and prints the comparison.
     pub fn save(
         &self,
-        place: &Workplace,
+        context: &StageContext,
         model: &mut Model,
         mut journal: Journal,
         session: &mut Session,
@@ -79,10 +83,10 @@ impl Finished<'_> {
             &weights::metadata(&card)?,
         )?;
         run.output("dataset", &data_path)?;
-        let evaluation = test(model, self.dataset, place.config.student.eval_batch_size)?;
-        let comparison = summary::compare(self.set, self.dataset, &evaluation, place.config)?;
-        self.metrics(place, &evaluation, &comparison, run)?;
-        self.pictures(place, &evaluation, run)?;
+        let evaluation = test(model, self.dataset, context.config.student.eval_batch_size)?;
+        let comparison = summary::compare(self.set, self.dataset, &evaluation, context.config)?;
+        self.metrics(context, &evaluation, &comparison, run)?;
+        self.pictures(context, &evaluation, run)?;
         let steps = self
             .notes
             .epochs
@@ -124,7 +128,7 @@ impl Finished<'_> {
 
     fn metrics(
         &self,
-        place: &Workplace,
+        context: &StageContext,
         evaluation: &Evaluation,
         comparison: &Comparison,
         run: &mut manifest::Run,
@@ -134,7 +138,7 @@ impl Finished<'_> {
             synthetic_images: self.synthetic.1.size()[0] as usize,
             real_images: self.real,
             saved_epoch: self.kept.epoch(),
-            selection: place.config.student.selection,
+            selection: context.config.student.selection,
             final_test_accuracy: self.last(),
             best_test_accuracy: self
                 .notes
@@ -167,7 +171,7 @@ impl Finished<'_> {
 
     fn pictures(
         &self,
-        place: &Workplace,
+        context: &StageContext,
         evaluation: &Evaluation,
         run: &mut manifest::Run,
     ) -> Result<()> {
@@ -183,7 +187,7 @@ impl Finished<'_> {
             normalisation,
         )?;
         add("dataset.png")?;
-        let batch = place.config.deep_inv.batch_size as i64;
+        let batch = context.config.deep_inv.batch_size as i64;
         // Fresh batches stand behind the initial ones.
         let (total, fresh) = (labels.size()[0], self.notes.fresh.len() as i64);
         let shown = [

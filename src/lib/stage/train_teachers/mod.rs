@@ -4,13 +4,7 @@
 mod office;
 mod watcher;
 
-use super::job::{Job, Session};
-use super::journal::Journal;
-use super::kept::Kept;
-use super::saved::Saver;
-use super::weights::Card;
-use super::{Workplace, open_for, percent, ranks, required};
-use crate::artifact::{json, manifest};
+use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
@@ -18,11 +12,19 @@ use crate::federated::transport::{Member, Transport};
 use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
+use crate::run::BestWeights;
+use crate::run::Checkpointer;
+use crate::run::job::{Job, Session};
+use crate::run::journal::Journal;
+use crate::run::manifest;
+use crate::run::weights::Card;
+use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
+use crate::words::percent;
 use office::Office;
 use rand::seq::SliceRandom;
 use std::path::Path;
@@ -30,7 +32,7 @@ use std::time::Instant;
 use watcher::{Metrics, Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
-pub(super) const DEPENDS: [&str; 12] = [
+pub(crate) const DEPENDS: [&str; 12] = [
     "seed",
     "dataset",
     "model",
@@ -51,14 +53,14 @@ pub(super) const DEPENDS: [&str; 12] = [
 /// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
 /// that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let place = open_for(composed, ranks::company())?;
+    let context = open_for(composed, ranks::company())?;
     let folder = required(
-        &place.config.teacher.save_folder,
+        &context.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let rows = ranks::together(&place, |member| {
-        let rows = train_own(&place, folder, member)?;
+    let rows = ranks::together(&context, |member| {
+        let rows = train_own(&context, folder, member)?;
         collect(rows, member)
     })?;
     if rows.is_empty() {
@@ -84,13 +86,13 @@ type Row = (usize, Vec<String>);
 
 /// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its
 /// own, whoever does it. The lines of those that were not there already.
-fn train_own(place: &Workplace, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
-    let dataset = place.dataset()?;
-    let split = place.split(&dataset)?;
-    let office = Office::open(chosen(&place.config.teacher, split.nodes.len())?, member);
+fn train_own(context: &StageContext, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
+    let dataset = context.dataset()?;
+    let split = context.split(&dataset)?;
+    let office = Office::open(chosen(&context.config.teacher, split.nodes.len())?, member);
     let mut rows = Vec::new();
     while let Some((index, node)) = office.next()? {
-        if let Some(metrics) = teacher(place, &dataset, &split, node, folder, &office)? {
+        if let Some(metrics) = teacher(context, &dataset, &split, node, folder, &office)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
@@ -182,7 +184,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
 
 /// Trains one teacher; `None` when it was there already and is kept.
 fn teacher(
-    place: &Workplace,
+    context: &StageContext,
     dataset: &Dataset,
     split: &Split,
     node: usize,
@@ -200,14 +202,14 @@ fn teacher(
     let inputs = |run: &mut manifest::Run| {
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("node", node)?;
-        match &place.config.split.save_path {
+        match &context.config.split.save_path {
             Some(split) => run.input("split", split),
             None => Ok(()),
         }
     };
     let recorded = |run: manifest::Run| run.written_by(office.writer());
-    let metrics = place.perform_as(&job, recorded, inputs, |(), session| {
-        train(place, dataset, &split.nodes[node], node, session)
+    let metrics = context.perform_as(&job, recorded, inputs, |(), session| {
+        train(context, dataset, &split.nodes[node], node, session)
             .during(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
@@ -217,13 +219,13 @@ fn teacher(
 }
 
 fn train(
-    place: &Workplace,
+    context: &StageContext,
     dataset: &Dataset,
     part: &Part,
     node: usize,
     session: &mut Session,
 ) -> Result<Metrics> {
-    let (config, settings) = (place.config, &place.config.teacher);
+    let (config, settings) = (context.config, &context.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
     let train = dataset.train.select(&train)?;
@@ -231,7 +233,7 @@ fn train(
         .map(|indices| dataset.train.select(&indices))
         .transpose()?;
     let own_test = dataset.test.select(&part.test)?;
-    let spec = place.model(dataset)?;
+    let spec = context.model(dataset)?;
     let start = if settings.shared_initialisation {
         0
     } else {
@@ -239,7 +241,7 @@ fn train(
     };
     let mut model = Model::new(
         &spec,
-        place.device,
+        context.device,
         &mut seeds.stream("teacher/initialisation", start),
     )?;
     let mut source = Shuffled::new(
@@ -254,10 +256,10 @@ fn train(
         &format!("teacher {node}"),
         (settings.epochs * source.steps()) as u64,
     );
-    let saver = Saver::new(place, session.checkpoints);
+    let saver = Checkpointer::new(context, session.checkpoints);
     let (start, best, notes) = match saver.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
-        None => (None, Kept::default(), Notes::default()),
+        None => (None, BestWeights::default(), Notes::default()),
     };
     let Notes { epochs, events } = notes;
     progress.add(
@@ -272,7 +274,7 @@ fn train(
         validation,
         node,
         journal: Journal::open(
-            place,
+            context,
             session,
             &watcher::lines(node, &epochs)?,
             events.as_ref(),

@@ -3,9 +3,9 @@
 //! between the steps of its own teacher.
 
 use crate::artifact::json;
-use crate::artifact::manifest::{Manifest, Status, Writer};
 use crate::error::{Error, Result};
 use crate::federated::transport::{Desk, Member, Transport};
+use crate::run::manifest::{Manifest, Status, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;

@@ -1,17 +1,17 @@
 //! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved,
 //! and sums up in the end.
 
-use super::super::journal::{EpochLine, Journal, Mark};
-use super::super::kept::Kept;
-use super::super::percent;
-use super::super::saved::Saver;
 use crate::artifact::json;
 use crate::config::schema::TeacherConfig;
 use crate::data::{Dataset, ImageSet};
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::run::BestWeights;
+use crate::run::Checkpointer;
+use crate::run::journal::{EpochLine, Journal, Mark};
 use crate::runtime::Progress;
 use crate::train::{EpochReport, FitState, Observer, Selection, evaluate};
+use crate::words::percent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Instant;
@@ -63,9 +63,9 @@ pub struct Watcher<'a> {
     pub validation: Option<ImageSet>,
     pub node: usize,
     pub epochs: Vec<Epoch>,
-    pub best: Kept,
+    pub best: BestWeights,
     pub journal: Journal,
-    pub saver: Saver<'a>,
+    pub saver: Checkpointer<'a>,
     pub progress: Progress,
     /// Since the last epoch ended.
     pub clock: Instant,

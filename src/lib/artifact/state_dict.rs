@@ -1,0 +1,61 @@
+//! State dicts: named tensors in PyTorch's order.
+
+use tch::{Device, Tensor};
+
+/// Named tensors in PyTorch's order: parameters and buffers, `num_batches_tracked` included.
+#[derive(Debug)]
+pub struct StateDict(Vec<(String, Tensor)>);
+
+impl StateDict {
+    /// Takes the tensors as they are; names are expected to differ.
+    pub fn new(tensors: Vec<(String, Tensor)>) -> Self {
+        Self(tensors)
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// By name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, tensor)| tensor)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Size of the values: what an upload costs.
+    pub fn bytes(&self) -> u64 {
+        let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+        self.iter().map(|(_, tensor)| size(tensor)).sum()
+    }
+
+    /// Detached copies that share nothing with these tensors.
+    pub fn deep_clone(&self) -> Self {
+        self.map(|tensor| tensor.detach().copy())
+    }
+
+    /// The tensors on `device`: those already there are shared, the others copied.
+    pub fn to_device(&self, device: Device) -> Self {
+        self.map(|tensor| tensor.detach().to_device(device))
+    }
+
+    /// Applies `change` to every tensor.
+    pub fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|(name, tensor)| (name.clone(), change(tensor)))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,106 @@
+//! The figure: test accuracy against bytes.
+
+use super::grounds::Grounds;
+use super::methods::Method;
+use super::{Request, Run};
+use crate::error::{Error, Result};
+use crate::inspect::run::Metrics;
+use crate::inspect::settings;
+use crate::report::{LinePlot, Series};
+use std::path::{Component, Path, PathBuf};
+
+/// Why there is nothing to draw, or nothing that could be read rightly.
+pub fn obstacle(methods: &[Method], grounds: &Grounds) -> Option<Error> {
+    if let Some(why) = grounds.contradiction() {
+        let error = Error::failed(format!("{why}, so their accuracies do not compare"));
+        return Some(error.hint("`inspect compare` without `--out` lists them all the same"));
+    }
+    let drawn = methods
+        .iter()
+        .any(|method| method.points.iter().any(|point| point.bytes > 0));
+    (!drawn).then(|| Error::failed("no method has a test accuracy and bytes"))
+}
+
+/// Draws a curve for each method of many rounds and a point for each other, and says where.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn save(
+    methods: &[Method],
+    found: &[(Run, Metrics)],
+    request: &Request,
+) -> Result<Vec<PathBuf>> {
+    let folder = common(request, found);
+    let kinds = |method: &Method| {
+        methods
+            .iter()
+            .filter(|other| other.method == method.method)
+            .count()
+    };
+    let series = methods.iter().map(|method| {
+        let run = Path::new(&method.run)
+            .strip_prefix(&folder)
+            .unwrap_or(Path::new(&method.run));
+        let name = match kinds(method) {
+            1 => method.method.clone(),
+            _ => format!("{}: {}", method.method, run.display()),
+        };
+        // What is measured before the first exchange has sent reports at most, and would stretch
+        // the axis to them.
+        let points = method.points.iter().filter(|point| point.round > 0);
+        Series {
+            name,
+            points: points
+                .map(|point| (point.bytes as f64 / 1e6, 100.0 * point.test_accuracy))
+                .collect(),
+        }
+    });
+    let title = format!(
+        "Test accuracy against communication, {}",
+        found
+            .first()
+            .map_or(String::new(), |(run, _)| settings::dataset(run))
+    );
+    let plot = LinePlot {
+        title: &title,
+        x: "MB sent so far, up and down, over all nodes (logarithmic)",
+        y: "test accuracy (%)",
+        log_x: true,
+        log_y: false,
+        series: series.collect(),
+    };
+    let paths = match &request.out {
+        Some(path) => vec![path.clone()],
+        None => ["svg", "png"]
+            .map(|kind| folder.join("inspect").join(format!("compare.{kind}")))
+            .to_vec(),
+    };
+    paths.iter().try_for_each(|path| plot.save(path))?;
+    Ok(paths)
+}
+
+/// The folder that was named, or the one that holds all the runs; the current one where they share
+/// none.
+fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
+    if let [folder] = &request.runs[..]
+        && folder.is_dir()
+    {
+        return folder.clone();
+    }
+    let mut folders = found.iter().map(|(run, _)| run.folder());
+    let first: Vec<Component> = folders
+        .next()
+        .map_or(Vec::new(), |folder| folder.components().collect());
+    let shared = folders.fold(first, |shared, folder| {
+        let same = shared
+            .into_iter()
+            .zip(folder.components())
+            .take_while(|(a, b)| a == b);
+        same.map(|(part, _)| part).collect()
+    });
+    match shared[..] {
+        // What shares the root alone shares nothing.
+        [] | [Component::RootDir] => PathBuf::from("."),
+        _ => shared.iter().collect(),
+    }
+}

@@ -1,0 +1,214 @@
+//! What a run has to say of its method: accuracies, rounds, and bytes from what was really sent.
+
+use super::super::run::{Comparison, Metrics, Run};
+use crate::run::manifest;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Stages whose runs are methods.
+pub const COMPARABLE: [&str; 4] = ["train_student", "fed_avg", "fed_md", "distributed_sgd"];
+pub const STUDENT: &str = "one-shot student";
+pub const FED_MD: &str = "FedMD";
+
+/// A method and what came of it in one run. Accuracies are shares, 0..1.
+#[derive(Debug, Serialize)]
+pub struct Method {
+    pub method: String,
+    /// The run as it is listed, and its manifest.
+    pub run: String,
+    pub manifest: PathBuf,
+    /// Fingerprint, and SHA-256 of the split's file; none where the run says nothing of it or reads
+    /// none.
+    pub dataset: Option<String>,
+    pub split: Option<String>,
+    /// Whether it shares all images in each batch: distributed SGD.
+    #[serde(skip)]
+    pub unsplit: bool,
+    /// SHA-256 of the teachers' files of one-shot methods.
+    #[serde(skip)]
+    teachers: Vec<String>,
+    pub final_test_accuracy: Option<f64>,
+    /// None where there was one measurement.
+    pub best_test_accuracy: Option<f64>,
+    /// Exchanges between nodes and server; steps of distributed SGD.
+    pub rounds: Option<usize>,
+    /// Nodes that take part in a round, at most.
+    pub nodes: Option<usize>,
+    /// Over all nodes and rounds.
+    pub upload_bytes: u64,
+    pub download_bytes: u64,
+    pub points: Vec<Point>,
+}
+
+/// An accuracy that was measured, and what had been sent by then.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Point {
+    pub round: usize,
+    /// Uploads and downloads of all nodes, up to and with this round.
+    pub bytes: u64,
+    pub test_accuracy: f64,
+}
+
+/// Whether the run is of a stage that trains a model for all nodes.
+pub fn is_comparable(run: &Run) -> bool {
+    COMPARABLE.contains(&run.manifest.stage.as_str())
+}
+
+/// Appends the methods that a run stands for. What several students have in common, because they
+/// have the same teachers, is listed once.
+pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
+    let blank = blank(run);
+    match (run.manifest.stage.as_str(), &metrics.comparison) {
+        ("train_student", Some(comparison)) => {
+            for method in one_shot(blank, metrics, comparison) {
+                let known = |other: &Method| {
+                    method.method != STUDENT
+                        && (&other.method, &other.teachers, other.final_test_accuracy)
+                            == (&method.method, &method.teachers, method.final_test_accuracy)
+                };
+                if !methods.iter().any(known) {
+                    methods.push(method);
+                }
+            }
+        }
+        ("train_student", None) => {}
+        ("distributed_sgd", _) => methods.push(by_steps(blank, metrics)),
+        _ => methods.push(by_rounds(blank, metrics)),
+    }
+}
+
+/// A run's name and grounds; all else is still to be said.
+fn blank(run: &Run) -> Method {
+    let inputs = &run.manifest.inputs;
+    let fact = run.manifest.facts.get("dataset_fingerprint");
+    let teachers = inputs
+        .iter()
+        .filter(|input| input.role.starts_with("teacher"));
+    Method {
+        method: name(run),
+        run: run.name.clone(),
+        manifest: run.place.clone(),
+        dataset: fact.and_then(|value| value.as_str()).map(str::to_owned),
+        split: split(run),
+        unsplit: run.manifest.stage == "distributed_sgd",
+        teachers: teachers.map(|input| input.sha256.clone()).collect(),
+        final_test_accuracy: None,
+        best_test_accuracy: None,
+        rounds: None,
+        nodes: None,
+        upload_bytes: 0,
+        download_bytes: 0,
+        points: Vec::new(),
+    }
+}
+
+/// The split that the run read, or else that its first teacher was trained on.
+fn split(run: &Run) -> Option<String> {
+    let of = |manifest: &manifest::Manifest| {
+        let input = manifest.inputs.iter().find(|input| input.role == "split");
+        input.map(|input| input.sha256.clone())
+    };
+    if let Some(own) = of(&run.manifest) {
+        return Some(own);
+    }
+    let teacher = run.teachers().into_iter().next();
+    let (_, made) = teacher.and_then(|path| manifest::made(&path))?;
+    of(&made)
+}
+
+/// What the literature calls the method under the run's settings.
+fn name(run: &Run) -> String {
+    let set = |key: &str| run.setting(key).as_f64().is_some_and(|value| value > 0.0);
+    match run.manifest.stage.as_str() {
+        "train_student" => STUDENT.into(),
+        "fed_md" => FED_MD.into(),
+        "distributed_sgd" => {
+            let method = run
+                .setting("distributed_sgd.method")
+                .as_str()
+                .unwrap_or_default();
+            format!("SGD, {}", method.replace('_', " "))
+        }
+        _ if run.setting("fed_avg.server.kind") == "adam" => "FedAdam".into(),
+        _ if set("fed_avg.server.momentum") => "FedAvgM".into(),
+        _ if set("fed_avg.proximal") => "FedProx".into(),
+        _ => "FedAvg".into(),
+    }
+}
+
+/// The student, and what can be had of the same uploads without it.
+fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Method> {
+    let bytes = comparison.upload_bytes.iter().sum();
+    let method = |name: &str, last: Option<f64>, best: Option<f64>| Method {
+        method: name.into(),
+        run: blank.run.clone(),
+        manifest: blank.manifest.clone(),
+        dataset: blank.dataset.clone(),
+        split: blank.split.clone(),
+        unsplit: blank.unsplit,
+        teachers: blank.teachers.clone(),
+        final_test_accuracy: last,
+        best_test_accuracy: best,
+        rounds: Some(1),
+        nodes: Some(comparison.upload_bytes.len()),
+        upload_bytes: bytes,
+        download_bytes: 0,
+        points: point(1, bytes, last).into_iter().collect(),
+    };
+    let student = metrics.final_test_accuracy.or(comparison.student);
+    let mut all = vec![method(STUDENT, student, metrics.best_test_accuracy)];
+    // Mixed architectures have no average.
+    if comparison.one_shot_average.is_some() {
+        all.push(method(
+            "one-shot average",
+            comparison.one_shot_average,
+            None,
+        ));
+    }
+    all.push(method("teachers' ensemble", comparison.ensemble, None));
+    all
+}
+
+fn by_rounds(blank: Method, metrics: &Metrics) -> Method {
+    let (mut sent, mut points) = (0, Vec::new());
+    for round in &metrics.rounds {
+        sent += round.upload_bytes + round.download_bytes;
+        points.extend(point(round.round, sent, round.test_accuracy));
+    }
+    let (upload_bytes, download_bytes) = metrics.sent().unwrap_or_default();
+    Method {
+        final_test_accuracy: metrics.final_test_accuracy,
+        best_test_accuracy: metrics.best_test_accuracy,
+        // Some methods measure a round 0, before anything was sent.
+        rounds: metrics.rounds.iter().map(|round| round.round).max(),
+        nodes: metrics.rounds.iter().map(|round| round.nodes.len()).max(),
+        upload_bytes,
+        download_bytes,
+        points,
+        ..blank
+    }
+}
+
+fn by_steps(blank: Method, metrics: &Metrics) -> Method {
+    let (up, down) = metrics.sent().unwrap_or_default();
+    let steps = metrics.steps.unwrap_or(0);
+    Method {
+        final_test_accuracy: metrics.final_test_accuracy,
+        rounds: metrics.steps,
+        nodes: metrics.ranks,
+        upload_bytes: up,
+        download_bytes: down,
+        points: point(steps, up + down, metrics.final_test_accuracy)
+            .into_iter()
+            .collect(),
+        ..blank
+    }
+}
+
+fn point(round: usize, bytes: u64, accuracy: Option<f64>) -> Option<Point> {
+    accuracy.map(|test_accuracy| Point {
+        round,
+        bytes,
+        test_accuracy,
+    })
+}

@@ -1,0 +1,239 @@
+//! Finds runs: all below a folder, or the one that a path means.
+
+use super::run::Run;
+use crate::config::{list, nearest};
+use crate::error::{Error, Result};
+use crate::run::manifest;
+use std::path::{Path, PathBuf};
+
+/// Folders nested deeper than this are not searched.
+const DEPTH: usize = 12;
+/// Names that an error lists, at most.
+const LISTED: usize = 12;
+
+/// Manifests below `folder`, in the order in which the runs began, and errors of those that cannot
+/// be read.
+///
+/// # Errors
+/// No such folder.
+pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
+    if !folder.is_dir() {
+        return Err(nothing_there("folder", folder));
+    }
+    let mut places = Vec::new();
+    walk(folder, 0, &mut places);
+    let (mut runs, mut broken) = (Vec::new(), Vec::new());
+    for place in places {
+        match Run::open(&place, name(&place, folder)) {
+            Ok(run) => runs.push(run),
+            Err(error) => broken.push(error),
+        }
+    }
+    // Times are whole seconds: the stages' order decides among equals.
+    let stages = [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ];
+    let rank = |run: &Run| stages.iter().position(|stage| *stage == run.manifest.stage);
+    runs.sort_by(|a, b| {
+        (&a.manifest.started, rank(a), &a.name).cmp(&(&b.manifest.started, rank(b), &b.name))
+    });
+    Ok((runs, broken))
+}
+
+/// The same for subcommands that cannot do without a run: warns about damaged manifests, refuses a
+/// folder without any run.
+pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
+    let (runs, broken) = below(folder)?;
+    broken.iter().for_each(|error| tracing::warn!("{error}"));
+    match runs.is_empty() {
+        true => Err(no_run(folder)),
+        false => Ok(runs),
+    }
+}
+
+/// Complains that no manifest was found in `folder`.
+pub fn no_run(folder: &Path) -> Error {
+    Error::failed(format!("there is no run in `{}`", folder.display()))
+        .note(
+            "expected",
+            "a manifest.json, manifest_NAME.json or NAME.manifest.json that a stage left",
+        )
+        .hint("give the folder that a stage wrote to, or one above it: `inspect runs outputs`")
+}
+
+/// The run that `path` means: its manifest, its folder, a file it wrote, its name in
+/// `inspect runs`, or a folder with one such run in it. `wanted` says which runs will do, and
+/// `what` those are.
+///
+/// # Errors
+/// None or several.
+pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
+    let mut found = all(path)?;
+    let there: Vec<String> = found.iter().map(|run| run.name.clone()).collect();
+    found.retain(wanted);
+    if found.len() == 1 {
+        return Ok(found.swap_remove(0));
+    }
+    let names: Vec<String> = match found.is_empty() {
+        true => there,
+        false => found.iter().map(|run| run.name.clone()).collect(),
+    };
+    let which = if found.is_empty() {
+        "holds no"
+    } else {
+        "holds more than one"
+    };
+    let shown = &names[..names.len().min(LISTED)];
+    let error =
+        Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
+    Err(match found.first() {
+        Some(first) => error.hint(format!("say which, as `{}`", first.name)),
+        _ => error,
+    })
+}
+
+/// Every run that `path` means.
+pub fn all(path: &Path) -> Result<Vec<Run>> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("")), file_name(path));
+    let beside = [
+        folder.join(format!("manifest_{name}.json")),
+        folder.join(format!("{name}.manifest.json")),
+    ];
+    if path.is_file() {
+        let place = match is_manifest(&name) {
+            true => Some(path.to_path_buf()),
+            false => manifest::producer_of(path),
+        };
+        let place = place.ok_or_else(|| {
+            Error::failed(format!(
+                "no manifest says which run wrote `{}`",
+                path.display()
+            ))
+            .hint("give the folder that a stage wrote to")
+        })?;
+        return Ok(vec![Run::open(&place, shown(&place))?]);
+    }
+    if path.is_dir() {
+        let own = path.join("manifest.json");
+        return match own.is_file() {
+            true => Ok(vec![Run::open(&own, shown(&own))?]),
+            false => {
+                // Named so that the name can be typed.
+                let mut runs = some_below(path)?;
+                runs.iter_mut()
+                    .for_each(|run| run.name = path.join(&run.name).display().to_string());
+                Ok(runs)
+            }
+        };
+    }
+    match beside.into_iter().find(|place| place.is_file()) {
+        Some(place) => Ok(vec![Run::open(&place, shown(&place))?]),
+        None => Err(nothing_there("run", path)),
+    }
+}
+
+/// The file at `path`, or an error that knows its neighbours.
+///
+/// # Errors
+/// There is no such file, or it is a folder.
+pub fn file(path: &Path) -> Result<&Path> {
+    match path {
+        path if path.is_file() => Ok(path),
+        path if path.is_dir() => Err(Error::usage(format!(
+            "`{}` is a folder, not a file",
+            path.display()
+        ))
+        .note("available", list(&files_in(path)))),
+        path => Err(nothing_there("file", path)),
+    }
+}
+
+fn nothing_there(what: &str, path: &Path) -> Error {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let error = Error::usage(format!("there is no {what} `{}`", path.display()));
+    let names = files_in(folder);
+    if names.is_empty() {
+        return error.hint(format!(
+            "`{}` is empty or does not exist either",
+            folder.display()
+        ));
+    }
+    let wrong = file_name(path);
+    // Names of files share endings and stages' words: only a slip of the fingers is a hint.
+    match nearest(&wrong, &names)
+        .filter(|name| strsim::osa_distance(&wrong, name) <= 1 + wrong.len() / 6)
+    {
+        Some(name) => error.hint(format!(
+            "did you mean `{}`?",
+            path.with_file_name(name).display()
+        )),
+        None => error.note("available", list(&names[..names.len().min(LISTED)])),
+    }
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for name in files_in(folder) {
+        let path = folder.join(&name);
+        // Links could lead around in circles.
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() && depth < DEPTH {
+            walk(&path, depth + 1, found);
+        } else if is_manifest(&name) && path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+fn is_manifest(name: &str) -> bool {
+    name == "manifest.json"
+        || name.ends_with(".manifest.json")
+        || (name.starts_with("manifest_") && name.ends_with(".json"))
+}
+
+/// A run's name as a path from `folder`.
+fn name(place: &Path, folder: &Path) -> String {
+    let within = place.strip_prefix(folder).unwrap_or(place);
+    match shown(within) {
+        // The folder's own run.
+        name if name.is_empty() => folder
+            .file_name()
+            .map_or(".".into(), |name| name.to_string_lossy().into_owned()),
+        name => name,
+    }
+}
+
+/// `student/manifest.json` is `student`, `teachers/manifest_teacher0.json` is `teachers/teacher0`,
+/// `split.manifest.json` is `split`.
+fn shown(place: &Path) -> String {
+    let name = file_name(place);
+    let own = name.strip_suffix(".manifest.json");
+    let own = own.or_else(|| name.strip_prefix("manifest_")?.strip_suffix(".json"));
+    let path = match own {
+        Some(own) => place.with_file_name(own),
+        None => place.parent().unwrap_or(Path::new("")).to_path_buf(),
+    };
+    path.display().to_string()
+}

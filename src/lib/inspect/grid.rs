@@ -1,0 +1,256 @@
+//! `inspect grid`: the images of a synthetic dataset or an initial batch.
+
+use super::run::card_of;
+use super::{Answer, find, picture};
+use crate::artifact::tensors::{self, TensorFile};
+use crate::data::Normalisation;
+use crate::error::{Error, Result};
+use crate::report::{Grid, GridRow};
+use crate::run::weights::Card;
+use crate::words::counted;
+use clap::ValueEnum;
+use serde_json::json;
+use std::path::PathBuf;
+use tch::{Kind, Tensor};
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// `dataset.safetensors` of a student, `initial.safetensors`, or a run that wrote one
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What a row is: `teacher` where batches were made of single teachers, else `class`
+    #[arg(long, value_enum)]
+    by: Option<By>,
+    /// Images in a row
+    #[arg(long, default_value_t = 12)]
+    columns: usize,
+    /// Stretch every image from its own darkest to its own brightest value
+    #[arg(long)]
+    min_max: bool,
+    /// The PNG to write
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    Class,
+    Teacher,
+    /// In the order of the file
+    None,
+}
+
+/// Rows of a grid, at most.
+const ROWS: usize = 100;
+
+/// Synthetic images: f32 [M,C,H,W] normalised, i64 [M].
+pub struct Images {
+    pub path: PathBuf,
+    pub images: Tensor,
+    pub labels: Tensor,
+    /// The teacher that each was made of, where one was; i64 [M], −1 for an ensemble.
+    pub teachers: Option<Tensor>,
+    pub card: Option<Card>,
+}
+
+impl Images {
+    /// Reads a file of synthetic images, or that of a run.
+    ///
+    /// # Errors
+    /// Neither a file of that kind nor a run that wrote one.
+    pub fn read(path: &std::path::Path) -> Result<Self> {
+        let path = match path.is_dir() {
+            true => {
+                let made = |run: &super::run::Run| {
+                    run.output("dataset").or(run.output("initial")).is_some()
+                };
+                let run = find::one(path, "run that made images", made)?;
+                run.output("dataset")
+                    .or(run.output("initial"))
+                    .unwrap_or_default()
+            }
+            false => find::file(path)?.to_path_buf(),
+        };
+        let file = tensors::read(&path)?;
+        let read = || {
+            let (images, labels) = (file.get("images")?, file.get("labels")?);
+            check(images, labels)?;
+            Ok::<_, Error>(Self {
+                images: images.shallow_clone(),
+                labels: labels.shallow_clone(),
+                teachers: teachers(&file, labels)?,
+                card: card_of(&path)?,
+                path: path.clone(),
+            })
+        };
+        read().map_err(|error| error.note("file", path.display().to_string()))
+    }
+
+    /// Names of the classes, numbers where the file does not say.
+    pub fn classes(&self) -> Vec<String> {
+        match &self.card {
+            Some(card) => card.classes.clone(),
+            None => {
+                let most = i64::try_from(self.labels.max()).unwrap_or(0);
+                (0..=most).map(|class| class.to_string()).collect()
+            }
+        }
+    }
+}
+
+fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
+    let shape = images.size();
+    let fits =
+        shape.len() == 4 && matches!(shape[1], 1 | 3) && shape[0] > 0 && images.is_floating_point();
+    if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 {
+        return Err(
+            Error::failed("the file does not hold images and their labels")
+                .note(
+                    "expected",
+                    "images f32 [M, 1 or 3, H, W] and labels i64 [M]",
+                )
+                .note(
+                    "found",
+                    format!("images {shape:?} and labels {:?}", labels.size()),
+                ),
+        );
+    }
+    Ok(())
+}
+
+fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
+    let Ok(teachers) = file.get("teachers") else {
+        return Ok(None);
+    };
+    let fits = teachers.size() == labels.size() && teachers.kind() == Kind::Int64;
+    let single = fits && bool::try_from(teachers.ge(0).all())?;
+    Ok(single.then(|| teachers.shallow_clone()))
+}
+
+impl Request {
+    /// # Errors
+    /// No such images; `--by teacher` where no single teacher made a batch; a picture that cannot
+    /// be written.
+    pub fn answer(&self) -> Result<Answer> {
+        let set = Images::read(&self.file)?;
+        let several = |teachers: &Tensor| i64::try_from(teachers.max()).is_ok_and(|most| most > 0);
+        let by = self.by.unwrap_or(match &set.teachers {
+            Some(teachers) if several(teachers) => By::Teacher,
+            _ => By::Class,
+        });
+        let pixels = self.pixels(&set)?;
+        let rows = self.rows(&set, by, &pixels)?;
+        let shown: i64 = rows.iter().map(|row| row.pixels.size()[0]).sum();
+        let stem = set
+            .path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let scale = if self.min_max {
+            ", each from its own minimum to its own maximum"
+        } else {
+            ""
+        };
+        let by_what = match by {
+            By::Class => " by class",
+            By::Teacher => " by teacher",
+            By::None => "",
+        };
+        let total = set.images.size()[0];
+        let grid = Grid {
+            title: format!(
+                "{stem}{by_what}: {shown} of {}{scale}",
+                counted(total, "image")
+            ),
+            rows,
+        };
+        let out = picture(self.out.as_deref(), &set.path, &format!("{stem}.png"));
+        grid.save(&out)?;
+        Answer::new(
+            format!(
+                "{shown} of {}\ngrid: {}",
+                counted(total, "image"),
+                out.display()
+            ),
+            json!({"file": set.path, "picture": out, "images": total, "shown": shown}),
+        )
+    }
+
+    /// u8 [M,C,H,W].
+    fn pixels(&self, set: &Images) -> Result<Tensor> {
+        if self.min_max {
+            return Ok(stretched(&set.images));
+        }
+        match &set.card {
+            Some(card) if card.normalisation.mean.len() as i64 == set.images.size()[1] => {
+                Ok(card.normalisation.to_pixels(&set.images))
+            }
+            _ => Err(
+                Error::failed("the file does not say how its images were normalised")
+                    .note("file", set.path.display().to_string())
+                    .hint("`--min-max` stretches each image over its own range"),
+            ),
+        }
+    }
+
+    fn rows(&self, set: &Images, by: By, pixels: &Tensor) -> Result<Vec<GridRow>> {
+        let classes = set.classes();
+        let (groups, names) = match (by, &set.teachers) {
+            (By::Class, _) => (set.labels.shallow_clone(), classes),
+            (By::Teacher, Some(teachers)) => {
+                let count = i64::try_from(teachers.max())? + 1;
+                (
+                    teachers.shallow_clone(),
+                    (0..count)
+                        .map(|teacher| format!("teacher {teacher}"))
+                        .collect(),
+                )
+            }
+            (By::Teacher, None) => {
+                return Err(Error::usage(
+                    "the file does not say which teacher an image was made of",
+                )
+                .note("file", set.path.display().to_string())
+                .note("available", "class, none"));
+            }
+            (By::None, _) => {
+                let count = set.images.size()[0];
+                let line = Tensor::arange(count, (Kind::Int64, tch::Device::Cpu))
+                    .divide_scalar_mode(self.columns.max(1) as i64, "floor");
+                let lines = (count as usize).div_ceil(self.columns.max(1));
+                (line, vec![String::new(); lines])
+            }
+        };
+        let mut rows = Vec::new();
+        for (group, label) in names.into_iter().enumerate() {
+            let members = groups.eq(group as i64).nonzero().flatten(0, -1);
+            if members.numel() == 0 || rows.len() == ROWS {
+                continue;
+            }
+            let shown = members.narrow(
+                0,
+                0,
+                (self.columns.max(1) as i64).min(members.numel() as i64),
+            );
+            rows.push(GridRow {
+                label,
+                pixels: pixels.index_select(0, &shown),
+            });
+        }
+        Ok(rows)
+    }
+}
+
+/// Each image from its least value to its greatest, over all channels together.
+fn stretched(images: &Tensor) -> Tensor {
+    let dims = [1i64, 2, 3];
+    let images = images.to_kind(Kind::Float).nan_to_num(0.0, 0.0, 0.0);
+    let (least, greatest) = (images.amin(dims, true), images.amax(dims, true));
+    let unit = (images - &least) / (&greatest - &least).clamp_min(1e-12);
+    let whole = Normalisation {
+        mean: vec![0.0; unit.size()[1] as usize],
+        std: vec![1.0; unit.size()[1] as usize],
+    };
+    whole.to_pixels(&unit)
+}

@@ -1,0 +1,229 @@
+//! `inspect neighbours`: which training images synthetic ones come close to, and whether closer
+//! than they should.
+
+mod looks;
+mod sampled;
+
+use super::grid::Images;
+use super::run::{self, Run};
+use super::split::dataset_of;
+use super::{Answer, picture};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::report::Table;
+use crate::run::manifest;
+use crate::run::split::read;
+use crate::run::weights;
+use crate::runtime::seed::Seeds;
+use clap::value_parser;
+use looks::{Looks, View};
+use rand::seq::SliceRandom;
+use sampled::Sampled;
+use serde_json::json;
+use std::path::PathBuf;
+use tch::{Device, Tensor};
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// `dataset.safetensors` of a student, `initial.safetensors`, or a run that wrote one
+    #[arg(value_name = "DATASET")]
+    file: PathBuf,
+    /// Where the training images are, if they have moved: `dataset=mnist dataset.root=FOLDER`
+    #[arg(value_name = "OVERRIDE")]
+    overrides: Vec<String>,
+    /// Synthetic images drawn at random, and as many unseen test images to compare with
+    #[arg(long, default_value_t = 128, value_parser = value_parser!(u32).range(1..=100_000))]
+    samples: u32,
+    /// Of these, how many are shown, the nearest first
+    #[arg(long, default_value_t = 12)]
+    shown: usize,
+    /// Pixels are compared at the best of all rolls by up to this many, since synthetic images are
+    /// rolled while they are made
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(0..=8))]
+    shift: u32,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The PNG to write
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+impl Request {
+    /// # Errors
+    /// No such images, another dataset than theirs, a picture that cannot be written.
+    pub fn answer(&self) -> Result<Answer> {
+        let set = Images::read(&self.file)?;
+        let card = set.card.as_ref().ok_or_else(|| {
+            Error::failed("the file does not say what its images were made from")
+                .note("file", set.path.display().to_string())
+                .hint("`generate_initial` and `train_student` write files that do")
+        })?;
+        let (settings, _) = dataset_of(&set.path, &self.overrides)?;
+        let dataset = run::dataset(&settings, Some(&card.dataset_fingerprint))?;
+        if dataset.test.is_empty() {
+            return Err(Error::failed(
+                "the dataset has no test images to compare with",
+            ));
+        }
+        let device = dataset.train.images.device();
+        let mut rng = Seeds::new(self.seed).stream("inspect/neighbours", 0);
+        let mut draw = |count: usize| {
+            let mut order: Vec<i64> = (0..count as i64).collect();
+            order.shuffle(&mut rng);
+            order
+        };
+        let drawn = take(draw(set.labels.size()[0] as usize), self.samples as usize);
+        let compared: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
+            .into_iter()
+            .map(|index| index as usize)
+            .collect();
+        let unseen = dataset.test.select(&compared)?.images;
+        let pixels = card
+            .normalisation
+            .to_pixels(&set.images.index_select(0, &Tensor::from_slice(&drawn)))
+            .to_device(device);
+        let looks = Looks {
+            dataset: &dataset,
+            pixels: &pixels,
+            unseen: &unseen,
+        };
+        let run = manifest::producer_of(&set.path)
+            .map(|place| Run::open(&place, String::new()))
+            .transpose()?;
+        let models = teachers(run.as_ref(), device)?;
+        let mut views = vec![looks.by_pixels(i64::from(self.shift))?];
+        if !models.is_empty() {
+            views.push(looks.by_features(&models, &card.normalisation)?);
+        }
+        let owners = run
+            .as_ref()
+            .map(|run| owners(run, &dataset))
+            .transpose()?
+            .flatten();
+        let labels: Vec<i64> = Vec::try_from(&set.labels)?;
+        let sampled = Sampled {
+            drawn: &drawn,
+            labels: &labels,
+            dataset: &dataset,
+            owners,
+            views: &views,
+        };
+        let shown = sampled.nearest_first(self.shown);
+        let out = picture(self.out.as_deref(), &set.path, "neighbours.png");
+        sampled.picture(&pixels, &shown).save(&out)?;
+        let text = format!(
+            "{}\n\n{}\n\n{}\npicture: {}",
+            sampled.table(&shown),
+            distances(&views),
+            verdict(&views, drawn.len()),
+            out.display()
+        );
+        Answer::new(
+            text,
+            json!({"file": set.path, "sampled": drawn, "views": views, "picture": out}),
+        )
+    }
+}
+
+fn take(mut order: Vec<i64>, count: usize) -> Vec<i64> {
+    order.truncate(count);
+    order
+}
+
+/// The teachers that a run was given; none, with a warning, where they are gone.
+fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
+    let paths = run.map(Run::teachers).unwrap_or_default();
+    if paths.is_empty() || paths.iter().any(|path| !path.exists()) {
+        tracing::warn!("the teachers are not there: images are compared by pixels alone");
+        return Ok(Vec::new());
+    }
+    let unknown = || {
+        Err(Error::failed(
+            "the weights do not say which model they are of",
+        ))
+    };
+    let load = |path: &PathBuf| Ok(weights::load(path, &unknown, device)?.0);
+    paths.iter().map(load).collect()
+}
+
+/// The node that holds each training image, where the run knew a split.
+fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
+    let split = run
+        .manifest
+        .inputs
+        .iter()
+        .find(|record| record.role == "split");
+    let Some(path) = split
+        .map(|record| record.place(&run.place))
+        .filter(|path| path.exists())
+    else {
+        return Ok(None);
+    };
+    let split = read(&path)?;
+    split
+        .check(dataset.train.len(), dataset.test.len())
+        .map_err(|error| error.note("file", path.display().to_string()))?;
+    let mut owners = vec![None; dataset.train.len()];
+    for (node, part) in split.nodes.iter().enumerate() {
+        part.train
+            .iter()
+            .for_each(|&index| owners[index] = Some(node));
+    }
+    Ok(Some(owners))
+}
+
+/// Distances to the training images, of synthetic and of unseen images.
+fn distances(views: &[View]) -> Table {
+    let mut table = Table::new(&[
+        "distance to the nearest training image",
+        "of",
+        "least",
+        "5 %",
+        "median",
+        "95 %",
+    ]);
+    for view in views {
+        for (of, values) in [
+            ("synthetic", &view.synthetic),
+            ("unseen test", &view.unseen),
+        ] {
+            let mut sorted = values.clone();
+            sorted.sort_by(f64::total_cmp);
+            let at = |share: f64| {
+                format!(
+                    "{:.4}",
+                    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+                )
+            };
+            table.row(vec![
+                view.name.into(),
+                of.into(),
+                at(0.0),
+                at(0.05),
+                at(0.5),
+                at(0.95),
+            ]);
+        }
+    }
+    table
+}
+
+fn verdict(views: &[View], count: usize) -> String {
+    let share = |view: &View| {
+        format!(
+            "{:.0} % by {}",
+            100.0 * view.nearer_to_training,
+            view.name.split(' ').next().unwrap_or_default()
+        )
+    };
+    let shares: Vec<String> = views.iter().map(share).collect();
+    let expected = views[0].expected;
+    format!(
+        "The nearest of all training and test images is a training image: {} of {count} synthetic images.\n\
+         {:.0} % (± {:.0}) is the share of training images among all, and what images that give nothing away would show.",
+        shares.join(", "),
+        100.0 * expected,
+        100.0 * (expected * (1.0 - expected) / count as f64).sqrt()
+    )
+}

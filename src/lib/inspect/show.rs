@@ -1,0 +1,129 @@
+//! `inspect show`: one run in full.
+
+use super::run::{Metrics, Run, percent, size};
+use super::{Answer, find, settings};
+use crate::error::Result;
+use crate::report::Table;
+use crate::run::manifest::FileRecord;
+use crate::words::counted;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Every setting, not only those that differ from the built-in defaults
+    #[arg(long)]
+    all: bool,
+}
+
+impl Request {
+    /// # Errors
+    /// No such run, or several.
+    pub fn answer(&self) -> Result<Answer> {
+        let run = find::one(&self.run, "run", |_| true)?;
+        let metrics = run.metrics()?;
+        let config = &run.manifest.config;
+        let listed = if self.all {
+            settings::flat(config)
+        } else {
+            settings::chosen(config)
+        };
+        let mut table = Table::new(&["setting", "value"]);
+        for (key, value) in &listed {
+            table.row(vec![key.clone(), settings::typed(value)]);
+        }
+        let remark = if self.all {
+            ""
+        } else {
+            "\n(other settings: built-in defaults; `--all` lists them)"
+        };
+        let text = format!(
+            "{}\n\n{}\n\n{table}{remark}",
+            facts(&run, metrics.as_ref()),
+            files(&run)
+        );
+        Answer::new(
+            text,
+            json!({"manifest": run.place, "run": run.manifest, "metrics": metrics}),
+        )
+    }
+}
+
+/// What it was, a line a fact.
+pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
+    let manifest = &run.manifest;
+    let mut table = Table::new(&["run", &run.name]);
+    let mut fact = |name: &str, value: String| {
+        table.row(vec![name.into(), value]);
+    };
+    fact("stage", manifest.stage.clone());
+    fact("status", run.status().to_string());
+    if let Some(error) = &manifest.error {
+        fact("ended by", error.lines().next().unwrap_or_default().into());
+    }
+    let took = run
+        .took()
+        .map_or(String::new(), |took| format!(", took {took}"));
+    fact("started", format!("{} UTC{took}", run.started()));
+    fact("command", manifest.argv.join(" "));
+    let seeds: Vec<String> = manifest
+        .seeds
+        .iter()
+        .map(|(name, seed)| format!("{name} {seed}"))
+        .collect();
+    fact("seeds", seeds.join(", "));
+    fact(
+        "device",
+        format!(
+            "{}, {}",
+            manifest.device,
+            counted(manifest.threads, "thread")
+        ),
+    );
+    let versions = &manifest.versions;
+    fact(
+        "versions",
+        format!(
+            "fed-distill {}, libtorch {}",
+            versions.fed_distill, versions.libtorch
+        ),
+    );
+    for (name, value) in &manifest.facts {
+        fact(&name.replace('_', " "), settings::typed(value));
+    }
+    if let Some(metrics) = metrics {
+        let accuracies = [
+            ("final test accuracy", metrics.final_test_accuracy),
+            ("best test accuracy", metrics.best_test_accuracy),
+            ("saved test accuracy", metrics.saved_test_accuracy),
+        ];
+        for (name, accuracy) in accuracies {
+            fact(name, format!("{} %", percent(accuracy)));
+        }
+    }
+    table
+}
+
+/// Inputs and outputs.
+pub fn files(run: &Run) -> Table {
+    let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
+    let mut list = |way: &str, records: &[FileRecord]| {
+        for record in records {
+            let there = record.place(&run.place).exists();
+            table.row(vec![
+                way.into(),
+                record.role.clone(),
+                run.shown(record).display().to_string(),
+                size(record.bytes),
+                record.sha256.chars().take(12).collect(),
+                if there { String::new() } else { "gone".into() },
+            ]);
+        }
+    };
+    list("read", &run.manifest.inputs);
+    list("wrote", &run.manifest.outputs);
+    table
+}

@@ -1,0 +1,209 @@
+//! `inspect split`: what each node holds, and how uneven that is.
+
+use super::run::{self, Run};
+use super::{Answer, find, picture};
+use crate::config::{Request as Composition, compose};
+use crate::data::{Dataset, DatasetSettings};
+use crate::error::{Error, Result};
+use crate::partition::{Skew, Split, label_counts, skew};
+use crate::report::{Table, stacked_bars};
+use crate::run::manifest;
+use crate::run::split::read;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The split's JSON file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Which dataset it deals, where no manifest says so or the images have moved:
+    /// `dataset=mnist dataset.root=FOLDER`
+    #[arg(value_name = "OVERRIDE")]
+    overrides: Vec<String>,
+    /// The plot to write, .png or .svg
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+}
+
+/// Classes that a table lists.
+const LISTED: usize = 20;
+
+/// The dataset settings that `overrides` compose, else those of the run that wrote `path`; and the
+/// fingerprint it must have.
+///
+/// # Errors
+/// Overrides that do not compose; neither overrides nor a manifest.
+pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
+    let made = match manifest::producer_of(path) {
+        Some(place) => Some(Run::open(&place, String::new())?),
+        None => None,
+    };
+    let fingerprint = made.as_ref().and_then(|run| {
+        run.manifest
+            .facts
+            .get("dataset_fingerprint")?
+            .as_str()
+            .map(str::to_owned)
+    });
+    let settings = match (overrides, made) {
+        ([], Some(run)) => run.config()?.dataset,
+        ([], None) => {
+            return Err(
+                Error::usage("no manifest says which dataset this belongs to")
+                    .note("file", path.display().to_string())
+                    .hint(format!(
+                        "say it: `{} dataset=mnist dataset.root=FOLDER`",
+                        path.display()
+                    )),
+            );
+        }
+        _ => {
+            compose(&Composition {
+                overrides: overrides.to_vec(),
+                ..Composition::default()
+            })?
+            .config
+            .dataset
+        }
+    };
+    Ok((settings, fingerprint))
+}
+
+/// A split with what its nodes hold: `counts[node][class]`.
+pub struct Dealt {
+    pub split: Split,
+    pub classes: Vec<String>,
+    pub counts: Vec<Vec<u64>>,
+}
+
+impl Dealt {
+    /// # Errors
+    /// A split of another dataset.
+    pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
+        split
+            .check(dataset.train.len(), dataset.test.len())
+            .map_err(|error| error.note("file", path.display().to_string()))?;
+        let count = |part: &crate::partition::Part| {
+            label_counts(
+                &part.train,
+                &dataset.train.label_list,
+                dataset.classes.len(),
+            )
+        };
+        Ok(Self {
+            counts: split.nodes.iter().map(count).collect(),
+            classes: dataset.classes.clone(),
+            split,
+        })
+    }
+
+    pub fn nodes(&self) -> Vec<String> {
+        (0..self.counts.len())
+            .map(|node| format!("node {node}"))
+            .collect()
+    }
+
+    /// Counts of a node a line, and its measures.
+    pub fn table(&self, skew: &Skew) -> Table {
+        let listed = if self.classes.len() <= LISTED {
+            &self.classes[..]
+        } else {
+            &[]
+        };
+        let mut headers = vec!["node", "train", "test"];
+        headers.extend(listed.iter().map(String::as_str));
+        headers.extend(["classes", "effective", "JS", "TV"]);
+        let mut table = Table::new(&headers);
+        let nodes = self
+            .split
+            .nodes
+            .iter()
+            .zip(&self.counts)
+            .zip(&skew.nodes)
+            .enumerate();
+        for (node, ((part, counts), measures)) in nodes {
+            let mut cells = vec![
+                node.to_string(),
+                part.train.len().to_string(),
+                part.test.len().to_string(),
+            ];
+            cells.extend(counts.iter().take(listed.len()).map(u64::to_string));
+            cells.extend([
+                measures.classes.to_string(),
+                format!("{:.2}", measures.effective_classes),
+                format!("{:.3}", measures.jensen_shannon),
+                format!("{:.3}", measures.total_variation),
+            ]);
+            table.row(cells);
+        }
+        table
+    }
+}
+
+/// The measures of a whole split, a line each.
+pub fn measures(skew: &Skew) -> Table {
+    let mut table = Table::new(&["label skew", "value", "meaning"]);
+    let rows = [
+        (
+            "effective classes, mean",
+            skew.effective_classes,
+            "exp of a node's label entropy (Hill 1973)",
+        ),
+        (
+            "Jensen-Shannon, mean",
+            skew.jensen_shannon,
+            "bits from the labels of all nodes: 0 IID, at most 1 (Lin 1991)",
+        ),
+        (
+            "total variation, mean",
+            skew.total_variation,
+            "½ Σ|p − q| from them: 0 IID; half of the EMD of Zhao et al. 2018",
+        ),
+        (
+            "Gini of sizes",
+            skew.size_gini,
+            "0 for nodes of one size, towards 1 when one holds all (Gini 1912)",
+        ),
+    ];
+    for (name, value, meaning) in rows {
+        table.row(vec![name.into(), format!("{value:.3}"), meaning.into()]);
+    }
+    table
+}
+
+impl Request {
+    /// # Errors
+    /// A missing or damaged split or dataset; one that does not belong to the other; a plot that
+    /// cannot be written.
+    pub fn answer(&self) -> Result<Answer> {
+        let path = find::file(&self.file)?;
+        let split = read(path)?;
+        let (settings, fingerprint) = dataset_of(path, &self.overrides)?;
+        let dataset = run::dataset(&settings, fingerprint.as_deref())?;
+        let dealt = Dealt::new(split, path, &dataset)?;
+        let skew = skew(&dealt.counts);
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let out = picture(self.out.as_deref(), path, &format!("{stem}.png"));
+        stacked_bars(
+            &out,
+            "Training images of each node",
+            &dealt.nodes(),
+            &dealt.classes,
+            &dealt.counts,
+        )?;
+        Answer::new(
+            format!(
+                "{}\n\n{}\n\nplot: {}",
+                dealt.table(&skew),
+                measures(&skew),
+                out.display()
+            ),
+            json!({"file": path, "dataset": dataset.name, "classes": dealt.classes, "counts": dealt.counts, "skew": skew, "plot": out}),
+        )
+    }
+}

@@ -1,0 +1,252 @@
+//! Checkpoints: what an unfinished run would lose if its process died. A folder of safetensors
+//! files that belongs to one run and is removed when the run is done.
+//!
+//! Each file names the run it belongs to (config and inputs, with hashes) and its own content's
+//! hash, so that a run never goes on from the state of another or from a damaged one.
+
+use super::manifest::paths;
+use crate::artifact::fault::explain;
+use crate::artifact::{json, tensors};
+use crate::error::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// The metadata key.
+const KEY: &str = "fed_distill_checkpoint";
+
+/// Version of the format.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The run that a checkpoint belongs to. Two runs with one identity make the same files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    pub stage: String,
+    /// Of this program.
+    pub version: String,
+    /// The part of the config that the result depends on.
+    pub config: Value,
+    /// What was read, by role: path and SHA-256.
+    pub inputs: BTreeMap<String, (PathBuf, String)>,
+    /// The dataset's fingerprint and the like.
+    pub facts: BTreeMap<String, Value>,
+}
+
+/// The metadata of a file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    schema_version: u32,
+    identity: Identity,
+    state: Value,
+    /// Of the state and the tensors.
+    sha256: String,
+}
+
+/// A file's content.
+#[derive(Debug)]
+pub struct Saved<T> {
+    pub state: T,
+    /// On the CPU, by name.
+    pub tensors: Vec<(String, Tensor)>,
+}
+
+/// The folder of one run's checkpoints.
+#[derive(Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    identity: Identity,
+}
+
+/// Whether `folder` holds checkpoints of any run.
+pub fn any_in(folder: &Path) -> bool {
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+        })
+}
+
+/// Removes the folder of checkpoints and all that is in it.
+///
+/// # Errors
+/// No permission.
+pub fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(explain("remove", folder, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Checkpoints {
+    /// The checkpoints in `folder` (made at the first one) of the run `identity`.
+    pub fn new(folder: PathBuf, identity: Identity) -> Self {
+        Self { folder, identity }
+    }
+
+    /// Writes `NAME.safetensors`, in place of what was there. When this returns, it survives the
+    /// process and the machine.
+    ///
+    /// # Errors
+    /// A state with a NaN in it; a file that cannot be written.
+    pub fn write(
+        &self,
+        name: &str,
+        state: &impl Serialize,
+        tensors: &[(&str, &Tensor)],
+    ) -> Result<()> {
+        let path = self.path(name);
+        let state =
+            json::value(state).map_err(|error| error.note("file", path.display().to_string()))?;
+        let header = Header {
+            schema_version: SCHEMA_VERSION,
+            identity: self.identity.clone(),
+            sha256: hash(&state, tensors)?,
+            state,
+        };
+        let text = serde_json::to_string(&header)
+            .map_err(|error| Error::failed(format!("cannot record the checkpoint: {error}")))?;
+        tensors::write(&path, tensors, &BTreeMap::from([(KEY.to_owned(), text)]))
+    }
+
+    /// Reads `NAME.safetensors`; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// A file that is damaged, of a newer format, or of another run.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Saved<T>>> {
+        let path = self.path(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        self.read_at(&path).map(Some).map_err(|error| {
+            error
+                .note("file", path.display().to_string())
+                .hint("`overwrite=true` starts the run again, without what was saved of it")
+        })
+    }
+
+    fn read_at<T: DeserializeOwned>(&self, path: &Path) -> Result<Saved<T>> {
+        #[derive(Deserialize)]
+        struct Format {
+            schema_version: u32,
+        }
+        let damaged = |what: &str, error: serde_json::Error| {
+            Error::failed(format!(
+                "the checkpoint is damaged: its {what} cannot be read"
+            ))
+            .note("found", error.to_string())
+        };
+        let file = tensors::read(path)?;
+        let text = file.metadata.get(KEY).ok_or_else(|| {
+            Error::failed("this is no checkpoint: the file does not say which run it belongs to")
+        })?;
+        let format: Format =
+            serde_json::from_str(text).map_err(|error| damaged("format", error))?;
+        if format.schema_version > SCHEMA_VERSION {
+            return Err(Error::failed(
+                "the checkpoint is of a newer format than this program knows",
+            )
+            .note("expected", format!("at most {SCHEMA_VERSION}"))
+            .note("found", format.schema_version.to_string()));
+        }
+        let header: Header =
+            serde_json::from_str(text).map_err(|error| damaged("header", error))?;
+        let named: Vec<(&str, &Tensor)> = file
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+            .collect();
+        let found = hash(&header.state, &named)?;
+        if found != header.sha256 {
+            return Err(Error::failed("the checkpoint is not what was written")
+                .note("expected", format!("sha256 {}", header.sha256))
+                .note("found", format!("sha256 {found}")));
+        }
+        self.belongs(&header.identity)?;
+        Ok(Saved {
+            state: serde_json::from_value(header.state).map_err(|error| damaged("state", error))?,
+            tensors: file.tensors,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.safetensors"))
+    }
+
+    /// Refuses the checkpoint of another run, and says in what it is another.
+    fn belongs(&self, then: &Identity) -> Result<()> {
+        let now = &self.identity;
+        let mut differences = Vec::new();
+        let roles: BTreeSet<&String> = then.inputs.keys().chain(now.inputs.keys()).collect();
+        for role in roles {
+            let (before, after) = (then.inputs.get(role), now.inputs.get(role));
+            let sha256 = |record: Option<&(PathBuf, String)>| {
+                record.map_or("none".into(), |record| record.1.clone())
+            };
+            if sha256(before) != sha256(after) {
+                let recorded = after.or(before).map_or(Path::new(""), |record| &record.0);
+                // As the manifest beside this folder has it.
+                let path = paths::from_record(&self.folder, recorded);
+                differences.push(format!(
+                    "{role}, {}: sha256 {} then, {} now",
+                    path.display(),
+                    sha256(before),
+                    sha256(after)
+                ));
+            }
+        }
+        let keys: BTreeSet<&String> = then.facts.keys().chain(now.facts.keys()).collect();
+        for key in keys {
+            let of =
+                |identity: &Identity| identity.facts.get(key).unwrap_or(&Value::Null).to_string();
+            if of(then) != of(now) {
+                differences.push(format!("{key}: {} then, {} now", of(then), of(now)));
+            }
+        }
+        if then.version != now.version {
+            differences.push(format!(
+                "fed-distill {} then, {} now",
+                then.version, now.version
+            ));
+        }
+        if then.stage != now.stage || then.config != now.config {
+            differences.push("the config".into());
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let error = Error::failed(format!(
+            "the checkpoint belongs to another run of `{}`",
+            then.stage
+        ));
+        Err(differences
+            .into_iter()
+            .fold(error, |error, line| error.note("differs", line)))
+    }
+}
+
+fn hash(state: &Value, tensors: &[(&str, &Tensor)]) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(state.to_string());
+    let mut sorted = tensors.to_vec();
+    sorted.sort_by_key(|(name, _)| *name);
+    for (name, tensor) in sorted {
+        hash.update(format!(
+            "\n{name} {:?} {:?}\n",
+            tensor.kind(),
+            tensor.size()
+        ));
+        hash.update(tensors::bytes(tensor)?);
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}

@@ -1,0 +1,31 @@
+//! The config that a run was made with, beside it, in the places where Hydra leaves it.
+
+use super::StageContext;
+use super::job::{Job, companion};
+use crate::artifact::atomic;
+use crate::error::Result;
+use serde_json::Value;
+
+impl StageContext<'_> {
+    /// Leaves `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same
+    /// run) and `overrides.yaml` (the command line's) beside a manifest, as Hydra does: `.hydra/`
+    /// in a run's own folder, `.hydra_teacher0/` for one of several runs in a folder, `STEM.hydra/`
+    /// for a single file's run.
+    ///
+    /// # Errors
+    /// A place that cannot be written.
+    pub fn snapshot(&self, job: &Job) -> Result<()> {
+        let folder = companion(&job.manifest, ".hydra");
+        atomic::write(
+            &folder.join("config.yaml"),
+            self.composed.to_yaml().as_bytes(),
+        )?;
+        // JSON's strings are YAML's, whatever is in them.
+        let lines = self.composed.overrides.iter();
+        let list: String = lines
+            .map(|line| format!("- {}\n", Value::from(line.as_str())))
+            .collect();
+        let list = if list.is_empty() { "[]\n".into() } else { list };
+        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())
+    }
+}

@@ -1,0 +1,112 @@
+//! What a stage has once it has started: its config, device, threads and ranks.
+
+use super::ranks;
+use crate::config::{Composed, Config};
+use crate::data::{self, Dataset};
+use crate::error::{During, Error, Result};
+use crate::model::ModelSpec;
+use crate::runtime::{device, interrupt, launcher, logging, threads};
+use crate::words::counted;
+use std::path::{Path, PathBuf};
+use tch::Device;
+
+/// What every stage has once it has started.
+pub struct StageContext<'a> {
+    pub composed: &'a Composed,
+    pub config: &'a Config,
+    pub device: Device,
+    /// Of each rank.
+    pub threads: usize,
+    /// Those that share the work.
+    pub ranks: usize,
+}
+
+/// Logs, Ctrl-C, threads and device, for a stage that works alone.
+pub fn open(composed: &Composed) -> Result<StageContext<'_>> {
+    ranks::refuse_company()?;
+    open_for(composed, 1)
+}
+
+/// The same for a stage whose work `ranks` ranks share.
+pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
+    ranks::refuse_without_mpi()?;
+    logging::init()?;
+    interrupt::install()?;
+    let config = &composed.config;
+    let here = launcher::launched().map_or(ranks, |launched| launched.here);
+    Ok(StageContext {
+        composed,
+        config,
+        threads: threads::set(config.threads, here)?,
+        device: device::choose(&config.device)?,
+        ranks,
+    })
+}
+
+impl StageContext<'_> {
+    pub fn dataset(&self) -> Result<Dataset> {
+        let dataset =
+            data::load(&self.config.dataset, self.device).during(|| "loading the dataset")?;
+        tracing::info!(
+            "{}: {} training and {} test images of {}×{}×{}, {} classes",
+            dataset.name,
+            dataset.train.len(),
+            dataset.test.len(),
+            dataset.channels(),
+            dataset.size(),
+            dataset.size(),
+            dataset.classes.len()
+        );
+        let untested = dataset.test.counts(dataset.classes.len());
+        let untested: Vec<&str> = dataset
+            .classes
+            .iter()
+            .zip(untested)
+            .filter(|(_, count)| *count == 0)
+            .map(|(class, _)| class.as_str())
+            .collect();
+        if !untested.is_empty() {
+            tracing::warn!(
+                "no test images of {}: accuracies say nothing about {}",
+                untested.join(", "),
+                if untested.len() == 1 { "it" } else { "them" }
+            );
+        }
+        Ok(dataset)
+    }
+
+    /// The architecture that nodes train on `dataset`.
+    pub fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
+        let classes = dataset.classes.len() as i64;
+        ModelSpec::new(
+            &self.config.model,
+            dataset.channels(),
+            dataset.size(),
+            classes,
+        )
+    }
+
+    /// Says that some of the ranks that share the nodes of a federation have none.
+    pub fn warn_about_ranks(&self, key: &str, nodes: usize) {
+        if self.ranks > nodes {
+            tracing::warn!(
+                "{} share {}, so {} nothing to do: `{key}={nodes}` (or `mpirun -n {nodes}`) is as fast",
+                counted(self.ranks, "rank"),
+                counted(nodes, "node"),
+                match self.ranks - nodes {
+                    1 => "one has".into(),
+                    idle => format!("{idle} have"),
+                }
+            );
+        }
+    }
+}
+
+/// A path that this stage cannot do without.
+pub fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&'a Path> {
+    path.as_deref()
+        .filter(|path| !path.as_os_str().is_empty())
+        .ok_or_else(|| {
+            Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}"))
+        })
+}

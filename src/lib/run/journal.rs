@@ -1,0 +1,308 @@
+//! Metrics as they come: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`),
+//! and the same numbers as TensorBoard events, with the pictures. `docs/files.md` lists the keys.
+//!
+//! The lines depend on config and data alone, so that a resumed run ends with the same file; events
+//! carry the time, and so does what is only of interest while it happens.
+
+use super::StageContext;
+use super::job::Session;
+use crate::artifact::{atomic, json};
+use crate::distill::FreshReport;
+use crate::error::{Error, Result};
+use crate::inversion::TermsAt;
+use crate::report::EventWriter;
+use crate::train::EpochReport;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// After an epoch of training. Accuracies are shares, 0..1.
+#[derive(Clone, Debug, Serialize)]
+pub struct EpochLine {
+    pub stage: &'static str,
+    pub event: &'static str,
+    /// The teacher in training; `null` for the student.
+    pub teacher: Option<usize>,
+    pub epoch: usize,
+    /// Steps since the run began.
+    pub step: usize,
+    pub lr: f64,
+    pub train_loss: f64,
+    pub train_accuracy: f64,
+    pub test_accuracy: Option<f64>,
+    pub own_test_accuracy: Option<f64>,
+    pub validation_accuracy: Option<f64>,
+}
+
+/// When a synthetic batch was made. The loss terms are those of the last gradient step, before
+/// scaling.
+#[derive(Clone, Debug, Serialize)]
+pub struct BatchLine {
+    pub stage: &'static str,
+    pub event: &'static str,
+    /// The teacher it was made from; `null` when from several.
+    pub teacher: Option<usize>,
+    /// `null` for initial batches.
+    pub epoch: Option<usize>,
+    /// Steps of the student before it; for initial batches their index.
+    pub step: usize,
+    pub batch: usize,
+    pub teacher_accuracy: Option<f64>,
+    pub student_accuracy: Option<f64>,
+    pub best_loss: f64,
+    pub total: Option<f64>,
+    pub cross_entropy: Option<f64>,
+    pub l2: Option<f64>,
+    pub total_variation: Option<f64>,
+    pub batch_norm: Option<f64>,
+    pub jensen_shannon: Option<f64>,
+    pub entropy: Option<f64>,
+    pub rival: Option<f64>,
+}
+
+impl EpochLine {
+    /// What training reported; accuracies on other sets are to be filled in.
+    pub fn new(
+        stage: &'static str,
+        teacher: Option<usize>,
+        step: usize,
+        report: &EpochReport,
+    ) -> Self {
+        Self {
+            stage,
+            event: "epoch",
+            teacher,
+            epoch: report.epoch,
+            step,
+            lr: report.lr,
+            train_loss: report.train_loss,
+            train_accuracy: report.train_accuracy,
+            test_accuracy: None,
+            own_test_accuracy: None,
+            validation_accuracy: None,
+        }
+    }
+}
+
+impl BatchLine {
+    /// An initial batch.
+    pub fn initial(
+        batch: usize,
+        teacher: Option<usize>,
+        best_loss: f64,
+        history: &[TermsAt],
+    ) -> Self {
+        let last = history.last();
+        let term = |of: fn(&TermsAt) -> f64| last.map(of);
+        Self {
+            stage: "generate_initial",
+            event: "batch",
+            teacher,
+            epoch: None,
+            step: batch,
+            batch,
+            teacher_accuracy: None,
+            student_accuracy: None,
+            best_loss,
+            total: term(|at| at.total),
+            cross_entropy: term(|at| at.cross_entropy),
+            l2: term(|at| at.l2),
+            total_variation: term(|at| at.total_variation),
+            batch_norm: term(|at| at.batch_norm),
+            jensen_shannon: last.and_then(|at| at.jensen_shannon),
+            entropy: last.and_then(|at| at.entropy),
+            rival: last.and_then(|at| at.rival),
+        }
+    }
+
+    /// A fresh batch, made after `step` steps of the student.
+    pub fn fresh(report: &FreshReport, step: usize) -> Self {
+        Self {
+            stage: "train_student",
+            epoch: Some(report.epoch),
+            step,
+            teacher_accuracy: Some(report.teacher_accuracy),
+            student_accuracy: Some(report.student_accuracy),
+            ..Self::initial(
+                report.batch,
+                report.teacher,
+                report.best_loss,
+                &report.history,
+            )
+        }
+    }
+}
+
+/// The keys of a line that say when, not what.
+const PLACES: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
+
+/// How far the events had come: what was written after a checkpoint is written again by the run
+/// that goes on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// Files of the run's earlier processes.
+    before: Vec<String>,
+    file: String,
+    length: u64,
+}
+
+/// The open metrics of a run.
+pub struct Journal {
+    path: PathBuf,
+    /// All lines; what is in the file once the run is done.
+    text: String,
+    file: fs_err::File,
+    events: Option<EventWriter>,
+    /// Event files of the run's earlier processes.
+    before: Vec<String>,
+}
+
+impl Journal {
+    /// Begins with the `lines` and events that an interrupted run had written, and drops what it
+    /// wrote after them.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn open(
+        context: &StageContext,
+        session: &Session,
+        lines: &[Value],
+        mark: Option<&Mark>,
+    ) -> Result<Self> {
+        let path = session.companion("metrics.jsonl");
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        atomic::write(&path, text.as_bytes())?;
+        let folder = session.companion("tensorboard");
+        let (events, before) = match context.config.tensorboard {
+            true => {
+                let before = rewind(&folder, mark)?;
+                (Some(EventWriter::create(&folder)?), before)
+            }
+            false => (None, Vec::new()),
+        };
+        Ok(Self {
+            file: fs_err::OpenOptions::new().append(true).open(&path)?,
+            path,
+            text,
+            events,
+            before,
+        })
+    }
+
+    /// Adds a line, and its numbers as curves.
+    ///
+    /// # Errors
+    /// A number that is not finite; a full disk.
+    pub fn add(&mut self, line: &impl Serialize) -> Result<()> {
+        let line = json::value(line)?;
+        let text = format!("{line}\n");
+        self.file.write_all(text.as_bytes())?;
+        self.text.push_str(&text);
+        let event = line["event"].as_str().unwrap_or_default();
+        let step = step(&line);
+        for (key, value) in line.as_object().into_iter().flatten() {
+            if let Some(value) = value.as_f64().filter(|_| !PLACES.contains(&key.as_str())) {
+                self.scalar(&format!("{event}/{key}"), step, value)?;
+            }
+        }
+        self.flush()
+    }
+
+    /// A number that is not part of the result, such as seconds.
+    pub fn scalar(&mut self, tag: &str, step: i64, value: f64) -> Result<()> {
+        match &mut self.events {
+            Some(events) => events.scalar(tag, step, value as f32),
+            None => Ok(()),
+        }
+    }
+
+    /// A picture file (PNG).
+    pub fn picture(&mut self, tag: &str, step: i64, path: &Path) -> Result<()> {
+        match self.events {
+            Some(_) => self.image(tag, step, &fs_err::read(path)?),
+            None => Ok(()),
+        }
+    }
+
+    /// An encoded PNG.
+    pub fn image(&mut self, tag: &str, step: i64, png: &[u8]) -> Result<()> {
+        let Some(events) = &mut self.events else {
+            return Ok(());
+        };
+        let (width, height) =
+            image::ImageReader::with_format(std::io::Cursor::new(png), image::ImageFormat::Png)
+                .into_dimensions()
+                .map_err(|error| {
+                    Error::failed(format!("cannot show a picture in TensorBoard: {error}"))
+                })?;
+        events.image(tag, step, png, width, height, 3)?;
+        self.flush()
+    }
+
+    /// Where the events are now.
+    pub fn mark(&mut self) -> Result<Option<Mark>> {
+        let Some(events) = &mut self.events else {
+            return Ok(None);
+        };
+        let (path, length) = events.position()?;
+        let file = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let before = self.before.clone();
+        Ok(Some(Mark {
+            before,
+            file,
+            length,
+        }))
+    }
+
+    /// Whether pictures are wanted.
+    pub fn shows_pictures(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// Closes the file and records it as an output.
+    pub fn finish(self, session: &mut Session) -> Result<()> {
+        atomic::write(&self.path, self.text.as_bytes())?;
+        session.run.output("metrics log", &self.path)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match &mut self.events {
+            Some(events) => events.flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn step(line: &Value) -> i64 {
+    line["step"].as_i64().unwrap_or(0)
+}
+
+/// Takes the event files in `folder` back to `mark`: what came after it goes. Without a mark all
+/// go: those of an earlier run would be shown as one curve with ours. Returns the names of the
+/// files that stay.
+fn rewind(folder: &Path, mark: Option<&Mark>) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("events.out.tfevents.") {
+            continue;
+        }
+        match mark {
+            Some(mark) if name == mark.file => {
+                let file = fs_err::OpenOptions::new().write(true).open(entry.path())?;
+                if file.metadata()?.len() > mark.length {
+                    file.set_len(mark.length)?;
+                }
+                kept.push(name);
+            }
+            Some(mark) if mark.before.contains(&name) => kept.push(name),
+            _ => fs_err::remove_file(entry.path())?,
+        }
+    }
+    Ok(kept)
+}

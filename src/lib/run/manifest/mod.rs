@@ -1,0 +1,160 @@
+//! The manifest a stage leaves beside what it wrote: how it was made, from which files, and which
+//! files with which hashes came out.
+//!
+//! For a folder it is `FOLDER/manifest.json`, for a single file `STEM.manifest.json` beside it
+//! ([`beside`]), for one of several independent outputs of a folder `manifest_NAME.json`. Stages
+//! open a [`Run`], after asking [`admit`]; readers use [`existing`], [`verify`], [`made`] and
+//! [`producer_of`].
+
+mod admit;
+pub(crate) mod paths;
+mod run;
+mod trace;
+
+pub use admit::{Admission, admit};
+pub use run::{Run, Start, Writer};
+pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, producer_of, verify};
+
+use crate::artifact::json;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The fact that names the teachers' architectures.
+pub const TEACHERS_MODEL: &str = "teachers_model";
+
+/// Version of the manifest's own format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The libtorch this build links; tch 0.24.0 binds 2.11.0.
+pub const LIBTORCH_VERSION: &str = match option_env!("FED_DISTILL_LIBTORCH_VERSION") {
+    Some(version) => version,
+    None => "2.11.0",
+};
+
+/// How far a run came. A run that was killed stays `running`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Running,
+    Done,
+    Failed,
+    Interrupted,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        })
+    }
+}
+
+/// What made the files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    pub fed_distill: String,
+    pub libtorch: String,
+}
+
+/// A file that was read or written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// What the file is to the stage: `teacher`, `split`, `images`, …
+    pub role: String,
+    /// Relative to the manifest's folder, or absolute.
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+}
+
+impl FileRecord {
+    /// Where the file is now, by the manifest that records it.
+    pub fn place(&self, manifest_path: &Path) -> PathBuf {
+        paths::from_record(manifest_path, &self.path)
+    }
+}
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema_version: u32,
+    /// Name of the stage's binary.
+    pub stage: String,
+    pub status: Status,
+    /// The command line, program first.
+    pub argv: Vec<String>,
+    /// The overrides on the command line.
+    pub overrides: Vec<String>,
+    /// The composed config.
+    pub config: serde_json::Value,
+    /// Seeds by purpose.
+    pub seeds: BTreeMap<String, u64>,
+    pub versions: Versions,
+    pub device: String,
+    pub threads: usize,
+    /// Start, in UTC (RFC 3339).
+    pub started: String,
+    /// Further starts with `resume=true` of the run, in UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
+    /// End, in UTC; none while running.
+    pub ended: Option<String>,
+    /// Name of the main output, which lies beside the manifest: until it is among `outputs`, a file
+    /// of that name is an earlier run's.
+    #[serde(default)]
+    pub result: Option<PathBuf>,
+    pub inputs: Vec<FileRecord>,
+    pub outputs: Vec<FileRecord>,
+    /// What later stages check or users look up: the dataset's fingerprint, the number of nodes, …
+    pub facts: BTreeMap<String, serde_json::Value>,
+    /// Why the run ended, unless it is done.
+    pub error: Option<String>,
+}
+
+/// The manifest at `manifest_path`; none when there is no file.
+///
+/// # Errors
+/// A file that cannot be read, is no manifest, or was written in a newer format.
+pub fn existing(manifest_path: &Path) -> Result<Option<Manifest>> {
+    if !manifest_path.exists() {
+        return Ok(None);
+    }
+    let damaged = |error: Error| {
+        error
+            .note("while", "reading the manifest of an earlier run")
+            .hint("`overwrite=true` replaces the earlier run; or restore the file")
+    };
+    match newer(manifest_path).map_err(damaged)? {
+        Some(version) => Err(Error::failed(format!(
+            "the manifest `{}` is of a newer format than this program knows",
+            manifest_path.display()
+        ))
+        .note("found", format!("schema_version {version}"))
+        .note("expected", format!("at most {SCHEMA_VERSION}"))
+        .hint("use the fed-distill that wrote it, or a newer one")),
+        None => json::read(manifest_path).map(Some).map_err(damaged),
+    }
+}
+
+/// The format of the manifest there, if it is one that this program does not know.
+fn newer(manifest_path: &Path) -> Result<Option<u32>> {
+    #[derive(Deserialize)]
+    struct Format {
+        schema_version: u32,
+    }
+    let format: Format = json::read(manifest_path)?;
+    Ok(Some(format.schema_version).filter(|version| *version > SCHEMA_VERSION))
+}
+
+/// Where the manifest of the single file `output` goes: `initial.safetensors` has
+/// `initial.manifest.json` beside it.
+pub fn beside(output: &Path) -> PathBuf {
+    output.with_extension("manifest.json")
+}

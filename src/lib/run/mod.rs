@@ -1,0 +1,30 @@
+//! What every stage shares around its work: the context it starts with, the decision whether its
+//! result is to be made, kept or resumed, the manifest, the lock, checkpoints, metrics, and the
+//! ranks that share one run.
+//!
+//! [`context`] opens a stage. [`job`] performs one run: admission, lock, [`manifest`], checkpoints,
+//! log, and the config beside it ([`config_record`]). [`ranks`] performs a run that several ranks
+//! share. [`journal`] writes metrics as they come; [`checkpoint`] and [`checkpointer`] save what an
+//! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
+//! the file format of teachers and students, [`split`] reads the split that all stages work on.
+
+mod best_weights;
+pub mod checkpoint;
+mod checkpointer;
+mod comparison;
+mod config_record;
+pub mod context;
+pub mod job;
+pub mod journal;
+pub mod manifest;
+mod partitioner;
+pub mod ranks;
+pub mod rounds;
+pub mod split;
+pub mod weights;
+
+pub use best_weights::BestWeights;
+pub use checkpointer::Checkpointer;
+pub use comparison::Comparison;
+pub use context::{StageContext, open, open_for, required};
+pub use partitioner::partitioner;

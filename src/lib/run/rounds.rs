@@ -1,0 +1,239 @@
+//! What the baselines of many rounds record alike: a line a round with its bytes, how far the run
+//! has come, and what it goes on with.
+
+use super::StageContext;
+use super::best_weights::BestWeights;
+use super::checkpointer::Checkpointer;
+use super::job::Session;
+use super::journal::{Journal, Mark};
+use crate::artifact::json;
+use crate::error::Result;
+use crate::federated::{Direction, Ledger, Traffic};
+use crate::runtime::Progress;
+use crate::train::FitState;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::cell::Cell;
+
+/// A node's part in a round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeLine<N> {
+    #[serde(flatten)]
+    pub report: N,
+    pub traffic: Vec<Traffic>,
+}
+
+/// After a round, with the algorithm's own means over its nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoundLine<M, N> {
+    /// Rounds that are complete.
+    pub round: usize,
+    #[serde(flatten)]
+    pub means: M,
+    /// In this round, as serialised.
+    pub upload_bytes: u64,
+    pub download_bytes: u64,
+    pub nodes: Vec<NodeLine<N>>,
+}
+
+impl<M, N: Clone> RoundLine<M, N> {
+    /// Of the `reports` of nodes, each of which has the number `node`, and their traffic in
+    /// `ledger`.
+    pub fn new(
+        round: usize,
+        means: M,
+        reports: &[N],
+        node: fn(&N) -> usize,
+        ledger: &Ledger,
+    ) -> Self {
+        let bytes = |direction| ledger.sum(|entry| entry.direction == direction).bytes;
+        let line = |report: &N| NodeLine {
+            report: report.clone(),
+            traffic: ledger.traffic(|entry| entry.node == node(report)),
+        };
+        Self {
+            round,
+            means,
+            upload_bytes: bytes(Direction::Upload),
+            download_bytes: bytes(Direction::Download),
+            nodes: reports.iter().map(line).collect(),
+        }
+    }
+}
+
+/// All rounds, as `metrics.json` has them.
+#[derive(Debug, Serialize)]
+pub struct Course<M, N> {
+    pub upload_bytes: u64,
+    pub download_bytes: u64,
+    pub final_test_accuracy: Option<f64>,
+    pub best_test_accuracy: Option<f64>,
+    pub rounds: Vec<RoundLine<M, N>>,
+}
+
+impl<M, N> Course<M, N> {
+    fn new(rounds: Vec<RoundLine<M, N>>, test_accuracy: fn(&M) -> Option<f64>) -> Self {
+        let tested = |line: &RoundLine<M, N>| test_accuracy(&line.means);
+        let (upload_bytes, download_bytes) = bytes(&rounds);
+        Self {
+            upload_bytes,
+            download_bytes,
+            final_test_accuracy: rounds.last().and_then(tested),
+            // What FedMD's clients are before anything was sent (round 0) is not its achievement.
+            best_test_accuracy: rounds
+                .iter()
+                .filter(|line| line.round > 0)
+                .filter_map(tested)
+                .max_by(f64::total_cmp),
+            rounds,
+        }
+    }
+
+    /// Bytes up and down in the first `lines`.
+    pub fn bytes_of_first(&self, lines: usize) -> (u64, u64) {
+        bytes(&self.rounds[..lines])
+    }
+}
+
+fn bytes<M, N>(lines: &[RoundLine<M, N>]) -> (u64, u64) {
+    let up = lines.iter().map(|line| line.upload_bytes).sum();
+    (up, lines.iter().map(|line| line.download_bytes).sum())
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+struct Line<'a, M, N> {
+    stage: &'static str,
+    event: &'static str,
+    step: usize,
+    #[serde(flatten)]
+    round: &'a RoundLine<M, N>,
+}
+
+/// What a resumed run goes on with.
+#[derive(Serialize, Deserialize)]
+struct Notes<M, N> {
+    rounds: Vec<RoundLine<M, N>>,
+    events: Option<Mark>,
+}
+
+/// The open record of a run.
+pub struct Log<'a, M, N> {
+    stage: &'static str,
+    journal: Journal,
+    rounds: Vec<RoundLine<M, N>>,
+    saver: Checkpointer<'a>,
+    progress: Progress,
+    /// Steps of each round, on all ranks.
+    steps: Vec<u64>,
+    /// Steps of the round in hand on this rank; the others' are added at its end.
+    stepped: Cell<u64>,
+}
+
+impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned>
+    Log<'a, M, N>
+{
+    /// The record, and where an interrupted run had come to. `title` is shown with the progress, of
+    /// so many `steps` in each round.
+    ///
+    /// # Errors
+    /// A checkpoint of another run; files that cannot be written.
+    pub fn open(
+        context: &StageContext,
+        session: &Session<'a>,
+        title: &str,
+        steps: Vec<u64>,
+    ) -> Result<(Self, Option<FitState>)> {
+        let stage = session.job.stage;
+        let saver = Checkpointer::new(context, session.checkpoints);
+        let (start, rounds, events) = match saver.load::<Notes<M, N>>()? {
+            Some(resumed) => (
+                Some(resumed.fit),
+                resumed.notes.rounds,
+                resumed.notes.events,
+            ),
+            None => (None, Vec::new(), None),
+        };
+        let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
+        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let progress = Progress::new(title, steps.iter().sum());
+        progress.add(steps.iter().take(rounds.len()).sum());
+        let log = Self {
+            stage,
+            journal: Journal::open(context, session, &lines, events.as_ref())?,
+            rounds,
+            saver,
+            progress,
+            steps,
+            stepped: Cell::new(0),
+        };
+        Ok((log, start))
+    }
+
+    /// After each batch on this rank.
+    pub fn step(&self) {
+        self.progress.step();
+        self.stepped.set(self.stepped.get() + 1);
+    }
+
+    /// Adds a round with a curve for each node, and shows `message`.
+    ///
+    /// # Errors
+    /// A number that is not finite; a full disk.
+    pub fn add(&mut self, round: RoundLine<M, N>, message: String) -> Result<()> {
+        let steps = self.steps.get(self.rounds.len()).copied().unwrap_or(0);
+        self.progress.add(steps.saturating_sub(self.stepped.take()));
+        self.progress.message(message);
+        self.journal.add(&line(self.stage, &round))?;
+        round
+            .nodes
+            .iter()
+            .try_for_each(|node| self.curves(round.round, node))?;
+        self.rounds.push(round);
+        Ok(())
+    }
+
+    /// A node's accuracies as curves of its own: `node3/test_accuracy`.
+    fn curves(&mut self, round: usize, node: &NodeLine<N>) -> Result<()> {
+        let report = json::value(&node.report)?;
+        for (key, value) in report.as_object().into_iter().flatten() {
+            if let Some(value) = value.as_f64().filter(|_| key.ends_with("_accuracy")) {
+                let tag = format!("node{}/{key}", report["node"]);
+                self.journal.scalar(&tag, round as i64, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to save the run.
+    pub fn due(&self) -> bool {
+        self.saver.due()
+    }
+
+    /// Saves it.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn save(&mut self, state: &FitState) -> Result<()> {
+        let notes = Notes {
+            rounds: self.rounds.clone(),
+            events: self.journal.mark()?,
+        };
+        self.saver.save(state, &BestWeights::default(), &notes)
+    }
+
+    /// All rounds, and the journal, to be closed.
+    pub fn finish(self, test_accuracy: fn(&M) -> Option<f64>) -> (Course<M, N>, Journal) {
+        (Course::new(self.rounds, test_accuracy), self.journal)
+    }
+}
+
+fn line<'a, M, N>(stage: &'static str, round: &'a RoundLine<M, N>) -> Line<'a, M, N> {
+    Line {
+        stage,
+        event: "round",
+        step: round.round,
+        round,
+    }
+}

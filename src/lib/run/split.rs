@@ -1,0 +1,133 @@
+//! The split that a stage works on: read, and refused where it is not what the config says of it.
+
+use super::StageContext;
+use super::partitioner::partitioner;
+use crate::artifact::json;
+use crate::config::Composed;
+use crate::config::schema::SplitConfig;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::partition::{Part, Split};
+use crate::run::manifest;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+impl StageContext<'_> {
+    /// The split of `dataset`; without one, a single node that holds everything.
+    pub fn split(&self, dataset: &Dataset) -> Result<Split> {
+        let Some(path) = &self.config.split.save_path else {
+            let all = |count| (0..count).collect();
+            return Ok(Split {
+                nodes: vec![Part {
+                    train: all(dataset.train.len()),
+                    test: all(dataset.test.len()),
+                }],
+            });
+        };
+        if !path.exists() {
+            return Err(Error::failed("the split does not exist yet")
+                .note("file", path.display().to_string())
+                .hint("make it with `split_data` and the same overrides"));
+        }
+        refuse_other_dataset(path, dataset)?;
+        let split = read(path)?;
+        split
+            .check(dataset.train.len(), dataset.test.len())
+            .map_err(|error| error.note("file", path.display().to_string()))?;
+        refuse_other_settings(self.composed, path, &split)?;
+        Ok(split)
+    }
+}
+
+/// The split at `path`.
+///
+/// # Errors
+/// A file that is missing, damaged, or no split.
+pub fn read(path: &Path) -> Result<Split> {
+    let named = |error: Error| error.note("file", path.display().to_string());
+    let split = json::read(path).and_then(|parts| Split::from_json(parts).map_err(named));
+    split.map_err(|error| {
+        error.hint(
+            "a split is {\"teacher0\": {\"train\": [0, 2, …], \"test\": [1, …]}, \"teacher1\": …}: `split_data` makes one",
+        )
+    })
+}
+
+/// Refuses a file whose manifest names another dataset.
+fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
+    let Some((place, made)) = manifest::made(path) else {
+        return Ok(());
+    };
+    match made
+        .facts
+        .get("dataset_fingerprint")
+        .and_then(|value| value.as_str())
+    {
+        Some(found) if found != dataset.fingerprint => Err(Error::failed(format!(
+            "{} belongs to another dataset",
+            path.display()
+        ))
+        .note(
+            "expected",
+            format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
+        )
+        .note(
+            "found",
+            format!("fingerprint {found}, as {} says", place.display()),
+        )
+        .hint("use the `dataset` overrides it was made with, or make it again")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a split that was made otherwise than a file or the command line says. A built-in default
+/// says nothing: who names the file alone means what is in it.
+///
+/// # Errors
+/// The first setting that differs (usage).
+pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) -> Result<()> {
+    let (asked, nodes) = (composed.config.split.num_nodes, split.nodes.len());
+    if composed.is_set("split.num_nodes") && asked != nodes {
+        let (asked, found) = (Value::from(asked), Value::from(nodes));
+        return Err(differs(composed, "split.num_nodes", &asked, &found, path));
+    }
+    let Some((place, made)) = manifest::made(path) else {
+        return Ok(());
+    };
+    let (Some(made), Ok(Value::Object(asked))) = (
+        made.config["split"].as_object(),
+        json::value(&composed.config.split),
+    ) else {
+        return Ok(());
+    };
+    for (key, asked) in &asked {
+        let dotted = format!("split.{key}");
+        if key != "save_path" && composed.is_set(&dotted) && matters(made, key, asked) {
+            let found = made.get(key).unwrap_or(&Value::Null);
+            return Err(differs(composed, &dotted, asked, found, &place));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a split with the settings `made` would be dealt otherwise if `key` had another value:
+/// not if its kind does not read the key, or if the value is what `null` stands for.
+fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
+    let mut other = made.clone();
+    other.insert(key.to_owned(), value.clone());
+    let dealer = |settings: Map<String, Value>| {
+        let config: SplitConfig = serde_json::from_value(Value::Object(settings)).ok()?;
+        Some(format!("{:?}", partitioner(&config)))
+    };
+    // Another version's settings cannot be told.
+    matches!((dealer(made.clone()), dealer(other)), (Some(made), Some(other)) if made != other)
+}
+
+fn differs(composed: &Composed, key: &str, asked: &Value, found: &Value, source: &Path) -> Error {
+    let typed = |value: &Value| format!("{key}={}", value.to_string().trim_matches('"'));
+    Error::usage(format!("the split was made with another `{key}`"))
+        .note("expected", format!("{}, set by {}", typed(asked), composed.set_by(key)))
+        .note("found", format!("{}, as {} says", typed(found), source.display()))
+        .hint(format!("to work on this split: {}", typed(found)))
+        .hint("to make the other: `split_data` with the same overrides, and `overwrite=true` or another `split.save_path`")
+}

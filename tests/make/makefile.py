@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Tests of the Makefile, by `make test`: it finds the binaries wherever cargo puts them.
+
+Each test runs the project's own Makefile and scripts, with the real cargo, in a checkout of its own
+whose binaries only print their path and arguments.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STAGES = ["split_data", "train_teachers", "generate_initial", "train_student"]
+BINARIES = [*STAGES, "fed_avg", "fed_md", "inspect"]
+MANIFEST = """[package]
+name = "stand-in"
+version = "0.0.0"
+edition = "2021"
+[profile.release]
+opt-level = 0
+"""
+# `--cfg job` prints what the Makefile reads of the config: five nodes, three teachers.
+SOURCE = r"""fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    if words.iter().any(|word| word == "--cfg") {
+        println!("split:\n  num_nodes: 5\n  save_path: x\nteacher:\n  num_teachers: 3\n");
+    } else {
+        let binary = std::env::current_exe().unwrap();
+        println!("RAN {} {}", binary.display(), words[1..].join(" "));
+    }
+}
+"""
+
+
+class Makefile(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp()).resolve()
+        self.addCleanup(shutil.rmtree, self.folder)
+        (self.folder / "libtorch" / "lib").mkdir(parents=True)
+        # Nothing of the caller's cargo or make but the folder of cargo's own files.
+        home = os.environ.get("CARGO_HOME") or str(pathlib.Path.home() / ".cargo")
+        self.variables = {name: value for name, value in os.environ.items()
+                          if not name.startswith(("CARGO", "MAKE", "MFLAGS", "GNUMAKE"))}
+        self.variables.update(CARGO_HOME=home, LIBTORCH=str(self.folder / "libtorch"),
+                              XDG_CACHE_HOME=str(self.folder / "cache"))
+
+    def make_checkout(self, name="checkout"):
+        """Makes a checkout in a folder of that name."""
+        checkout = self.folder / name
+        (checkout / "src" / "bin").mkdir(parents=True)
+        shutil.copy(ROOT / "Makefile", checkout)
+        for folder in ("scripts", "config"):
+            shutil.copytree(ROOT / folder, checkout / folder)
+        (checkout / "Cargo.toml").write_text(MANIFEST)
+        for binary in BINARIES:
+            (checkout / "src" / "bin" / f"{binary}.rs").write_text(SOURCE)
+        return checkout
+
+    def make(self, checkout, *arguments, **variables):
+        """Returns the exit status, what each binary printed (path, arguments), and the errors."""
+        done = subprocess.run(["make", *arguments], cwd=checkout, text=True, capture_output=True,
+                              env={**self.variables, **variables})
+        ran = [line[4:] for line in done.stdout.splitlines() if line.startswith("RAN ")]
+        return done.returncode, ran, done.stderr
+
+    def demo(self, checkout, binaries, **variables):
+        """Checks that `make demo` runs the four stages, in order, from the folder `binaries`."""
+        code, ran, errors = self.make(checkout, "demo", "ARGS=seed=7", **variables)
+        self.assertEqual(code, 0, errors)
+        rest = "+experiment=demo overwrite=true seed=7"
+        self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
+
+    def host(self):
+        shown = subprocess.run(["rustc", "-vV"], text=True, capture_output=True, check=True).stdout
+        return next(line[6:] for line in shown.splitlines() if line.startswith("host: "))
+
+    def test_the_default_folder(self):
+        checkout = self.make_checkout()
+        self.demo(checkout, checkout / "target" / "release")
+
+    def test_target_folder_and_triple_in_the_environment(self):
+        checkout, elsewhere = self.make_checkout(), self.folder / "elsewhere"
+        host = self.host()
+        self.demo(checkout, elsewhere / host / "release", CARGO_TARGET_DIR=str(elsewhere),
+                  CARGO_BUILD_TARGET=host)
+
+    def test_target_folder_in_a_config_file(self):
+        checkout, elsewhere = self.make_checkout(), self.folder / "configured"
+        (self.folder / ".cargo").mkdir()
+        (self.folder / ".cargo" / "config.toml").write_text(
+            f'[build]\ntarget-dir = "{elsewhere}"\n')
+        self.demo(checkout, elsewhere / "release")
+
+    def test_blanks_in_the_path(self):
+        checkout = self.make_checkout("with two blanks")
+        code, ran, errors = self.make(checkout, "demo")
+        self.assertEqual((code, len(ran)), (0, 4), errors)
+        # jemalloc cannot be built below a folder whose path has blanks.
+        self.assertTrue(ran[0].startswith(f"{self.folder}/cache/fed-distill/target-"), ran)
+        # The user's own choice wins.
+        chosen = self.folder / "chosen"
+        self.demo(checkout, chosen / "release", CARGO_TARGET_DIR=str(chosen))
+        # Where the cache has blanks too, the set-up refuses.
+        code, ran, errors = self.make(checkout, "demo", XDG_CACHE_HOME=str(checkout / "cache"))
+        self.assertNotEqual(code, 0)
+        self.assertEqual(ran, [])
+        self.assertIn("CARGO_TARGET_DIR", errors)
+
+    def test_teachers_side_by_side(self):
+        checkout = self.make_checkout("with two blanks")
+        code, ran, errors = self.make(checkout, "-j2", "compare", "NAME=mnist_5_dirichlet")
+        self.assertEqual(code, 0, errors)
+        names = [pathlib.Path(line.split(" +")[0].split(" compare")[0]).name for line in ran]
+        self.assertEqual(names, ["split_data", *["train_teachers"] * 3, "generate_initial",
+                                 "train_student", "fed_avg", "fed_md", "inspect"])
+        words = [word for line in ran for word in line.split()]
+        only = sorted(word for word in words if word.startswith("teacher.only"))
+        self.assertEqual(only, [f"teacher.only=[{node}]" for node in range(3)])
+
+    def test_dry_runs_build_nothing(self):
+        checkout = self.make_checkout()
+        code, _, errors = self.make(checkout, "-n", "demo")
+        self.assertEqual(code, 0, errors)
+        self.assertFalse((checkout / "target").exists())
+
+    def test_a_report_of_another_folder(self):
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "report", "DIR=my runs")
+        self.assertEqual(code, 0, errors)
+        self.assertEqual(ran, [f"{checkout}/target/release/inspect report my runs"])
+
+
+if __name__ == "__main__":
+    unittest.main()
