@@ -133,8 +133,8 @@ DEVICE ?= cuda
 SIZE ?= full
 gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
 	$(CARGO) build --release --example bench_worker
-	@CARGO="$(CARGO)" python3 benches/gpu/check.py --device $(DEVICE) --size $(SIZE) \
-		--out outputs/gpu-check $(ARGS)
+	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
+		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 
 lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings allowed
 	@python3 scripts/check_lines.py

@@ -10,8 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def binaries():
-    """The folder of the release binaries; `FED_DISTILL_BINARIES` names another."""
-    return pathlib.Path(os.environ.get("FED_DISTILL_BINARIES") or ROOT / "target" / "release")
+    """The folder of the release binaries: `BENCH_BINARIES`, below the checkout if relative."""
+    return ROOT / (os.environ.get("BENCH_BINARIES") or "target/release")
 
 
 def worker():

@@ -28,15 +28,11 @@ def say(text):
 def build():
     """{place in the folder of binaries: executable}."""
     tests = [word for name in setting.TEST_TARGETS for word in ("--test", name)]
-    binaries = [word for name in STAGES for word in ("--bin", name)]
-    # One call, so that the crates both need are built with the same features, once.
-    made = setting.cargo_artifacts(
-        "test", "--release", "--no-run", *binaries, "--example", "bench_worker", *tests
-    )
-    stages = setting.cargo_artifacts("build", "--release", *binaries)
-    chosen = {name: stages["bin", name] for name in STAGES}
-    chosen["examples/bench_worker"] = made["example", "bench_worker"]
-    return chosen | {f"deps/{name}": made["test", name] for name in setting.TEST_TARGETS}
+    tests = setting.cargo_artifacts("test", "--release", "--no-run", *tests)
+    built = setting.cargo_artifacts("build", "--release", "--bins", "--example", "bench_worker")
+    chosen = {name: built["bin", name] for name in STAGES}
+    chosen["examples/bench_worker"] = built["example", "bench_worker"]
+    return chosen | {f"deps/{name}": tests["test", name] for name in setting.TEST_TARGETS}
 
 
 def stripped(executables, folder):
@@ -70,14 +66,21 @@ def pack_binaries():
                 archive.add(path, path.name)
 
 
+def copied(source, target):
+    """A copy that can be removed again, also of a tree that may only be read."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder in [target, *filter(pathlib.Path.is_dir, target.rglob("*"))]:
+        folder.chmod(0o755)
+
+
 def pack_data():
     data = setting.CARRIED / "data"
     fixtures = os.environ.get("FED_DISTILL_FIXTURES")
     if fixtures:
-        shutil.copytree(fixtures, data / "fixtures", copy_function=shutil.copyfile)
+        copied(fixtures, data / "fixtures")
     cifar = pathlib.Path(os.environ.get("FED_DISTILL_DATASETS") or "nowhere") / "cifar10_jpeg"
     if cifar.is_dir():
-        shutil.copytree(cifar, data / "cifar10_jpeg", copy_function=shutil.copyfile)
+        copied(cifar, data / "cifar10_jpeg")
     else:
         say("no CIFAR-10: FED_DISTILL_DATASETS names no folder with cifar10_jpeg")
 

@@ -23,6 +23,7 @@ TEST_TARGETS = [
     "inversion_engines",
     "inversion_others",
     "train",
+    "precision",
     "federated",
 ]
 TINY_TEST_TARGETS = ["oracle"]
@@ -77,7 +78,7 @@ def use_carried(folder, python):
         raise SystemExit("error: no Python with torch 2.11 here\nhint: set BENCH_PYTHON to one")
     folders = [*library_folders(python), folder / "lib"]
     os.environ["LD_LIBRARY_PATH"] = ":".join(map(str, folders))
-    os.environ["FED_DISTILL_BINARIES"] = str(folder)
+    os.environ["BENCH_BINARIES"] = str(folder)
     os.environ["FED_DISTILL_CHECKOUT"] = str(ROOT)
     fixtures = CARRIED / "data" / "fixtures"
     if fixtures.is_dir():
@@ -103,7 +104,7 @@ def test_executables(names):
     """{name: path} of test executables: the carried ones, or this checkout's, built if need be."""
     carried = os.environ.get("FED_DISTILL_CHECKOUT")
     if carried:
-        folder = pathlib.Path(os.environ["FED_DISTILL_BINARIES"]) / "deps"
+        folder = pathlib.Path(os.environ["BENCH_BINARIES"]) / "deps"
         return {name: folder / name for name in names if (folder / name).exists()}
     targets = [word for name in names for word in ("--test", name)]
     built = cargo_artifacts("test", "--release", "--no-run", *targets)
