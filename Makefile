@@ -102,7 +102,7 @@ experiments: ## List the experiments
 		printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(awk '$(about)' $$file)"; done
 
 experiments-smoke: setup ## Run every experiment at tiny scale
-	$(CARGO) test --release --test experiments
+	$(CARGO) test --release --test pipeline experiments::
 
 test: setup python ## Run all tests
 	$(CARGO) test --release

@@ -1,7 +1,6 @@
 //! Programs under `mpirun`.
 
-use crate::common::Place;
-use crate::signals;
+use crate::common::{Place, signals};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -3,10 +3,7 @@
 //! written, and a run that goes on.
 
 #[path = "../common/mod.rs"]
-#[allow(dead_code)] // not every test file needs all of it
 mod common;
-#[path = "../common/signals.rs"]
-mod signals;
 
 mod failures;
 mod job;

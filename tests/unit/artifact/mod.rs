@@ -1,0 +1,6 @@
+//! Files: atomic writes, JSON, manifests, tensors.
+
+mod atomic;
+mod json;
+mod manifest;
+mod tensors;

@@ -1,0 +1,14 @@
+//! The library in process, one module a subject.
+
+mod artifact;
+#[path = "../common/mod.rs"]
+mod common;
+mod config;
+mod data;
+mod inversion;
+mod model;
+mod oracle;
+mod partition;
+mod report;
+mod runtime;
+mod train;
