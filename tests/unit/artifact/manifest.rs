@@ -85,6 +85,8 @@ fn a_run_tells_how_it_was_made() {
     );
     assert_eq!(made.versions.libtorch, "2.11.0");
     assert!(!made.argv.is_empty());
+    let shape = "2025-01-31T12:00:05.000001Z";
+    assert_eq!(made.started.len(), shape.len(), "{}", made.started);
     let (started, ended) = (
         made.started.parse::<jiff::Timestamp>(),
         made.ended.unwrap().parse::<jiff::Timestamp>(),
@@ -270,6 +272,8 @@ fn a_finished_run_is_protected_with_both_ways_out_in_the_hint() {
         text.contains("split.json` holds a finished run of `split_data`"),
         "{text}"
     );
+    let ended = text.lines().find(|line| line.contains("Z, device cpu"));
+    assert!(ended.is_some_and(|line| !line.contains('.')), "{text}");
     assert!(
         text.contains("resume=true") && text.contains("overwrite=true"),
         "{text}"
