@@ -10,7 +10,7 @@ import environment
 
 from . import machine
 
-RUST_WORKER = machine.ROOT / "target" / "release" / "examples" / "bench_worker"
+RUST_WORKER = machine.ROOT / "target" / "release" / "bench_worker"
 PYTHON_WORKER = machine.ROOT / "benches" / "python" / "worker.py"
 # In float32, relative (of a gradient: in norm). An inversion's gradient as the numeric fixtures of
 # this project allow; that of the first layer's weights in training sums over every place of every

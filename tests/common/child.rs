@@ -5,16 +5,21 @@ use super::signals;
 use std::any::type_name;
 use std::process::{Command, Output};
 
-const CHILD: &str = "FED_DISTILL_TEST_CHILD";
+/// The environment variable by which a child knows that it is one.
+pub const CHILD: &str = "FED_DISTILL_TEST_CHILD";
 
-/// Returns the command that runs `test`, a function marked `#[test]`, alone in another process.
-pub fn command<Test: Fn()>(_test: Test) -> Command {
+/// Returns the arguments with which this executable runs `test`, a function marked `#[test]`, alone
+/// and in its main thread.
+pub fn arguments<Test: Fn()>(_test: Test) -> Vec<&'static str> {
     // The name of the type of a function is its path: `executable::module::function`.
     let (_, name) = type_name::<Test>().split_once("::").unwrap();
+    vec!["--exact", name, "--nocapture", "--test-threads=1"]
+}
+
+/// Returns the command that runs `test` alone in another process.
+pub fn command<Test: Fn()>(test: Test) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1");
+    command.args(arguments(test)).env(CHILD, "1");
     signals::heard(&mut command);
     command
 }

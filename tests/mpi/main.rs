@@ -8,6 +8,7 @@ mod common;
 mod failures;
 mod job;
 mod pipeline;
+mod rank;
 mod results;
 
 use common::{Place, TINY};
