@@ -3,9 +3,11 @@
 #![allow(dead_code)] // no executable needs all of it
 
 pub mod child;
+pub mod clock;
 pub mod datasets;
 pub mod python;
 pub mod signals;
+pub mod stop;
 
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};

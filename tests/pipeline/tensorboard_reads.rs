@@ -2,6 +2,7 @@
 //! resumed among them.
 
 use crate::common::python::python;
+use crate::common::stop::{caught, stop};
 use crate::common::{Place, TINY};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,23 +58,19 @@ fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
         place.ok(stage, &options);
     }
     // Killed in its second epoch, so that the events after the last checkpoint are written twice.
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin("train_student"))
-        .current_dir(place.path("."))
-        .args(TINY)
-        .args(options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !place
-        .path("student/checkpoint/batch_00003.safetensors")
-        .exists()
-    {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let second = place.path("student/checkpoint/batch_00003.safetensors");
+    caught(|| {
+        let _ = std::fs::remove_dir_all(place.path("student"));
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin("train_student"))
+            .current_dir(place.path("."))
+            .args(TINY)
+            .args(options)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        stop(&mut child, libc::SIGKILL, || second.exists()).then_some(())
+    });
     place.ok("train_student", &[&options[..], &["resume=true"]].concat());
     place.ok("fed_avg", &["fed_avg.save_folder=fed", "fed_avg.rounds=2"]);
 

@@ -3,7 +3,7 @@
 
 use crate::common::{Place, TINY};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The value of `name` in the environment of a stage at work, which was started with `given` and
 /// `threads`.
@@ -26,13 +26,8 @@ fn environment(name: &str, given: Option<(&str, &str)>, threads: &str) -> Option
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
     while !place.path("teachers/metrics_teacher0.jsonl").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it does not begin"
-        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let found = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();

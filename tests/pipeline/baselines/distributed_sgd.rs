@@ -1,6 +1,7 @@
 //! The `distributed_sgd` binary on tiny data: three methods with the same losses, or the same
 //! bytes, an interrupted run that ends as one that was not, and what it refuses.
 
+use crate::common::stop::{caught, stop};
 use crate::common::{Place, signals};
 use std::process::{Command, Stdio};
 
@@ -99,6 +100,23 @@ fn in_four_parts_one_two_and_four_ranks_write_the_same_bytes() {
     }
 }
 
+/// A run of three ranks, interrupted after its first epoch.
+fn interrupted(options: &[&str]) -> Option<Place> {
+    let place = Place::new();
+    let program = assert_cmd::cargo::cargo_bin("distributed_sgd");
+    let mut child = signals::heard(&mut Command::new(program))
+        .current_dir(place.path("."))
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A line for every two batches, as they come.
+    let lines = || std::fs::read_to_string(place.path("out/metrics.jsonl")).unwrap_or_default();
+    let stopped = stop(&mut child, libc::SIGINT, || lines().contains("\"epoch\":1"));
+    (stopped && lines().lines().count() < 3 * 40).then_some(place)
+}
+
 #[test]
 fn an_interrupted_binary_goes_on_to_the_same_end() {
     let own: Vec<&str> = DIGITS
@@ -110,31 +128,10 @@ fn an_interrupted_binary_goes_on_to_the_same_end() {
         "distributed_sgd.method=parameter_server",
     ] {
         let options = [&own[..], &[method, "distributed_sgd.epochs=40"]].concat();
-        let (calm, stopped) = (Place::new(), Place::new());
+        let calm = Place::new();
         let (code, table, errors) = calm.run_with("distributed_sgd", &options, &[]);
         assert_eq!(code, 0, "{errors}");
-        let mut child = signals::heard(&mut Command::new(assert_cmd::cargo::cargo_bin(
-            "distributed_sgd",
-        )))
-        .current_dir(stopped.path("."))
-        .args(&options)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-        // A line for every two batches, as they come.
-        let lines =
-            || std::fs::read_to_string(stopped.path("out/metrics.jsonl")).unwrap_or_default();
-        while !lines().contains("\"epoch\":1") {
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        let sent = Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(130));
-        assert!(lines().lines().count() < 3 * 40, "it was done already");
+        let stopped = caught(|| interrupted(&options));
         let (code, _, errors) = stopped.run_with("distributed_sgd", &options, &[]);
         assert!(code == 2 && errors.contains("resume=true"), "{errors}");
         let fewer: Vec<&str> = options

@@ -1,8 +1,10 @@
 //! Ctrl-C: the step in hand is finished, the run is saved, and the same command goes on from there.
 
-use super::{results, says, start, wait_for};
+use super::{forget, results, says, start, wait_for};
 use crate::common::Place;
+use crate::common::stop::{caught, stop};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -17,16 +19,16 @@ fn interrupt(child: &Child) {
     assert!(sent.unwrap().success());
 }
 
-/// Interrupts a stage once `path` is there; its stderr.
-fn interrupted(place: &Place, stage: &str, options: &[&str], path: &str) -> String {
-    let mut child = start(place, stage, options);
-    wait_for(&place.path(path), &mut child);
-    interrupt(&child);
-    let output = child.wait_with_output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{errors}");
+/// Interrupts a stage once `path` is there.
+fn interrupted(place: &Place, stage: &str, options: &[&str], path: &str) {
+    let errors = caught(|| {
+        forget(place, stage);
+        let mut child = start(place, stage, options);
+        let stopped = stop(&mut child, libc::SIGINT, || place.path(path).exists());
+        let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        stopped.then_some(errors)
+    });
     says(&errors, &["interrupted", "resume=true"]);
-    errors
 }
 
 #[test]
@@ -93,7 +95,8 @@ fn a_second_ctrl_c_exits_at_once() {
     let mut child = start(&place, "generate_initial", &options);
     wait_for(&place.path("initial.metrics.jsonl"), &mut child);
     interrupt(&child);
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Ctrl-C again stops at once")));
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));

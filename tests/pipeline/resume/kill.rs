@@ -1,11 +1,14 @@
-//! `kill -9` at random moments of every stage.
+//! Runs that the system kills without a warning, at random moments of every stage.
 
-use super::{STAGES, results, start};
+use super::{STAGES, command, forget, results, start};
 use crate::common::{Place, TINY};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use std::io::Read;
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 /// What the two runs are of: between them every optimiser, selection and kind of batch that a
 /// checkpoint has to carry.
@@ -63,33 +66,69 @@ fn manifest(stage: &str) -> &'static str {
     }
 }
 
-/// Removes what a stage left, so that it can be killed again.
-fn forget(place: &Place, stage: &str) {
-    let stem = match stage {
-        "split_data" => "split.",
-        "train_teachers" => "teachers",
-        "generate_initial" => "initial.",
-        _ => "student",
-    };
-    for entry in std::fs::read_dir(place.path(".")).unwrap() {
-        let path = entry.unwrap().path();
-        if !path
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .starts_with(stem)
-        {
-            continue;
-        }
-        match path.is_dir() {
-            true => std::fs::remove_dir_all(path).unwrap(),
-            false => std::fs::remove_file(path).unwrap(),
-        }
+/// When the system kills a process. Neither depends on how busy the machine is.
+#[derive(Clone, Copy)]
+enum Kill {
+    /// Once it has used this much processor time.
+    After(Duration),
+    /// Once a file that it writes grows beyond so many bytes.
+    Writing(u64),
+}
+
+impl Kill {
+    fn of(self, command: &mut Command) {
+        // SAFETY: none of the functions called between fork and exec allocates or locks, and the
+        // structs are plain data.
+        unsafe {
+            command.pre_exec(move || {
+                libc::signal(libc::SIGPROF, libc::SIG_DFL);
+                libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
+                let limit = |what, bytes| {
+                    let limit = libc::rlimit {
+                        rlim_cur: bytes,
+                        rlim_max: bytes,
+                    };
+                    libc::setrlimit(what, &limit)
+                };
+                let done = match self {
+                    Kill::After(time) => {
+                        let mut timer: libc::itimerval = std::mem::zeroed();
+                        timer.it_value.tv_sec = time.as_secs() as _;
+                        timer.it_value.tv_usec = time.subsec_micros().max(1) as _;
+                        libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut())
+                    }
+                    // The signal would leave an image of the memory too.
+                    Kill::Writing(bytes) => {
+                        limit(libc::RLIMIT_CORE, 0) | limit(libc::RLIMIT_FSIZE, bytes)
+                    }
+                };
+                match done {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            })
+        };
     }
 }
 
-/// Kills a stage again and again, at moments spread over the time it takes, then lets it finish.
+/// Runs a stage to its end; returns the processor time that it takes.
+fn calm(place: &Place, stage: &str, options: &[&str]) -> Duration {
+    let mut child = start(place, stage, options);
+    let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    let pid = child.id() as i32;
+    // SAFETY: waits for a child of ours that nobody else waits for; fills in plain data.
+    let (ended, status, usage) = unsafe {
+        let (mut status, mut usage) = (0, std::mem::zeroed());
+        let ended = libc::wait4(pid, &mut status, 0, &mut usage);
+        (ended, status, usage)
+    };
+    assert!(ended == pid && status == 0, "{stage} {options:?}\n{errors}");
+    let micros = |time: libc::timeval| 1_000_000 * time.tv_sec as u64 + time.tv_usec as u64;
+    Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime))
+}
+
+/// Has a stage killed again and again, at moments spread over the time it takes and while it writes
+/// files, then lets it finish.
 fn torment(
     place: &Place,
     stage: &str,
@@ -119,36 +158,26 @@ fn torment(
             .copied()
             .chain([every, "resume=true"])
             .collect();
-        let begun = Instant::now();
-        let mut child = start(place, stage, &all);
-        let moment = whole.mul_f64(moments[turn % kills]);
-        while begun.elapsed() < moment && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // Every third is killed at the next file that it writes.
+        // Every third is killed while it writes a file.
+        let kill = match turn % 3 {
+            2 => Kill::Writing(1 << rng.random_range(10..15)),
+            _ => Kill::After(whole.mul_f64(moments[turn % kills])),
+        };
         let left = half_written(&place.path("."));
-        while turn % 3 == 2
-            && half_written(&place.path(".")) <= left
-            && child.try_wait().unwrap().is_none()
-        {}
-        let running = child.try_wait().unwrap().is_none();
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        tally.half_written += usize::from(running && half_written(&place.path(".")) > left);
-        let mut errors = String::new();
-        child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut errors)
-            .unwrap();
+        let mut command = command(place, stage, &all);
+        kill.of(&mut command);
+        let output = command.output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let killed = output.status.signal().is_some();
+        let new = |found: BTreeSet<PathBuf>| !found.is_subset(&left);
+        tally.half_written += usize::from(killed && new(half_written(&place.path("."))));
         tally.resumed += usize::from(errors.contains("going on from epoch"));
         turn += 1;
-        if running {
+        if killed {
             tally.kills += 1;
             tally.at_work += usize::from(place.path(manifest(stage)).exists());
         } else {
-            assert!(status.success(), "{stage}: {errors}");
+            assert!(output.status.success(), "{stage}: {errors}");
             tally.missed += 1;
             forget(place, stage);
         }
@@ -157,16 +186,18 @@ fn torment(
     place.ok(stage, &all);
 }
 
-/// Files in the making. Some may vanish under our eyes.
-fn half_written(folder: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .map(|path| match path.is_dir() {
-            true => half_written(&path),
-            false => usize::from(path.extension().is_some_and(|extension| extension == "tmp")),
-        })
-        .sum()
+/// Returns the files below `folder` that somebody began to write.
+fn half_written(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut half_written(&path));
+        } else if path.extension().is_some_and(|extension| extension == "tmp") {
+            found.insert(path);
+        }
+    }
+    found
 }
 
 #[test]
@@ -174,19 +205,17 @@ fn killed_at_any_moment_a_run_ends_with_the_same_bytes() {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
     let mut tally = Tally::default();
     for options in KINDS {
-        let (calm, killed) = (Place::new(), Place::new());
+        let (whole, killed) = (Place::new(), Place::new());
         for (stage, kills) in STAGES.into_iter().zip(KILLS) {
-            let begun = Instant::now();
-            calm.ok(stage, options);
-            let whole = begun.elapsed();
-            torment(&killed, stage, options, kills, whole, &mut rng, &mut tally);
+            let time = calm(&whole, stage, options);
+            torment(&killed, stage, options, kills, time, &mut rng, &mut tally);
         }
         assert_eq!(
             half_written(&killed.path(".")),
-            0,
+            BTreeSet::new(),
             "what killed processes were writing is removed"
         );
-        let (expected, found) = (results(&calm.path(".")), results(&killed.path(".")));
+        let (expected, found) = (results(&whole.path(".")), results(&killed.path(".")));
         assert!(expected.len() > 25, "{expected:?}");
         assert_eq!(expected, found);
         assert!(

@@ -42,17 +42,47 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// A stage in a process of its own, still running.
-fn start(place: &Place, stage: &str, more: &[&str]) -> Child {
+/// A stage to be started, with its stderr for us to read.
+fn command(place: &Place, stage: &str, more: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin(stage));
     signals::heard(&mut command)
         .current_dir(place.path("."))
         .args(TINY)
         .args(more)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A stage in a process of its own, still running.
+fn start(place: &Place, stage: &str, more: &[&str]) -> Child {
+    command(place, stage, more).spawn().unwrap()
+}
+
+/// Removes what a stage left, so that it can be stopped again.
+fn forget(place: &Place, stage: &str) {
+    let stem = match stage {
+        "split_data" => "split.",
+        "train_teachers" => "teachers",
+        "generate_initial" => "initial.",
+        _ => "student",
+    };
+    for entry in std::fs::read_dir(place.path(".")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(stem)
+        {
+            continue;
+        }
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
 }
 
 /// Waits until `path` is there; the process must not end before.

@@ -177,12 +177,13 @@ fn failures_say_from_where_to_where_and_what_to_do() {
     let not_found = fetch(&url, None, &to, &silent).unwrap_err().to_string();
     handle.join().unwrap();
     assert!(not_found.contains("404 Not Found"), "{not_found}");
-    // Nobody listens there any more.
-    let refused = fetch(&url, None, &to, &silent).unwrap_err().to_string();
-    for text in [not_found, refused] {
+    // Nobody listens there, and no other test can.
+    let nowhere = "http://127.0.0.1:1/set/file.gz";
+    let refused = fetch(nowhere, None, &to, &silent).unwrap_err().to_string();
+    for (text, url) in [(not_found, url.as_str()), (refused, nowhere)] {
         for expected in [
             "cannot download `file.gz`",
-            url.as_str(),
+            url,
             to.to_str().unwrap(),
             "dataset.root=",
             "by hand",
