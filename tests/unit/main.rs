@@ -10,5 +10,6 @@ mod model;
 mod oracle;
 mod partition;
 mod report;
+mod run;
 mod runtime;
 mod train;

@@ -1,6 +1,5 @@
-//! Files: atomic writes, JSON, manifests, tensors.
+//! Files: atomic writes, JSON, tensors.
 
 mod atomic;
 mod json;
-mod manifest;
 mod tensors;
