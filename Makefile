@@ -103,22 +103,19 @@ experiments: ## List the experiments
 		printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(awk '$(about)' $$file)"; done
 
 experiments-smoke: setup ## Run every experiment at tiny scale
-	$(CARGO) test --release --test experiments
+	$(CARGO) test --release --test pipeline experiments::
 
 test: setup python ## Run all tests
 	$(CARGO) test --release
 	@python3 tests/make/makefile.py
 
-# The rank is a program of the tests' own.
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
-	$(CARGO) clippy --release --features mpi --lib --bins --test mpi --example mpi_rank \
-		-- -D warnings
-	$(CARGO) build --release --features mpi --example mpi_rank
+	$(CARGO) clippy --release --features mpi --lib --bins --test mpi -- -D warnings
 	$(CARGO) test --release --features mpi --test mpi
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
 bench: build ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
-	$(CARGO) build --release --example bench_worker
+	$(CARGO) build --release --features bench --bin bench_worker
 	@BENCH_BINARIES="$(BIN)" python3 benches/compare.py $(ARGS)
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
@@ -132,7 +129,7 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 DEVICE ?= cuda
 SIZE ?= full
 gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
-	$(CARGO) build --release --example bench_worker
+	$(CARGO) build --release --features bench --bin bench_worker
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 
@@ -140,7 +137,7 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@python3 scripts/check_lines.py
 	@python3 scripts/check_layers.py
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --all-targets --features bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
 
 deny: ## Check licences and sources of the dependencies

@@ -16,7 +16,7 @@ def binaries():
 
 def worker():
     """The Rust side's process."""
-    return binaries() / "examples" / "bench_worker"
+    return binaries() / "bench_worker"
 
 
 def card_memory(device):

@@ -27,12 +27,11 @@ def say(text):
 
 def build():
     """{place in the folder of binaries: executable}."""
-    tests = [word for name in setting.TEST_TARGETS for word in ("--test", name)]
+    tests = [word for name in setting.TESTS for word in ("--test", name)]
     tests = setting.cargo_artifacts("test", "--release", "--no-run", *tests)
-    built = setting.cargo_artifacts("build", "--release", "--bins", "--example", "bench_worker")
-    chosen = {name: built["bin", name] for name in STAGES}
-    chosen["examples/bench_worker"] = built["example", "bench_worker"]
-    return chosen | {f"deps/{name}": tests["test", name] for name in setting.TEST_TARGETS}
+    built = setting.cargo_artifacts("build", "--release", "--bins", "--features", "bench")
+    chosen = {name: built["bin", name] for name in (*STAGES, "bench_worker")}
+    return chosen | {f"deps/{name}": tests["test", name] for name in setting.TESTS}
 
 
 def stripped(executables, folder):

@@ -31,7 +31,6 @@ pub fn device() -> Device {
 
 /// Returns the checkout whose files the tests read: the one they were built in, or the folder that
 /// `FED_DISTILL_CHECKOUT` names, for test executables that were carried to another machine.
-#[allow(dead_code)] // not every test file reads files
 pub fn checkout() -> PathBuf {
     std::env::var_os("FED_DISTILL_CHECKOUT")
         .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)

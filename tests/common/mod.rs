@@ -1,7 +1,17 @@
-//! A folder to run the real binaries in, with overrides that make every stage take a second.
+//! What the test executables share: a folder to run the real binaries in, with overrides that make
+//! every stage take a second, processes of a test's own, and files in the formats of data sets.
+#![allow(dead_code)] // no executable needs all of it
+
+pub mod child;
+pub mod clock;
+pub mod datasets;
+pub mod machine;
+pub mod python;
+pub mod signals;
+pub mod stop;
 
 use assert_cmd::Command;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Digits at their own 8×8 pixels, few of them, a network of one narrow block, a handful of steps.
@@ -32,6 +42,11 @@ pub const TINY: &[&str] = &[
     "device=cpu",
 ];
 
+/// Returns the project's own config tree, whatever the current directory.
+pub fn config_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
 pub struct Place(TempDir);
 
 impl Place {
@@ -60,7 +75,6 @@ impl Place {
     }
 
     /// Runs a tiny stage that must succeed; its stdout.
-    #[allow(dead_code)] // not every test file needs it
     pub fn ok(&self, stage: &str, more: &[&str]) -> String {
         let (code, out, errors) = self.run_with(stage, TINY, more);
         assert_eq!(code, 0, "{stage} {more:?}\n{errors}");
@@ -68,7 +82,6 @@ impl Place {
     }
 
     /// Runs a tiny stage that must fail with `code`; its stderr.
-    #[allow(dead_code)] // not every test file needs it
     pub fn fails(&self, stage: &str, more: &[&str], code: i32) -> String {
         let (found, out, errors) = self.run_with(stage, TINY, more);
         assert_eq!(found, code, "{stage} {more:?}\n{out}\n{errors}");

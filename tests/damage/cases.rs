@@ -1,6 +1,6 @@
 //! One whole file of every kind that is read, and its reader.
 
-use super::support::{
+use crate::common::datasets::{
     IDX_FILES, Pictures, cifar10_files, gzip, idx_files, load_cpu, pictures, settings, tar,
 };
 use fed_distill::Result;

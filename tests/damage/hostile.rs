@@ -2,7 +2,7 @@
 //! write outside, and weights that no model can take.
 
 use super::cases::{Case, images};
-use super::support::{encode, gzip, idx, idx_files, noise, png, tar};
+use crate::common::datasets::{encode, gzip, idx, idx_files, noise, png, tar};
 use fed_distill::Error;
 use fed_distill::artifact::tensors;
 use fed_distill::model::{Model, ModelSettings, ModelSpec, StateDict};

@@ -7,11 +7,11 @@ mod hostile;
 mod memory;
 mod mutate;
 
-#[path = "../data/support.rs"]
-#[allow(dead_code)] // the readers' own tests need more of it
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 use cases::{Case, Reading};
+use common::datasets;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +48,7 @@ impl Place {
 /// Reads `contents` as the case's file, and looks at everything that must hold.
 fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
     place.write(case.file, contents);
-    let before = support::snapshot(place.0.path());
+    let before = datasets::snapshot(place.0.path());
     memory::begin();
     let outcome = catch_unwind(AssertUnwindSafe(|| (case.read)(&place.inside())));
     let taken = memory::taken();
@@ -67,7 +67,7 @@ fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
     if taken > memory::BOUND + 16 * contents.len() {
         keep(&format!("took {taken} bytes of memory"));
     }
-    if support::snapshot(place.0.path()) != before {
+    if datasets::snapshot(place.0.path()) != before {
         keep("wrote a file");
     }
     match reading {

@@ -4,6 +4,7 @@
 mod distributed_sgd;
 mod fed_avg;
 mod fed_md;
+#[allow(dead_code)] // these tests read no files
 #[path = "../common/machine.rs"]
 mod machine;
 mod ranks;

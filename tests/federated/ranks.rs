@@ -9,6 +9,7 @@ use fed_distill::model::ModelKind;
 use fed_distill::runtime::interrupt;
 use fed_distill::{Error, Result};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What comes of it when rank 1 does this instead of its part.
@@ -81,24 +82,34 @@ fn another_ranks_failure_only_stops_the_work_here() {
     ))));
 }
 
+/// Longer than a busy machine keeps a rank from giving signs of life.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Waits until `heard`, or for so long that a test fails.
+fn wait_for(heard: &AtomicBool, mut meanwhile: impl FnMut() -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
+    while !heard.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(60) {
+        meanwhile()?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Rank 0 waits for rank 1, which works on and gives signs of life; rank 2 gives none.
 #[test]
 fn a_silent_rank_is_found_out_by_who_waits_for_another() {
-    let begun = Instant::now();
+    let heard = AtomicBool::new(false);
     let error = transport::lead(
-        Duration::from_millis(300),
+        TIMEOUT,
         vec![1, 2],
-        |rank| rank.receive(1).map(drop),
-        |which, _| {
-            if which == 2 {
-                std::thread::sleep(Duration::from_secs(2));
-                return Ok(());
-            }
-            while begun.elapsed() < Duration::from_secs(10) {
-                interrupt::check()?;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Ok(())
+        |rank| {
+            let outcome = rank.receive(1).map(drop);
+            heard.store(true, Ordering::Relaxed);
+            outcome
+        },
+        |which, _| match which {
+            2 => wait_for(&heard, || Ok(())),
+            _ => wait_for(&heard, interrupt::check),
         },
     )
     .unwrap_err();
@@ -108,38 +119,37 @@ fn a_silent_rank_is_found_out_by_who_waits_for_another() {
             .contains("rank 2 has given no sign of life"),
         "{error}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
 fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
-    let timeout = Duration::from_millis(400);
     let begun = Instant::now();
-    let heard = Mutex::new(None);
+    let (heard, awake) = (AtomicBool::new(false), AtomicBool::new(false));
+    let message = Mutex::new(None);
     let error = transport::lead(
-        timeout,
+        TIMEOUT,
         vec![1, 2],
         |rank| rank.receive(2).map(drop),
         |which, rank| {
             if which == 2 {
-                // No sign of life from here.
-                std::thread::sleep(Duration::from_secs(2));
-                return Ok(());
+                // No sign of life from here until rank 1 has heard of it.
+                let waited = wait_for(&heard, || Ok(()));
+                awake.store(true, Ordering::Relaxed);
+                return waited;
             }
             let error = rank.receive(0).unwrap_err();
-            *heard.lock().unwrap() = Some((error.to_string(), begun.elapsed()));
+            let in_time = !awake.load(Ordering::Relaxed);
+            *message.lock().unwrap() = Some((error.to_string(), begun.elapsed(), in_time));
+            heard.store(true, Ordering::Relaxed);
             Err(error)
         },
     )
     .unwrap_err();
-    let words = "rank 2 has given no sign of life for 0.4 s";
+    let words = "rank 2 has given no sign of life for 2 s";
     assert!(error.to_string().contains(words), "{error}");
-    let (other, after) = heard.into_inner().unwrap().unwrap();
+    let (other, after, in_time) = message.into_inner().unwrap().unwrap();
     assert!(other.contains(words), "{other}");
-    assert!(
-        after >= timeout && after < Duration::from_millis(1500),
-        "{after:?}"
-    );
+    assert!(after >= TIMEOUT && in_time, "{after:?}");
 
     let error = with_a_bad_rank(|_| panic!("this belongs to the test"));
     assert!(error.to_string().contains("panicked"), "{error}");
@@ -149,10 +159,10 @@ fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
 #[test]
 fn a_rank_that_works_long_is_waited_for() {
     let results = transport::run(2, |rank| {
-        rank.set_timeout(Duration::from_millis(200));
+        rank.set_timeout(TIMEOUT);
         if rank.rank() == 1 {
             let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(800) {
+            while begun.elapsed() < 2 * TIMEOUT {
                 fed_distill::runtime::interrupt::check()?;
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -1,7 +1,9 @@
 //! `runs`, `runs --group`, `show`, `diff`: tables against the metrics files themselves.
 
+use crate::common::Place;
 use crate::{SEEDS, copy, data, experiment, inspect, line, metrics, percent};
-use fed_distill::artifact::hash;
+use fed_distill::artifact::{hash, json};
+use serde_json::{Value, json};
 
 #[test]
 fn every_run_is_listed_with_its_accuracy() {
@@ -36,6 +38,45 @@ fn every_run_is_listed_with_its_accuracy() {
         all[6]["final_test_accuracy"],
         metrics(3)["final_test_accuracy"]
     );
+}
+
+/// Times of whole seconds, as manifests of earlier versions have them, leave the order to the stages
+/// and then to the paths.
+#[test]
+fn runs_are_listed_as_they_began() {
+    let place = Place::new();
+    let write = |folder: &str, stage: &str, started: &str| {
+        let manifest = json!({
+            "schema_version": 1, "stage": stage, "status": "done", "argv": [], "overrides": [],
+            "config": {}, "seeds": {}, "versions": {"fed_distill": "0.1.0", "libtorch": "2.11.0"},
+            "device": "cpu", "threads": 1, "started": started, "ended": started, "inputs": [],
+            "outputs": [], "facts": {}, "error": null
+        });
+        std::fs::create_dir(place.path(folder)).unwrap();
+        json::write(&place.path(folder).join("manifest.json"), &manifest).unwrap();
+    };
+    write("a", "train_student", "2025-01-31T12:00:05.000001Z");
+    for (folder, stage) in [
+        ("b", "distributed_sgd"),
+        ("c", "fed_md"),
+        ("d", "fed_avg"),
+        ("e", "train_student"),
+        ("f", "train_student"),
+        ("g", "generate_initial"),
+        ("h", "train_teachers"),
+        ("i", "split_data"),
+    ] {
+        write(folder, stage, "2025-01-31T12:00:05Z");
+    }
+    write("j", "fed_avg", "2025-01-31T12:00:04.999999Z");
+    let (code, out, errors) = place.run_with("inspect", &[], &["runs", ".", "--json"]);
+    assert_eq!(code, 0, "{errors}");
+    let runs: Vec<Value> = serde_json::from_str(&out).unwrap();
+    let names: Vec<_> = runs
+        .iter()
+        .map(|run| run["run"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["j", "i", "h", "g", "e", "f", "d", "c", "b", "a"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Ranks that fail: an error on every rank that is left, in time, and a run that goes on.
 
-use crate::common::Place;
+use crate::common::{Place, child};
 use crate::job::{self, Job};
-use crate::{FED_AVG, FED_MD, Federated, each, same, split};
+use crate::{FED_AVG, FED_MD, Federated, each, rank, same, split};
 use serde_json::Value;
 
 fn status(place: &Place) -> Value {
@@ -34,7 +34,7 @@ fn a_rank_that_hangs_is_found_out_in_time() {
         let options = federated.with(&[federated.long, &[rounds, "ranks.timeout=3"]].concat());
         let (place, job) = at_work(&federated, &options, METRICS, 2500);
         job.signal(1, libc::SIGSTOP);
-        let ended = job.end(&place, 12.0);
+        let ended = job.end(&place);
         each(
             &ended,
             &[0, 2],
@@ -76,7 +76,7 @@ fn a_run_that_loses_a_rank_in_transfer_learning_goes_on_with_fewer() {
 fn killed(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> Place {
     let (place, job) = at_work(federated, options, file, bytes);
     job.signal(2, libc::SIGKILL);
-    let ended = job.end(&place, 12.0);
+    let ended = job.end(&place);
     each(&ended, &[0, 1], &["rank 2"]);
     assert!(!place.path(federated.files[0]).exists());
     assert_eq!(status(&place), "interrupted");
@@ -89,7 +89,7 @@ fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
         let options = federated.with(federated.long);
         let (place, job) = at_work(&federated, &options, METRICS, 2500);
         job.interrupt(1);
-        let ended = job.end(&place, 12.0);
+        let ended = job.end(&place);
         each(&ended, &[0, 1, 2], &["interrupted"]);
         assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
         assert_eq!(status(&place), "interrupted");
@@ -117,17 +117,18 @@ fn goes_on(federated: &Federated, place: &Place, options: &[&str]) {
 
 #[test]
 fn nonsense_is_an_error_for_all() {
+    if child::is_child() {
+        return rank::nonsense();
+    }
     let place = Place::new();
     let options = FED_AVG.with(FED_AVG.long);
     split(&place, &options);
-    let stranger = job::binary("fed_avg")
-        .with_file_name("examples")
-        .join("mpi_rank");
+    let stranger = child::arguments(nonsense_is_an_error_for_all);
     let programs = [
         (2, job::binary("fed_avg"), options),
-        (1, stranger, vec!["nonsense"]),
+        (1, std::env::current_exe().unwrap(), stranger),
     ];
-    let ended = Job::start(&place, &programs).end(&place, 30.0);
+    let ended = Job::start(&place, &programs).end(&place);
     each(
         &ended,
         &[0, 1],
@@ -141,12 +142,10 @@ fn refusals_reach_every_rank() {
     let place = Place::new();
     let options = FED_AVG.with(&[]);
     // No split yet.
-    let ended =
-        Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place, 30.0);
+    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options.clone())]).end(&place);
     each(&ended, &[0, 1], &["split_data"]);
     assert_eq!(ended.code, 1);
-    let ended =
-        Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place, 30.0);
+    let ended = Job::start(&place, &[(2, job::binary("split_data"), options.clone())]).end(&place);
     each(&ended, &[0], &["works alone"]);
     assert_eq!(ended.code, 2);
     split(&place, &options);
@@ -155,11 +154,11 @@ fn refusals_reach_every_rank() {
         (1, job::binary("fed_avg"), options.clone()),
         (1, job::binary("fed_avg"), other),
     ];
-    let ended = Job::start(&place, &programs).end(&place, 30.0);
+    let ended = Job::start(&place, &programs).end(&place);
     each(&ended, &[0, 1], &["another config", "seed"]);
     assert!(!place.path("fed/manifest.json").exists());
     job::ok(&place, 2, "fed_avg", options.clone());
-    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options)]).end(&place, 30.0);
+    let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options)]).end(&place);
     each(&ended, &[0, 1], &["holds a finished run", "overwrite=true"]);
     assert_eq!(ended.code, 2);
 }

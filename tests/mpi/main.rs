@@ -3,14 +3,12 @@
 //! written, and a run that goes on.
 
 #[path = "../common/mod.rs"]
-#[allow(dead_code)] // not every test file needs all of it
 mod common;
-#[path = "../common/signals.rs"]
-mod signals;
 
 mod failures;
 mod job;
 mod pipeline;
+mod rank;
 mod results;
 
 use common::{Place, TINY};

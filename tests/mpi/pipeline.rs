@@ -103,7 +103,7 @@ fn rank_0_writes_the_manifests_of_all_teachers() {
         under("umask 022; exec \"$0\" \"$@\""),
         under("umask 077; exec \"$0\" \"$@\""),
     ];
-    let ended = Job::start(&place, &ranks).end(&place, 60.0);
+    let ended = Job::start(&place, &ranks).end(&place);
     assert_eq!(ended.code, 0, "{}", ended.errors);
     let mode = |name: String| {
         let data = std::fs::metadata(place.path(&format!("teachers/{name}"))).unwrap();
@@ -140,7 +140,7 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
         );
     }
     job.signal(2, libc::SIGKILL);
-    let ended = job.end(&killed, 15.0);
+    let ended = job.end(&killed);
     each(&ended, &[0, 1], &["rank 2"]);
     let statuses = [0, 1, 2].map(|node| {
         let manifest =
@@ -200,7 +200,7 @@ fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
         1,
     );
     job.signal(2, libc::SIGKILL);
-    let ended = job.end(&killed, 15.0);
+    let ended = job.end(&killed);
     each(&ended, &[0, 1], &["rank 2"]);
     assert!(!killed.path("initial.safetensors").exists());
     job::ok(
@@ -220,15 +220,13 @@ fn a_teacher_that_fails_is_an_error_of_all_ranks() {
     );
     let place = Place::new();
     assert_eq!(place.run_with("split_data", &options, &[]).0, 0);
-    let ended =
-        Job::start(&place, &[(2, job::binary("train_teachers"), options)]).end(&place, 30.0);
+    let ended = Job::start(&place, &[(2, job::binary("train_teachers"), options)]).end(&place);
     each(&ended, &[0, 1], &["training teacher"]);
     assert_eq!(ended.code, 1);
     assert!(!place.path("teachers/model_teacher0.safetensors").exists());
     // Each rank told what to do, as if ranks did not share the work out by themselves.
     let one = |node| (1, job::binary("train_teachers"), with(&OPTIONS, &[node]));
-    let ended =
-        Job::start(&place, &[one("teacher.only=[0]"), one("teacher.only=[1]")]).end(&place, 30.0);
+    let ended = Job::start(&place, &[one("teacher.only=[0]"), one("teacher.only=[1]")]).end(&place);
     each(
         &ended,
         &[0, 1],

@@ -1,20 +1,16 @@
-//! Started by `mpirun` beside ranks of the product: says what it should not, or tries the wires
-//! themselves.
+//! Ranks of the tests' own, which `mpirun` starts as this executable: one says what it should not,
+//! others try the wires themselves.
 
 use fed_distill::federated::transport::{Wires, mpi};
 use std::time::{Duration, Instant};
 
-fn main() {
-    let wires = mpi::join().expect("MPI starts");
-    match std::env::args().nth(1).as_deref() {
-        Some("nonsense") => nonsense(wires),
-        Some("pieces") => pieces(wires),
-        other => panic!("what is {other:?}?"),
-    }
+fn join() -> mpi::Processes {
+    mpi::join().expect("MPI starts")
 }
 
 /// Speaks no protocol, and stays.
-fn nonsense(mut wires: mpi::Processes) {
+pub fn nonsense() {
+    let mut wires = join();
     wires.send(0, b"good morning".to_vec());
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20) {
@@ -25,7 +21,8 @@ fn nonsense(mut wires: mpi::Processes) {
 
 /// Everybody sends everybody else parcels of many lengths at once, most of them longer than what
 /// travels whole.
-fn pieces(mut wires: mpi::Processes) {
+pub fn pieces() {
+    let mut wires = join();
     wires.set_piece(1000);
     let (me, size) = (wires.rank(), wires.size());
     let lengths = [0, 1, 999, 1000, 1001, 5000, 3_000_000, 7];

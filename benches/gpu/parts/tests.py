@@ -13,7 +13,7 @@ MESSAGE_LENGTH = 1200
 
 
 def run(context):
-    names = setting.TINY_TEST_TARGETS if context.tiny else setting.TEST_TARGETS
+    names = setting.TINY_TESTS if context.tiny else setting.TESTS
     found, data = setting.test_executables(names), {"targets": {}}
     for name in names:
         if name not in found:
@@ -29,7 +29,10 @@ def run(context):
     )
     with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         limit = context.seconds_left() - 5
-        jobs = {pool.submit(executed, path, variables, limit): name for name, path in found.items()}
+        jobs = {
+            pool.submit(executed, [path, *names[name]], variables, limit): name
+            for name, path in found.items()
+        }
         for job in concurrent.futures.as_completed(jobs):
             data["targets"][jobs[job]] = job.result()
             context.keep(data)
@@ -41,10 +44,10 @@ def run(context):
         )
 
 
-def executed(path, variables, limit):
+def executed(chosen, variables, limit):
     """How many tests of an executable passed, {name: message} of those that failed."""
     start = time.monotonic()
-    command = [path, "--test-threads=4"]
+    command = [*chosen, "--test-threads=4"]
     try:
         ran = subprocess.run(
             command, cwd=setting.ROOT, env=variables, capture_output=True, text=True, timeout=limit

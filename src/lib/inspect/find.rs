@@ -8,11 +8,22 @@ use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
 const DEPTH: usize = 12;
+/// All stages that write manifests, in the order in which an experiment runs them.
+const STAGES: [&str; 7] = [
+    "split_data",
+    "train_teachers",
+    "generate_initial",
+    "train_student",
+    "fed_avg",
+    "fed_md",
+    "distributed_sgd",
+];
 /// Names that an error lists, at most.
 const LISTED: usize = 12;
 
 /// Manifests below `folder`, in the order in which the runs began, and errors of those that cannot
-/// be read.
+/// be read. Runs that began at the same time, as whole seconds of older manifests say it, are in the
+/// order of [`STAGES`], and runs of one stage in that of their manifests' paths.
 ///
 /// # Errors
 /// No such folder.
@@ -29,18 +40,18 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
             Err(error) => broken.push(error),
         }
     }
-    // Times are whole seconds: the stages' order decides among equals.
-    let stages = [
-        "split_data",
-        "train_teachers",
-        "generate_initial",
-        "train_student",
-    ];
-    let rank = |run: &Run| stages.iter().position(|stage| *stage == run.manifest.stage);
-    runs.sort_by(|a, b| {
-        (&a.manifest.started, rank(a), &a.name).cmp(&(&b.manifest.started, rank(b), &b.name))
-    });
+    runs.sort_by_cached_key(order);
     Ok((runs, broken))
+}
+
+/// Returns what runs are sorted by; no two are equal.
+fn order(run: &Run) -> (Option<jiff::Timestamp>, usize, PathBuf) {
+    let stage = STAGES.iter().position(|stage| *stage == run.manifest.stage);
+    (
+        run.manifest.started.parse().ok(),
+        stage.unwrap_or(STAGES.len()),
+        run.place.clone(),
+    )
 }
 
 /// The same for subcommands that cannot do without a run: warns about damaged manifests, refuses a

@@ -133,16 +133,18 @@ fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
         rounds: 1,
         ..settings
     };
-    let logs = transport::run(2, |rank| {
-        let mut log = Log {
-            eager: true,
-            pace: Duration::from_millis(if rank.rank() == 0 { 60 } else { 0 }),
-            ..Log::default()
-        };
-        part(&settings, &cast, rank, None, &mut log)?;
-        Ok(log)
-    });
-    let saved = &logs.unwrap()[0].saved;
+    let saved = |pace: u64| {
+        let logs = transport::run(2, |rank| {
+            let mut log = Log {
+                eager: true,
+                pace: Duration::from_millis(if rank.rank() == 0 { pace } else { 0 }),
+                ..Log::default()
+            };
+            part(&settings, &cast, rank, None, &mut log)?;
+            Ok(log)
+        });
+        logs.unwrap().swap_remove(0).saved
+    };
     let has = |state: &FitState, node: usize| {
         let prefix = format!("model.{node}.");
         state
@@ -150,8 +152,10 @@ fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
             .iter()
             .any(|(name, _)| name.starts_with(&prefix))
     };
-    assert!(saved.iter().any(|state| has(state, 3) && !has(state, 4)));
-    assert!(saved.iter().all(|state| has(state, 0)));
+    let between = |saved: &Vec<FitState>| saved.iter().any(|state| has(state, 3) && !has(state, 4));
+    // A busy machine may keep rank 1 from its client: then rank 0 takes its time.
+    let saved = [60, 600, 6000].into_iter().map(saved).find(between);
+    assert!(saved.unwrap().iter().all(|state| has(state, 0)));
 }
 
 #[test]

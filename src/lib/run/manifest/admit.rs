@@ -90,8 +90,14 @@ fn unknown(primary_output: &Path) -> Error {
     .hint("`overwrite=true` replaces it; or write to another place")
 }
 
+/// Returns a manifest's `time` to the second, as people read it.
+fn to_the_second(time: &str) -> String {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map_or_else(|_| time.to_owned(), |time| format!("{time:.0}"))
+}
+
 fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error {
-    let when = earlier.ended.as_deref().unwrap_or(&earlier.started);
+    let when = to_the_second(earlier.ended.as_deref().unwrap_or(&earlier.started));
     let error = Error::usage(format!(
         "`{}` holds a finished run of `{}`",
         primary_output.display(),

@@ -99,7 +99,7 @@ pub struct Manifest {
     pub versions: Versions,
     pub device: String,
     pub threads: usize,
-    /// Start, in UTC (RFC 3339).
+    /// Start, in UTC (RFC 3339) with microseconds; older manifests have whole seconds.
     pub started: String,
     /// Further starts with `resume=true` of the run, in UTC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -194,7 +194,7 @@ fn put(records: &mut Vec<FileRecord>, record: FileRecord) {
     }
 }
 
-/// The time in UTC, to the second.
+/// Returns the time in UTC with microseconds, so that runs of one second can be told apart.
 fn now() -> String {
-    format!("{:.0}", jiff::Timestamp::now())
+    format!("{:.6}", jiff::Timestamp::now())
 }

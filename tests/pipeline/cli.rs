@@ -1,0 +1,266 @@
+//! A real binary: streams, exit codes, flags, the built-in tree.
+
+use crate::common::config_dir;
+use assert_cmd::Command;
+use std::path::Path;
+use std::process::Output;
+
+fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("split_data").unwrap();
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Runs `split_data` in an empty folder, where only the built-in tree can be found.
+fn run(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    run_in(folder.path(), arguments)
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && errors.is_empty(),
+        "{arguments:?}: {errors}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn stderr(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn help_lists_what_there_is() {
+    let help = stdout(&["--help"]);
+    for part in [
+        "Reads:",
+        "Writes:",
+        "the built-in config tree",
+        "full_2_teachers",
+        "cifar10_jpeg",
+        "--multirun",
+        "--config-dir FOLDER",
+    ] {
+        assert!(help.contains(part), "{part} is missing in\n{help}");
+    }
+    assert!(help.contains("Two nodes with disjoint halves of the classes."));
+    assert!(!help.contains("_report"));
+    assert_eq!(stdout(&["-h"]), help);
+}
+
+#[test]
+fn version() {
+    assert_eq!(
+        stdout(&["--version"]),
+        format!("split_data {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn cfg_prints_yaml_that_can_be_fed_back() {
+    let arguments = [
+        "+student=heter_10_teacher_custom",
+        "dataset=mnist",
+        "device=cpu",
+        "--cfg",
+        "job",
+    ];
+    let printed = stdout(&arguments);
+    assert!(printed.starts_with("seed: 42\ndevice: cpu\n"), "{printed}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("job.yaml"), &printed).unwrap();
+    let again = stdout(&[
+        "--config-dir",
+        folder.path().to_str().unwrap(),
+        "--config-name",
+        "job",
+        "--cfg",
+        "job",
+    ]);
+    assert_eq!(again, printed);
+}
+
+#[test]
+fn the_built_in_tree_is_the_one_on_disk() {
+    let overrides = ["+student=1_teacher_paper", "--cfg", "job"];
+    let folder = config_dir();
+    let disk = [
+        &["--config-dir", folder.to_str().unwrap()],
+        overrides.as_slice(),
+    ]
+    .concat();
+    assert_eq!(stdout(&overrides), stdout(&disk));
+}
+
+#[test]
+fn info_says_who_set_what() {
+    let config = stdout(&["+split=iid_10_teachers", "seed=3", "--info", "config"]);
+    let line = |key: &str| {
+        config
+            .lines()
+            .find(|line| line.trim_start().starts_with(key))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(line("seed:").ends_with("# command line `seed=3`"));
+    assert!(
+        line("num_nodes:").ends_with("# built-in config/split/iid_10_teachers.yaml:6"),
+        "{}",
+        line("num_nodes:")
+    );
+    assert!(line("device:").ends_with("# built-in default"));
+
+    let defaults = stdout(&["+split=iid_10_teachers", "--info", "defaults"]);
+    let files: Vec<_> = defaults
+        .lines()
+        .filter_map(|line| line.strip_prefix("built-in config/")?.split("  ").next())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "dataset/cifar10.yaml",
+            "config.yaml",
+            "split/iid_10_teachers.yaml"
+        ]
+    );
+    assert!(defaults.contains("chosen by command line `+split=iid_10_teachers`"));
+}
+
+#[test]
+fn a_config_folder_beside_the_current_directory_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = || {
+        let output = run_in(folder.path(), &["--info", "config"]);
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    assert!(
+        seed().starts_with("seed: 42"),
+        "a folder without the primary file is not the tree"
+    );
+    std::fs::write(folder.path().join("config/config.yaml"), "seed: 7\n").unwrap();
+    assert!(seed().starts_with("seed: 7 ") && seed().ends_with("# config/config.yaml:1"));
+}
+
+/// Lines that announce jobs.
+fn announced(errors: &str) -> Vec<&str> {
+    errors
+        .lines()
+        .filter(|line| line.starts_with("job "))
+        .collect()
+}
+
+#[test]
+fn a_sweep_runs_its_jobs_and_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = [
+        "-m",
+        "seed=1,2",
+        "device=cpu",
+        "split.save_path=${seed}.json",
+    ];
+    let output = run_in(folder.path(), &sweep);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let rest = "device=cpu split.save_path=${seed}.json";
+    assert_eq!(
+        announced(&errors),
+        [
+            format!("job 1 of 2: seed=1 {rest}"),
+            format!("job 2 of 2: seed=2 {rest}")
+        ]
+    );
+    assert!(folder.path().join("1.json").is_file() && folder.path().join("2.json").is_file());
+
+    let printed = stdout(&["-m", "seed=1,2", "--cfg", "job"]);
+    assert_eq!(printed.matches("\ndevice: auto\n").count(), 2);
+    assert!(printed.starts_with("---\n# job 1 of 2: seed=1\nseed: 1\n"));
+}
+
+#[test]
+fn a_job_that_fails_ends_the_sweep_and_leaves_what_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "in the way").unwrap();
+    let paths = "split.save_path=choice(a.json, file/b.json, c.json)";
+    let output = run_in(folder.path(), &["-m", "device=cpu", paths]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert_eq!(announced(&errors).len(), 2, "{errors}");
+    assert!(
+        errors.contains("\n  while: job 2 of 3: device=cpu split.save_path=file/b.json\n"),
+        "{errors}"
+    );
+    assert!(folder.path().join("a.json").is_file() && !folder.path().join("c.json").exists());
+}
+
+#[test]
+fn every_job_is_composed_before_the_first_starts() {
+    let text = stderr(&["-m", "seed=1,x"]);
+    assert_eq!(
+        text,
+        "error: `seed` must be a whole number, 0 or more, found string \"x\"\n  set by: command line `seed=x`\n  while: composing job 2 of 2: seed=x\n"
+    );
+}
+
+#[test]
+fn flags_that_are_none() {
+    let flags = "--multirun, --cfg, --info, --config-dir, --config-name, --help, --version";
+    assert_eq!(
+        stderr(&["--teacher=full_1_teacher"]),
+        format!(
+            "error: `--teacher=full_1_teacher` is not a flag\n  available: {flags}\nhint: overrides have no dashes; type `teacher=full_1_teacher`\n"
+        )
+    );
+    assert_eq!(
+        stderr(&["-m", "--mutlirun"]),
+        format!(
+            "error: `--mutlirun` is not a flag\n  available: {flags}\nhint: did you mean `--multirun`?\n"
+        )
+    );
+    assert_eq!(
+        stderr(&["--teacher", "full_1_teacher"]),
+        format!(
+            "error: `--teacher` is not a flag\n  available: {flags}\nhint: overrides have no dashes: `teacher=VALUE`\n"
+        )
+    );
+    for switch in ["resume", "overwrite", "tensorboard"] {
+        assert!(stderr(&[&format!("--{switch}")]).ends_with(&format!(
+            "hint: overrides have no dashes; type `{switch}=true`\n"
+        )));
+    }
+    assert!(stderr(&["-x"]).starts_with("error: `-x` is not a flag\n"));
+    assert_eq!(
+        stderr(&["--cfg", "all"]),
+        "error: `--cfg` cannot be `all`\n  available: job\n"
+    );
+    assert_eq!(
+        stderr(&["--info"]),
+        "error: `--info` needs a value\n  available: config, defaults\n"
+    );
+    assert!(stderr(&["--multirun=3"]).starts_with("error: `--multirun` takes no value"));
+}
+
+#[test]
+fn config_places_that_do_not_exist() {
+    assert_eq!(
+        stderr(&["--config-dir", "nowhere"]),
+        "error: config folder `nowhere` does not exist\n  from: command line `--config-dir`\n"
+    );
+    assert_eq!(
+        stderr(&["--config-name", "confg"]),
+        "error: there is no config file `confg.yaml` in the built-in config tree\n  available: config\nhint: did you mean `--config-name config`?\n"
+    );
+}

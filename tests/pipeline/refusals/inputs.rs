@@ -1,0 +1,175 @@
+//! Splits, datasets and initial batches that are none, or belong to something else.
+
+use super::{made, says};
+use crate::common::Place;
+use fed_distill::artifact::tensors;
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+#[test]
+fn impossible_splits() {
+    let place = Place::new();
+    says(
+        &place.fails("split_data", &["split.num_nodes=1000"], 2),
+        &["200 training images", "1000 nodes", "hint:"],
+    );
+    says(
+        &place.fails("split_data", &["split.unif_percentage=1.5"], 2),
+        &["split.unif_percentage", "1.5"],
+    );
+    says(
+        &place.fails("split_data", &["split.save_path=null"], 2),
+        &["split.save_path", "hint:"],
+    );
+    assert!(!place.path("split.json").exists());
+}
+
+#[test]
+fn missing_files_name_the_stage_that_makes_them() {
+    let place = Place::new();
+    says(
+        &place.fails("train_teachers", &[], 1),
+        &["split.json", "split_data"],
+    );
+    says(
+        &place.fails("generate_initial", &[], 1),
+        &["model_teacher0.safetensors", "train_teachers"],
+    );
+    let place = made("train_teachers");
+    says(
+        &place.fails("train_student", &[], 1),
+        &["initial.safetensors", "generate_initial"],
+    );
+}
+
+#[test]
+fn a_split_of_another_dataset() {
+    let place = made("split_data");
+    let text = place.fails("train_teachers", &["dataset.max_train=150"], 1);
+    says(&text, &["split.json", "another dataset", "fingerprint"]);
+    // Without a manifest, as the public Python project writes it, the indices tell.
+    std::fs::remove_file(place.path("split.manifest.json")).unwrap();
+    says(
+        &place.fails("train_teachers", &["dataset.max_train=100"], 1),
+        &["split.json", "index", "100 train images"],
+    );
+}
+
+#[test]
+fn splits_that_are_not_splits() {
+    let place = Place::new();
+    for (text, words) in [
+        (
+            r#"{"teacher0": {"train": [0, 1, 2], "test": []}, "teacher1": {"train": [2, 3], "test": []}}"#,
+            &["twice", "teacher0", "teacher1"][..],
+        ),
+        (
+            r#"{"teacher0": {"train": [0, 99999], "test": []}}"#,
+            &["index 99999"],
+        ),
+        (
+            r#"{"teacher0": {"train": [0, 1], "test": []}, "teacher7": {"train": [2], "test": []}}"#,
+            &["teacher1"],
+        ),
+        (
+            r#"{"teacher0": {"train": [0, -1], "test": []}}"#,
+            &["split.json:1:", "-1"],
+        ),
+        (
+            r#"{"teacher0": {"train": [0, 1]"#,
+            &["split.json:1:", "hint:", "`split_data`"],
+        ),
+        // Other JSON.
+        (
+            r#"{"epoch": 2, "test_accuracy": 0.5}"#,
+            &[
+                "expected: a node's indices",
+                "hint: a split is",
+                "`split_data` makes one",
+            ],
+        ),
+        ("[1, 2]", &["hint: a split is", "`split_data` makes one"]),
+        ("{}", &["no nodes", "hint: a split is"]),
+        (
+            r#"{"teacher0": {"train": [], "test": []}}"#,
+            &["no training images"],
+        ),
+        (
+            r#"{"teacher0": {"train": [5], "test": []}, "teacher1": {"train": [6], "test": []}}"#,
+            &["at least 2"],
+        ),
+    ] {
+        std::fs::write(place.path("split.json"), text).unwrap();
+        let errors = place.fails("train_teachers", &[], 1);
+        says(&errors, words);
+        assert!(!place.path("teachers/model_teacher0.safetensors").exists());
+    }
+}
+
+#[test]
+fn a_misspelt_root_leaves_no_folders() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("data")).unwrap();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        .current_dir(place.path("."))
+        // Nobody listens there: no download, whatever network there is.
+        .env("ALL_PROXY", "http://127.0.0.1:1")
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .args([
+            "dataset=mnist",
+            "dataset.root=data/mnits/raw",
+            "split.save_path=split.json",
+        ])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    says(
+        &errors,
+        &["cannot download", "data/mnits/raw", "dataset.root"],
+    );
+    let left: Vec<_> = std::fs::read_dir(place.path("data")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn initial_batches_that_are_none() {
+    let place = made("generate_initial");
+    std::fs::remove_file(place.path("initial.manifest.json")).unwrap();
+    let images = Tensor::zeros([4, 1, 8, 8], tch::kind::FLOAT_CPU);
+    let path = place.path("initial.safetensors");
+    for (labels, images, words) in [
+        (
+            Tensor::from_slice(&[0i64, 1, 2, 10]),
+            &images,
+            "out of range",
+        ),
+        (Tensor::from_slice(&[0i64, 1]), &images, "do not fit"),
+        (
+            Tensor::from_slice(&[0i64, 1, 2, 3]),
+            &Tensor::zeros([4, 3, 8, 8], tch::kind::FLOAT_CPU),
+            "do not fit",
+        ),
+        (
+            Tensor::from_slice(&[0i64, 1, 2, 3]),
+            &(&images * f64::NAN),
+            "not finite",
+        ),
+    ] {
+        tensors::write(
+            &path,
+            &[("images", images), ("labels", &labels)],
+            &BTreeMap::new(),
+        )
+        .unwrap();
+        says(
+            &place.fails("train_student", &[], 1),
+            &["initial.safetensors", words],
+        );
+    }
+    tensors::write(&path, &[("pictures", &images)], &BTreeMap::new()).unwrap();
+    says(
+        &place.fails("train_student", &[], 1),
+        &["initial.safetensors", "`images`"],
+    );
+}

@@ -1,0 +1,231 @@
+//! Runs that diverge, places that cannot be written or hold something, settings that come to
+//! nothing.
+
+use super::{made, says};
+use crate::common::{self, Place};
+use fed_distill::artifact::{hash, tensors};
+
+#[test]
+fn an_inversion_that_diverges_leaves_nothing() {
+    let place = made("train_teachers");
+    let text = place.fails("generate_initial", &["deep_inv.optimizer.lr=1e30"], 1);
+    says(
+        &text,
+        &[
+            "NaN or infinite",
+            "making synthetic batch 0",
+            "deep_inv.optimizer.lr",
+        ],
+    );
+    assert!(!place.path("initial.safetensors").exists());
+    says(
+        &place.fails("train_student", &["student.epochs=0"], 2),
+        &["student.epochs"],
+    );
+}
+
+#[test]
+fn a_diverging_training_names_the_step_and_leaves_no_weights() {
+    let place = made("split_data");
+    let text = place.fails(
+        "train_teachers",
+        &[
+            "teacher.optimizer.lr=1e30",
+            "teacher.schedule.kind=constant",
+        ],
+        1,
+    );
+    says(
+        &text,
+        &[
+            "NaN or infinite",
+            "epoch",
+            "step",
+            "training teacher 0",
+            "hint:",
+        ],
+    );
+    assert!(!place.path("teachers/model_teacher0.safetensors").exists());
+}
+
+#[test]
+fn results_that_cannot_be_printed_are_an_error() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        println!("there is no /dev/full here");
+        return;
+    };
+    let place = Place::new();
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        .current_dir(place.path("."))
+        .args(common::TINY)
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["standard output"],
+    );
+}
+
+#[test]
+fn finished_runs_are_kept_unless_told_otherwise() {
+    let place = made("train_student");
+    let student = place.path("student/student.safetensors");
+    let before = hash::file(&student).unwrap();
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
+        says(
+            &place.fails(stage, &[], 2),
+            &["overwrite=true", "resume=true"],
+        );
+        place.ok(stage, &["resume=true"]);
+    }
+    assert_eq!(hash::file(&student).unwrap(), before);
+    place.ok("train_student", &["overwrite=true", "student.seed=9"]);
+    assert_ne!(hash::file(&student).unwrap(), before);
+}
+
+#[test]
+fn a_finished_run_says_what_differs() {
+    let place = made("split_data");
+    let text = place.fails("split_data", &[], 2);
+    says(
+        &text,
+        &[
+            "holds a finished run",
+            "this very config",
+            "resume=true",
+            "overwrite=true",
+        ],
+    );
+    let text = place.fails("split_data", &["split.num_nodes=3", "seed=7"], 2);
+    says(
+        &text,
+        &[
+            "holds a finished run",
+            "differs: seed: 42 then, 7 now",
+            "differs: split.num_nodes: 2 then, 3 now",
+            "overwrite=true",
+        ],
+    );
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let place = made("split_data");
+    std::fs::write(place.path("file"), "x").unwrap();
+    says(
+        &place.fails("train_teachers", &["teacher.save_folder=file/inside"], 1),
+        &["file/inside"],
+    );
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_what_was_there_stays() {
+    let place = made("split_data");
+    let small = place.path("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24k", "tmpfs"])
+        .arg(&small)
+        .output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        println!("only root can mount a small file system; a full disk cannot be shown");
+        return;
+    }
+    std::fs::copy(place.path("split.json"), small.join("good.json")).unwrap();
+    let good = hash::file(&small.join("good.json")).unwrap();
+    let result = std::panic::catch_unwind(|| {
+        let text = place.fails(
+            "train_teachers",
+            &["teacher.save_folder=small", "model.width=16"],
+            1,
+        );
+        says(&text, &["small", "space"]);
+        assert_eq!(hash::file(&small.join("good.json")).unwrap(), good);
+        assert!(!small.join("model_teacher0.safetensors").exists());
+    });
+    std::process::Command::new("umount")
+        .arg(&small)
+        .status()
+        .unwrap();
+    result.unwrap();
+}
+
+#[test]
+fn a_gpu_that_is_not_there() {
+    let place = Place::new();
+    if tch::Cuda::is_available() {
+        println!("there is a GPU here; the refusal cannot be shown");
+        return;
+    }
+    says(
+        &place.fails("split_data", &["device=cuda:0"], 1),
+        &["cuda:0", "device=cpu"],
+    );
+    says(
+        &place.fails("split_data", &["device=gpu"], 2),
+        &["auto", "cpu", "cuda:"],
+    );
+}
+
+#[test]
+fn what_a_stage_does_not_read_is_said_and_no_more() {
+    let place = Place::new();
+    let said = |overrides: &[&str]| {
+        let typed = [&["split.save_path=split.json", "overwrite=true"], overrides].concat();
+        let (code, _, errors) = place.run_with("split_data", &typed, &[]);
+        assert_eq!(code, 0, "{errors}");
+        let lines: Vec<&str> = errors
+            .lines()
+            .filter(|line| line.contains("does not read"))
+            .collect();
+        lines.join("\n")
+    };
+    assert_eq!(
+        said(&["teacher.epochs=5"]),
+        "split_data does not read `teacher.epochs=5`"
+    );
+    assert_eq!(
+        said(&["model=lenet5", "student.seed=3"]),
+        "split_data does not read `model=lenet5`, `student.seed=3`"
+    );
+    // One set of overrides for all stages.
+    let many = [
+        "teacher.epochs=5",
+        "student.seed=3",
+        "student.epochs=3",
+        "initial.num_batches=2",
+    ];
+    assert_eq!(said(&many), "");
+    // Read by way of a reference, or of a file that sets more than its own group.
+    assert_eq!(said(&["student.seed=3", "seed=${student.seed}"]), "");
+    assert_eq!(said(&["+scale=tiny", "threads=1"]), "");
+}
+
+#[test]
+fn a_training_that_has_diverged_leaves_no_checkpoint() {
+    let place = made("split_data");
+    let diverging = [
+        "teacher.optimizer.lr=1e30",
+        "teacher.schedule.kind=constant",
+        "teacher.epochs=50",
+        "checkpoint.every=0",
+    ];
+    let text = place.fails("train_teachers", &diverging, 1);
+    says(&text, &["NaN or infinite in epoch 0", "training teacher 0"]);
+    let folder = std::fs::read_dir(place.path("teachers/checkpoint_teacher0"));
+    for entry in folder.into_iter().flatten() {
+        let path = entry.unwrap().path();
+        for (name, tensor) in tensors::read(&path).unwrap().tensors {
+            let finite =
+                !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).unwrap();
+            assert!(finite, "{name} in {}", path.display());
+        }
+    }
+}

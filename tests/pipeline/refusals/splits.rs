@@ -1,0 +1,109 @@
+//! A split that was made otherwise than the config says.
+
+use super::{made, says};
+use crate::common::{Place, TINY};
+
+/// A split of two nodes and an uneven deal; its overrides.
+fn dealt() -> (Place, [&'static str; 3]) {
+    let place = Place::new();
+    let uneven = [
+        "split.kind=dirichlet",
+        "split.alpha=0.3",
+        "split.min_size=2",
+    ];
+    place.ok("split_data", &uneven);
+    (place, uneven)
+}
+
+#[test]
+fn another_number_of_nodes() {
+    let place = made("train_teachers");
+    for stage in ["train_teachers", "generate_initial"] {
+        let text = place.fails(stage, &["split.num_nodes=5", "overwrite=true"], 2);
+        says(
+            &text,
+            &[
+                "another `split.num_nodes`",
+                "split.num_nodes=5, set by command line",
+                "split.num_nodes=2, as split.json says",
+                "hint: to work on this split: split.num_nodes=2",
+                "split_data",
+            ],
+        );
+    }
+    // Also where nothing but the file tells, and where a config file asks.
+    std::fs::remove_file(place.path("split.manifest.json")).unwrap();
+    let base: Vec<&str> = TINY
+        .iter()
+        .filter(|key| !key.contains("num_nodes"))
+        .copied()
+        .collect();
+    let (code, _, errors) = place.run_with(
+        "train_teachers",
+        &base,
+        &["+split=random_equal", "overwrite=true"],
+    );
+    assert_eq!(code, 2, "{errors}");
+    says(
+        &errors,
+        &["split.num_nodes=5, set by built-in config/split/random_equal.yaml"],
+    );
+}
+
+#[test]
+fn another_deal() {
+    let (place, uneven) = dealt();
+    for (more, words) in [
+        (
+            &["split.kind=iid"][..],
+            [
+                "split.kind=iid, set by command line",
+                "split.kind=dirichlet, as split.manifest.json says",
+            ],
+        ),
+        (
+            &["split.kind=dirichlet", "split.alpha=0.5"],
+            [
+                "split.alpha=0.5, set by command line",
+                "split.alpha=0.3, as split.manifest.json says",
+            ],
+        ),
+        (
+            &["split.kind=dirichlet", "split.min_size=5"],
+            [
+                "split.min_size=5, set by command line",
+                "split.min_size=2, as",
+            ],
+        ),
+    ] {
+        let text = place.fails("train_teachers", more, 2);
+        says(&text, &words);
+        assert!(!place.path("teachers/model_teacher0.safetensors").exists());
+    }
+    place.ok("train_teachers", &uneven);
+}
+
+#[test]
+fn who_names_the_file_alone_takes_what_is_in_it() {
+    let (place, _) = dealt();
+    let base: Vec<&str> = TINY
+        .iter()
+        .filter(|key| !key.contains("num_nodes"))
+        .copied()
+        .collect();
+    let (code, _, errors) = place.run_with("train_teachers", &base, &[]);
+    assert_eq!(code, 0, "{errors}");
+    // What `null` stood for is no other value.
+    let place = Place::new();
+    place.ok("split_data", &["split.kind=dirichlet", "split.min_size=2"]);
+    let text = place.fails(
+        "train_teachers",
+        &["split.kind=dirichlet", "split.alpha=0.4"],
+        2,
+    );
+    says(&text, &["split.alpha=0.4", "split.alpha=null, as"]);
+    place.ok(
+        "train_teachers",
+        &["split.kind=dirichlet", "split.alpha=0.5"],
+    );
+}

@@ -1,0 +1,258 @@
+//! Teachers that are damaged, missing, or of something else.
+
+use super::{made, says};
+use crate::common;
+use fed_distill::artifact::tensors;
+use std::path::Path;
+use tch::Tensor;
+
+/// Rewrites a weights file with one tensor changed.
+fn damage(path: &Path, change: impl Fn(&str, &Tensor) -> Tensor) {
+    let (state, metadata) = tensors::read_state(path).unwrap();
+    let changed: Vec<(String, Tensor)> = state
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), change(name, tensor)))
+        .collect();
+    let list: Vec<(&str, &Tensor)> = changed
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect();
+    tensors::write(path, &list, &metadata).unwrap();
+}
+
+#[test]
+fn damaged_teachers() {
+    let place = made("train_teachers");
+    let path = place.path("teachers/model_teacher1.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &good[..good.len() - 7]).unwrap();
+    says(
+        &place.fails("generate_initial", &[], 1),
+        &["model_teacher1.safetensors"],
+    );
+
+    std::fs::write(&path, &good).unwrap();
+    damage(&path, |name, tensor| {
+        if name == "bn1.weight" {
+            tensor * f64::NAN
+        } else {
+            tensor.shallow_clone()
+        }
+    });
+    says(
+        &place.fails("generate_initial", &[], 1),
+        &["model_teacher1.safetensors"],
+    );
+    // Even where no manifest tells that the file has changed.
+    std::fs::remove_file(place.path("teachers/manifest_teacher1.json")).unwrap();
+    says(
+        &place.fails("generate_initial", &[], 1),
+        &["model_teacher1.safetensors", "bn1.weight", "finite"],
+    );
+
+    std::fs::write(&path, &good).unwrap();
+    let (state, mut metadata) = tensors::read_state(&path).unwrap();
+    let list: Vec<(&str, &Tensor)> = state.iter().collect();
+    let card = metadata["fed_distill"].replace("\"label_counts\":[", "\"label_counts\":[1,");
+    metadata.insert("fed_distill".into(), card);
+    tensors::write(&path, &list, &metadata).unwrap();
+    says(
+        &place.fails("generate_initial", &[], 1),
+        &[
+            "label counts do not match",
+            "11 counts",
+            "model_teacher1.safetensors",
+        ],
+    );
+    assert!(!place.path("initial.safetensors").exists());
+}
+
+#[test]
+fn a_changed_teacher_is_refused_by_its_hash() {
+    let place = made("generate_initial");
+    damage(
+        &place.path("teachers/model_teacher0.safetensors"),
+        |_, tensor| tensor.shallow_clone() + 0,
+    );
+    place.ok(
+        "train_teachers",
+        &[
+            "teacher.only=[0]",
+            "seed=5",
+            "overwrite=true",
+            "split.save_path=null",
+            "teacher.epochs=1",
+        ],
+    );
+    let text = place.fails("train_student", &[], 1);
+    says(
+        &text,
+        &[
+            "another teacher 0",
+            "initial.safetensors",
+            "model_teacher0.safetensors",
+            "sha256",
+        ],
+    );
+}
+
+#[test]
+fn teachers_and_dataset_that_do_not_belong_together() {
+    let place = made("generate_initial");
+    says(
+        &place.fails(
+            "train_student",
+            &["dataset.max_test=40", "split.save_path=null"],
+            1,
+        ),
+        &["another dataset", "fingerprint"],
+    );
+    says(
+        &place.fails(
+            "generate_initial",
+            &["teacher.num_teachers=3", "overwrite=true"],
+            1,
+        ),
+        &["teacher 2 is missing"],
+    );
+    says(
+        &place.fails("train_teachers", &["teacher.only=[7]"], 2),
+        &[
+            "teacher.only",
+            "teacher 7",
+            "2 teachers",
+            "choose from 0 to 1",
+        ],
+    );
+    says(
+        &place.fails(
+            "train_teachers",
+            &["teacher.only=[1]", "teacher.num_teachers=1"],
+            2,
+        ),
+        &["teacher.only", "0 to `teacher.num_teachers` − 1"],
+    );
+    says(
+        &place.fails("train_student", &["student.class_weights=[1,2]"], 2),
+        &["2 values for 10 classes", "in this order: 0, 1, 2"],
+    );
+    says(
+        &place.fails("train_teachers", &["teacher.num_teachers=5"], 2),
+        &["teacher.num_teachers", "2 nodes"],
+    );
+}
+
+#[test]
+fn teachers_of_another_split_and_teachers_that_are_missing() {
+    let place = made("train_teachers");
+    place.ok("split_data", &["seed=9", "split.save_path=other.json"]);
+    let text = place.fails("generate_initial", &["split.save_path=other.json"], 1);
+    says(
+        &text,
+        &[
+            "another split",
+            "other.json",
+            "model_teacher0.safetensors",
+            "sha256",
+        ],
+    );
+    std::fs::remove_file(place.path("teachers/model_teacher1.safetensors")).unwrap();
+    for split in ["split.save_path=split.json", "split.save_path=null"] {
+        says(
+            &place.fails("generate_initial", &[split], 1),
+            &["teacher 1 is missing"],
+        );
+    }
+    // Two stages under one name would overwrite each other's manifest.
+    let text = place.fails(
+        "generate_initial",
+        &["initial.save_path=split.safetensors"],
+        2,
+    );
+    says(
+        &text,
+        &["split.manifest.json", "split_data", "another name"],
+    );
+}
+
+#[test]
+fn a_teacher_in_two_files() {
+    let place = made("train_teachers");
+    std::fs::write(
+        place.path("teachers/model_teacher1.pt"),
+        b"not even a file of PyTorch",
+    )
+    .unwrap();
+    let (code, _, errors) = place.run_with("generate_initial", common::TINY, &[]);
+    assert_eq!(code, 0, "{errors}");
+    let twice = "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, not teachers/model_teacher1.pt";
+    assert!(errors.contains(twice), "{errors}");
+    assert!(!errors.contains("teacher 0 is there twice"), "{errors}");
+}
+
+#[test]
+fn a_split_of_another_number_of_nodes() {
+    let place = made("train_teachers");
+    for nodes in ["split.num_nodes=1", "split.num_nodes=4"] {
+        let other = [nodes, "split.save_path=other.json", "overwrite=true"];
+        place.ok("split_data", &other);
+        let text = place.fails("generate_initial", &other[..2], 1);
+        let count = nodes.rsplit('=').next().unwrap();
+        says(
+            &text,
+            &[
+                "another split",
+                "model_teacher0.safetensors",
+                "other.json",
+                &format!("{count} node"),
+            ],
+        );
+        assert!(!text.contains("missing"), "{text}");
+    }
+    // Without manifests nothing tells but the numbers.
+    for node in 0..2 {
+        std::fs::remove_file(place.path(&format!("teachers/manifest_teacher{node}.json"))).unwrap();
+    }
+    let text = place.fails(
+        "generate_initial",
+        &["split.num_nodes=4", "split.save_path=other.json"],
+        1,
+    );
+    says(
+        &text,
+        &[
+            "teacher 2 is missing",
+            "4 teachers: other.json",
+            "2 teachers before it",
+            "teacher.num_teachers",
+        ],
+    );
+}
+
+#[test]
+fn a_model_that_the_teachers_do_not_have_is_said_to_change_nothing() {
+    let place = made("train_teachers");
+    let without: Vec<&str> = common::TINY
+        .iter()
+        .copied()
+        .filter(|typed| !typed.starts_with("model"))
+        .collect();
+    let warned = |stage: &str, more: &[&str]| {
+        let (code, _, errors) = place.run_with(stage, &without, more);
+        assert_eq!(code, 0, "{errors}");
+        errors.contains("changes nothing here: the teachers bring their architecture, resnet18 width 4 blocks [1]")
+    };
+    assert!(!warned("generate_initial", &[]));
+    // Neither is it another run.
+    assert!(warned(
+        "generate_initial",
+        &["model=lenet5", "overwrite=true"]
+    ));
+    place.ok("generate_initial", &["resume=true"]);
+    assert!(warned("train_student", &["model=lenet5"]));
+    let (code, runs, _) = place.run_with("inspect", &[], &["runs", "."]);
+    assert!(
+        code == 0 && runs.contains("resnet18 width 4 blocks [1], cross_entropy"),
+        "{runs}"
+    );
+}

@@ -1,0 +1,357 @@
+//! The whole pipeline through the real binaries on tiny data: files chain, bytes repeat, mistakes
+//! are refused and nothing good is lost.
+
+use crate::common::{Place, TINY};
+use fed_distill::artifact::{hash, tensors};
+use serde_json::Value;
+use std::path::Path;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(
+        &std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+    )
+    .unwrap()
+}
+
+#[test]
+fn four_stages_chain_by_their_files() {
+    let place = Place::new();
+    let table = place.ok("split_data", &[]);
+    assert!(
+        table.contains("train") && table.lines().count() > 5,
+        "{table}"
+    );
+    place.ok("train_teachers", &[]);
+    let said = place.ok("generate_initial", &[]);
+    assert!(said.contains("32 synthetic images"), "{said}");
+    let table = place.ok("train_student", &["student.new_batches_per_epoch=1"]);
+    for line in [
+        "teacher 0",
+        "teacher 1",
+        "teachers, mean",
+        "teachers, ensemble",
+        "one-shot weight average",
+        "student",
+        "bytes uploaded",
+    ] {
+        assert!(table.contains(line), "no `{line}` in\n{table}");
+    }
+    for file in [
+        "split.json",
+        "split.svg",
+        "split.png",
+        "split.manifest.json",
+        "teachers/model_teacher0.safetensors",
+        "teachers/metrics_teacher1.json",
+        "teachers/manifest_teacher1.json",
+        "initial.safetensors",
+        "initial.png",
+        "initial.metrics.json",
+        "initial.manifest.json",
+        "student/student.safetensors",
+        "student/dataset.safetensors",
+        "student/metrics.json",
+        "student/di_metrics_teacher0.json",
+        "student/manifest.json",
+        "student/curves.svg",
+        "student/confusion.png",
+        "student/dataset.png",
+    ] {
+        assert!(place.path(file).exists(), "no {file}");
+    }
+    let fresh = || {
+        ["fresh_first.png", "fresh_last.png"]
+            .map(|name| place.path(&format!("student/{name}")).exists())
+    };
+    assert_eq!(fresh(), [true, true]);
+    let metrics = json(&place.path("student/metrics.json"));
+    assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
+    // 32 initial images and one batch of 16 in each of two epochs.
+    assert_eq!(metrics["synthetic_images"], 64);
+    assert_eq!(
+        metrics["epochs"][0]["per_class_accuracy"]
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
+    let data = tensors::read(&place.path("student/dataset.safetensors")).unwrap();
+    let sizes: Vec<_> = data
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.size()))
+        .collect();
+    assert!(
+        sizes.contains(&("images", vec![64, 1, 8, 8])) && sizes.contains(&("labels", vec![64])),
+        "{sizes:?}"
+    );
+    let manifest = json(&place.path("student/manifest.json"));
+    assert_eq!(manifest["status"], "done");
+    assert_eq!(manifest["stage"], "train_student");
+}
+
+#[test]
+fn a_student_without_fresh_batches_has_no_pictures_of_them() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &["initial.num_batches=1"]);
+    }
+    let said = place.ok("train_student", &["initial.num_batches=1"]);
+    assert!(
+        said.contains("dataset.png") && place.path("student/dataset.png").exists(),
+        "{said}"
+    );
+    assert!(
+        !place.path("student/fresh_first.png").exists()
+            && !place.path("student/fresh_last.png").exists()
+    );
+}
+
+#[test]
+fn label_counts_travel_with_the_weights() {
+    let place = Place::new();
+    place.ok("split_data", &["split.unif_percentage=0"]);
+    place.ok(
+        "train_teachers",
+        &["split.unif_percentage=0", "teacher.epochs=1"],
+    );
+    let counts = json(&place.path("teachers/metrics_teacher0.json"))["label_counts"].clone();
+    let (_, metadata) =
+        tensors::read_state(&place.path("teachers/model_teacher0.safetensors")).unwrap();
+    let card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+    assert_eq!(card["label_counts"], counts);
+    // The first of two nodes sorted by class has the lower classes only, and its synthetic images
+    // ask for no other.
+    assert_eq!(counts[9], 0);
+    place.ok("generate_initial", &["initial.num_batches=1"]);
+    let file = tensors::read(&place.path("initial.safetensors")).unwrap();
+    let labels: Vec<i64> = Vec::try_from(
+        &file
+            .tensors
+            .iter()
+            .find(|(name, _)| name == "labels")
+            .unwrap()
+            .1,
+    )
+    .unwrap();
+    assert!(
+        labels
+            .iter()
+            .all(|&label| counts[label as usize].as_u64().unwrap() > 0),
+        "{labels:?}"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_parts_can_be_made_apart() {
+    let (one, two) = (Place::new(), Place::new());
+    for place in [&one, &two] {
+        place.ok("split_data", &[]);
+    }
+    one.ok("train_teachers", &[]);
+    two.ok("train_teachers", &["teacher.only=[1]"]);
+    two.ok("train_teachers", &["teacher.only=[0]"]);
+    // One with both teachers in memory, one with the teachers read again whenever the draw falls on
+    // the other.
+    for (place, held) in [(&one, "teacher.in_memory=2"), (&two, "teacher.in_memory=1")] {
+        place.ok(
+            "generate_initial",
+            &[
+                "deep_inv.teachers.mode=sample",
+                "deep_inv.teachers.n=1",
+                held,
+            ],
+        );
+        place.ok("train_student", &["student.new_batches_per_epoch=1", held]);
+    }
+    for file in [
+        "split.json",
+        "teachers/model_teacher1.safetensors",
+        "initial.safetensors",
+        "student/student.safetensors",
+        "student/dataset.safetensors",
+    ] {
+        let of = |place: &Place| hash::file(&place.path(file)).unwrap();
+        assert_eq!(of(&one), of(&two), "{file}");
+    }
+    one.ok("split_data", &["seed=43", "overwrite=true"]);
+    assert_ne!(
+        hash::file(&one.path("split.json")).unwrap(),
+        hash::file(&two.path("split.json")).unwrap()
+    );
+}
+
+#[test]
+fn every_mode_objective_and_ensemble_runs() {
+    let place = Place::new();
+    place.ok("split_data", &["split.num_nodes=3"]);
+    // Two teachers; the third node's images are the student's own.
+    place.ok(
+        "train_teachers",
+        &["split.num_nodes=3", "teacher.num_teachers=2"],
+    );
+    let common = [
+        "overwrite=true",
+        "split.num_nodes=3",
+        "teacher.num_teachers=2",
+        "student.epochs=1",
+        "student.new_batches_per_epoch=1",
+    ];
+    for options in [
+        [
+            "deep_inv.teachers.mode=cycle",
+            "deep_inv.labels=balanced",
+            "student.objective=cross_entropy",
+            "deep_inv.ensemble=label_share",
+        ],
+        [
+            "deep_inv.teachers.mode=ensemble",
+            "deep_inv.labels=teacher_share",
+            "student.objective=distill",
+            "deep_inv.ensemble=mean_softmax",
+        ],
+        [
+            "deep_inv.teachers.mode=ensemble",
+            "deep_inv.labels=random",
+            "student.adaptive=false",
+            "deep_inv.ensemble=label_share",
+        ],
+        [
+            "deep_inv.teachers.mode=sample",
+            "deep_inv.labels=random",
+            "student.objective=distill",
+            "deep_inv.ensemble=mean_logits",
+        ],
+    ] {
+        let all: Vec<&str> = common.iter().chain(&options).copied().collect();
+        place.ok("generate_initial", &all);
+        place.ok("train_student", &all);
+        let metrics = json(&place.path("student/metrics.json"));
+        assert!(metrics["real_images"].as_u64().unwrap() > 10, "{metrics}");
+    }
+}
+
+#[test]
+fn teachers_without_batch_norm_can_be_inverted_and_are_said_so() {
+    let place = Place::new();
+    let model = ["model=lenet5"];
+    let lenet: Vec<&str> = TINY
+        .iter()
+        .copied()
+        .filter(|argument| !argument.contains("model"))
+        .chain(model)
+        .collect();
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
+        let (status, _, errors) = place.run_with(stage, &lenet, &[]);
+        assert_eq!(status, 0, "{errors}");
+        assert_eq!(
+            stage == "generate_initial" && errors.contains("no batch norm"),
+            stage == "generate_initial",
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn one_teacher_without_a_split() {
+    let place = Place::new();
+    let alone = ["split.save_path=null"];
+    for stage in ["train_teachers", "generate_initial", "train_student"] {
+        place.ok(stage, &alone);
+    }
+    assert!(!place.path("teachers/model_teacher1.safetensors").exists());
+}
+
+#[test]
+fn a_finished_run_whose_inputs_changed_is_not_taken_for_done() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    place.ok("train_teachers", &["seed=7", "overwrite=true"]);
+    let errors = place.fails("generate_initial", &["resume=true"], 1);
+    for word in [
+        "initial.safetensors",
+        "model_teacher0.safetensors",
+        "overwrite=true",
+    ] {
+        assert!(errors.contains(word), "{errors}");
+    }
+}
+
+#[test]
+fn an_epoch_can_be_as_long_as_a_pass_over_the_real_images() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    // 32 synthetic images in batches of 16: two steps of their own, twelve for 200 images, one of
+    // them fresh.
+    for (options, steps) in [
+        (
+            [
+                "student.epoch_images=null",
+                "student.new_batches_per_epoch=0",
+            ],
+            2,
+        ),
+        (
+            [
+                "student.epoch_images=200",
+                "student.new_batches_per_epoch=1",
+            ],
+            12,
+        ),
+    ] {
+        let all: Vec<&str> = options.into_iter().chain(["overwrite=true"]).collect();
+        place.ok("train_student", &all);
+        assert_eq!(
+            json(&place.path("student/metrics.json"))["epochs"][0]["steps"],
+            steps
+        );
+    }
+}
+
+#[test]
+fn selection_keeps_the_best_epoch_and_reports_both() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    for selection in ["best_test", "best_validation", "last"] {
+        let selection = format!("teacher.selection={selection}");
+        place.ok(
+            "train_teachers",
+            &[&selection, "teacher.epochs=3", "overwrite=true"],
+        );
+        let metrics = json(&place.path("teachers/metrics_teacher0.json"));
+        let epochs = metrics["epochs"].as_array().unwrap();
+        let accuracy = |epoch: &Value, key: &str| epoch[key].as_f64().unwrap_or(0.0);
+        let saved = metrics["saved_epoch"].as_u64().unwrap() as usize;
+        let best = |key: &str| {
+            epochs
+                .iter()
+                .map(|epoch| accuracy(epoch, key))
+                .fold(0.0, f64::max)
+        };
+        match selection.rsplit('=').next().unwrap() {
+            "best_test" => assert_eq!(
+                accuracy(&epochs[saved], "test_accuracy"),
+                best("test_accuracy")
+            ),
+            "best_validation" => assert_eq!(
+                accuracy(&epochs[saved], "validation_accuracy"),
+                best("validation_accuracy")
+            ),
+            _ => assert_eq!(saved, 2),
+        }
+        assert_eq!(
+            metrics["best_test_accuracy"].as_f64().unwrap(),
+            best("test_accuracy")
+        );
+        assert_eq!(metrics["final_test_accuracy"], epochs[2]["test_accuracy"]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Files: atomic writes, JSON, tensors.
+
+mod atomic;
+mod json;
+mod tensors;

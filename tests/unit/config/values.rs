@@ -1,0 +1,174 @@
+//! What the text of a value means, on the command line and in files, and what references stand for.
+
+use crate::config::Tree;
+use fed_distill::config::Config;
+
+fn given(argument: &str) -> Config {
+    Tree::new(&[]).compose(&[argument]).config
+}
+
+fn root(value: &str) -> Option<String> {
+    let root = given(&format!("dataset.root={value}")).dataset.root;
+    root.map(|path| path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn numbers_and_truth_values() {
+    assert_eq!(given("teacher.epochs=1_000").teacher.epochs, 1000);
+    assert_eq!(given("teacher.epochs=+5").teacher.epochs, 5);
+    assert_eq!(given("seed=18446744073709551615").seed, u64::MAX);
+    for (text, lr) in [
+        ("1e-3", 1e-3),
+        ("1E3", 1e3),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1_0.2_5", 10.25),
+        ("2", 2.0),
+    ] {
+        assert_eq!(
+            given(&format!("student.optimizer.lr={text}"))
+                .student
+                .optimizer
+                .lr,
+            lr,
+            "{text}"
+        );
+    }
+    for text in ["true", "True", "TRUE", "tRuE"] {
+        assert!(given(&format!("resume={text}")).resume);
+    }
+    assert!(!given("dataset.download=FALSE").dataset.download);
+    assert_eq!(given("threads=null").threads, None);
+}
+
+#[test]
+fn text() {
+    for (typed, text) in [
+        ("plain", "plain"),
+        ("  a b  ", "a b"),
+        ("http://x:80/y?z=1", "http://x:80/y?z=1"),
+        ("it's", "it's"),
+        ("'a, b'", "a, b"),
+        ("\"a, 'b'\"", "a, 'b'"),
+        (r"'it\'s'", "it's"),
+        (r"'a\\'", r"a\"),
+        (r"'a\b'", r"a\b"),
+        (r"a\,b\ ", "a,b "),
+        (r"\[x\]", "[x]"),
+        ("'null'", "null"),
+        ("'1'", "1"),
+        ("007", "007"),
+        ("1__0", "1__0"),
+        ("e5", "e5"),
+        ("-", "-"),
+        ("", ""),
+        ("''", ""),
+    ] {
+        assert_eq!(root(typed).as_deref(), Some(text), "{typed}");
+    }
+    assert_eq!(root("null"), None);
+}
+
+#[test]
+fn lists_and_mappings() {
+    let milestones = |text: &str| {
+        given(&format!("teacher.schedule.milestones={text}"))
+            .teacher
+            .schedule
+            .milestones
+    };
+    assert_eq!(milestones("[1,2, 3 ]"), [1, 2, 3]);
+    assert_eq!(milestones("[]"), Vec::<usize>::new());
+    let config = given("student={optimizer: {kind: adam, betas: [0.5, 0.9]}, 'epochs': 4}");
+    assert_eq!(config.student.optimizer.betas, [0.5, 0.9]);
+    assert_eq!(
+        (config.student.epochs, config.student.optimizer.lr),
+        (4, 0.1)
+    );
+    assert_eq!(given("student={}").student, Config::default().student);
+}
+
+#[test]
+fn files_read_the_same_words() {
+    let tree = Tree::new(&[(
+        "config.yaml",
+        "seed: 1_000\nresume: TRUE\ndataset:\n  root: '1'\n  mean: [1e-3]\n  std:\n    - 1E1\nteacher: {save_folder: ~}\n",
+    )]);
+    let config = tree.compose(&[]).config;
+    assert_eq!((config.seed, config.resume), (1000, true));
+    assert_eq!(config.dataset.root, Some("1".into()));
+    assert_eq!(
+        (config.dataset.mean, config.dataset.std),
+        (Some(vec![1e-3]), Some(vec![10.0]))
+    );
+}
+
+#[test]
+fn references_take_type_or_stand_in_text() {
+    let tree = Tree::new(&[(
+        "config.yaml",
+        concat!(
+            "seed: 3\n",
+            "split: {save_path: 'out/${seed}/${model.kind}.json'}\n",
+            "student:\n  seed: ${seed}\n  model: ${model}\n  class_weights: ['${seed}', 1]\n",
+            "teacher: {save_folder: '${split.save_path}.d', epochs: '${ student.epochs }'}\n",
+            "initial: {save_path: '${teacher.${oc.env:NO_SUCH_NAME,save_folder}}'}\n",
+        ),
+    )]);
+    let config = tree.compose(&["model.width=8", "student.epochs=7"]).config;
+    assert_eq!(config.split.save_path, Some("out/3/resnet18.json".into()));
+    assert_eq!(config.student.seed, 3);
+    assert_eq!(config.student.model, Some(config.model.clone()));
+    assert_eq!(config.student.class_weights, Some(vec![3.0, 1.0]));
+    assert_eq!(
+        config.teacher.save_folder,
+        Some("out/3/resnet18.json.d".into())
+    );
+    assert_eq!(config.teacher.epochs, 7);
+    assert_eq!(config.initial.save_path, config.teacher.save_folder);
+}
+
+#[test]
+fn a_backslash_makes_a_reference_plain() {
+    assert_eq!(root(r"a\${seed}").as_deref(), Some("a${seed}"));
+    assert_eq!(root(r"'a\${seed}'").as_deref(), Some("a${seed}"));
+    assert_eq!(root(r"'a\\${seed}'").as_deref(), Some("a${seed}"));
+    assert_eq!(root(r"'a\\\\${seed}'").as_deref(), Some(r"a\42"));
+}
+
+#[test]
+fn the_environment_has_the_type_that_is_needed() {
+    // `CARGO_PKG_VERSION_MAJOR` is set for every test by cargo, and is a number.
+    let name = "CARGO_PKG_VERSION_MAJOR";
+    let major: u64 = std::env::var(name).unwrap().parse().unwrap();
+    assert_eq!(given(&format!("seed=${{oc.env:{name}}}")).seed, major);
+    assert_eq!(
+        root(&format!("${{oc.env:{name}}}")),
+        Some(major.to_string())
+    );
+    assert_eq!(
+        root(&format!("v${{oc.env:{name}}}")),
+        Some(format!("v{major}"))
+    );
+    assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,3}").threads, Some(3));
+    assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,null}").threads, None);
+    assert_eq!(
+        root("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(),
+        Some("a b")
+    );
+    assert!(given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
+}
+
+#[test]
+fn now_is_the_same_everywhere() {
+    let config = Tree::new(&[])
+        .compose(&[
+            "dataset.root=${now:%Y-%m-%d_%H}",
+            "split.save_path=${now:%Y-%m-%d_%H}",
+        ])
+        .config;
+    let text = config.dataset.root.unwrap();
+    assert_eq!(Some(&text), config.split.save_path.as_ref());
+    let text = text.to_str().unwrap();
+    assert!(text.len() == 13 && text.starts_with("20"), "{text}");
+}

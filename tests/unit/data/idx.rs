@@ -1,0 +1,131 @@
+//! IDX: the same set plain, compressed, and where torchvision keeps it; errors name the file and what is wrong.
+
+use crate::common::datasets::*;
+use fed_distill::data::DatasetKind::{Digits, FashionMnist, Kmnist, Mnist};
+
+#[test]
+fn plain_gzip_and_torchvision_folders_hold_the_same_set() {
+    let files = idx_files(40, 20);
+    for (kind, folder, compressed) in [
+        (Mnist, "", false),
+        (Mnist, "", true),
+        (Mnist, "MNIST/raw", false),
+        (FashionMnist, "FashionMNIST/raw", true),
+        (Kmnist, "raw", true),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        write_idx(&root.path().join(folder), &files, compressed);
+        let set = load_cpu(&settings(kind, root.path())).unwrap();
+        assert_eq!(set.train.images.size(), [40, 1, 12, 12]);
+        assert_eq!(pixels(&set.train), files[0][16..]);
+        assert_eq!(pixels(&set.test), files[2][16..]);
+        let labels: Vec<i64> = files[3][8..]
+            .iter()
+            .map(|&label| i64::from(label))
+            .collect();
+        assert_eq!(set.test.label_list, labels);
+        assert_eq!(Vec::<i64>::try_from(&set.test.labels).unwrap(), labels);
+        assert_eq!((set.name.as_str(), set.classes.len()), (kind.name(), 10));
+    }
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let good = idx_files(40, 20);
+    let header = |bytes: [u8; 4], at: usize, file: &[u8]| {
+        let mut file = file.to_vec();
+        file[at..at + 4].copy_from_slice(&bytes);
+        file
+    };
+    let mut label_10 = good[1].clone();
+    label_10[8 + 3] = 10;
+    let cases: Vec<(usize, Vec<u8>, &str)> = vec![
+        (0, Vec::new(), "no IDX header"),
+        (0, good[0][..10].to_vec(), "no IDX header"),
+        (0, good[0][..100].to_vec(), "its length does not fit"),
+        (2, [&good[2][..], b"x"].concat(), "more than 2880"),
+        (0, good[1].clone(), "00000803"),
+        (1, good[0].clone(), "00000801"),
+        (0, header([0, 0, 0x0d, 3], 0, &good[0]), "00000d03"),
+        (0, header([0xff; 4], 4, &good[0]), "its header says"),
+        (
+            0,
+            header([0x00, 0xff, 0xff, 0xff], 8, &good[0]),
+            "its header says",
+        ),
+        (0, header([0; 4], 4, &good[0]), "its header says"),
+        (1, label_10, "label 10 at position 3"),
+        (3, idx(&[19], &[1; 19]), "19 labels for 20 images"),
+        (
+            1,
+            header([0x07, 0xff, 0xff, 0xff], 4, &good[1]),
+            "its length does not fit",
+        ),
+        (0, b"<html>not found</html>".repeat(300), "3c68746d"),
+    ];
+    for (which, contents, expected) in cases {
+        for compressed in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let mut files = good.clone();
+            files[which] = contents.clone();
+            write_idx(root.path(), &files, compressed);
+            let text = failure(&settings(Mnist, root.path())).to_string();
+            assert!(text.contains(expected), "{expected}: {text}");
+            assert!(text.contains(IDX_FILES[which]), "{text}");
+        }
+    }
+}
+
+#[test]
+fn compressed_files_are_checked_to_their_end() {
+    let files = idx_files(40, 20);
+    let packed = gzip(&files[0]);
+    let mut wrong_checksum = packed.clone();
+    let at = wrong_checksum.len() - 6;
+    wrong_checksum[at] ^= 1;
+    // Ten megabytes after what the header announces: only the first of them is ever unpacked.
+    let bomb = gzip(&[&files[0][..], &vec![0; 10 << 20]].concat());
+    for damaged in [wrong_checksum, packed[..packed.len() - 9].to_vec(), bomb] {
+        let root = tempfile::tempdir().unwrap();
+        write_idx(root.path(), &files, true);
+        std::fs::write(root.path().join("train-images-idx3-ubyte.gz"), damaged).unwrap();
+        let text = failure(&settings(Mnist, root.path())).to_string();
+        assert!(
+            text.contains("cannot read `train-images-idx3-ubyte.gz`"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_says_where_to_get_it_and_where_to_put_it() {
+    let root = tempfile::tempdir().unwrap();
+    write_idx(root.path(), &idx_files(40, 20), false);
+    std::fs::remove_file(root.path().join(IDX_FILES[2])).unwrap();
+    let text = failure(&settings(Mnist, root.path())).to_string();
+    let path = root.path().join("t10k-images-idx3-ubyte.gz");
+    for expected in [
+        "`mnist` is not complete: `t10k-images-idx3-ubyte.gz` is missing",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz",
+        path.to_str().unwrap(),
+        "dataset.download=true",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn a_missing_root_is_a_usage_error() {
+    for kind in [Mnist, Kmnist, fed_distill::data::DatasetKind::ImageFolder] {
+        let mut settings = settings(kind, std::path::Path::new(""));
+        settings.root = None;
+        let error = failure(&settings);
+        assert_eq!(error.class(), fed_distill::Class::Usage);
+        assert!(
+            error.to_string().contains("hint: `dataset.root="),
+            "{error}"
+        );
+        settings.kind = Digits;
+        assert!(load_cpu(&settings).is_ok());
+    }
+}

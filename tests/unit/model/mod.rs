@@ -1,0 +1,5 @@
+//! Networks and their weights.
+
+mod networks;
+mod oracle;
+mod state_dict;

@@ -1,0 +1,71 @@
+//! `device` and `threads`: what is accepted, and what a refusal says.
+
+use crate::common::child;
+use fed_distill::Class;
+use fed_distill::runtime::{device, threads};
+use tch::Device;
+
+#[test]
+fn an_unknown_device_is_a_usage_error_that_lists_the_forms() {
+    for wrong in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
+        let error = device::choose(wrong).unwrap_err();
+        assert_eq!(error.class(), Class::Usage, "{wrong}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("`{wrong}`")), "{text}");
+        assert!(text.contains("auto, cpu, cuda, cuda:N"), "{text}");
+    }
+}
+
+#[test]
+fn cpu_is_always_there() {
+    assert_eq!(device::choose("cpu").unwrap(), Device::Cpu);
+}
+
+#[test]
+fn auto_and_cuda_agree_on_whether_there_is_a_gpu() {
+    let auto = device::choose("auto").unwrap();
+    match device::choose("cuda") {
+        Ok(device) => assert_eq!((auto, device), (Device::Cuda(0), Device::Cuda(0))),
+        Err(error) => {
+            println!("no CUDA here, so its refusal is looked at:\n{error}");
+            assert_eq!(auto, Device::Cpu);
+            assert_eq!(error.class(), Class::Failed);
+            let text = error.to_string();
+            assert!(text.contains("`cuda` cannot be used"), "{text}");
+            assert!(text.contains("available: cpu"), "{text}");
+            assert!(text.contains("hint: `device=cpu`"), "{text}");
+            assert!(text.contains("with an NVIDIA GPU: "), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_cuda_device_beyond_the_last_is_refused() {
+    let error = device::choose("cuda:4000").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`cuda:4000` cannot be used"), "{text}");
+    assert!(
+        text.contains("available: cpu") && text.contains("device=auto"),
+        "{text}"
+    );
+}
+
+#[test]
+fn threads_are_all_cores_or_what_is_asked_for() {
+    if !child::alone(threads_are_all_cores_or_what_is_asked_for) {
+        return;
+    }
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(threads::set(None, 1).unwrap(), cores);
+    assert_eq!(threads::set(Some(1), 1).unwrap(), 1);
+    assert_eq!(tch::get_num_threads(), 1);
+    for wrong in [0, 4 * cores + 1, usize::MAX] {
+        let error = threads::set(Some(wrong), 1).unwrap_err();
+        assert_eq!(error.class(), Class::Usage);
+        assert!(
+            error.to_string().contains(&format!("1 to {}", 4 * cores)),
+            "{error}"
+        );
+    }
+    assert_eq!(tch::get_num_threads(), 1, "a refusal changes nothing");
+}

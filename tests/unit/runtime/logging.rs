@@ -1,0 +1,61 @@
+//! The log: lines on stderr for the user, stamped lines in files for as long as their guard lives.
+
+use crate::common::child;
+use fed_distill::runtime::logging;
+
+#[test]
+fn lines_on_stderr_are_plain() {
+    if child::is_child() {
+        match logging::init() {
+            Ok(()) => logging::init().expect("a second call is fine"),
+            Err(error) => return eprintln!("{error}"),
+        }
+        tracing::error!("it broke");
+        tracing::warn!("it may break");
+        tracing::info!(images = 5, "it works");
+        tracing::debug!("it ticks");
+        return;
+    }
+    let said = |level| {
+        let mut command = child::command(lines_on_stderr_are_plain);
+        let output = command.env("FED_DISTILL_LOG", level).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(
+        said(""),
+        "error: it broke\nwarning: it may break\nit works images=5\n"
+    );
+    assert_eq!(said("error"), "error: it broke\n");
+    assert!(said("debug").ends_with("debug: it ticks\n"));
+    let wrong = said("loud");
+    assert!(
+        wrong.contains("FED_DISTILL_LOG is `loud`") && wrong.contains("off, error, warn"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_file_gets_what_is_logged_while_its_guard_lives() {
+    if !child::alone(a_file_gets_what_is_logged_while_its_guard_lives) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/run.log");
+    tracing::info!("before");
+    let guard = logging::to_file(&path).unwrap();
+    tracing::warn!("while");
+    drop(guard);
+    tracing::info!("after");
+    let again = logging::to_file(&path).unwrap();
+    tracing::info!("again");
+    drop(again);
+
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for (line, ending) in lines.iter().zip([" WARN  while", " INFO  again"]) {
+        let (stamp, rest) = line.split_at(25);
+        assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
+        assert_eq!(rest, ending);
+    }
+}

@@ -1,0 +1,133 @@
+//! What the student minimises: distillation, and cross-entropy with class weights.
+
+use super::close;
+use crate::common::machine::device;
+use fed_distill::distill::Distillation;
+use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+use fed_distill::runtime::seed::Seeds;
+use fed_distill::train::{Batch, CrossEntropy, Objective};
+use tch::{Kind, Tensor, no_grad};
+
+const CLASSES: i64 = 5;
+
+/// A teacher that gives every image the same logits.
+fn constant(logits: [f32; 5], counts: [u64; 5]) -> Teacher {
+    let settings = ModelSettings {
+        kind: ModelKind::Resnet18,
+        width: Some(2),
+        blocks: Some(vec![1]),
+    };
+    let spec = ModelSpec::new(&settings, 1, 8, CLASSES).unwrap();
+    let model = Model::new(&spec, device(), &mut Seeds::new(1).stream("test", 0)).unwrap();
+    let state = model.state();
+    no_grad(|| {
+        let _ = state.get("linear.weight").unwrap().shallow_clone().zero_();
+        state
+            .get("linear.bias")
+            .unwrap()
+            .shallow_clone()
+            .copy_(&Tensor::from_slice(&logits));
+    });
+    Teacher::new(model, counts.to_vec()).unwrap()
+}
+
+/// The student's logits [4, 5] of both scripts below.
+fn student() -> Tensor {
+    (Tensor::arange(20, (Kind::Float, device())) * 1.7)
+        .sin()
+        .view([4, CLASSES])
+        * 3.0
+}
+
+fn batch(real: Option<[f32; 4]>) -> Batch {
+    Batch {
+        images: Tensor::ones([4, 1, 8, 8], (Kind::Float, device())),
+        labels: Tensor::from_slice(&[0i64, 3, 4, 1]).to_device(device()),
+        scores: None,
+        real: real.map(|real| Tensor::from_slice(&real).to_device(device())),
+    }
+}
+
+fn class_weights() -> Tensor {
+    Tensor::from_slice(&[10f32, 10.0, 2.0, 2.0, 1.0]).to_device(device())
+}
+
+/// ```python
+/// T = 2.0
+/// a, b = torch.tensor([2.0, -1.0, 0.5, 0.0, 1.0]), torch.tensor([-0.5, 1.5, 0.0, 3.0, -2.0])
+/// shares = torch.tensor([[3, 3, 0, 0, 0], [0, 1, 2, 5, 0]]) / torch.tensor([3, 4, 2, 5, 1])
+/// student = torch.sin(torch.arange(20) * 1.7).view(4, 5) * 3
+/// labels, real = torch.tensor([0, 3, 4, 1]), torch.tensor([False, True, False, True])
+/// weighted = (a / T).softmax(0) * shares[0] + (b / T).softmax(0) * shares[1]
+/// targets = {
+///     "mean_logits": ((a + b) / 2 / T).softmax(0),
+///     "mean_softmax": ((a / T).softmax(0) + (b / T).softmax(0)) / 2,
+///     "label_share": weighted / weighted.sum(),
+/// }
+/// for target in targets.values():
+///     print(F.kl_div((student / T).log_softmax(1), target.expand(4, 5), reduction="batchmean") * T * T)
+/// target = torch.where(real[:, None], F.one_hot(labels, 5).double(), targets["mean_softmax"].expand(4, 5))
+/// each = F.kl_div((student / T).log_softmax(1), target, reduction="none").sum(1)
+/// w = torch.tensor([10.0, 10, 2, 2, 1])[labels]
+/// print(each.mean() * T * T, (w * each).sum() / w.sum() * T * T)
+/// ```
+#[test]
+fn distillation_loss() {
+    let teachers = [
+        constant([2.0, -1.0, 0.5, 0.0, 1.0], [3, 3, 0, 0, 0]),
+        constant([-0.5, 1.5, 0.0, 3.0, -2.0], [0, 1, 2, 5, 0]),
+    ];
+    let teachers: Vec<&Teacher> = teachers.iter().collect();
+    let loss = |kind, real, class_weights| {
+        let objective = Distillation {
+            teachers: teachers.clone(),
+            ensemble: Ensemble::new(kind, &teachers, device()),
+            temperature: 2.0,
+            class_weights,
+        };
+        number(&objective.loss(&student(), &batch(real)).unwrap())
+    };
+    for (kind, wanted) in [
+        (EnsembleKind::MeanLogits, 2.399758608545847),
+        (EnsembleKind::MeanSoftmax, 2.395504920281181),
+        (EnsembleKind::LabelShare, 4.138773729032515),
+    ] {
+        close(loss(kind, None, None), wanted, 1e-5, &format!("{kind:?}"));
+    }
+    let (mixed, soft) = (Some([0.0, 1.0, 0.0, 1.0]), EnsembleKind::MeanSoftmax);
+    close(
+        loss(soft, mixed, None),
+        3.3717062199283276,
+        1e-5,
+        "with real images",
+    );
+    close(
+        loss(soft, mixed, Some(class_weights())),
+        3.3693370838427517,
+        1e-5,
+        "weighted",
+    );
+}
+
+/// With the names of the script above:
+/// ```python
+/// print(F.cross_entropy(student, labels))
+/// print(F.cross_entropy(student, labels, weight=torch.tensor([10.0, 10, 2, 2, 1])))
+/// ```
+#[test]
+fn cross_entropy_with_class_weights() {
+    for (class_weights, wanted) in [
+        (None, 2.6602592993723686),
+        (Some(class_weights()), 2.0255626304991),
+    ] {
+        let loss = CrossEntropy { class_weights }
+            .loss(&student(), &batch(None))
+            .unwrap();
+        close(number(&loss), wanted, 1e-5, "cross-entropy");
+    }
+}
+
+fn number(tensor: &Tensor) -> f64 {
+    f64::try_from(tensor).unwrap()
+}
