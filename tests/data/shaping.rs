@@ -73,14 +73,10 @@ fn settings_out_of_range_are_usage_errors() {
         ("`size`", |settings| settings.size = Some(-1)),
         ("`size`", |settings| settings.size = Some(5000)),
         ("`channels`", |settings| settings.channels = Some(2)),
-        ("dataset.mean", |settings| {
-            settings.mean = Some(vec![0.1; 3])
-        }),
-        ("dataset.mean", |settings| {
-            settings.mean = Some(vec![f64::NAN])
-        }),
-        ("dataset.std", |settings| settings.std = Some(vec![0.0])),
-        ("dataset.std", |settings| settings.std = Some(vec![])),
+        ("`mean`", |settings| settings.mean = Some(vec![0.1; 3])),
+        ("`mean`", |settings| settings.mean = Some(vec![f64::NAN])),
+        ("`std`", |settings| settings.std = Some(vec![0.0])),
+        ("`std`", |settings| settings.std = Some(vec![])),
     ];
     for (key, change) in cases {
         let mut settings = settings(Mnist, root.path());
