@@ -5,6 +5,7 @@
 
 mod arguments;
 mod help;
+mod spinning;
 mod sweep;
 mod tool;
 mod unread;
@@ -12,7 +13,7 @@ mod unread;
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
 use crate::runtime::output::say;
-use crate::runtime::{launcher, logging, threads};
+use crate::runtime::{launcher, logging};
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -90,7 +91,7 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         (_, Some(_)) => say(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end()),
         (None, None) => {
             if jobs.iter().any(|job| job.config.threads != Some(1)) {
-                threads::wait_briefly();
+                spinning::limit();
             }
             logging::init()?;
             if let Some(line) = jobs
