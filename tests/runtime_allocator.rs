@@ -1,6 +1,10 @@
-//! libtorch's tensors come from jemalloc, which keeps what they leave: memory that is freed and
-//! asked for again causes no page faults.
-#![cfg(target_os = "linux")]
+//! The binaries' allocator: libtorch's tensors come from jemalloc, which keeps freed memory, so that
+//! allocating it again causes no page faults.
+#![cfg(all(target_os = "linux", feature = "jemalloc"))]
+
+/// The module that gives each binary its allocator.
+#[path = "../src/bin/allocator/mod.rs"]
+mod allocator;
 
 use fed_distill as _;
 use tch::{Device, Kind, Tensor};

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 
 def tune_allocator():
-    """glibc's allocator told to keep its memory, as the Rust binaries' does (`src/lib/runtime/allocator.rs`)."""
+    """glibc's allocator told to keep its memory, as the Rust binaries' does (`src/bin/allocator/mod.rs`)."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for parameter, value in ((-3, 2047 << 20), (-1, -1), (-2, 64 << 20)):
