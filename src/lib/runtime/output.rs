@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 ///
 /// # Errors
 /// Fails when the standard output cannot be written, such as a file on a full disk.
-pub fn say(text: impl std::fmt::Display) -> Result<()> {
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::failed(format!(
             "cannot write to the standard output: {error}"
