@@ -3,6 +3,9 @@
 
 #![allow(dead_code)] // the criterion bench only runs steps; the worker saves and checks them as well
 
+/// The binaries' allocator.
+#[path = "../../src/bin/allocator/mod.rs"]
+mod allocator;
 pub mod cases;
 pub mod inversion;
 pub mod training;

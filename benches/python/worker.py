@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 def tune_allocator():
     """Tells glibc's allocator to keep its memory, as the Rust binaries' does
-    (`src/lib/runtime/allocator.rs`)."""
+    (`src/bin/allocator/mod.rs`)."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for parameter, value in ((-3, 2047 << 20), (-1, -1), (-2, 64 << 20)):

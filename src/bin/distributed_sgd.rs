@@ -1,5 +1,7 @@
 //! `distributed_sgd`: the baseline that shares every batch.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,7 @@
 //! `fed_avg`: the baseline of many rounds.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

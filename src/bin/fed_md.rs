@@ -1,5 +1,7 @@
 //! `fed_md`: the baseline of many rounds in which scores travel and not weights.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,6 +1,8 @@
 //! `generate_initial`: inverts the teachers into the synthetic batches that the student starts
 //! with.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,7 @@
 //! `inspect`: looks at what the stages left.
 
+mod allocator;
+
 use fed_distill::{cli, inspect};
 
 fn main() -> std::process::ExitCode {

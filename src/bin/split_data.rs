@@ -1,5 +1,7 @@
 //! `split_data`: deals a dataset's images to nodes.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,7 @@
 //! `train_student`: trains one student on synthetic batches and compares it with the teachers.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,7 @@
 //! `train_teachers`: each node trains a teacher on its own images.
 
+mod allocator;
+
 use fed_distill::{cli, stage};
 
 fn main() -> std::process::ExitCode {

@@ -1,8 +1,12 @@
 //! The one error type of the library. Its text is product: what failed, where it came from, what is
 //! allowed, what to type.
 
+mod text;
+
 use std::fmt;
 use std::io::ErrorKind;
+
+pub use text::{Text, assignment, parameter};
 
 /// Result of everything in the library that a user, a file or a network can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,14 +29,14 @@ pub struct Error(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     class: Class,
-    what: String,
-    notes: Vec<(&'static str, String)>,
-    hints: Vec<String>,
+    what: Text,
+    notes: Vec<(&'static str, Text)>,
+    hints: Vec<Text>,
     elsewhere: bool,
 }
 
 impl Error {
-    fn new(class: Class, what: impl Into<String>) -> Self {
+    fn new(class: Class, what: impl Into<Text>) -> Self {
         Self(Box::new(Parts {
             class,
             what: what.into(),
@@ -43,23 +47,23 @@ impl Error {
     }
 
     /// A mistake in what the user typed or configured.
-    pub fn usage(what: impl Into<String>) -> Self {
+    pub fn usage(what: impl Into<Text>) -> Self {
         Self::new(Class::Usage, what)
     }
 
     /// A run that failed: a bad file, a full disk, a network.
-    pub fn failed(what: impl Into<String>) -> Self {
+    pub fn failed(what: impl Into<Text>) -> Self {
         Self::new(Class::Failed, what)
     }
 
     /// The user pressed Ctrl-C.
-    pub fn interrupted(what: impl Into<String>) -> Self {
+    pub fn interrupted(what: impl Into<Text>) -> Self {
         Self::new(Class::Interrupted, what)
     }
 
     /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`,
     /// `found`, `available`, `while`.
-    pub fn note(mut self, label: &'static str, text: impl Into<String>) -> Self {
+    pub fn note(mut self, label: &'static str, text: impl Into<Text>) -> Self {
         let line = (label, text.into());
         // A file is named where it is read and again by who asked for it: once is enough.
         if !self.0.notes.contains(&line) {
@@ -69,7 +73,7 @@ impl Error {
     }
 
     /// Adds a `hint:` line: what to type.
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
+    pub fn hint(mut self, text: impl Into<Text>) -> Self {
         self.0.hints.push(text.into());
         self
     }
@@ -92,8 +96,21 @@ impl Error {
     }
 
     /// The first line, without `error:`.
-    pub fn what(&self) -> &str {
-        &self.0.what
+    pub fn what(&self) -> String {
+        self.0.what.to_string()
+    }
+
+    /// Shows the parameters that the error names as keys of `group`: `size` as `dataset.size`.
+    /// A stage that gives an engine the settings of a config group calls it.
+    pub fn within(mut self, group: &str) -> Self {
+        let Parts {
+            what, notes, hints, ..
+        } = &mut *self.0;
+        let notes = notes.iter_mut().map(|(_, text)| text);
+        for text in notes.chain(hints).chain([what]) {
+            text.within(group);
+        }
+        self
     }
 }
 
@@ -156,6 +173,9 @@ pub fn is_whole<T>(outcome: &Result<T>) -> bool {
 pub trait During<T> {
     /// Adds a `while: …` line.
     fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+
+    /// Shows the parameters that the error names as keys of `group`, see [`Error::within`].
+    fn within(self, group: &str) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> During<T> for Result<T, E> {
@@ -164,5 +184,9 @@ impl<T, E: Into<Error>> During<T> for Result<T, E> {
             error if error.0.elsewhere => error,
             error => error.note("while", what().into()),
         })
+    }
+
+    fn within(self, group: &str) -> Result<T> {
+        self.map_err(|error| error.into().within(group))
     }
 }

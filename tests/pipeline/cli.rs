@@ -56,6 +56,37 @@ fn help_lists_what_there_is() {
     assert_eq!(stdout(&["-h"]), help);
 }
 
+/// jemalloc prints statistics when asked through the environment; glibc's `malloc` prints nothing.
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
+#[test]
+fn binaries_use_jemalloc_and_the_library_does_not() {
+    let statistics = |program: &Path, argument| {
+        let output = Command::new(program)
+            .arg(argument)
+            .env("MALLOC_CONF", "stats_print:true")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for binary in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+        "fed_avg",
+        "fed_md",
+        "distributed_sgd",
+        "inspect",
+    ] {
+        let text = statistics(&assert_cmd::cargo::cargo_bin(binary), "--help");
+        assert!(text.contains("opt.dirty_decay_ms: -1"), "{binary}: {text}");
+    }
+    // This program links the library, and no allocator of its own.
+    let text = statistics(&std::env::current_exe().unwrap(), "--list");
+    assert!(!text.contains("jemalloc"), "{text}");
+}
+
 #[test]
 fn version() {
     assert_eq!(

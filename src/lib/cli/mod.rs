@@ -5,14 +5,15 @@
 
 mod arguments;
 mod help;
+mod spinning;
 mod sweep;
 mod tool;
 mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
-use crate::runtime::output::say;
-use crate::runtime::{launcher, logging, threads};
+use crate::runtime::output;
+use crate::runtime::{launcher, logging};
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -71,10 +72,10 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
         );
         // The help of a tree that cannot be found is that of the built-in one.
         let tree = found.map_or(Tree::BuiltIn, |(tree, _)| tree);
-        return say(help::text(stage, &tree).trim_end());
+        return output::print(help::text(stage, &tree).trim_end());
     }
     if arguments.version {
-        return say(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")));
+        return output::print(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")));
     }
     let request = Request {
         overrides: arguments.overrides,
@@ -85,12 +86,16 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => say(shown(&jobs, &labels, Composed::to_yaml).trim_end()),
-        (_, Some("defaults")) => say(shown(&jobs, &labels, Composed::defaults_table).trim_end()),
-        (_, Some(_)) => say(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end()),
+        (Some(_), _) => output::print(shown(&jobs, &labels, Composed::to_yaml).trim_end()),
+        (_, Some("defaults")) => {
+            output::print(shown(&jobs, &labels, Composed::defaults_table).trim_end())
+        }
+        (_, Some(_)) => {
+            output::print(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end())
+        }
         (None, None) => {
             if jobs.iter().any(|job| job.config.threads != Some(1)) {
-                threads::wait_briefly();
+                spinning::limit();
             }
             logging::init()?;
             if let Some(line) = jobs

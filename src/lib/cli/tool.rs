@@ -4,7 +4,7 @@
 use super::{arguments, exit};
 use crate::config::{list, nearest};
 use crate::error::{Error, Result};
-use crate::runtime::output::say;
+use crate::runtime::output;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
@@ -20,7 +20,9 @@ fn start<P: Parser>(run: fn(P) -> Result<()>, arguments: &[OsString]) -> Result<
     match P::try_parse_from(arguments) {
         Ok(parsed) => run(parsed),
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => say(error.to_string().trim_end()),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                output::print(error.to_string().trim_end())
+            }
             _ => Err(explain(&error, &P::command(), arguments)),
         },
     }

@@ -1,43 +1,75 @@
-//! A whole dataset in memory: both splits as u8 tensors on the device, and the constants that
-//! normalise them.
+//! A dataset in memory: its images and labels as tensors, and the constants that normalise them.
+//! Made by [`load`](super::load); read by training, partitioning and evaluation.
 
 use super::upload::upload;
 use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
 
-/// One split. `images` is u8 [M,C,H,W] on the device; `labels` is i64 [M] on the device.
+/// Holds the images and labels of one split.
+///
+/// ```
+/// use fed_distill::data::ImageSet;
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let images = Tensor::zeros([4, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+/// let set = ImageSet::new(images, vec![0, 1, 2, 1])?;
+/// assert_eq!(set.counts(3), [1, 2, 1]);
+/// assert_eq!(set.select(&[3, 2])?.label_list, [1, 2]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ImageSet {
+    /// Pixels, u8 [M,C,H,W].
     pub images: Tensor,
+    /// Labels, i64 [M], on the device of the images.
     pub labels: Tensor,
     /// The labels again, on the host, for partitioning and counting.
     pub label_list: Vec<i64>,
 }
 
-/// Per-channel constants: a pixel p in 0..255 becomes (p/255 − mean)/std.
+/// Holds the constants of each channel that normalise an image: a pixel p in 0..255 becomes
+/// (p/255 − mean)/std.
+///
+/// ```
+/// use fed_distill::data::Normalisation;
+/// use tch::Tensor;
+///
+/// let constants = Normalisation { mean: vec![0.5], std: vec![0.25] };
+/// let pixels = Tensor::from_slice(&[0_u8, 255]).view([1, 1, 1, 2]);
+/// let input = constants.apply(&pixels);
+/// assert_eq!(Vec::<f32>::try_from(input.view(-1)).unwrap(), [-2.0, 2.0]);
+/// assert_eq!(constants.to_pixels(&input), pixels);
+/// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalisation {
+    /// Mean of the pixels scaled to 0..1, one value a channel.
     pub mean: Vec<f64>,
+    /// Standard deviation of the pixels scaled to 0..1, one value a channel.
     pub std: Vec<f64>,
 }
 
-/// Training and test split of one set.
+/// Holds the training and the test split of a dataset.
 #[derive(Debug)]
 pub struct Dataset {
-    /// As in the config: `digits`, `mnist`, …
+    /// Name of the [`DatasetKind`](super::DatasetKind): `digits`, `mnist`, …
     pub name: String,
     /// Class names in label order.
     pub classes: Vec<String>,
+    /// Images that clients train on.
     pub train: ImageSet,
+    /// Images that accuracy is measured on.
     pub test: ImageSet,
+    /// Constants that normalise both splits.
     pub normalisation: Normalisation,
-    /// SHA-256 over shapes, pixels and labels of both splits: what a split file or a teacher
-    /// belongs to.
+    /// SHA-256 over shapes, pixels and labels of both splits; a split file or a teacher names the
+    /// dataset that it belongs to by it.
     pub fingerprint: String,
 }
 
 impl Dataset {
-    /// The same dataset: tensors are views, so that a thread can have them.
+    /// Returns the same dataset as views of the same tensors, so that another thread can own them.
     pub fn share(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -48,12 +80,24 @@ impl Dataset {
             fingerprint: self.fingerprint.clone(),
         }
     }
+
+    /// Returns the channels of an image, 1 or 3.
+    pub fn channels(&self) -> i64 {
+        self.train.images.size()[1]
+    }
+
+    /// Returns the height and width of an image in pixels.
+    pub fn size(&self) -> i64 {
+        self.train.images.size()[2]
+    }
 }
 
 impl ImageSet {
-    /// A split of `images` u8 [M,C,H,W] and one label each; the labels go to the images' device.
+    /// Makes a split of `images`, u8 [M,C,H,W], and one label for each; the labels are copied to
+    /// the images' device.
     ///
-    /// Errors when the two do not fit together.
+    /// # Errors
+    /// Fails when `images` has another type or shape, or not one image for each label.
     pub fn new(images: Tensor, label_list: Vec<i64>) -> Result<Self> {
         let shape = images.size();
         if images.kind() != Kind::Uint8
@@ -72,17 +116,17 @@ impl ImageSet {
         })
     }
 
-    /// Number of images.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.label_list.len()
     }
 
-    /// Whether there is no image.
+    /// Returns `true` when there is no image.
     pub fn is_empty(&self) -> bool {
         self.label_list.is_empty()
     }
 
-    /// The same images: tensors are views, so that a thread can have them.
+    /// Returns the same images as views of the same tensors, so that another thread can own them.
     pub fn share(&self) -> ImageSet {
         ImageSet {
             images: self.images.shallow_clone(),
@@ -91,8 +135,10 @@ impl ImageSet {
         }
     }
 
-    /// The images at `indices`, in that order; an index may come twice. Errors when one is not
-    /// below [`len`](Self::len).
+    /// Returns copies of the images at `indices`, in that order; an index may occur twice.
+    ///
+    /// # Errors
+    /// Fails when an index is not below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Result<ImageSet> {
         let label = |&index: &usize| {
             self.label_list.get(index).copied().ok_or_else(|| {
@@ -106,7 +152,7 @@ impl ImageSet {
         Self::new(self.images.f_index_select(0, &positions)?, label_list)
     }
 
-    /// Images of each class 0..`classes`.
+    /// Counts the images of each class in 0..`classes`; other labels are not counted.
     pub fn counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
         for &label in &self.label_list {
@@ -122,7 +168,7 @@ impl ImageSet {
 }
 
 impl Normalisation {
-    /// u8 [N,C,H,W] to f32 [N,C,H,W]: (p/255 − mean)/std, on the tensor's device.
+    /// Normalises pixels, u8 [N,C,H,W], to f32 [N,C,H,W] on their device: (p/255 − mean)/std.
     ///
     /// # Panics
     /// When C is not the number of constants.
@@ -137,7 +183,8 @@ impl Normalisation {
         shift.addcmul(&pixels.to_kind(Kind::Float), &scale)
     }
 
-    /// f32 normalised [N,C,H,W] to u8 pixels, rounded and clamped to 0..255 (for pictures).
+    /// Converts normalised images, f32 [N,C,H,W], to pixels, u8 [N,C,H,W], rounded and clamped to
+    /// 0..255, for pictures.
     ///
     /// # Panics
     /// When C is not the number of constants.
@@ -151,21 +198,9 @@ impl Normalisation {
             .to_kind(Kind::Uint8)
     }
 
-    /// f32 [1,C,1,1] on the device of `images`.
+    /// Returns one value a channel as f32 [1,C,1,1] on the device of `images`.
     fn per_channel(&self, images: &Tensor, values: impl Iterator<Item = f64>) -> Tensor {
         let values: Vec<f32> = values.map(|value| value as f32).collect();
         upload(&Tensor::from_slice(&values), images.device()).view([1, images.size()[1], 1, 1])
-    }
-}
-
-impl Dataset {
-    /// Channels of an image, 1 or 3.
-    pub fn channels(&self) -> i64 {
-        self.train.images.size()[1]
-    }
-
-    /// Height and width of an image in pixels.
-    pub fn size(&self) -> i64 {
-        self.train.images.size()[2]
     }
 }

@@ -1,27 +1,34 @@
-//! Fetching a set's official files: resumed, checked, and shown while it happens. Called by the
-//! readers; writes into the set's folder only.
+//! Downloads the official files of a dataset, resumes what was cut off, checks hashes and shows
+//! progress. Called by the readers; writes only into the dataset's folder.
 
 use super::official::Remote;
+use crate::artifact::hash;
 use crate::artifact::lock::Lock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, assignment};
 use fs_err::{self as fs, File, OpenOptions};
 use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 
-/// Largest file that is fetched, in bytes.
+/// Largest file that is downloaded, in bytes.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// Connections tried for one file, each going on where the one before was cut.
+/// Connections tried for one file; each resumes where the one before was cut off.
 const ATTEMPTS: usize = 5;
 
-/// Puts a missing file of a set into `root` and returns its path; an error that says what to do if
-/// `allowed` is not set or it fails.
-pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> Result<PathBuf> {
+/// Downloads a missing file of a dataset into `root` and returns its path.
+///
+/// # Errors
+/// Fails when `allowed` is false, and as [`fetch`] does; the error says what to do.
+pub(super) fn fetch_missing(
+    set: &str,
+    remote: &Remote,
+    root: &Path,
+    allowed: bool,
+) -> Result<PathBuf> {
     let path = root.join(remote.name);
     let url = format!("{}{}", remote.base, remote.name);
     if !allowed {
@@ -32,7 +39,10 @@ pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> 
         .note("file", path.display().to_string())
         .note("from", url)
         .hint(
-            "`dataset.download=true` fetches it; `dataset.root=…` names the folder that has it",
+            assignment("download", true)
+                + " fetches it; "
+                + assignment("root", "…")
+                + " names the folder that has it",
         ));
     }
     let missing: Vec<&Path> = root
@@ -42,13 +52,13 @@ pub(super) fn ensure(set: &str, remote: &Remote, root: &Path, allowed: bool) -> 
     fs::create_dir_all(root)?;
     let fetched = fetch_once(remote, &url, &path);
     if fetched.is_err() {
-        // A misspelt `dataset.root` leaves no empty folders; what arrived in part keeps its own.
+        // A misspelt `root` leaves no empty folders; a folder with a partial file stays.
         let _ = missing.iter().try_for_each(std::fs::remove_dir);
     }
     fetched.map(|()| path)
 }
 
-/// Fetches a set's file unless another process has done so meanwhile.
+/// Downloads a file unless another process has done so meanwhile.
 fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
     let _lock = Lock::wait(
         &path.with_file_name(format!(".{}.lock", remote.name)),
@@ -68,14 +78,16 @@ fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
     })
 }
 
-/// Fetches `url` into the file `to`.
+/// Downloads `url` into the file `to`.
 ///
-/// The bytes go to `to` + `.part`, which a later call goes on with, and which is renamed when
-/// whole. `sha256` (hexadecimal) is what they must hash to. `progress` is told the bytes so far
-/// and, if the server says so, of how many.
+/// The bytes are written to `to` + `.part`, which a later call resumes, and which is renamed when
+/// it is complete. Their hash must be `sha256` (hexadecimal). `progress` is called with the bytes
+/// so far and, where the server sends it, their total.
 ///
-/// Errors: no connection, an answer other than the file, a wrong hash, a file system that refuses.
-/// They name the URL, the file, and what to do by hand.
+/// # Errors
+/// Fails without a connection, when the server answers with anything but the file, when the hash is
+/// another, and when the file cannot be written. The error names the URL, the file, and what to do
+/// by hand.
 pub fn fetch(
     url: &str,
     sha256: Option<&str>,
@@ -87,7 +99,10 @@ pub fn fetch(
         Error::failed(format!("cannot download `{name}`: {problem}"))
             .note("from", url)
             .note("file", to.display().to_string())
-            .hint("put the file there by hand, or name the folder that has it: `dataset.root=…`")
+            .hint(
+                Text::from("put the file there by hand, or name the folder that has it: ")
+                    + assignment("root", "…"),
+            )
     };
     let part = to.with_file_name(format!("{name}.part"));
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -100,15 +115,17 @@ pub fn fetch(
     loop {
         match transfer(&agent, url, &part, progress) {
             Ok(()) => break,
-            Err(Stop::Again(problem)) if attempt < ATTEMPTS => {
-                tracing::debug!("{name}: {problem}; going on")
+            Err(TransferError::Cut(problem)) if attempt < ATTEMPTS => {
+                tracing::debug!("{name}: {problem}; resuming")
             }
-            Err(Stop::Again(problem) | Stop::Final(problem)) => return Err(explain(problem)),
+            Err(TransferError::Cut(problem) | TransferError::Refused(problem)) => {
+                return Err(explain(problem));
+            }
         }
         attempt += 1;
     }
     if let Some(expected) = sha256 {
-        let found = hash(&part)?;
+        let (_, found) = hash::file(&part)?;
         if !found.eq_ignore_ascii_case(expected) {
             fs::remove_file(&part)?;
             return Err(
@@ -121,26 +138,27 @@ pub fn fetch(
     Ok(fs::rename(&part, to)?)
 }
 
-/// Why a transfer ended early.
-enum Stop {
-    /// Cut off: worth going on.
-    Again(String),
-    Final(String),
+/// Tells why a transfer ended early.
+enum TransferError {
+    /// The connection was cut off; another one may resume.
+    Cut(String),
+    /// Another attempt would fail alike.
+    Refused(String),
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for TransferError {
     fn from(error: io::Error) -> Self {
-        Self::Final(error.to_string())
+        Self::Refused(error.to_string())
     }
 }
 
-/// One connection: asks for what `part` does not have yet, and appends it.
+/// Opens one connection, asks for the bytes that `part` lacks, and appends them.
 fn transfer(
     agent: &ureq::Agent,
     url: &str,
     part: &Path,
     progress: &dyn Fn(u64, Option<u64>),
-) -> Result<(), Stop> {
+) -> Result<(), TransferError> {
     let have = fs::metadata(part).map_or(0, |part| part.len());
     // The files are compressed themselves; a range of a re-compressed stream would not fit.
     let mut request = agent.get(url).header("Accept-Encoding", "identity");
@@ -149,15 +167,19 @@ fn transfer(
     }
     let response = request
         .call()
-        .map_err(|error| Stop::Final(error.to_string()))?;
+        .map_err(|error| TransferError::Refused(error.to_string()))?;
     let start = match response.status() {
         StatusCode::OK => 0,
-        StatusCode::PARTIAL_CONTENT if have > 0 && continues(&response, have) => have,
+        StatusCode::PARTIAL_CONTENT if have > 0 && starts_at(&response, have) => have,
         StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
             fs::remove_file(part)?;
-            return Err(Stop::Again("the server does not go on from there".into()));
+            let problem = "the server does not resume the file".into();
+            return Err(TransferError::Cut(problem));
         }
-        other => return Err(Stop::Final(format!("the server answered {other}"))),
+        other => {
+            let problem = format!("the server answered {other}");
+            return Err(TransferError::Refused(problem));
+        }
     };
     let mut file = OpenOptions::new().create(true).append(true).open(part)?;
     file.set_len(start)?;
@@ -165,45 +187,45 @@ fn transfer(
     let total = body
         .content_length()
         .map(|length| length.saturating_add(start));
-    let done = copy(body.into_reader(), &mut file, start, total, progress)?;
+    let done = append(body.into_reader(), &mut file, start, total, progress)?;
     file.sync_all()?;
     match total {
-        Some(total) if done < total => Err(Stop::Again(format!(
+        Some(total) if done < total => Err(TransferError::Cut(format!(
             "the connection ended after {done} of {total} bytes"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Whether a partial answer starts at byte `have`.
-fn continues<T>(response: &Response<T>, have: u64) -> bool {
+/// Returns `true` when a partial answer starts at byte `have`.
+fn starts_at<T>(response: &Response<T>, have: u64) -> bool {
     let range = response.headers().get("content-range");
     range
         .and_then(|range| range.to_str().ok())
         .is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
 
-/// Appends the body to the file; returns how long the file is then.
-fn copy(
+/// Appends the body to the file and returns the file's new length.
+fn append(
     mut body: impl Read,
     file: &mut File,
     start: u64,
     total: Option<u64>,
     progress: &dyn Fn(u64, Option<u64>),
-) -> Result<u64, Stop> {
+) -> Result<u64, TransferError> {
     let mut buffer = vec![0; 1 << 16];
     let mut done = start;
     loop {
         progress(done, total);
         let count = body
             .read(&mut buffer)
-            .map_err(|error| Stop::Again(format!("after {done} bytes: {error}")))?;
+            .map_err(|error| TransferError::Cut(format!("after {done} bytes: {error}")))?;
         if count == 0 {
             return Ok(done);
         }
         done += count as u64;
         if done > MAX_BYTES {
-            return Err(Stop::Final(format!(
+            return Err(TransferError::Refused(format!(
                 "the server sends more than {} GiB",
                 MAX_BYTES >> 30
             )));
@@ -212,13 +234,7 @@ fn copy(
     }
 }
 
-fn hash(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
-}
-
-/// A bar on a terminal, a line every tenth otherwise.
+/// Shows a bar on a terminal, and a log line for each tenth of the file elsewhere.
 struct Progress {
     name: &'static str,
     bar: ProgressBar,

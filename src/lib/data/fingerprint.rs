@@ -1,12 +1,13 @@
-//! What identifies a dataset: a hash of its contents as they will be trained on. Called by `load`.
+//! The hash that identifies a dataset by its contents, after limits and resizing. Called by `load`.
 
 use super::raw::RawSplit;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 in hexadecimal over the shapes, labels and pixels of both splits (after limits and
-/// resizing). Where images are files of their own, the files' hashes stand for the pixels: JPEG
-/// decoders differ in rounding, and from version to version. File names, class names, the
-/// normalisation and the device do not enter.
+/// Returns the SHA-256, in hexadecimal, over the shapes, labels and pixels of both splits.
+///
+/// Where images are files of their own, the hashes of the files are hashed in place of the pixels,
+/// because JPEG decoders differ in rounding, and from version to version. File names, class names,
+/// the normalisation and the device are not hashed.
 pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {
     let mut hash = Sha256::new();
     hash.update(b"fed-distill dataset 1\n");

@@ -1,20 +1,20 @@
-//! `dataset.max_train` and `dataset.max_test`: a smaller split with the same proportions. Called by
-//! `load`.
+//! Limits a split to a number of images (`max_train`, `max_test`) and keeps the proportions of its
+//! classes. Called by `load`.
 
 use super::raw::RawSplit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, assignment, parameter};
 
-/// Keeps `max` images: of each class the first in file order, in proportion to the class's size and
-/// at least one; order unchanged.
+/// Keeps `max` images of the split: the first of each class in file order, in proportion to the
+/// class's size and at least one. Their order is unchanged.
 ///
-/// Errors (usage) when `max` is smaller than the number of classes, under the name of `key`.
-pub(super) fn limit(split: RawSplit, max: usize, classes: usize, key: &str) -> Result<RawSplit> {
+/// # Errors
+/// Fails (usage) when `max` is smaller than the number of classes; the error calls it `name`.
+pub(super) fn limit(split: RawSplit, max: usize, classes: usize, name: &str) -> Result<RawSplit> {
     if max < classes {
-        return Err(Error::usage(format!(
-            "`{key}` must be at least the number of classes, {classes}"
-        ))
-        .note("found", max.to_string())
-        .hint(format!("{key}={classes}")));
+        let what = parameter(name) + format!(" must be at least the number of classes, {classes}");
+        return Err(Error::usage(what)
+            .note("found", max.to_string())
+            .hint(assignment(name, classes)));
     }
     if max >= split.len() {
         return Ok(split);
@@ -25,7 +25,7 @@ pub(super) fn limit(split: RawSplit, max: usize, classes: usize, key: &str) -> R
             *count += 1;
         }
     }
-    let mut left = shares(&counts, max);
+    let mut left = apportion(&counts, max);
     let keep: Vec<bool> = split
         .labels
         .iter()
@@ -40,9 +40,9 @@ pub(super) fn limit(split: RawSplit, max: usize, classes: usize, key: &str) -> R
     Ok(split.filter(&keep))
 }
 
-/// Parts of `max` in proportion to `counts`, by largest remainders; a class that has images gets at
-/// least one.
-fn shares(counts: &[usize], max: usize) -> Vec<usize> {
+/// Divides `max` in proportion to `counts` by the largest-remainder method; a class that has images
+/// gets at least one.
+fn apportion(counts: &[usize], max: usize) -> Vec<usize> {
     let total: usize = counts.iter().sum();
     let exact = |count: usize| (count as u128 * max as u128, total.max(1) as u128);
     let mut shares: Vec<usize> = counts
@@ -60,10 +60,10 @@ fn shares(counts: &[usize], max: usize) -> Vec<usize> {
     {
         // `max` is at least the number of classes, so while one has nothing another has two or
         // more.
-        let Some(richest) = (0..counts.len()).rev().max_by_key(|&class| shares[class]) else {
+        let Some(largest) = (0..counts.len()).rev().max_by_key(|&class| shares[class]) else {
             break;
         };
-        shares[richest] -= 1;
+        shares[largest] -= 1;
         shares[empty] += 1;
     }
     shares

@@ -1,5 +1,5 @@
-//! From settings to a dataset on the device: read, limit, convert, resize, hash, normalise. Called
-//! by the stages.
+//! Reads a dataset as its settings describe it: read, limit, convert, resize, hash, normalise.
+//! Called by the stages and by programs that use the library.
 
 use super::dataset::{Dataset, ImageSet};
 use super::fingerprint::fingerprint;
@@ -8,54 +8,74 @@ use super::normalise::normalisation;
 use super::raw::{MAX_PIXELS, MAX_SIDE, RawSet, RawSplit};
 use super::settings::{DatasetKind, DatasetSettings};
 use super::{readers, resize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use tch::{Device, Tensor};
 
-/// Smallest height and width a model can take.
+/// Smallest height and width of a model's input in pixels.
 const MIN_SIZE: usize = 8;
 
-/// Reads the whole set that `settings` describes into u8 tensors on `device`, fetching missing
-/// files if `settings.download` is set.
+/// Reads the dataset that `settings` describes into u8 tensors on `device`; missing files are
+/// downloaded if `settings.download` is set.
 ///
-/// Order: read; `max_train`/`max_test`; channels; size; fingerprint; normalisation. All of it
-/// happens on the host, so that CPU and CUDA see the same bytes.
+/// The steps are, in this order: read; `max_train` and `max_test`; channels; size; fingerprint;
+/// normalisation. All of them run on the host, so that CPU and CUDA get the same bytes.
 ///
-/// Errors: settings out of range (usage), missing or damaged files, failed downloads, too little
-/// memory.
+/// ```
+/// use fed_distill::data::{DatasetSettings, load};
+/// use tch::Device;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let few = DatasetSettings {
+///     max_train: Some(100),
+///     ..DatasetSettings::default()
+/// };
+/// let digits = load(&few, Device::Cpu)?;
+/// assert_eq!(digits.train.images.size(), [100, 1, 16, 16]);
+///
+/// let error = load(&DatasetSettings { size: Some(7), ..few }, Device::Cpu).unwrap_err();
+/// assert_eq!(error.what(), "`size` is out of range");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Fails when a setting is out of range (usage), when a file is missing or damaged, when a download
+/// fails, and when the images do not fit into memory.
 pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
-    let wanted = Wanted::from(settings)?;
+    let target = TargetShape::from(settings)?;
     let RawSet {
         classes,
         mut train,
         mut test,
-    } = readers::read(settings, &wanted)?;
+    } = readers::read(settings, &target)?;
     if let Some(max) = settings.max_train {
-        train = limit(train, max, classes.len(), "dataset.max_train")?;
+        train = limit(train, max, classes.len(), "max_train")?;
     }
     if let Some(max) = settings.max_test {
-        test = limit(test, max, classes.len(), "dataset.max_test")?;
+        test = limit(test, max, classes.len(), "max_test")?;
     }
-    let train = shape(train, &wanted)?;
-    let test = shape(test, &wanted)?;
-    check_alike(&train, &test)?;
+    let train = convert(train, &target)?;
+    let test = convert(test, &target)?;
+    check_same_shape(&train, &test)?;
     Ok(Dataset {
         name: settings.kind.name().to_owned(),
         classes,
         normalisation: normalisation(settings, &train)?,
         fingerprint: fingerprint(&train, &test),
-        train: upload(train, device)?,
-        test: upload(test, device)?,
+        train: to_device(train, device)?,
+        test: to_device(test, device)?,
     })
 }
 
-/// Size and channels to convert to, checked; `None` keeps the files' own.
+/// Holds the size and the channels that images are converted to; `None` keeps the files' own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct TargetShape {
     pub size: Option<usize>,
     pub channels: Option<usize>,
 }
 
-impl Wanted {
+impl TargetShape {
+    /// Reads the shape from the settings, or fails (usage) when it is out of range.
     fn from(settings: &DatasetSettings) -> Result<Self> {
         let size = match settings.size {
             None if settings.kind == DatasetKind::Digits => Some(16),
@@ -64,7 +84,7 @@ impl Wanted {
                 Ok(size) if (MIN_SIZE..=MAX_SIDE).contains(&size) => Some(size),
                 _ => {
                     return Err(out_of_range(
-                        "dataset.size",
+                        "size",
                         &format!("{MIN_SIZE}..{MAX_SIDE}"),
                         size,
                     ));
@@ -75,61 +95,70 @@ impl Wanted {
             None => None,
             Some(1) => Some(1),
             Some(3) => Some(3),
-            Some(other) => return Err(out_of_range("dataset.channels", "1 or 3", other)),
+            Some(other) => return Err(out_of_range("channels", "1 or 3", other)),
         };
         Ok(Self { size, channels })
     }
 }
 
-fn out_of_range(key: &str, allowed: &str, found: i64) -> Error {
-    Error::usage(format!("`{key}` is out of range"))
+fn out_of_range(name: &str, allowed: &str, found: i64) -> Error {
+    Error::usage(parameter(name) + " is out of range")
         .note("expected", allowed)
         .note("found", found.to_string())
 }
 
-/// Converts a split to the wanted channels and size, and checks that the result is square, large
-/// enough, and fits.
-fn shape(split: RawSplit, wanted: &Wanted) -> Result<RawSplit> {
-    let channels = wanted.channels.unwrap_or(split.channels);
-    let (height, width) = match wanted.size {
+/// Converts a split to the target shape.
+///
+/// # Errors
+/// Fails when the converted images are not square, are smaller than [`MIN_SIZE`], or take more than
+/// [`MAX_PIXELS`].
+fn convert(split: RawSplit, target: &TargetShape) -> Result<RawSplit> {
+    let channels = target.channels.unwrap_or(split.channels);
+    let (height, width) = match target.size {
         Some(size) => (size, size),
         None => (split.height, split.width),
     };
     let found = format!("{height}×{width} pixels");
     if height != width {
+        let square = height.min(width).max(MIN_SIZE);
         return Err(Error::failed("the images are not square")
             .note("found", found)
-            .hint(format!(
-                "`dataset.size={}` resizes them",
-                height.min(width).max(MIN_SIZE)
-            )));
+            .hint(assignment("size", square) + " resizes them"));
     }
     if height < MIN_SIZE {
         return Err(Error::failed(format!(
             "the images are smaller than {MIN_SIZE}×{MIN_SIZE} pixels"
         ))
         .note("found", found)
-        .hint(format!("`dataset.size={MIN_SIZE}` or more enlarges them")));
+        .hint(assignment("size", MIN_SIZE) + " or more enlarges them"));
     }
     let bytes = (split.len() as u64).saturating_mul((channels * height * width) as u64);
     if bytes > MAX_PIXELS {
+        let (max_train, max_test) = (parameter("max_train"), parameter("max_test"));
         return Err(
             Error::failed(format!("the images would take {} GiB", bytes >> 30))
                 .note(
                     "expected",
                     format!("at most {} GiB a split", MAX_PIXELS >> 30),
                 )
-                .hint("lower `dataset.size`, or set `dataset.max_train` and `dataset.max_test`"),
+                .hint(
+                    Text::from("lower ")
+                        + parameter("size")
+                        + ", or set "
+                        + max_train
+                        + " and "
+                        + max_test,
+                ),
         );
     }
     let split = resize::to_channels(split, channels);
-    Ok(match wanted.size {
+    Ok(match target.size {
         Some(size) => resize::to_size(split, size),
         None => split,
     })
 }
 
-fn check_alike(train: &RawSplit, test: &RawSplit) -> Result<()> {
+fn check_same_shape(train: &RawSplit, test: &RawSplit) -> Result<()> {
     let shape = |split: &RawSplit| format!("{}×{}×{}", split.channels, split.height, split.width);
     if shape(train) == shape(test) {
         return Ok(());
@@ -139,10 +168,11 @@ fn check_alike(train: &RawSplit, test: &RawSplit) -> Result<()> {
             "found",
             format!("training {}, test {}", shape(train), shape(test)),
         )
-        .hint("set `dataset.size` and `dataset.channels`"))
+        .hint(Text::from("set ") + parameter("size") + " and " + parameter("channels")))
 }
 
-fn upload(split: RawSplit, device: Device) -> Result<ImageSet> {
+/// Copies a split into tensors on `device`.
+fn to_device(split: RawSplit, device: Device) -> Result<ImageSet> {
     let shape =
         [split.len(), split.channels, split.height, split.width].map(|length| length as i64);
     let images = Tensor::f_from_data_size(&split.pixels, &shape, tch::Kind::Uint8)?;

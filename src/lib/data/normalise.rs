@@ -4,7 +4,7 @@
 use super::dataset::Normalisation;
 use super::raw::RawSplit;
 use super::settings::DatasetSettings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, assignment, parameter};
 
 /// `settings.mean` and `settings.std` where given, else those of `train`.
 ///
@@ -14,7 +14,7 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
     let (mut mean, mut std) = statistics(train);
     if let Some(given) = &settings.mean {
         check(
-            "dataset.mean",
+            "mean",
             given,
             train.channels,
             |value| value.is_finite(),
@@ -24,7 +24,7 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
     }
     if let Some(given) = &settings.std {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        check("dataset.std", given, train.channels, positive, "positive")?;
+        check("std", given, train.channels, positive, "positive")?;
         std.clone_from(given);
     }
     for (channel, std) in std.iter_mut().enumerate().filter(|(_, std)| **std == 0.0) {
@@ -37,7 +37,7 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
 }
 
 fn check(
-    key: &str,
+    name: &str,
     given: &[f64],
     channels: usize,
     good: impl Fn(f64) -> bool,
@@ -45,16 +45,15 @@ fn check(
 ) -> Result<()> {
     if given.len() != channels {
         return Err(
-            Error::usage(format!("`{key}` must have one value for each channel"))
+            Error::usage(parameter(name) + " must have one value for each channel")
                 .note("expected", format!("{channels} values"))
                 .note("found", format!("{given:?}"))
-                .hint(format!("`{key}=null` computes it from the training images")),
+                .hint(assignment(name, "null") + " computes it from the training images"),
         );
     }
     match given.iter().find(|value| !good(**value)) {
-        Some(value) => {
-            Err(Error::usage(format!("`{key}` must be {what}")).note("found", value.to_string()))
-        }
+        Some(value) => Err(Error::usage(parameter(name) + format!(" must be {what}"))
+            .note("found", value.to_string())),
         None => Ok(()),
     }
 }

@@ -1,12 +1,12 @@
-//! The sets' official files: where they are and what they must hash to. Used by the readers that
-//! fetch what is missing.
+//! Lists the official files of the datasets, with their addresses and hashes. Used by the readers
+//! that download missing files.
 //!
-//! Hashes are those that TensorFlow Datasets pins for the same files (its MNIST mirror carries the
-//! files unchanged).
+//! The hashes are those that TensorFlow Datasets pins for the same files; its MNIST mirror holds
+//! the files unchanged.
 
 use super::settings::DatasetKind;
 
-/// A file of a set. It lies at `base` + `name`.
+/// Describes a file of a dataset, whose address is `base` + `name`.
 #[derive(Debug)]
 pub(super) struct Remote {
     pub base: &'static str,
@@ -15,8 +15,8 @@ pub(super) struct Remote {
     pub sha256: &'static str,
 }
 
-/// The files of a set; for the MNIST family in the order training images, training labels, test
-/// images, test labels.
+/// Returns the files of a dataset, in the order training images, training labels, test images,
+/// test labels for the MNIST family; none for a kind that is not downloaded.
 pub(super) fn files(kind: DatasetKind) -> &'static [Remote] {
     match kind {
         DatasetKind::Mnist => &MNIST,
@@ -28,6 +28,7 @@ pub(super) fn files(kind: DatasetKind) -> &'static [Remote] {
     }
 }
 
+/// Returns the files of an IDX dataset, which have the same names in all three.
 const fn idx(base: &'static str, sha256: [&'static str; 4]) -> [Remote; 4] {
     let [train_images, train_labels, test_images, test_labels] = sha256;
     [

@@ -1,9 +1,9 @@
-//! Host work on many images at once: decoding and resizing on all cores. Used inside `data` only;
-//! nothing here touches libtorch.
+//! Runs work on the images of a set, such as decoding and resizing, on all cores of the host. Used
+//! inside `data` only, without libtorch.
 
 use std::thread;
 
-/// `work` of every item, in the order of the items, whatever the number of threads.
+/// Returns `work` of each item, in the order of the items; the number of threads changes nothing.
 pub(super) fn map<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
     let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
     let share = items.len().div_ceil(threads).max(1);

@@ -1,25 +1,27 @@
-//! A split as the readers deliver it: pixels and labels on the host, before anything of libtorch.
-//! Used inside `data` only.
+//! A split as the readers return it: pixels and labels in vectors on the host. Used inside `data`
+//! only; `load` turns it into tensors.
 
-/// Most bytes of pixels a whole set may hold, in memory and on the device.
+/// Most bytes of pixels that a split may hold, in memory and on the device.
 pub(super) const MAX_PIXELS: u64 = 8 << 30;
 
-/// Largest height or width of an image.
+/// Largest height or width of an image in pixels.
 pub(super) const MAX_SIDE: usize = 4096;
 
-/// One split on the host. `pixels` is row-major [M,C,H,W]; there is one label an image.
+/// Holds one split on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RawSplit {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
+    /// Row-major [M,C,H,W].
     pub pixels: Vec<u8>,
+    /// One label an image, [M].
     pub labels: Vec<i64>,
     /// SHA-256 of each image's file, for sets whose images are files of their own; else empty.
     pub files: Vec<[u8; 32]>,
 }
 
-/// Both splits and the class names in label order.
+/// Holds both splits and the class names in label order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RawSet {
     pub classes: Vec<String>,
@@ -28,7 +30,7 @@ pub(super) struct RawSet {
 }
 
 impl RawSplit {
-    /// No image yet, of this shape.
+    /// Makes a split without images, for images of this shape.
     pub fn empty(channels: usize, height: usize, width: usize) -> Self {
         Self {
             channels,
@@ -40,18 +42,18 @@ impl RawSplit {
         }
     }
 
-    /// Number of images.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// The images one by one, each [C,H,W].
+    /// Returns the pixels of one image after the other, each [C,H,W].
     pub fn images(&self) -> std::slice::ChunksExact<'_, u8> {
         self.pixels
             .chunks_exact((self.channels * self.height * self.width).max(1))
     }
 
-    /// The images for which `keep` says so, in the same order.
+    /// Returns the images for which `keep`, one value an image, is true, in the same order.
     pub fn filter(&self, keep: &[bool]) -> Self {
         let mut kept = Self {
             pixels: Vec::new(),

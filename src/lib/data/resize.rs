@@ -1,4 +1,4 @@
-//! Changing the size and the number of channels of u8 images on the host. Called by `load` on whole
+//! Changes the size and the number of channels of u8 images on the host. Called by `load` on whole
 //! splits and by the image folder reader on single images; both give the same bytes, on any
 //! machine.
 
@@ -7,7 +7,7 @@ use super::raw::RawSplit;
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma};
 
-/// Resizes every image of a split to `size`×`size`.
+/// Resizes each image of a split to `size`×`size` pixels.
 pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     if (split.height, split.width) == (size, size) {
         return split;
@@ -26,9 +26,10 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     }
 }
 
-/// Resizes planes [C,H,W] of (height, width) pixels to [C,size,size] with the triangle filter:
-/// bilinear when enlarging, and the filter widened by the scale when shrinking, so that no pixel is
-/// lost (as Pillow's and torchvision's antialiased bilinear).
+/// Resizes planes [C,H,W] of (height, width) pixels to [C,size,size] with the triangle filter.
+///
+/// That is bilinear interpolation when it enlarges; when it shrinks, the filter is widened by the
+/// scale, so that each pixel counts, as in Pillow's and torchvision's antialiased bilinear resize.
 pub(super) fn resize(planes: &[u8], (height, width): (usize, usize), size: usize) -> Vec<u8> {
     if (height, width) == (size, size) {
         return planes.to_vec();
@@ -43,7 +44,7 @@ pub(super) fn resize(planes: &[u8], (height, width): (usize, usize), size: usize
         .collect()
 }
 
-/// Converts every image of a split to 1 or 3 channels.
+/// Converts each image of a split to 1 or 3 channels.
 pub(super) fn to_channels(split: RawSplit, channels: usize) -> RawSplit {
     if split.channels == channels {
         return split;
@@ -59,7 +60,7 @@ pub(super) fn to_channels(split: RawSplit, channels: usize) -> RawSplit {
     }
 }
 
-/// Converts planes [from,H,W] to [to,H,W]: grey is repeated, colour becomes luma.
+/// Converts planes [from,H,W] to [to,H,W]: grey is repeated three times, colour becomes its luma.
 pub(super) fn convert(planes: &[u8], from: usize, to: usize) -> Vec<u8> {
     match (from, to) {
         (1, 3) => planes.repeat(3),
@@ -68,7 +69,8 @@ pub(super) fn convert(planes: &[u8], from: usize, to: usize) -> Vec<u8> {
     }
 }
 
-/// Luma of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded to nearest.
+/// Returns the luma of ITU-R BT.601, [H,W], of colour planes [3,H,W]: 0.299 R + 0.587 G + 0.114 B,
+/// rounded to nearest.
 fn luma(planes: &[u8]) -> Vec<u8> {
     let plane = planes.len() / 3;
     let (red, rest) = planes.split_at(plane);

@@ -1,27 +1,32 @@
-//! Config group `dataset`: which images, from where, at what size.
+//! Settings of [`load`](super::load): which dataset, from which files, at what size.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Formats and sets that can be read.
+/// Names the datasets and formats that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DatasetKind {
-    /// 1,797 handwritten digits of 8×8 pixels, embedded in the binary (Alpaydin and Kaynak 1998, CC
-    /// BY 4.0).
+    /// 1,797 handwritten digits of 8×8 pixels, embedded in the program (Alpaydin and Kaynak 1998,
+    /// CC BY 4.0).
     Digits,
+    /// MNIST, 28×28 (LeCun et al. 1998).
     Mnist,
+    /// Fashion-MNIST, 28×28 (Xiao et al. 2017, arXiv:1708.07747).
     FashionMnist,
+    /// Kuzushiji-MNIST, 28×28 (Clanuwat et al. 2018, arXiv:1812.01718).
     Kmnist,
+    /// CIFAR-10, 3×32×32 (Krizhevsky 2009).
     Cifar10,
+    /// CIFAR-100, 3×32×32, with its 100 fine labels (Krizhevsky 2009).
     Cifar100,
-    /// `train/CLASS/*.{png,jpg}` and `test/CLASS/…`, as a folder or a `.tar`, `.tar.gz`,
-    /// `.tar.zst`.
+    /// Images in `train/CLASS/*.{png,jpg,jpeg}` and `test/CLASS/…`, as a folder or an archive
+    /// (`.tar`, `.tar.gz`, `.tgz`, `.tar.zst`).
     ImageFolder,
 }
 
 impl DatasetKind {
-    /// As in the config: `digits`, `fashion_mnist`, …
+    /// Returns the name that serde writes: `digits`, `fashion_mnist`, …
     pub fn name(self) -> &'static str {
         match self {
             Self::Digits => "digits",
@@ -35,27 +40,32 @@ impl DatasetKind {
     }
 }
 
-/// Config group `dataset`.
+/// Says which dataset [`load`](super::load) reads and what it makes of it; the config group
+/// `dataset` has these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetSettings {
+    /// Dataset or format.
     pub kind: DatasetKind,
     /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not
     /// used by `digits`.
     pub root: Option<PathBuf>,
-    /// Height and width in pixels to resize to; `null` keeps the files' own (16 for `digits`).
+    /// Height and width in pixels to resize to, 8 to 4096; `None` keeps the files' own (16 for
+    /// `digits`).
     pub size: Option<i64>,
-    /// 1 or 3 to convert; `null` keeps the files' own.
+    /// Channels to convert to, 1 or 3; `None` keeps the files' own.
     pub channels: Option<i64>,
-    /// Fetch a missing set from its official place.
+    /// Downloads the official files of a set that are missing in `root`.
     pub download: bool,
-    /// Per-channel mean of pixels scaled to 0..1; `null` computes it from the training split.
+    /// Mean of each channel, of pixels scaled to 0..1; `None` computes it from the training split.
     pub mean: Option<Vec<f64>>,
-    /// Per-channel standard deviation, likewise.
+    /// Standard deviation of each channel, of pixels scaled to 0..1; `None` computes it from the
+    /// training split.
     pub std: Option<Vec<f64>>,
-    /// Keep only this many training images, a stratified choice by file order; `null` keeps all.
+    /// Number of training images to keep: the first of each class in file order, in proportion to
+    /// the classes' sizes; `None` keeps all.
     pub max_train: Option<usize>,
-    /// The same for test images.
+    /// Number of test images to keep, chosen likewise; `None` keeps all.
     pub max_test: Option<usize>,
 }
 

@@ -25,7 +25,7 @@ mod verify;
 
 use crate::artifact::json;
 use crate::error::{Error, Result};
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::{interrupt, logging};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -123,8 +123,8 @@ pub fn run(request: Request) -> Result<()> {
         What::Report(request) => request.answer(),
     }?;
     match request.json {
-        true => say(format!("{:#}", answer.json))?,
-        false => say(answer.text.trim_end())?,
+        true => output::print(format!("{:#}", answer.json))?,
+        false => output::print(answer.text.trim_end())?,
     }
     answer.complaint.map_or(Ok(()), Err)
 }

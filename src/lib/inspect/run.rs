@@ -304,7 +304,9 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
 /// # Errors
 /// An unreadable dataset; another fingerprint than `expected`.
 pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
-    let dataset = data::load(settings, device::choose("auto")?).during(|| "loading the dataset")?;
+    let dataset = data::load(settings, device::choose("auto")?)
+        .within("dataset")
+        .during(|| "loading the dataset")?;
     match expected {
         Some(expected) if expected != dataset.fingerprint => {
             Err(Error::failed("this is not the dataset that was used")

@@ -51,8 +51,9 @@ pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
 
 impl StageContext<'_> {
     pub fn dataset(&self) -> Result<Dataset> {
-        let dataset =
-            data::load(&self.config.dataset, self.device).during(|| "loading the dataset")?;
+        let dataset = data::load(&self.config.dataset, self.device)
+            .within("dataset")
+            .during(|| "loading the dataset")?;
         tracing::info!(
             "{}: {} training and {} test images of {}×{}×{}, {} classes",
             dataset.name,

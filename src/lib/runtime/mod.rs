@@ -1,7 +1,10 @@
-//! What surrounds a run and knows nothing of learning: device, threads, seeds, interrupts,
-//! progress, logs, memory.
+//! Gives a run its device, threads, seeds, interrupts, progress and logs. Everything above uses it;
+//! it knows nothing of learning.
+//!
+//! A program that uses the library changes nothing of its own process by linking it: the signal
+//! handler, the log and the number of threads are set by the functions here, which only the stages
+//! call.
 
-mod allocator;
 mod cuda;
 pub mod device;
 pub mod interrupt;

@@ -1,13 +1,13 @@
-//! Results on the standard output: an error when they cannot be written, never a panic.
+//! Prints results to the standard output, for the stages, `inspect` and the command line.
 
 use crate::error::{Error, Result};
 use std::io::{ErrorKind, Write};
 
-/// Writes `text` and a line end. A reader that stops early (`| head`) is no error.
+/// Prints `text` and a line end. A reader that stops early (`| head`) causes no error.
 ///
 /// # Errors
-/// A full disk or a closed device behind the standard output.
-pub fn say(text: impl std::fmt::Display) -> Result<()> {
+/// Fails when the standard output cannot be written, such as a file on a full disk.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::failed(format!(
             "cannot write to the standard output: {error}"

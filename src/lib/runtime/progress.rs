@@ -1,5 +1,5 @@
-//! Progress of long loops: bars on a terminal, now and then a plain line elsewhere. Everything goes
-//! to stderr.
+//! Shows the progress of long loops on stderr: as bars on a terminal, as a plain line every few
+//! seconds elsewhere. Called by the stages.
 
 use super::launcher;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -8,35 +8,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two plain lines.
-const PAUSE: Duration = Duration::from_secs(5);
-/// What took less leaves no line at the end.
+/// Time between two plain lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// A loop that took no longer leaves no line at its end.
 const SHORT: Duration = Duration::from_secs(2);
-/// How often a bar is redrawn when nothing happens, to keep its clock going.
+/// Time after which a bar is redrawn without a step, so that its clock runs.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// All bars of the process. The log writes through it too, so that lines and bars do not tear each
-/// other.
+/// Holds all bars of the process. The log is written through it as well, so that its lines do not
+/// run into the bars.
 pub(super) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Progress of one loop. Cheap enough to call at every step; shared between threads by reference.
-/// Other ranks than 0 show none.
+/// Shows the progress of one loop. It is cheap enough to call at each step and is shared between
+/// threads by reference. Ranks other than 0 show nothing.
 #[derive(Debug)]
 pub struct Progress {
     label: String,
-    /// Zero: unknown.
+    /// Number of steps, or zero when it is unknown.
     total: u64,
     done: AtomicU64,
     message: Mutex<String>,
     started: Instant,
-    /// When the next plain line is due, in milliseconds after the start.
+    /// Time of the next plain line, in milliseconds after the start.
     due: AtomicU64,
-    /// On a terminal only.
+    /// The bar, on a terminal only.
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// Starts the clock for `total` steps of `label`; zero when their number is unknown.
+    /// Starts the clock of a loop named `label` over `total` steps, zero when their number is
+    /// unknown.
     pub fn new(label: &str, total: u64) -> Self {
         Self {
             label: label.to_string(),
@@ -44,17 +45,17 @@ impl Progress {
             done: AtomicU64::new(0),
             message: Mutex::new(String::new()),
             started: Instant::now(),
-            due: AtomicU64::new(millis(PAUSE)),
+            due: AtomicU64::new(millis(LINE_INTERVAL)),
             bar: on_terminal().then(|| new_bar(label, total)),
         }
     }
 
-    /// One step is done.
+    /// Counts one step as done.
     pub fn step(&self) {
         self.add(1);
     }
 
-    /// `n` steps are done.
+    /// Counts `n` steps as done.
     pub fn add(&self, n: u64) {
         self.done.fetch_add(n, Ordering::Relaxed);
         match &self.bar {
@@ -72,23 +73,25 @@ impl Progress {
         *self.message.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    /// Removes the bar, and leaves one line if it took long. Dropping does the same.
+    /// Removes the bar and prints one line if the loop took longer than two seconds. Dropping does
+    /// the same.
     pub fn finish(self) {}
 
+    /// Prints a line when the time has come, on the one thread that is first to see it.
     fn line_if_due(&self) {
         let now = millis(self.started.elapsed());
         let due = self.due.load(Ordering::Relaxed);
-        let mine = |due| {
+        let is_first = |due| {
             self.due
                 .compare_exchange(
                     due,
-                    now + millis(PAUSE),
+                    now + millis(LINE_INTERVAL),
                     Ordering::Relaxed,
                     Ordering::Relaxed,
                 )
                 .is_ok()
         };
-        if now >= due && mine(due) {
+        if now >= due && is_first(due) {
             print(&self.line());
         }
     }
@@ -116,7 +119,7 @@ impl Drop for Progress {
     }
 }
 
-/// `label: 120/1000 (12%), message`; without a total `label: 120, message`.
+/// Writes a plain line: `label: 120/1000 (12%), message`, or without a total `label: 120, message`.
 pub fn line(label: &str, done: u64, total: u64, message: &str) -> String {
     let count = match (u128::from(done) * 100).checked_div(total.into()) {
         Some(percent) => format!("{done}/{total} ({percent}%)"),
@@ -126,7 +129,7 @@ pub fn line(label: &str, done: u64, total: u64, message: &str) -> String {
     format!("{label}: {count}{comma}{message}")
 }
 
-/// `7 s`, `3 min 7 s`, `2 h 3 min`: two units at most.
+/// Writes a duration in at most two units: `7 s`, `3 min 7 s`, `2 h 3 min`.
 pub fn duration(spent: Duration) -> String {
     let seconds = spent.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -136,7 +139,7 @@ pub fn duration(spent: Duration) -> String {
     }
 }
 
-/// `120/s`, `3.2/s`; below one a second the time of a step, `2.5 s each`.
+/// Writes a rate, `120/s` or `3.2/s`; below one a second the time of a step, `2.5 s each`.
 pub fn rate(per_second: f64) -> String {
     match per_second {
         fast if fast >= 10.0 => format!("{fast:.0}/s"),
@@ -150,7 +153,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Bars need a terminal that can move its cursor.
+/// Returns `true` when stderr is a terminal that can move its cursor, as bars need.
 fn on_terminal() -> bool {
     !launcher::is_follower()
         && std::io::stderr().is_terminal()
@@ -180,7 +183,7 @@ fn new_bar(label: &str, total: u64) -> ProgressBar {
     bar
 }
 
-/// A line on stderr, above the bars. A closed stderr is nobody's concern here.
+/// Prints a line to stderr, above the bars. An error of a closed stderr is ignored.
 fn print(line: &str) {
     if launcher::is_follower() {
         return;

@@ -1,27 +1,38 @@
-//! Randomness: one portable generator with an independent stream per purpose and index.
+//! Derives the random generators of a run from one seed, an independent stream for each purpose
+//! and index. Used wherever something is drawn.
 //!
 //! Nothing uses libtorch's own generator, so the same seed draws the same numbers on CPU and CUDA,
-//! and a stage that does only part of the work (`teacher.only=[3]`) draws what the whole would have
-//! drawn for that part.
+//! and work on a part (teacher 3 alone) draws what the whole run would have drawn for that part.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// The generator everywhere.
+/// The random generator that all code uses; its numbers are the same on every platform.
 pub type Rng = ChaCha8Rng;
 
-/// A root seed from which streams are derived.
+/// Holds the seed of a run, from which streams are derived.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds(u64);
 
 impl Seeds {
-    /// Streams of the root seed `seed`.
+    /// Makes the streams of `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The generator for `purpose` (say `"teacher/initialisation"`) and `index` (say the node).
+    /// Returns the generator for `purpose`, such as `"teacher/initialisation"`, and `index`, such
+    /// as the client's.
+    ///
+    /// ```
+    /// use fed_distill::runtime::seed::Seeds;
+    /// use rand::Rng;
+    ///
+    /// let seeds = Seeds::new(42);
+    /// let draw = |purpose, index| seeds.stream(purpose, index).random::<u64>();
+    /// assert_eq!(draw("noise", 0), draw("noise", 0));
+    /// assert_ne!(draw("noise", 0), draw("noise", 1));
+    /// ```
     pub fn stream(&self, purpose: &str, index: u64) -> Rng {
         let mut hash = Sha256::new();
         hash.update(self.0.to_le_bytes());
@@ -31,7 +42,8 @@ impl Seeds {
     }
 }
 
-/// How far a stream has come, in words of 32 bits; `set_word_pos` goes there.
+/// Returns the number of 32-bit words drawn from a stream so far; a checkpoint saves it, and
+/// `set_word_pos` restores it.
 pub fn drawn(rng: &Rng) -> u64 {
     // 2^64 words would take centuries.
     rng.get_word_pos() as u64

@@ -15,7 +15,7 @@ use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
 use crate::run::{StageContext, open_for, required, weights};
 use crate::runtime::Progress;
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::counted;
 use serde::Serialize;
@@ -272,13 +272,13 @@ fn save(
         journal.picture(tag, batches.len() as i64, picture)?;
     }
     journal.finish(session)?;
-    say(format!(
+    output::print(format!(
         "{} in {}: {}",
         counted(labels.size()[0], "synthetic image"),
         counted(batches.len(), "batch"),
         path.display()
     ))?;
-    say(format!(
+    output::print(format!(
         "grid:  {}\nloss:  {}",
         picture.display(),
         curves.display()

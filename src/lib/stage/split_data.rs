@@ -11,7 +11,7 @@ use crate::run::job::Job;
 use crate::run::manifest;
 use crate::run::partitioner;
 use crate::run::{StageContext, open, required};
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use std::path::Path;
 
@@ -102,16 +102,16 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
             tracing::warn!("node {node} has no test images of its own");
         }
     }
-    say(&table)?;
+    output::print(&table)?;
     let dealt: usize = split.nodes.iter().map(|part| part.train.len()).sum();
     let all = dataset.train.len();
     if dealt < all {
-        say(format!(
+        output::print(format!(
             "left out: {} of {all} training images",
             all - dealt
         ))?;
     }
-    say(format!("split: {}", path.display()))?;
+    output::print(format!("split: {}", path.display()))?;
     if counts.len() > DRAWN {
         tracing::warn!("no plot: of more than {DRAWN} nodes the bars cannot be told apart");
         return Ok(());
@@ -127,5 +127,5 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         )?;
         run.output("plot", &plot)?;
     }
-    say(format!("plot:  {}", path.with_extension("png").display()))
+    output::print(format!("plot:  {}", path.with_extension("png").display()))
 }

@@ -83,6 +83,11 @@ fn mistakes_are_refused() {
         &["another shape", "1×8×8", "fed_md.public.size=8"],
     );
     refused(
+        &[public, "fed_md.public.max_train=5"],
+        2,
+        &["`fed_md.public.max_train` must be at least"],
+    );
+    refused(
         &[public, "fed_md.public_node=1"],
         2,
         &["fed_md.public_node", "no node is public"],

@@ -24,6 +24,26 @@ fn impossible_splits() {
     assert!(!place.path("split.json").exists());
 }
 
+/// The library knows the fields of its settings; a binary's user knows config keys.
+#[test]
+fn errors_of_the_dataset_name_config_keys() {
+    let place = Place::new();
+    says(
+        &place.fails("split_data", &["dataset.max_train=5"], 2),
+        &[
+            "`dataset.max_train` must be at least the number of classes, 10",
+            "hint: `dataset.max_train=10`",
+        ],
+    );
+    says(
+        &place.fails("split_data", &["dataset.kind=image_folder"], 2),
+        &[
+            "`dataset.root` is not set",
+            "hint: `dataset.root=PATH`: the",
+        ],
+    );
+}
+
 #[test]
 fn missing_files_name_the_stage_that_makes_them() {
     let place = Place::new();

@@ -185,7 +185,7 @@ fn failures_say_from_where_to_where_and_what_to_do() {
             "cannot download `file.gz`",
             url,
             to.to_str().unwrap(),
-            "dataset.root=",
+            "`root=…`",
             "by hand",
         ] {
             assert!(text.contains(expected), "{expected}: {text}");

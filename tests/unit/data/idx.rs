@@ -108,7 +108,7 @@ fn a_missing_file_says_where_to_get_it_and_where_to_put_it() {
         "`mnist` is not complete: `t10k-images-idx3-ubyte.gz` is missing",
         "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz",
         path.to_str().unwrap(),
-        "dataset.download=true",
+        "`download=true`",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
@@ -121,10 +121,7 @@ fn a_missing_root_is_a_usage_error() {
         settings.root = None;
         let error = failure(&settings);
         assert_eq!(error.class(), fed_distill::Class::Usage);
-        assert!(
-            error.to_string().contains("hint: `dataset.root="),
-            "{error}"
-        );
+        assert!(error.to_string().contains("hint: `root="), "{error}");
         settings.kind = Digits;
         assert!(load_cpu(&settings).is_ok());
     }

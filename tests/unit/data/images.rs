@@ -202,7 +202,7 @@ fn different_sizes_need_a_size() {
         "train/zebra/2.png",
         "10×10 pixels, as train/ant/a.png",
         "14×20",
-        "`dataset.size=10`",
+        "`size=10`",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }

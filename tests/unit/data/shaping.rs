@@ -67,20 +67,16 @@ fn settings_out_of_range_are_usage_errors() {
     write_idx(root.path(), &idx_files(40, 20), false);
     type Change = fn(&mut DatasetSettings);
     let cases: [(&str, Change); 10] = [
-        ("dataset.max_train", |settings| settings.max_train = Some(0)),
-        ("dataset.max_test", |settings| settings.max_test = Some(9)),
-        ("dataset.size", |settings| settings.size = Some(7)),
-        ("dataset.size", |settings| settings.size = Some(-1)),
-        ("dataset.size", |settings| settings.size = Some(5000)),
-        ("dataset.channels", |settings| settings.channels = Some(2)),
-        ("dataset.mean", |settings| {
-            settings.mean = Some(vec![0.1; 3])
-        }),
-        ("dataset.mean", |settings| {
-            settings.mean = Some(vec![f64::NAN])
-        }),
-        ("dataset.std", |settings| settings.std = Some(vec![0.0])),
-        ("dataset.std", |settings| settings.std = Some(vec![])),
+        ("`max_train`", |settings| settings.max_train = Some(0)),
+        ("`max_test`", |settings| settings.max_test = Some(9)),
+        ("`size`", |settings| settings.size = Some(7)),
+        ("`size`", |settings| settings.size = Some(-1)),
+        ("`size`", |settings| settings.size = Some(5000)),
+        ("`channels`", |settings| settings.channels = Some(2)),
+        ("`mean`", |settings| settings.mean = Some(vec![0.1; 3])),
+        ("`mean`", |settings| settings.mean = Some(vec![f64::NAN])),
+        ("`std`", |settings| settings.std = Some(vec![0.0])),
+        ("`std`", |settings| settings.std = Some(vec![])),
     ];
     for (key, change) in cases {
         let mut settings = settings(Mnist, root.path());
@@ -104,10 +100,7 @@ fn images_a_model_cannot_take_are_refused() {
         write_idx(root.path(), &files, false);
         let mut settings = settings(Mnist, root.path());
         let text = failure(&settings).to_string();
-        assert!(
-            text.contains(expected) && text.contains("dataset.size="),
-            "{text}"
-        );
+        assert!(text.contains(expected) && text.contains("`size="), "{text}");
         settings.size = Some(9);
         assert_eq!(
             load_cpu(&settings).unwrap().train.images.size(),

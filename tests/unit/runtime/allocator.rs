@@ -1,5 +1,10 @@
-//! libtorch's tensors come from jemalloc, which keeps what they leave: memory that is freed and
-//! asked for again causes no page faults.
+//! The binaries' allocator: libtorch's tensors come from jemalloc, which keeps freed memory, so that
+//! allocating it again causes no page faults.
+
+/// The module that gives each binary its allocator.
+#[path = "../../../src/bin/allocator/mod.rs"]
+mod allocator;
+
 use crate::common::child;
 use tch::{Device, Kind, Tensor};
 use tikv_jemalloc_ctl::{epoch, stats};

@@ -1,6 +1,6 @@
 //! Device, threads, signals, log and progress.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
 mod allocator;
 mod device;
 mod interrupt;

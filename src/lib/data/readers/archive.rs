@@ -1,5 +1,5 @@
-//! Compressed files and tar archives, read as streams within bounds. Used by the readers; never
-//! writes.
+//! Reads compressed files and tar archives as streams and refuses what decompresses to more than
+//! its bounds. Used by the readers; writes nothing.
 
 use super::damaged;
 use crate::error::Result;
@@ -12,10 +12,10 @@ use std::rc::Rc;
 /// Most bytes that an archive may decompress to.
 const MAX_ARCHIVE: u64 = 64 << 30;
 
-/// Most bytes between one entry's contents and the next: headers, long names, padding.
+/// Most bytes between the contents of two entries: headers, long names, padding.
 const MAX_BETWEEN: u64 = 1 << 20;
 
-/// Opens a file that may be gzip or zstd, told by its first bytes.
+/// Opens a file and decompresses it when its first bytes are those of gzip or zstd.
 pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
     let start = file.fill_buf()?;
@@ -28,11 +28,12 @@ pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
     })
 }
 
-/// Calls `visit` with the name (components joined by `/`), the size and the contents of every
-/// regular file in the archive, in its order.
+/// Calls `visit` with the name (components joined by `/`), the size and the contents of each
+/// regular file in the archive, in the archive's order.
 ///
-/// Errors for a damaged or cut-off archive, for names that are absolute or climb with `..`, for one
-/// that is not UTF-8, and beyond the bounds on size.
+/// # Errors
+/// Fails when the archive is damaged or cut off, when a name is absolute, contains `..` or is not
+/// UTF-8, when the contents exceed the bounds on size, and when `visit` fails.
 pub(super) fn walk(
     path: &Path,
     mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<()>,
@@ -47,17 +48,18 @@ pub(super) fn walk(
         ended: Rc::clone(&ended),
         broken: Rc::clone(&broken),
     });
-    // What is wrong with the archive as a whole is no fault of the entry that was being read.
-    let whole = || match (broken.take(), ended.get()) {
-        (Some(problem), _) => Err(unwhole(path, &problem)),
-        (None, true) => Err(unwhole(path, "the archive is cut off")),
+    // An error of the archive as a whole is reported in place of the one that it causes in the
+    // entry that was being read.
+    let check_whole = || match (broken.take(), ended.get()) {
+        (Some(problem), _) => Err(incomplete(path, &problem)),
+        (None, true) => Err(incomplete(path, "the archive is cut off")),
         (None, false) => Ok(()),
     };
     for entry in archive.entries().map_err(|error| damaged(path, error))? {
         let mut entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                whole()?;
+                check_whole()?;
                 return Err(damaged(path, error));
             }
         };
@@ -68,21 +70,21 @@ pub(super) fn walk(
             let name = safe_name(&entry.path().map_err(|error| damaged(path, error))?)
                 .ok_or_else(|| unsafe_name(path, &entry.path_bytes()))?;
             let visited = visit(&name, size, &mut entry);
-            whole()?;
+            check_whole()?;
             visited?;
         }
     }
-    // A whole archive has an end mark, and reading on to the end of the file verifies the checksum
-    // of the compression.
-    whole()?;
+    // A complete archive has an end mark. Reading the rest of the file verifies the checksum of the
+    // compression.
+    check_whole()?;
     let mut rest = archive.into_inner();
     allowance.set(64 * MAX_BETWEEN);
     io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(path, error))?;
     Ok(())
 }
 
-/// The error for an archive of which a part is missing or changed.
-fn unwhole(path: &Path, problem: &str) -> crate::Error {
+/// Returns the error for an archive of which a part is missing or changed.
+fn incomplete(path: &Path, problem: &str) -> crate::Error {
     damaged(path, problem).hint("fetch or pack the archive again: it is incomplete or damaged")
 }
 
@@ -91,8 +93,8 @@ fn unsafe_name(path: &Path, name: &[u8]) -> crate::Error {
     damaged(path, "an entry has an unsafe name").note("found", format!("{name:?}"))
 }
 
-/// The name as relative components joined by `/`; nothing if it is absolute, climbs, or is not
-/// UTF-8.
+/// Returns the name as relative components joined by `/`, or `None` when it is absolute, contains
+/// `..` or is not UTF-8.
 fn safe_name(name: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for component in name.components() {
@@ -105,15 +107,15 @@ fn safe_name(name: &Path) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// A reader that refuses to give more than `allowance` bytes until that is set anew, or more than
-/// `total` bytes altogether.
+/// Reads from `inner`, and fails after `allowance` bytes until that is set again, and after `total`
+/// bytes altogether.
 struct Bounded<R> {
     inner: R,
     allowance: Rc<Cell<u64>>,
     total: u64,
-    /// Whether the end of the data was reached.
+    /// Is set when the end of the data is reached.
     ended: Rc<Cell<bool>>,
-    /// What the file or its compression complained of.
+    /// Holds the error of the file or of its compression.
     broken: Rc<RefCell<Option<String>>>,
 }
 

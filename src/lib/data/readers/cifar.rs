@@ -1,8 +1,8 @@
-//! CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): as downloaded (`.tar.gz`) or
-//! unpacked.
+//! Reads CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009), as downloaded
+//! (`.tar.gz`) or unpacked.
 //!
-//! A record is one label byte (CIFAR-100: coarse, then fine) and 3×32×32 pixels, planes in the
-//! order red, green, blue.
+//! A record is one label byte (CIFAR-100: the coarse, then the fine label) and 3×32×32 pixels, with
+//! the planes in the order red, green, blue.
 
 use super::super::raw::{RawSet, RawSplit};
 use super::super::settings::DatasetKind;
@@ -31,13 +31,16 @@ const CIFAR10_CLASSES: [&str; 10] = [
 /// Largest file of the set, in bytes: the largest official one has 154 million.
 const MAX_FILE: u64 = 256 << 20;
 
-/// What distinguishes the two sets.
+/// Describes the files and the labels of one of the two datasets.
 struct Layout {
+    /// Folder in the official archive.
     folder: &'static str,
+    /// Files of the training split, in order.
     train: &'static [&'static str],
     test: &'static str,
+    /// Text file with one class name a line.
     names: &'static str,
-    /// Classes that each label byte counts; the last byte is the one used.
+    /// Number of classes of each label byte; the last byte is the label that is used.
     label_bytes: &'static [u8],
 }
 
@@ -63,8 +66,8 @@ const CIFAR100: Layout = Layout {
     label_bytes: &[20, 100],
 };
 
-/// Reads the set from an unpacked folder at or below `root`, else from the archive in `root`, which
-/// is fetched if `download`.
+/// Reads the dataset from an unpacked folder, `root` itself or the official folder in it, else from
+/// the archive in `root`, which is downloaded if it is missing and `download` is set.
 pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<RawSet> {
     let layout = if kind == DatasetKind::Cifar100 {
         &CIFAR100
@@ -87,7 +90,7 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
                 Some(archive) => from_archive(layout, &archive)?,
                 None => from_archive(
                     layout,
-                    &download::ensure(kind.name(), remote, root, download)?,
+                    &download::fetch_missing(kind.name(), remote, root, download)?,
                 )?,
             }
         }
@@ -95,14 +98,16 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     files.into_set(layout)
 }
 
-/// The files' contents by name, and where they came from.
+/// Holds the contents of the files by name.
 struct Files {
-    place: PathBuf,
+    /// Folder or archive that they were read from.
+    source: PathBuf,
     contents: HashMap<&'static str, Vec<u8>>,
 }
 
 impl Layout {
-    fn wanted(&self) -> impl Iterator<Item = &'static str> {
+    /// Returns the names of all files that are read.
+    fn files(&self) -> impl Iterator<Item = &'static str> {
         let records = self.train.iter().copied().chain([self.test]);
         records.chain([self.names])
     }
@@ -110,7 +115,7 @@ impl Layout {
 
 fn from_folder(layout: &Layout, folder: &Path) -> Result<Files> {
     let mut contents = HashMap::new();
-    for name in layout.wanted() {
+    for name in layout.files() {
         let path = folder.join(name);
         if path.is_file() {
             let mut bytes = Vec::new();
@@ -121,7 +126,7 @@ fn from_folder(layout: &Layout, folder: &Path) -> Result<Files> {
         }
     }
     Ok(Files {
-        place: folder.to_path_buf(),
+        source: folder.to_path_buf(),
         contents,
     })
 }
@@ -130,7 +135,7 @@ fn from_archive(layout: &Layout, path: &Path) -> Result<Files> {
     let mut contents = HashMap::new();
     archive::walk(path, |entry, size, reader| {
         let name = entry.rsplit('/').next().unwrap_or(entry);
-        let Some(name) = layout.wanted().find(|wanted| *wanted == name) else {
+        let Some(name) = layout.files().find(|known| *known == name) else {
             return Ok(());
         };
         check_length(&path.join(entry), size)?;
@@ -144,7 +149,7 @@ fn from_archive(layout: &Layout, path: &Path) -> Result<Files> {
         }
     })?;
     Ok(Files {
-        place: path.to_path_buf(),
+        source: path.to_path_buf(),
         contents,
     })
 }
@@ -172,11 +177,12 @@ impl Files {
         })
     }
 
+    /// Appends the records of a file to `split`.
     fn append(&mut self, name: &'static str, layout: &Layout, split: &mut RawSplit) -> Result<()> {
-        let path = self.place.join(name);
+        let path = self.source.join(name);
         let bytes = self.contents.remove(name).ok_or_else(|| {
             Error::failed(format!("`{name}` is missing"))
-                .note("file", self.place.display().to_string())
+                .note("file", self.source.display().to_string())
                 .note("expected", layout.train.join(", ") + ", " + layout.test)
         })?;
         let labels = layout.label_bytes.len();
@@ -208,7 +214,8 @@ impl Files {
         Ok(())
     }
 
-    /// From the set's own list, else CIFAR-10's known names or numbers.
+    /// Returns the class names in the dataset's own file, else the known ones of CIFAR-10, else
+    /// numbers.
     fn class_names(&self, layout: &Layout) -> Result<Vec<String>> {
         let classes = layout.label_bytes.last().copied().map_or(0, usize::from);
         let Some(text) = self.contents.get(layout.names) else {
@@ -217,7 +224,7 @@ impl Files {
                 _ => (0..classes).map(|class| class.to_string()).collect(),
             });
         };
-        let path = self.place.join(layout.names);
+        let path = self.source.join(layout.names);
         let text = std::str::from_utf8(text).map_err(|error| damaged(&path, error))?;
         let names: Vec<String> = text
             .lines()

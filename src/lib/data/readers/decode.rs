@@ -1,73 +1,85 @@
-//! One PNG or JPEG file to planes of bytes, within bounds. Used by the image folder reader, on
-//! several threads at once.
+//! Decodes a PNG or JPEG file to planes of bytes and refuses what exceeds the bounds on size. Used
+//! by the image folder reader, on several threads at once.
 
-use super::super::load::Wanted;
+use super::super::load::TargetShape;
 use super::super::raw::{MAX_PIXELS, MAX_SIDE};
 use super::super::resize;
+use crate::error::{Text, assignment};
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A decoded image: u8 [channels,height,width].
+/// Holds a decoded image.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct DecodedImage {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
+    /// Row-major [channels,height,width].
     pub pixels: Vec<u8>,
-    /// Of the file, which stays the same when a decoder rounds differently.
+    /// Hash of the file, which stays the same when a decoder rounds differently.
     pub sha256: [u8; 32],
 }
 
-/// Decodes `file` to grey or colour, as it is or as `wanted`. Transparency is dropped, 16 bits
-/// become 8, orientation tags are not obeyed.
+/// Decodes `file` and converts it to `target`. Transparency is dropped, 16 bits a channel become 8,
+/// and orientation tags are ignored.
 ///
-/// `taken` counts the bytes of all pictures so far. Errors say what is wrong with the file.
-pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<Picture, String> {
-    // Only the header is read here; the library's own limit on memory holds besides the one on the
-    // size below.
+/// `total` counts the bytes of all images of the dataset so far.
+///
+/// # Errors
+/// Fails when the file is damaged, and when it or the whole dataset exceeds the bounds on size. The
+/// text names the problem and not the file.
+pub(super) fn decode(
+    file: &[u8],
+    target: &TargetShape,
+    total: &AtomicU64,
+) -> Result<DecodedImage, Text> {
+    let broken = |error: image::ImageError| Text::from(error.to_string());
+    // Only the header is read here. The image crate's own limit on memory applies in addition to
+    // the limit on the size below.
     let decoder = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
-        .map_err(|error| error.to_string())?
+        .map_err(|error| Text::from(error.to_string()))?
         .into_decoder()
-        .map_err(|error| error.to_string())?;
+        .map_err(broken)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-        return Err(format!(
-            "{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}"
-        ));
+        return Err(
+            format!("{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}").into(),
+        );
     }
     let found = if decoder.color_type().has_color() {
         3
     } else {
         1
     };
-    let channels = wanted.channels.unwrap_or(found);
-    let area = wanted.size.map_or(height * width, |size| size * size);
+    let channels = target.channels.unwrap_or(found);
+    let area = target.size.map_or(height * width, |size| size * size);
     let bytes = (channels * area) as u64;
-    if taken
+    if total
         .fetch_add(bytes, Ordering::Relaxed)
         .saturating_add(bytes)
         > MAX_PIXELS
     {
-        return Err(format!(
-            "with it the images take more than {} GiB; `dataset.size=…` makes them smaller",
+        let problem = format!(
+            "with it the images take more than {} GiB; ",
             MAX_PIXELS >> 30
-        ));
+        );
+        return Err(Text::from(problem) + assignment("size", "…") + " makes them smaller");
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     let planes = match found {
         1 => image.into_luma8().into_raw(),
         _ => planar(image.into_rgb8().as_raw()),
     };
     let planes = resize::convert(&planes, found, channels);
-    let (height, width, pixels) = match wanted.size {
+    let (height, width, pixels) = match target.size {
         Some(size) => (size, size, resize::resize(&planes, (height, width), size)),
         None => (height, width, planes),
     };
-    Ok(Picture {
+    Ok(DecodedImage {
         channels,
         height,
         width,
@@ -76,7 +88,7 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted, taken: &AtomicU64) -> Result<
     })
 }
 
-/// RGB RGB … to R… G… B….
+/// Converts interleaved pixels, RGB RGB …, to planes, R… G… B….
 fn planar(interleaved: &[u8]) -> Vec<u8> {
     (0..3)
         .flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied())

@@ -1,5 +1,5 @@
-//! The embedded digits: 1,797 images of 8×8 pixels with values 0..16 (`assets/README.md` names
-//! source and licence).
+//! Reads the embedded digits: 1,797 images of 8×8 pixels with values 0..16. `assets/README.md`
+//! names their source and licence.
 
 use super::super::raw::{RawSet, RawSplit};
 use crate::error::{Error, Result};
@@ -10,8 +10,8 @@ const SIDE: usize = 8;
 const BRIGHTEST: u16 = 16;
 const CLASSES: usize = 10;
 
-/// Reads the embedded file. Every fifth image of a class, in file order, is a test image; values
-/// are scaled to 0..255.
+/// Reads the embedded file and scales its values to 0..255. Every fifth image of a class, in file
+/// order, is a test image.
 pub(super) fn read() -> Result<RawSet> {
     parse(GzDecoder::new(FILE))
 }
@@ -43,7 +43,7 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
     })
 }
 
-/// The 64 scaled pixels and the label of a row; nothing if it is not such a row.
+/// Returns the 64 scaled pixels and the label of a row, or `None` when it has another form.
 fn split_row(row: &[u16]) -> Option<(impl Iterator<Item = u8>, usize)> {
     let (&label, values) = row.split_last()?;
     let fits = values.len() == SIDE * SIDE
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_are_no_digits_are_refused() {
+    fn refuses_malformed_rows() {
         let good = vec!["0"; 65].join(",");
         assert_eq!(
             parse(good.as_bytes()).map(|set| set.train.len()).ok(),

@@ -1,8 +1,8 @@
-//! The IDX format of MNIST, Fashion-MNIST and KMNIST (LeCun et al. 1998): four files, plain or
-//! gzip.
+//! Reads the IDX format of MNIST, Fashion-MNIST and KMNIST (LeCun et al. 1998): four files, plain
+//! or gzip.
 //!
-//! An images file is `00 00 08 03`, then count, rows and columns as big-endian u32, then the bytes;
-//! a labels file is `00 00 08 01`, count, bytes.
+//! An images file holds `00 00 08 03`, then count, rows and columns as big-endian u32, then the
+//! bytes; a labels file holds `00 00 08 01`, then the count, then the bytes.
 
 use super::super::raw::{MAX_SIDE, RawSet, RawSplit};
 use super::super::settings::DatasetKind;
@@ -30,8 +30,8 @@ const KUZUSHIJI: [&str; CLASSES] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "y
 /// Largest body of one file, in bytes: nearly three times MNIST's.
 const MAX_BODY: u64 = 128 << 20;
 
-/// Reads the four files from `root`, `root/raw`, or where torchvision puts them; fetches missing
-/// ones into `root` if `download`.
+/// Reads the four files from `root`, `root/raw`, or the folder that torchvision writes them to;
+/// missing ones are downloaded into `root` if `download` is set.
 pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<RawSet> {
     let classes = match kind {
         DatasetKind::FashionMnist => FASHION.map(str::to_owned).to_vec(),
@@ -42,7 +42,7 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     for remote in official::files(kind) {
         let path = match find(kind, root, remote.name) {
             Some(path) => path,
-            None => download::ensure(kind.name(), remote, root, download)?,
+            None => download::fetch_missing(kind.name(), remote, root, download)?,
         };
         paths.push(path);
     }
@@ -59,7 +59,7 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     })
 }
 
-/// The file `name`, with or without `.gz`, in the usual places below `root`.
+/// Returns the path of the file `name`, with or without `.gz`, in the usual folders below `root`.
 fn find(kind: DatasetKind, root: &Path, name: &str) -> Option<PathBuf> {
     let torchvision = match kind {
         DatasetKind::FashionMnist => "FashionMNIST/raw",
@@ -73,6 +73,7 @@ fn find(kind: DatasetKind, root: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Reads an images file and a labels file, which must agree.
 fn read_split(images: &Path, labels: &Path) -> Result<RawSplit> {
     let ([count, height, width], pixels) = read_file::<3>(images)?;
     let ([label_count], label_bytes) = read_file::<1>(labels)?;
@@ -110,7 +111,7 @@ fn read_split(images: &Path, labels: &Path) -> Result<RawSplit> {
     })
 }
 
-/// The dimensions and the body of an IDX file of bytes with `D` dimensions.
+/// Returns the dimensions and the body of an IDX file of bytes with `D` dimensions.
 fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
     let mut file = archive::decompressed(path)?;
     let mut word = || -> Result<u32> {
@@ -134,8 +135,8 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .try_fold(1_u64, |product, &length| product.checked_mul(length as u64))
         .filter(|bytes| (1..=MAX_BODY).contains(bytes))
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
-    // One byte more than the header says: both what is missing and what is too much show, and a
-    // bomb stops here.
+    // Reading one byte more than the header says tells a body that is too short from one that is
+    // too long, and bounds the memory that a hostile file can take.
     let mut body = Vec::new();
     file.take(bytes + 1)
         .read_to_end(&mut body)

@@ -1,14 +1,14 @@
-//! Images in folders named after their classes: `train/CLASS/*.{png,jpg,jpeg}` and `test/CLASS/…`,
-//! as a folder or a tar archive.
+//! Reads images in folders named after their classes, `train/CLASS/*.{png,jpg,jpeg}` and
+//! `test/CLASS/…`, from a folder or a tar archive.
 
-use super::super::load::Wanted;
+use super::super::load::TargetShape;
 use super::super::parallel;
 use super::super::raw::{RawSet, RawSplit};
 use super::super::resize;
-use super::decode::{Picture, decode};
-use super::place::{Place, Split};
-use super::{archive, damaged};
-use crate::error::{Error, Result};
+use super::decode::{DecodedImage, decode};
+use super::image_path::{ImagePath, Split};
+use super::{archive, damaged, unreadable};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,11 +28,12 @@ const MAX_DEPTH: usize = 8;
 /// Reads a folder, an archive, or the one archive in a folder. Classes are the folders of `train`
 /// in order of their names; images are in order of split, class and path.
 ///
-/// Errors: nothing to read, a damaged image, an image of another size than the first, a test class
-/// without training images.
-pub(super) fn read(root: &Path, wanted: &Wanted) -> Result<RawSet> {
+/// # Errors
+/// Fails when there are no images, when an image is damaged or of another size than the first, and
+/// when a class of the test images has no training images.
+pub(super) fn read(root: &Path, target: &TargetShape) -> Result<RawSet> {
     let source = locate(root)?;
-    let mut collector = Collector::new(&source, *wanted);
+    let mut collector = Collector::new(&source, *target);
     if source.is_dir() {
         let mut files = Vec::new();
         list(&source, "", 0, &mut files)?;
@@ -51,9 +52,9 @@ pub(super) fn read(root: &Path, wanted: &Wanted) -> Result<RawSet> {
     collector.finish()
 }
 
-/// The folder that holds `train`, or the archive.
+/// Returns the folder that holds `train`, or the archive.
 fn locate(root: &Path) -> Result<PathBuf> {
-    let missing = |what: String| {
+    let missing = |what: Text| {
         Error::failed(what)
             .note("file", root.display().to_string())
             .note(
@@ -63,16 +64,17 @@ fn locate(root: &Path) -> Result<PathBuf> {
                     ARCHIVES.join(", ")
                 ),
             )
-            .hint("`dataset.root=PATH` says where the images are")
+            .hint(assignment("root", "PATH") + " says where the images are")
     };
     if root.is_file() {
         return match is_archive(root) {
             true => Ok(root.to_path_buf()),
-            false => Err(missing("`dataset.root` is a file but no archive".into())),
+            false => Err(missing(parameter("root") + " is a file but no archive")),
         };
     }
     if !root.is_dir() {
-        return Err(missing("the images of `dataset.root` are missing".into()));
+        let images = Text::from("the images of ") + parameter("root");
+        return Err(missing(images + " are missing"));
     }
     if root.join("train").is_dir() {
         return Ok(root.to_path_buf());
@@ -89,15 +91,17 @@ fn locate(root: &Path) -> Result<PathBuf> {
     candidates.sort();
     match candidates.as_slice() {
         [one] => Ok(one.to_path_buf()),
-        [] => Err(missing("there are no images in `dataset.root`".into())),
+        [] => Err(missing(
+            Text::from("there are no images in ") + parameter("root"),
+        )),
         several => {
             let names: Vec<String> = several
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            Err(missing("`dataset.root` holds several sets".into())
+            Err(missing(parameter("root") + " holds several sets")
                 .note("available", names.join(", "))
-                .hint(format!("`dataset.root={}` takes the first", names[0])))
+                .hint(assignment("root", &names[0]) + " takes the first"))
         }
     }
 }
@@ -107,7 +111,8 @@ fn is_archive(path: &Path) -> bool {
     ARCHIVES.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Adds the files below `folder`, as paths relative to the root that start with `prefix`.
+/// Adds the files below `folder` to `files`, as paths relative to the root that start with
+/// `prefix`.
 fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err(damaged(
@@ -122,8 +127,8 @@ fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> R
             .and_then(|name| name.to_str())
             .ok_or_else(|| damaged(&path, "its name is not UTF-8"))?;
         let relative = format!("{prefix}{name}");
-        // Links are followed; hidden folders and, at the top, anything but the two splits are not
-        // looked into.
+        // Links are followed. Hidden folders are skipped, and so are those at the top that are no
+        // split.
         match path.is_dir() {
             true if name.starts_with('.') || (depth == 0 && !["train", "test"].contains(&name)) => {
             }
@@ -134,32 +139,36 @@ fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> R
     Ok(())
 }
 
-/// Gathers image files, decodes them by the batch, and puts the set together.
+/// Collects image files, decodes them in batches of [`BATCH`] bytes, and assembles the dataset.
 struct Collector<'a> {
     source: &'a Path,
-    wanted: Wanted,
-    waiting: Vec<(Place, Vec<u8>)>,
-    waiting_bytes: usize,
-    pictures: Vec<(Place, Picture)>,
-    taken: AtomicU64,
+    target: TargetShape,
+    /// Files that are not decoded yet.
+    pending: Vec<(ImagePath, Vec<u8>)>,
+    pending_bytes: usize,
+    images: Vec<(ImagePath, DecodedImage)>,
+    /// Bytes of all decoded images.
+    total: AtomicU64,
+    /// Files that are no images.
     skipped: usize,
 }
 
 impl<'a> Collector<'a> {
-    fn new(source: &'a Path, wanted: Wanted) -> Self {
+    fn new(source: &'a Path, target: TargetShape) -> Self {
         Self {
             source,
-            wanted,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            pictures: Vec::new(),
-            taken: AtomicU64::new(0),
+            target,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            images: Vec::new(),
+            total: AtomicU64::new(0),
             skipped: 0,
         }
     }
 
+    /// Reads the file `name`, if it is an image, and decodes the batch when it is large enough.
     fn add(&mut self, name: &str, size: u64, reader: &mut dyn Read) -> Result<()> {
-        let Some(place) = Place::of(name) else {
+        let Some(image) = ImagePath::parse(name) else {
             self.skipped += 1;
             return Ok(());
         };
@@ -174,29 +183,29 @@ impl<'a> Collector<'a> {
         reader
             .read_to_end(&mut bytes)
             .map_err(|error| damaged(&path, error))?;
-        self.waiting_bytes += bytes.len();
-        self.waiting.push((place, bytes));
-        if self.waiting_bytes >= BATCH {
-            self.decode_waiting()?;
+        self.pending_bytes += bytes.len();
+        self.pending.push((image, bytes));
+        if self.pending_bytes >= BATCH {
+            self.decode_pending()?;
         }
         Ok(())
     }
 
-    fn decode_waiting(&mut self) -> Result<()> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        let (wanted, taken) = (&self.wanted, &self.taken);
-        let pictures = parallel::map(&waiting, |(_, file)| decode(file, wanted, taken));
-        for ((place, _), picture) in waiting.into_iter().zip(pictures) {
-            let picture =
-                picture.map_err(|problem| damaged(&self.source.join(place.path()), problem))?;
-            self.pictures.push((place, picture));
+    fn decode_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let (target, total) = (&self.target, &self.total);
+        let images = parallel::map(&pending, |(_, file)| decode(file, target, total));
+        for ((path, _), image) in pending.into_iter().zip(images) {
+            let image =
+                image.map_err(|problem| unreadable(&self.source.join(path.to_path()), problem))?;
+            self.images.push((path, image));
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<RawSet> {
-        self.decode_waiting()?;
+        self.decode_pending()?;
         if self.skipped > 0 {
             tracing::warn!(
                 "{}: {} hidden or other files were skipped",
@@ -204,103 +213,104 @@ impl<'a> Collector<'a> {
                 self.skipped
             );
         }
-        self.pictures.sort_by(|(a, _), (b, _)| a.cmp(b));
-        self.check_places()?;
+        self.images.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.check()?;
         let classes: BTreeSet<String> = self
-            .pictures
+            .images
             .iter()
-            .filter(|(place, _)| place.split == Split::Train)
-            .map(|(place, _)| place.class.clone())
+            .filter(|(path, _)| path.split == Split::Train)
+            .map(|(path, _)| path.class.clone())
             .collect();
         let classes: Vec<String> = classes.into_iter().collect();
-        let channels = self
-            .pictures
-            .iter()
-            .map(|(_, picture)| picture.channels)
-            .max();
+        let channels = self.images.iter().map(|(_, image)| image.channels).max();
         let start = self
-            .pictures
-            .partition_point(|(place, _)| place.split == Split::Train);
-        let test = self.pictures.split_off(start);
+            .images
+            .partition_point(|(path, _)| path.split == Split::Train);
+        let test = self.images.split_off(start);
         let channels = channels.unwrap_or(1);
         Ok(RawSet {
-            train: assemble(self.pictures, &classes, channels, self.source)?,
+            train: assemble(self.images, &classes, channels, self.source)?,
             test: assemble(test, &classes, channels, self.source)?,
             classes,
         })
     }
 
-    /// One set, both splits, no image twice, all of one size.
-    fn check_places(&self) -> Result<()> {
+    /// Fails unless the images are of one dataset with both splits, each image occurs once, and all
+    /// have one size.
+    fn check(&self) -> Result<()> {
         let source = self.source;
         for (split, name) in [(Split::Train, "train"), (Split::Test, "test")] {
-            if !self.pictures.iter().any(|(place, _)| place.split == split) {
+            if !self.images.iter().any(|(path, _)| path.split == split) {
                 return Err(Error::failed(format!("there are no images in `{name}`"))
                     .note("file", source.display().to_string())
                     .note("expected", format!("{name}/CLASS/*.png, *.jpg or *.jpeg")));
             }
         }
-        let Some((first, expected)) = self.pictures.first() else {
+        let Some((first, expected)) = self.images.first() else {
             return Ok(());
         };
-        for (place, picture) in &self.pictures {
-            if place.top != first.top {
+        for (path, image) in &self.images {
+            if path.top != first.top {
                 return Err(Error::failed("the archive holds several sets")
                     .note("file", source.display().to_string())
-                    .note("found", format!("{} and {}", first.path(), place.path())));
+                    .note(
+                        "found",
+                        format!("{} and {}", first.to_path(), path.to_path()),
+                    ));
             }
-            if (picture.height, picture.width) != (expected.height, expected.width) {
-                let size = |picture: &Picture| format!("{}×{}", picture.height, picture.width);
+            if (image.height, image.width) != (expected.height, expected.width) {
+                let size = |image: &DecodedImage| format!("{}×{}", image.height, image.width);
+                let square = expected.height.min(expected.width).max(8);
                 return Err(Error::failed("the images differ in size")
-                    .note("file", source.join(place.path()).display().to_string())
+                    .note("file", source.join(path.to_path()).display().to_string())
                     .note(
                         "expected",
-                        format!("{} pixels, as {}", size(expected), first.path()),
+                        format!("{} pixels, as {}", size(expected), first.to_path()),
                     )
-                    .note("found", size(picture))
-                    .hint(format!(
-                        "`dataset.size={}` resizes them all",
-                        expected.height.min(expected.width).max(8)
-                    )));
+                    .note("found", size(image))
+                    .hint(assignment("size", square) + " resizes them all"));
             }
         }
-        match self.pictures.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(damaged(&source.join(pair[0].0.path()), "it is there twice")),
+        match self.images.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(damaged(
+                &source.join(pair[0].0.to_path()),
+                "it is there twice",
+            )),
             None => Ok(()),
         }
     }
 }
 
-/// Sorted pictures of one split to a block of pixels with labels.
+/// Joins the sorted images of one split, converted to `channels`, with their labels.
 fn assemble(
-    pictures: Vec<(Place, Picture)>,
+    images: Vec<(ImagePath, DecodedImage)>,
     classes: &[String],
     channels: usize,
     source: &Path,
 ) -> Result<RawSplit> {
-    let (height, width) = pictures
+    let (height, width) = images
         .first()
-        .map_or((0, 0), |(_, picture)| (picture.height, picture.width));
+        .map_or((0, 0), |(_, image)| (image.height, image.width));
     let mut split = RawSplit {
         channels,
         height,
         width,
-        pixels: Vec::with_capacity(pictures.len() * channels * height * width),
-        labels: Vec::with_capacity(pictures.len()),
-        files: Vec::with_capacity(pictures.len()),
+        pixels: Vec::with_capacity(images.len() * channels * height * width),
+        labels: Vec::with_capacity(images.len()),
+        files: Vec::with_capacity(images.len()),
     };
-    for (place, picture) in pictures {
-        let label = classes.binary_search(&place.class).map_err(|_| {
+    for (path, image) in images {
+        let label = classes.binary_search(&path.class).map_err(|_| {
             Error::failed(format!(
                 "test class `{}` has no training images",
-                place.class
+                path.class
             ))
-            .note("file", source.join(place.path()).display().to_string())
+            .note("file", source.join(path.to_path()).display().to_string())
             .note("available", classes.join(", "))
         })?;
         split.labels.push(label as i64);
-        split.files.push(picture.sha256);
-        let planes = resize::convert(&picture.pixels, picture.channels, channels);
+        split.files.push(image.sha256);
+        let planes = resize::convert(&image.pixels, image.channels, channels);
         split.pixels.extend(planes);
     }
     Ok(split)

@@ -1,8 +1,8 @@
-//! Readers of the formats in the wild, one a file: from a folder or archive to pixels and labels on
-//! the host. Called by `load`.
+//! Reads the formats of datasets, one format a file, from a folder or an archive to pixels and
+//! labels on the host. Called by `load`.
 //!
-//! They only ever read. Whatever a file holds, the outcome is a set or an error that names the
-//! file: sizes are checked before memory is taken for them, and decompression is bounded.
+//! The readers change no file. Whatever a file holds, they return a dataset or an error that names
+//! the file: sizes are checked before memory is allocated, and decompression is bounded.
 
 mod archive;
 mod cifar;
@@ -10,17 +10,22 @@ mod decode;
 mod digits;
 mod idx;
 mod image_folder;
-mod place;
+mod image_path;
 
-use super::load::Wanted;
+use super::load::TargetShape;
 use super::raw::RawSet;
 use super::settings::{DatasetKind, DatasetSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use std::path::Path;
 
-/// Reads the set that `settings` names. `wanted` matters to formats whose images may differ in size
-/// or channels.
-pub(super) fn read(settings: &DatasetSettings, wanted: &Wanted) -> Result<RawSet> {
+/// Reads the dataset that `settings` names. The reader of image folders converts each image to
+/// `target`, because its images may differ in size and channels; the others return the files' own
+/// shape.
+///
+/// # Errors
+/// Fails when `root` is not set (usage), when files are missing or damaged, and when a download
+/// fails.
+pub(super) fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<RawSet> {
     let kind = settings.kind;
     if kind == DatasetKind::Digits {
         return digits::read();
@@ -28,31 +33,34 @@ pub(super) fn read(settings: &DatasetSettings, wanted: &Wanted) -> Result<RawSet
     let root = settings.root.as_deref().ok_or_else(|| no_root(kind))?;
     match kind {
         DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, settings.download),
-        DatasetKind::ImageFolder => image_folder::read(root, wanted),
+        DatasetKind::ImageFolder => image_folder::read(root, target),
         _ => idx::read(kind, root, settings.download),
     }
 }
 
 fn no_root(kind: DatasetKind) -> Error {
     let name = kind.name();
-    let error = Error::usage("`dataset.root` is not set")
+    let error = Error::usage(parameter("root") + " is not set")
         .note("while", format!("looking for dataset `{name}`"));
     match kind {
-        DatasetKind::ImageFolder => {
-            error.hint("`dataset.root=PATH`: the folder or archive that holds train/ and test/")
-        }
-        _ => error.hint(format!(
-            "`dataset.root=data/{name}`: the folder that holds its files, or is to hold them"
-        )),
+        DatasetKind::ImageFolder => error.hint(
+            assignment("root", "PATH") + ": the folder or archive that holds train/ and test/",
+        ),
+        _ => error.hint(
+            assignment("root", format!("data/{name}"))
+                + ": the folder that holds its files, or is to hold them",
+        ),
     }
 }
 
-/// The error for a file that cannot be what it should be.
+/// Returns the error for a file whose contents are not what they should be.
 fn damaged(file: &Path, problem: impl std::fmt::Display) -> Error {
+    unreadable(file, problem.to_string().into())
+}
+
+/// Does the same with a text that may name parameters.
+fn unreadable(file: &Path, problem: Text) -> Error {
     let name = file.file_name().unwrap_or(file.as_os_str());
-    Error::failed(format!(
-        "cannot read `{}`: {problem}",
-        name.to_string_lossy()
-    ))
-    .note("file", file.display().to_string())
+    let what = Text::from(format!("cannot read `{}`: ", name.to_string_lossy())) + problem;
+    Error::failed(what).note("file", file.display().to_string())
 }

@@ -18,7 +18,7 @@ use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::launcher::launched;
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use recorder::Recorder;
@@ -158,7 +158,7 @@ impl Shared for Descent<'_> {
         session.save_metrics(&metrics)?;
         recorder.finish().finish(session)?;
         summary(&metrics)?;
-        say(format!("weights:  {}", session.job.output.display()))
+        output::print(format!("weights:  {}", session.job.output.display()))
     }
 }
 
@@ -209,14 +209,16 @@ fn summary(metrics: &Metrics) -> Result<()> {
         true => tracing::info!(
             "an epoch has fewer batches than `distributed_sgd.report_every`: no losses to report"
         ),
-        false => say(&table)?,
+        false => output::print(&table)?,
     }
     for part in &metrics.traffic {
-        say(format!(
-            "bytes: {} of {:?}, {:?}",
-            part.bytes, part.kind, part.direction
-        )
-        .to_lowercase())?;
+        output::print(
+            format!(
+                "bytes: {} of {:?}, {:?}",
+                part.bytes, part.kind, part.direction
+            )
+            .to_lowercase(),
+        )?;
     }
-    say(format!("test accuracy: {}", percent(metrics.test_accuracy)))
+    output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))
 }

@@ -16,7 +16,7 @@ use crate::run::manifest;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, required};
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use recorder::{Metrics, Recorder};
@@ -219,15 +219,15 @@ fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
             down.to_string(),
         ]);
     }
-    say(&table)?;
-    say(format!(
+    output::print(&table)?;
+    output::print(format!(
         "global model: final {}, best on test {}",
         percent(course.final_test_accuracy),
         percent(course.best_test_accuracy)
     ))?;
-    say(format!(
+    output::print(format!(
         "bytes: {} uploaded, {} downloaded; the model has {} parameters, {} bytes",
         course.upload_bytes, course.download_bytes, metrics.parameters, metrics.model_bytes
     ))?;
-    say(format!("weights:  {}", weights.display()))
+    output::print(format!("weights:  {}", weights.display()))
 }

@@ -56,7 +56,9 @@ impl Roles {
             shared: shared.transpose()?,
             other: match &config.public {
                 Some(settings) => Some(
-                    data::load(settings, context.device).during(|| "loading the public dataset")?,
+                    data::load(settings, context.device)
+                        .within("fed_md.public")
+                        .during(|| "loading the public dataset")?,
                 ),
                 None => None,
             },

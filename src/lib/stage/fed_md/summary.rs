@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::run::rounds::Course;
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::words::percent;
 use std::path::Path;
 
@@ -15,16 +15,16 @@ const SHOWN: usize = 10;
 /// Rounds, clients, bytes.
 pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
-    say(rounds(course))?;
-    say(clients(metrics))?;
-    say("test before: after transfer learning, before the first round")?;
-    say(format!(
+    output::print(rounds(course))?;
+    output::print(clients(metrics))?;
+    output::print("test before: after transfer learning, before the first round")?;
+    output::print(format!(
         "mean over {} clients: final {}, best on test {}",
         metrics.clients.len(),
         percent(course.final_test_accuracy),
         percent(course.best_test_accuracy)
     ))?;
-    say(format!(
+    output::print(format!(
         "bytes: {} uploaded, {} downloaded; {} of {} public images a round, a score of each of {} classes; the public set ({} bytes of pixels) is everyone's and not counted",
         course.upload_bytes,
         course.download_bytes,
@@ -33,7 +33,7 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
         metrics.classes,
         metrics.public_bytes
     ))?;
-    say(format!("metrics:  {}", path.display()))
+    output::print(format!("metrics:  {}", path.display()))
 }
 
 /// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among

@@ -20,7 +20,7 @@ use crate::run::job::Session;
 use crate::run::journal::Journal;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::train::{Evaluation, Selection};
 use crate::words::percent;
 use serde::Serialize;
@@ -106,15 +106,15 @@ impl Finished<'_> {
             .iter()
             .filter_map(|epoch| epoch.test_accuracy)
             .fold(None, best_of);
-        say(comparison.table())?;
-        say(format!(
+        output::print(comparison.table())?;
+        output::print(format!(
             "student: final {}, best on test {}",
             percent(self.last()),
             percent(best)
         ))?;
-        say(format!("weights:  {}", weights_path.display()))?;
+        output::print(format!("weights:  {}", weights_path.display()))?;
         for picture in ["dataset.png", "curves.png", "confusion.png"] {
-            say(format!("picture:  {}", self.folder.join(picture).display()))?;
+            output::print(format!("picture:  {}", self.folder.join(picture).display()))?;
         }
         Ok(())
     }

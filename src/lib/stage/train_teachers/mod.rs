@@ -20,7 +20,7 @@ use crate::run::manifest;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
-use crate::runtime::output::say;
+use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
@@ -79,7 +79,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     for (_, row) in rows {
         table.row(row);
     }
-    say(&table)
+    output::print(&table)
 }
 
 /// A teacher's place among those to be trained, and its line of the table on stdout.

@@ -1,38 +1,39 @@
-//! What a path inside an image folder means: `[TOP/]train|test/CLASS/…/NAME.png|jpg|jpeg`. Used by
-//! the image folder reader.
+//! Reads split, class and name from the path of an image in an image folder:
+//! `[TOP/]train|test/CLASS/…/NAME.png|jpg|jpeg`. Used by the image folder reader.
 
-/// Training or test.
+/// Tells training images from test images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Split {
     Train,
     Test,
 }
 
-/// Where an image belongs. The order (split, class, name) is the order of the images in the set.
+/// Holds the parts of an image's path. The order of the fields (split, class, name) is the order
+/// of the images in the dataset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct ImagePath {
     pub split: Split,
     pub class: String,
-    /// The path below the class folder.
+    /// Path below the class folder.
     pub name: String,
-    /// The folder above `train` and `test`, or nothing.
+    /// Folder above `train` and `test`, if there is one.
     pub top: Option<String>,
 }
 
-impl Place {
-    /// The place of the image at `path` (components joined by `/`); nothing for hidden files, other
-    /// files, and files elsewhere.
-    pub fn of(path: &str) -> Option<Self> {
+impl ImagePath {
+    /// Splits `path` (components joined by `/`) into its parts, or returns `None` when it is
+    /// hidden, is not named like an image, or lies outside the class folders.
+    pub fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
         let extension = path.rsplit_once('.').map(|(_, extension)| extension)?;
-        let image = ["png", "jpg", "jpeg"]
+        let is_image = ["png", "jpg", "jpeg"]
             .iter()
             .any(|known| known.eq_ignore_ascii_case(extension));
-        if !image || parts.iter().any(|part| part.starts_with('.')) {
+        if !is_image || parts.iter().any(|part| part.starts_with('.')) {
             return None;
         }
         match parts.as_slice() {
-            [split, class, name @ ..] if !name.is_empty() && split_of(split).is_some() => {
+            [split, class, name @ ..] if !name.is_empty() && split_named(split).is_some() => {
                 Self::new(None, split, class, name)
             }
             [top, split, class, name @ ..] if !name.is_empty() => {
@@ -44,15 +45,15 @@ impl Place {
 
     fn new(top: Option<&str>, split: &str, class: &str, name: &[&str]) -> Option<Self> {
         Some(Self {
-            split: split_of(split)?,
+            split: split_named(split)?,
             class: class.to_owned(),
             name: name.join("/"),
             top: top.map(str::to_owned),
         })
     }
 
-    /// The path again.
-    pub fn path(&self) -> String {
+    /// Returns the path that was parsed.
+    pub fn to_path(&self) -> String {
         let split = match self.split {
             Split::Train => "train",
             Split::Test => "test",
@@ -63,7 +64,7 @@ impl Place {
     }
 }
 
-fn split_of(name: &str) -> Option<Split> {
+fn split_named(name: &str) -> Option<Split> {
     match name {
         "train" => Some(Split::Train),
         "test" => Some(Split::Test),
