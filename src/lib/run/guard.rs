@@ -18,7 +18,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     quiet();
     // What the work has changed is dropped with it.
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(error)) if is_out_of_memory(error.what()) => Err(advise(error)),
+        Ok(Err(error)) if is_out_of_memory(&error.what()) => Err(advise(error)),
         Ok(outcome) => outcome,
         Err(payload) => match exception(payload.as_ref()) {
             None => resume_unwind(payload),
