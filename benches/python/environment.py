@@ -6,6 +6,7 @@ Prints the path of its interpreter. Needs Python 3.10+ with pip and venv.
   BENCH_PYTHON     an interpreter that can import torch, numpy, safetensors and PIL already: used as it is
   XDG_CACHE_HOME   where the cache lives (default ~/.cache)
 """
+
 import fcntl
 import os
 import pathlib
@@ -33,7 +34,10 @@ def fail(text, hint):
 
 def cache():
     """The user's folder for what is made once for all checkouts."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fed-distill"
+    return (
+        pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        / "fed-distill"
+    )
 
 
 def problem(python):
@@ -54,11 +58,15 @@ def install(root):
     shutil.rmtree(root, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(root)], check=True)
     python = str(root / "bin" / "python")
-    say(f"installing {TORCH} in {root}, once for all checkouts (190 MB; 2.7 GB where only PyPI can be reached)")
+    say(
+        f"installing {TORCH} in {root}, once for all checkouts (190 MB; 2.7 GB where only PyPI can be reached)"
+    )
     small = pip(python, "--retries", "0", "--timeout", "20", "--index-url", CPU_INDEX, TORCH)
     if not (small or pip(python, TORCH)) or not pip(python, *OTHERS):
-        fail("pip could not install the Python side of the benchmark (its own message is above)",
-             "check the network and run `make bench` again, or set BENCH_PYTHON to an interpreter with torch")
+        fail(
+            "pip could not install the Python side of the benchmark (its own message is above)",
+            "check the network and run `make bench` again, or set BENCH_PYTHON to an interpreter with torch",
+        )
 
 
 def interpreter():
@@ -66,19 +74,30 @@ def interpreter():
     chosen = os.environ.get("BENCH_PYTHON")
     if chosen:
         if why := problem(chosen):
-            fail(f"BENCH_PYTHON is `{chosen}`, which cannot run `{PROBE}`: {why}", "unset it to have an environment made")
+            fail(
+                f"BENCH_PYTHON is `{chosen}`, which cannot run `{PROBE}`: {why}",
+                "unset it to have an environment made",
+            )
         return chosen
     if sys.version_info < (3, 10):
-        fail(f"PyTorch 2.11 needs Python 3.10 or later, this is {sys.version.split()[0]}", "set BENCH_PYTHON")
+        fail(
+            f"PyTorch 2.11 needs Python 3.10 or later, this is {sys.version.split()[0]}",
+            "set BENCH_PYTHON",
+        )
     root = cache() / f"bench-python-{TORCH.split('==')[1]}"
     python = str(root / "bin" / "python")
     cache().mkdir(parents=True, exist_ok=True)
-    with open(cache() / "lock-bench", "w") as lock:  # two checkouts at once: one installs, the other waits
+    with open(
+        cache() / "lock-bench", "w"
+    ) as lock:  # two checkouts at once: one installs, the other waits
         fcntl.flock(lock, fcntl.LOCK_EX)
         if problem(python):
             install(root)
             if why := problem(python):
-                fail(f"{python} was set up and still cannot run `{PROBE}`: {why}", f"remove {root} and try again")
+                fail(
+                    f"{python} was set up and still cannot run `{PROBE}`: {why}",
+                    f"remove {root} and try again",
+                )
     return python
 
 

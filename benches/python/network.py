@@ -1,4 +1,5 @@
 """The CIFAR ResNet of basic blocks, under the names of the Rust side's state dicts."""
+
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -17,7 +18,9 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, hidden, norm, inplace):
         body = F.relu(norm(self.bn1, self.conv1(hidden)), inplace=inplace)

@@ -3,6 +3,7 @@
 The same digits, nodes, network, numbers of steps and losses. Prints a line of JSON: the student's test accuracy and the seconds of each
 part. One process does everything, so that PyTorch is imported once and not once a stage.
 """
+
 import csv
 import gzip
 import json
@@ -35,13 +36,20 @@ def digits():
             values, label = np.array(row[:-1], dtype=np.uint32), int(row[-1])
             seen[label] += 1
             small = Image.fromarray(((values * 255 + 8) // 16).astype(np.uint8).reshape(8, 8))
-            splits[seen[label] % 5 == 0].append((np.array(small.resize((SIZE, SIZE), Image.Resampling.BILINEAR)), label))
-    return [(np.stack([image for image, _ in split]), np.array([label for _, label in split])) for split in splits]
+            splits[seen[label] % 5 == 0].append(
+                (np.array(small.resize((SIZE, SIZE), Image.Resampling.BILINEAR)), label)
+            )
+    return [
+        (np.stack([image for image, _ in split]), np.array([label for _, label in split]))
+        for split in splits
+    ]
 
 
 def one_cycle(optimizer, steps):
     """Linear up over a fifth of all steps, linear down to zero after."""
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / steps / 0.2, (1 - step / steps) / 0.8))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(step / steps / 0.2, (1 - step / steps) / 0.8)
+    )
 
 
 def network():
@@ -106,16 +114,24 @@ class Synthetic(Dataset):
     def __getitem__(self, index):
         padded = F.pad(self.images[index], [CROP] * 4, value=self.black)
         top, left = random.randint(0, 2 * CROP), random.randint(0, 2 * CROP)
-        return padded[:, top:top + SIZE, left:left + SIZE], int(self.labels[index])
+        return padded[:, top : top + SIZE, left : left + SIZE], int(self.labels[index])
 
 
 def distillation(teachers, shares):
     """Divergence from the teachers' label-share ensemble at a temperature."""
+
     def loss(logits, images):
         with torch.no_grad():
-            weighted = sum(F.softmax(teacher(images) / TEMPERATURE, 1) * share for teacher, share in zip(teachers, shares))
+            weighted = sum(
+                F.softmax(teacher(images) / TEMPERATURE, 1) * share
+                for teacher, share in zip(teachers, shares)
+            )
             target = weighted / weighted.sum(1, keepdim=True)
-        return F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), target, reduction="batchmean") * TEMPERATURE ** 2
+        return (
+            F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), target, reduction="batchmean")
+            * TEMPERATURE**2
+        )
+
     return loss
 
 
@@ -134,10 +150,16 @@ def main():
     marks.append(time.perf_counter())
     images, labels = invert(teachers, settings["inversion_steps"])
     marks.append(time.perf_counter())
-    synthetic = DataLoader(Synthetic(images, labels, -mean / std), BATCH, shuffle=True, drop_last=True)
-    reached = train(network(), synthetic, test, settings["student_epochs"], distillation(teachers, shares))
+    synthetic = DataLoader(
+        Synthetic(images, labels, -mean / std), BATCH, shuffle=True, drop_last=True
+    )
+    reached = train(
+        network(), synthetic, test, settings["student_epochs"], distillation(teachers, shares)
+    )
     marks.append(time.perf_counter())
-    parts = dict(zip(("teachers", "inversion", "student"), (b - a for a, b in zip(marks, marks[1:]))))
+    parts = dict(
+        zip(("teachers", "inversion", "student"), (b - a for a, b in zip(marks, marks[1:])))
+    )
     print(json.dumps({"accuracy": reached, "parts": parts}))
 
 

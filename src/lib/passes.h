@@ -3,8 +3,9 @@
 
 #pragma once
 
-#include <cstdint>
 #include <omp.h>
+
+#include <cstdint>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 // One copy for AVX-512, one for AVX2 and one for the rest, chosen when the program starts.
@@ -16,7 +17,8 @@
 namespace {
 
 // Runs work(thread, from, to) on each thread's share of [0, count).
-template <typename Work> void share(int64_t count, const Work &work) {
+template <typename Work>
+void share(int64_t count, const Work &work) {
 #pragma omp parallel
   {
     const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
@@ -25,4 +27,4 @@ template <typename Work> void share(int64_t count, const Work &work) {
   }
 }
 
-} // namespace
+}  // namespace

@@ -2,6 +2,7 @@
 
 `files` is read by its event accumulator, `server` is the list of runs with scalars that `tensorboard --logdir` itself serves.
 """
+
 import json
 import os
 import sys
@@ -12,7 +13,9 @@ from tensorboard import program
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 
 folder = sys.argv[1]
-multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"scalars": 0, "images": 0})
+multiplexer = plugin_event_multiplexer.EventMultiplexer(
+    tensor_size_guidance={"scalars": 0, "images": 0}
+)
 multiplexer.AddRunsFromDirectory(folder)
 multiplexer.Reload()
 files = {}
@@ -25,12 +28,20 @@ for run in multiplexer.Runs():
                 found[tag] = [[event.step, event.tensor_proto.float_val[0]] for event in events]
             else:
                 # Width, height, the PNG.
-                found[tag] = [[event.step, *map(bytes.decode, event.tensor_proto.string_val[:2]),
-                               len(event.tensor_proto.string_val[2])] for event in events]
+                found[tag] = [
+                    [
+                        event.step,
+                        *map(bytes.decode, event.tensor_proto.string_val[:2]),
+                        len(event.tensor_proto.string_val[2]),
+                    ]
+                    for event in events
+                ]
     files[run] = {"scalars": scalars, "images": images}
 
 board = program.TensorBoard()
-board.configure(argv=[None, "--logdir", folder, "--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"])
+board.configure(
+    argv=[None, "--logdir", folder, "--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
+)
 url = board.launch()
 served = {}
 for _ in range(100):

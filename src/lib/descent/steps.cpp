@@ -1,20 +1,23 @@
 // A step of SGD and of Adam on `count` values in one pass; mod.rs says what they compute and is the
 // only caller.
 
-#include "../passes.h"
 #include <cmath>
+
+#include "../passes.h"
 
 namespace {
 
 // Below this many values starting the threads costs more than the work.
 constexpr int64_t SMALL = 1 << 14;
 
-template <typename Work> void over(int64_t count, const Work &work) {
+template <typename Work>
+void over(int64_t count, const Work &work) {
   if (count < SMALL) return work(0, 0, count);
   share(count, work);
 }
 
-EACH_CPU void sgd(float *x, const float *g, float *buffer, int64_t from, int64_t to, float rate, float momentum, float ahead, float decay) {
+EACH_CPU void sgd(float *x, const float *g, float *buffer, int64_t from, int64_t to, float rate,
+                  float momentum, float ahead, float decay) {
 #pragma omp simd
   for (int64_t i = from; i < to; i++) {
     const float gradient = g[i] + decay * x[i];
@@ -24,8 +27,9 @@ EACH_CPU void sgd(float *x, const float *g, float *buffer, int64_t from, int64_t
   }
 }
 
-EACH_CPU void adam(float *x, const float *g, float *first, float *second, int64_t from, int64_t to, float rate, float new1, float beta2,
-                   float new2, float root, float eps, float decay) {
+EACH_CPU void adam(float *x, const float *g, float *first, float *second, int64_t from, int64_t to,
+                   float rate, float new1, float beta2, float new2, float root, float eps,
+                   float decay) {
 #pragma omp simd
   for (int64_t i = from; i < to; i++) {
     const float gradient = g[i] + decay * x[i];
@@ -35,17 +39,20 @@ EACH_CPU void adam(float *x, const float *g, float *first, float *second, int64_
   }
 }
 
-} // namespace
+}  // namespace
 
 extern "C" {
 
-void fd_sgd(int64_t count, float *x, const float *g, float *buffer, float rate, float momentum, bool nesterov, float decay) {
-  over(count, [&](int64_t, int64_t from, int64_t to) { sgd(x, g, buffer, from, to, rate, momentum, nesterov, decay); });
+void fd_sgd(int64_t count, float *x, const float *g, float *buffer, float rate, float momentum,
+            bool nesterov, float decay) {
+  over(count, [&](int64_t, int64_t from, int64_t to) {
+    sgd(x, g, buffer, from, to, rate, momentum, nesterov, decay);
+  });
 }
 
 // `new1` = 1 − β1 and `new2` = 1 − β2 come rounded once: 1 − 0.999 in float is off by 10⁻⁵.
-void fd_adam(int64_t count, float *x, const float *g, float *first, float *second, float rate, float new1, float beta2, float new2, float root,
-             float eps, float decay) {
+void fd_adam(int64_t count, float *x, const float *g, float *first, float *second, float rate,
+             float new1, float beta2, float new2, float root, float eps, float decay) {
   over(count, [&](int64_t, int64_t from, int64_t to) {
     adam(x, g, first, second, from, to, rate, new1, beta2, new2, root, eps, decay);
   });

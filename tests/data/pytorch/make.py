@@ -6,6 +6,7 @@
 for networks stated here in plain PyTorch, names and shapes of the state dict and logits in float64, of weights and images given by
 `wave`, so that no weights need to be stored. `state_dicts.json` has name, shape and type of every entry of two networks' state dicts.
 """
+
 import json, math, os
 import torch, torch.nn as nn, torch.nn.functional as F
 from safetensors.torch import save_file
@@ -15,17 +16,24 @@ torch.manual_seed(0)
 
 # ---------------------------------------------------------------------------------------------------------------- networks
 
+
 class Block(nn.Module):
     def __init__(self, inputs, layers):
         super().__init__()
         self.depth, channels, total = len(layers), inputs, 1
         for i, (outputs, kernel, stride) in enumerate(layers, 1):
-            setattr(self, f"conv{i}", nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False))
+            setattr(
+                self,
+                f"conv{i}",
+                nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False),
+            )
             setattr(self, f"bn{i}", nn.BatchNorm2d(outputs))
             channels, total = outputs, total * stride
         self.shortcut = nn.Sequential()
         if total != 1 or channels != inputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, channels, 1, total, bias=False), nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, channels, 1, total, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, x):
         h = x
@@ -38,13 +46,20 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     def __init__(self, bottleneck, width, blocks, channels, classes):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         inputs, self.stages = width, len(blocks)
         for i, count in enumerate(blocks):
-            inner, stage = width * 2 ** i, []
+            inner, stage = width * 2**i, []
             for j in range(count):
                 s = 2 if i > 0 and j == 0 else 1
-                layers = [(inner, 1, 1), (inner, 3, s), (inner * 4, 1, 1)] if bottleneck else [(inner, 3, s), (inner, 3, 1)]
+                layers = (
+                    [(inner, 1, 1), (inner, 3, s), (inner * 4, 1, 1)]
+                    if bottleneck
+                    else [(inner, 3, s), (inner, 3, 1)]
+                )
                 stage.append(Block(inputs, layers))
                 inputs = layers[-1][0]
             setattr(self, f"layer{i + 1}", nn.Sequential(*stage))
@@ -60,9 +75,16 @@ class ResNet(nn.Module):
 class LeNet5(nn.Module):
     def __init__(self, channels, size, classes):
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(channels, 6, 5, padding=2), nn.Conv2d(6, 16, 5, padding=2 if size < 12 else 0)
+        self.conv1, self.conv2 = (
+            nn.Conv2d(channels, 6, 5, padding=2),
+            nn.Conv2d(6, 16, 5, padding=2 if size < 12 else 0),
+        )
         left = (size // 2 - (0 if size < 12 else 4)) // 2
-        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * left * left, 120), nn.Linear(120, 84), nn.Linear(84, classes)
+        self.fc1, self.fc2, self.fc3 = (
+            nn.Linear(16 * left * left, 120),
+            nn.Linear(120, 84),
+            nn.Linear(84, classes),
+        )
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -74,7 +96,9 @@ class Cnn5(nn.Module):
     def __init__(self, channels, size, classes):
         super().__init__()
         p = 1 if size < 18 else 0
-        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(i, 128, 3, padding=p) for i in (channels, 128, 128))
+        self.conv1, self.conv2, self.conv3 = (
+            nn.Conv2d(i, 128, 3, padding=p) for i in (channels, 128, 128)
+        )
         features = self.features(torch.zeros(1, channels, size, size))
         self.fc1 = nn.Linear(features.shape[1], classes)
 
@@ -90,7 +114,10 @@ class Cnn5(nn.Module):
 class FedAvgCnn(nn.Module):
     def __init__(self, channels, size, classes):
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(channels, 32, 5, padding="same"), nn.Conv2d(32, 64, 5, padding="same")
+        self.conv1, self.conv2 = (
+            nn.Conv2d(channels, 32, 5, padding="same"),
+            nn.Conv2d(32, 64, 5, padding="same"),
+        )
         self.fc1, self.fc2 = nn.Linear(64 * (size // 4) ** 2, 512), nn.Linear(512, classes)
 
     def forward(self, x):
@@ -111,7 +138,11 @@ class Linear(nn.Module):
 def wave(index, shape):
     """Values sin(index + 0.7·i) rounded to float32."""
     n = math.prod(shape)
-    return torch.tensor([math.sin(index + 0.7 * i) for i in range(n)], dtype=torch.float32).double().reshape(shape)
+    return (
+        torch.tensor([math.sin(index + 0.7 * i) for i in range(n)], dtype=torch.float32)
+        .double()
+        .reshape(shape)
+    )
 
 
 def fill(name, index, t):
@@ -130,12 +161,22 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
         published = [2, 2, 2, 2] if kind == "resnet18" else [3, 4, 6, 3]
         net = ResNet(kind == "resnet50", width or 64, blocks or published, channels, classes)
     else:
-        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn, "linear": Linear}[kind](channels, size, classes)
+        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn, "linear": Linear}[kind](
+            channels, size, classes
+        )
     net = net.double().eval()
     state = net.state_dict()
-    case = dict(kind=kind, channels=channels, size=size, classes=classes, width=width, blocks=blocks,
-                names=list(state), shapes=[list(t.shape) for t in state.values()],
-                parameters=sum(p.numel() for p in net.parameters()))
+    case = dict(
+        kind=kind,
+        channels=channels,
+        size=size,
+        classes=classes,
+        width=width,
+        blocks=blocks,
+        names=list(state),
+        shapes=[list(t.shape) for t in state.values()],
+        parameters=sum(p.numel() for p in net.parameters()),
+    )
     net.load_state_dict({n: fill(n, i, t) for i, (n, t) in enumerate(state.items())})
     images = wave(1000, (3, channels, size, size))
     with torch.no_grad():
@@ -143,14 +184,25 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
         net.train()
         case["train_logits"] = net(images).tolist()
         after = net.state_dict()
-        case["running_after"] = {n: after[n].double().tolist() for n in after if n.split(".")[-1].startswith(("running", "num"))}
+        case["running_after"] = {
+            n: after[n].double().tolist()
+            for n in after
+            if n.split(".")[-1].startswith(("running", "num"))
+        }
     return case
 
 
 def networks():
-    cases = [network_case("resnet18", 1, 9, 10, 4), network_case("resnet34", 3, 16, 5, 2), network_case("resnet50", 3, 11, 4, 4, [1, 2]),
-             network_case("resnet50", 1, 16, 2, 1, [1] * 5), network_case("resnet18", 3, 33, 7, 3, [3])]
-    cases += [network_case("lenet5", c, s, 10) for c, s in ((1, 8), (3, 11), (1, 12), (1, 28), (3, 33))]
+    cases = [
+        network_case("resnet18", 1, 9, 10, 4),
+        network_case("resnet34", 3, 16, 5, 2),
+        network_case("resnet50", 3, 11, 4, 4, [1, 2]),
+        network_case("resnet50", 1, 16, 2, 1, [1] * 5),
+        network_case("resnet18", 3, 33, 7, 3, [3]),
+    ]
+    cases += [
+        network_case("lenet5", c, s, 10) for c, s in ((1, 8), (3, 11), (1, 12), (1, 28), (3, 33))
+    ]
     cases += [network_case("cnn5", c, s, 10) for c, s in ((1, 8), (3, 17), (3, 18), (3, 32))]
     cases += [network_case("fedavg_cnn", c, s, 10) for c, s in ((1, 9), (1, 28), (3, 15))]
     cases += [network_case("linear", c, s, 10) for c, s in ((1, 28), (3, 9))]
@@ -160,23 +212,38 @@ def networks():
 
 def state_dicts():
     """What `load_state_dict(strict=True)` asks for: ResNet-18 for CIFAR-10, and a narrow ResNet of bottleneck blocks."""
-    networks = {"resnet18": ResNet(False, 64, [2, 2, 2, 2], 3, 10), "resnet50_narrow": ResNet(True, 4, [1, 2], 3, 10)}
-    listed = {kind: [[name, list(tensor.shape), str(tensor.dtype).split(".")[1]] for name, tensor in net.state_dict().items()]
-              for kind, net in networks.items()}
+    networks = {
+        "resnet18": ResNet(False, 64, [2, 2, 2, 2], 3, 10),
+        "resnet50_narrow": ResNet(True, 4, [1, 2], 3, 10),
+    }
+    listed = {
+        kind: [
+            [name, list(tensor.shape), str(tensor.dtype).split(".")[1]]
+            for name, tensor in net.state_dict().items()
+        ]
+        for kind, net in networks.items()
+    }
     with open("state_dicts.json", "w") as file:
         json.dump(listed, file, separators=(",", ":"))
 
 
 # ------------------------------------------------------------------------------------------------------------------- files
 
+
 class Small(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1, self.bn1, self.linear = nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Linear(2, 3)
+        self.conv1, self.bn1, self.linear = (
+            nn.Conv2d(1, 2, 3, bias=False),
+            nn.BatchNorm2d(2),
+            nn.Linear(2, 3),
+        )
 
 
 def expect(name, tensors):
-    save_file({n: t.detach().clone().contiguous() for n, t in tensors.items()}, f"{name}.safetensors")
+    save_file(
+        {n: t.detach().clone().contiguous() for n, t in tensors.items()}, f"{name}.safetensors"
+    )
 
 
 class Malicious:
@@ -189,22 +256,53 @@ class Malicious:
 def files():
     net = Small()
     state = net.state_dict()
-    torch.save(state, "state_dict.pt"); expect("state_dict", state)
-    torch.save(dict(state), "protocol4.pt", pickle_protocol=4); expect("protocol4", state)
-    torch.save(dict(net.named_parameters()), "parameters.pt"); expect("parameters", dict(net.named_parameters()))
-    torch.save(nn.DataParallel(net).state_dict(), "module_prefix.pt"); expect("module_prefix", state)
-    torch.save({"epoch": 300, "state_dict": state, "optimizer": torch.optim.SGD(net.parameters(), 0.1, 0.9).state_dict()}, "nested.pt")
+    torch.save(state, "state_dict.pt")
+    expect("state_dict", state)
+    torch.save(dict(state), "protocol4.pt", pickle_protocol=4)
+    expect("protocol4", state)
+    torch.save(dict(net.named_parameters()), "parameters.pt")
+    expect("parameters", dict(net.named_parameters()))
+    torch.save(nn.DataParallel(net).state_dict(), "module_prefix.pt")
+    expect("module_prefix", state)
+    torch.save(
+        {
+            "epoch": 300,
+            "state_dict": state,
+            "optimizer": torch.optim.SGD(net.parameters(), 0.1, 0.9).state_dict(),
+        },
+        "nested.pt",
+    )
     expect("nested", state)
-    torch.save({"model": state}, "nested_model.pt"); expect("nested_model", state)
+    torch.save({"model": state}, "nested_model.pt")
+    expect("nested_model", state)
 
     base = torch.arange(24.0).reshape(4, 6)
-    views = {"base": base, "transposed": base.t(), "part": base[1:3, 2:5], "strided": base[:, ::2], "scalar": torch.tensor(7),
-             "empty": torch.zeros(0, 3), "channels_last": torch.randn(2, 3, 2, 2).to(memory_format=torch.channels_last)}
-    torch.save(views, "views.pt"); expect("views", views)
+    views = {
+        "base": base,
+        "transposed": base.t(),
+        "part": base[1:3, 2:5],
+        "strided": base[:, ::2],
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        "channels_last": torch.randn(2, 3, 2, 2).to(memory_format=torch.channels_last),
+    }
+    torch.save(views, "views.pt")
+    expect("views", views)
     x = torch.tensor([1.5, -2.25, 3e-5])
-    kinds = {"f16": x.half(), "bf16": x.bfloat16(), "f32": x, "f64": x.double(), "i64": torch.tensor([-3, 2 ** 40]), "i32": torch.tensor([-3, 9]).int(),
-             "i16": torch.tensor([-300]).short(), "i8": torch.tensor([-3]).char(), "u8": torch.tensor([200]).byte(), "bool": torch.tensor([True, False])}
-    torch.save(kinds, "kinds.pt"); expect("kinds", kinds)
+    kinds = {
+        "f16": x.half(),
+        "bf16": x.bfloat16(),
+        "f32": x,
+        "f64": x.double(),
+        "i64": torch.tensor([-3, 2**40]),
+        "i32": torch.tensor([-3, 9]).int(),
+        "i16": torch.tensor([-300]).short(),
+        "i8": torch.tensor([-3]).char(),
+        "u8": torch.tensor([200]).byte(),
+        "bool": torch.tensor([True, False]),
+    }
+    torch.save(kinds, "kinds.pt")
+    expect("kinds", kinds)
 
     # Not to be read.
     torch.save(state, "legacy.pt", _use_new_zipfile_serialization=False)

@@ -14,8 +14,8 @@ struct Forward {
 
 // `T` is a float or 16 of them: one column of channels over rows [from, to).
 template <typename T, bool SUMS, int SIDE, bool SIDE_SUMS>
-INLINE void forward_column(const Forward &main, const Forward &side, float *output, int64_t from, int64_t to, int64_t channels,
-                           int64_t channel) {
+INLINE void forward_column(const Forward &main, const Forward &side, float *output, int64_t from,
+                           int64_t to, int64_t channels, int64_t channel) {
   const T scale = lane(main.scale + channel, T{}), shift = lane(main.shift + channel, T{});
   const T centre = SUMS ? lane(main.centre + channel, T{}) : T{};
   const T side_scale = SIDE == 2 ? lane(side.scale + channel, T{}) : T{};
@@ -54,7 +54,8 @@ INLINE void forward_column(const Forward &main, const Forward &side, float *outp
 }
 
 template <bool SUMS, int SIDE, bool SIDE_SUMS>
-INLINE void forward_rows(const Forward &main, const Forward &side, float *output, int64_t from, int64_t to, int64_t channels) {
+INLINE void forward_rows(const Forward &main, const Forward &side, float *output, int64_t from,
+                         int64_t to, int64_t channels) {
   for (int64_t row = from; row < to; row += ROWS) {
     const int64_t end = std::min(row + ROWS, to);
     int64_t channel = 0;
@@ -65,9 +66,10 @@ INLINE void forward_rows(const Forward &main, const Forward &side, float *output
   }
 }
 
-#define FORWARD_ROWS(name, sums, side, side_sums)                                                                                     \
-  EACH_CPU void name(const Forward &main, const Forward &side_, float *output, int64_t from, int64_t to, int64_t channels) {          \
-    forward_rows<sums, side, side_sums>(main, side_, output, from, to, channels);                                                     \
+#define FORWARD_ROWS(name, sums, side, side_sums)                                            \
+  EACH_CPU void name(const Forward &main, const Forward &side_, float *output, int64_t from, \
+                     int64_t to, int64_t channels) {                                         \
+    forward_rows<sums, side, side_sums>(main, side_, output, from, to, channels);            \
   }
 FORWARD_ROWS(forward_plain, false, 0, false)
 FORWARD_ROWS(forward_plain_add, false, 1, false)
@@ -83,10 +85,12 @@ struct Backward {
 };
 
 template <typename T, bool SUMS, bool TWO>
-INLINE void backward_column(const Backward &norm, float *gradient, const float *other, int64_t from, int64_t to, int64_t channels,
-                            int64_t channel) {
-  const T scale = lane(norm.scale + channel, T{}), shift = SUMS ? lane(norm.shift + channel, T{}) : T{};
-  const T offset = SUMS ? lane(norm.offset + channel, T{}) : T{}, slope = SUMS ? lane(norm.slope + channel, T{}) : T{};
+INLINE void backward_column(const Backward &norm, float *gradient, const float *other, int64_t from,
+                            int64_t to, int64_t channels, int64_t channel) {
+  const T scale = lane(norm.scale + channel, T{}),
+          shift = SUMS ? lane(norm.shift + channel, T{}) : T{};
+  const T offset = SUMS ? lane(norm.offset + channel, T{}) : T{},
+          slope = SUMS ? lane(norm.slope + channel, T{}) : T{};
   for (int64_t row = from; row < to; row++) {
     const int64_t place = row * channels + channel;
     const T x = lane(norm.input + place, T{});
@@ -101,19 +105,22 @@ INLINE void backward_column(const Backward &norm, float *gradient, const float *
 }
 
 template <bool SUMS, bool TWO>
-INLINE void backward_rows(const Backward &norm, float *gradient, const float *other, int64_t from, int64_t to, int64_t channels) {
+INLINE void backward_rows(const Backward &norm, float *gradient, const float *other, int64_t from,
+                          int64_t to, int64_t channels) {
   for (int64_t row = from; row < to; row += ROWS) {
     const int64_t end = std::min(row + ROWS, to);
     int64_t channel = 0;
     for (; channel + LANES <= channels; channel += LANES)
       backward_column<Lanes, SUMS, TWO>(norm, gradient, other, row, end, channels, channel);
-    for (; channel < channels; channel++) backward_column<float, SUMS, TWO>(norm, gradient, other, row, end, channels, channel);
+    for (; channel < channels; channel++)
+      backward_column<float, SUMS, TWO>(norm, gradient, other, row, end, channels, channel);
   }
 }
 
-#define BACKWARD_ROWS(name, sums, two)                                                                                                \
-  EACH_CPU void name(const Backward &norm, float *gradient, const float *other, int64_t from, int64_t to, int64_t channels) {         \
-    backward_rows<sums, two>(norm, gradient, other, from, to, channels);                                                              \
+#define BACKWARD_ROWS(name, sums, two)                                                        \
+  EACH_CPU void name(const Backward &norm, float *gradient, const float *other, int64_t from, \
+                     int64_t to, int64_t channels) {                                          \
+    backward_rows<sums, two>(norm, gradient, other, from, to, channels);                      \
   }
 BACKWARD_ROWS(backward_plain, false, false)
 BACKWARD_ROWS(backward_plain_two, false, true)
@@ -123,10 +130,13 @@ BACKWARD_ROWS(backward_sums_two, true, true)
 // The end of a block: g = (g + other) where the block's output is positive; gradients of both
 // branches' batch-norm inputs.
 template <typename T, bool SUMS, bool SIDE, bool TWO>
-INLINE void branch_column(const Backward &main, const Backward &side, const float *output, float *gradient, const float *other,
-                          float *main_gradient, int64_t from, int64_t to, int64_t channels, int64_t channel) {
-  const T scale = lane(main.scale + channel, T{}), side_scale = SIDE ? lane(side.scale + channel, T{}) : T{};
-  const T offset = SUMS ? lane(main.offset + channel, T{}) : T{}, slope = SUMS ? lane(main.slope + channel, T{}) : T{};
+INLINE void branch_column(const Backward &main, const Backward &side, const float *output,
+                          float *gradient, const float *other, float *main_gradient, int64_t from,
+                          int64_t to, int64_t channels, int64_t channel) {
+  const T scale = lane(main.scale + channel, T{}),
+          side_scale = SIDE ? lane(side.scale + channel, T{}) : T{};
+  const T offset = SUMS ? lane(main.offset + channel, T{}) : T{},
+          slope = SUMS ? lane(main.slope + channel, T{}) : T{};
   const T side_offset = SUMS && SIDE ? lane(side.offset + channel, T{}) : T{};
   const T side_slope = SUMS && SIDE ? lane(side.slope + channel, T{}) : T{};
   for (int64_t row = from; row < to; row++) {
@@ -146,22 +156,27 @@ INLINE void branch_column(const Backward &main, const Backward &side, const floa
 }
 
 template <bool SUMS, bool SIDE, bool TWO>
-INLINE void branch_rows(const Backward &main, const Backward &side, const float *output, float *gradient, const float *other,
-                        float *main_gradient, int64_t from, int64_t to, int64_t channels) {
+INLINE void branch_rows(const Backward &main, const Backward &side, const float *output,
+                        float *gradient, const float *other, float *main_gradient, int64_t from,
+                        int64_t to, int64_t channels) {
   for (int64_t row = from; row < to; row += ROWS) {
     const int64_t end = std::min(row + ROWS, to);
     int64_t channel = 0;
     for (; channel + LANES <= channels; channel += LANES)
-      branch_column<Lanes, SUMS, SIDE, TWO>(main, side, output, gradient, other, main_gradient, row, end, channels, channel);
+      branch_column<Lanes, SUMS, SIDE, TWO>(main, side, output, gradient, other, main_gradient, row,
+                                            end, channels, channel);
     for (; channel < channels; channel++)
-      branch_column<float, SUMS, SIDE, TWO>(main, side, output, gradient, other, main_gradient, row, end, channels, channel);
+      branch_column<float, SUMS, SIDE, TWO>(main, side, output, gradient, other, main_gradient, row,
+                                            end, channels, channel);
   }
 }
 
-#define BRANCH_ROWS(name, sums, side_, two)                                                                                           \
-  EACH_CPU void name(const Backward &main, const Backward &side, const float *output, float *gradient, const float *other,            \
-                     float *main_gradient, int64_t from, int64_t to, int64_t channels) {                                              \
-    branch_rows<sums, side_, two>(main, side, output, gradient, other, main_gradient, from, to, channels);                            \
+#define BRANCH_ROWS(name, sums, side_, two)                                                     \
+  EACH_CPU void name(const Backward &main, const Backward &side, const float *output,           \
+                     float *gradient, const float *other, float *main_gradient, int64_t from,   \
+                     int64_t to, int64_t channels) {                                            \
+    branch_rows<sums, side_, two>(main, side, output, gradient, other, main_gradient, from, to, \
+                                  channels);                                                    \
   }
 BRANCH_ROWS(branch_plain, false, false, false)
 BRANCH_ROWS(branch_plain_two, false, false, true)
@@ -176,8 +191,8 @@ BRANCH_ROWS(branch_sums_side_two, true, true, true)
 // accumulated vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels padded with
 // zeros to a multiple of the lanes.
 template <int INPUTS>
-INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y, int64_t x, int64_t height, int64_t width,
-                       int64_t channels, int64_t padded) {
+INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y,
+                       int64_t x, int64_t height, int64_t width, int64_t channels, int64_t padded) {
   Lanes sum[INPUTS] = {};
   float rest[INPUTS] = {};
   const int64_t whole = channels - channels % LANES;
@@ -190,7 +205,8 @@ INLINE void stem_pixel(const float *gradient, const float *weight, float *result
       const float *from = gradient + (from_y * width + from_x) * channels;
       const float *by = weight + (row * 3 + column) * INPUTS * padded;
       for (int64_t channel = 0; channel < whole; channel += LANES)
-        for (int i = 0; i < INPUTS; i++) sum[i] += at(from + channel) * at(by + i * padded + channel);
+        for (int i = 0; i < INPUTS; i++)
+          sum[i] += at(from + channel) * at(by + i * padded + channel);
       for (int64_t channel = whole; channel < channels; channel++)
         for (int i = 0; i < INPUTS; i++) rest[i] += from[channel] * by[i * padded + channel];
     }
@@ -203,32 +219,35 @@ INLINE void stem_pixel(const float *gradient, const float *weight, float *result
 }
 
 template <int INPUTS>
-INLINE void stem_rows(const float *gradient, const float *weight, float *result, int64_t from, int64_t to, int64_t height,
-                      int64_t width, int64_t channels, int64_t padded) {
+INLINE void stem_rows(const float *gradient, const float *weight, float *result, int64_t from,
+                      int64_t to, int64_t height, int64_t width, int64_t channels, int64_t padded) {
   for (int64_t row = from; row < to; row++) {
     const int64_t image = row / height, pixels = height * width;
     for (int64_t x = 0; x < width; x++)
-      stem_pixel<INPUTS>(gradient + image * pixels * channels, weight, result + image * pixels * INPUTS, row % height, x, height, width,
-                         channels, padded);
+      stem_pixel<INPUTS>(gradient + image * pixels * channels, weight,
+                         result + image * pixels * INPUTS, row % height, x, height, width, channels,
+                         padded);
   }
 }
 
-EACH_CPU void stem_rows_1(const float *gradient, const float *weight, float *result, int64_t from, int64_t to, int64_t height,
-                          int64_t width, int64_t channels, int64_t padded) {
+EACH_CPU void stem_rows_1(const float *gradient, const float *weight, float *result, int64_t from,
+                          int64_t to, int64_t height, int64_t width, int64_t channels,
+                          int64_t padded) {
   stem_rows<1>(gradient, weight, result, from, to, height, width, channels, padded);
 }
-EACH_CPU void stem_rows_3(const float *gradient, const float *weight, float *result, int64_t from, int64_t to, int64_t height,
-                          int64_t width, int64_t channels, int64_t padded) {
+EACH_CPU void stem_rows_3(const float *gradient, const float *weight, float *result, int64_t from,
+                          int64_t to, int64_t height, int64_t width, int64_t channels,
+                          int64_t padded) {
   stem_rows<3>(gradient, weight, result, from, to, height, width, channels, padded);
 }
 
-} // namespace
+}  // namespace
 
 extern "C" {
 
-
-void fd_forward(int64_t rows, int64_t channels, const float *input, const float *scale, const float *shift, const float *centre,
-                double *sums, int side, const float *side_input, const float *side_scale, const float *side_shift,
+void fd_forward(int64_t rows, int64_t channels, const float *input, const float *scale,
+                const float *shift, const float *centre, double *sums, int side,
+                const float *side_input, const float *side_scale, const float *side_shift,
                 const float *side_centre, double *side_sums, float *output) {
   const bool with = sums != nullptr;
   const auto run = with ? (side == 0   ? forward_sums
@@ -239,34 +258,41 @@ void fd_forward(int64_t rows, int64_t channels, const float *input, const float 
                                        : forward_plain_join);
   Sums main_sums(with ? 2 * channels : 0), other_sums(with && side == 2 ? 2 * channels : 0);
   share(rows, [&](int64_t thread, int64_t from, int64_t to) {
-    run({input, scale, shift, centre, main_sums.of(thread)}, {side_input, side_scale, side_shift, side_centre, other_sums.of(thread)},
-        output, from, to, channels);
+    run({input, scale, shift, centre, main_sums.of(thread)},
+        {side_input, side_scale, side_shift, side_centre, other_sums.of(thread)}, output, from, to,
+        channels);
   });
   if (with) main_sums.join(sums);
   if (with && side == 2) other_sums.join(side_sums);
 }
 
-void fd_backward(int64_t rows, int64_t channels, const float *input, const float *scale, const float *shift, const float *offset,
-                 const float *slope, float *gradient, const float *other) {
-  const auto run = offset ? (other ? backward_sums_two : backward_sums) : (other ? backward_plain_two : backward_plain);
+void fd_backward(int64_t rows, int64_t channels, const float *input, const float *scale,
+                 const float *shift, const float *offset, const float *slope, float *gradient,
+                 const float *other) {
+  const auto run = offset ? (other ? backward_sums_two : backward_sums)
+                          : (other ? backward_plain_two : backward_plain);
   share(rows, [&](int64_t, int64_t from, int64_t to) {
     run({input, scale, shift, offset, slope}, gradient, other, from, to, channels);
   });
 }
 
-void fd_branch(int64_t rows, int64_t channels, const float *output, const float *input, const float *scale, const float *offset,
-               const float *slope, const float *side_input, const float *side_scale, const float *side_offset, const float *side_slope,
+void fd_branch(int64_t rows, int64_t channels, const float *output, const float *input,
+               const float *scale, const float *offset, const float *slope, const float *side_input,
+               const float *side_scale, const float *side_offset, const float *side_slope,
                float *gradient, const float *other, float *main_gradient) {
-  const auto run = offset ? (side_scale ? (other ? branch_sums_side_two : branch_sums_side) : (other ? branch_sums_two : branch_sums))
-                          : (side_scale ? (other ? branch_plain_side_two : branch_plain_side) : (other ? branch_plain_two : branch_plain));
+  const auto run = offset ? (side_scale ? (other ? branch_sums_side_two : branch_sums_side)
+                                        : (other ? branch_sums_two : branch_sums))
+                          : (side_scale ? (other ? branch_plain_side_two : branch_plain_side)
+                                        : (other ? branch_plain_two : branch_plain));
   share(rows, [&](int64_t, int64_t from, int64_t to) {
-    run({input, scale, nullptr, offset, slope}, {side_input, side_scale, nullptr, side_offset, side_slope}, output, gradient, other,
+    run({input, scale, nullptr, offset, slope},
+        {side_input, side_scale, nullptr, side_offset, side_slope}, output, gradient, other,
         main_gradient, from, to, channels);
   });
 }
 
-void fd_stem(int64_t images, int64_t height, int64_t width, int64_t inputs, int64_t channels, int64_t padded, const float *gradient,
-             const float *weight, float *result) {
+void fd_stem(int64_t images, int64_t height, int64_t width, int64_t inputs, int64_t channels,
+             int64_t padded, const float *gradient, const float *weight, float *result) {
   const auto run = inputs == 1 ? stem_rows_1 : stem_rows_3;
   share(images * height, [&](int64_t, int64_t from, int64_t to) {
     run(gradient, weight, result, from, to, height, width, channels, padded);

@@ -7,10 +7,12 @@ namespace {
 // Sums of squares of one image row's differences to its right, lower, lower-left and lower-right
 // neighbours, and of its values. `below` is null in the last row. `step` is the number of channels,
 // `length` = width·channels.
-EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step, double *sums) {
+EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step,
+                            double *sums) {
   float right = 0, down = 0, left_down = 0, right_down = 0, square = 0;
 #pragma omp simd reduction(+ : right)
-  for (int64_t i = 0; i < length - step; i++) right += (row[i] - row[i + step]) * (row[i] - row[i + step]);
+  for (int64_t i = 0; i < length - step; i++)
+    right += (row[i] - row[i + step]) * (row[i] - row[i + step]);
 #pragma omp simd reduction(+ : square)
   for (int64_t i = 0; i < length; i++) square += row[i] * row[i];
   if (below) {
@@ -47,7 +49,8 @@ void spread(const float *x, const float *y, float by, float *to_x, float *to_y, 
 }
 
 // One image's gradient: by[0..4] over the four directions, by[4] on the values.
-void variation_gradient(const float *image, const float *by, float *gradient, int64_t height, int64_t length, int64_t step) {
+void variation_gradient(const float *image, const float *by, float *gradient, int64_t height,
+                        int64_t length, int64_t step) {
   scaled(image, by[4], gradient, height * length);
   for (int64_t y = 0; y < height; y++) {
     const float *row = image + y * length, *below = row + length;
@@ -60,27 +63,30 @@ void variation_gradient(const float *image, const float *by, float *gradient, in
   }
 }
 
-} // namespace
+}  // namespace
 
 extern "C" {
 
 // `sums` double [5]: squares of the four differences and of the values.
-void fd_variation(int64_t images, int64_t height, int64_t length, int64_t step, const float *x, double *sums) {
+void fd_variation(int64_t images, int64_t height, int64_t length, int64_t step, const float *x,
+                  double *sums) {
   Sums each(5);
   share(images * height, [&](int64_t thread, int64_t from, int64_t to) {
     for (int64_t row = from; row < to; row++) {
       const float *here = x + row * length;
-      variation_row(here, (row + 1) % height ? here + length : nullptr, length, step, each.of(thread));
+      variation_row(here, (row + 1) % height ? here + length : nullptr, length, step,
+                    each.of(thread));
     }
   });
   each.join(sums);
 }
 
-void fd_variation_gradient(int64_t images, int64_t height, int64_t length, int64_t step, const float *x, const float *by,
-                           float *gradient) {
+void fd_variation_gradient(int64_t images, int64_t height, int64_t length, int64_t step,
+                           const float *x, const float *by, float *gradient) {
   share(images, [&](int64_t, int64_t from, int64_t to) {
     for (int64_t image = from; image < to; image++)
-      variation_gradient(x + image * height * length, by, gradient + image * height * length, height, length, step);
+      variation_gradient(x + image * height * length, by, gradient + image * height * length,
+                         height, length, step);
   });
 }
 }

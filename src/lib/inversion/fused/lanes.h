@@ -7,9 +7,10 @@
 
 #pragma once
 
-#include "../../passes.h"
 #include <algorithm>
 #include <vector>
+
+#include "../../passes.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -48,4 +49,4 @@ struct Sums {
   }
 };
 
-} // namespace
+}  // namespace

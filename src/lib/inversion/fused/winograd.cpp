@@ -12,7 +12,8 @@ struct Tile {
 // Tiles are numbered by image, row and column; each covers 2×2 pixels.
 struct Grid {
   int64_t height, width, rows, columns;
-  Grid(int64_t height, int64_t width) : height(height), width(width), rows((height + 1) / 2), columns((width + 1) / 2) {}
+  Grid(int64_t height, int64_t width)
+      : height(height), width(width), rows((height + 1) / 2), columns((width + 1) / 2) {}
 };
 
 // Bᵀ·d·B
@@ -54,10 +55,11 @@ INLINE int place(int i, int j, bool flipped) {
   return 4 * order[i] + order[j];
 }
 
-EACH_CPU void input_tiles(const float *x, const Grid &grid, int64_t channels, bool flipped, float *v, int64_t tiles, int64_t from,
-                          int64_t to) {
+EACH_CPU void input_tiles(const float *x, const Grid &grid, int64_t channels, bool flipped,
+                          float *v, int64_t tiles, int64_t from, int64_t to) {
   for (int64_t tile = from; tile < to; tile++) {
-    const int64_t image = tile / (grid.rows * grid.columns), top = 2 * (tile / grid.columns % grid.rows) - 1,
+    const int64_t image = tile / (grid.rows * grid.columns),
+                  top = 2 * (tile / grid.columns % grid.rows) - 1,
                   left = 2 * (tile % grid.columns) - 1;
     for (int64_t channel = 0; channel < channels; channel += LANES) {
       Tile d;
@@ -65,47 +67,59 @@ EACH_CPU void input_tiles(const float *x, const Grid &grid, int64_t channels, bo
         for (int j = 0; j < 4; j++) {
           const int64_t row = top + i, column = left + j;
           const bool inside = row >= 0 && row < grid.height && column >= 0 && column < grid.width;
-          d.at[i][j] = inside ? at(x + ((image * grid.height + row) * grid.width + column) * channels + channel) : Lanes{};
+          d.at[i][j] =
+              inside
+                  ? at(x + ((image * grid.height + row) * grid.width + column) * channels + channel)
+                  : Lanes{};
         }
       const Tile out = input_transform(d);
       for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++) at(v + (place(i, j, flipped) * tiles + tile) * channels + channel) = out.at[i][j];
+        for (int j = 0; j < 4; j++)
+          at(v + (place(i, j, flipped) * tiles + tile) * channels + channel) = out.at[i][j];
     }
   }
 }
 
-EACH_CPU void output_tiles(const float *m, const Grid &grid, int64_t channels, bool flipped, float *y, int64_t tiles, int64_t from,
-                           int64_t to) {
+EACH_CPU void output_tiles(const float *m, const Grid &grid, int64_t channels, bool flipped,
+                           float *y, int64_t tiles, int64_t from, int64_t to) {
   for (int64_t tile = from; tile < to; tile++) {
-    const int64_t image = tile / (grid.rows * grid.columns), top = 2 * (tile / grid.columns % grid.rows),
-                  left = 2 * (tile % grid.columns);
+    const int64_t image = tile / (grid.rows * grid.columns),
+                  top = 2 * (tile / grid.columns % grid.rows), left = 2 * (tile % grid.columns);
     for (int64_t channel = 0; channel < channels; channel += LANES) {
       Tile d;
       for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++) d.at[i][j] = at(m + (place(i, j, flipped) * tiles + tile) * channels + channel);
+        for (int j = 0; j < 4; j++)
+          d.at[i][j] = at(m + (place(i, j, flipped) * tiles + tile) * channels + channel);
       const Tile out = output_transform(d);
       for (int i = 0; i < 2 && top + i < grid.height; i++)
         for (int j = 0; j < 2 && left + j < grid.width; j++)
-          at(y + ((image * grid.height + top + i) * grid.width + left + j) * channels + channel) = out.at[i][j];
+          at(y + ((image * grid.height + top + i) * grid.width + left + j) * channels + channel) =
+              out.at[i][j];
     }
   }
 }
 
-} // namespace
+}  // namespace
 
 extern "C" {
 
 // `x` [images,height,width,channels] to `v` [16,tiles,channels]; channels divide by 16.
-void fd_winograd_input(int64_t images, int64_t height, int64_t width, int64_t channels, bool flipped, const float *x, float *v) {
+void fd_winograd_input(int64_t images, int64_t height, int64_t width, int64_t channels,
+                       bool flipped, const float *x, float *v) {
   const Grid grid(height, width);
   const int64_t tiles = images * grid.rows * grid.columns;
-  share(tiles, [&](int64_t, int64_t from, int64_t to) { input_tiles(x, grid, channels, flipped, v, tiles, from, to); });
+  share(tiles, [&](int64_t, int64_t from, int64_t to) {
+    input_tiles(x, grid, channels, flipped, v, tiles, from, to);
+  });
 }
 
 // `m` [16,tiles,channels] to `y` [images,height,width,channels].
-void fd_winograd_output(int64_t images, int64_t height, int64_t width, int64_t channels, bool flipped, const float *m, float *y) {
+void fd_winograd_output(int64_t images, int64_t height, int64_t width, int64_t channels,
+                        bool flipped, const float *m, float *y) {
   const Grid grid(height, width);
   const int64_t tiles = images * grid.rows * grid.columns;
-  share(tiles, [&](int64_t, int64_t from, int64_t to) { output_tiles(m, grid, channels, flipped, y, tiles, from, to); });
+  share(tiles, [&](int64_t, int64_t from, int64_t to) {
+    output_tiles(m, grid, channels, flipped, y, tiles, from, to);
+  });
 }
 }
