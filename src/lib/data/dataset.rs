@@ -198,6 +198,12 @@ impl Normalisation {
             .to_kind(Kind::Uint8)
     }
 
+    /// Returns the normalised value of a black pixel, one a channel.
+    pub fn black(&self) -> Vec<f64> {
+        let constants = self.mean.iter().zip(&self.std);
+        constants.map(|(mean, std)| -mean / std).collect()
+    }
+
     /// Returns one value a channel as f32 [1,C,1,1] on the device of `images`.
     fn per_channel(&self, images: &Tensor, values: impl Iterator<Item = f64>) -> Tensor {
         let values: Vec<f32> = values.map(|value| value as f32).collect();

@@ -73,6 +73,13 @@ pub trait Attendant {
     fn fresh(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
 }
 
+/// Listens to nothing.
+impl Attendant for () {
+    fn fresh(&self, _: FreshReport, _: &Tensor, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches
 /// included.
 pub struct AdaptiveSource<'a> {
@@ -93,15 +100,14 @@ pub struct AdaptiveSource<'a> {
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// A source over `set`, whose fresh batches are kept in `store`.
+    /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` judges those
+    /// made from several teachers. It keeps no batch beside the set and reports to nobody.
     pub fn new(
         set: GrowingSet<'a>,
         inverter: Inverter<'a>,
         ensemble: Ensemble,
         settings: SourceSettings,
         seeds: Seeds,
-        store: &'a dyn BatchStore,
-        attendant: &'a dyn Attendant,
     ) -> Self {
         Self {
             set,
@@ -114,9 +120,21 @@ impl<'a> AdaptiveSource<'a> {
             made: 0,
             places: Vec::new(),
             order: Vec::new(),
-            store,
-            attendant,
+            store: &(),
+            attendant: &(),
         }
+    }
+
+    /// Keeps every fresh batch in `store`, from which a resumed run takes it.
+    #[must_use]
+    pub fn stored_in(self, store: &'a dyn BatchStore) -> Self {
+        Self { store, ..self }
+    }
+
+    /// Reports steps and fresh batches to `attendant`.
+    #[must_use]
+    pub fn reported_to(self, attendant: &'a dyn Attendant) -> Self {
+        Self { attendant, ..self }
     }
 
     /// Makes a fresh batch, has it judged and keeps it.

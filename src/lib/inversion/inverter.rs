@@ -32,6 +32,19 @@ pub struct SyntheticBatch {
     pub history: Vec<TermsAt>,
 }
 
+impl SyntheticBatch {
+    /// Returns the same batch as views of the same tensors.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            images: self.images.shallow_clone(),
+            labels: self.labels.shallow_clone(),
+            teacher: self.teacher,
+            best_loss: self.best_loss,
+            history: self.history.clone(),
+        }
+    }
+}
+
 /// Makes synthetic batches from a set of teachers.
 #[derive(Debug)]
 pub struct Inverter<'a> {

@@ -28,5 +28,5 @@ pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
 pub use shelf::{Loaded, Shelf};
-pub use store::{BatchStore, Moments, Stored};
+pub use store::{BatchStore, MemoryStore, Moments, Stored};
 pub use teacher::{LabelMask, Teacher};

@@ -6,6 +6,8 @@ use super::inverter::{Inverter, SyntheticBatch};
 use super::pixels::PixelAdam;
 use crate::error::Result;
 use crate::model::Model;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use tch::Tensor;
 
 /// Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
@@ -36,6 +38,47 @@ pub trait BatchStore {
     /// # Errors
     /// The store's own.
     fn put(&self, index: usize, stored: &Stored) -> Result<()>;
+}
+
+/// Keeps nothing.
+impl BatchStore for () {
+    fn take(&self, _: usize) -> Result<Option<Stored>> {
+        Ok(None)
+    }
+
+    fn put(&self, _: usize, _: &Stored) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps finished batches in memory, for as long as the process lives.
+#[derive(Debug, Default)]
+pub struct MemoryStore(RefCell<BTreeMap<usize, Stored>>);
+
+impl BatchStore for MemoryStore {
+    fn take(&self, index: usize) -> Result<Option<Stored>> {
+        Ok(self.0.borrow().get(&index).map(Stored::share))
+    }
+
+    fn put(&self, index: usize, stored: &Stored) -> Result<()> {
+        self.0.borrow_mut().insert(index, stored.share());
+        Ok(())
+    }
+}
+
+impl Stored {
+    /// Returns the same batch; its images are views, and its moments, which the next batch changes
+    /// in place, are copies.
+    fn share(&self) -> Self {
+        Self {
+            batch: self.batch.share(),
+            moments: self.moments.as_ref().map(|moments| Moments {
+                first: moments.first.copy(),
+                second: moments.second.copy(),
+                steps: moments.steps,
+            }),
+        }
+    }
 }
 
 impl Inverter<'_> {

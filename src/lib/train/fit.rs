@@ -65,6 +65,13 @@ pub trait Observer {
     }
 }
 
+/// Listens to nothing.
+impl Observer for () {
+    fn epoch(&mut self, _: &Model, _: &EpochReport) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the
 /// model, the source and the result are those of a run that was never stopped.
 ///

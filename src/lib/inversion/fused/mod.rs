@@ -36,10 +36,10 @@
 //!
 //! with slope = 2(q − v)/(‖v − q‖·M) and offset = s/(‖s‖·M) − slope·mean ([`norm::Moments::pull`]).
 //!
-//! **Backward.** For an upstream gradient g of the ReLU's output h: ∂L/∂x = a·g·[h > 0] + λ(offset
-//! + slope·x), one pass that reads g and x. At the end of a block the same masked g goes down both
-//! branches, and the two gradients that meet at a block's input are added by the pass that reads
-//! them.
+//! **Backward.** For an upstream gradient g of the ReLU's output h:
+//! ∂L/∂x = a·g·[h > 0] + λ(offset + slope·x), one pass that reads g and x. At the end of a block the
+//! same masked g goes down both branches, and the two gradients that meet at a block's input are
+//! added by the pass that reads them.
 //!
 //! A network whose statistics nobody asks for (the student, or a teacher that only gives its
 //! opinion) keeps h in the memory of x: its backward pass needs the sign alone.

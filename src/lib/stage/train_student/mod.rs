@@ -125,9 +125,9 @@ fn train(
         Ensemble::new(config.deep_inv.ensemble, &set.all(), context.device),
         supply,
         Seeds::new(settings.seed),
-        &batches,
-        &logbook,
-    );
+    )
+    .stored_in(&batches)
+    .reported_to(&logbook);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
@@ -175,11 +175,6 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
-    let constants = dataset
-        .normalisation
-        .mean
-        .iter()
-        .zip(&dataset.normalisation.std);
     SourceSettings {
         batch_size: config.student.batch_size,
         new_batches_per_epoch: config.student.new_batches_per_epoch,
@@ -191,7 +186,7 @@ fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> Source
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
         augment_fresh: config.student.augment_fresh,
-        black: constants.map(|(mean, std)| -mean / std).collect(),
+        black: dataset.normalisation.black(),
     }
 }
 
