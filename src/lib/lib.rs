@@ -31,7 +31,7 @@
 //!     AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings,
 //!     ScheduleKind, ScheduleSettings, Shuffled, evaluate, fit,
 //! };
-//! use tch::Device;
+//! use tch::{Device, Tensor};
 //!
 //! /// Prints the loss of each epoch.
 //! struct PrintLoss;
@@ -70,7 +70,7 @@
 //!     let loss = CrossEntropy::default();
 //!     fit(&mut teacher, &mut batches, &loss, &settings, None, &mut PrintLoss)?;
 //!
-//!     let logits = |images: &tch::Tensor| Ok(teacher.forward(images, &mut Pass::Eval));
+//!     let logits = |images: &Tensor| Ok(teacher.forward(images, &mut Pass::Eval));
 //!     let result = evaluate(&logits, &digits.test, &digits.normalisation, classes, 256)?;
 //!     println!("client {client}: accuracy {:?}", result.accuracy());
 //!     # assert!(result.accuracy() > Some(0.15));

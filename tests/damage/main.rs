@@ -155,8 +155,9 @@ fn bombs_and_escapes_are_refused() {
     }
 }
 
+/// Wrong shapes, types and values.
 #[test]
-fn tensors_of_wrong_shapes_types_and_values_are_no_weights() {
+fn wrong_tensors_are_no_weights() {
     let _alone = memory::alone();
     hostile::weights();
 }

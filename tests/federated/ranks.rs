@@ -25,8 +25,9 @@ fn with_a_bad_rank(bad: impl Fn(&mut dyn Transport) -> Result<()> + Sync) -> Err
     .unwrap_err()
 }
 
+/// One that ends, fails or talks nonsense.
 #[test]
-fn a_rank_that_ends_or_talks_nonsense_is_an_error_for_all() {
+fn bad_rank_is_an_error_for_all() {
     let gone = with_a_bad_rank(|_| Ok(()));
     assert!(gone.to_string().contains("rank 1 has ended"), "{gone}");
     let failed = with_a_bad_rank(|_| Err(Error::failed("no power")));
@@ -97,7 +98,7 @@ fn wait_for(heard: &AtomicBool, mut meanwhile: impl FnMut() -> Result<()>) -> Re
 
 /// Rank 0 waits for rank 1, which works on and gives signs of life; rank 2 gives none.
 #[test]
-fn a_silent_rank_is_found_out_by_who_waits_for_another() {
+fn silent_rank_is_found_out() {
     let heard = AtomicBool::new(false);
     let error = transport::lead(
         TIMEOUT,

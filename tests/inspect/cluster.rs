@@ -86,8 +86,9 @@ fn block(words: &str) -> String {
     found.unwrap_or_else(|| panic!("no block with {words}")).1
 }
 
+/// The student's job follows it.
 #[test]
-fn the_array_trains_every_node_and_the_student_follows() {
+fn job_array_trains_every_node() {
     let place = Place::new();
     let bin = cluster(&place);
     bash(&place, &bin, "+scale=tiny", &block("teachers=$(sbatch"));

@@ -77,8 +77,9 @@ fn an_untouched_experiment_is_verified() {
     assert!(one.starts_with("1 run, "), "{one}");
 }
 
+/// One flipped bit, a missing file and a damaged manifest.
 #[test]
-fn one_flipped_bit_a_missing_file_and_a_damaged_manifest_are_found() {
+fn verify_finds_damage() {
     let place = copy();
     let weights = place.path("teachers/model_teacher1.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();

@@ -97,8 +97,9 @@ fn runs(found: &[(String, u64)], words: &[&str]) -> u64 {
     one.unwrap().1
 }
 
+/// Students of another split, of other teachers or of other initial batches.
 #[test]
-fn other_splits_teachers_and_initial_batches_are_other_groups() {
+fn other_inputs_are_other_groups() {
     let (all, errors) = groups(students(), ".");
     assert!(!errors.contains("no manifest says"), "{errors}");
     let (updates, usual) = (
@@ -121,7 +122,7 @@ fn other_splits_teachers_and_initial_batches_are_other_groups() {
 }
 
 #[test]
-fn what_nobody_knows_the_settings_of_is_kept_apart_and_said() {
+fn unknown_settings_are_kept_apart() {
     let place = Place::new();
     chain(&place, "one", "one", &[DISJOINT]);
     chain(&place, "two", "two", &[DISJOINT, ("all", &["seed=7"])]);

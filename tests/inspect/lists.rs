@@ -79,8 +79,9 @@ fn runs_are_listed_as_they_began() {
     assert_eq!(names, ["j", "i", "h", "g", "e", "f", "d", "c", "b", "a"]);
 }
 
+/// The sample's standard deviation.
 #[test]
-fn repetitions_are_grouped_as_mean_and_sample_deviation() {
+fn repetitions_have_mean_and_deviation() {
     let groups = data(&["runs", ".", "--group"]);
     let groups = groups.as_array().unwrap();
     assert_eq!(

@@ -162,8 +162,9 @@ fn a_split_without_a_manifest_needs_its_dataset() {
     );
 }
 
+/// With recalls, precisions and the classes' owners.
 #[test]
-fn the_confusion_matrix_has_recalls_precisions_and_owners() {
+fn confusion_matrix() {
     let found = data(&["confusion", "students/1", "--out", "confusion_again.png"]);
     let counts: Vec<Vec<u64>> = serde_json::from_value(metrics(1)["confusion"].clone()).unwrap();
     assert_eq!(found["confusion"], metrics(1)["confusion"]);

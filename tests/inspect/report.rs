@@ -69,8 +69,9 @@ fn the_page_stands_alone() {
     }
 }
 
+/// Shows curves, the confusion matrix, image grids, settings and hashes.
 #[test]
-fn a_run_is_shown_with_curves_confusion_grids_settings_and_hashes() {
+fn report_of_one_run() {
     let html = report("students/2");
     let doc = parsed(&html);
     let plots: Vec<_> = doc
@@ -110,8 +111,9 @@ fn a_run_is_shown_with_curves_confusion_grids_settings_and_hashes() {
     assert!(!html.contains("no longer there"));
 }
 
+/// Shows the split, the teachers, and the spread of the students.
 #[test]
-fn an_experiment_is_shown_with_its_split_its_teachers_and_the_spread_of_its_students() {
+fn report_of_an_experiment() {
     let html = report(".");
     let doc = parsed(&html);
     let headings = texts(&doc, "h2");
@@ -176,8 +178,9 @@ fn names_and_pictures_cannot_smuggle_anything_in() {
     );
 }
 
+/// The report says so.
 #[test]
-fn a_matrix_with_a_row_too_short_is_left_out_and_said() {
+fn short_matrix_is_left_out() {
     let place = copy();
     let path = place.path("students/1/metrics.json");
     let (_, before) = hash::file(&path).unwrap();

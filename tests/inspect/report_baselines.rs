@@ -34,8 +34,9 @@ fn sum(parts: &Value, of: impl Fn(&Value) -> Option<u64>) -> u64 {
     parts.as_array().unwrap().iter().filter_map(of).sum()
 }
 
+/// Shows accuracy by round and by bytes.
 #[test]
-fn baselines_are_shown_with_accuracy_by_round_and_bytes() {
+fn report_of_baselines() {
     let place = Place::new();
     place.ok("split_data", &[]);
     place.ok(

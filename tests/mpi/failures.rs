@@ -52,8 +52,9 @@ fn a_rank_that_hangs_is_found_out_in_time() {
     }
 }
 
+/// The run can be resumed with fewer.
 #[test]
-fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
+fn killed_rank_ends_all() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let place = killed(&federated, &options, METRICS, 2500);
@@ -63,7 +64,7 @@ fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
 
 /// Rank 0 has saved its first client, which is quick, and all ranks are at clients that take long.
 #[test]
-fn a_run_that_loses_a_rank_in_transfer_learning_goes_on_with_fewer() {
+fn lost_rank_in_transfer_learning() {
     let net = "{kind: resnet18, width: 4, blocks: [1]}";
     let models = format!("fed_md.models=[linear, {net}, {net}, {net}]");
     let options = FED_MD.with(&["fed_md.private_epochs=150", "checkpoint.every=0", &models]);
@@ -83,8 +84,9 @@ fn killed(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> Pl
     place
 }
 
+/// The run can be resumed with fewer.
 #[test]
-fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
+fn ctrl_c_reaches_every_rank() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let (place, job) = at_work(&federated, &options, METRICS, 2500);

@@ -167,8 +167,9 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
     same(&calm, &killed);
 }
 
+/// Other ranks go on with them.
 #[test]
-fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
+fn killed_rank_leaves_its_batches() {
     let options = with(
         &OPTIONS,
         &[

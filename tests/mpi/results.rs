@@ -47,14 +47,14 @@ fn on_all(federated: &Federated, threads: &str, options: &[&str]) {
 }
 
 #[test]
-fn federated_averaging_is_the_same_on_processes_threads_and_alone() {
+fn fed_avg_on_all() {
     for statistics in ["fed_avg.statistics=average", "fed_avg.statistics=local"] {
         on_all(&FED_AVG, "fed_avg.ranks=3", &[statistics, "+fed_avg=adam"]);
     }
 }
 
 #[test]
-fn federated_distillation_is_the_same_on_processes_threads_and_alone() {
+fn fed_md_on_all() {
     on_all(&FED_MD, "fed_md.ranks=3", &[]);
 }
 
@@ -77,7 +77,7 @@ const METHODS: [&str; 2] = [
 ];
 
 #[test]
-fn distributed_sgd_is_the_same_on_processes_and_threads() {
+fn distributed_sgd_on_all() {
     for method in METHODS {
         let (threads, processes) = (Place::new(), Place::new());
         let options = [&SGD[..], &["distributed_sgd.ranks=3", method]].concat();
@@ -97,8 +97,9 @@ fn distributed_sgd_is_the_same_on_processes_and_threads() {
     }
 }
 
+/// In four parts it has the same bits on one, two and four processes.
 #[test]
-fn distributed_sgd_in_four_parts_is_the_same_on_one_two_and_four_processes() {
+fn distributed_sgd_in_parts_on_all() {
     let options = [&SGD[..], &["distributed_sgd.parts=4"]].concat();
     let alone = Place::new();
     let (code, _, errors) = alone.run_with("distributed_sgd", &options, &[]);

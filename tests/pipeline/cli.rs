@@ -165,8 +165,9 @@ fn info_says_who_set_what() {
     assert!(defaults.contains("chosen by command line `+split=iid_10_teachers`"));
 }
 
+/// It comes before the built-in tree.
 #[test]
-fn a_config_folder_beside_the_current_directory_comes_first() {
+fn config_folder_beside_the_current_directory() {
     let folder = tempfile::tempdir().unwrap();
     let seed = || {
         let output = run_in(folder.path(), &["--info", "config"]);
@@ -221,8 +222,9 @@ fn a_sweep_runs_its_jobs_and_says_which() {
     assert!(printed.starts_with("---\n# job 1 of 2: seed=1\nseed: 1\n"));
 }
 
+/// What is done stays.
 #[test]
-fn a_job_that_fails_ends_the_sweep_and_leaves_what_is_done() {
+fn failed_job_ends_the_sweep() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     let paths = "split.save_path=choice(a.json, file/b.json, c.json)";

@@ -38,8 +38,9 @@ fn every_option_deals_the_digits() {
     assert!(left[0].ends_with(" of 1442 training images"), "{out}");
 }
 
+/// One for which chance gave a node too little.
 #[test]
-fn a_split_that_chance_did_not_give_leaves_nothing_behind() {
+fn failed_split_leaves_nothing() {
     let place = Place::new();
     let asked = [
         "split=dirichlet",

@@ -91,7 +91,7 @@ fn four_stages_chain_by_their_files() {
 }
 
 #[test]
-fn a_student_without_fresh_batches_has_no_pictures_of_them() {
+fn no_fresh_batches_no_pictures() {
     let place = Place::new();
     for stage in ["split_data", "train_teachers", "generate_initial"] {
         place.ok(stage, &["initial.num_batches=1"]);
@@ -142,8 +142,9 @@ fn label_counts_travel_with_the_weights() {
     );
 }
 
+/// Also where teachers and batches are made apart.
 #[test]
-fn the_same_seed_gives_the_same_bytes_and_parts_can_be_made_apart() {
+fn same_seed_same_bytes() {
     let (one, two) = (Place::new(), Place::new());
     for place in [&one, &two] {
         place.ok("split_data", &[]);
@@ -231,8 +232,9 @@ fn every_mode_objective_and_ensemble_runs() {
     }
 }
 
+/// They can be inverted, with a warning.
 #[test]
-fn teachers_without_batch_norm_can_be_inverted_and_are_said_so() {
+fn teachers_without_batch_norm() {
     let place = Place::new();
     let model = ["model=lenet5"];
     let lenet: Vec<&str> = TINY
@@ -268,7 +270,7 @@ fn one_teacher_without_a_split() {
 }
 
 #[test]
-fn a_finished_run_whose_inputs_changed_is_not_taken_for_done() {
+fn changed_inputs_undo_a_finished_run() {
     let place = Place::new();
     for stage in ["split_data", "train_teachers", "generate_initial"] {
         place.ok(stage, &[]);
@@ -285,7 +287,7 @@ fn a_finished_run_whose_inputs_changed_is_not_taken_for_done() {
 }
 
 #[test]
-fn an_epoch_can_be_as_long_as_a_pass_over_the_real_images() {
+fn epoch_of_a_pass_over_real_images() {
     let place = Place::new();
     for stage in ["split_data", "train_teachers", "generate_initial"] {
         place.ok(stage, &[]);

@@ -3,8 +3,9 @@
 use crate::common::{Place, TINY};
 use fed_distill::artifact::hash;
 
+/// Jobs that are finished are skipped.
 #[test]
-fn jobs_of_a_sweep_get_folders_of_their_own_and_finished_ones_are_skipped() {
+fn sweep_jobs_have_own_folders() {
     let place = Place::new();
     place.ok("split_data", &[]);
     let sweep = ["--multirun", "seed=1,2", "teacher.epochs=1"];

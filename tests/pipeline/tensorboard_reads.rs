@@ -46,8 +46,9 @@ fn expected(path: &Path) -> BTreeMap<String, Vec<(i64, f32)>> {
     curves
 }
 
+/// Its curves and pictures.
 #[test]
-fn tensorboard_shows_the_curves_and_pictures_of_every_run() {
+fn tensorboard_shows_every_run() {
     let place = Place::new();
     let options = [
         "student.new_batches_per_epoch=1",

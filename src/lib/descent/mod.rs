@@ -108,13 +108,14 @@ impl Adam {
     }
 }
 
-/// `gradient` in the order in which `x` lies in memory: backward passes leave some in another.
-fn like(x: &Tensor, gradient: &Tensor) -> Tensor {
-    match x.stride() == gradient.stride() {
-        true => gradient.shallow_clone(),
+/// Returns `other` in the order in which `x` lies in memory: backward passes and files leave some
+/// tensors in another.
+pub(crate) fn like(x: &Tensor, other: &Tensor) -> Tensor {
+    match x.stride() == other.stride() {
+        true => other.shallow_clone(),
         false => {
             let mut ordered = x.detach().empty_like();
-            ordered.copy_(gradient);
+            ordered.copy_(other);
             ordered
         }
     }

@@ -1,5 +1,14 @@
 //! The texts of an error. An engine names a parameter by its own name, `size`; the stage that
 //! called the engine shows it as the config key, `dataset.size`.
+//!
+//! ```
+//! use fed_distill::error::{Error, assignment, parameter};
+//!
+//! let error = || Error::usage(parameter("size") + " is 7").hint(assignment("size", 8));
+//! assert_eq!(error().to_string(), "`size` is 7\nhint: `size=8`");
+//! let shown = error().within("dataset").to_string();
+//! assert_eq!(shown, "`dataset.size` is 7\nhint: `dataset.size=8`");
+//! ```
 
 use std::fmt::{self, Display};
 use std::ops::Add;

@@ -2,7 +2,7 @@
 //! reads a value back from the device.
 
 use super::settings::PixelOptimizer;
-use crate::descent::Adam;
+use crate::descent::{Adam, like};
 use tch::{Kind, Tensor, no_grad};
 
 /// Adam on one tensor, with its moments.
@@ -43,6 +43,8 @@ impl PixelAdam {
         self.steps += 1;
         let zeros = || [images.detach().zeros_like(), images.detach().zeros_like()];
         let [first, second] = self.moments.get_or_insert_with(zeros);
+        // Moments from a file may lie in another order in memory, and then a step rounds otherwise.
+        (*first, *second) = (like(images, first), like(images, second));
         let rule = Adam {
             lr: self.settings.lr,
             betas: self.settings.betas,

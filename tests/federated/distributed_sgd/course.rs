@@ -12,7 +12,7 @@ use fed_distill::{Error, Result};
 use std::sync::Mutex;
 
 #[test]
-fn a_run_that_goes_on_ends_as_one_that_was_not_stopped() {
+fn resumed_run_ends_the_same() {
     let settings = settings(25, 3);
     for (method, ranks) in [
         (Method::Centralised, 1),
@@ -140,8 +140,9 @@ fn normed(
     run(method, &settings(20, 1), &task, rank, start, observer)
 }
 
+/// Twice the parameters, times ranks, times steps.
 #[test]
-fn bytes_are_twice_parameters_times_ranks_times_steps() {
+fn bytes_by_formula() {
     let settings = settings(20, 5);
     let parameters = initial().parameter_count();
     let (ranks, steps) = (3, 3 * 5);

@@ -53,7 +53,7 @@ fn the_forms_agree_to_the_bit_on_equally_many_ranks() {
 }
 
 #[test]
-fn ranks_that_share_the_same_parts_have_the_bits_of_one_process() {
+fn shared_parts_have_the_bits_of_one_process() {
     // As above.
     for (batch_size, parts) in [(25, 4), (3, 4), (25, 8)] {
         let settings = SgdSettings {

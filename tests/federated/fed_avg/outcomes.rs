@@ -49,8 +49,10 @@ proptest! {
     }
 }
 
+/// Without a proximal term and with a server rate of one, the global weights are the clients' mean,
+/// weighted by images.
 #[test]
-fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted_by_images() {
+fn plain_fed_avg_is_the_weighted_mean() {
     let settings = FedAvgSettings {
         rounds: 2,
         batch_size: Some(4),
@@ -83,8 +85,9 @@ fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted
     }
 }
 
+/// Each round draws anew.
 #[test]
-fn each_round_draws_its_nodes_anew_and_the_seed_decides() {
+fn rounds_draw_nodes_by_the_seed() {
     let draw = |seed, round| selected(&Seeds::new(seed), round, 100, 0.1);
     let mut seen = vec![0; 100];
     for round in 0..200 {

@@ -127,7 +127,7 @@ fn several_clients_of_other_ranks_are_told_apart() {
 /// Nodes 0, 2 and 4 are on rank 0, node 3 is on rank 1, which is done long before rank 0 comes to
 /// node 4.
 #[test]
-fn what_other_ranks_have_done_is_saved_between_rank_0s_own_clients() {
+fn other_ranks_clients_are_saved() {
     let (settings, cast) = motley();
     let settings = FedMdSettings {
         rounds: 1,

@@ -26,8 +26,9 @@ fn trained(
     passes.over(set, model);
 }
 
+/// On public images first, then on private ones.
 #[test]
-fn transfer_learning_is_the_training_loop_on_public_then_private_images() {
+fn transfer_learning_is_the_training_loop() {
     let settings = FedMdSettings {
         rounds: 0,
         public_epochs: 3,
@@ -174,8 +175,9 @@ fn listeners_come_to_agree() {
     assert!(losses[0] > 1e-2 && losses[1] < 1e-10, "{losses:?}");
 }
 
+/// And nowhere else.
 #[test]
-fn labels_of_the_public_set_count_in_transfer_learning_alone() {
+fn public_labels_count_in_transfer_learning() {
     let mut cast = cast(&PAIR, (20, 7));
     for (public_epochs, matters) in [(0, false), (1, true)] {
         let settings = FedMdSettings {
@@ -203,8 +205,9 @@ fn labels_of_the_public_set_count_in_transfer_learning_alone() {
     }
 }
 
+/// Each round draws anew.
 #[test]
-fn each_round_draws_its_images_anew_and_the_seed_decides() {
+fn rounds_draw_images_by_the_seed() {
     let draw = |seed, round| drawn(&Seeds::new(seed), round, 1000, 50);
     let mut seen = vec![0; 1000];
     for round in 1..=200 {

@@ -78,8 +78,9 @@ fn a_student_of_no_split_is_not_drawn_beside_others() {
     );
 }
 
+/// Runs of other splits and datasets are marked in the table.
 #[test]
-fn other_splits_and_datasets_are_marked_and_never_drawn_together() {
+fn other_splits_are_never_drawn_together() {
     let place = copy();
     let other = [
         "split.save_path=other.json",

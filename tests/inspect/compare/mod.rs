@@ -89,8 +89,9 @@ fn method<'a>(data: &'a Value, name: &str) -> &'a Value {
     found[0]
 }
 
+/// With what their teachers give without a student: an average and an ensemble.
 #[test]
-fn students_alone_are_compared_with_what_could_be_had_without_them() {
+fn students_are_compared_with_teachers() {
     let one = inspect(&["compare", "students/1"]);
     let comparison = &metrics(1)["comparison"];
     let bytes: u64 = comparison["upload_bytes"]
@@ -139,8 +140,9 @@ fn students_alone_are_compared_with_what_could_be_had_without_them() {
     assert!(student(1).join("manifest.json").exists());
 }
 
+/// With their label counts.
 #[test]
-fn one_shot_methods_send_the_teachers_once_with_their_label_counts() {
+fn one_shot_methods_send_teachers_once() {
     let place = methods();
     let found = compared(place, &["students/1", "fed/avg"]);
     let split = read(place, "split.json");
@@ -181,8 +183,9 @@ fn one_shot_methods_send_the_teachers_once_with_their_label_counts() {
     }
 }
 
+/// In each round.
 #[test]
-fn federated_averaging_sends_the_model_both_ways_in_each_round() {
+fn fed_avg_sends_the_model_both_ways() {
     let place = methods();
     let found = compared(place, &["fed/avg", "students/1"]);
     let own = read(place, "fed/avg/metrics.json");
@@ -225,8 +228,9 @@ fn federated_averaging_sends_the_model_both_ways_in_each_round() {
     assert_eq!(sent, both);
 }
 
+/// Of the table and of the plot.
 #[test]
-fn every_method_is_a_line_of_the_table_and_of_the_plot() {
+fn every_method_is_a_line() {
     let place = methods();
     let text = table(place, &["students/1", "fed", "--out", "all.svg"]);
     let found = compared(place, &["students/1", "fed", "--out", "all.png"]);
@@ -255,8 +259,9 @@ fn every_method_is_a_line_of_the_table_and_of_the_plot() {
     assert!(text.trim_end().ends_with("plot: all.svg"), "{text}");
 }
 
+/// Each is listed with the settings in which it differs.
 #[test]
-fn runs_of_federated_averaging_are_listed_with_what_tells_them_apart() {
+fn fed_avg_runs_are_told_apart() {
     let place = copy();
     let common = [DISJOINT, "fed_avg.rounds=1", "fed_avg.augment.crop=1"];
     let kinds: [&[&str]; 2] = [
@@ -303,8 +308,9 @@ fn without_a_place_the_plot_goes_where_the_runs_are() {
     assert!(svg.contains("one-shot student: 3"), "{svg}");
 }
 
+/// Its first accuracy is measured before anything is sent.
 #[test]
-fn fed_md_sends_scores_and_measures_before_anything_is_sent() {
+fn fed_md_sends_scores() {
     let place = methods();
     let found = compared(place, &["students/1", "md"]);
     let (ours, own) = (method(&found, "FedMD"), read(place, "md/metrics.json"));

@@ -22,7 +22,7 @@ const DIGITS: [&str; 12] = [
 ];
 
 #[test]
-fn the_binary_has_three_methods_with_the_same_losses() {
+fn three_methods_have_the_same_losses() {
     let place = Place::new();
     let mut losses = Vec::new();
     for method in ["centralised", "all_reduce", "parameter_server"] {
@@ -71,8 +71,9 @@ fn the_binary_has_three_methods_with_the_same_losses() {
     assert!(code == 2 && errors.contains("model=lenet5"), "{errors}");
 }
 
+/// On one, two and four ranks.
 #[test]
-fn in_four_parts_one_two_and_four_ranks_write_the_same_bytes() {
+fn four_parts_same_bytes_on_any_ranks() {
     let place = Place::new();
     let written = |method: &str, ranks: &str| {
         let own = [

@@ -97,7 +97,7 @@ fn rounds_leave_a_model_metrics_and_bytes() {
 
 /// A softmax regression is worked out by hand.
 #[test]
-fn the_global_model_is_tested_on_all_training_images_where_it_is_wanted() {
+fn global_model_is_tested_on_training_images() {
     let place = Place::new();
     let linear = [
         "model.kind=linear",

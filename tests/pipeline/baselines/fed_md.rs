@@ -155,7 +155,7 @@ fn every_option_counts() {
 }
 
 #[test]
-fn an_architecture_by_its_name_is_the_same_as_by_its_keys() {
+fn architecture_by_name_or_by_keys() {
     let place = Place::new();
     let models = |list: &str| {
         let list = format!("fed_md.models={list}");
@@ -238,7 +238,7 @@ fn a_stopped_run_ends_as_one_that_was_not() {
 
 /// Two ranks, and the first has two clients: it is stopped after one of them.
 #[test]
-fn a_run_stopped_in_transfer_learning_ends_as_one_that_was_not() {
+fn stopped_transfer_learning_resumes() {
     let options = with(&SMALL, &["fed_md.private_epochs=100", "fed_md.rounds=1"]);
     let calm = calm(&options);
     const SAVED: &str = "fed/checkpoint/training.safetensors";

@@ -125,8 +125,9 @@ fn the_demo_and_our_own() {
     }
 }
 
+/// They print again what they printed then.
 #[test]
-fn finished_stages_are_not_run_again_and_say_what_they_were() {
+fn finished_stages_are_not_run_again() {
     let place = Place::new();
     place.experiment("2_teachers_custom_adap");
     let manifests = [

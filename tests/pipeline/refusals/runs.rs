@@ -24,8 +24,9 @@ fn an_inversion_that_diverges_leaves_nothing() {
     );
 }
 
+/// It leaves no weights.
 #[test]
-fn a_diverging_training_names_the_step_and_leaves_no_weights() {
+fn diverging_training_names_the_step() {
     let place = made("split_data");
     let text = place.fails(
         "train_teachers",
@@ -126,7 +127,7 @@ fn places_that_cannot_be_written() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_what_was_there_stays() {
+fn full_disk_keeps_what_was_there() {
     let place = made("split_data");
     let small = place.path("small");
     std::fs::create_dir(&small).unwrap();
@@ -209,7 +210,7 @@ fn what_a_stage_does_not_read_is_said_and_no_more() {
 }
 
 #[test]
-fn a_training_that_has_diverged_leaves_no_checkpoint() {
+fn diverged_training_leaves_no_checkpoint() {
     let place = made("split_data");
     let diverging = [
         "teacher.optimizer.lr=1e30",

@@ -142,8 +142,9 @@ fn teachers_and_dataset_that_do_not_belong_together() {
     );
 }
 
+/// Teachers of another split, and teachers that are not there.
 #[test]
-fn teachers_of_another_split_and_teachers_that_are_missing() {
+fn other_and_missing_teachers() {
     let place = made("train_teachers");
     place.ok("split_data", &["seed=9", "split.save_path=other.json"]);
     let text = place.fails("generate_initial", &["split.save_path=other.json"], 1);
@@ -229,8 +230,9 @@ fn a_split_of_another_number_of_nodes() {
     );
 }
 
+/// `model=…` where the teachers' files have another network changes nothing.
 #[test]
-fn a_model_that_the_teachers_do_not_have_is_said_to_change_nothing() {
+fn model_key_without_effect_is_warned_about() {
     let place = made("train_teachers");
     let without: Vec<&str> = common::TINY
         .iter()

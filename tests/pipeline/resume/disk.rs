@@ -49,7 +49,7 @@ const BELOW: [&str; 6] = [
 ];
 
 #[test]
-fn a_full_disk_stops_a_run_and_with_room_it_goes_on() {
+fn full_disk_stops_and_room_resumes() {
     let reference = Place::new();
     for stage in STAGES {
         reference.ok(stage, &BELOW);
@@ -144,8 +144,9 @@ fn lock_up(folder: &Path) -> Option<Small> {
     Some(guard)
 }
 
+/// The error names it.
 #[test]
-fn a_folder_that_became_read_only_is_named_and_keeps_what_it_has() {
+fn read_only_folder_keeps_its_files() {
     let place = Place::new();
     for stage in STAGES {
         place.ok(stage, &[]);

@@ -32,7 +32,7 @@ fn interrupted(place: &Place, stage: &str, options: &[&str], path: &str) {
 }
 
 #[test]
-fn ctrl_c_saves_and_the_run_goes_on_to_the_same_end() {
+fn ctrl_c_saves_and_resume_ends_the_same() {
     // Long enough to be caught at it; nothing is saved before the interruption.
     let options = [
         "teacher.epochs=400",

@@ -201,7 +201,7 @@ fn half_written(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 #[test]
-fn killed_at_any_moment_a_run_ends_with_the_same_bytes() {
+fn killed_runs_end_with_the_same_bytes() {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
     let mut tally = Tally::default();
     for options in KINDS {

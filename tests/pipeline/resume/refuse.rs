@@ -19,7 +19,7 @@ fn killed(place: &Place) {
 }
 
 #[test]
-fn a_run_does_not_go_on_with_another_config_or_other_inputs() {
+fn other_config_or_inputs_do_not_resume() {
     let place = Place::new();
     killed(&place);
     let saved = place.path("teachers/checkpoint_teacher0/training.safetensors");
@@ -75,8 +75,9 @@ fn a_damaged_checkpoint_is_refused_by_name() {
     says(&refused(), &["training.safetensors", "no checkpoint"]);
 }
 
+/// A killed run with `overwrite=true` leaves the file of the run before it, which is not its own.
 #[test]
-fn the_result_of_a_run_that_is_being_replaced_is_not_taken_for_the_new_one() {
+fn result_of_a_replaced_run_is_refused() {
     let place = Place::new();
     place.ok("split_data", &[]);
     place.ok("train_teachers", &[]);
@@ -107,8 +108,9 @@ fn the_result_of_a_run_that_is_being_replaced_is_not_taken_for_the_new_one() {
     );
 }
 
+/// Another teacher of the same folder may be trained meanwhile.
 #[test]
-fn a_second_process_at_one_run_is_refused_and_teachers_can_be_shared_out() {
+fn second_process_is_refused() {
     let place = Place::new();
     place.ok("split_data", &[]);
     let mut child = start(
@@ -227,7 +229,7 @@ fn a_damaged_manifest_condemns_its_own_file_alone() {
 
 /// The last step's loss is finite, the weights that it leaves are not.
 #[test]
-fn a_run_that_diverges_in_its_last_step_leaves_no_way_back_into_it() {
+fn divergence_in_the_last_step_leaves_no_checkpoint() {
     let place = Place::new();
     place.ok("split_data", &[]);
     let wild = [

@@ -29,8 +29,9 @@ fn content_replaces_content_and_folders_are_made() {
     assert_eq!(names(path.parent().unwrap()), ["file.txt"]);
 }
 
+/// It leaves nothing else in the folder.
 #[test]
-fn an_error_while_filling_keeps_the_old_file_and_leaves_nothing() {
+fn failed_write_keeps_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.txt");
     atomic::write(&path, b"old").unwrap();
@@ -48,7 +49,7 @@ fn an_error_while_filling_keeps_the_old_file_and_leaves_nothing() {
 }
 
 #[test]
-fn a_process_killed_while_filling_leaves_the_old_file() {
+fn killed_write_leaves_the_old_file() {
     if child::is_child() {
         let _ = atomic::write_with(Path::new("file.txt"), |out| {
             out.write_all(b"half of the new")?;
@@ -62,7 +63,7 @@ fn a_process_killed_while_filling_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.txt");
     atomic::write(&path, b"old").unwrap();
-    let status = child::command(a_process_killed_while_filling_leaves_the_old_file)
+    let status = child::command(killed_write_leaves_the_old_file)
         .current_dir(folder.path())
         .status()
         .unwrap();
@@ -119,7 +120,7 @@ fn places_that_cannot_be_files_are_refused_by_name() {
 }
 
 #[test]
-fn a_folder_without_permission_is_refused_with_a_hint() {
+fn folder_without_permission_has_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();

@@ -70,7 +70,7 @@ fn values_come_back_to_the_bit() {
 }
 
 #[test]
-fn a_number_that_json_cannot_hold_is_refused_by_its_place() {
+fn nan_is_refused_by_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.json");
     json::write(&path, &good()).unwrap();
@@ -107,8 +107,9 @@ fn a_number_that_json_cannot_hold_is_refused_by_its_place() {
     );
 }
 
+/// The error has the right place after values of every kind.
 #[test]
-fn the_place_of_a_later_fault_is_right_after_all_kinds_of_values() {
+fn faults_after_other_values_are_located() {
     let value = (
         Kind::Both(0.0, 1.0),
         Kind::Named { share: 0.5 },

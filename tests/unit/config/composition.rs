@@ -192,8 +192,9 @@ fn a_choice_is_deleted() {
     assert_eq!(composed.config.teacher.epochs, 300);
 }
 
+/// The line nearest to the primary file wins.
 #[test]
-fn an_override_line_replaces_and_the_nearest_to_the_primary_file_wins() {
+fn override_lines_replace_choices() {
     let tree = Tree::new(&[
         (
             "config.yaml",
@@ -226,8 +227,9 @@ fn an_override_line_replaces_and_the_nearest_to_the_primary_file_wins() {
     );
 }
 
+/// It is the choice then.
 #[test]
-fn an_override_line_with_nothing_to_replace_is_the_choice() {
+fn override_line_without_a_choice() {
     let tree = Tree::new(&[
         ("model/small.yaml", "width: 4\n"),
         ("model/large.yaml", "width: 400\n"),

@@ -244,8 +244,9 @@ fn the_command_line_wins_over_a_students_choices() {
     assert_eq!(config.student.epochs, 300);
 }
 
+/// The command line wins over both.
 #[test]
-fn an_experiment_replaces_choices_and_the_command_line_wins() {
+fn experiment_replaces_choices() {
     let demo = config(&["+experiment=demo"]);
     assert_eq!(
         (demo.dataset.kind, demo.model.width),

@@ -3,8 +3,9 @@
 use super::images::{colour, files, folder_settings, pack};
 use crate::common::datasets::*;
 
+/// Nothing is written.
 #[test]
-fn unsafe_archives_are_refused_and_nothing_is_written() {
+fn unsafe_archives_are_refused() {
     let good = png(10, 10, 3, &colour(1));
     let with = |name: &str| {
         let mut files = files();

@@ -99,8 +99,9 @@ fn every_offset_is_drawn_and_half_is_mirrored() {
     assert!((1850..2150).contains(&mirrored), "{mirrored}");
 }
 
+/// The batch and the generator stay as they were.
 #[test]
-fn nothing_to_do_leaves_the_batch_and_the_generator_alone() {
+fn no_augmentation_draws_nothing() {
     let images = Tensor::from_slice(&noise(2 * 64, 3)).view([2, 1, 8, 8]);
     let mut used = rng(1);
     assert_eq!(augment(&images, 0, false, None, &mut used), images);

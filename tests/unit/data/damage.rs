@@ -106,8 +106,9 @@ fn the_undamaged_sets_load() {
     }
 }
 
+/// The error names the archive and no picture in it.
 #[test]
-fn an_archive_that_is_cut_off_is_to_blame_and_not_a_picture_in_it() {
+fn cut_archive_is_named() {
     let picture = png(40, 40, 3, &noise(4800, 1));
     let files: Vec<(&str, Vec<u8>)> = ["train/a/1.png", "train/b/1.png", "test/a/1.png"]
         .into_iter()

@@ -135,7 +135,7 @@ fn what_an_earlier_call_left_is_gone_on_with() {
 }
 
 #[test]
-fn a_connection_that_keeps_breaking_leaves_what_came() {
+fn broken_connections_leave_what_came() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("file.gz");
     let (url, handle) = server(vec![cut(&body(), 10); 5]);

@@ -3,8 +3,9 @@
 use crate::common::datasets::*;
 use fed_distill::data::DatasetKind::{Digits, FashionMnist, Kmnist, Mnist};
 
+/// Plain files, gzip, and torchvision's folders.
 #[test]
-fn plain_gzip_and_torchvision_folders_hold_the_same_set() {
+fn all_folder_forms_hold_the_same_set() {
     let files = idx_files(40, 20);
     for (kind, folder, compressed) in [
         (Mnist, "", false),
@@ -97,8 +98,9 @@ fn compressed_files_are_checked_to_their_end() {
     }
 }
 
+/// The error says where to get it and where to put it.
 #[test]
-fn a_missing_file_says_where_to_get_it_and_where_to_put_it() {
+fn missing_file_has_instructions() {
     let root = tempfile::tempdir().unwrap();
     write_idx(root.path(), &idx_files(40, 20), false);
     std::fs::remove_file(root.path().join(IDX_FILES[2])).unwrap();

@@ -204,8 +204,9 @@ fn normalisation_is_computed_or_given() {
     assert_eq!(flat.normalisation.std, [1.0]);
 }
 
+/// It follows its formula.
 #[test]
-fn normalising_follows_its_formula_and_can_be_undone() {
+fn normalising_can_be_undone() {
     let normalisation = Normalisation {
         mean: vec![0.4914, 0.4822, 0.4465],
         std: vec![0.2023, 0.1994, 0.201],

@@ -194,8 +194,9 @@ fn random_residual_networks() {
     }
 }
 
+/// Also those that are not chosen for a step.
 #[test]
-fn several_teachers_their_ensemble_and_those_not_chosen() {
+fn several_teachers_and_their_ensemble() {
     let mut rng = Seeds::new(2).stream("engines", 0);
     let teachers: Vec<Teacher> = [
         (8, ModelKind::Resnet18),

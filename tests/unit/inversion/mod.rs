@@ -3,3 +3,4 @@
 mod engines;
 mod kernels;
 mod others;
+mod store;

@@ -177,7 +177,7 @@ fn frozen_models_get_no_gradient() {
 }
 
 #[test]
-fn one_value_a_channel_keeps_the_running_statistics_finite() {
+fn one_value_a_channel_keeps_statistics_finite() {
     let model = model(&narrow(ModelKind::Resnet18), 1, 8, 2);
     let image = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
     for _ in 0..3 {

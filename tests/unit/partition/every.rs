@@ -255,8 +255,9 @@ proptest! {
         }
     }
 
+    /// A node is full at an even share of the images.
     #[test]
-    fn a_dirichlet_node_at_its_even_share_takes_no_further_class(
+    fn full_dirichlet_node_takes_no_further_class(
         nodes in 2usize..8,
         log_alpha in -3.0f64..3.0,
         train in prop::collection::vec(0i64..CLASSES as i64, 100..400),

@@ -90,8 +90,9 @@ fn concentration(counts: &[Vec<u64>]) -> f64 {
     mean(&counts.iter().map(of).collect::<Vec<_>>())
 }
 
+/// Shares of classes have the variance of a Dirichlet distribution with that alpha.
 #[test]
-fn mixes_of_equal_nodes_are_as_concentrated_as_their_alpha_says() {
+fn mixes_follow_alpha() {
     let train = balanced(10, 6000);
     for alpha in [0.1, 0.5, 100.0] {
         let counts = counts(&DirichletEqual { nodes: 100, alpha }, &train, 10, 8);

@@ -68,8 +68,9 @@ fn a_rare_class_serves_all_lower_bounds() {
     );
 }
 
+/// An alpha too small for the images at hand.
 #[test]
-fn an_alpha_too_small_names_the_nodes_that_came_short() {
+fn dirichlet_reports_short_nodes() {
     let train = balanced(10, 600);
     let skew = |sizes| QuantitySkew {
         nodes: 60,
@@ -114,7 +115,7 @@ fn an_alpha_too_small_names_the_nodes_that_came_short() {
 
 /// Each class alone gives 50 of these nodes nothing.
 #[test]
-fn nodes_of_the_same_mix_are_tested_on_about_as_many_images() {
+fn equal_mixes_have_equal_test_parts() {
     let kind = UniformPerClass {
         nodes: 150,
         per_class: Some(3),

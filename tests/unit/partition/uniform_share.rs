@@ -40,8 +40,9 @@ proptest! {
     }
 }
 
+/// In the test parts too.
 #[test]
-fn share_zero_gives_disjoint_classes_and_test_parts_follow() {
+fn share_zero_gives_disjoint_classes() {
     let (train, test) = (balanced(10, 50), balanced(10, 7));
     for nodes in [2, 5, 10] {
         let split = deal(nodes, 0.0, &train, &test, 10, 3).unwrap();

@@ -135,7 +135,7 @@ fn an_input_that_changed_is_refused_by_name() {
 }
 
 #[test]
-fn the_producer_is_found_among_the_manifests_of_a_folder() {
+fn producer_is_found_in_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let teacher = |i: usize| folder.path().join(format!("model_teacher{i}.safetensors"));
     for i in 0..12 {
@@ -156,8 +156,9 @@ fn the_producer_is_found_among_the_manifests_of_a_folder() {
     assert_eq!(manifest::producer_of(Path::new("none/at/all")), None);
 }
 
+/// Missing and changed outputs of a folder that was moved.
 #[test]
-fn verify_finds_missing_and_changed_outputs_even_after_a_move() {
+fn verify_finds_changes_after_a_move() {
     let (folder, _, _) = finished();
     let elsewhere = tempfile::tempdir().unwrap();
     let moved = elsewhere.path().join("runs");
@@ -177,8 +178,9 @@ fn verify_finds_missing_and_changed_outputs_even_after_a_move() {
     assert!(manifest::verify(&place).is_err());
 }
 
+/// Damaged, or of a newer version.
 #[test]
-fn a_damaged_or_newer_manifest_is_an_error_that_names_it() {
+fn bad_manifest_is_named() {
     let (_folder, output, place) = finished();
     let text = std::fs::read_to_string(&place).unwrap();
     for (damage, says) in [
@@ -262,8 +264,9 @@ fn admission_follows_its_table() {
     assert_eq!(both.class(), Class::Usage);
 }
 
+/// The hint names `resume=true` and `overwrite=true`.
 #[test]
-fn a_finished_run_is_protected_with_both_ways_out_in_the_hint() {
+fn finished_run_is_protected() {
     let (_folder, output, place) = finished();
     let error = admit(&place, false, false, &output, &config()).unwrap_err();
     let text = error.to_string();

@@ -33,8 +33,8 @@ fn allocated() -> usize {
 }
 
 #[test]
-fn tensors_reuse_the_memory_of_earlier_ones() {
-    if !child::alone(tensors_reuse_the_memory_of_earlier_ones) {
+fn tensors_reuse_memory() {
+    if !child::alone(tensors_reuse_memory) {
         return;
     }
     let before = allocated();

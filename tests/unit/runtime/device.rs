@@ -6,7 +6,7 @@ use fed_distill::runtime::{device, threads};
 use tch::Device;
 
 #[test]
-fn an_unknown_device_is_a_usage_error_that_lists_the_forms() {
+fn unknown_device_lists_the_forms() {
     for wrong in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
         let error = device::choose(wrong).unwrap_err();
         assert_eq!(error.class(), Class::Usage, "{wrong}");
@@ -51,8 +51,8 @@ fn a_cuda_device_beyond_the_last_is_refused() {
 }
 
 #[test]
-fn threads_are_all_cores_or_what_is_asked_for() {
-    if !child::alone(threads_are_all_cores_or_what_is_asked_for) {
+fn threads_are_cores_or_as_asked() {
+    if !child::alone(threads_are_cores_or_as_asked) {
         return;
     }
     let cores = std::thread::available_parallelism().unwrap().get();

@@ -19,10 +19,11 @@ fn wait_until(done: impl Fn() -> bool) -> bool {
     done()
 }
 
+/// The first asks the run to stop.
 #[test]
-fn the_first_signal_asks_and_the_second_exits_with_130() {
+fn second_signal_exits_with_130() {
     if !child::is_child() {
-        let output = child::output(the_first_signal_asks_and_the_second_exits_with_130);
+        let output = child::output(second_signal_exits_with_130);
         assert_eq!(output.status.code(), Some(130), "{output:?}");
         return;
     }

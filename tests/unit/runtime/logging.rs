@@ -35,8 +35,8 @@ fn lines_on_stderr_are_plain() {
 }
 
 #[test]
-fn a_file_gets_what_is_logged_while_its_guard_lives() {
-    if !child::alone(a_file_gets_what_is_logged_while_its_guard_lives) {
+fn file_gets_the_log_of_its_guards_life() {
+    if !child::alone(file_gets_the_log_of_its_guards_life) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -41,10 +41,11 @@ fn rates_below_one_a_second_turn_into_times() {
     assert_eq!([0.0, f64::NAN].map(rate), ["-/s", "-/s"]);
 }
 
+/// On stderr that is no terminal.
 #[test]
-fn without_a_terminal_only_long_tasks_leave_lines() {
+fn only_long_tasks_leave_lines() {
     if !child::is_child() {
-        let output = child::output(without_a_terminal_only_long_tasks_leave_lines);
+        let output = child::output(only_long_tasks_leave_lines);
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stderr).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -142,8 +142,9 @@ fn a_hundred_classes_get_no_list() {
     );
 }
 
+/// Many nodes share labels on the axis.
 #[test]
-fn many_nodes_share_labels_and_one_node_stands_alone() {
+fn one_node_and_many_nodes() {
     for (nodes, limit) in [(1, 500.0), (10, 1000.0), (100, 1300.0), (3000, 7000.0)] {
         let counts = vec![vec![3; 10]; nodes];
         let svg =
