@@ -112,6 +112,7 @@ impl Kill {
 }
 
 /// Runs a stage to its end; returns the processor time that it takes.
+#[allow(clippy::zombie_processes)] // `wait4` waits for it
 fn calm(place: &Place, stage: &str, options: &[&str]) -> Duration {
     let mut child = start(place, stage, options);
     let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
