@@ -1,7 +1,8 @@
 //! What is timed on the Rust side, for the criterion bench and for the worker that is driven in
 //! alternation with Python.
 
-#![allow(dead_code)] // the criterion bench only runs steps; the worker saves and checks them as well
+// The criterion bench only runs steps; the worker saves and checks them as well.
+#![allow(dead_code)]
 
 /// The binaries' allocator.
 #[path = "../../src/bin/allocator/mod.rs"]

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Sets up the Python that PyTorch is benchmarked with: a virtual environment in the user's cache, shared by all checkouts.
+"""Sets up the Python that PyTorch is benchmarked with: a virtual environment in the user's cache,
+shared by all checkouts.
 
 Prints the path of its interpreter. Needs Python 3.10+ with pip and venv.
 
-  BENCH_PYTHON     an interpreter that can import torch, numpy, safetensors and PIL already: used as it is
+  BENCH_PYTHON     an interpreter that can import torch, numpy, safetensors and PIL already: used
+                     as it is
   XDG_CACHE_HOME   where the cache lives (default ~/.cache)
 """
 
@@ -54,18 +56,21 @@ def pip(python, *arguments):
 
 
 def install(root):
-    """Everything happens in `root`; a half-finished environment fails the probe and is made again."""
+    """Everything happens in `root`; a half-finished environment fails the probe and is made
+    again."""
     shutil.rmtree(root, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(root)], check=True)
     python = str(root / "bin" / "python")
     say(
-        f"installing {TORCH} in {root}, once for all checkouts (190 MB; 2.7 GB where only PyPI can be reached)"
+        f"installing {TORCH} in {root}, once for all checkouts "
+        "(190 MB; 2.7 GB where only PyPI can be reached)"
     )
     small = pip(python, "--retries", "0", "--timeout", "20", "--index-url", CPU_INDEX, TORCH)
     if not (small or pip(python, TORCH)) or not pip(python, *OTHERS):
         fail(
             "pip could not install the Python side of the benchmark (its own message is above)",
-            "check the network and run `make bench` again, or set BENCH_PYTHON to an interpreter with torch",
+            "check the network and run `make bench` again, or set BENCH_PYTHON to an
+            interpreter with torch",
         )
 
 

@@ -46,7 +46,8 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, images, norm=call, inplace=False):
-        """Logits. `norm(layer, hidden)` applies each batch norm; `inplace` saves the copies that autograd can do without."""
+        """Logits. `norm(layer, hidden)` applies each batch norm; `inplace` saves the copies
+        that autograd can do without."""
         hidden = F.relu(norm(self.bn1, self.conv1(images)), inplace=inplace)
         for layer in self.stages:
             for block in layer:

@@ -1,4 +1,5 @@
-"""Where a PyTorch step's time goes: `operators.py FOLDER CASE VARIANT THREADS` prints a line of JSON, {operator: seconds a step}."""
+"""Where a PyTorch step's time goes: `operators.py FOLDER CASE VARIANT THREADS` prints a line of
+JSON, {operator: seconds a step}."""
 
 import json
 import pathlib

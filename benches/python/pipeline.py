@@ -1,6 +1,8 @@
-"""The pipeline of `make demo` in PyTorch, as the public code writes its loops: `pipeline.py THREADS SETTINGS`.
+"""The pipeline of `make demo` in PyTorch, as the public code writes its loops: `pipeline.py THREADS
+SETTINGS`.
 
-The same digits, nodes, network, numbers of steps and losses. Prints a line of JSON: the student's test accuracy and the seconds of each
+The same digits, nodes, network, numbers of steps and losses. Prints a line of JSON: the student's
+test accuracy and the seconds of each
 part. One process does everything, so that PyTorch is imported once and not once a stage.
 """
 
@@ -28,7 +30,8 @@ SCALES = {"l2_scale": 0.0, "var_scale": 1e-3, "bn_scale": 10.0}
 
 
 def digits():
-    """Training and test images u8 [M,16,16] with labels: every fifth image of a class is a test image."""
+    """Training and test images u8 [M,16,16] with labels: every fifth image of a class is a test
+    image."""
     path = pathlib.Path(__file__).resolve().parents[2] / "assets" / "digits.csv.gz"
     seen, splits = [0] * CLASSES, ([], [])
     with gzip.open(path, "rt") as text:
@@ -103,7 +106,8 @@ def invert(teachers, steps):
 
 
 class Synthetic(Dataset):
-    """Synthetic images, each cropped at random out of itself padded with black when it is asked for."""
+    """Synthetic images, each cropped at random out of itself padded with black when it is asked
+    for."""
 
     def __init__(self, images, labels, black):
         self.images, self.labels, self.black = images, labels, black

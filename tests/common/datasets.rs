@@ -126,7 +126,8 @@ pub fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(contents.len() as u64);
         header.set_mode(0o644);
-        // Written into the raw field: the library refuses names such as `../x`, which the readers must survive.
+        // Written into the raw field: the library refuses names such as `../x`, which the readers
+        // must survive.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
         builder.append(&header, contents.as_slice()).unwrap();

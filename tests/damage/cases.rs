@@ -15,6 +15,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
+/// A config file with every form of YAML that the tree uses.
+const CONFIG: &[u8] = b"\
+defaults:
+  - teacher: mine
+  - _self_
+
+seed: 42
+student: {epochs: 3, optimizer: {lr: 0.1, betas: [0.9, 0.99]}}
+dataset:
+  root: \"data/${seed}\"
+";
+
 /// What a reader made of a file.
 pub enum Reading {
     Fine,
@@ -113,10 +125,16 @@ fn texts() -> Vec<Case> {
         })
         .collect();
     let made = json!({
-        "schema_version": 1, "stage": "split_data", "status": "done", "argv": ["split_data", "seed=1"], "overrides": ["seed=1"],
-        "config": {"seed": 1, "split": {"num_nodes": 2}}, "seeds": {"seed": 1}, "versions": {"fed_distill": "0.1.0", "libtorch": "2.11.0"},
-        "device": "cpu", "threads": 2, "started": "2025-01-31T12:00:00Z", "ended": "2025-01-31T12:00:05Z", "inputs": [],
-        "outputs": [{"role": "split", "path": "split.json", "bytes": 2, "sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}],
+        "schema_version": 1, "stage": "split_data", "status": "done",
+        "argv": ["split_data", "seed=1"],
+        "overrides": ["seed=1"],
+        "config": {"seed": 1, "split": {"num_nodes": 2}}, "seeds": {"seed": 1},
+        "versions": {"fed_distill": "0.1.0", "libtorch": "2.11.0"},
+        "device": "cpu", "threads": 2, "started": "2025-01-31T12:00:00Z",
+        "ended": "2025-01-31T12:00:05Z",
+        "inputs": [],
+        "outputs": [{"role": "split", "path": "split.json", "bytes": 2,
+            "sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}],
         "facts": {"nodes": 2}, "error": null
     });
     let read_split = |root: &Path| -> Result<()> {
@@ -126,24 +144,39 @@ fn texts() -> Vec<Case> {
         split.check(200, 50)
     };
     vec![
-        text(case("config", "config.yaml", b"defaults:\n  - teacher: mine\n  - _self_\n\nseed: 42\nstudent: {epochs: 3, optimizer: {lr: 0.1, betas: [0.9, 0.99]}}\ndataset:\n  root: \"data/${seed}\"\n".to_vec(), |root| {
+        text(case("config", "config.yaml", CONFIG.to_vec(), |root| {
             compose(Some(root), &[]).into()
         }))
         .with("teacher/mine.yaml", b"epochs: 3\n".to_vec()),
-        text(case("config option", "experiment/demo.yaml", project("experiment/demo.yaml"), |root| {
-            compose(Some(root), &["+experiment=demo".into()]).into()
-        }))
+        text(case(
+            "config option",
+            "experiment/demo.yaml",
+            project("experiment/demo.yaml"),
+            |root| compose(Some(root), &["+experiment=demo".into()]).into(),
+        ))
         .with("config.yaml", project("config.yaml"))
         .with("dataset/digits.yaml", project("dataset/digits.yaml"))
-        .with("model/resnet_small.yaml", project("model/resnet_small.yaml"))
+        .with(
+            "model/resnet_small.yaml",
+            project("model/resnet_small.yaml"),
+        )
         .unnamed(),
-        text(case("split", "split.json", serde_json::to_vec_pretty(&split).unwrap(), move |root| read_split(root).into())).unnamed(),
-        text(case("manifest", "split.manifest.json", serde_json::to_vec_pretty(&made).unwrap(), |root| {
-            manifest::existing(&root.join("split.manifest.json")).into()
-        })),
-        text(case("manifest to verify", "split.manifest.json", serde_json::to_vec_pretty(&made).unwrap(), |root| {
-            manifest::verify(&root.join("split.manifest.json")).into()
+        text(case("split", "split.json", pretty(&split), move |root| {
+            read_split(root).into()
         }))
+        .unnamed(),
+        text(case(
+            "manifest",
+            "split.manifest.json",
+            pretty(&made),
+            |root| manifest::existing(&root.join("split.manifest.json")).into(),
+        )),
+        text(case(
+            "manifest to verify",
+            "split.manifest.json",
+            pretty(&made),
+            |root| manifest::verify(&root.join("split.manifest.json")).into(),
+        ))
         .with("split.json", b"{}".to_vec())
         .unnamed(),
     ]
@@ -301,4 +334,8 @@ pub fn images() -> Vec<Case> {
         )
         .unnamed(),
     ]
+}
+
+fn pretty(value: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).unwrap()
 }

@@ -159,7 +159,8 @@ fn inputs_that_are_gone_are_not_vouched_for() {
     assert_eq!(found["checked"], files - 5);
     let text = said(&["verify", "."]);
     let wanted = format!(
-        "6 runs, {files} recorded files: {} checked, all as they were left; 5 inputs no longer there",
+        "6 runs, {files} recorded files: {} checked, all as they were left; 5 inputs no longer \
+         there",
         files - 5
     );
     assert!(text.contains(&wanted), "{wanted} in {text}");

@@ -40,8 +40,8 @@ fn every_run_is_listed_with_its_accuracy() {
     );
 }
 
-/// Times of whole seconds, as manifests of earlier versions have them, leave the order to the stages
-/// and then to the paths.
+/// Times of whole seconds, as manifests of earlier versions have them, leave the order to the
+/// stages and then to the paths.
 #[test]
 fn runs_are_listed_as_they_began() {
     let place = Place::new();

@@ -154,12 +154,14 @@ fn report_of_an_experiment() {
 #[test]
 fn names_and_pictures_cannot_smuggle_anything_in() {
     let place = copy();
-    let evil = "<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"><script>alert(2)</script></svg>";
+    let evil = "<svg xmlns=\"http://www.w3.org/2000/svg\" \
+        onload=\"alert(1)\"><script>alert(2)</script></svg>";
     std::fs::write(place.path("students/1/curves.svg"), evil).unwrap();
     std::fs::write(place.path("students/1/dataset.png"), "<b>no picture</b>").unwrap();
     std::fs::rename(place.path("students/1"), place.path("students/<i>&\"1")).unwrap();
     // What a browser and a parser of XML take for different things.
-    let comment = "<svg xmlns=\"http://www.w3.org/2000/svg\"><!--><img src=\"x\" onerror=\"alert(3)\"/>--></svg>";
+    let comment = "<svg xmlns=\"http://www.w3.org/2000/svg\"><!--><img src=\"x\" \
+        onerror=\"alert(3)\"/>--></svg>";
     std::fs::write(place.path("students/2/curves.svg"), comment).unwrap();
     let (code, _, errors) = place.run_with(
         "inspect",

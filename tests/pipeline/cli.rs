@@ -244,7 +244,8 @@ fn every_job_is_composed_before_the_first_starts() {
     let text = stderr(&["-m", "seed=1,x"]);
     assert_eq!(
         text,
-        "error: `seed` must be a whole number, 0 or more, found string \"x\"\n  set by: command line `seed=x`\n  while: composing job 2 of 2: seed=x\n"
+        "error: `seed` must be a whole number, 0 or more, found string \"x\"\n  set by: command \
+         line `seed=x`\n  while: composing job 2 of 2: seed=x\n"
     );
 }
 
@@ -254,19 +255,22 @@ fn flags_that_are_none() {
     assert_eq!(
         stderr(&["--teacher=full_1_teacher"]),
         format!(
-            "error: `--teacher=full_1_teacher` is not a flag\n  available: {flags}\nhint: overrides have no dashes; type `teacher=full_1_teacher`\n"
+            "error: `--teacher=full_1_teacher` is not a flag\n  available: {flags}\nhint: \
+             overrides have no dashes; type `teacher=full_1_teacher`\n"
         )
     );
     assert_eq!(
         stderr(&["-m", "--mutlirun"]),
         format!(
-            "error: `--mutlirun` is not a flag\n  available: {flags}\nhint: did you mean `--multirun`?\n"
+            "error: `--mutlirun` is not a flag\n  available: {flags}\nhint: did you mean \
+             `--multirun`?\n"
         )
     );
     assert_eq!(
         stderr(&["--teacher", "full_1_teacher"]),
         format!(
-            "error: `--teacher` is not a flag\n  available: {flags}\nhint: overrides have no dashes: `teacher=VALUE`\n"
+            "error: `--teacher` is not a flag\n  available: {flags}\nhint: overrides have no \
+             dashes: `teacher=VALUE`\n"
         )
     );
     for switch in ["resume", "overwrite", "tensorboard"] {
@@ -294,6 +298,7 @@ fn config_places_that_do_not_exist() {
     );
     assert_eq!(
         stderr(&["--config-name", "confg"]),
-        "error: there is no config file `confg.yaml` in the built-in config tree\n  available: config\nhint: did you mean `--config-name config`?\n"
+        "error: there is no config file `confg.yaml` in the built-in config tree\n  available: \
+         config\nhint: did you mean `--config-name config`?\n"
     );
 }

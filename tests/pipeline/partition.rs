@@ -6,7 +6,8 @@ use fed_distill::partition::{Part, Split};
 use std::collections::BTreeMap;
 
 const BASE: &[&str] = &["dataset.size=8", "device=cpu", "threads=1"];
-const KINDS: &str = "split=uniform_share,iid,dirichlet,dirichlet_equal,shards,pathological,quantity_skew,uniform_per_class,random_equal,random_unequal,skewed";
+const KINDS: &str = "split=uniform_share,iid,dirichlet,dirichlet_equal,shards,pathological,\
+    quantity_skew,uniform_per_class,random_equal,random_unequal,skewed";
 
 #[test]
 fn every_option_deals_the_digits() {

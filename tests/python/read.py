@@ -1,8 +1,10 @@
-"""Opens safetensors files as any Python user would, with the `safetensors` package, and prints as JSON what is in them.
+"""Opens safetensors files as any Python user would, with the `safetensors` package, and prints as
+JSON what is in them.
 
     python read.py FILE…
 
-{FILE: {"metadata": {…}, "tensors": {NAME: {"shape": […], "dtype": "float32", "finite": true, "sum": …}}}}; integers also give
+{FILE: {"metadata": {…}, "tensors": {NAME: {"shape": […], "dtype": "float32", "finite": true, "sum":
+…}}}}; integers also give
 "counts", how often each value from 0 occurs, if they are a list without negative ones.
 """
 

@@ -1,6 +1,7 @@
 """What the real TensorBoard sees below a folder, as JSON: {"files": {run: …}, "server": [run, …]}.
 
-`files` is read by its event accumulator, `server` is the list of runs with scalars that `tensorboard --logdir` itself serves.
+`files` is read by its event accumulator, `server` is the list of runs with scalars that
+`tensorboard --logdir` itself serves.
 """
 
 import json

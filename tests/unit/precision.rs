@@ -3,15 +3,15 @@
 //!
 //! # What bfloat16 may change
 //!
-//! It has 8 bits of precision, so a rounding is off by at most u = 2⁻⁸ of the value. Every unit of a
-//! network rounds its weights, the convolution's output, the norm's output and the sum with the
+//! It has 8 bits of precision, so a rounding is off by at most u = 2⁻⁸ of the value. Every unit of
+//! a network rounds its weights, the convolution's output, the norm's output and the sum with the
 //! shortcut, and on the way back what leaves the norm, the convolution and the sum of two branches:
 //! 7 roundings. They know nothing of each other, so that R of them change a result by no more than
 //! √R·u of its norm: with U units √(4·U)·u for logits and statistics, √(7·U)·u for a gradient.
 //!
 //! A ReLU whose input changes by δ lets the wrong sign pass for the inputs within δ of zero: of
-//! inputs of unit variance a share of 2δ/√(2π) < δ. The gradients that it lets through wrongly weigh
-//! √δ of the norm, those of U layers √(U·δ), with δ = √(4·U)·u.
+//! inputs of unit variance a share of 2δ/√(2π) < δ. The gradients that it lets through wrongly
+//! weigh √δ of the norm, those of U layers √(U·δ), with δ = √(4·U)·u.
 
 use fed_distill::descent::Layout;
 use fed_distill::inversion::engine::Inversion;

@@ -1,10 +1,14 @@
-"""Makes the files of this folder with PyTorch and safetensors: what the tests compare the Rust code with.
+"""Makes the files of this folder with PyTorch and safetensors: what the tests compare the Rust code
+with.
 
     python make.py        (PyTorch 2.11, in this folder)
 
-`NAME.pt` were written by torch.save; `NAME.safetensors` beside one holds the tensors that must be read from it. `networks.json` holds,
-for networks stated here in plain PyTorch, names and shapes of the state dict and logits in float64, of weights and images given by
-`wave`, so that no weights need to be stored. `state_dicts.json` has name, shape and type of every entry of two networks' state dicts.
+`NAME.pt` were written by torch.save; `NAME.safetensors` beside one holds the tensors that must be
+read from it. `networks.json` holds,
+for networks stated here in plain PyTorch, names and shapes of the state dict and logits in float64,
+of weights and images given by
+`wave`, so that no weights need to be stored. `state_dicts.json` has name, shape and type of every
+entry of two networks' state dicts.
 """
 
 import json, math, os
@@ -14,7 +18,7 @@ from safetensors.torch import save_file
 torch.manual_seed(0)
 
 
-# ---------------------------------------------------------------------------------------------------------------- networks
+# -------------------- networks
 
 
 class Block(nn.Module):
@@ -211,7 +215,8 @@ def networks():
 
 
 def state_dicts():
-    """What `load_state_dict(strict=True)` asks for: ResNet-18 for CIFAR-10, and a narrow ResNet of bottleneck blocks."""
+    """What `load_state_dict(strict=True)` asks for: ResNet-18 for CIFAR-10, and a narrow ResNet
+    of bottleneck blocks."""
     networks = {
         "resnet18": ResNet(False, 64, [2, 2, 2, 2], 3, 10),
         "resnet50_narrow": ResNet(True, 4, [1, 2], 3, 10),
@@ -227,7 +232,7 @@ def state_dicts():
         json.dump(listed, file, separators=(",", ":"))
 
 
-# ------------------------------------------------------------------------------------------------------------------- files
+# -------------------- files
 
 
 class Small(nn.Module):

@@ -9,7 +9,8 @@ use tch::{Device, Kind as Type, Tensor};
 /// ```python
 /// import torch, torch.nn.functional as F
 /// torch.set_default_dtype(torch.float64)
-/// shapes = [("conv1", (6, 1, 5, 5)), ("conv2", (16, 6, 5, 5)), ("fc1", (120, 64)), ("fc2", (84, 120)), ("fc3", (3, 84))]
+/// shapes = [("conv1", (6, 1, 5, 5)), ("conv2", (16, 6, 5, 5)), ("fc1", (120, 64)),
+///           ("fc2", (84, 120)), ("fc3", (3, 84))]
 /// w, k = {}, 0
 /// for name, shape in shapes:
 ///     for key, s in ((".weight", shape), (".bias", shape[:1])):
@@ -25,7 +26,8 @@ use tch::{Device, Kind as Type, Tensor};
 ///     return x
 /// pixels = (torch.arange(12 * 64) * 37 % 251).view(12, 1, 8, 8)
 /// x, y = (pixels / 255 - 0.5) / 0.25, torch.arange(12) * 5 % 7 % 3
-/// m = {n: torch.zeros_like(t) for n, t in w.items()}; v = {n: torch.zeros_like(t) for n, t in w.items()}
+/// m = {n: torch.zeros_like(t) for n, t in w.items()}
+/// v = {n: torch.zeros_like(t) for n, t in w.items()}
 /// for t in (1, 2):
 ///     mean = {n: torch.zeros_like(p) for n, p in w.items()}
 ///     for part in (slice(0, 3), slice(3, 12)):

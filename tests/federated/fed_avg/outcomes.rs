@@ -30,11 +30,18 @@ fn trained(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 12,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// One epoch of one batch each, everybody, plain SGD: a gradient step on the union.
     #[test]
-    fn one_step_of_everybody_is_a_central_step(sizes in prop::collection::vec(1usize..9, 1..5), rounds in 1usize..4) {
+    fn one_step_of_everybody_is_a_central_step(
+        sizes in prop::collection::vec(1usize..9, 1..5),
+        rounds in 1usize..4,
+    ) {
         let settings = FedAvgSettings { rounds, ..plain() };
         let (state, _) = run(&settings, ModelKind::Lenet5, &sizes, 1, None).unwrap();
         let mut central = initial(ModelKind::Lenet5, 0);

@@ -34,17 +34,21 @@ fn given() -> FitState {
 /// import torch, torch.nn.functional as F
 /// torch.set_default_dtype(torch.float64)
 /// linear = [("fc1", (3, 64))]
-/// lenet = [("conv1", (6, 1, 5, 5)), ("conv2", (16, 6, 5, 5)), ("fc1", (120, 64)), ("fc2", (84, 120)), ("fc3", (3, 84))]
+/// lenet = [("conv1", (6, 1, 5, 5)), ("conv2", (16, 6, 5, 5)), ("fc1", (120, 64)),
+///          ("fc2", (84, 120)), ("fc3", (3, 84))]
 /// def weights(shapes):
 ///     w, k = {}, 0
 ///     for name, shape in shapes:
 ///         for key, s in ((".weight", shape), (".bias", shape[:1])):
 ///             n = torch.Size(s).numel()
-///             w[name + key] = (torch.cos(torch.arange(n) * 0.7 + k) * 0.15).view(s).requires_grad_(); k += 1
+///             values = torch.cos(torch.arange(n) * 0.7 + k) * 0.15
+///             w[name + key] = values.view(s).requires_grad_(); k += 1
 ///     return w
 /// def net(p, x):
 ///     for c in ("conv1", "conv2"):
-///         if c + ".weight" in p: x = F.max_pool2d(F.relu(F.conv2d(x, p[c + ".weight"], p[c + ".bias"], padding=2)), 2)
+///         if c + ".weight" in p:
+///             x = F.conv2d(x, p[c + ".weight"], p[c + ".bias"], padding=2)
+///             x = F.max_pool2d(F.relu(x), 2)
 ///     x, last = x.flatten(1), sum(n.startswith("fc") for n in p) // 2
 ///     for i in range(1, last + 1):
 ///         x = F.linear(x, p[f"fc{i}.weight"], p[f"fc{i}.bias"])
@@ -61,7 +65,8 @@ fn given() -> FitState {
 ///     parties = [(weights(linear), *images(0, 3)), (weights(lenet), *images(3, 9))]
 ///     public, _ = images(20, 7)
 ///     for _ in range(2):
-///         consensus = sum(w * net(p, public).detach() for w, (p, _, _) in zip((0.25, 0.75), parties))
+///         shares = zip((0.25, 0.75), parties)
+///         consensus = sum(w * net(p, public).detach() for w, (p, _, _) in shares)
 ///         for p, x, y in parties:
 ///             train(p, lambda: distance(net(p, public), consensus))
 ///             train(p, lambda: F.cross_entropy(net(p, x), y))

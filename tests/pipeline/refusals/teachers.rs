@@ -186,7 +186,8 @@ fn a_teacher_in_two_files() {
     .unwrap();
     let (code, _, errors) = place.run_with("generate_initial", common::TINY, &[]);
     assert_eq!(code, 0, "{errors}");
-    let twice = "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, not teachers/model_teacher1.pt";
+    let twice = "warning: teacher 1 is there twice: taking teachers/model_teacher1.safetensors, \
+        not teachers/model_teacher1.pt";
     assert!(errors.contains(twice), "{errors}");
     assert!(!errors.contains("teacher 0 is there twice"), "{errors}");
 }
@@ -242,7 +243,10 @@ fn model_key_without_effect_is_warned_about() {
     let warned = |stage: &str, more: &[&str]| {
         let (code, _, errors) = place.run_with(stage, &without, more);
         assert_eq!(code, 0, "{errors}");
-        errors.contains("changes nothing here: the teachers bring their architecture, resnet18 width 4 blocks [1]")
+        errors.contains(
+            "changes nothing here: the teachers bring their architecture, resnet18 \
+            width 4 blocks [1]",
+        )
     };
     assert!(!warned("generate_initial", &[]));
     // Neither is it another run.

@@ -57,7 +57,8 @@ fn full_disk_stops_and_room_resumes() {
     let place = Place::new();
     let Some(small) = Small::mount(place.path("small"), "size=64k") else {
         println!(
-            "only root can mount a small file system; `a_limit_on_file_sizes_is_an_error` shows the rest"
+            "only root can mount a small file system; `a_limit_on_file_sizes_is_an_error` shows \
+             the rest"
         );
         return;
     };

@@ -128,7 +128,8 @@ fn nested() -> Tree {
     Tree::new(&[
         (
             "student/s.yaml",
-            "# @package _global_\ndefaults:\n  - /deep_inv: a\n  - /teacher: t\n  - _self_\ndeep_inv: {batch_size: 7}\n",
+            "# @package _global_\ndefaults:\n  - /deep_inv: a\n  - /teacher: t\n  - \
+             _self_\ndeep_inv: {batch_size: 7}\n",
         ),
         ("deep_inv/a.yaml", "batch_size: 1\nkeep_moments: false\n"),
         ("deep_inv/b.yaml", "batch_size: 2\nkeep_moments: true\n"),
@@ -210,7 +211,8 @@ fn override_lines_replace_choices() {
         ),
         (
             "experiment/outer.yaml",
-            "# @package _global_\ndefaults:\n  - /teacher: inner\n  - override /dataset: kmnist\n  - override /model: small\n",
+            "# @package _global_\ndefaults:\n  - /teacher: inner\n  - override /dataset: kmnist\n  \
+             - override /model: small\n",
         ),
     ]);
     let kind = |overrides: &[&str]| {
@@ -235,7 +237,8 @@ fn override_line_without_a_choice() {
         ("model/large.yaml", "width: 400\n"),
         (
             "experiment/e.yaml",
-            "# @package _global_\ndefaults: [override /model: small, _self_]\nmodel: {blocks: [1]}\n",
+            "# @package _global_\ndefaults: [override /model: small, _self_]\nmodel: {blocks: \
+             [1]}\n",
         ),
     ]);
     let model = tree.compose(&["+experiment=e"]).config.model;

@@ -44,7 +44,11 @@ fn fed_back(composed: &Composed) -> Composed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn quoted_text_arrives(text in words()) {
@@ -53,7 +57,12 @@ proptest! {
     }
 
     #[test]
-    fn numbers_arrive(seed in any::<u64>(), lr in 0.0..f64::MAX, list in prop::collection::vec(any::<u32>(), 0..5), blanks in " {0,2}") {
+    fn numbers_arrive(
+        seed in any::<u64>(),
+        lr in 0.0..f64::MAX,
+        list in prop::collection::vec(any::<u32>(), 0..5),
+        blanks in " {0,2}",
+    ) {
         let milestones: Vec<_> = list.iter().map(|i| format!("{blanks}{i}{blanks}")).collect();
         let config = Tree::new(&[]).compose(&[
             &format!("seed={seed}"),
@@ -62,7 +71,10 @@ proptest! {
         ]).config;
         prop_assert_eq!(config.seed, seed);
         prop_assert_eq!(config.student.optimizer.lr, lr);
-        prop_assert_eq!(config.student.schedule.milestones, list.iter().map(|i| *i as usize).collect::<Vec<_>>());
+        prop_assert_eq!(
+            config.student.schedule.milestones,
+            list.iter().map(|i| *i as usize).collect::<Vec<_>>(),
+        );
     }
 
     #[test]
@@ -88,7 +100,12 @@ proptest! {
 
     /// Whatever is typed, composing ends with a config or a usage error.
     #[test]
-    fn nothing_typed_makes_it_panic(argument in prop_oneof![any::<String>(), words().prop_map(|text| format!("dataset.root={text}"))]) {
+    fn nothing_typed_makes_it_panic(
+        argument in prop_oneof![
+            any::<String>(),
+            words().prop_map(|text| format!("dataset.root={text}")),
+        ],
+    ) {
         let tree = Tree::new(&[]);
         if let Err(error) = compose(&tree.request(&[&argument])) {
             prop_assert_eq!(error.class(), fed_distill::Class::Usage);
@@ -97,7 +114,12 @@ proptest! {
 
     /// Whatever a file holds, likewise.
     #[test]
-    fn no_file_makes_it_panic(text in prop_oneof![any::<String>(), words().prop_map(|text| format!("seed: {text}\nmodel:\n  - {text}"))]) {
+    fn no_file_makes_it_panic(
+        text in prop_oneof![
+            any::<String>(),
+            words().prop_map(|text| format!("seed: {text}\nmodel:\n  - {text}")),
+        ],
+    ) {
         let tree = Tree::new(&[("config.yaml", &text)]);
         if let Err(error) = compose(&tree.request(&[])) {
             prop_assert_eq!(error.class(), fed_distill::Class::Usage);

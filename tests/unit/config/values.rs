@@ -92,7 +92,8 @@ fn lists_and_mappings() {
 fn files_read_the_same_words() {
     let tree = Tree::new(&[(
         "config.yaml",
-        "seed: 1_000\nresume: TRUE\ndataset:\n  root: '1'\n  mean: [1e-3]\n  std:\n    - 1E1\nteacher: {save_folder: ~}\n",
+        "seed: 1_000\nresume: TRUE\ndataset:\n  root: '1'\n  mean: [1e-3]\n  std:\n    - \
+         1E1\nteacher: {save_folder: ~}\n",
     )]);
     let config = tree.compose(&[]).config;
     assert_eq!((config.seed, config.resume), (1000, true));

@@ -69,14 +69,17 @@ proptest! {
         let found = augment(&images, crop, flip, given, &mut rng(seed));
         prop_assert_eq!(found.kind(), images.kind());
         prop_assert_eq!(found.size(), shape);
-        let expected = naive(&floats(&images), [n, c, h, w], crop, flip, given.unwrap_or(&[0.0; 3]), &mut rng(seed));
+        let padding = given.unwrap_or(&[0.0; 3]);
+        let shape = [n, c, h, w];
+        let expected = naive(&floats(&images), shape, crop, flip, padding, &mut rng(seed));
         prop_assert_eq!(floats(&found), expected);
     }
 }
 
 #[test]
 fn every_offset_is_drawn_and_half_is_mirrored() {
-    // The one bright pixel in the middle of 9×9 tells the offset; its dimmer right neighbour tells the flip.
+    // The one bright pixel in the middle of 9×9 tells the offset; its dimmer right neighbour tells
+    // the flip.
     let batch = 4000;
     let mut image = [0_u8; 81];
     image[4 * 9 + 4] = 200;

@@ -1,4 +1,5 @@
-//! Random damage to files of every format: an error that names the file, or a set of the same shape; never a panic.
+//! Random damage to files of every format: an error that names the file, or a set of the same
+//! shape; never a panic.
 
 use crate::common::datasets::*;
 use fed_distill::data::DatasetKind::{self, Cifar10, ImageFolder, Mnist};
@@ -148,7 +149,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn damage_never_panics(at in any::<prop::sample::Index>(), bit in 0..8_u32, head: bool, junk in prop::collection::vec(any::<u8>(), 1..9)) {
+    fn damage_never_panics(
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+        head: bool,
+        junk in prop::collection::vec(any::<u8>(), 1..9),
+    ) {
         for case in cases() {
             // Half of the damage goes to the first 64 bytes, where headers are.
             let reach = if head { case.contents.len().min(64) } else { case.contents.len() };

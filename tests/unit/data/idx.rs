@@ -1,4 +1,5 @@
-//! IDX: the same set plain, compressed, and where torchvision keeps it; errors name the file and what is wrong.
+//! IDX: the same set plain, compressed, and where torchvision keeps it; errors name the file and
+//! what is wrong.
 
 use crate::common::datasets::*;
 use fed_distill::data::DatasetKind::{Digits, FashionMnist, Kmnist, Mnist};

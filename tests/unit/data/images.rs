@@ -99,7 +99,8 @@ fn folders_and_archives_hold_the_same_set() {
     }
 }
 
-/// Decoders of JPEG may round differently, so what counts is the files. The expected value is put together here.
+/// Decoders of JPEG may round differently, so what counts is the files. The expected value is put
+/// together here.
 #[test]
 fn the_fingerprint_of_image_files_is_of_the_files() {
     use sha2::{Digest, Sha256};

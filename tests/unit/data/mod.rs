@@ -1,4 +1,5 @@
-//! Datasets end to end, through the public interface: real formats written here by hand, damaged ones, limits, downloads, augmentation.
+//! Datasets end to end, through the public interface: real formats written here by hand, damaged
+//! ones, limits, downloads, augmentation.
 
 mod archives;
 mod augment;

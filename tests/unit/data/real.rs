@@ -1,5 +1,5 @@
-//! Published sets, where `FED_DISTILL_DATASETS` names a folder with `mnist/` (the four files) and `cifar10_jpeg/` (CIFAR-10 as an archive
-//! of JPEGs).
+//! Published sets, where `FED_DISTILL_DATASETS` names a folder with `mnist/` (the four files) and
+//! `cifar10_jpeg/` (CIFAR-10 as an archive of JPEGs).
 
 use crate::common::datasets::*;
 use fed_distill::data::Dataset;

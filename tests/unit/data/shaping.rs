@@ -1,4 +1,5 @@
-//! What happens to every set after reading: limits, resizing, normalisation, fingerprint; and the methods of its types.
+//! What happens to every set after reading: limits, resizing, normalisation, fingerprint; and the
+//! methods of its types.
 
 use crate::common::datasets::*;
 use fed_distill::data::DatasetKind::Mnist;
@@ -26,7 +27,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn limits_keep_order_proportion_and_every_class(labels in prop::collection::vec(prop_oneof![0..10_u8, Just(3)], 30..120), max in 10..130_usize) {
+    fn limits_keep_order_proportion_and_every_class(
+        labels in prop::collection::vec(prop_oneof![0..10_u8, Just(3)], 30..120),
+        max in 10..130_usize,
+    ) {
         let root = labelled(&labels);
         let all = load_cpu(&settings(Mnist, root.path())).unwrap();
         let some = load_cpu(&limited(root.path(), max)).unwrap();
@@ -35,7 +39,8 @@ proptest! {
         for class in 0..10 {
             let exact = before[class] as f64 * some.train.len() as f64 / labels.len() as f64;
             prop_assert!(after[class] >= before[class].min(1));
-            // Rounding moves a share by less than one; classes that get one for free cost others at most that many.
+            // Rounding moves a share by less than one; classes that get one for free cost others at
+            // most that many.
             prop_assert!((after[class] as f64) < exact + 1.0 + f64::from(exact < 1.0));
             prop_assert!(after[class] as f64 > exact - 10.0);
         }

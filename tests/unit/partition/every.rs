@@ -184,7 +184,11 @@ fn promises(asked: &Asked, totals: &[usize]) -> Vec<Promise> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_valid_split_or_a_usage_error(
@@ -193,7 +197,8 @@ proptest! {
         test in prop::collection::vec(0i64..CLASSES as i64, 0..60),
         seed: u64,
     ) {
-        let totals: Vec<usize> = (0..CLASSES as i64).map(|class| train.iter().filter(|&&label| label == class).count()).collect();
+        let total = |class| train.iter().filter(|&&label| label == class).count();
+        let totals: Vec<usize> = (0..CLASSES as i64).map(total).collect();
         for (kind, promise) in promises(&asked, &totals).into_iter().enumerate() {
             let [first, again] = [0, 1].map(|_| deal(&*promise.kind, &train, &test, CLASSES, seed));
             let split = match first {
@@ -209,12 +214,16 @@ proptest! {
             prop_assert_eq!(split.nodes.len(), asked.nodes);
             // Disjoint, in range, no node without training images.
             split.check(train.len(), test.len()).unwrap();
-            prop_assert_eq!(split.nodes.iter().map(|part| part.test.len()).sum::<usize>(), test.len());
+            prop_assert_eq!(
+                split.nodes.iter().map(|part| part.test.len()).sum::<usize>(),
+                test.len(),
+            );
             let sizes: Vec<usize> = split.nodes.iter().map(|part| part.train.len()).collect();
             let (least, most) = (*sizes.iter().min().unwrap(), *sizes.iter().max().unwrap());
             prop_assert!(least >= promise.least, "kind {kind}: {sizes:?}");
             prop_assert!(!promise.even || most - least <= 1, "kind {kind}: {sizes:?}");
-            prop_assert!(!promise.complete || sizes.iter().sum::<usize>() == train.len(), "kind {kind}: {sizes:?}");
+            prop_assert!(!promise.complete || sizes.iter().sum::<usize>() == train.len(), "kind \
+                {kind}: {sizes:?}");
             for part in &split.nodes {
                 prop_assert!(part.train.is_sorted() && part.test.is_sorted(), "kind {kind}");
             }
@@ -230,7 +239,8 @@ proptest! {
         let Asked { nodes, per, major, minor, .. } = asked;
         let held = |kind: &dyn Partitioner| -> Option<Vec<Vec<u64>>> {
             let split = deal(kind, &train, &[], CLASSES, seed).ok()?;
-            Some(split.nodes.iter().map(|part| label_counts(&part.train, &train, CLASSES)).collect())
+            let counts = |part: &Part| label_counts(&part.train, &train, CLASSES);
+            Some(split.nodes.iter().map(counts).collect())
         };
         if let Some(counts) = held(&Pathological { nodes, classes_per_node: per }) {
             let mut holders = [0; CLASSES];
@@ -238,9 +248,13 @@ proptest! {
                 prop_assert_eq!(node.iter().filter(|count| **count > 0).count(), per);
                 (0..CLASSES).for_each(|class| holders[class] += usize::from(node[class] > 0));
             }
-            prop_assert!(holders.iter().max().unwrap() - holders.iter().min().unwrap() <= 1, "{holders:?}");
+            prop_assert!(
+                holders.iter().max().unwrap() - holders.iter().min().unwrap() <= 1,
+                "{holders:?}",
+            );
             for class in 0..CLASSES {
-                let own: Vec<u64> = counts.iter().map(|node| node[class]).filter(|count| *count > 0).collect();
+                let own: Vec<u64> =
+                    counts.iter().map(|node| node[class]).filter(|count| *count > 0).collect();
                 prop_assert!(own.iter().max().unwrap() - own.iter().min().unwrap() <= 1, "{own:?}");
             }
         }
@@ -248,9 +262,14 @@ proptest! {
         let major = major.map(|bound| bound + 20);
         if let Some(counts) = held(&Skewed { nodes, major_classes: per, major, minor }) {
             for node in &counts {
-                let within = |count: &u64, [least, most]: [usize; 2]| (least..=most).contains(&(*count as usize));
+                let within = |count: &u64, [least, most]: [usize; 2]| {
+                    (least..=most).contains(&(*count as usize))
+                };
                 prop_assert_eq!(node.iter().filter(|count| within(count, major)).count(), per);
-                prop_assert_eq!(node.iter().filter(|count| within(count, minor)).count(), CLASSES - per);
+                prop_assert_eq!(
+                    node.iter().filter(|count| within(count, minor)).count(),
+                    CLASSES - per,
+                );
             }
         }
     }

@@ -17,7 +17,11 @@ fn deal(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_image_is_dealt_exactly_once(
@@ -30,7 +34,9 @@ proptest! {
         let split = deal(nodes, share, &train, &test, 7, seed).unwrap();
         split.check(train.len(), test.len()).unwrap();
         prop_assert_eq!(split.nodes.len(), nodes);
-        let count = |of: fn(&fed_distill::partition::Part) -> usize| split.nodes.iter().map(of).sum::<usize>();
+        let count = |of: fn(&fed_distill::partition::Part) -> usize| {
+            split.nodes.iter().map(of).sum::<usize>()
+        };
         prop_assert_eq!(count(|part| part.train.len()), train.len());
         prop_assert_eq!(count(|part| part.test.len()), test.len());
 

@@ -25,7 +25,12 @@ fn begin(place: &Path) -> Run {
 }
 
 fn config() -> Value {
-    json!({"seed": 1, "split": {"num_nodes": 2, "unif_percentage": 0.1}, "student": {"epochs": 300}, "resume": false})
+    json!({
+        "seed": 1,
+        "split": {"num_nodes": 2, "unif_percentage": 0.1},
+        "student": {"epochs": 300},
+        "resume": false,
+    })
 }
 
 fn read(place: &Path) -> Manifest {
@@ -287,7 +292,13 @@ fn finished_run_is_protected() {
 fn resume_with_another_config_names_the_keys() {
     let (_folder, output, place) = finished();
     let again = |config: Value| admit(&place, true, false, &output, &config);
-    let relevant = json!({"seed": 1, "split": {"num_nodes": 2}, "resume": true, "device": "cuda:1", "dataset": null});
+    let relevant = json!({
+        "seed": 1,
+        "split": {"num_nodes": 2},
+        "resume": true,
+        "device": "cuda:1",
+        "dataset": null,
+    });
     assert_eq!(
         again(relevant).unwrap(),
         Admission::Done,

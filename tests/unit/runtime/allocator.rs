@@ -1,5 +1,5 @@
-//! The binaries' allocator: libtorch's tensors come from jemalloc, which keeps freed memory, so that
-//! allocating it again causes no page faults.
+//! The binaries' allocator: libtorch's tensors come from jemalloc, which keeps freed memory, so
+//! that allocating it again causes no page faults.
 
 /// The module that gives each binary its allocator.
 #[path = "../../../src/bin/allocator/mod.rs"]

@@ -66,8 +66,10 @@ fn class_weights() -> Tensor {
 ///     "label_share": weighted / weighted.sum(),
 /// }
 /// for target in targets.values():
-///     print(F.kl_div((student / T).log_softmax(1), target.expand(4, 5), reduction="batchmean") * T * T)
-/// target = torch.where(real[:, None], F.one_hot(labels, 5).double(), targets["mean_softmax"].expand(4, 5))
+///     soft = (student / T).log_softmax(1)
+///     print(F.kl_div(soft, target.expand(4, 5), reduction="batchmean") * T * T)
+/// hard = F.one_hot(labels, 5).double()
+/// target = torch.where(real[:, None], hard, targets["mean_softmax"].expand(4, 5))
 /// each = F.kl_div((student / T).log_softmax(1), target, reduction="none").sum(1)
 /// w = torch.tensor([10.0, 10, 2, 2, 1])[labels]
 /// print(each.mean() * T * T, (w * each).sum() / w.sum() * T * T)

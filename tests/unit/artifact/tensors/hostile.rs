@@ -121,7 +121,9 @@ fn one_tensor(count: i32, offset: i32, size: &[i32], stride: &[i32]) -> Vec<u8> 
         .concat()
     };
     let mut pickle =
-        b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n".to_vec();
+        b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\n\
+            FloatStorage\n"
+            .to_vec();
     pickle.extend(b"X\x01\0\0\x000X\x03\0\0\0cpu");
     pickle.extend(
         [

@@ -156,7 +156,9 @@ fn relations() {
             "deep_inv=sampling_experimental",
         ],
     ));
-    assert_snapshot!(error.unwrap_err().to_string().replace(config_dir().to_str().unwrap(), "config"), @r#"
+    let text = error.unwrap_err().to_string();
+    let folder = config_dir();
+    assert_snapshot!(text.replace(folder.to_str().unwrap(), "config"), @r#"
     `deep_inv.teachers.n` must not be more than `teacher.num_teachers`
       found: deep_inv.teachers.n=3, set by config/deep_inv/sampling_experimental.yaml:8
       found: teacher.num_teachers=2, set by config/teacher/full_2_teachers.yaml:7

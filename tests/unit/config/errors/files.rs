@@ -77,5 +77,8 @@ fn parts_of_yaml_that_are_not_taken() {
 fn not_text() {
     let tree = Tree::new(&[]);
     std::fs::write(tree.0.path().join("config.yaml"), [0xff, 0xfe]).unwrap();
-    assert_snapshot!(tree.error(&[]), @r#"cannot read a config file: failed to read from file `TREE/config.yaml`: stream did not contain valid UTF-8"#);
+    assert_snapshot!(
+        tree.error(&[]),
+        @r#"cannot read a config file: failed to read from file `TREE/config.yaml`: stream did not contain valid UTF-8"#
+    );
 }

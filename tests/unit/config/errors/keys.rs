@@ -8,7 +8,8 @@ use insta::assert_snapshot;
 fn all_at_once_with_their_lines() {
     let tree = Tree::new(&[(
         "config.yaml",
-        "sed: 1\nteacher:\n  epoch: 3\n  optimizer:\n    learning_rate: 0.1\nstudent: {epochs: many}\n",
+        "sed: 1\nteacher:\n  epoch: 3\n  optimizer:\n    learning_rate: 0.1\nstudent: {epochs: \
+         many}\n",
     )]);
     assert_snapshot!(tree.error(&["modle.width=1", "student.optimizer.lr=fast"]), @r#"
     6 mistakes in the configuration

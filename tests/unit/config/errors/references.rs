@@ -24,7 +24,8 @@ fn missing_target() {
 fn circles() {
     let tree = Tree::new(&[(
         "config.yaml",
-        "seed: ${teacher.epochs}\nteacher: {epochs: '${student.epochs}'}\nstudent: {epochs: '${seed}'}\n",
+        "seed: ${teacher.epochs}\nteacher: {epochs: '${student.epochs}'}\nstudent: {epochs: \
+         '${seed}'}\n",
     )]);
     assert_snapshot!(tree.error(&[]), @r#"
     references lead in a circle

@@ -136,7 +136,8 @@ fn names() {
 fn mandatory_values() {
     let tree = Tree::new(&[(
         "config.yaml",
-        "split:\n  save_path: ???\nteacher:\n  save_folder: ${split.save_path}.d\nstudent: {save_folder: ???}\n",
+        "split:\n  save_path: ???\nteacher:\n  save_folder: ${split.save_path}.d\nstudent: \
+         {save_folder: ???}\n",
     )]);
     assert_snapshot!(tree.error(&[]), @r#"
     2 mistakes in the configuration

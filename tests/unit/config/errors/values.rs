@@ -27,7 +27,8 @@ fn grammar() {
         ("1,", "a value is missing"),
         (
             "sqrt(2)",
-            "there is no function `sqrt`; available are choice(a, b, …) and range(start, stop, step)",
+            "there is no function `sqrt`; available are choice(a, b, …) and range(start, stop, \
+             step)",
         ),
         (
             "range(a)",
@@ -43,7 +44,8 @@ fn grammar() {
         assert_eq!(
             mistake(&format!("seed={value}")),
             format!(
-                "cannot read the value of `seed`: {complaint}\n  from: command line `seed={value}`\nhint: for text as it stands type \"seed='…'\""
+                "cannot read the value of `seed`: {complaint}\n  from: command line \
+                 `seed={value}`\nhint: for text as it stands type \"seed='…'\""
             )
         );
     }

@@ -52,12 +52,20 @@ fn coordinate() -> impl Strategy<Value = f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever numbers come, everything is placed inside of the picture.
     #[test]
-    fn any_numbers_are_placed_inside(points in prop::collection::vec((coordinate(), coordinate()), 0..6), log in any::<bool>()) {
-        let plot = line_plot(log, &[("any", &points), ("more", &[(0.0, 1.0), (1.0, 2.0), (2.0, 0.5)])]);
+    fn any_numbers_are_placed_inside(
+        points in prop::collection::vec((coordinate(), coordinate()), 0..6),
+        log in any::<bool>(),
+    ) {
+        let plot =
+            line_plot(log, &[("any", &points), ("more", &[(0.0, 1.0), (1.0, 2.0), (2.0, 0.5)])]);
         let svg = svg(|path| plot.save(path));
         let (width, height) = (svg.size().0 * svg.unit(), svg.size().1 * svg.unit());
         for (x, y) in svg.curves().into_iter().flatten() {
@@ -67,7 +75,10 @@ proptest! {
     }
 
     #[test]
-    fn any_counts_and_titles_draw(counts in prop::collection::vec(prop::collection::vec(any::<u64>(), 3), 3), title in any::<String>()) {
+    fn any_counts_and_titles_draw(
+        counts in prop::collection::vec(prop::collection::vec(any::<u64>(), 3), 3),
+        title in any::<String>(),
+    ) {
         let bars = svg(|path| stacked_bars(path, &title, &names("", 3), &names("", 3), &counts));
         prop_assert!(bars.has("images"));
         let matrix = svg(|path| confusion(path, &title, &names("", 3), &counts, None));
