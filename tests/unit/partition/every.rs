@@ -3,7 +3,7 @@
 
 use super::deal;
 use fed_distill::partition::{
-    Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, RandomEqual,
+    Dirichlet, DirichletEqual, Iid, Part, Partitioner, Pathological, QuantitySkew, RandomEqual,
     RandomUnequal, Shards, Sizes, Skewed, UniformPerClass, label_counts,
 };
 use proptest::prelude::*;
