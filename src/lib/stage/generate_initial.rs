@@ -81,8 +81,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work. Batches that follow from their number alone are shared out over the ranks;
-/// rank 0 keeps and writes them.
+/// The stage's work. Where a batch follows from its number alone, batch i is dealt to rank i mod
+/// ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
 }
@@ -149,10 +149,10 @@ impl Generate<'_> {
         let mut batches = Vec::new();
         for index in 0..count {
             progress.message(format!("batch {} of {count}", index + 1));
-            let maker = missing.binary_search(&index).map_or(0, |turn| turn % ranks);
-            let batch = match maker {
-                0 => inverter.make_once(index, None, &store, &|| progress.step()),
-                _ => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
+            let maker = index % ranks;
+            let batch = match maker > 0 && missing.contains(&index) {
+                true => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
+                false => inverter.make_once(index, None, &store, &|| progress.step()),
             };
             let batch = batch.during(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
@@ -185,18 +185,15 @@ fn receive(
     Ok(stored.batch)
 }
 
-/// Any other rank: makes its part of those that rank 0 misses.
+/// Any other rank: makes its batches of those that rank 0 misses.
 fn assist(inverter: &mut Inverter, member: &mut Member) -> Result<()> {
     let missing: Vec<usize> = serde_json::from_slice(&member.receive(0)?).map_err(|error| {
         Error::failed(format!(
             "the list of missing batches cannot be read: {error}"
         ))
     })?;
-    for index in missing
-        .into_iter()
-        .skip(member.rank())
-        .step_by(member.size())
-    {
+    let (rank, ranks) = (member.rank(), member.size());
+    for index in missing.into_iter().filter(|index| index % ranks == rank) {
         let batch = inverter
             .make(index, None, &|| ())
             .during(|| format!("making synthetic batch {index}"))?;

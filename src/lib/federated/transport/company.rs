@@ -1,9 +1,8 @@
-//! What a rank knows of the others, and what it tells them: messages and orders that have come,
+//! What a rank knows of the others, and what it tells them: messages that have come,
 //! signs of life, last words, and who is to blame once the run has failed.
 //! [`Member`](super::Member) has it looked after while the rank works, and says what its end means.
 
 use super::Wires;
-use super::desk::Clerk;
 use super::frame::{Failure, Frame};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
@@ -28,9 +27,6 @@ pub(super) struct Company {
     pub timeout: Duration,
     /// Messages not yet asked for, by sender.
     inbox: Vec<VecDeque<Vec<u8>>>,
-    /// Orders that wait for the clerk, and their senders.
-    orders: VecDeque<(usize, Vec<u8>)>,
-    clerk: Option<Clerk>,
     /// Ranks that have said their last word.
     parted: Vec<bool>,
     /// When each was last heard.
@@ -51,8 +47,6 @@ impl Company {
             wires,
             timeout: TIMEOUT,
             inbox: (0..size).map(|_| VecDeque::new()).collect(),
-            orders: VecDeque::new(),
-            clerk: None,
             parted: vec![false; size],
             heard: vec![now; size],
             failure: None,
@@ -109,7 +103,6 @@ impl Company {
             let size = bytes.len();
             match Frame::decode(bytes) {
                 Some(Frame::Message(bytes)) => self.inbox[from].push_back(bytes),
-                Some(Frame::Order(bytes)) => self.orders.push_back((from, bytes)),
                 Some(Frame::Alive) => {}
                 Some(Frame::Done) => self.parted[from] = true,
                 Some(Frame::Failed(failure)) => {
@@ -125,33 +118,7 @@ impl Company {
                 ),
             }
         }
-        self.serve();
         any
-    }
-
-    /// From now on `clerk` answers orders, those that have come already first.
-    pub fn employ(&mut self, clerk: Clerk) {
-        self.clerk = Some(clerk);
-        self.serve();
-    }
-
-    fn serve(&mut self) {
-        let Some(clerk) = &mut self.clerk else { return };
-        while let Some((from, order)) = self.orders.pop_front() {
-            match clerk(&order) {
-                Ok(Some(answer)) => self.wires.send(from, Frame::Message(answer).encode()),
-                Ok(None) => {}
-                Err(error) => {
-                    let failure = Failure::new(self.wires.rank(), None, &error);
-                    self.failure.get_or_insert(failure);
-                }
-            }
-        }
-    }
-
-    /// Hands an order to rank `to`'s clerk, who may answer with a message.
-    pub fn order(&mut self, to: usize, bytes: Vec<u8>) {
-        self.wires.send(to, Frame::Order(bytes).encode());
     }
 
     /// From now on the run has failed, because of `rank`.

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 pub(super) enum Frame {
     Message(Vec<u8>),
-    /// For the rank's clerk, whatever the rank itself does.
-    Order(Vec<u8>),
     /// "I am at work."
     Alive,
     /// "I have done my part."
@@ -41,13 +39,11 @@ const MESSAGE: u8 = 1;
 const ALIVE: u8 = 2;
 const DONE: u8 = 3;
 const FAILED: u8 = 4;
-const ORDER: u8 = 5;
 
 impl Frame {
     pub fn encode(self) -> Vec<u8> {
         let (mut bytes, kind) = match self {
             Self::Message(bytes) => (bytes, MESSAGE),
-            Self::Order(bytes) => (bytes, ORDER),
             Self::Alive => (Vec::new(), ALIVE),
             Self::Done => (Vec::new(), DONE),
             // Numbers and text: it cannot fail.
@@ -61,7 +57,6 @@ impl Frame {
     pub fn decode(mut bytes: Vec<u8>) -> Option<Self> {
         match (bytes.pop()?, bytes.is_empty()) {
             (MESSAGE, _) => Some(Self::Message(bytes)),
-            (ORDER, _) => Some(Self::Order(bytes)),
             (ALIVE, true) => Some(Self::Alive),
             (DONE, true) => Some(Self::Done),
             (FAILED, _) => serde_json::from_slice(&bytes).ok().map(Self::Failed),

@@ -2,11 +2,9 @@
 //!
 //! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of
 //! life and of death, over [`Wires`], which only carry bytes: channels between threads ([`local`]),
-//! or MPI between processes (`mpi`, with the feature of that name). Ranks that work on their own
-//! leave each other orders ([`Desk`]).
+//! or MPI between processes (`mpi`, with the feature of that name).
 
 mod company;
-mod desk;
 mod frame;
 mod local;
 mod member;
@@ -14,7 +12,6 @@ mod member;
 pub mod mpi;
 
 pub use company::TIMEOUT;
-pub use desk::{Clerk, Desk};
 pub use local::{lead, run};
 pub use member::Member;
 

@@ -1,7 +1,6 @@
 //! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a
 //! node uploads.
 
-mod office;
 mod watcher;
 
 use crate::artifact::json;
@@ -25,7 +24,6 @@ use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
 use crate::words::percent;
-use office::Office;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
@@ -84,15 +82,17 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// A teacher's place among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
-/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its
-/// own, whoever does it. The lines of those that were not there already.
+/// Trains this rank's teachers: of those to be trained, number i is dealt to rank i mod ranks. Each
+/// is a run of its own, and its rank writes all of its files. Returns the lines of those that were
+/// not there already.
 fn train_own(context: &StageContext, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
-    let office = Office::open(chosen(&context.config.teacher, split.nodes.len())?, member);
+    let nodes = chosen(&context.config.teacher, split.nodes.len())?;
+    let own = nodes.into_iter().enumerate();
     let mut rows = Vec::new();
-    while let Some((index, node)) = office.next()? {
-        if let Some(metrics) = teacher(context, &dataset, &split, node, folder, &office)? {
+    for (index, node) in own.skip(member.rank()).step_by(member.size()) {
+        if let Some(metrics) = teacher(context, &dataset, &split, node, folder)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
@@ -189,7 +189,6 @@ fn teacher(
     split: &Split,
     node: usize,
     folder: &Path,
-    office: &Office,
 ) -> Result<Option<Metrics>> {
     let path = weights_path(folder, node);
     let job = Job {
@@ -207,8 +206,7 @@ fn teacher(
             None => Ok(()),
         }
     };
-    let recorded = |run: manifest::Run| run.written_by(office.writer());
-    let metrics = context.perform_as(&job, recorded, inputs, |(), session| {
+    let metrics = context.perform(&job, inputs, |(), session| {
         train(context, dataset, &split.nodes[node], node, session)
             .during(|| format!("training teacher {node}"))
     })?;
