@@ -105,7 +105,7 @@ fn in_four_parts_one_two_and_four_ranks_write_the_same_bytes() {
 }
 
 #[test]
-fn an_interrupted_binary_goes_on_to_the_same_end() {
+fn an_interrupted_binary_resumes_to_the_same_end() {
     let own: Vec<&str> = DIGITS
         .into_iter()
         .filter(|option| *option != "overwrite=true")

@@ -1,4 +1,4 @@
-//! Ranks that fail: an error on every rank that is left, in time, and a run that goes on.
+//! Ranks that fail: an error on every rank that is left, in time, and a run that resumes.
 
 use crate::common::Place;
 use crate::job::{self, Job};
@@ -53,23 +53,23 @@ fn a_rank_that_hangs_is_found_out_in_time() {
 }
 
 #[test]
-fn a_killed_rank_ends_all_and_the_run_goes_on_with_fewer() {
+fn a_killed_rank_ends_all_and_the_run_resumes_on_fewer() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let place = killed(&federated, &options, METRICS, 2500);
-        goes_on(&federated, &place, &options);
+        resumes(&federated, &place, &options);
     }
 }
 
 /// Rank 0 has saved its first client, which is quick, and all ranks are at clients that take long.
 #[test]
-fn a_run_that_loses_a_rank_in_transfer_learning_goes_on_with_fewer() {
+fn a_run_killed_in_transfer_learning_resumes_on_fewer() {
     let net = "{kind: resnet18, width: 4, blocks: [1]}";
     let models = format!("fed_md.models=[linear, {net}, {net}, {net}]");
     let options = FED_MD.with(&["fed_md.private_epochs=150", "checkpoint.every=0", &models]);
     let place = killed(&FED_MD, &options, "fed/checkpoint/training.safetensors", 1);
     assert_eq!(std::fs::metadata(place.path(METRICS)).unwrap().len(), 0);
-    goes_on(&FED_MD, &place, &options);
+    resumes(&FED_MD, &place, &options);
 }
 
 /// Loses rank 2 at work.
@@ -84,7 +84,7 @@ fn killed(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> Pl
 }
 
 #[test]
-fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
+fn ctrl_c_reaches_every_rank_and_the_run_resumes_on_fewer() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let (place, job) = at_work(&federated, &options, METRICS, 2500);
@@ -93,12 +93,12 @@ fn ctrl_c_reaches_every_rank_and_the_run_goes_on_with_fewer() {
         each(&ended, &[0, 1, 2], &["interrupted"]);
         assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
         assert_eq!(status(&place), "interrupted");
-        goes_on(&federated, &place, &options);
+        resumes(&federated, &place, &options);
     }
 }
 
 /// On two ranks where there were three, to the result of one process.
-fn goes_on(federated: &Federated, place: &Place, options: &[&str]) {
+fn resumes(federated: &Federated, place: &Place, options: &[&str]) {
     let ended = job::ok(
         place,
         2,

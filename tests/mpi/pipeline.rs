@@ -123,7 +123,7 @@ fn a_teachers_files_are_written_by_its_rank() {
 }
 
 #[test]
-fn teachers_go_on_where_a_killed_rank_left_them() {
+fn teachers_resume_after_a_killed_rank() {
     let options = with(&OPTIONS, &["teacher.epochs=200", "checkpoint.every=0"]);
     let (calm, killed) = (Place::new(), Place::new());
     for place in [&calm, &killed] {
@@ -167,7 +167,7 @@ fn teachers_go_on_where_a_killed_rank_left_them() {
 }
 
 #[test]
-fn a_killed_rank_leaves_batches_that_other_ranks_go_on_with() {
+fn batches_resume_after_a_killed_rank() {
     let options = with(
         &OPTIONS,
         &[

@@ -5,7 +5,7 @@ use crate::job::{self, Job};
 use crate::{FED_AVG, FED_MD, Federated, same, split};
 
 #[test]
-fn parcels_of_any_length_arrive_whole_and_in_order() {
+fn messages_of_any_length_arrive_whole_and_in_order() {
     let place = Place::new();
     let rank = job::binary("fed_avg")
         .with_file_name("examples")

@@ -88,7 +88,7 @@ fn without_a_proximal_term_and_with_a_server_rate_of_one_it_is_the_mean_weighted
 fn each_round_draws_its_nodes_anew_and_the_seed_decides() {
     let draw = |seed, round| selected(&Seeds::new(seed), round, 100, 0.1);
     let mut seen = vec![0; 100];
-    for round in 0..200 {
+    for round in 1..=200 {
         let nodes = draw(1, round);
         assert!(
             nodes.len() == 10 && nodes.is_sorted_by(|a, b| a < b),
@@ -103,6 +103,6 @@ fn each_round_draws_its_nodes_anew_and_the_seed_decides() {
     );
     assert_eq!(draw(1, 7), draw(1, 7));
     assert_ne!(draw(1, 7), draw(2, 7));
-    assert_eq!(selected(&Seeds::new(1), 0, 3, 0.01).len(), 1);
-    assert_eq!(selected(&Seeds::new(1), 0, 3, 1.0), [0, 1, 2]);
+    assert_eq!(selected(&Seeds::new(1), 1, 3, 0.01).len(), 1);
+    assert_eq!(selected(&Seeds::new(1), 1, 3, 1.0), [0, 1, 2]);
 }

@@ -7,7 +7,7 @@ use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
-use crate::federated::transport::{Member, Transport};
+use crate::federated::transport::Rank;
 use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
@@ -51,15 +51,15 @@ pub(crate) const DEPENDS: [&str; 12] = [
 /// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
 /// that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let context = open_for(composed, ranks::company())?;
+    let context = open_for(composed, ranks::processes())?;
     let folder = required(
         &context.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let rows = ranks::together(&context, |member| {
-        let rows = train_own(&context, folder, member)?;
-        collect(rows, member)
+    let rows = ranks::together(&context, |rank| {
+        let rows = train_own(&context, folder, rank)?;
+        collect(rows, rank)
     })?;
     if rows.is_empty() {
         return Ok(());
@@ -85,13 +85,13 @@ type Row = (usize, Vec<String>);
 /// Trains this rank's teachers: of those to be trained, number i is dealt to rank i mod ranks. Each
 /// is a run of its own, and its rank writes all of its files. Returns the lines of those that were
 /// not there already.
-fn train_own(context: &StageContext, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
+fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
     let nodes = chosen(&context.config.teacher, split.nodes.len())?;
     let own = nodes.into_iter().enumerate();
     let mut rows = Vec::new();
-    for (index, node) in own.skip(member.rank()).step_by(member.size()) {
+    for (index, node) in own.skip(rank.number()).step_by(rank.ranks()) {
         if let Some(metrics) = teacher(context, &dataset, &split, node, folder)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
@@ -99,15 +99,15 @@ fn train_own(context: &StageContext, folder: &Path, member: &mut Member) -> Resu
     Ok(rows)
 }
 
-/// Rank 0: the lines of all ranks, in order.
-fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
-    if member.rank() > 0 {
-        member.send(0, json::value(&rows)?.to_string().into_bytes())?;
+/// Returns the lines of all ranks on rank 0, in order; none on the others.
+fn collect(mut rows: Vec<Row>, rank: &mut Rank) -> Result<Vec<Row>> {
+    if rank.number() > 0 {
+        rank.send(0, json::value(&rows)?.to_string().into_bytes());
         return Ok(Vec::new());
     }
-    for rank in 1..member.size() {
-        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?).map_err(|error| {
-            Error::failed(format!("what rank {rank} trained cannot be read: {error}"))
+    for other in 1..rank.ranks() {
+        let theirs: Vec<Row> = serde_json::from_slice(&rank.receive(other)?).map_err(|error| {
+            Error::failed(format!("what rank {other} trained cannot be read: {error}"))
         })?;
         rows.extend(theirs);
     }
