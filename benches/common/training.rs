@@ -6,7 +6,7 @@ use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::model::{Model, Pass, Precision};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, Batch, CrossEntropy, EpochReport, FitSettings, Objective, Observer,
+    AugmentSettings, Batch, Callback, CrossEntropy, EpochReport, FitSettings, Objective,
     OptimizerSettings, ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
 use tch::{Device, Tensor};
@@ -84,7 +84,7 @@ impl Steps {
 
 struct Silent;
 
-impl Observer for Silent {
+impl Callback for Silent {
     fn epoch(&mut self, _model: &Model, _report: &EpochReport) -> Result<()> {
         Ok(())
     }

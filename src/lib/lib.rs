@@ -28,7 +28,7 @@
 //! use fed_distill::partition::{Dirichlet, Split};
 //! use fed_distill::runtime::seed::Seeds;
 //! use fed_distill::train::{
-//!     AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings,
+//!     AugmentSettings, Callback, CrossEntropy, EpochReport, FitSettings, OptimizerSettings,
 //!     ScheduleKind, ScheduleSettings, Shuffled, evaluate, fit,
 //! };
 //! use tch::{Device, Tensor};
@@ -36,7 +36,7 @@
 //! /// Prints the loss of each epoch.
 //! struct PrintLoss;
 //!
-//! impl Observer for PrintLoss {
+//! impl Callback for PrintLoss {
 //!     fn epoch(&mut self, _: &Model, report: &EpochReport) -> fed_distill::Result<()> {
 //!         println!("epoch {}: loss {:.3}", report.epoch, report.train_loss);
 //!         Ok(())

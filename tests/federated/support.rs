@@ -4,15 +4,35 @@
 use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
+use fed_distill::federated::transport::{Rank, TIMEOUT, lead};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, CrossEntropy, EpochReport, FitSettings, Observer, OptimizerSettings,
+    AugmentSettings, Callback, CrossEntropy, EpochReport, FitSettings, OptimizerSettings,
     ScheduleKind, ScheduleSettings, Shuffled, fit,
 };
+use std::sync::Mutex;
 use tch::{Device, Kind as Type, Tensor};
 
 pub const CLASSES: i64 = 3;
+
+/// Runs `work` on `ranks` ranks, which are threads, and returns their results in order.
+pub fn on_ranks<T: Send>(
+    ranks: usize,
+    work: impl Fn(&mut Rank) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let results: Vec<Mutex<Option<T>>> = (0..ranks).map(|_| Mutex::new(None)).collect();
+    let work = |rank: &mut Rank| {
+        let result = work(rank)?;
+        *results[rank.number()].lock().unwrap() = Some(result);
+        Ok(())
+    };
+    lead(TIMEOUT, vec![(); ranks - 1], work, |(), rank| work(rank))?;
+    let results = results.into_iter();
+    Ok(results
+        .map(|result| result.into_inner().unwrap().unwrap())
+        .collect())
+}
 
 pub fn spec(kind: ModelKind) -> ModelSpec {
     let residual = kind == ModelKind::Resnet18;
@@ -119,7 +139,7 @@ impl Passes<'_> {
 
 struct Losses(Vec<f64>);
 
-impl Observer for Losses {
+impl Callback for Losses {
     fn epoch(&mut self, _: &Model, report: &EpochReport) -> Result<()> {
         self.0.push(report.train_loss);
         Ok(())

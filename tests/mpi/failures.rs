@@ -1,4 +1,4 @@
-//! Ranks that fail: an error on every rank that is left, in time, and a run that goes on.
+//! Ranks that fail: an error on every rank that is left, in time, and a run that resumes.
 
 use crate::common::{Place, child};
 use crate::job::{self, Job};
@@ -58,7 +58,7 @@ fn killed_rank_ends_all() {
     for federated in [FED_AVG, FED_MD] {
         let options = federated.with(federated.long);
         let place = killed(&federated, &options, METRICS, 2500);
-        goes_on(&federated, &place, &options);
+        resumes(&federated, &place, &options);
     }
 }
 
@@ -70,7 +70,7 @@ fn lost_rank_in_transfer_learning() {
     let options = FED_MD.with(&["fed_md.private_epochs=150", "checkpoint.every=0", &models]);
     let place = killed(&FED_MD, &options, "fed/checkpoint/training.safetensors", 1);
     assert_eq!(std::fs::metadata(place.path(METRICS)).unwrap().len(), 0);
-    goes_on(&FED_MD, &place, &options);
+    resumes(&FED_MD, &place, &options);
 }
 
 /// Loses rank 2 at work.
@@ -95,12 +95,12 @@ fn ctrl_c_reaches_every_rank() {
         each(&ended, &[0, 1, 2], &["interrupted"]);
         assert!(ended.errors.contains("resume=true"), "{}", ended.errors);
         assert_eq!(status(&place), "interrupted");
-        goes_on(&federated, &place, &options);
+        resumes(&federated, &place, &options);
     }
 }
 
 /// On two ranks where there were three, to the result of one process.
-fn goes_on(federated: &Federated, place: &Place, options: &[&str]) {
+fn resumes(federated: &Federated, place: &Place, options: &[&str]) {
     let ended = job::ok(
         place,
         2,

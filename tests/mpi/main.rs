@@ -1,6 +1,6 @@
 //! The real binaries as ranks of an MPI job: the results of one process, to the bit; and when a
-//! rank is killed, hangs, talks nonsense or is interrupted, an error on every rank, nothing half
-//! written, and a run that goes on.
+//! rank is killed, hangs, sends nonsense or is interrupted, an error on every rank, nothing half
+//! written, and a run that resumes.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -5,12 +5,12 @@ use crate::job::{self, Job};
 use crate::{FED_AVG, FED_MD, Federated, rank, same, split};
 
 #[test]
-fn parcels_of_any_length_arrive_whole_and_in_order() {
+fn messages_of_any_length_arrive_whole_and_in_order() {
     if child::is_child() {
         return rank::pieces();
     }
     let place = Place::new();
-    let pieces = child::arguments(parcels_of_any_length_arrive_whole_and_in_order);
+    let pieces = child::arguments(messages_of_any_length_arrive_whole_and_in_order);
     let program = std::env::current_exe().unwrap();
     let ended = Job::start(&place, &[(3, program, pieces)]).end(&place);
     assert_eq!(

@@ -25,7 +25,7 @@ pub struct StageContext<'a> {
 
 /// Logs, Ctrl-C, threads and device, for a stage that works alone.
 pub fn open(composed: &Composed) -> Result<StageContext<'_>> {
-    ranks::refuse_company()?;
+    ranks::refuse_other_processes()?;
     open_for(composed, 1)
 }
 

@@ -1,19 +1,19 @@
 //! A stage whose work ranks share: alone, as threads of this process, or as the processes that MPI
-//! started. Rank 0 admits the job, locks it, writes and prints; the others load what they need,
-//! hear from it whether there is anything to do, and work on their part.
+//! started. Rank 0 admits the job, locks it, writes and prints. The others load what they need, are
+//! told by rank 0 whether there is anything to do, and do their part.
 
 use super::StageContext;
 use super::job::{Job, Session};
 use crate::error::{Error, Result};
-use crate::federated::transport::{self, Member, Transport};
+use crate::federated::transport::{self, Rank};
 use crate::run::manifest;
 use crate::runtime::launcher::launched;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Duration;
 
-/// How many ranks share a stage's work: those that were started together, else those that `asked`
-/// of the key `key` wants, else `usual`.
+/// Returns how many ranks share a stage's work: those that were started together, else `asked`, the
+/// value of `key`, else `usual`.
 ///
 /// # Errors
 /// Another number than was started (usage).
@@ -33,7 +33,7 @@ pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
 ///
 /// # Errors
 /// Usage.
-pub fn refuse_company() -> Result<()> {
+pub fn refuse_other_processes() -> Result<()> {
     match launched() {
         Some(launched) => Err(Error::usage(format!(
             "{} processes of this stage were started together, but it works alone",
@@ -44,7 +44,7 @@ pub fn refuse_company() -> Result<()> {
     }
 }
 
-/// Refuses a process that is one of several where this program cannot speak to the others.
+/// Refuses a process that is one of several where this program cannot reach the others.
 ///
 /// # Errors
 /// Usage.
@@ -60,8 +60,8 @@ pub fn refuse_without_mpi() -> Result<()> {
     }
 }
 
-/// The processes that were started together; one that was started alone is one.
-pub fn company() -> usize {
+/// Returns the number of processes that were started together, 1 for one that was started alone.
+pub fn processes() -> usize {
     launched().map_or(1, |launched| launched.size)
 }
 
@@ -70,26 +70,26 @@ pub trait Shared {
     /// What every rank works on.
     type Inputs;
 
-    /// Loads and checks it, as for [`StageContext::perform`]; what a rank other than 0 records is not
+    /// Loads and checks the inputs, as for [`StageContext::perform`]; what a rank other than 0 records is not
     /// kept.
     fn load(&self, run: &mut manifest::Run) -> Result<Self::Inputs>;
 
-    /// A rank's part. Rank 0 alone has a session, and writes.
+    /// Does a rank's part. Rank 0 alone has a session, and writes.
     fn work(
         &self,
         inputs: &Self::Inputs,
-        member: &mut Member,
+        rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()>;
 }
 
 /// The same where ranks can be threads.
 pub trait Threaded: Shared + Sync {
-    /// The inputs once more, for a thread: tensors are views.
+    /// Returns the inputs once more, for a thread: tensors are views.
     fn view(&self, inputs: &Self::Inputs) -> Self::Inputs;
 }
 
-/// Does a job on all ranks, which are processes or threads; `false` when its result is there
+/// Does a job on all ranks, which are processes or threads. Returns false when its result is there
 /// already, and is kept.
 ///
 /// # Errors
@@ -108,12 +108,12 @@ pub fn perform<S: Threaded<Inputs: Send>>(
         |given, session| {
             let views = (1..context.ranks).map(|_| shared.view(&given)).collect();
             let threads = i32::try_from(context.threads).unwrap_or(1);
-            let others = |view: _, member: &mut Member| {
+            let others = |view: _, rank: &mut Rank| {
                 // A new thread begins with all cores.
                 tch::set_num_threads(threads);
-                shared.work(&view, member, None)
+                shared.work(&view, rank, None)
             };
-            let first = |member: &mut Member| shared.work(&given, member, Some(session));
+            let first = |rank: &mut Rank| shared.work(&given, rank, Some(session));
             transport::lead(timeout(context), views, first, others)
         },
     )?;
@@ -129,42 +129,38 @@ pub fn perform_on_processes(
     job: &Job,
     shared: &impl Shared,
 ) -> Result<bool> {
-    together(context, |member| match member.rank() {
-        0 => lead(context, job, shared, member),
-        _ => follow(context, job, shared, member),
+    together(context, |rank| match rank.number() {
+        0 => lead(context, job, shared, rank),
+        _ => follow(context, job, shared, rank),
     })
 }
 
-/// Whether there is anything to do, as rank 0 tells the others, and their answer.
+/// What rank 0 tells the others to do, and their answer when they have loaded.
 const LOAD: &[u8] = b"load";
 const WORK: &[u8] = b"work";
 const DONE: &[u8] = b"done";
 const READY: &[u8] = b"ready";
 
-fn lead(
-    context: &StageContext,
-    job: &Job,
-    shared: &impl Shared,
-    member: &mut Member,
-) -> Result<bool> {
-    let member = RefCell::new(member);
+fn lead(context: &StageContext, job: &Job, shared: &impl Shared, rank: &mut Rank) -> Result<bool> {
+    // Both closures send and receive.
+    let rank = RefCell::new(rank);
     let tell = |word: &[u8]| {
-        let mut member = member.borrow_mut();
-        (1..member.size()).try_for_each(|rank| member.send(rank, word.to_vec()))
+        let mut rank = rank.borrow_mut();
+        (1..rank.ranks()).for_each(|other| rank.send(other, word.to_vec()));
     };
     let load = |run: &mut manifest::Run| {
-        tell(LOAD)?;
+        tell(LOAD);
         let given = shared.load(run)?;
-        let mut member = member.borrow_mut();
-        (1..member.size()).try_for_each(|rank| hear(&mut member, rank, &[READY]).map(drop))?;
+        let mut rank = rank.borrow_mut();
+        (1..rank.ranks()).try_for_each(|other| receive(&mut rank, other, &[READY]).map(drop))?;
         Ok(given)
     };
     let done = context.perform(job, load, |given, session| {
-        tell(WORK)?;
-        shared.work(&given, &mut member.borrow_mut(), Some(session))
+        tell(WORK);
+        shared.work(&given, &mut rank.borrow_mut(), Some(session))
     })?;
     if done.is_none() {
-        tell(DONE)?;
+        tell(DONE);
     }
     Ok(done.is_some())
 }
@@ -173,26 +169,27 @@ fn follow(
     context: &StageContext,
     job: &Job,
     shared: &impl Shared,
-    member: &mut Member,
+    rank: &mut Rank,
 ) -> Result<bool> {
-    if hear(member, 0, &[LOAD, DONE])? == DONE {
+    if receive(rank, 0, &[LOAD, DONE])? == DONE {
         return Ok(false);
     }
     let given = shared.load(&mut context.unrecorded(job)?)?;
-    member.send(0, READY.to_vec())?;
-    if hear(member, 0, &[WORK, DONE])? == DONE {
+    rank.send(0, READY.to_vec());
+    if receive(rank, 0, &[WORK, DONE])? == DONE {
         return Ok(false);
     }
-    shared.work(&given, member, None)?;
+    shared.work(&given, rank, None)?;
     Ok(true)
 }
 
-fn hear(member: &mut Member, rank: usize, known: &[&'static [u8]]) -> Result<&'static [u8]> {
-    let word = member.receive(rank)?;
+/// Receives one of the `known` words.
+fn receive(rank: &mut Rank, from: usize, known: &[&'static [u8]]) -> Result<&'static [u8]> {
+    let word = rank.receive(from)?;
     let known = known.iter().find(|known| **known == word);
     known.copied().ok_or_else(|| {
         Error::failed(format!(
-            "rank {rank} sent another message than the one expected"
+            "rank {from} sent another message than the one expected"
         ))
         .note("found", format!("{} bytes", word.len()))
     })
@@ -207,50 +204,48 @@ fn timeout(context: &StageContext) -> Duration {
 ///
 /// # Errors
 /// Those of `work`, on every rank; ranks with another config.
-pub fn together<T>(
-    context: &StageContext,
-    work: impl FnOnce(&mut Member) -> Result<T>,
-) -> Result<T> {
-    let mut member = join(context)?;
-    member.set_timeout(timeout(context));
-    let outcome = agree(context, &mut member).and_then(|()| work(&mut member));
-    member.part(outcome, true).outcome
+pub fn together<T>(context: &StageContext, work: impl FnOnce(&mut Rank) -> Result<T>) -> Result<T> {
+    let mut rank = join(context)?;
+    rank.set_timeout(timeout(context));
+    let result = agree(context, &mut rank).and_then(|()| work(&mut rank));
+    rank.finish(result, true).result
 }
 
 #[cfg(not(feature = "mpi"))]
-fn join(_: &StageContext) -> Result<Member> {
-    // Company was refused when the stage began.
-    Ok(Member::alone())
+fn join(_: &StageContext) -> Result<Rank> {
+    // Other processes were refused when the stage began.
+    Ok(Rank::alone())
 }
 
 #[cfg(feature = "mpi")]
-fn join(context: &StageContext) -> Result<Member> {
+fn join(context: &StageContext) -> Result<Rank> {
     if launched().is_none() {
-        return Ok(Member::alone());
+        return Ok(Rank::alone());
     }
-    let wires = transport::mpi::join()?;
-    let member = Member::new(Box::new(wires));
-    if member.size() != context.ranks {
+    let rank = Rank::new(Box::new(transport::mpi::join()?));
+    if rank.ranks() != context.ranks {
         return Err(
             Error::failed("MPI does not connect the processes that were started together")
                 .note("expected", format!("{} ranks", context.ranks))
-                .note("found", member.size().to_string())
+                .note("found", rank.ranks().to_string())
                 .hint("start them with the `mpirun` of the MPI that this program was built with; under SLURM `srun --mpi=pmix`"),
         );
     }
-    Ok(member)
+    Ok(rank)
 }
 
 /// Refuses ranks that were started with other settings than rank 0.
-fn agree(context: &StageContext, member: &mut Member) -> Result<()> {
+fn agree(context: &StageContext, rank: &mut Rank) -> Result<()> {
     let ours = context.settings()?;
-    if member.rank() > 0 {
-        return member.send(0, ours.to_string().into_bytes());
+    if rank.number() > 0 {
+        rank.send(0, ours.to_string().into_bytes());
+        return Ok(());
     }
-    (1..member.size()).try_for_each(|rank| same_config(&ours, rank, &member.receive(rank)?))
+    (1..rank.ranks()).try_for_each(|other| same_config(&ours, other, &rank.receive(other)?))
 }
 
-/// Where and with how many threads a rank computes is its own affair.
+/// Refuses the config of another rank that differs, but for device and threads: ranks may differ
+/// there.
 fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
     let theirs: Value = serde_json::from_slice(theirs)
         .map_err(|_| Error::failed(format!("rank {rank} sent another message than its config")))?;

@@ -1,5 +1,5 @@
-//! What the baselines of many rounds record alike: a line a round with its bytes, how far the run
-//! has come, and what it goes on with.
+//! What the baselines of many rounds record in the same way: a line for each round with its bytes,
+//! the progress, and checkpoints.
 
 use super::StageContext;
 use super::best_weights::BestWeights;
@@ -14,9 +14,8 @@ use crate::train::FitState;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::cell::Cell;
 
-/// A node's part in a round.
+/// What a node reports of a round, and the bytes it sent and received.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeLine<N> {
     #[serde(flatten)]
@@ -38,8 +37,8 @@ pub struct RoundLine<M, N> {
 }
 
 impl<M, N: Clone> RoundLine<M, N> {
-    /// Of the `reports` of nodes, each of which has the number `node`, and their traffic in
-    /// `ledger`.
+    /// Makes a line of the nodes' `reports` and their traffic in `ledger`; `node` returns the number
+    /// of a report's node.
     pub fn new(
         round: usize,
         means: M,
@@ -80,7 +79,7 @@ impl<M, N> Course<M, N> {
             upload_bytes,
             download_bytes,
             final_test_accuracy: rounds.last().and_then(tested),
-            // What FedMD's clients are before anything was sent (round 0) is not its achievement.
+            // FedMD's round 0 is before anything was sent: its accuracy is not FedMD's.
             best_test_accuracy: rounds
                 .iter()
                 .filter(|line| line.round > 0)
@@ -90,7 +89,7 @@ impl<M, N> Course<M, N> {
         }
     }
 
-    /// Bytes up and down in the first `lines`.
+    /// Returns the bytes uploaded and downloaded in the first `lines`.
     pub fn bytes_of_first(&self, lines: usize) -> (u64, u64) {
         bytes(&self.rounds[..lines])
     }
@@ -111,7 +110,7 @@ struct Line<'a, M, N> {
     round: &'a RoundLine<M, N>,
 }
 
-/// What a resumed run goes on with.
+/// What a checkpoint holds beside the run's state.
 #[derive(Serialize, Deserialize)]
 struct Notes<M, N> {
     rounds: Vec<RoundLine<M, N>>,
@@ -127,15 +126,15 @@ pub struct Log<'a, M, N> {
     progress: Progress,
     /// Steps of each round, on all ranks.
     steps: Vec<u64>,
-    /// Steps of the round in hand on this rank; the others' are added at its end.
-    stepped: Cell<u64>,
+    /// Steps of the current round on this rank; the others' are added at its end.
+    stepped: u64,
 }
 
 impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned>
     Log<'a, M, N>
 {
-    /// The record, and where an interrupted run had come to. `title` is shown with the progress, of
-    /// so many `steps` in each round.
+    /// Returns the record, and where an interrupted run resumes. `title` is shown with the progress;
+    /// `steps` are those of each round.
     ///
     /// # Errors
     /// A checkpoint of another run; files that cannot be written.
@@ -166,15 +165,15 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
             saver,
             progress,
             steps,
-            stepped: Cell::new(0),
+            stepped: 0,
         };
         Ok((log, start))
     }
 
-    /// After each batch on this rank.
-    pub fn step(&self) {
+    /// Counts a batch on this rank.
+    pub fn step(&mut self) {
         self.progress.step();
-        self.stepped.set(self.stepped.get() + 1);
+        self.stepped += 1;
     }
 
     /// Adds a round with a curve for each node, and shows `message`.
@@ -183,7 +182,8 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     /// A number that is not finite; a full disk.
     pub fn add(&mut self, round: RoundLine<M, N>, message: String) -> Result<()> {
         let steps = self.steps.get(self.rounds.len()).copied().unwrap_or(0);
-        self.progress.add(steps.saturating_sub(self.stepped.take()));
+        self.progress
+            .add(steps.saturating_sub(std::mem::take(&mut self.stepped)));
         self.progress.message(message);
         self.journal.add(&line(self.stage, &round))?;
         round
@@ -194,7 +194,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         Ok(())
     }
 
-    /// A node's accuracies as curves of its own: `node3/test_accuracy`.
+    /// Adds a node's accuracies as curves: `node3/test_accuracy`.
     fn curves(&mut self, round: usize, node: &NodeLine<N>) -> Result<()> {
         let report = json::value(&node.report)?;
         for (key, value) in report.as_object().into_iter().flatten() {
@@ -206,12 +206,12 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         Ok(())
     }
 
-    /// Whether it is time to save the run.
+    /// Returns true if it is time to save the run.
     pub fn due(&self) -> bool {
         self.saver.due()
     }
 
-    /// Saves it.
+    /// Saves the run.
     ///
     /// # Errors
     /// Files that cannot be written.
@@ -223,7 +223,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         self.saver.save(state, &BestWeights::default(), &notes)
     }
 
-    /// All rounds, and the journal, to be closed.
+    /// Returns all rounds, and the journal, to be closed.
     pub fn finish(self, test_accuracy: fn(&M) -> Option<f64>) -> (Course<M, N>, Journal) {
         (Course::new(self.rounds, test_accuracy), self.journal)
     }

@@ -1,9 +1,9 @@
 //! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second
-//! ends the process at once, unless a launcher sent it, which has means of its own.
+//! ends the process at once, unless a launcher started it, which ends processes itself.
 //!
 //! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error
-//! up, past what saves their work. Whoever has something to look after at these safe points, as the
-//! ranks of a federation each other, says so with [`watch`].
+//! up, past what saves their work. What must happen at these safe points as well, such as a rank's
+//! look at the other ranks, is registered with [`watch`].
 
 use super::launcher;
 use crate::error::{Error, Result};
@@ -17,11 +17,11 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Exit code of a process ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Starts to listen; a second call does nothing. Signals that the parent ignores (`nohup`) stay
+/// Installs the signal handler; a second call does nothing. Signals that the parent ignores (`nohup`) stay
 /// ignored.
 ///
 /// # Errors
-/// A handler of the `ctrlc` crate that somebody else installed.
+/// Another handler of the `ctrlc` crate is installed.
 pub fn install() -> Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = INSTALLED
@@ -41,26 +41,26 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-type Look = Rc<dyn Fn() -> Result<()>>;
+type Poll = Rc<dyn Fn() -> Result<()>>;
 
 thread_local! {
-    static LOOK: RefCell<Option<Look>> = const { RefCell::new(None) };
+    static POLL: RefCell<Option<Poll>> = const { RefCell::new(None) };
 }
 
-/// Keeps a [`watch`] up.
+/// Keeps a [`watch`] registered.
 #[must_use = "the watch ends when this is dropped"]
-pub struct Watch(Option<Look>);
+pub struct Watch(Option<Poll>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        LOOK.with(|current| *current.borrow_mut() = self.0.take());
+        POLL.with(|current| *current.borrow_mut() = self.0.take());
     }
 }
 
-/// Has `look` called at each safe point of this thread as long as the returned guard lives; its
-/// error ends the loop there.
-pub fn watch(look: impl Fn() -> Result<()> + 'static) -> Watch {
-    Watch(LOOK.with(|current| current.borrow_mut().replace(Rc::new(look))))
+/// Calls `poll` at each safe point of this thread as long as the returned guard lives; its error
+/// ends the loop there.
+pub fn watch(poll: impl Fn() -> Result<()> + 'static) -> Watch {
+    Watch(POLL.with(|current| current.borrow_mut().replace(Rc::new(poll))))
 }
 
 /// A safe point: fails once a stop was asked for.
@@ -71,16 +71,16 @@ pub fn check() -> Result<()> {
     if requested() {
         return Err(stopped());
     }
-    let look = LOOK.with(|current| current.borrow().clone());
-    look.map_or(Ok(()), |look| look())
+    let poll = POLL.with(|current| current.borrow().clone());
+    poll.map_or(Ok(()), |poll| poll())
 }
 
-/// The error of a run that was asked to stop.
+/// Returns the error of a run that was asked to stop.
 pub fn stopped() -> Error {
     Error::interrupted("interrupted")
 }
 
-/// True once a stop was asked for.
+/// Returns true once a stop was asked for.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
@@ -88,7 +88,7 @@ pub fn requested() -> bool {
 /// Runs on a thread of its own, not in the signal's context.
 fn on_signal() {
     if REQUESTED.swap(true, Ordering::Relaxed) {
-        // A launcher may signal twice for one Ctrl-C; who insists gets its SIGKILL.
+        // A launcher may signal twice for one Ctrl-C, and kills by itself if it must.
         if launcher::launched().is_some() {
             return;
         }
@@ -99,7 +99,7 @@ fn on_signal() {
     tracing::warn!("stopping at the next safe point; Ctrl-C again stops at once");
 }
 
-/// Those of the signals we take over that are ignored now.
+/// Returns those of the handled signals that are ignored now.
 fn ignored_signals() -> Vec<i32> {
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
         .into_iter()

@@ -1,5 +1,5 @@
-//! Whether this process is one of several that an MPI launcher (`mpirun`, `srun`) started together,
-//! as the environment says. Known before MPI itself is, and without it.
+//! Finds out from the environment if an MPI launcher (`mpirun`, `srun`) started this process
+//! together with others: before MPI is started, and without MPI.
 
 use std::env::var;
 
@@ -10,13 +10,13 @@ pub struct Launched {
     pub rank: usize,
     /// Processes in all.
     pub size: usize,
-    /// Of those, on this machine.
+    /// Processes on this machine.
     pub here: usize,
 }
 
-/// `None` for a process that was started alone.
+/// Returns this process's place among those started together; `None` if it was started alone.
 pub fn launched() -> Option<Launched> {
-    // Open MPI; MPICH and its kin; SLURM with PMIx, which names the rank alone.
+    // Open MPI; MPICH and those built on it; SLURM with PMIx, which names the rank alone.
     const NAMES: [[&str; 3]; 3] = [
         [
             "OMPI_COMM_WORLD_RANK",
@@ -42,12 +42,12 @@ pub fn launched() -> Option<Launched> {
     NAMES.into_iter().find_map(read)
 }
 
-/// Whether what this process has to say is said by rank 0 already.
+/// Returns true if rank 0 reports what this process would.
 pub fn is_follower() -> bool {
     launched().is_some_and(|launched| launched.rank > 0)
 }
 
-/// The number that `text` begins with: SLURM writes `4(x2)` for two machines with four processes
+/// Returns the number that `text` begins with: SLURM writes `4(x2)` for two machines with four processes
 /// each.
 fn number(text: &str) -> Option<usize> {
     let end = text

@@ -7,7 +7,7 @@ use super::teachers::{self, TeacherSet};
 use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
-use crate::federated::transport::{Member, Transport};
+use crate::federated::transport::Rank;
 use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
@@ -58,7 +58,7 @@ struct BatchMetrics {
 /// # Errors
 /// Missing or damaged teachers, a loss that is never finite, a place that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let context = open_for(composed, ranks::company())?;
+    let context = open_for(composed, ranks::processes())?;
     let path = required(
         &context.config.initial.save_path,
         "initial.save_path",
@@ -82,8 +82,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work. Batches that follow from their number alone are shared out over the ranks;
-/// rank 0 keeps and writes them.
+/// The stage's work. Where a batch follows from its number alone, batch i is dealt to rank i mod
+/// ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
 }
@@ -98,35 +98,30 @@ impl Shared for Generate<'_> {
         Ok(set)
     }
 
-    fn work(
-        &self,
-        set: &TeacherSet,
-        member: &mut Member,
-        session: Option<&mut Session>,
-    ) -> Result<()> {
+    fn work(&self, set: &TeacherSet, rank: &mut Rank, session: Option<&mut Session>) -> Result<()> {
         let config = self.context.config;
         let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
         let Some(session) = session else {
-            return assist(&mut inverter, member);
+            return assist(&mut inverter, rank);
         };
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;
-        let batches = self.make(&mut inverter, member, &mut journal, session)?;
+        let batches = self.make(&mut inverter, rank, &mut journal, session)?;
         save(set, &batches, &session.job.output, journal, session)
     }
 }
 
 impl Generate<'_> {
-    /// Rank 0: all batches in order, its own and those of the others.
+    /// Rank 0: returns all batches in order, its own and those of the others.
     fn make(
         &self,
         inverter: &mut Inverter,
-        member: &mut Member,
+        rank: &mut Rank,
         journal: &mut Journal,
         session: &Session,
     ) -> Result<Vec<SyntheticBatch>> {
-        let (config, ranks) = (self.context.config, member.size());
+        let (config, ranks) = (self.context.config, rank.ranks());
         let store = BatchFiles {
             checkpoints: session.checkpoints,
             device: self.context.device,
@@ -145,15 +140,15 @@ impl Generate<'_> {
             );
         }
         let list = json::value(&missing)?.to_string();
-        (1..ranks).try_for_each(|rank| member.send(rank, list.clone().into_bytes()))?;
+        (1..ranks).for_each(|other| rank.send(other, list.clone().into_bytes()));
         let progress = Progress::new("inverting the teachers", count as u64 * steps);
         let mut batches = Vec::new();
         for index in 0..count {
             progress.message(format!("batch {} of {count}", index + 1));
-            let maker = missing.binary_search(&index).map_or(0, |turn| turn % ranks);
-            let batch = match maker {
-                0 => inverter.make_once(index, None, &store, &|| progress.step()),
-                _ => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
+            let maker = index % ranks;
+            let batch = match maker > 0 && missing.contains(&index) {
+                true => receive(rank, maker, index, &store).inspect(|_| progress.add(steps)),
+                false => inverter.make_once(index, None, &store, &|| progress.step()),
             };
             let batch = batch.during(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
@@ -170,14 +165,14 @@ impl Generate<'_> {
     }
 }
 
-/// Another rank's batch, which is then kept as if it had been made here.
+/// Receives a batch from rank `maker`, and stores it as if it had been made here.
 fn receive(
-    member: &mut Member,
-    rank: usize,
+    rank: &mut Rank,
+    maker: usize,
     index: usize,
     store: &BatchFiles,
 ) -> Result<SyntheticBatch> {
-    let batch = batches::unpack(&member.receive(rank)?, store.device)?;
+    let batch = batches::unpack(&rank.receive(maker)?, store.device)?;
     let stored = Stored {
         batch,
         moments: None,
@@ -186,22 +181,19 @@ fn receive(
     Ok(stored.batch)
 }
 
-/// Any other rank: makes its part of those that rank 0 misses.
-fn assist(inverter: &mut Inverter, member: &mut Member) -> Result<()> {
-    let missing: Vec<usize> = serde_json::from_slice(&member.receive(0)?).map_err(|error| {
+/// Any other rank: makes its batches of those that rank 0 misses.
+fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
+    let missing: Vec<usize> = serde_json::from_slice(&rank.receive(0)?).map_err(|error| {
         Error::failed(format!(
             "the list of missing batches cannot be read: {error}"
         ))
     })?;
-    for index in missing
-        .into_iter()
-        .skip(member.rank())
-        .step_by(member.size())
-    {
+    let (own, ranks) = (rank.number(), rank.ranks());
+    for index in missing.into_iter().filter(|index| index % ranks == own) {
         let batch = inverter
             .make(index, None, &|| ())
             .during(|| format!("making synthetic batch {index}"))?;
-        member.send(0, batches::pack(&batch)?)?;
+        rank.send(0, batches::pack(&batch)?);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Within an epoch nothing is read back from the device; sums stay there and are read once at its
 //! end.
 
+use super::callback::Callback;
 use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::schedule::Moment;
@@ -37,54 +38,19 @@ pub struct EpochReport {
     pub train_accuracy: f64,
 }
 
-/// What listens to a training run: progress bars, evaluation, files.
-pub trait Observer {
-    /// After each step.
-    fn step(&mut self) {}
-
-    /// After each epoch.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()>;
-
-    /// Whether the run should be saved now; asked before each step.
-    fn due(&self) -> bool {
-        false
-    }
-
-    /// Saves the run: when it is [`due`](Self::due), when the user interrupts it, and when all
-    /// epochs are done. The state's tensors are views: they are copied or written before this
-    /// returns.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        let _ = state;
-        Ok(())
-    }
-}
-
-/// Listens to nothing.
-impl Observer for () {
-    fn epoch(&mut self, _: &Model, _: &EpochReport) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the
 /// model, the source and the result are those of a run that was never stopped.
 ///
 /// # Errors
 /// A loss that is not finite (names epoch and step), Ctrl-C or another rank's failure (after the
-/// step in hand, and saved), a `start` of another run, and those of source, objective and observer.
+/// step in hand, and saved), a `start` of another run, and those of source, objective and callback.
 pub fn fit(
     model: &mut Model,
     source: &mut dyn BatchSource,
     objective: &dyn Objective,
     settings: &FitSettings,
     start: Option<&FitState>,
-    observer: &mut dyn Observer,
+    callback: &mut dyn Callback,
 ) -> Result<()> {
     let mut run = Fit {
         optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
@@ -97,9 +63,9 @@ pub fn fit(
         run.restore(start)?;
         source.pass(run.at.epoch)?;
     }
-    let outcome = run.train(source, objective, observer);
+    let outcome = run.train(source, objective, callback);
     if is_whole(&outcome) {
-        run.save(observer)?;
+        run.save(callback)?;
     }
     outcome
 }
@@ -118,18 +84,18 @@ impl Fit<'_> {
         &mut self,
         source: &mut dyn BatchSource,
         objective: &dyn Objective,
-        observer: &mut dyn Observer,
+        callback: &mut dyn Callback,
     ) -> Result<()> {
         while self.at.epoch < self.settings.epochs {
             let steps = source.enter(&self.at)?;
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
-                if observer.due() {
-                    self.save(observer)?;
+                if callback.due() {
+                    self.save(callback)?;
                 }
                 self.step(steps, source, objective)?;
-                observer.step();
+                callback.step();
             }
             self.at.drawn = source.drawn();
             let (train_loss, train_accuracy) = self.sums.read(self.at.epoch)?;
@@ -141,19 +107,19 @@ impl Fit<'_> {
                 train_loss,
                 train_accuracy,
             };
-            observer.epoch(self.model, &report)?;
+            callback.epoch(self.model, &report)?;
             self.sums = Sums::new(self.model.device());
             self.at = self.at.next_epoch();
         }
         Ok(())
     }
 
-    /// Hands the run to the observer, unless it has diverged: nothing good could come of going on
+    /// Hands the run to the callback, unless it has diverged: nothing good could come of going on
     /// from there.
-    fn save(&self, observer: &mut dyn Observer) -> Result<()> {
+    fn save(&self, callback: &mut dyn Callback) -> Result<()> {
         self.sums.check(self.at.epoch)?;
         self.check_weights()?;
-        observer
+        callback
             .save(&self.state())
             .during(|| "saving the training run")
     }

@@ -4,6 +4,7 @@
 //! Called by the stages and the baselines. Knows models and images; knows nothing of config files,
 //! folders or command lines.
 
+mod callback;
 mod evaluate;
 mod fit;
 mod objective;
@@ -13,8 +14,9 @@ mod settings;
 mod source;
 mod state;
 
+pub use callback::Callback;
 pub use evaluate::{Evaluation, evaluate};
-pub use fit::{EpochReport, FitSettings, Observer, fit};
+pub use fit::{EpochReport, FitSettings, fit};
 pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;
 pub use schedule::Moment;

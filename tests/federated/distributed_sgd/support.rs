@@ -1,24 +1,19 @@
 //! Something to learn on several ranks, and what came of it.
 
 use crate::machine::device;
+pub use crate::support::on_ranks;
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::federated::Ledger;
-use fed_distill::federated::distributed_sgd::{
-    LossAt, Method, Notes, Outcome, SgdSettings, Steps, Task, run,
-};
-use fed_distill::federated::transport::{self, Member, Transport};
+use fed_distill::federated::distributed_sgd::{LossAt, Method, SgdSettings, Task, Trained, run};
+use fed_distill::federated::transport::Rank;
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
-use fed_distill::train::{AugmentSettings, FitState, OptimizerSettings};
-use std::cell::Cell;
+use fed_distill::train::{AugmentSettings, Callback, FitState, OptimizerSettings};
 use std::sync::Mutex;
 use tch::Tensor;
 
 pub const SIZE: i64 = 16;
-
-/// A run to go on with, as it was saved.
-pub type Saved = (FitState, Notes);
 
 pub fn spec() -> ModelSpec {
     let model = ModelSettings {
@@ -96,10 +91,10 @@ pub fn part(
     method: Method,
     settings: &SgdSettings,
     count: usize,
-    rank: &mut Member,
-    start: Option<Saved>,
-    observer: &mut dyn Steps,
-) -> Result<Option<Outcome>> {
+    rank: &mut Rank,
+    start: Option<&FitState>,
+    callback: &mut dyn Callback<LossAt>,
+) -> Result<Option<Trained>> {
     let (set, normalisation) = (images(count), normalisation());
     let task = Task {
         spec: spec(),
@@ -108,35 +103,41 @@ pub fn part(
         normalisation: &normalisation,
         seeds: seeds(),
     };
-    run(method, settings, &task, rank, start, observer)
+    run(method, settings, &task, rank, start, callback)
 }
 
-/// Rank 0's result.
-pub type Trained = (Vec<LossAt>, StateDict, Ledger);
+/// Rank 0's losses, weights and bytes.
+pub type Result0 = (Vec<LossAt>, StateDict, Ledger);
 
-pub fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> Trained {
+pub fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> Result0 {
     saved(method, ranks, settings, count, None, usize::MAX).0
 }
 
-/// Keeps a copy of the run as it is before step `at`.
+/// Keeps the losses, and a copy of the run as it is before step `at`.
 struct Keeper {
     at: usize,
-    step: Cell<usize>,
-    kept: Option<Saved>,
+    step: usize,
+    losses: Vec<LossAt>,
+    kept: Option<FitState>,
 }
 
-impl Steps for Keeper {
-    fn step(&self) {
-        self.step.set(self.step.get() + 1);
+impl Callback<LossAt> for Keeper {
+    fn step(&mut self) {
+        self.step += 1;
+    }
+
+    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
+        self.losses.push(*at);
+        Ok(())
     }
 
     fn due(&self) -> bool {
-        self.step.get() == self.at
+        self.step == self.at
     }
 
-    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<()> {
         if self.due() {
-            self.kept = Some((state.copy(), notes.clone()));
+            self.kept = Some(state.copy());
         }
         Ok(())
     }
@@ -148,27 +149,28 @@ pub fn saved(
     ranks: usize,
     settings: &SgdSettings,
     count: usize,
-    start: Option<Saved>,
+    start: Option<FitState>,
     at: usize,
-) -> (Trained, Option<Saved>) {
+) -> (Result0, Option<FitState>) {
     let start = Mutex::new(start);
-    let results = transport::run(ranks, |rank| {
+    let results = on_ranks(ranks, |rank| {
         tch::set_num_threads(1);
         let mut keeper = Keeper {
             at,
-            step: Cell::new(0),
+            step: 0,
+            losses: Vec::new(),
             kept: None,
         };
-        let start = if rank.rank() == 0 {
+        let start = if rank.number() == 0 {
             start.lock().unwrap().take()
         } else {
             None
         };
-        let outcome = part(method, settings, count, rank, start, &mut keeper)?;
-        assert_eq!(outcome.is_some(), rank.rank() == 0);
+        let outcome = part(method, settings, count, rank, start.as_ref(), &mut keeper)?;
+        assert_eq!(outcome.is_some(), rank.number() == 0);
         let outcome = outcome.map(|outcome| {
             (
-                outcome.losses,
+                keeper.losses,
                 outcome.model.state().deep_clone(),
                 outcome.ledger,
             )

@@ -97,7 +97,7 @@ fn plain_fed_avg_is_the_weighted_mean() {
 fn rounds_draw_nodes_by_the_seed() {
     let draw = |seed, round| selected(&Seeds::new(seed), round, 100, 0.1);
     let mut seen = vec![0; 100];
-    for round in 0..200 {
+    for round in 1..=200 {
         let nodes = draw(1, round);
         assert!(
             nodes.len() == 10 && nodes.is_sorted_by(|a, b| a < b),
@@ -112,6 +112,6 @@ fn rounds_draw_nodes_by_the_seed() {
     );
     assert_eq!(draw(1, 7), draw(1, 7));
     assert_ne!(draw(1, 7), draw(2, 7));
-    assert_eq!(selected(&Seeds::new(1), 0, 3, 0.01).len(), 1);
-    assert_eq!(selected(&Seeds::new(1), 0, 3, 1.0), [0, 1, 2]);
+    assert_eq!(selected(&Seeds::new(1), 1, 3, 0.01).len(), 1);
+    assert_eq!(selected(&Seeds::new(1), 1, 3, 1.0), [0, 1, 2]);
 }

@@ -7,12 +7,11 @@ use fed_distill::Result;
 use fed_distill::data::Normalisation;
 use fed_distill::federated::Ledger;
 use fed_distill::federated::fed_avg::{
-    self, FedAvgSettings, Federation, NodeData, RoundReport, Rounds, Statistics,
+    self, FedAvgSettings, Federation, NodeData, RoundReport, Statistics, Task,
 };
-use fed_distill::federated::transport::{self, Transport};
 use fed_distill::model::{Model, ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
-use fed_distill::train::{AugmentSettings, FitState};
+use fed_distill::train::{AugmentSettings, Callback, FitState};
 use std::sync::Mutex;
 
 /// Nodes of these many images, dealt in order.
@@ -30,13 +29,16 @@ pub fn federation<'a>(
             test: images(100, 5),
         }
     };
-    Federation {
+    let task = Task {
         spec: spec(kind),
         device: device(),
-        nodes: sizes.iter().map(node).collect(),
         normalisation,
         seeds: Seeds::new(5),
         eval_batch_size: 64,
+    };
+    Federation {
+        task,
+        nodes: sizes.iter().map(node).collect(),
     }
 }
 
@@ -66,8 +68,8 @@ pub struct Log {
     pub saved: Option<FitState>,
 }
 
-impl Rounds for Log {
-    fn round(&mut self, _: &Model, report: &RoundReport) -> Result<()> {
+impl Callback<RoundReport> for Log {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
         self.nodes
             .push(report.nodes.iter().map(|node| node.node).collect());
@@ -90,17 +92,17 @@ pub fn run(
     start: Option<FitState>,
 ) -> Result<(StateDict, Log)> {
     let start = Mutex::new(start);
-    let mut results = transport::run(ranks, |mut rank| {
+    let mut results = on_ranks(ranks, |rank| {
         tch::set_num_threads(1);
         let normalisation = normalisation();
         let federation = federation(kind, sizes, &normalisation);
-        let start = if rank.rank() == 0 {
+        let start = if rank.number() == 0 {
             start.lock().unwrap().take()
         } else {
             None
         };
         let mut log = Log::default();
-        let model = fed_avg::run(settings, &federation, &mut rank, start.as_ref(), &mut log)?;
+        let model = fed_avg::run(settings, &federation, rank, start.as_ref(), &mut log)?;
         Ok((model.map(|model| model.state().deep_clone()), log))
     })?;
     let (state, log) = results.swap_remove(0);

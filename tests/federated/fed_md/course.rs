@@ -3,7 +3,6 @@
 use super::support::*;
 use crate::machine::device;
 use fed_distill::federated::fed_md::{FedMdSettings, NodeReport};
-use fed_distill::federated::transport::{self, Transport};
 use fed_distill::federated::{Direction, Kind, Link};
 use fed_distill::model::{Model, ModelKind, StateDict};
 use fed_distill::train::{AugmentSettings, FitState};
@@ -134,10 +133,10 @@ fn other_ranks_clients_are_saved() {
         ..settings
     };
     let saved = |pace: u64| {
-        let logs = transport::run(2, |rank| {
+        let logs = on_ranks(2, |rank| {
             let mut log = Log {
                 eager: true,
-                pace: Duration::from_millis(if rank.rank() == 0 { pace } else { 0 }),
+                pace: Duration::from_millis(if rank.number() == 0 { pace } else { 0 }),
                 ..Log::default()
             };
             part(&settings, &cast, rank, None, &mut log)?;
@@ -245,17 +244,18 @@ fn scores_that_cannot_be_meant_are_refused_by_name() {
         (20, 7),
     );
     let says = |scores: &(dyn Fn() -> Tensor + Sync)| {
-        let error = transport::run(2, |mut rank| {
-            if transport::Transport::rank(&rank) == 0 {
+        let error = on_ranks(2, |rank| {
+            if rank.number() == 0 {
                 return part(&settings, &cast, rank, None, &mut Log::default()).map(drop);
             }
             // Rank 1 hosts node 3 alone.
-            let mut link = Link::new(&mut rank);
+            let mut link = Link::new(rank);
             let message = |name: &str, tensor| StateDict::new(vec![(name.to_owned(), tensor)]);
-            let report = message("report", Tensor::from_slice(&[3.0; 8]));
-            link.keep(0, 3, &report)?;
-            link.upload(0, 3, Kind::Report, &report)?;
-            link.upload(1, 3, Kind::Scores, &message("scores", scores()))
+            let report = |name| message(name, Tensor::from_slice(&[3.0; 8]));
+            link.upload(3, Kind::Kept, &report("report.3"))?;
+            link.upload(3, Kind::Report, &report("report"))?;
+            link.complete = 1;
+            link.upload(3, Kind::Scores, &message("scores", scores()))
         });
         error.unwrap_err().to_string()
     };

@@ -6,13 +6,13 @@ use crate::machine::device;
 use fed_distill::Result;
 use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{
-    self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Rounds,
+    self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Task,
 };
-use fed_distill::federated::transport::{self, Member, Transport};
+use fed_distill::federated::transport::Rank;
 use fed_distill::federated::{Ledger, NodeData};
-use fed_distill::model::{ModelKind, StateDict};
+use fed_distill::model::{Model, ModelKind, StateDict};
 use fed_distill::runtime::seed::Seeds;
-use fed_distill::train::{AugmentSettings, FitState};
+use fed_distill::train::{AugmentSettings, Callback, FitState};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -73,12 +73,12 @@ pub struct Log {
     pub saved: Vec<FitState>,
 }
 
-impl Rounds for Log {
-    fn step(&self) {
+impl Callback<RoundReport> for Log {
+    fn step(&mut self) {
         std::thread::sleep(self.pace);
     }
 
-    fn round(&mut self, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
         self.reports.push(report.nodes.clone());
         Ok(())
@@ -103,9 +103,9 @@ pub fn run(
     start: Option<FitState>,
 ) -> Result<(Vec<StateDict>, Log)> {
     let start = Mutex::new(start);
-    let results = transport::run(ranks, |rank| {
-        // Rank 0 alone knows where the run goes on.
-        let start = start.lock().unwrap().take_if(|_| rank.rank() == 0);
+    let results = on_ranks(ranks, |rank| {
+        // Rank 0 alone knows where the run resumes.
+        let start = start.lock().unwrap().take_if(|_| rank.number() == 0);
         let mut log = Log {
             eager: true,
             ..Log::default()
@@ -132,7 +132,7 @@ pub fn run(
 pub fn part(
     settings: &FedMdSettings,
     cast: &Cast,
-    rank: &mut Member,
+    rank: &mut Rank,
     start: Option<&FitState>,
     log: &mut Log,
 ) -> Result<Vec<(usize, StateDict)>> {
@@ -153,8 +153,7 @@ pub fn part(
         .map(|label| (label + cast.shift) % CLASSES);
     let public = ImageSet::new(set.images, labels.collect()).unwrap();
     let test = images(200, 11);
-    let federation = Federation {
-        clients: cast.clients.iter().enumerate().map(client).collect(),
+    let task = Task {
         public: &public,
         public_normalisation: &normalisation,
         test: &test,
@@ -162,6 +161,10 @@ pub fn part(
         device: device(),
         seeds: Seeds::new(5),
         eval_batch_size: 4,
+    };
+    let federation = Federation {
+        task,
+        clients: cast.clients.iter().enumerate().map(client).collect(),
     };
     fed_md::run(settings, &federation, rank, start, log)
 }

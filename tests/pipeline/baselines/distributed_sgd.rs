@@ -119,7 +119,7 @@ fn interrupted(options: &[&str]) -> Option<Place> {
 }
 
 #[test]
-fn an_interrupted_binary_goes_on_to_the_same_end() {
+fn an_interrupted_binary_resumes_to_the_same_end() {
     let own: Vec<&str> = DIGITS
         .into_iter()
         .filter(|option| *option != "overwrite=true")

@@ -7,12 +7,12 @@
 //! the same parts have the same bits.
 
 use crate::error::{Error, Result};
-use crate::federated::link::{Kind, Link};
 use crate::model::{Model, Pass, StateDict};
 use crate::train::Optimizer;
-use tch::{Kind as Type, Reduction, Tensor, no_grad};
+use std::collections::BTreeMap;
+use tch::{Kind, Reduction, Tensor, no_grad};
 
-/// The images from `start` on, `count` of them, that are `rank`'s of `images`: every image is in
+/// Returns the first and the number of the images that are `rank`'s of `images`: every image is in
 /// one shard, and sizes differ by one at most. With fewer images than ranks some shards are empty.
 pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     let cut = |rank: usize| images * rank as i64 / ranks as i64;
@@ -36,8 +36,8 @@ impl Cut {
         }
     }
 
-    /// What a rank's parts add to the mean over a batch of `total` images. f32 [N,C,H,W] and i64
-    /// [N]: its shard, on the model's device.
+    /// Returns what a rank's parts add to the gradient of the mean over a batch of `total` images.
+    /// Its shard is f32 [N,C,H,W] and i64 [N], on the model's device.
     pub fn gradient(
         self,
         model: &Model,
@@ -61,7 +61,7 @@ fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Resul
     let parameters = model.parameters();
     let (loss, gradients) = match labels.size()[0] {
         0 => (
-            Tensor::zeros([], (Type::Float, model.device())),
+            Tensor::zeros([], (Kind::Float, model.device())),
             parameters
                 .iter()
                 .map(|parameter| parameter.detach().zeros_like())
@@ -82,24 +82,22 @@ fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Resul
     Ok(StateDict::new(part))
 }
 
-/// Rank 0: the sum of what all ranks sent in step `step`.
-pub(super) fn sum(link: &mut Link, step: usize) -> Result<StateDict> {
-    let mut received: Vec<StateDict> = Vec::with_capacity(link.ranks());
-    for node in 0..link.ranks() {
-        let theirs = link.from_node(step, node, Kind::Gradient)?;
-        for (name, tensor) in received.first().iter().flat_map(|first| first.iter()) {
-            if field(&theirs, name)?.size() != tensor.size() {
+/// Returns the sum of the gradients that all ranks sent.
+pub(super) fn sum(received: BTreeMap<usize, [StateDict; 1]>) -> Result<StateDict> {
+    let gradients: Vec<StateDict> = received.into_values().map(|[gradient]| gradient).collect();
+    for (rank, gradient) in gradients.iter().enumerate() {
+        for (name, tensor) in gradients[0].iter() {
+            if field(gradient, name)?.size() != tensor.size() {
                 return Err(Error::failed(format!(
-                    "rank {node} sent a `{name}` of another shape"
+                    "rank {rank} sent a `{name}` of another shape"
                 )));
             }
         }
-        received.push(theirs);
     }
-    pairwise(received)
+    pairwise(gradients)
 }
 
-/// The sum of the first half and that of the second, each taken alike.
+/// Returns the sum of the first half and that of the second, each taken in the same way.
 fn pairwise(mut parts: Vec<StateDict>) -> Result<StateDict> {
     let right = parts.split_off(parts.len().div_ceil(2));
     let left = match parts.len() {
@@ -117,7 +115,7 @@ fn pairwise(mut parts: Vec<StateDict>) -> Result<StateDict> {
     Ok(StateDict::new(left.iter().map(add).collect::<Result<_>>()?))
 }
 
-/// Moves `model` along a sum of gradients; the sum's loss.
+/// Moves `model` along a sum of gradients; returns the sum's loss.
 pub(super) fn apply(
     sum: &StateDict,
     model: &Model,
@@ -133,7 +131,7 @@ pub(super) fn apply(
     Ok(f64::try_from(field(&sum, "loss")?)?)
 }
 
-/// A part of a message.
+/// Returns a part of a message.
 pub(super) fn field<'a>(message: &'a StateDict, name: &str) -> Result<&'a Tensor> {
     message
         .get(name)

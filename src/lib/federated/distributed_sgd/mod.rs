@@ -5,94 +5,68 @@
 //!
 //! Networks with batch norm are an exception: each part has statistics of its own.
 //!
-//! [`run`] is a rank's whole part. Its course from batch to batch, with losses, saving and going
-//! on, is in `course`; the step that a rank takes in each of the three forms ([`Method`]) and what
-//! it sends and receives there, in `rank`; a shard's gradient and the sum of all, in `gradients`.
-//! Called by the stage `distributed_sgd`.
+//! [`run`] is a rank's whole part: `training` goes from batch to batch, `steps` takes the step of
+//! each of the three forms ([`Method`]) and exchanges its messages, `gradients` computes a shard's
+//! gradient and the sum of all. Called by the stage `distributed_sgd`.
 
-mod course;
 mod gradients;
-mod rank;
 mod settings;
+mod steps;
+mod training;
 
-pub use course::{LossAt, Notes};
 pub use gradients::shard;
 pub use settings::{Method, SgdSettings, Task};
+pub use training::LossAt;
 
 use super::ledger::Ledger;
 use super::link::Link;
-use super::transport::Transport;
-use crate::error::{During, Result, is_whole};
+use super::transport::Rank;
+use crate::error::{During, Error, Result, is_whole};
 use crate::model::Model;
-use crate::train::FitState;
-use course::Course;
+use crate::train::{Callback, FitState};
+use training::Training;
 
 /// What rank 0 has in the end.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Trained {
     pub model: Model,
     /// Batches of all epochs.
     pub steps: usize,
-    pub losses: Vec<LossAt>,
     /// All steps together, as round 0; a node is a rank.
     pub ledger: Ledger,
 }
 
-/// What listens to rank 0.
-pub trait Steps {
-    /// After each batch.
-    fn step(&self) {}
-
-    /// After each mean loss.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn loss(&mut self, at: LossAt) -> Result<()> {
-        let _ = at;
-        Ok(())
-    }
-
-    /// Whether the run should be saved now; asked before each batch.
-    fn due(&self) -> bool {
-        false
-    }
-
-    /// Saves the run: when it is due, when the user interrupts it and when all batches are done.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
-        let _ = (state, notes);
-        Ok(())
-    }
-}
-
-/// Hears nothing, saves nothing.
-impl Steps for () {}
-
-/// Runs this rank's part; `None` on other ranks than 0. A run goes on from the `start` of rank 0;
-/// on other ranks `start` and `observer` do not matter (`None`, `&mut ()`).
+/// Takes this rank's part in the run; returns `None` on other ranks than 0.
+///
+/// A run resumes from the `start` of rank 0; on other ranks `start` and `callback` do not matter
+/// (`None`, `&mut ()`). The callback hears each mean loss as a round, and saves the run when it is
+/// due, after the last batch, and when the run is stopped, as of the last whole batch.
 ///
 /// # Errors
 /// A loss that is not finite (names epoch and batch), messages that are not what they should be,
-/// ranks that are gone or fail, Ctrl-C (both saved as of the last batch).
+/// ranks that are lost or fail, Ctrl-C.
 pub fn run(
     method: Method,
     settings: &SgdSettings,
     task: &Task,
-    transport: &mut dyn Transport,
-    start: Option<(FitState, Notes)>,
-    observer: &mut dyn Steps,
-) -> Result<Option<Outcome>> {
-    let link = Link::new(transport);
+    rank: &mut Rank,
+    start: Option<&FitState>,
+    callback: &mut dyn Callback<LossAt>,
+) -> Result<Option<Trained>> {
+    let link = Link::new(rank);
     if method == Method::Centralised && !link.is_server() {
         return Ok(None);
     }
-    let mut course = Course::begin(method, settings, task, link, start)?;
-    let outcome = course.train(observer);
-    if course.leads() && is_whole(&outcome) {
-        course.save(observer).during(|| "saving the run")?;
+    let mut training = Training::begin(method, settings, task, link, start)?;
+    let result = training.train(callback);
+    if training.leads() && is_whole(&result) {
+        let state = training.state()?;
+        callback.save(&state).during(|| "saving the run")?;
     }
-    outcome?;
-    Ok(course.leads().then(|| course.end()))
+    result?;
+    Ok(training.leads().then(|| training.end()))
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::failed(format!("the saved ledger cannot be read: {error}"))
 }

@@ -1,18 +1,16 @@
-//! The nodes that one rank hosts: they receive weights, train on their own images, and send weights
-//! back.
+//! A client's part in a round: weights in, weights and a report out.
 
 use super::objective::Proximal;
-use super::settings::{FedAvgSettings, Federation, Statistics};
+use super::settings::{FedAvgSettings, Statistics, Task};
 use crate::error::{During, Result};
-use crate::federated::node::Turn;
-use crate::federated::{Kind, Link};
+use crate::federated::NodeData;
+use crate::federated::node::{decode_report, encode_report, owned, parameters_and_buffers, train};
 use crate::model::{Model, StateDict};
-use crate::train::{FitState, Shuffled, evaluate};
+use crate::train::{Shuffled, evaluate};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// What a node tells about its part in a round. Loss and accuracy are those of its last epoch's
+/// What a client tells about its part in a round. Loss and accuracy are those of its last epoch's
 /// training passes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeReport {
@@ -24,102 +22,98 @@ pub struct NodeReport {
     pub own_test_accuracy: Option<f64>,
 }
 
-/// How the names of a checkpoint's tensors begin that nodes keep.
-pub(super) const KEPT: &str = "statistics.";
-
-/// The nodes of one rank.
-pub(super) struct Clients<'a> {
-    settings: &'a FedAvgSettings,
-    federation: &'a Federation<'a>,
-    /// In which each node trains in its turn.
-    model: Model,
-    /// Batch norm's statistics that nodes keep, as of the last round that was completed, and those
-    /// of the round in hand.
-    statistics: BTreeMap<usize, StateDict>,
-    pending: BTreeMap<usize, StateDict>,
+/// What comes of a client's part in a round.
+#[derive(Debug)]
+pub struct Update {
+    /// What the server averages: the state dict, without `statistics`.
+    pub weights: StateDict,
+    pub report: NodeReport,
+    /// Batch norm's statistics that the client keeps for its next round; empty where they are
+    /// averaged.
+    pub statistics: StateDict,
 }
 
-impl<'a> Clients<'a> {
-    pub fn new(
-        settings: &'a FedAvgSettings,
-        federation: &'a Federation<'a>,
-        start: &StateDict,
-    ) -> Result<Self> {
+/// Trains for one client or several, which take turns in one model.
+pub struct Client<'a> {
+    settings: &'a FedAvgSettings,
+    task: &'a Task<'a>,
+    model: Model,
+}
+
+impl<'a> Client<'a> {
+    /// # Errors
+    /// A model that cannot be built.
+    pub fn new(settings: &'a FedAvgSettings, task: &'a Task<'a>) -> Result<Self> {
         Ok(Self {
             settings,
-            federation,
-            model: Model::from_state(&federation.spec, start, federation.device)?,
-            statistics: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            task,
+            model: task.initial()?,
         })
     }
 
-    /// A node's part in a round; `step` is called after each batch.
-    pub fn serve(
+    /// Takes the part of client `node`, whose images are `data`, in round `round` (from 1), with
+    /// the weights `received` from the server and the `statistics` that it kept of its last round.
+    /// Calls `step` after each batch. The update's tensors are views that the next call changes.
+    ///
+    /// # Errors
+    /// A training that diverges (names node and round), weights of another model, Ctrl-C.
+    pub fn round(
         &mut self,
-        link: &mut Link,
         round: usize,
-        node: usize,
-        step: &dyn Fn(),
-    ) -> Result<()> {
-        let received = link.from_server(round, node, Kind::Model)?;
+        (node, data): (usize, &NodeData),
+        received: &StateDict,
+        statistics: Option<&StateDict>,
+        step: &mut dyn FnMut(),
+    ) -> Result<Update> {
+        self.load(received, statistics)?;
         let report = self
-            .train(round, node, received, step)
-            .during(|| format!("training node {node} in round {}", round + 1))?;
-        let state = self.model.state();
-        let (travels, stays) = divide(&self.model, self.settings.statistics, &state);
-        link.upload(round, node, Kind::Model, &travels)?;
-        link.upload(round, node, Kind::Report, &report.to_state())?;
+            .train(round, node, data, step)
+            .during(|| format!("training node {node} in round {round}"))?;
+        let (weights, statistics) = divide(&self.model, self.settings.statistics);
+        Ok(Update {
+            weights,
+            report,
+            statistics,
+        })
+    }
+
+    /// Loads what was received, with the client's own statistics, or fresh ones, where they do not
+    /// travel.
+    fn load(&mut self, received: &StateDict, statistics: Option<&StateDict>) -> Result<()> {
+        let mut all = owned(received);
         if self.settings.statistics == Statistics::Local {
-            // Rank 0 saves what all nodes keep.
-            if !link.is_server() {
-                link.keep(round, node, &stays)?;
-            }
-            self.take(node, stays.deep_clone());
+            let fresh = fresh_statistics(&self.model);
+            all.extend(owned(statistics.unwrap_or(&fresh)));
         }
-        Ok(())
-    }
-
-    /// What a node keeps after the round in hand.
-    pub fn take(&mut self, node: usize, stays: StateDict) {
-        self.pending.insert(node, stays);
-    }
-
-    /// The round is complete.
-    pub fn commit(&mut self) {
-        self.statistics.append(&mut self.pending);
+        self.model.load_state(&StateDict::new(all))
     }
 
     fn train(
         &mut self,
         round: usize,
         node: usize,
-        received: StateDict,
-        step: &dyn Fn(),
+        data: &NodeData,
+        step: &mut dyn FnMut(),
     ) -> Result<NodeReport> {
-        let data = &self.federation.nodes[node];
-        self.begin(node, received)?;
         let mut source = Shuffled::new(
             &data.train,
-            self.federation.normalisation,
+            self.task.normalisation,
             self.settings.augment.clone(),
             self.settings.batch_size.unwrap_or(data.train.len()),
-            self.federation.seeds,
-            format!("fed_avg/{node}/{round}/batches"),
+            self.task.seeds,
+            // The names of streams count rounds from 0.
+            format!("fed_avg/{node}/{}/batches", round - 1),
         );
-        let turn = Turn {
-            epochs: self.settings.epochs,
-            optimizer: &self.settings.optimizer,
-            step,
-        };
         let objective = Proximal::new(self.settings.proximal, &self.model);
-        let last = turn.train(&mut self.model, &mut source, &objective)?;
+        let (epochs, optimizer) = (self.settings.epochs, &self.settings.optimizer);
+        let model = &mut self.model;
+        let last = train(model, &mut source, &objective, epochs, optimizer, step)?;
         let own = evaluate(
             &|images| Ok(self.model.eval(images)),
             &data.test,
-            self.federation.normalisation,
-            self.federation.spec.classes as usize,
-            self.federation.eval_batch_size,
+            self.task.normalisation,
+            self.task.spec.classes as usize,
+            self.task.eval_batch_size,
         )?;
         Ok(NodeReport {
             node,
@@ -129,63 +123,18 @@ impl<'a> Clients<'a> {
             own_test_accuracy: own.accuracy(),
         })
     }
+}
 
-    /// Loads what was received, with the node's own statistics where they do not travel: its last
-    /// ones, or fresh ones.
-    fn begin(&mut self, node: usize, received: StateDict) -> Result<()> {
-        let mut all: Vec<(String, Tensor)> = owned(&received);
-        if self.settings.statistics == Statistics::Local {
-            let fresh = fresh_statistics(&self.model);
-            all.extend(owned(self.statistics.get(&node).unwrap_or(&fresh)));
-        }
-        self.model.load_state(&StateDict::new(all))
-    }
-
-    /// [`KEPT`]`NODE.*`, for a checkpoint.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let named = |(node, state): (&usize, &StateDict)| {
-            let name = |(name, tensor)| (format!("{KEPT}{node}.{name}"), tensor);
-            owned(state).into_iter().map(name).collect::<Vec<_>>()
-        };
-        self.statistics.iter().flat_map(named).collect()
-    }
-
-    /// As [`tensors`](Self::tensors) gave them.
-    pub fn restore(&mut self, state: &FitState) {
-        for node in 0..self.federation.nodes.len() {
-            let kept = state.part(&format!("{KEPT}{node}"));
-            if !kept.is_empty() {
-                self.statistics.insert(node, kept);
-            }
-        }
+/// Divides the state of `model` into what travels and what a client keeps: views.
+pub(super) fn divide(model: &Model, statistics: Statistics) -> (StateDict, StateDict) {
+    match statistics {
+        Statistics::Average => (model.state(), StateDict::new(Vec::new())),
+        Statistics::Local => parameters_and_buffers(model),
     }
 }
 
-fn owned(state: &StateDict) -> Vec<(String, Tensor)> {
-    let own = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.shallow_clone());
-    state.iter().map(own).collect()
-}
-
-/// What of `state` travels, and what the node keeps.
-pub(super) fn divide(
-    model: &Model,
-    statistics: Statistics,
-    state: &StateDict,
-) -> (StateDict, StateDict) {
-    if statistics == Statistics::Average {
-        return (StateDict::new(owned(state)), StateDict::new(Vec::new()));
-    }
-    let parameters = model.named_parameters();
-    let is_parameter =
-        |(name, _): &(String, Tensor)| parameters.iter().any(|(other, _)| other == name);
-    let (travels, stays) = owned(state).into_iter().partition(is_parameter);
-    (StateDict::new(travels), StateDict::new(stays))
-}
-
-/// The statistics that batch norm begins with.
+/// Returns the statistics that batch norm begins with.
 fn fresh_statistics(model: &Model) -> StateDict {
-    let state = model.state();
-    let (_, buffers) = divide(model, Statistics::Local, &state);
     let fresh = |(name, tensor): (&str, &Tensor)| {
         let value = match name.ends_with("running_var") {
             true => tensor.ones_like(),
@@ -193,35 +142,33 @@ fn fresh_statistics(model: &Model) -> StateDict {
         };
         (name.to_owned(), value)
     };
-    StateDict::new(buffers.iter().map(fresh).collect())
+    StateDict::new(parameters_and_buffers(model).1.iter().map(fresh).collect())
 }
 
 impl NodeReport {
-    /// As it travels; a missing accuracy is negative.
-    fn to_state(&self) -> StateDict {
-        let own = self.own_test_accuracy.unwrap_or(-1.0);
-        let numbers = [
-            self.images as f64,
-            self.train_loss,
-            self.train_accuracy,
-            own,
-        ];
-        StateDict::new(vec![("report".into(), Tensor::from_slice(&numbers))])
+    /// Returns the report as a message.
+    pub fn encode(&self) -> StateDict {
+        let (loss, accuracy) = (Some(self.train_loss), Some(self.train_accuracy));
+        encode_report([
+            Some(self.images as f64),
+            loss,
+            accuracy,
+            self.own_test_accuracy,
+        ])
     }
 
-    pub(super) fn from_state(node: usize, state: &StateDict) -> Result<Self> {
-        let numbers = state.get("report").map(Vec::<f64>::try_from).transpose()?;
-        match numbers.as_deref() {
-            Some(&[images, train_loss, train_accuracy, own]) => Ok(Self {
-                node,
-                images: images as usize,
-                train_loss,
-                train_accuracy,
-                own_test_accuracy: (own >= 0.0).then_some(own),
-            }),
-            _ => Err(crate::Error::failed(format!(
-                "node {node} sent a report that cannot be read"
-            ))),
-        }
+    /// Returns the report that [`encode`](Self::encode) made a message of.
+    ///
+    /// # Errors
+    /// A message that is none.
+    pub fn decode(node: usize, message: &StateDict) -> Result<Self> {
+        let [images, train_loss, train_accuracy, own_test_accuracy] = decode_report(node, message)?;
+        Ok(Self {
+            node,
+            images: images.unwrap_or(0.0) as usize,
+            train_loss: train_loss.unwrap_or(0.0),
+            train_accuracy: train_accuracy.unwrap_or(0.0),
+            own_test_accuracy,
+        })
     }
 }

@@ -1,8 +1,9 @@
-//! How federated averaging goes, and what it goes on with.
+//! What federated averaging is told.
 
 use crate::data::Normalisation;
+use crate::error::Result;
 use crate::federated::NodeData;
-use crate::model::ModelSpec;
+use crate::model::{Model, ModelSpec};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use serde::{Deserialize, Serialize};
@@ -12,9 +13,9 @@ use tch::Device;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistics {
-    /// Averaged with the weights.
+    /// They are averaged with the weights.
     Average,
-    /// Each node keeps its own, and they do not travel (after FedBN, Li et al. 2021,
+    /// Each client keeps its own, and they do not travel (after FedBN, Li et al. 2021,
     /// arXiv:2102.07623, which keeps weight and bias of batch norm as well). The global model then
     /// has no statistics to be tested with.
     Local,
@@ -24,16 +25,16 @@ pub enum Statistics {
 #[derive(Clone, Debug)]
 pub struct FedAvgSettings {
     pub rounds: usize,
-    /// C: the share of nodes that take part in a round, at least one.
+    /// C: the share of clients that take part in a round, at least one.
     pub fraction: f64,
-    /// E: epochs of a node in a round.
+    /// E: epochs of a client in a round.
     pub epochs: usize,
-    /// B: images in a node's batch; `None`: all it has.
+    /// B: images in a client's batch; `None`: all it has.
     pub batch_size: Option<usize>,
-    /// The nodes' optimiser, which starts afresh in each round.
+    /// The clients' optimiser, which starts afresh in each round.
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,
-    /// The server's optimiser: its gradient is the weights minus the nodes' mean. SGD at rate 1
+    /// The server's optimiser: its gradient is the weights minus the clients' mean. SGD at rate 1
     /// without momentum is plain averaging, with momentum FedAvgM, Adam FedAdam.
     pub server: OptimizerSettings,
     /// μ of FedProx; 0: none.
@@ -41,13 +42,27 @@ pub struct FedAvgSettings {
     pub statistics: Statistics,
 }
 
-/// All that the ranks share from the start.
+/// What server and clients must agree on beside the settings.
 #[derive(Debug)]
-pub struct Federation<'a> {
+pub struct Task<'a> {
     pub spec: ModelSpec,
     pub device: Device,
-    pub nodes: Vec<NodeData>,
     pub normalisation: &'a Normalisation,
     pub seeds: Seeds,
     pub eval_batch_size: usize,
+}
+
+/// A federation in simulation: the task, and the images of all clients by node.
+#[derive(Debug)]
+pub struct Federation<'a> {
+    pub task: Task<'a>,
+    pub nodes: Vec<NodeData>,
+}
+
+impl Task<'_> {
+    /// Returns the model that everyone begins with. The shared seed draws it, so it costs no byte.
+    pub(super) fn initial(&self) -> Result<Model> {
+        let mut rng = self.seeds.stream("teacher/initialisation", 0);
+        Model::new(&self.spec, self.device, &mut rng)
+    }
 }

@@ -1,6 +1,6 @@
 //! FedMD (Li and Wang 2019, "FedMD: Heterogenous Federated Learning via Model Distillation",
-//! arXiv:1910.03581, algorithm 1): clients of different architectures learn from each other by what
-//! they say of public images. No weights travel.
+//! arXiv:1910.03581, algorithm 1): clients of different architectures learn from each other's class
+//! scores of public images. No weights travel.
 //!
 //! Transfer learning: each client trains on the public set with its labels, then on its private
 //! images. Then each round: *communicate* (each client sends its class scores of the round's public
@@ -11,78 +11,47 @@
 //! (<https://github.com/diogenes0319/FedMD_clean>); the paper names neither.
 //!
 //! Everyone holds the public set from the start, and the images of a round are drawn from the
-//! shared seed: neither costs a byte here. Nor does what clients on other ranks leave with rank 0
-//! after each turn, which saves the run and has the result: in the paper's federation they keep it
-//! to themselves.
+//! shared seed: neither costs a byte here. Nor do the states that clients on other ranks send to rank
+//! 0 after each round, which saves the run and has the result: in the paper's federation clients keep
+//! them to themselves.
 //!
 //! Unlike the authors' code, which stops transfer learning early on a validation set, epochs are
 //! given.
+//!
+//! [`Trainer`] and [`consensus`] are the algorithm of client and server. [`run`] lets ranks simulate
+//! a federation with them. Rounds count from 1; round 0 is transfer learning.
 
 mod client;
+mod host;
 mod objective;
-mod rank;
 mod report;
 mod server;
 mod settings;
 
+pub use client::{Trained, Trainer};
 pub use report::NodeReport;
-pub use settings::{Client, DigestLoss, FedMdSettings, Federation};
+pub use server::consensus;
+pub use settings::{Client, DigestLoss, FedMdSettings, Federation, Task};
 
 use super::ledger::Ledger;
 use super::link::Link;
-use super::transport::Transport;
-use crate::error::{During, Error, Result, is_whole};
+use super::transport::Rank;
+use crate::error::{Error, Result};
 use crate::model::StateDict;
 use crate::runtime::seed::Seeds;
-use crate::train::{self, FitState};
-use rank::Rank;
+use crate::train::{self, Callback, FitState};
+use host::Host;
 
 /// What a round gave.
 #[derive(Debug)]
 pub struct RoundReport {
-    /// From 1; 0 is transfer learning.
     pub round: usize,
     /// In the clients' order.
     pub nodes: Vec<NodeReport>,
     pub ledger: Ledger,
 }
 
-/// What listens to the server.
-pub trait Rounds {
-    /// After each batch of a client on rank 0.
-    fn step(&self) {}
-
-    /// After transfer learning and each round.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn round(&mut self, report: &RoundReport) -> Result<()>;
-
-    /// Whether the run should be saved now; asked after each client's transfer learning and after
-    /// each round.
-    fn due(&self) -> bool {
-        false
-    }
-
-    /// Saves the run: when it is due, when the user interrupts it and when all rounds are done.
-    /// `position.epoch` counts rounds, transfer learning as one.
-    ///
-    /// # Errors
-    /// Ends the run.
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        let _ = state;
-        Ok(())
-    }
-}
-
-/// Hears nothing, saves nothing.
-impl Rounds for () {
-    fn round(&mut self, _: &RoundReport) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// The public images of round `round` (from 1): `samples` of `public`, drawn without replacement;
+/// Returns the public images of round `round`: `samples` of `public`, drawn without replacement;
 /// ascending.
 pub fn drawn(seeds: &Seeds, round: usize, public: usize, samples: usize) -> Vec<usize> {
     let mut rng = seeds.stream("fed_md/public", round as u64);
@@ -91,14 +60,14 @@ pub fn drawn(seeds: &Seeds, round: usize, public: usize, samples: usize) -> Vec<
     chosen
 }
 
-/// Batches of client `index` in round `round`, 0 being transfer learning.
+/// Returns the number of batches of client `index` in round `round`.
 pub fn steps(
     settings: &FedMdSettings,
     federation: &Federation,
     index: usize,
     round: usize,
 ) -> usize {
-    let (public, batch) = (federation.public.len(), settings.batch_size);
+    let (public, batch) = (federation.task.public.len(), settings.batch_size);
     let private = train::steps(federation.clients[index].data.train.len(), batch);
     match round {
         0 => {
@@ -111,34 +80,28 @@ pub fn steps(
     }
 }
 
-/// Runs this rank's part. Returns the weights of all clients by node on rank 0, none elsewhere.
+/// Takes this rank's part in all rounds. Returns the weights of all clients by node on rank 0, none
+/// on the others.
 ///
-/// A run goes on from the `start` of rank 0, on as many ranks as there are now; on other ranks
-/// `start` and `observer` do not matter (`None`, `&mut ()`).
+/// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds, transfer
+/// learning as one, on as many ranks as there are now. On other ranks `start` and `callback` do not
+/// matter (`None`, `&mut ()`). The callback saves the run when it is due (it is asked after each
+/// client's transfer learning and after each round), after the last round, and when the run is
+/// stopped: as of the last complete round, in transfer learning with the clients that rank 0 knows.
 ///
 /// # Errors
 /// A training that diverges (names node and round), scores that are not finite or of another shape,
 /// weights of another number than clients, messages that are not what they should be, ranks that
-/// are gone or fail, Ctrl-C (both saved as of the last complete round; in transfer learning with
-/// the clients that rank 0 knows).
+/// are lost or fail, Ctrl-C.
 pub fn run(
     settings: &FedMdSettings,
     federation: &Federation,
-    transport: &mut dyn Transport,
+    rank: &mut Rank,
     start: Option<&FitState>,
-    observer: &mut dyn Rounds,
+    callback: &mut dyn Callback<RoundReport>,
 ) -> Result<Vec<(usize, StateDict)>> {
     if federation.clients.is_empty() {
         return Err(Error::failed("a federation needs at least one client"));
     }
-    let mut rank = Rank::new(settings, federation, Link::new(transport));
-    rank.resume(start)?;
-    let outcome = rank.play(observer);
-    if !rank.is_server() {
-        return outcome.map(|()| Vec::new());
-    }
-    if is_whole(&outcome) {
-        observer.save(&rank.state()).during(|| "saving the run")?;
-    }
-    outcome.map(|()| rank.into_states())
+    Host::new(settings, federation, Link::new(rank), start)?.run(callback)
 }

@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor};
 
-/// Distance of the logits to the batch's scores.
-pub struct Approach(pub DigestLoss);
+/// The distance of the logits to the scores of the batch.
+pub struct DistanceToScores(pub DigestLoss);
 
-impl Objective for Approach {
+impl Objective for DistanceToScores {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
         let Some(scores) = &batch.scores else {
             return Err(Error::failed("a batch to digest has no scores"));

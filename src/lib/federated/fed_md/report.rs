@@ -1,9 +1,9 @@
-//! What a client tells of its part, and how it travels.
+//! What a client tells about a round.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::federated::node::{decode_report, encode_report};
 use crate::model::StateDict;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 /// What a client tells about a round. Losses and training accuracy are those of the phase's last
 /// epoch of training passes, `None` for a phase that was left out; the other accuracies are of its
@@ -28,18 +28,10 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
-    /// As it travels; what is missing is negative.
-    pub(super) fn to_state(&self) -> StateDict {
-        StateDict::new(vec![("report".into(), self.numbers())])
-    }
-
-    pub(super) fn from_state(node: usize, state: &StateDict) -> Result<Self> {
-        Self::read(node, state.get("report"))
-    }
-
-    /// f64 [8].
-    pub(super) fn numbers(&self) -> Tensor {
-        let optional = [
+    /// Returns the report as a message.
+    pub fn encode(&self) -> StateDict {
+        encode_report([
+            Some(self.images as f64),
             self.digest_loss,
             self.train_loss,
             self.train_accuracy,
@@ -47,43 +39,37 @@ impl NodeReport {
             self.public_accuracy,
             self.own_test_accuracy,
             self.test_accuracy,
-        ];
-        let mut numbers = vec![self.images as f64];
-        numbers.extend(optional.map(|number| number.unwrap_or(-1.0)));
-        Tensor::from_slice(&numbers)
+        ])
     }
 
-    pub(super) fn read(node: usize, numbers: Option<&Tensor>) -> Result<Self> {
-        let numbers = numbers
-            .map(Vec::<f64>::try_from)
-            .transpose()?
-            .unwrap_or_default();
-        let &[
+    /// Returns the report that [`encode`](Self::encode) made a message of.
+    ///
+    /// # Errors
+    /// A message that is none.
+    pub fn decode(node: usize, message: &StateDict) -> Result<Self> {
+        let [
             images,
             digest_loss,
             train_loss,
             train_accuracy,
-            local,
-            public,
-            own_test,
-            test,
-        ] = numbers.as_slice()
-        else {
-            return Err(Error::failed(format!(
-                "node {node} sent a report that cannot be read"
-            )));
-        };
-        let given = |number: f64| (number >= 0.0).then_some(number);
+            accuracies @ ..,
+        ] = decode_report::<8>(node, message)?;
+        let [
+            local_accuracy,
+            public_accuracy,
+            own_test_accuracy,
+            test_accuracy,
+        ] = accuracies;
         Ok(Self {
             node,
-            images: images as usize,
-            digest_loss: given(digest_loss),
-            train_loss: given(train_loss),
-            train_accuracy: given(train_accuracy),
-            local_accuracy: given(local),
-            public_accuracy: given(public),
-            own_test_accuracy: given(own_test),
-            test_accuracy: given(test),
+            images: images.unwrap_or(0.0) as usize,
+            digest_loss,
+            train_loss,
+            train_accuracy,
+            local_accuracy,
+            public_accuracy,
+            own_test_accuracy,
+            test_accuracy,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The server: it has no model, only a mean to take.
+//! The server's part in a round: it has no model, only a mean to take.
 
 use crate::error::{Error, Result};
 use crate::model::{StateDict, weighted_mean};
@@ -7,12 +7,12 @@ use tch::{Kind, Tensor};
 /// The name under which scores travel.
 const NAME: &str = "scores";
 
-/// Scores f32 [images, classes] as a message.
+/// Returns scores f32 [images, classes] as a message.
 pub(super) fn message(scores: Tensor) -> StateDict {
     StateDict::new(vec![(NAME.into(), scores)])
 }
 
-/// The scores of a message, which must be f32 of `shape` and finite.
+/// Returns the scores of a message, which must be f32 of `shape` and finite. `who` sent it.
 pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<Tensor> {
     let fits = |scores: &&Tensor| scores.size() == shape && scores.kind() == Kind::Float;
     let Some(scores) = message.get(NAME).filter(fits) else {
@@ -33,9 +33,13 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
     }
 }
 
-/// The consensus: the clients' mean (Li and Wang 2019, algorithm 1), summed in their order in f64.
-/// One client's is its own scores.
-pub(super) fn consensus(scores: Vec<Tensor>, weights: Option<&[f64]>) -> Result<StateDict> {
+/// Aggregate: returns the consensus as a message, the mean of the clients' scores f32 [images,
+/// classes] (Li and Wang 2019, algorithm 1), summed in their order in f64. One client's is its own
+/// scores.
+///
+/// # Errors
+/// Scores of different shapes, weights that do not fit.
+pub fn consensus(scores: Vec<Tensor>, weights: Option<&[f64]>) -> Result<StateDict> {
     let messages: Vec<StateDict> = scores.into_iter().map(message).collect();
     let equal = vec![1.0; messages.len()];
     weighted_mean(

@@ -1,4 +1,4 @@
-//! How FedMD goes, and what it goes on with.
+//! What FedMD is told.
 
 use crate::data::{ImageSet, Normalisation};
 use crate::federated::NodeData;
@@ -8,7 +8,8 @@ use crate::train::{AugmentSettings, OptimizerSettings};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// How far a client's scores are from the consensus: a mean over images and classes.
+/// How the distance of a client's scores to the consensus is measured: a mean over images and
+/// classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestLoss {
@@ -49,7 +50,7 @@ pub struct FedMdSettings {
     pub eval_every: usize,
 }
 
-/// A node that takes part.
+/// A party with private images.
 #[derive(Debug)]
 pub struct Client {
     /// Its number in the split.
@@ -59,10 +60,9 @@ pub struct Client {
     pub data: NodeData,
 }
 
-/// All that the ranks share from the start.
+/// What server and clients must agree on beside the settings.
 #[derive(Debug)]
-pub struct Federation<'a> {
-    pub clients: Vec<Client>,
+pub struct Task<'a> {
     /// The images that everyone holds. Their labels count in transfer learning and accuracies
     /// alone.
     pub public: &'a ImageSet,
@@ -76,13 +76,21 @@ pub struct Federation<'a> {
     pub eval_batch_size: usize,
 }
 
+/// A federation in simulation: the task and all clients.
+#[derive(Debug)]
+pub struct Federation<'a> {
+    pub task: Task<'a>,
+    /// By ascending node.
+    pub clients: Vec<Client>,
+}
+
 impl FedMdSettings {
-    /// Public images in a round, of `public`.
+    /// Returns the number of public images in a round, of `public` in all.
     pub fn samples(&self, public: usize) -> usize {
         self.public_samples.unwrap_or(public).min(public)
     }
 
-    /// Whether the clients are evaluated after `round` rounds.
+    /// Returns true if the clients are evaluated after `round` rounds.
     pub fn evaluates(&self, round: usize) -> bool {
         round.is_multiple_of(self.eval_every) || round == self.rounds
     }

@@ -1,68 +1,64 @@
-//! What travels on the wires: messages, and what ranks tell each other about themselves.
+//! What a transport carries: messages, and what ranks tell each other about themselves.
 
 use crate::error::{Class, Error};
 use serde::{Deserialize, Serialize};
 
-/// One parcel. On the wire its kind is the last byte, so that a message of a gigabyte need not be
-/// moved to make room for it.
+/// One piece of traffic. Its kind travels as the last byte, so that a message of a gigabyte need
+/// not be moved to make room for it.
 #[derive(Debug)]
 pub(super) enum Frame {
     Message(Vec<u8>),
-    /// For the rank's clerk, whatever the rank itself does.
-    Order(Vec<u8>),
-    /// "I am at work."
-    Alive,
-    /// "I have done my part."
+    /// The sender is at work.
+    Working,
+    /// The sender has done its part.
     Done,
     Failed(Failure),
 }
 
-/// Why a run ends early. Passed on as it is, so that every rank names the one it began with.
+/// Why a run ends early. It is passed on as it is, so that every rank names the same cause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
-    /// Whose error it is.
+    /// The rank that failed, or found another lost.
     pub rank: usize,
-    /// The rank that cannot be talked to any more, where that is the error.
+    /// The rank that is dead, silent or incomprehensible, where that is the cause.
     pub lost: Option<usize>,
-    pub class: Ending,
+    #[serde(with = "ClassInFrame")]
+    class: Class,
     /// The error as the user sees it.
-    pub text: String,
+    text: String,
 }
 
-/// [`Class`], as it travels.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) enum Ending {
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Class")]
+enum ClassInFrame {
     Usage,
     Failed,
     Interrupted,
 }
 
 const MESSAGE: u8 = 1;
-const ALIVE: u8 = 2;
+const WORKING: u8 = 2;
 const DONE: u8 = 3;
 const FAILED: u8 = 4;
-const ORDER: u8 = 5;
 
 impl Frame {
     pub fn encode(self) -> Vec<u8> {
         let (mut bytes, kind) = match self {
             Self::Message(bytes) => (bytes, MESSAGE),
-            Self::Order(bytes) => (bytes, ORDER),
-            Self::Alive => (Vec::new(), ALIVE),
+            Self::Working => (Vec::new(), WORKING),
             Self::Done => (Vec::new(), DONE),
-            // Numbers and text: it cannot fail.
+            // It consists of numbers and text: that cannot fail.
             Self::Failed(failure) => (serde_json::to_vec(&failure).unwrap_or_default(), FAILED),
         };
         bytes.push(kind);
         bytes
     }
 
-    /// `None` for what is no frame.
+    /// Returns `None` for what is no frame.
     pub fn decode(mut bytes: Vec<u8>) -> Option<Self> {
         match (bytes.pop()?, bytes.is_empty()) {
             (MESSAGE, _) => Some(Self::Message(bytes)),
-            (ORDER, _) => Some(Self::Order(bytes)),
-            (ALIVE, true) => Some(Self::Alive),
+            (WORKING, true) => Some(Self::Working),
             (DONE, true) => Some(Self::Done),
             (FAILED, _) => serde_json::from_slice(&bytes).ok().map(Self::Failed),
             _ => None,
@@ -73,31 +69,23 @@ impl Frame {
 impl Failure {
     /// `rank` fails with `error`.
     pub fn new(rank: usize, lost: Option<usize>, error: &Error) -> Self {
-        let class = match error.class() {
-            Class::Usage => Ending::Usage,
-            Class::Failed => Ending::Failed,
-            Class::Interrupted => Ending::Interrupted,
-        };
         Self {
             rank,
             lost,
-            class,
+            class: error.class(),
             text: error.to_string(),
         }
     }
 
-    /// The error of the other ranks.
+    /// Returns the error that other ranks, and those that lost one, end with.
     pub fn error(&self) -> Error {
-        if self.lost.is_some() {
-            // The text says which rank it is.
-            return Error::failed(self.text.clone());
-        }
+        let Self { rank, text, .. } = self;
         match self.class {
-            Ending::Usage => Error::usage(format!("rank {}: {}", self.rank, self.text)),
-            Ending::Failed => Error::failed(format!("rank {} failed: {}", self.rank, self.text)),
-            Ending::Interrupted => {
-                Error::interrupted(format!("rank {} was stopped: {}", self.rank, self.text))
-            }
+            // The text names the lost rank.
+            _ if self.lost.is_some() => Error::failed(text.clone()),
+            Class::Usage => Error::usage(format!("rank {rank}: {text}")),
+            Class::Failed => Error::failed(format!("rank {rank} failed: {text}")),
+            Class::Interrupted => Error::interrupted(format!("rank {rank} was stopped: {text}")),
         }
     }
 }

@@ -1,91 +1,46 @@
-//! How bytes travel between ranks. A transport knows nothing of what they mean.
+//! Ranks that share a run: threads of one process, or processes of an MPI job.
 //!
-//! Algorithms see a [`Transport`]. There is one, [`Member`], which tells messages from signs of
-//! life and of death, over [`Wires`], which only carry bytes: channels between threads ([`local`]),
-//! or MPI between processes (`mpi`, with the feature of that name). Ranks that work on their own
-//! leave each other orders ([`Desk`]).
+//! A [`Rank`] exchanges messages with the others, over a [`Transport`] that carries its bytes and
+//! knows nothing of what they mean: channels between threads ([`lead`]), or MPI between
+//! processes (`mpi`, with the feature of that name).
+//!
+//! No rank waits for ever. Rank 0 receives from all others, and they from rank 0 alone. A rank
+//! tells those that may wait for it that it works, at the safe points of its work
+//! ([`interrupt::check`](crate::runtime::interrupt::check)) and while it waits itself, so that long
+//! work is not taken for death. A rank that waits for a message gives up once a rank that it hears
+//! has been silent for its time-out; rank 0 hears all of them, whichever it waits for. A rank that
+//! gives up, fails, or is stopped tells all others why; they end with the same error at their next
+//! safe point or receive, and can save their work. So a rank that sends nonsense or fails ends all
+//! ranks at once, and one that dies or hangs ends them within the time-out of rank 0's next wait.
 
-mod company;
-mod desk;
 mod frame;
 mod local;
-mod member;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod peers;
+mod rank;
 
-pub use company::TIMEOUT;
-pub use desk::{Clerk, Desk};
-pub use local::{lead, run};
-pub use member::Member;
+pub use local::lead;
+pub use peers::TIMEOUT;
+pub use rank::{Outcome, Rank};
 
-use crate::error::Result;
 use std::time::Duration;
 
-/// One rank's connection to all ranks, itself included. Messages between two ranks arrive in the
-/// order in which they were sent.
+/// Carries the bytes of one rank. Between two ranks their order is kept.
 pub trait Transport {
-    /// From 0.
+    /// Returns this rank's number, from 0.
     fn rank(&self) -> usize;
 
-    /// Number of ranks.
+    /// Returns the number of ranks.
     fn size(&self) -> usize;
 
-    /// Hands `bytes` to rank `to`; does not wait until they are received, nor ask whether they can
-    /// be: whoever waits for an answer learns it.
-    ///
-    /// # Errors
-    /// None so far.
-    fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()>;
-
-    /// Waits for the next message of rank `from`. Its own messages are here already, whatever has
-    /// become of the others.
-    ///
-    /// # Errors
-    /// A rank that has failed, whichever it is; `from` has ended, or gives no sign of life; Ctrl-C.
-    /// Never a hang.
-    fn receive(&mut self, from: usize) -> Result<Vec<u8>>;
-
-    /// Whether a message of rank `from` is here, so that nobody need wait for it.
-    fn has_arrived(&mut self, from: usize) -> bool;
-}
-
-impl<T: Transport + ?Sized> Transport for &mut T {
-    fn rank(&self) -> usize {
-        (**self).rank()
-    }
-
-    fn size(&self) -> usize {
-        (**self).size()
-    }
-
-    fn send(&mut self, to: usize, bytes: Vec<u8>) -> Result<()> {
-        (**self).send(to, bytes)
-    }
-
-    fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
-        (**self).receive(from)
-    }
-
-    fn has_arrived(&mut self, from: usize) -> bool {
-        (**self).has_arrived(from)
-    }
-}
-
-/// Carries bytes, and neither waits nor judges. Between two ranks the order is kept.
-pub trait Wires {
-    /// From 0.
-    fn rank(&self) -> usize;
-
-    /// Number of ranks.
-    fn size(&self) -> usize;
-
-    /// Hands `bytes` over for rank `to`, which may be gone.
+    /// Begins to send `bytes` to rank `to`, which may have ended.
     fn send(&mut self, to: usize, bytes: Vec<u8>);
 
-    /// Something that has arrived, and from which rank.
+    /// Returns the next bytes that have arrived and their sender, without waiting.
     fn poll(&mut self) -> Option<(usize, Vec<u8>)>;
 
-    /// Waits for something to arrive, no longer than `nap`, or for that long.
+    /// Waits for bytes to arrive, for about `nap` at most.
     fn rest(&mut self, nap: Duration) {
         match nap.is_zero() {
             true => std::thread::yield_now(),
@@ -93,12 +48,12 @@ pub trait Wires {
         }
     }
 
-    /// Whether all that was handed over is on its way.
-    fn sent(&mut self) -> bool {
+    /// Returns true once all that was to be sent is on its way.
+    fn is_flushed(&mut self) -> bool {
         true
     }
 
-    /// No more will be sent or polled; `clean` if every rank said so.
+    /// Ends the connection; `clean` if every rank has said that it ends.
     fn close(&mut self, clean: bool) {
         let _ = clean;
     }

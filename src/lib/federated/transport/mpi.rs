@@ -1,8 +1,8 @@
 //! Ranks as processes of one MPI job, on one machine or many. Nothing here waits inside MPI: sends
-//! and receives are begun, and looked after when the rank looks at its wires, so that a rank that
-//! is gone holds nobody up.
+//! and receives are begun, and advanced when the rank polls, so that a rank that has died holds
+//! nobody up.
 
-use super::Wires;
+use super::Transport;
 use crate::error::{Error, Result};
 use mpi::point_to_point::{Message, Status};
 use mpi::request::{Request, StaticScope};
@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-/// MPI counts in 32 bits: longer parcels travel in pieces. The piece that is shorter than this is a
-/// parcel's last.
+/// MPI counts in 32 bits: longer messages travel in pieces. A piece that is shorter than this is a
+/// message's last.
 const PIECE: usize = 1 << 30;
 
-/// Whether all ranks have said goodbye, so that MPI can be left in good order.
+/// Whether all ranks have told how they ended, so that MPI can be finalised.
 static CLEAN: AtomicBool = AtomicBool::new(false);
 
 /// This process among those that the launcher started.
@@ -26,27 +26,27 @@ pub struct Processes {
     /// Tells the jobs of one process (a sweep) apart.
     tag: Tag,
     piece: usize,
-    going: Vec<Going>,
-    coming: Vec<VecDeque<Coming>>,
+    outgoing: Vec<Outgoing>,
+    incoming: Vec<VecDeque<Incoming>>,
 }
 
 /// A piece on its way out. MPI reads the bytes until the request is done.
-struct Going {
+struct Outgoing {
     request: Request<'static, [u8], StaticScope>,
     bytes: Arc<Vec<u8>>,
 }
 
 /// A piece on its way in; done when the request is gone. MPI writes the bytes until then.
-struct Coming {
+struct Incoming {
     request: Option<Request<'static, [u8], StaticScope>>,
     bytes: Vec<u8>,
 }
 
-/// Joins the other processes: MPI is started at the first call, and left when the process exits.
-/// Call it from the main thread.
+/// Joins the other processes: starts MPI at the first call, and finalises it when the process
+/// exits. Must be called from the main thread.
 ///
 /// # Errors
-/// An MPI that does not start.
+/// MPI does not start.
 pub fn join() -> Result<Processes> {
     static JOBS: AtomicI32 = AtomicI32::new(0);
     // Tags reach at least to 32767.
@@ -54,10 +54,10 @@ pub fn join() -> Result<Processes> {
     if !mpi::is_initialized() {
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::failed("MPI was started by somebody else in this process"))?;
-        // It would be left when this is dropped; `leave` does it when the process exits, if it can.
+        // Dropping it would finalise MPI; `finalise` does when the process exits, if it can.
         std::mem::forget(universe);
         // SAFETY: a function without arguments that stays; it runs on the main thread.
-        unsafe { libc::atexit(leave) };
+        unsafe { libc::atexit(finalise) };
     }
     CLEAN.store(false, Ordering::Relaxed);
     let world = SimpleCommunicator::world();
@@ -66,13 +66,13 @@ pub fn join() -> Result<Processes> {
         world,
         tag,
         piece: PIECE,
-        going: Vec::new(),
-        coming: (0..size).map(|_| VecDeque::new()).collect(),
+        outgoing: Vec::new(),
+        incoming: (0..size).map(|_| VecDeque::new()).collect(),
     })
 }
 
-/// Leaving waits for all ranks. After a failure the launcher clears up instead.
-extern "C" fn leave() {
+/// Finalising waits for all ranks. After a failure the launcher stops them instead.
+extern "C" fn finalise() {
     if CLEAN.load(Ordering::Relaxed) {
         // SAFETY: MPI was started on this thread, nothing is under way, and nobody uses it after
         // the exit.
@@ -81,21 +81,21 @@ extern "C" fn leave() {
 }
 
 impl Processes {
-    /// Cuts longer parcels than `bytes` into pieces; the same on all ranks.
+    /// Cuts messages longer than `bytes` into pieces; all ranks must use the same number.
     pub fn set_piece(&mut self, bytes: usize) {
         self.piece = bytes.clamp(1, PIECE);
     }
 
-    /// Goes on with what was begun.
+    /// Advances what was begun.
     fn advance(&mut self) {
-        self.going = std::mem::take(&mut self.going)
+        self.outgoing = std::mem::take(&mut self.outgoing)
             .into_iter()
-            .filter_map(|Going { request, bytes }| {
+            .filter_map(|Outgoing { request, bytes }| {
                 let request = request.test().err()?;
-                Some(Going { request, bytes })
+                Some(Outgoing { request, bytes })
             })
             .collect();
-        for piece in self.coming.iter_mut().flatten() {
+        for piece in self.incoming.iter_mut().flatten() {
             piece.request = piece
                 .request
                 .take()
@@ -111,35 +111,37 @@ impl Processes {
         let target: &'static mut [u8] =
             unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) };
         let request = Some(message.immediate_matched_receive_into(StaticScope, target));
-        if let Some(queue) = self.coming.get_mut(status.source_rank() as usize) {
-            queue.push_back(Coming { request, bytes });
+        if let Some(queue) = self.incoming.get_mut(status.source_rank() as usize) {
+            queue.push_back(Incoming { request, bytes });
         }
     }
 
-    /// The pieces of the oldest parcel from a rank, if all of them are here.
-    fn whole(queue: &mut VecDeque<Coming>, piece: usize) -> Option<Vec<u8>> {
-        let last = queue.iter().position(|coming| coming.bytes.len() < piece)?;
+    /// Returns the oldest message in a rank's queue, if all of its pieces have arrived.
+    fn whole(queue: &mut VecDeque<Incoming>, piece: usize) -> Option<Vec<u8>> {
+        let last = queue
+            .iter()
+            .position(|incoming| incoming.bytes.len() < piece)?;
         if queue
             .iter()
             .take(last + 1)
-            .any(|coming| coming.request.is_some())
+            .any(|incoming| incoming.request.is_some())
         {
             return None;
         }
-        let mut pieces = queue.drain(..=last).map(|coming| coming.bytes);
+        let mut pieces = queue.drain(..=last).map(|incoming| incoming.bytes);
         let mut whole = pieces.next()?;
         pieces.for_each(|piece| whole.extend_from_slice(&piece));
         Some(whole)
     }
 }
 
-impl Wires for Processes {
+impl Transport for Processes {
     fn rank(&self) -> usize {
         self.world.rank() as usize
     }
 
     fn size(&self) -> usize {
-        self.coming.len()
+        self.incoming.len()
     }
 
     fn send(&mut self, to: usize, bytes: Vec<u8>) {
@@ -149,11 +151,11 @@ impl Wires for Processes {
         for index in 0..pieces {
             let end = bytes.len().min((index + 1) * self.piece);
             let part = &bytes[index * self.piece..end];
-            // SAFETY: the memory lives in `Going` until the request is done; if that is dropped
+            // SAFETY: the memory lives in `Outgoing` until the request is done; if that is dropped
             // before, it is leaked.
             let part: &'static [u8] =
                 unsafe { std::slice::from_raw_parts(part.as_ptr(), part.len()) };
-            self.going.push(Going {
+            self.outgoing.push(Outgoing {
                 request: target.immediate_send_with_tag(StaticScope, part, self.tag),
                 bytes: Arc::clone(&bytes),
             });
@@ -170,13 +172,13 @@ impl Wires for Processes {
             self.begin_receiving(message, &status);
         }
         let piece = self.piece;
-        let mut queues = self.coming.iter_mut().enumerate();
+        let mut queues = self.incoming.iter_mut().enumerate();
         queues.find_map(|(rank, queue)| Some((rank, Self::whole(queue, piece)?)))
     }
 
-    fn sent(&mut self) -> bool {
+    fn is_flushed(&mut self) -> bool {
         self.advance();
-        self.going.is_empty()
+        self.outgoing.is_empty()
     }
 
     fn close(&mut self, clean: bool) {
@@ -187,12 +189,12 @@ impl Wires for Processes {
 impl Drop for Processes {
     /// What is under way at the end of a failed run stays so: MPI may still use its memory.
     fn drop(&mut self) {
-        std::mem::take(&mut self.going)
+        std::mem::take(&mut self.outgoing)
             .into_iter()
             .for_each(std::mem::forget);
-        let coming = self.coming.iter_mut().flat_map(std::mem::take);
-        coming
-            .filter(|coming| coming.request.is_some())
+        let incoming = self.incoming.iter_mut().flat_map(std::mem::take);
+        incoming
+            .filter(|incoming| incoming.request.is_some())
             .for_each(std::mem::forget);
     }
 }

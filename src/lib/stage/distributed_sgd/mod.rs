@@ -9,8 +9,8 @@ use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::federated::Traffic;
-use crate::federated::distributed_sgd::{self, LossAt, Method, Outcome, SgdSettings, Task};
-use crate::federated::transport::Member;
+use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
+use crate::federated::transport::Rank;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
@@ -122,7 +122,7 @@ impl Shared for Descent<'_> {
     fn work(
         &self,
         dataset: &Dataset,
-        member: &mut Member,
+        rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
         let (config, settings) = (self.config, self.settings());
@@ -134,36 +134,37 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
-            return distributed_sgd::run(config.method, &settings, &task, member, None, &mut ())
+            return distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
                 .map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
-        let outcome = distributed_sgd::run(
+        let trained = distributed_sgd::run(
             config.method,
             &settings,
             &task,
-            member,
-            start,
+            rank,
+            start.as_ref(),
             &mut recorder,
         )?;
-        let outcome = outcome.ok_or_else(|| Error::failed("rank 0 has no result"))?;
-        let accuracy = test(&outcome.model, dataset, config.eval_batch_size)?.accuracy();
+        let trained = trained.ok_or_else(|| Error::failed("rank 0 has no result"))?;
+        let accuracy = test(&trained.model, dataset, config.eval_batch_size)?.accuracy();
         let card = Card::new(
             task.spec,
             dataset,
             dataset.train.counts(dataset.classes.len()),
         );
-        session.save_weights(&outcome.model.state(), &card)?;
-        let metrics = self.metrics(&outcome, accuracy);
+        session.save_weights(&trained.model.state(), &card)?;
+        let (losses, journal) = recorder.finish();
+        let metrics = self.metrics(&trained, losses, accuracy);
         session.save_metrics(&metrics)?;
-        recorder.finish().finish(session)?;
+        journal.finish(session)?;
         summary(&metrics)?;
         output::print(format!("weights:  {}", session.job.output.display()))
     }
 }
 
 impl Descent<'_> {
-    /// Ranks that train.
+    /// Returns the number of ranks that train.
     fn used(&self) -> usize {
         match self.config.method {
             Method::Centralised => 1,
@@ -183,15 +184,20 @@ impl Descent<'_> {
         }
     }
 
-    fn metrics(&self, outcome: &Outcome, test_accuracy: Option<f64>) -> Metrics {
+    fn metrics(
+        &self,
+        trained: &Trained,
+        losses: Vec<LossAt>,
+        test_accuracy: Option<f64>,
+    ) -> Metrics {
         Metrics {
             method: self.config.method,
             ranks: self.used(),
-            parameters: outcome.model.parameter_count(),
-            steps: outcome.steps,
-            losses: outcome.losses.clone(),
+            parameters: trained.model.parameter_count(),
+            steps: trained.steps,
+            losses,
             test_accuracy,
-            traffic: outcome.ledger.traffic(|_| true),
+            traffic: trained.ledger.traffic(|_| true),
         }
     }
 }

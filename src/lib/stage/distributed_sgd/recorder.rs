@@ -3,14 +3,15 @@
 use crate::artifact::json;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::federated::distributed_sgd::{LossAt, Notes, Steps};
+use crate::federated::distributed_sgd::LossAt;
+use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::{Journal, Mark};
 use crate::runtime::Progress;
-use crate::train::{self, FitState};
+use crate::train::{self, Callback, FitState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,42 +26,39 @@ struct Line {
     at: LossAt,
 }
 
-/// What a resumed run goes on with.
-#[derive(Serialize, Deserialize)]
-struct Saved<N> {
-    course: N,
+/// What a resumed run begins with.
+#[derive(Default, Serialize, Deserialize)]
+struct Notes {
+    losses: Vec<LossAt>,
     events: Option<Mark>,
 }
 
 pub struct Recorder<'a> {
     /// Batches of an epoch.
     steps: usize,
+    losses: Vec<LossAt>,
     journal: Journal,
     saver: Checkpointer<'a>,
     progress: Progress,
 }
 
 impl<'a> Recorder<'a> {
-    /// The recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and where an interrupted run had come to.
     pub fn open(
         context: &StageContext,
         dataset: &Dataset,
         session: &Session<'a>,
-    ) -> Result<(Self, Option<(FitState, Notes)>)> {
+    ) -> Result<(Self, Option<FitState>)> {
         let config = &context.config.distributed_sgd;
         let steps = train::steps(dataset.train.len(), config.batch_size);
         let saver = Checkpointer::new(context, session.checkpoints);
-        let (start, events) = match saver.load::<Saved<Notes>>()? {
-            Some(resumed) => (
-                Some((resumed.fit, resumed.notes.course)),
-                resumed.notes.events,
-            ),
-            None => (None, None),
+        let (start, notes) = match saver.load::<Notes>()? {
+            Some(resumed) => (Some(resumed.fit), resumed.notes),
+            None => (None, Notes::default()),
         };
-        let losses = start.iter().flat_map(|(_, notes)| notes.losses());
-        let lines: Vec<Value> = losses
-            .map(|&at| json::value(&line(steps, at)))
-            .collect::<Result<_>>()?;
+        let Notes { losses, events } = notes;
+        let lines = losses.iter().map(|&at| json::value(&line(steps, at)));
+        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
         let progress = Progress::new(
             "stochastic gradient descent",
             (steps * config.epochs) as u64,
@@ -68,10 +66,11 @@ impl<'a> Recorder<'a> {
         progress.add(
             start
                 .as_ref()
-                .map_or(0, |(fit, _)| fit.position.optimizer_steps as u64),
+                .map_or(0, |fit| fit.position.optimizer_steps as u64),
         );
         let recorder = Self {
             steps,
+            losses,
             journal: Journal::open(context, session, &lines, events.as_ref())?,
             saver,
             progress,
@@ -79,9 +78,9 @@ impl<'a> Recorder<'a> {
         Ok((recorder, start))
     }
 
-    /// The journal, to be closed.
-    pub fn finish(self) -> Journal {
-        self.journal
+    /// Returns all mean losses, and the journal, to be closed.
+    pub fn finish(self) -> (Vec<LossAt>, Journal) {
+        (self.losses, self.journal)
     }
 }
 
@@ -94,28 +93,29 @@ fn line(steps: usize, at: LossAt) -> Line {
     }
 }
 
-impl Steps for Recorder<'_> {
-    fn step(&self) {
+impl Callback<LossAt> for Recorder<'_> {
+    fn step(&mut self) {
         self.progress.step();
     }
 
-    fn loss(&mut self, at: LossAt) -> Result<()> {
-        let LossAt { epoch, batch, loss } = at;
+    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
+        let LossAt { epoch, batch, loss } = *at;
         tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
         self.progress
             .message(format!("epoch {epoch}, loss {loss:.3}"));
-        self.journal.add(&line(self.steps, at))
+        self.losses.push(*at);
+        self.journal.add(&line(self.steps, *at))
     }
 
     fn due(&self) -> bool {
         self.saver.due()
     }
 
-    fn save(&mut self, state: &FitState, notes: &Notes) -> Result<()> {
-        let saved = Saved {
-            course: notes,
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        let notes = Notes {
+            losses: self.losses.clone(),
             events: self.journal.mark()?,
         };
-        self.saver.save(state, &BestWeights::default(), &saved)
+        self.saver.save(state, &BestWeights::default(), &notes)
     }
 }

@@ -7,8 +7,8 @@ use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData};
-use crate::federated::transport::Member;
+use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, Task};
+use crate::federated::transport::Rank;
 use crate::partition::Split;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
@@ -113,27 +113,21 @@ impl Shared for Average<'_> {
     fn work(
         &self,
         (dataset, split): &(Dataset, Split),
-        member: &mut Member,
+        rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
         let settings = settings(self.context);
         let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
-            return fed_avg::run(&settings, &federation, member, None, &mut ()).map(drop);
+            return fed_avg::run(&settings, &federation, rank, None, &mut ()).map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
-        let model = fed_avg::run(
-            &settings,
-            &federation,
-            member,
-            start.as_ref(),
-            &mut recorder,
-        )?;
+        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
         let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
         session.save_weights(
             &model.state(),
-            &Card::new(federation.spec.clone(), dataset, counts),
+            &Card::new(federation.task.spec.clone(), dataset, counts),
         )?;
         let (metrics, journal) = recorder.finish(&model);
         session.save_metrics(&metrics)?;
@@ -168,17 +162,20 @@ fn federation<'a>(
             test: dataset.test.select(&part.test)?,
         })
     };
-    Ok(Federation {
+    let task = Task {
         spec: context.model(dataset)?,
         device: context.device,
-        nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
         normalisation: &dataset.normalisation,
         seeds: Seeds::new(context.config.seed),
         eval_batch_size: context.config.fed_avg.eval_batch_size,
+    };
+    Ok(Federation {
+        task,
+        nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
     })
 }
 
-/// Training images of each class, over all nodes.
+/// Returns the numbers of training images of each class, over all nodes.
 fn label_counts(federation: &Federation, classes: usize) -> Vec<u64> {
     let mut sum = vec![0; classes];
     for node in &federation.nodes {
@@ -189,7 +186,7 @@ fn label_counts(federation: &Federation, classes: usize) -> Vec<u64> {
     sum
 }
 
-/// The table on stdout: rounds spread evenly, the last among them.
+/// Prints the table on stdout: rounds spread evenly, the last among them.
 fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
     let mut table = Table::new(&[
         "round",

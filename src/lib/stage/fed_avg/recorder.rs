@@ -5,19 +5,17 @@ use super::super::{test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::federated::fed_avg::{
-    Federation, NodeReport, RoundReport, Rounds, Statistics, selected,
-};
+use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Statistics, selected};
 use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
 use crate::run::rounds::{Course, Log, RoundLine};
-use crate::train::{self, FitState};
+use crate::train::{self, Callback, FitState};
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
 
-/// What a round (from 1) gave. Accuracies are shares, 0..1.
+/// What a round gave. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     /// Over the round's nodes, weighted by their training images: of their last epoch's training
@@ -52,7 +50,7 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// The recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and where an interrupted run had come to.
     pub fn open(
         context: &'a StageContext,
         dataset: &'a Dataset,
@@ -60,7 +58,7 @@ impl<'a> Recorder<'a> {
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
         let config = &context.config.fed_avg;
-        let steps = (0..config.rounds).map(|round| steps(config, federation, round));
+        let steps = (1..=config.rounds).map(|round| steps(config, federation, round));
         let (log, start) = Log::open(context, session, "federated averaging", steps.collect())?;
         let recorder = Self {
             config,
@@ -71,7 +69,7 @@ impl<'a> Recorder<'a> {
         Ok((recorder, start))
     }
 
-    /// What `metrics.json` will hold, and the journal, to be closed.
+    /// Returns what `metrics.json` will hold, and the journal, to be closed.
     pub fn finish(self, model: &Model) -> (Metrics, Journal) {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
         let metrics = Metrics {
@@ -85,22 +83,19 @@ impl<'a> Recorder<'a> {
         (metrics, journal)
     }
 
-    /// Whether the global model is evaluated after `round` rounds.
+    /// Returns true if the global model is evaluated after `round` rounds.
     fn evaluates(&self, model: &Model, round: usize) -> bool {
         let due = round.is_multiple_of(self.config.eval_every) || round == self.config.rounds;
         due && (self.config.statistics == Statistics::Average || model.batch_norms() == 0)
     }
 
-    fn test(&self, model: &Model, round: usize) -> Result<Option<f64>> {
-        match self.evaluates(model, round) {
-            true => Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy()),
-            false => Ok(None),
-        }
+    fn test(&self, model: &Model) -> Result<Option<f64>> {
+        Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy())
     }
 
-    /// On all nodes' training images.
-    fn test_on_train(&self, model: &Model, round: usize) -> Result<Option<f64>> {
-        if !self.config.eval_train || !self.evaluates(model, round) {
+    /// Returns its accuracy on all nodes' training images, if that is evaluated.
+    fn test_on_train(&self, model: &Model) -> Result<Option<f64>> {
+        if !self.config.eval_train {
             return Ok(None);
         }
         let (mut correct, mut images) = (0.0, 0);
@@ -118,14 +113,14 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Batches of all nodes in a round.
+/// Returns the number of batches of all nodes in a round.
 fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
         config.epochs * train::steps(images, config.batch_size.unwrap_or(images))
     };
     let nodes = selected(
-        &federation.seeds,
+        &federation.task.seeds,
         round,
         federation.nodes.len(),
         config.fraction,
@@ -133,7 +128,8 @@ fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     nodes.into_iter().map(of).sum::<usize>() as u64
 }
 
-/// Mean over the nodes that have test images, weighted by training images as the other means are.
+/// Returns the mean over the nodes that have test images, weighted by training images as the other
+/// means are.
 fn own_test(report: &RoundReport) -> Option<f64> {
     let tested = || {
         report
@@ -150,19 +146,24 @@ fn own_test(report: &RoundReport) -> Option<f64> {
     })
 }
 
-impl Rounds for Recorder<'_> {
-    fn step(&self) {
+impl Callback<RoundReport> for Recorder<'_> {
+    fn step(&mut self) {
         self.log.step();
     }
 
-    fn round(&mut self, model: &Model, report: &RoundReport) -> Result<()> {
-        let round = report.round + 1;
+    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<()> {
+        let round = report.round;
+        let model = model.filter(|model| self.evaluates(model, round));
+        let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {
+            Some(model) => test(self, model),
+            None => Ok(None),
+        };
         let means = Means {
             train_loss: report.mean(|node| node.train_loss),
             train_accuracy: report.mean(|node| node.train_accuracy),
             own_test_accuracy: own_test(report),
-            test_accuracy: self.test(model, round)?,
-            global_train_accuracy: self.test_on_train(model, round)?,
+            test_accuracy: evaluated(&Self::test)?,
+            global_train_accuracy: evaluated(&Self::test_on_train)?,
         };
         let message = format!(
             "round {round}, loss {:.3}, test {}",

@@ -1,11 +1,11 @@
-//! Who is who: which nodes of the split are clients, whose images are public, which client has
+//! The roles of the split's nodes: which are clients, whose images are public, which client has
 //! which architecture.
 
 use super::super::train_teachers::teacher_count;
 use crate::data::{self, Dataset, ImageSet};
 use crate::error::{During, Error, Result};
 use crate::federated::NodeData;
-use crate::federated::fed_md::{Client, Federation};
+use crate::federated::fed_md::{Client, Federation, Task};
 use crate::model::{Model, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::run::StageContext;
@@ -80,7 +80,7 @@ impl Roles {
         Ok(roles)
     }
 
-    /// The same: tensors are views, so that a thread can have them.
+    /// Returns the same for a thread: tensors are views.
     pub fn share(&self) -> Self {
         Self {
             parties: self.parties.clone(),
@@ -89,7 +89,7 @@ impl Roles {
         }
     }
 
-    /// The clients with their images and architectures.
+    /// Returns the clients with their images and architectures.
     pub(in super::super) fn federation<'a>(
         &'a self,
         context: &StageContext,
@@ -112,8 +112,7 @@ impl Roles {
                 &dataset.normalisation,
             ),
         };
-        Ok(Federation {
-            clients: self.parties.iter().map(client).collect::<Result<_>>()?,
+        let task = Task {
             public,
             public_normalisation,
             test: &dataset.test,
@@ -121,6 +120,10 @@ impl Roles {
             device: context.device,
             seeds: Seeds::new(context.config.seed),
             eval_batch_size: context.config.fed_md.eval_batch_size,
+        };
+        Ok(Federation {
+            task,
+            clients: self.parties.iter().map(client).collect::<Result<_>>()?,
         })
     }
 
@@ -153,7 +156,7 @@ impl Roles {
     }
 }
 
-/// A client: its architecture is the one that is its turn.
+/// Returns a client. Clients take the architectures of `fed_md.models` in turn.
 fn party(
     context: &StageContext,
     dataset: &Dataset,
@@ -188,7 +191,7 @@ fn party(
     })
 }
 
-/// The split's public node: the one asked for, or the last.
+/// Returns the split's public node: the one asked for, or the last.
 fn public_node(asked: Option<usize>, split: &Split) -> Result<usize> {
     let nodes = split.nodes.len();
     if nodes < 2 {
@@ -211,7 +214,7 @@ fn too_few(who: &str) -> Error {
     .hint("split the data among fewer nodes (`split.num_nodes`)")
 }
 
-/// Clients see public images with the eyes that they have for their own.
+/// Refuses public images that the clients' models cannot take, or have no class for.
 fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
     let shape = |set: &Dataset| format!("{}×{}×{}", set.channels(), set.size(), set.size());
     if shape(dataset) != shape(public) {

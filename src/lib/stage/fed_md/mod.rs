@@ -11,7 +11,7 @@ use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
-use crate::federated::transport::Member;
+use crate::federated::transport::Rank;
 use crate::model::StateDict;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
@@ -72,26 +72,26 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder("fed_md", folder, "metrics.json", &DEPENDS);
     let context = &context;
-    if !ranks::perform(context, &job, &Discuss { context, split })? {
+    if !ranks::perform(context, &job, &Distill { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
 }
 
 /// The stage's work.
-struct Discuss<'a> {
+struct Distill<'a> {
     context: &'a StageContext<'a>,
     /// The split's file.
     split: &'a Path,
 }
 
-impl Threaded for Discuss<'_> {
+impl Threaded for Distill<'_> {
     fn view(&self, (dataset, roles): &(Dataset, Roles)) -> (Dataset, Roles) {
         (dataset.share(), roles.share())
     }
 }
 
-impl Shared for Discuss<'_> {
+impl Shared for Distill<'_> {
     type Inputs = (Dataset, Roles);
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
@@ -110,23 +110,17 @@ impl Shared for Discuss<'_> {
     fn work(
         &self,
         (dataset, roles): &(Dataset, Roles),
-        member: &mut Member,
+        rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
         let settings = settings(&self.context.config.fed_md);
         let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
-            return fed_md::run(&settings, &federation, member, None, &mut ()).map(drop);
+            return fed_md::run(&settings, &federation, rank, None, &mut ()).map(drop);
         };
         let (mut recorder, start) =
             Recorder::open(self.context, roles, &settings, &federation, session)?;
-        let states = fed_md::run(
-            &settings,
-            &federation,
-            member,
-            start.as_ref(),
-            &mut recorder,
-        )?;
+        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
         for (node, state) in &states {
             interrupt::check()?;
             save(dataset, &federation, *node, state, session)

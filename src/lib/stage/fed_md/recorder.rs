@@ -2,14 +2,13 @@
 
 use super::federation::{Party, Roles};
 use crate::error::Result;
-use crate::federated::fed_md::{
-    Client, FedMdSettings, Federation, NodeReport, RoundReport, Rounds, steps,
-};
+use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
+use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
 use crate::run::rounds::{self, Course, Log};
-use crate::train::FitState;
+use crate::train::{Callback, FitState};
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +60,7 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// The recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and where an interrupted run had come to.
     pub fn open(
         context: &StageContext,
         roles: &Roles,
@@ -88,10 +87,10 @@ impl<'a> Recorder<'a> {
         Ok((recorder, start))
     }
 
-    /// What `metrics.json` will hold, and the journal, to be closed.
+    /// Returns what `metrics.json` will hold, and the journal, to be closed.
     pub fn finish(self) -> (Metrics, Journal) {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
-        let public = self.federation.public;
+        let public = self.federation.task.public;
         let metrics = Metrics {
             clients: self.clients,
             public_images: public.len(),
@@ -114,18 +113,18 @@ fn note(party: &Party, federation: &Federation) -> ClientNote {
     }
 }
 
-/// Mean over the clients that have the number.
+/// Returns the mean over the clients that have the number.
 fn mean(nodes: &[NodeReport], of: fn(&NodeReport) -> Option<f64>) -> Option<f64> {
     let numbers: Vec<f64> = nodes.iter().filter_map(of).collect();
     (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64)
 }
 
-impl Rounds for Recorder<'_> {
-    fn step(&self) {
+impl Callback<RoundReport> for Recorder<'_> {
+    fn step(&mut self) {
         self.log.step();
     }
 
-    fn round(&mut self, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = Means {
             digest_loss: mean(nodes, |node| node.digest_loss),

@@ -13,7 +13,7 @@ use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::journal::{BatchLine, EpochLine, Journal, Mark};
 use crate::runtime::Progress;
-use crate::train::{EpochReport, FitState, Observer};
+use crate::train::{Callback, EpochReport, FitState};
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,7 +155,7 @@ impl Attendant for Logbook<'_> {
     }
 }
 
-impl Observer for &Logbook<'_> {
+impl Callback for &Logbook<'_> {
     fn step(&mut self) {
         self.progress.step();
     }

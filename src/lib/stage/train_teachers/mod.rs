@@ -1,14 +1,13 @@
 //! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a
 //! node uploads.
 
-mod office;
 mod watcher;
 
 use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error, Result};
-use crate::federated::transport::{Member, Transport};
+use crate::federated::transport::Rank;
 use crate::model::Model;
 use crate::partition::{Part, Split};
 use crate::report::Table;
@@ -25,7 +24,6 @@ use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
 use crate::words::percent;
-use office::Office;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
@@ -54,15 +52,15 @@ pub(crate) const DEPENDS: [&str; 13] = [
 /// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
 /// that cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
-    let context = open_for(composed, ranks::company())?;
+    let context = open_for(composed, ranks::processes())?;
     let folder = required(
         &context.config.teacher.save_folder,
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let rows = ranks::together(&context, |member| {
-        let rows = train_own(&context, folder, member)?;
-        collect(rows, member)
+    let rows = ranks::together(&context, |rank| {
+        let rows = train_own(&context, folder, rank)?;
+        collect(rows, rank)
     })?;
     if rows.is_empty() {
         return Ok(());
@@ -85,30 +83,32 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// A teacher's place among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
-/// Trains the teachers that fall to this rank: each is a job of its own, with a manifest of its
-/// own, whoever does it. The lines of those that were not there already.
-fn train_own(context: &StageContext, folder: &Path, member: &mut Member) -> Result<Vec<Row>> {
+/// Trains this rank's teachers: of those to be trained, number i is dealt to rank i mod ranks. Each
+/// is a run of its own, and its rank writes all of its files. Returns the lines of those that were
+/// not there already.
+fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
-    let office = Office::open(chosen(&context.config.teacher, split.nodes.len())?, member);
+    let nodes = chosen(&context.config.teacher, split.nodes.len())?;
+    let own = nodes.into_iter().enumerate();
     let mut rows = Vec::new();
-    while let Some((index, node)) = office.next()? {
-        if let Some(metrics) = teacher(context, &dataset, &split, node, folder, &office)? {
+    for (index, node) in own.skip(rank.number()).step_by(rank.ranks()) {
+        if let Some(metrics) = teacher(context, &dataset, &split, node, folder)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
     Ok(rows)
 }
 
-/// Rank 0: the lines of all ranks, in order.
-fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
-    if member.rank() > 0 {
-        member.send(0, json::value(&rows)?.to_string().into_bytes())?;
+/// Returns the lines of all ranks on rank 0, in order; none on the others.
+fn collect(mut rows: Vec<Row>, rank: &mut Rank) -> Result<Vec<Row>> {
+    if rank.number() > 0 {
+        rank.send(0, json::value(&rows)?.to_string().into_bytes());
         return Ok(Vec::new());
     }
-    for rank in 1..member.size() {
-        let theirs: Vec<Row> = serde_json::from_slice(&member.receive(rank)?).map_err(|error| {
-            Error::failed(format!("what rank {rank} trained cannot be read: {error}"))
+    for other in 1..rank.ranks() {
+        let theirs: Vec<Row> = serde_json::from_slice(&rank.receive(other)?).map_err(|error| {
+            Error::failed(format!("what rank {other} trained cannot be read: {error}"))
         })?;
         rows.extend(theirs);
     }
@@ -190,7 +190,6 @@ fn teacher(
     split: &Split,
     node: usize,
     folder: &Path,
-    office: &Office,
 ) -> Result<Option<Metrics>> {
     let path = weights_path(folder, node);
     let job = Job {
@@ -208,8 +207,7 @@ fn teacher(
             None => Ok(()),
         }
     };
-    let recorded = |run: manifest::Run| run.written_by(office.writer());
-    let metrics = context.perform_as(&job, recorded, inputs, |(), session| {
+    let metrics = context.perform(&job, inputs, |(), session| {
         train(context, dataset, &split.nodes[node], node, session)
             .during(|| format!("training teacher {node}"))
     })?;

@@ -10,7 +10,7 @@ use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::journal::{EpochLine, Journal, Mark};
 use crate::runtime::Progress;
-use crate::train::{EpochReport, FitState, Observer, Selection, evaluate};
+use crate::train::{Callback, EpochReport, FitState, Selection, evaluate};
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -128,7 +128,7 @@ impl Watcher<'_> {
     }
 }
 
-impl Observer for Watcher<'_> {
+impl Callback for Watcher<'_> {
     fn step(&mut self) {
         self.progress.step();
     }

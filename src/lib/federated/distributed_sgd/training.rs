@@ -1,0 +1,181 @@
+//! A rank's way through the run: batch after batch and epoch after epoch, the mean losses, and all
+//! that a stopped run needs to resume. Only rank 0 calls back.
+
+use super::gradients::Cut;
+use super::settings::{Method, SgdSettings, Task};
+use super::{Trained, unreadable};
+use crate::error::{Error, Result};
+use crate::federated::ledger::Ledger;
+use crate::federated::link::Link;
+use crate::model::Model;
+use crate::runtime::interrupt;
+use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch
+/// (from 0).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossAt {
+    pub epoch: usize,
+    pub batch: usize,
+    pub loss: f64,
+}
+
+/// The names of what a saved run has beside the model and the moments: the sum of the losses since
+/// the last mean, f64 [], and the ledger as JSON, u8 [bytes].
+const LOSS: &str = "sums.loss";
+const LEDGER: &str = "ledger.json";
+
+/// A rank's run in progress. Between steps [`Training::state`] is all there is to it.
+pub(super) struct Training<'a> {
+    pub method: Method,
+    pub settings: &'a SgdSettings,
+    task: &'a Task<'a>,
+    pub cut: Cut,
+    pub model: Model,
+    /// Of a parameter server's ranks only rank 0 steps by it.
+    pub optimizer: Optimizer,
+    pub link: Link<'a>,
+    at: Position,
+    /// Of the losses since the last mean.
+    sum: f64,
+    /// Of whole steps.
+    ledger: Ledger,
+}
+
+impl<'a> Training<'a> {
+    /// Begins with the weights that the shared seed draws, or where rank 0's `start` was taken.
+    pub fn begin(
+        method: Method,
+        settings: &'a SgdSettings,
+        task: &'a Task<'a>,
+        mut link: Link<'a>,
+        start: Option<&FitState>,
+    ) -> Result<Self> {
+        let start = match method {
+            Method::Centralised => start.map(FitState::share),
+            // A parameter server alone has moments.
+            Method::ParameterServer => {
+                link.share_start(start, &|_, name| name.starts_with("model."))?
+            }
+            Method::AllReduce => link.share_start(start, &|_, _| true)?,
+        };
+        let mut rng = task.seeds.stream("teacher/initialisation", 0);
+        let model = Model::new(&task.spec, task.device, &mut rng)?;
+        let ranks = match method {
+            Method::Centralised => 1,
+            _ => link.ranks(),
+        };
+        let mut training = Self {
+            method,
+            settings,
+            task,
+            cut: Cut::new(settings.parts, ranks),
+            optimizer: Optimizer::new(&settings.optimizer, model.parameters()),
+            model,
+            link,
+            at: Position::default(),
+            sum: 0.0,
+            ledger: Ledger::default(),
+        };
+        if let Some(start) = &start {
+            training.restore(start)?;
+        }
+        Ok(training)
+    }
+
+    fn restore(&mut self, start: &FitState) -> Result<()> {
+        self.at = start.position;
+        self.link.complete = usize::try_from(self.at.optimizer_steps).unwrap_or(0);
+        self.model.load_state(&start.part("model"))?;
+        if self.method == Method::AllReduce || self.leads() {
+            self.optimizer.restore(start)?;
+        }
+        if self.leads() {
+            let get = |name: &str| start.tensors.iter().find(|(other, _)| other == name);
+            let saved = get(LOSS).zip(get(LEDGER));
+            let ((_, loss), (_, json)) =
+                saved.ok_or_else(|| Error::failed("the saved run has no loss or no ledger"))?;
+            self.sum = f64::try_from(loss)?;
+            self.ledger =
+                serde_json::from_slice(&Vec::<u8>::try_from(json)?).map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    /// Returns true on rank 0.
+    pub fn leads(&self) -> bool {
+        self.link.is_server()
+    }
+
+    /// Takes all steps that are left.
+    pub fn train(&mut self, callback: &mut dyn Callback<LossAt>) -> Result<()> {
+        let mut source = Shuffled::new(
+            self.task.train,
+            self.task.normalisation,
+            self.settings.augment.clone(),
+            self.settings.batch_size,
+            self.task.seeds,
+            "distributed_sgd/batches".into(),
+        );
+        while self.at.epoch < self.settings.epochs {
+            let steps = source.enter(&self.at)?;
+            while self.at.step < steps {
+                self.at.drawn = source.drawn();
+                interrupt::check()?;
+                if self.leads() && callback.due() {
+                    callback.save(&self.state()?)?;
+                }
+                let loss = self.take_step(self.at.step, &mut source)?;
+                self.at.step += 1;
+                self.ledger.fold(&self.link.take_ledger());
+                self.add_loss(loss, callback)?;
+                callback.step();
+            }
+            self.sum = 0.0;
+            self.at = self.at.next_epoch();
+        }
+        Ok(())
+    }
+
+    /// Adds the loss of the step just taken, and reports the mean if it is time.
+    fn add_loss(&mut self, loss: f64, callback: &mut dyn Callback<LossAt>) -> Result<()> {
+        let (epoch, batch, every) = (self.at.epoch, self.at.step, self.settings.report_every);
+        if !loss.is_finite() {
+            return Err(Error::failed(format!(
+                "the training loss became NaN or infinite in epoch {epoch}, batch {batch}"
+            ))
+            .hint("lower the learning rate (`optimizer.lr`)"));
+        }
+        self.sum += loss;
+        if batch % every == 0 {
+            let loss = self.sum / every as f64;
+            self.sum = 0.0;
+            if self.leads() {
+                callback.round(None, &LossAt { epoch, batch, loss })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns where the run stands: views.
+    pub fn state(&self) -> Result<FitState> {
+        let mut state = self.optimizer.state(&self.model, self.at);
+        let ledger = serde_json::to_vec(&self.ledger).map_err(unreadable)?;
+        state.tensors.extend([
+            (LOSS.to_owned(), Tensor::from(self.sum)),
+            (LEDGER.to_owned(), Tensor::from_slice(&ledger)),
+        ]);
+        Ok(state)
+    }
+
+    /// Returns what rank 0 has in the end.
+    pub fn end(self) -> Trained {
+        Trained {
+            ledger: self.ledger,
+            steps: self.link.complete,
+            model: self.model,
+        }
+    }
+}

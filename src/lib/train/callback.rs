@@ -1,0 +1,50 @@
+//! What listens to a run.
+
+use super::fit::EpochReport;
+use super::state::FitState;
+use crate::error::Result;
+use crate::model::Model;
+
+/// Listens to a run: shows progress, evaluates, writes metrics, saves. `R` is what a federated run
+/// reports of a round. Every method does nothing unless it is implemented; an error ends the run.
+pub trait Callback<R = ()> {
+    /// Is called after each step of an optimiser.
+    fn step(&mut self) {}
+
+    /// Is called after each epoch of [`fit`](super::fit).
+    ///
+    /// # Errors
+    /// Those of the implementation.
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+        let _ = (model, report);
+        Ok(())
+    }
+
+    /// Is called after each round of a federated run, with the global model if there is one, and
+    /// after each mean loss of distributed SGD.
+    ///
+    /// # Errors
+    /// Those of the implementation.
+    fn round(&mut self, model: Option<&Model>, report: &R) -> Result<()> {
+        let _ = (model, report);
+        Ok(())
+    }
+
+    /// Returns true if the run should be saved now. A run asks where it can be saved.
+    fn due(&self) -> bool {
+        false
+    }
+
+    /// Saves the run: when it is [`due`](Self::due), when it is stopped, and when it is done. The
+    /// state's tensors are views: they are copied or written before this returns.
+    ///
+    /// # Errors
+    /// Those of the implementation.
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
+}
+
+/// Does nothing.
+impl<R> Callback<R> for () {}
