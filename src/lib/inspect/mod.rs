@@ -13,6 +13,7 @@ mod find;
 mod grid;
 mod group;
 mod identity;
+mod metrics;
 mod neighbours;
 mod report;
 mod run;

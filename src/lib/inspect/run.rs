@@ -1,11 +1,10 @@
 //! A run on disk: its manifest, the files it names, what its metrics say.
 
-use crate::artifact::json;
+pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
 use crate::config::Config;
 use crate::data::{self, Dataset, DatasetSettings};
 use crate::error::{During, Error, Result};
-use crate::federated::{Direction, Kind};
 pub use crate::run::Comparison;
 use crate::run::job::lock_path;
 use crate::run::manifest;
@@ -13,7 +12,6 @@ use crate::run::manifest::{FileRecord, Manifest, Status};
 use crate::run::weights::{self, Card};
 use crate::runtime::device;
 use crate::runtime::progress::duration;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -25,90 +23,6 @@ pub struct Run {
     /// The run as it is listed: `student`, `teachers/teacher0`, `split`.
     pub name: String,
     pub manifest: Manifest,
-}
-
-/// What `metrics.json` and `metrics_teacher{i}.json` have for a reader; what a stage does not
-/// measure is missing.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Metrics {
-    /// Runs with a single measurement call it `test_accuracy`.
-    #[serde(alias = "test_accuracy")]
-    pub final_test_accuracy: Option<f64>,
-    pub best_test_accuracy: Option<f64>,
-    pub saved_test_accuracy: Option<f64>,
-    pub saved_epoch: Option<usize>,
-    pub label_counts: Option<Vec<u64>>,
-    pub train_images: Option<u64>,
-    pub synthetic_images: Option<u64>,
-    pub real_images: Option<u64>,
-    pub parameters: Option<u64>,
-    pub upload_bytes: Option<u64>,
-    pub comparison: Option<Comparison>,
-    pub confusion: Option<Vec<Vec<u64>>>,
-    pub epochs: Vec<Epoch>,
-    /// Of the baselines of many rounds.
-    pub rounds: Vec<Round>,
-    /// Of `distributed_sgd`, which takes steps and no rounds.
-    pub method: Option<String>,
-    pub ranks: Option<usize>,
-    pub steps: Option<usize>,
-    pub traffic: Vec<Traffic>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Epoch {
-    pub epoch: usize,
-    pub lr: f64,
-    pub train_loss: Option<f64>,
-    pub train_accuracy: Option<f64>,
-    pub test_accuracy: Option<f64>,
-    pub own_test_accuracy: Option<f64>,
-}
-
-/// A round of a baseline; bytes are those of this round alone.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Round {
-    pub round: usize,
-    /// Of the global model, or the mean over the nodes' own; none in rounds without evaluation.
-    pub test_accuracy: Option<f64>,
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub nodes: Vec<Value>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    pub bytes: u64,
-}
-
-impl Metrics {
-    /// Bytes that all nodes of a baseline sent and were sent, up and down; none of a run that
-    /// exchanged nothing yet.
-    pub fn sent(&self) -> Option<(u64, u64)> {
-        if !self.traffic.is_empty() {
-            let sum = |direction| {
-                let parts = self
-                    .traffic
-                    .iter()
-                    .filter(|part| part.direction == direction);
-                parts.map(|part| part.bytes).sum()
-            };
-            return Some((sum(Direction::Upload), sum(Direction::Download)));
-        }
-        let sum = |of: fn(&Round) -> u64| self.rounds.iter().map(of).sum();
-        (!self.rounds.is_empty()).then(|| {
-            (
-                sum(|round| round.upload_bytes),
-                sum(|round| round.download_bytes),
-            )
-        })
-    }
 }
 
 impl Run {
@@ -215,7 +129,7 @@ impl Run {
             return Ok(None);
         }
         manifest::check_output(&path, (&self.place, &self.manifest), record)?;
-        json::read(&path).map(Some)
+        Metrics::read(&self.manifest.stage, &path).map(Some)
     }
 
     /// What it recorded of its metrics' file.

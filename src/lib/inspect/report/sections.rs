@@ -230,7 +230,7 @@ pub fn teachers(teachers: &[&Entry]) -> Result<String> {
             table.row(vec![
                 name.trim_start_matches("teacher ").into(),
                 entry.run.status().to_string(),
-                count(metrics.train_images),
+                count(metrics.train_images.map(|images| images as u64)),
                 percent(metrics.final_test_accuracy),
                 percent(metrics.best_test_accuracy),
                 count(metrics.parameters),

@@ -17,6 +17,7 @@ use crate::run::Checkpointer;
 use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::manifest;
+use crate::run::metrics::TeacherMetrics;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
@@ -29,7 +30,7 @@ use office::Office;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
-use watcher::{Metrics, Notes, Watcher};
+use watcher::{Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
 pub(crate) const DEPENDS: [&str; 12] = [
@@ -115,7 +116,7 @@ fn collect(mut rows: Vec<Row>, member: &mut Member) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(metrics: &Metrics, weights: &Path) -> Vec<String> {
+fn row(metrics: &TeacherMetrics, weights: &Path) -> Vec<String> {
     let saved = metrics
         .epochs
         .iter()
@@ -190,7 +191,7 @@ fn teacher(
     node: usize,
     folder: &Path,
     office: &Office,
-) -> Result<Option<Metrics>> {
+) -> Result<Option<TeacherMetrics>> {
     let path = weights_path(folder, node);
     let job = Job {
         stage: "train_teachers",
@@ -224,7 +225,7 @@ fn train(
     part: &Part,
     node: usize,
     session: &mut Session,
-) -> Result<Metrics> {
+) -> Result<TeacherMetrics> {
     let (config, settings) = (context.config, &context.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;
