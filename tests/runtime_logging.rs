@@ -43,7 +43,7 @@ fn lines_on_stderr_are_plain() {
 }
 
 #[test]
-fn a_file_gets_what_is_logged_while_its_guard_lives() {
+fn a_file_gets_what_is_logged_until_its_guard_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/run.log");
     tracing::info!("before");
@@ -57,10 +57,20 @@ fn a_file_gets_what_is_logged_while_its_guard_lives() {
 
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    for (line, ending) in lines.iter().zip([" WARN  while", " INFO  again"]) {
+    assert_eq!(lines.len(), 3, "{text}");
+    let expected = [" WARN  while", " INFO  after", " INFO  again"];
+    for (line, ending) in lines.iter().zip(expected) {
         let (stamp, rest) = line.split_at(25);
         assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
         assert_eq!(rest, ending);
     }
+
+    let silent = folder.path().join("silent.log");
+    drop(logging::to_file(&silent).unwrap());
+    assert!(!silent.exists(), "nothing was logged");
+    let broken = logging::to_file(&silent).unwrap();
+    broken.failed(&fed_distill::Error::failed("it broke"));
+    drop(broken);
+    let text = std::fs::read_to_string(&silent).unwrap();
+    assert!(text.ends_with(" ERROR it broke\n"), "{text}");
 }

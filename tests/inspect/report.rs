@@ -106,7 +106,7 @@ fn a_run_is_shown_with_curves_confusion_grids_settings_and_hashes() {
     );
     let (_, sha256) = hash::file(&student(2).join("student.safetensors")).unwrap();
     assert!(html.contains(&sha256) && html.contains("student.seed=2"));
-    assert!(html.contains("all were as the runs left them"));
+    assert!(html.contains("all were unchanged"));
     assert!(!html.contains("no longer there"));
 }
 

@@ -1,4 +1,4 @@
-//! What the metrics of a run say, whichever stage it was of.
+//! The metrics of a run, of whichever stage.
 
 use crate::artifact::json;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! A run on disk: its manifest, the files it names, what its metrics say.
+//! A run on disk: its manifest, the files it names, its metrics.
 
 pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A manifest that was found.
 pub struct Run {
-    /// Where the manifest is.
+    /// The path of the manifest.
     pub place: PathBuf,
     /// The run as it is listed: `student`, `teachers/teacher0`, `split`.
     pub name: String,
@@ -49,8 +49,8 @@ impl Run {
         self.manifest.status == Status::Done
     }
 
-    /// How far it came, as it is today: what says `running` and has no process at it any more was
-    /// killed.
+    /// Returns the status as of today: a run that is recorded as `running` and has no process any
+    /// more was killed.
     pub fn status(&self) -> String {
         let alive = || Lock::is_held(&lock_path(&self.place));
         match self.manifest.status {
@@ -63,7 +63,7 @@ impl Run {
         self.manifest.stage == "train_student"
     }
 
-    /// Where a recorded file is, named as the user named the run.
+    /// Returns where a recorded file is, as a path that begins as the user named the run.
     pub fn shown(&self, record: &FileRecord) -> PathBuf {
         let mut path = self.folder().to_path_buf();
         for part in record.path.components() {
@@ -78,7 +78,7 @@ impl Run {
         path
     }
 
-    /// Where the output of that role is, if there is one.
+    /// Returns the path of the output of that role, if there is one.
     pub fn output(&self, role: &str) -> Option<PathBuf> {
         let record = self
             .manifest
@@ -88,7 +88,7 @@ impl Run {
         Some(record.place(&self.place))
     }
 
-    /// Outputs of a role with one of the endings.
+    /// Returns the paths of all outputs of a role.
     pub fn outputs(&self, role: &str) -> impl Iterator<Item = PathBuf> {
         let of_role = self
             .manifest
@@ -98,7 +98,7 @@ impl Run {
         of_role.map(|record| record.place(&self.place))
     }
 
-    /// The teachers that the run was given, in order.
+    /// Returns the paths of the teachers that the run was given, in order.
     pub fn teachers(&self) -> Vec<PathBuf> {
         let place = |node: usize| {
             let role = format!("teacher{node}");
@@ -112,12 +112,11 @@ impl Run {
         (0..).map_while(place).collect()
     }
 
-    /// Its metrics; none for a stage that has no accuracy, a run that did not come that far, or a
-    /// file that is gone.
+    /// Returns its metrics; `None` for a stage that has no accuracy, a run that ended before it had
+    /// any, or a file that is gone.
     ///
     /// # Errors
-    /// A file that is damaged, or is not the one that the run wrote: nobody vouches for its
-    /// numbers.
+    /// A file that is damaged, or has changed since the run wrote it.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
         // The metrics of initial batches are a list of these.
         let trains = self.manifest.stage != "generate_initial";
@@ -132,7 +131,7 @@ impl Run {
         Metrics::read(&self.manifest.stage, &path).map(Some)
     }
 
-    /// What it recorded of its metrics' file.
+    /// Returns the record of its metrics file.
     pub fn metrics_record(&self) -> Option<&FileRecord> {
         self.manifest
             .outputs
@@ -149,17 +148,18 @@ impl Run {
             ))
             .note("file", self.place.display().to_string())
             .hint("it was written by another version of fed-distill")
+            .caused_by(error)
         })
     }
 
-    /// A value of the config by its dotted key.
+    /// Returns a value of the config by its dotted key.
     pub fn setting(&self, key: &str) -> &Value {
         key.split('.')
             .fold(&self.manifest.config, |value, part| &value[part])
     }
 
-    /// What the weights that it read or wrote say of classes and normalisation; none if they are
-    /// gone or say nothing.
+    /// Returns the card (classes, normalisation, …) of the weights that it read or wrote; `None` if
+    /// they are gone or have none.
     ///
     /// # Errors
     /// A damaged file.
@@ -182,7 +182,7 @@ impl Run {
         Ok(None)
     }
 
-    /// `2026-11-22 04:39`, in UTC.
+    /// Returns when it began, as `2026-11-22 04:39` in UTC.
     pub fn started(&self) -> String {
         self.manifest
             .started
@@ -192,7 +192,7 @@ impl Run {
             .collect()
     }
 
-    /// How long it took, if it has ended.
+    /// Returns how long it took, if it has ended.
     pub fn took(&self) -> Option<String> {
         let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
         let spent =
@@ -201,7 +201,7 @@ impl Run {
     }
 }
 
-/// The card in the metadata of a safetensors file; none in a file that is not one of ours.
+/// Returns the card in the metadata of a safetensors file; `None` in a file of another program.
 pub fn card_of(path: &Path) -> Result<Option<Card>> {
     let ours = path
         .extension()
@@ -213,7 +213,7 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
     }
 }
 
-/// The dataset that a run was made of, on the device there is, refused if it is not that one.
+/// Loads the dataset that a run was made of, onto the GPU if there is one.
 ///
 /// # Errors
 /// An unreadable dataset; another fingerprint than `expected`.
@@ -235,12 +235,12 @@ pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dat
     }
 }
 
-/// `98.6`, in percent, or a dash.
+/// Formats a share in percent, `98.6`, or as a dash.
 pub fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1}", 100.0 * share))
 }
 
-/// A number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
+/// Formats a number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
