@@ -33,7 +33,11 @@ struct Parts {
     notes: Vec<(&'static str, Text)>,
     hints: Vec<Text>,
     elsewhere: bool,
+    source: Option<Source>,
 }
+
+/// The error that another one was made from.
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
 impl Error {
     fn new(class: Class, what: impl Into<Text>) -> Self {
@@ -43,6 +47,7 @@ impl Error {
             notes: Vec::new(),
             hints: Vec::new(),
             elsewhere: false,
+            source: None,
         }))
     }
 
@@ -74,8 +79,29 @@ impl Error {
 
     /// Adds a `hint:` line: what to type.
     pub fn hint(mut self, text: impl Into<Text>) -> Self {
-        self.0.hints.push(text.into());
+        let text = text.into();
+        if !self.0.hints.contains(&text) {
+            self.0.hints.push(text);
+        }
         self
+    }
+
+    /// Keeps the error that this one was made from, for `source()`. It is not part of the text.
+    pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Returns the first I/O error among its sources.
+    pub(crate) fn io(&self) -> Option<&std::io::Error> {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref() {
+                return Some(io);
+            }
+            cause = error.source();
+        }
+        None
     }
 
     /// Marks the error of somebody else, which ends work here that has no fault in it: what was
@@ -128,7 +154,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
 
 impl From<std::io::Error> for Error {
     /// Files are opened through `fs_err`, whose messages name the path.
@@ -138,6 +169,7 @@ impl From<std::io::Error> for Error {
             Some(hint) => plain.hint(hint),
             None => plain,
         }
+        .caused_by(error)
     }
 }
 
@@ -145,11 +177,13 @@ impl From<std::io::Error> for Error {
 pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
-            "free some space or choose another place (`df -h`, `quota`); what was there before is untouched",
+            "free some space or choose another place (`df -h`, `quota`); what was there before is \
+             untouched",
         ),
         ErrorKind::ReadOnlyFilesystem => Some("the file system is read-only; choose another place"),
         ErrorKind::FileTooLarge => Some(
-            "a limit on the size of files is in the way (`ulimit -f`); what was there before is untouched",
+            "a limit on the size of files is in the way (`ulimit -f`); what was there before is \
+             untouched",
         ),
         _ => None,
     }
@@ -160,7 +194,7 @@ impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or("unknown error");
-        Self::failed(format!("libtorch: {line}"))
+        Self::failed(format!("libtorch: {line}")).caused_by(error)
     }
 }
 

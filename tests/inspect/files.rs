@@ -70,7 +70,7 @@ fn values_that_are_no_numbers_are_counted() {
 fn an_untouched_experiment_is_verified() {
     let text = inspect(&["verify", "."]);
     assert!(
-        text.contains("7 runs") && text.contains("all as they were left"),
+        text.contains("7 runs") && text.contains("all unchanged"),
         "{text}"
     );
     let one = inspect(&["verify", "students/1"]);
@@ -159,8 +159,7 @@ fn inputs_that_are_gone_are_not_vouched_for() {
     assert_eq!(found["checked"], files - 5);
     let text = said(&["verify", "."]);
     let wanted = format!(
-        "6 runs, {files} recorded files: {} checked, all as they were left; 5 inputs no longer \
-         there",
+        "6 runs, {files} recorded files: {} checked, all unchanged; 5 inputs no longer there",
         files - 5
     );
     assert!(text.contains(&wanted), "{wanted} in {text}");

@@ -107,7 +107,7 @@ fn report_of_one_run() {
     );
     let (_, sha256) = hash::file(&student(2).join("student.safetensors")).unwrap();
     assert!(html.contains(&sha256) && html.contains("student.seed=2"));
-    assert!(html.contains("all were as the runs left them"));
+    assert!(html.contains("all were unchanged"));
     assert!(!html.contains("no longer there"));
 }
 

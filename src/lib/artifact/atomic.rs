@@ -3,8 +3,8 @@
 //!
 //! The content goes to a temporary file in the same folder, which is synced and renamed. On any
 //! error the temporary file is removed and what was there stays. Only a killed process leaves its
-//! temporary file (`.fed-distill.*.tmp`), which nothing reads and [`remove_stale`] removes: whoever
-//! writes one holds a lock on it.
+//! temporary file (`.fed-distill.*.tmp`), which nothing reads and [`remove_stale`] removes: a
+//! process that writes one holds a lock on it.
 
 use super::fault::{complete, explain, folder_of};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use tempfile::NamedTempFile;
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |out| {
         out.write_all(bytes)
-            .map_err(|error| explain("write", path, &error))
+            .map_err(|error| explain("write", path, error))
     })
 }
 
@@ -39,21 +39,18 @@ pub fn write_with(
     let target = destination(path)?;
     let folder = folder_of(&target);
     create_folder(folder)?;
-    let broken = |error: &io::Error| explain("write", path, error);
+    let broken = |error: io::Error| explain("write", path, error);
 
-    let temporary = temporary_in(folder).map_err(|error| broken(&error))?;
+    let temporary = temporary_in(folder).map_err(broken)?;
     let mut out = BufWriter::new(temporary.as_file());
     fill(&mut out).map_err(|error| complete(error, path))?;
-    out.flush().map_err(|error| broken(&error))?;
+    out.flush().map_err(broken)?;
     drop(out);
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(|error| broken(&error))?;
+    temporary.as_file().sync_all().map_err(broken)?;
     temporary
         .persist(&target)
-        .map_err(|error| broken(&error.error))?;
-    sync_folder(folder).map_err(|error| broken(&error))
+        .map_err(|error| broken(error.error))?;
+    sync_folder(folder).map_err(broken)
 }
 
 /// Creates the folder `path` and its parents; one that is there already is fine.
@@ -61,22 +58,22 @@ pub fn write_with(
 /// # Errors
 /// No permission, or a file in the way.
 pub fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, &error))
+    std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, error))
 }
 
-/// Opens the file at `path` to add to its end, creating it and its folders: for logs, which grow as
-/// things happen.
+/// Opens the file at `path` to append to it, creating it and its folders: for logs, which grow
+/// during a run.
 ///
 /// # Errors
 /// No permission, or something else in the way.
 pub fn append(path: &Path) -> Result<File> {
     create_folder(folder_of(path))?;
     let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|error| explain("write", path, &error))
+    opened.map_err(|error| explain("write", path, error))
 }
 
-/// Where the rename goes: `path`, or what it links to. Only regular files are ever replaced (a
-/// rename would replace `/dev/null` too).
+/// Returns where the rename goes: `path`, or what it links to. Only regular files are ever replaced
+/// (a rename would replace `/dev/null` too).
 fn destination(path: &Path) -> Result<PathBuf> {
     let refuse = |why: &str| Error::failed(format!("cannot write `{}`: {why}", path.display()));
     if path.file_name().is_none() {
@@ -122,7 +119,7 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
             .tempfile_in(folder)?;
         // Where the file system has no locks, nothing is ever taken for stale.
         let _ = temporary.as_file().try_lock();
-        // Somebody may have taken it for stale before it was locked.
+        // Another process may have taken it for stale before it was locked.
         if temporary.as_file().metadata()?.nlink() > 0 {
             return Ok(temporary);
         }

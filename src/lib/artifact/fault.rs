@@ -1,19 +1,19 @@
-//! Turns an I/O error into one that names the path and says what to do about it. Used by everything
-//! in this room.
+//! Turns an I/O error into one that names the path and says what to do about it.
 
 use crate::error::{Error, advice};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// `cannot {verb} {path}: {why}`, with a hint for the causes users meet.
-pub(crate) fn explain(verb: &str, path: &Path, error: &io::Error) -> Error {
+/// Returns `cannot {verb} {path}: {why}`, with a hint for the causes users meet.
+pub(crate) fn explain(verb: &str, path: &Path, error: io::Error) -> Error {
     let shown = path.display();
-    if let Some(file) = file_in_the_way(path, error) {
+    if let Some(file) = file_in_the_way(path, &error) {
         return Error::failed(format!(
             "cannot {verb} `{shown}`: `{}` is a file, not a folder",
             file.display()
         ))
-        .hint("choose another place, or move that file away");
+        .hint("choose another place, or move that file away")
+        .caused_by(error);
     }
     let plain = Error::failed(format!("cannot {verb} `{shown}`: {error}"));
     match error.kind() {
@@ -29,27 +29,25 @@ pub(crate) fn explain(verb: &str, path: &Path, error: &io::Error) -> Error {
             None => plain,
         },
     }
+    .caused_by(error)
 }
 
-/// Adds to the error of what filled `path` what it does not say yet: the file, and the hint for a
-/// full disk. An [`Error`] keeps no [`ErrorKind`], so the system's own words for it are looked for.
+/// Adds what the error of whatever filled `path` leaves out: the file's name, and the hint for a
+/// full disk.
 pub(super) fn complete(error: Error, path: &Path) -> Error {
-    let (text, shown) = (error.to_string(), path.display().to_string());
-    let error = if text.contains(&shown) {
-        error
-    } else {
-        error.note("file", shown)
+    let shown = path.display().to_string();
+    let hint = error.io().and_then(|io| advice(io.kind()));
+    let error = match error.to_string().contains(&shown) {
+        true => error,
+        false => error.note("file", shown),
     };
-    let known =
-        [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EROFS].map(io::Error::from_raw_os_error);
-    let met = known.iter().find(|known| text.contains(&known.to_string()));
-    match met.and_then(|known| advice(known.kind())) {
-        Some(hint) if !text.contains(hint) => error.hint(hint),
-        _ => error,
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 
-/// The folder that holds `path`; the current one for a bare name.
+/// Returns the folder that holds `path`; the current one for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -57,7 +55,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The file that stands where a folder of `path` should be, if that is what `error` is about.
+/// Returns the file that stands where a folder of `path` should be, if that is what `error` is
+/// about.
 fn file_in_the_way<'a>(path: &'a Path, error: &io::Error) -> Option<&'a Path> {
     if !matches!(
         error.kind(),

@@ -10,12 +10,12 @@ use std::path::Path;
 /// Read at a time: large enough that the hashing dominates.
 const CHUNK: usize = 1 << 20;
 
-/// Length in bytes and SHA-256 of the file at `path`.
+/// Returns the length in bytes and the SHA-256 of the file at `path`.
 ///
 /// # Errors
 /// A file that cannot be opened or read.
 pub fn file(path: &Path) -> Result<(u64, String)> {
-    let broken = |error| explain("read", path, &error);
+    let broken = |error| explain("read", path, error);
     let mut file = File::open(path).map_err(broken)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK];
@@ -30,7 +30,7 @@ pub fn file(path: &Path) -> Result<(u64, String)> {
     }
 }
 
-/// SHA-256 of `bytes`.
+/// Returns the SHA-256 of `bytes`.
 pub fn bytes(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }

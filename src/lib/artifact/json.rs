@@ -1,10 +1,12 @@
-//! JSON files: pretty, atomic, and never with a number that JSON cannot hold.
+//! JSON files: indented, written atomically, and never with a number that JSON cannot hold.
 
+use super::atomic;
 use super::fault::explain;
-use super::{atomic, finite};
 use crate::error::{Error, Result};
+use ciborium::Value as Tree;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 
@@ -14,24 +16,24 @@ use std::path::Path;
 /// A NaN or an infinity anywhere in `value` (serde_json alone would write `null`); whatever
 /// [`atomic::write_with`] refuses.
 pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    finite::check(value)
-        .map_err(|fault| fault.into_error().note("file", path.display().to_string()))?;
+    check(value).map_err(|error| error.note("file", path.display().to_string()))?;
     atomic::write_with(path, |out| {
         serde_json::to_writer_pretty(&mut *out, value)
             .map_err(std::io::Error::from)
             .and_then(|()| out.write_all(b"\n"))
-            .map_err(|error| explain("write", path, &error))
+            .map_err(|error| explain("write", path, error))
     })
 }
 
-/// `value` as a JSON value.
+/// Returns `value` as a JSON value.
 ///
 /// # Errors
 /// A NaN or an infinity anywhere in `value`.
-pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<serde_json::Value> {
-    finite::check(value).map_err(finite::Fault::into_error)?;
-    serde_json::to_value(value)
-        .map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))
+pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
+    check(value)?;
+    serde_json::to_value(value).map_err(|error| {
+        Error::failed(format!("cannot be written as JSON: {error}")).caused_by(error)
+    })
 }
 
 /// Reads a `T` from the JSON file at `path`.
@@ -40,11 +42,11 @@ pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<serde_json::Value> {
 /// A file that cannot be read, is not JSON, or holds something else than a `T`: with file, line,
 /// column, what was found and expected.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).map_err(|error| explain("read", path, &error))?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(path, &error))
+    let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(path, error))
 }
 
-fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
+fn unreadable(path: &Path, error: serde_json::Error) -> Error {
     let what = match error.classify() {
         serde_json::error::Category::Data => "does not hold what it should",
         serde_json::error::Category::Eof => "ends too early",
@@ -53,9 +55,99 @@ fn unreadable(path: &Path, error: &serde_json::Error) -> Error {
     let place = format!("{}:{}:{}", path.display(), error.line(), error.column());
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    let error = Error::failed(format!("`{}` {what}", path.display())).note("file", place);
+    let plain = Error::failed(format!("`{}` {what}", path.display())).note("file", place);
     match text.split_once(", expected ") {
-        Some((found, expected)) => error.note("found", found).note("expected", expected),
-        None => error.note("found", text),
+        Some((found, expected)) => plain.note("found", found).note("expected", expected),
+        None => plain.note("found", text),
     }
+    .caused_by(error)
+}
+
+/// Refuses a value with a number that is not finite, which serde_json would turn into `null`.
+///
+/// The numbers are looked up in a tree of CBOR values, which has the same shape as the JSON and
+/// keeps every number.
+fn check<T: Serialize + ?Sized>(value: &T) -> Result<()> {
+    // What cannot be serialised at all is reported when the JSON is made.
+    let fault = Tree::serialized(value).ok().and_then(|tree| fault(&tree));
+    let Some((key, number)) = fault else {
+        return Ok(());
+    };
+    let key = key.trim_start_matches('.');
+    Err(Error::failed(format!(
+        "cannot write `{key}` as JSON: it is {number}, and JSON has no such number"
+    )))
+}
+
+/// Returns the key of the first number that is not finite (`.epochs[3].loss`), and the number.
+fn fault(tree: &Tree) -> Option<(String, f64)> {
+    let within = |step: String, inner: &Tree| {
+        fault(inner).map(|(rest, number)| (format!("{step}{rest}"), number))
+    };
+    match tree {
+        Tree::Float(number) => (!number.is_finite()).then(|| (String::new(), *number)),
+        Tree::Array(items) => (0..)
+            .zip(items)
+            .find_map(|(index, item): (usize, _)| within(format!("[{index}]"), item)),
+        Tree::Map(entries) => entries
+            .iter()
+            .find_map(|(key, inner)| within(format!(".{}", name(key)), inner)),
+        _ => None,
+    }
+}
+
+/// Returns a map's key as JSON writes it.
+fn name(key: &Tree) -> String {
+    match key {
+        Tree::Text(text) => text.clone(),
+        Tree::Integer(number) => i128::from(*number).to_string(),
+        Tree::Bool(truth) => truth.to_string(),
+        _ => "?".into(),
+    }
+}
+
+/// Returns every leaf of a document by its dotted key, in the document's order. An array and an
+/// empty object are leaves.
+pub fn leaves(document: &Value) -> Vec<(String, &Value)> {
+    let mut leaves = Vec::new();
+    descend(String::new(), document, &mut leaves);
+    leaves
+}
+
+fn descend<'a>(key: String, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (name, inner) in map {
+                let key = match key.is_empty() {
+                    true => name.clone(),
+                    false => format!("{key}.{name}"),
+                };
+                descend(key, inner, leaves);
+            }
+        }
+        _ => leaves.push((key, value)),
+    }
+}
+
+/// A dotted key with its value in the old document and in the new one; `None` where it is missing.
+pub type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+
+/// Returns the leaves in which two documents differ: first those of `old` in its order, then those
+/// that only `new` has.
+pub fn differences<'a>(old: &'a Value, new: &'a Value) -> Vec<Difference<'a>> {
+    let (old, mut new) = (leaves(old), indexed(leaves(new)));
+    let mut both: Vec<Difference> = old
+        .into_iter()
+        .map(|(key, value)| {
+            let other = new.shift_remove(&key);
+            (key, Some(value), other)
+        })
+        .collect();
+    both.extend(new.into_iter().map(|(key, value)| (key, None, Some(value))));
+    both.retain(|(_, old, new)| old != new);
+    both
+}
+
+fn indexed<'a>(leaves: Vec<(String, &'a Value)>) -> indexmap::IndexMap<String, &'a Value> {
+    leaves.into_iter().collect()
 }

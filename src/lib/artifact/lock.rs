@@ -1,4 +1,4 @@
-//! One process at a time: a lock file that lives as long as the process does, whatever ends it.
+//! A lock file that one process holds at a time, until it ends for whatever reason.
 //!
 //! The lock is the system's (`flock`), so a killed process leaves none behind; the file may stay,
 //! and is taken over by the next.
@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A lock that is held. Dropping it gives it up and removes its file.
+/// A lock that is held. Dropping it releases it and removes its file.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -19,16 +19,16 @@ pub struct Lock {
     _file: File,
 }
 
-/// What came of trying.
+/// The result of trying to take a lock.
 #[derive(Debug)]
 pub enum Attempt {
     Taken(Lock),
-    /// Somebody else has it; what they wrote into the file, if anything.
+    /// Another process has it; with what it wrote into the file, if anything.
     Held(String),
 }
 
 impl Lock {
-    /// Takes the lock at `path` if it is free. File systems without locks let everyone in.
+    /// Takes the lock at `path` if it is free. File systems without locks grant it always.
     ///
     /// # Errors
     /// A file that cannot be opened for writing.
@@ -52,15 +52,15 @@ impl Lock {
         }
     }
 
-    /// Whether a process has the lock at `path`. Leaves no file; where locks cannot be asked for,
-    /// as if one had.
+    /// Reports whether a process has the lock at `path`, without leaving a file; false where the
+    /// file system has no locks.
     pub fn is_held(path: &Path) -> bool {
-        // Shared: whoever looks keeps nobody else from looking.
+        // Shared: several processes may ask at once.
         File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
     }
 
-    /// Takes the lock at `path`, after waiting for whoever has it; `waiting` is called before a
-    /// wait.
+    /// Takes the lock at `path`, after waiting for the process that has it; `waiting` is called
+    /// before a wait.
     ///
     /// # Errors
     /// A file that cannot be opened for writing.
@@ -71,7 +71,7 @@ impl Lock {
             }
             waiting();
             let file = open(path)?;
-            file.lock().map_err(|error| explain("lock", path, &error))?;
+            file.lock().map_err(|error| explain("lock", path, error))?;
             if is_still(path, &file) {
                 return Ok(Self::held(path, file));
             }
@@ -79,7 +79,7 @@ impl Lock {
     }
 
     fn held(path: &Path, mut file: File) -> Self {
-        // For the message of those who find it taken; without it the lock holds all the same.
+        // For the message of a process that finds it taken; the lock holds without it.
         let _ = file
             .set_len(0)
             .and_then(|()| writeln!(file, "process {}", std::process::id()));
@@ -92,8 +92,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while held: whoever waits for it sees that the file is another one now, and
-        // starts over.
+        // Removed while held: a process that waits for it sees that the file is another one now,
+        // and starts over.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -106,10 +106,10 @@ fn open(path: &Path) -> Result<File> {
         .create(true)
         .truncate(false)
         .open(path)
-        .map_err(|error| explain("write", path, &error))
+        .map_err(|error| explain("write", path, error))
 }
 
-/// Whether `path` names the open file: its last holder may have removed it in between.
+/// Reports whether `path` names the open file: its last holder may have removed it in between.
 fn is_still(path: &Path, file: &File) -> bool {
     let identity = |data: std::fs::Metadata| (data.dev(), data.ino());
     let (named, open) = (std::fs::metadata(path), file.metadata());

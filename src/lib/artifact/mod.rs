@@ -5,7 +5,6 @@
 
 pub mod atomic;
 pub(crate) mod fault;
-mod finite;
 pub mod hash;
 pub mod json;
 pub mod lock;

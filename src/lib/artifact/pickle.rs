@@ -2,8 +2,8 @@
 //! of a state dict uses.
 //!
 //! Called by `pytorch`. Nothing is ever imported or called: the few allowed names stand for
-//! themselves, any other name is an error. Objects live in one list and refer to each other by
-//! index, so neither depth nor cycles can hurt.
+//! themselves, any other name is an error. Objects lie in one list and refer to each other by
+//! index, so that neither depth nor cycles matter.
 
 mod machine;
 
@@ -40,7 +40,7 @@ pub(super) struct View {
     pub stride: Vec<i64>,
 }
 
-/// What the pickle built.
+/// An object that the pickle built.
 #[derive(Debug)]
 pub(super) enum Object {
     None,
@@ -57,7 +57,7 @@ pub(super) enum Object {
 }
 
 impl Object {
-    /// For errors: `a list`.
+    /// Names the kind of object for errors: `a list`.
     pub fn describe(&self) -> &'static str {
         match self {
             Self::None => "None",
@@ -93,7 +93,7 @@ impl Pickle {
     }
 }
 
-/// The meaning of an allowed name.
+/// Returns the meaning of an allowed name.
 fn global(module: &str, name: &str) -> Result<Global> {
     Ok(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,

@@ -14,7 +14,7 @@ use std::path::Path;
 use tch::Tensor;
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
-/// Largest pickle that is read: room for ten thousand tensors' names and shapes.
+/// Largest pickle that is read: enough for ten thousand tensors' names and shapes.
 const MOST_PICKLE: u64 = 4 << 20;
 /// Tensors may be views that overlap, so together they may be larger than the file, but not more
 /// than this many times.
@@ -47,9 +47,10 @@ pub(super) fn read(path: &Path) -> Result<StateDict> {
 fn damaged(error: ZipError) -> Error {
     Error::failed(format!("this is not a whole PyTorch file: {error}"))
         .hint("copy or make the file again; it may have been cut short on the way")
+        .caused_by(error)
 }
 
-/// The names and tensors of the state dict.
+/// Returns the names and tensors of the state dict.
 fn state_entries(pickle: &Pickle) -> Result<Vec<(String, View)>> {
     let Object::Dict(root) = pickle.object(pickle.root) else {
         let found = pickle.object(pickle.root).describe();
@@ -101,7 +102,7 @@ fn text(pickle: &Pickle, at: Ref) -> Option<&str> {
     }
 }
 
-/// The open file, and what may still be taken from it.
+/// The open file, and how much was read from it.
 struct Archive {
     zip: ZipArchive<BufReader<fs::File>>,
     /// The folder that holds everything, with its slash.
@@ -143,7 +144,8 @@ impl Archive {
         }
     }
 
-    /// The bytes of an entry, at most `most`. The archive's checksum is verified on the way.
+    /// Returns the bytes of an entry, at most `most`. The archive's checksum is verified on the
+    /// way.
     fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>> {
         let entry = self
             .zip
@@ -167,7 +169,7 @@ impl Archive {
         }
     }
 
-    /// A contiguous copy of a view, after its bounds were checked.
+    /// Returns a contiguous copy of a view, after checking its bounds.
     fn tensor(&mut self, view: &View) -> Result<Tensor> {
         let bytes = bytes_of(view).ok_or_else(|| {
             Error::failed("a tensor reaches beyond its storage")
@@ -209,7 +211,8 @@ impl Archive {
     }
 }
 
-/// Bytes of the contiguous tensor; `None` where the view is malformed or leaves its storage.
+/// Returns the bytes of the contiguous tensor; `None` where the view is malformed or leaves its
+/// storage.
 fn bytes_of(view: &View) -> Option<u64> {
     let negative = |numbers: &[i64]| numbers.iter().any(|&n| n < 0);
     if view.size.len() != view.stride.len()

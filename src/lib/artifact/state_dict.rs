@@ -12,19 +12,19 @@ impl StateDict {
         Self(tensors)
     }
 
-    /// In order.
+    /// Iterates over names and tensors in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// By name.
+    /// Returns the tensor of that name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.iter()
             .find(|(n, _)| *n == name)
             .map(|(_, tensor)| tensor)
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -33,18 +33,18 @@ impl StateDict {
         self.0.is_empty()
     }
 
-    /// Size of the values: what an upload costs.
+    /// Returns the size of all values: what an upload costs.
     pub fn bytes(&self) -> u64 {
         let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
         self.iter().map(|(_, tensor)| size(tensor)).sum()
     }
 
-    /// Detached copies that share nothing with these tensors.
+    /// Returns detached copies that share nothing with these tensors.
     pub fn deep_clone(&self) -> Self {
         self.map(|tensor| tensor.detach().copy())
     }
 
-    /// The tensors on `device`: those already there are shared, the others copied.
+    /// Returns the tensors on `device`: those already there are shared, the others copied.
     pub fn to_device(&self, device: Device) -> Self {
         self.map(|tensor| tensor.detach().to_device(device))
     }

@@ -1,6 +1,6 @@
 //! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every
-//! stage reads and writes weights and images through this; nothing here knows what the tensors
-//! mean.
+//! stage reads and writes weights and images through this module, which attaches no meaning to
+//! them.
 
 use super::StateDict;
 use super::{atomic, pytorch};
@@ -16,7 +16,7 @@ use tch::{Kind, Tensor};
 /// Longest header that is read; the format's own limit.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// What a safetensors file holds.
+/// The content of a safetensors file.
 #[derive(Debug)]
 pub struct TensorFile {
     /// On the CPU, by name.
@@ -26,7 +26,7 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// The tensor of that name, or an error that lists the names there are.
+    /// Returns the tensor of that name, or an error that lists the names there are.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         let found = self.tensors.iter().find(|(n, _)| n == name);
         found.map(|(_, tensor)| tensor).ok_or_else(|| {
@@ -116,7 +116,7 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
     Ok(TensorFile { tensors, metadata })
 }
 
-/// The text entries of a safetensors file, without its tensors.
+/// Returns the text entries of a safetensors file, without its tensors.
 ///
 /// # Errors
 /// As [`read`].
@@ -141,7 +141,7 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
 fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
     let mut size = [0; 8];
     file.read_exact(&mut size)
-        .map_err(|_| damaged("it is shorter than its 8-byte header length"))?;
+        .map_err(|error| damaged("it is shorter than its 8-byte header length").caused_by(error))?;
     let size = u64::from_le_bytes(size);
     let rest = length.saturating_sub(8);
     if size > MOST_HEADER || size > rest {
@@ -152,7 +152,7 @@ fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header)?;
     let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_slice(&header).map_err(|error| damaged(&error).caused_by(error))?;
     let (claimed, there) = (header.data_len() as u64, rest - size);
     if claimed != there {
         return Err(damaged("its tensors do not fill it")
@@ -167,7 +167,8 @@ fn damaged(why: impl std::fmt::Display) -> Error {
         .hint("copy or make the file again; it may have been cut short on the way")
 }
 
-/// A CPU tensor of raw little-endian values; `bytes` must be as long as shape and kind say.
+/// Makes a CPU tensor of raw little-endian values; `bytes` must be as long as shape and kind
+/// require.
 pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
     let count = shape
         .iter()
@@ -205,7 +206,7 @@ pub fn write(
     atomic::write_with(path, |file| write_to(file, &header, &sorted))
 }
 
-/// The bytes of such a file, for tensors that travel.
+/// Returns the bytes of such a file, for tensors that are sent.
 ///
 /// # Errors
 /// Two tensors of one name, a type that the format lacks.
@@ -225,15 +226,15 @@ fn write_to(file: &mut dyn Write, header: &str, sorted: &[&Tensor]) -> Result<()
     Ok(())
 }
 
-/// A tensor's values, little-endian, in row-major order.
+/// Returns a tensor's values, little-endian, in row-major order.
 pub(crate) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
     Ok(bytes)
 }
 
-/// The header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in which
-/// it lists them.
+/// Returns the header, padded with spaces to a multiple of 8 bytes, and the tensors in the order in
+/// which it lists them.
 fn header_of<'a>(
     tensors: &[(&str, &'a Tensor)],
     metadata: &BTreeMap<String, String>,
@@ -266,7 +267,8 @@ fn header_of<'a>(
     let mut start = 0;
     for (dtype, name, tensor) in &sorted {
         let end = start + tensor.numel() * tensor.kind().elt_size_in_bytes();
-        let entry = json!({"dtype": dtype.to_string(), "shape": tensor.size(), "data_offsets": [start, end]});
+        let dtype = dtype.to_string();
+        let entry = json!({"dtype": dtype, "shape": tensor.size(), "data_offsets": [start, end]});
         header.insert((*name).into(), entry);
         start = end;
     }

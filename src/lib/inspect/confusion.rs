@@ -1,4 +1,4 @@
-//! `inspect confusion`: which class a student takes for which.
+//! `inspect confusion`: which classes a student confuses.
 
 use super::run::{Metrics, Run, card_of, percent};
 use super::{Answer, find, picture};
@@ -21,11 +21,11 @@ pub struct Request {
 /// Classes up to which the whole matrix is a table.
 const LISTED: usize = 15;
 
-/// A student's matrix with the names of its classes and who owns them.
+/// A student's confusion matrix with the names of the classes and the teachers that own them.
 pub struct Matrix {
     pub counts: Vec<Vec<u64>>,
     pub classes: Vec<String>,
-    /// `teacher 3`, or nothing; none where the teachers are gone or no class has an owner.
+    /// `teacher 3`, or an empty text; `None` where the teachers are gone or no class has an owner.
     pub owners: Option<Vec<String>>,
 }
 
@@ -47,7 +47,10 @@ impl Matrix {
                 .note("file", place.display().to_string())
                 .note("expected", format!("{0} rows of {0} counts", counts.len()))
                 .note("found", format!("{} in row {row}", counts[row].len()))
-                .hint("`inspect verify` says whether the file was changed since it was written"));
+                .hint(
+                    "`inspect verify` reports whether the file was changed since it was \
+                written",
+                ));
         }
         let named = run
             .card()?
@@ -86,7 +89,8 @@ impl Matrix {
         )
     }
 
-    /// Images of the class, recall and precision; 0..1, none where nothing is counted.
+    /// Returns the images of the class, its recall and its precision; the shares are 0..1, or
+    /// `None` where nothing is counted.
     fn scores(&self, class: usize) -> (u64, Option<f64>, Option<f64>) {
         let images: u64 = self.counts[class].iter().sum();
         let predicted: u64 = self.counts.iter().map(|row| row[class]).sum();
@@ -95,7 +99,7 @@ impl Matrix {
         (images, share(images), share(predicted))
     }
 
-    /// The class that images of this one are most often taken for, and how often.
+    /// Returns the class that images of this one are most often taken for, and how often.
     fn taken_for(&self, class: usize) -> Option<(usize, u64)> {
         let others = self.counts[class]
             .iter()
@@ -105,7 +109,7 @@ impl Matrix {
         others.max_by_key(|&(other, count)| (count, std::cmp::Reverse(other)))
     }
 
-    /// A line a class.
+    /// Returns a table with a line a class.
     pub fn table(&self) -> Table {
         let owner = self.owners.as_ref().map(|_| "owner");
         let headers: Vec<&str> = ["class"]
@@ -177,7 +181,8 @@ impl Request {
         Answer::new(
             text,
             json!({
-                "run": run.place, "classes": matrix.classes, "owners": matrix.owners, "confusion": matrix.counts,
+                "run": run.place, "classes": matrix.classes, "owners": matrix.owners,
+                "confusion": matrix.counts,
                 "recall": per_class.iter().map(|score| score.1).collect::<Vec<_>>(),
                 "precision": per_class.iter().map(|score| score.2).collect::<Vec<_>>(),
                 "plot": out,

@@ -1,4 +1,4 @@
-//! Finds runs: all below a folder, or the one that a path means.
+//! Finds runs: all below a folder, or the one that a path names.
 
 use super::run::Run;
 use crate::config::{list, nearest};
@@ -21,9 +21,9 @@ const STAGES: [&str; 7] = [
 /// Names that an error lists, at most.
 const LISTED: usize = 12;
 
-/// Manifests below `folder`, in the order in which the runs began, and errors of those that cannot
-/// be read. Runs that began at the same time, as whole seconds of older manifests say it, are in the
-/// order of [`STAGES`], and runs of one stage in that of their manifests' paths.
+/// Returns the runs below `folder`, in the order in which they began, and the errors of manifests
+/// that cannot be read. Runs that began at the same time (older manifests hold whole seconds) are in
+/// the order of [`STAGES`], and runs of one stage in that of their manifests' paths.
 ///
 /// # Errors
 /// No such folder.
@@ -54,8 +54,8 @@ fn order(run: &Run) -> (Option<jiff::Timestamp>, usize, PathBuf) {
     )
 }
 
-/// The same for subcommands that cannot do without a run: warns about damaged manifests, refuses a
-/// folder without any run.
+/// Returns the runs below `folder`, for subcommands that need one: warns about damaged manifests,
+/// and refuses a folder without any run.
 pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     let (runs, broken) = below(folder)?;
     broken.iter().for_each(|error| tracing::warn!("{error}"));
@@ -65,19 +65,19 @@ pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     }
 }
 
-/// Complains that no manifest was found in `folder`.
+/// Reports that no manifest was found in `folder`.
 pub fn no_run(folder: &Path) -> Error {
     Error::failed(format!("there is no run in `{}`", folder.display()))
         .note(
             "expected",
-            "a manifest.json, manifest_NAME.json or NAME.manifest.json that a stage left",
+            "a manifest.json, manifest_NAME.json or NAME.manifest.json that a stage wrote",
         )
         .hint("give the folder that a stage wrote to, or one above it: `inspect runs outputs`")
 }
 
-/// The run that `path` means: its manifest, its folder, a file it wrote, its name in
-/// `inspect runs`, or a folder with one such run in it. `wanted` says which runs will do, and
-/// `what` those are.
+/// Returns the run that `path` means: its manifest, its folder, a file it wrote, its name in
+/// `inspect runs`, or a folder with one such run in it. `wanted` selects runs, and `what` names
+/// them in errors.
 ///
 /// # Errors
 /// None or several.
@@ -106,7 +106,7 @@ pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     })
 }
 
-/// Every run that `path` means.
+/// Returns every run that `path` means.
 pub fn all(path: &Path) -> Result<Vec<Run>> {
     let (folder, name) = (path.parent().unwrap_or(Path::new("")), file_name(path));
     let beside = [
@@ -146,7 +146,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     }
 }
 
-/// The file at `path`, or an error that knows its neighbours.
+/// Returns `path` if there is a file, else an error that lists the files beside it.
 ///
 /// # Errors
 /// There is no such file, or it is a folder.
@@ -224,7 +224,7 @@ fn is_manifest(name: &str) -> bool {
         || (name.starts_with("manifest_") && name.ends_with(".json"))
 }
 
-/// A run's name as a path from `folder`.
+/// Returns a run's name as a path from `folder`.
 fn name(place: &Path, folder: &Path) -> String {
     let within = place.strip_prefix(folder).unwrap_or(place);
     match shown(within) {
@@ -236,8 +236,8 @@ fn name(place: &Path, folder: &Path) -> String {
     }
 }
 
-/// `student/manifest.json` is `student`, `teachers/manifest_teacher0.json` is `teachers/teacher0`,
-/// `split.manifest.json` is `split`.
+/// Returns the name of a run by its manifest: `student/manifest.json` is `student`,
+/// `teachers/manifest_teacher0.json` is `teachers/teacher0`, `split.manifest.json` is `split`.
 fn shown(place: &Path) -> String {
     let name = file_name(place);
     let own = name.strip_suffix(".manifest.json");

@@ -18,7 +18,8 @@ pub struct Request {
     /// `dataset.safetensors` of a student, `initial.safetensors`, or a run that wrote one
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What a row is: `teacher` where batches were made of single teachers, else `class`
+    /// Rows of a `teacher` or of a `class`; by default `teacher` where batches were made from
+    /// single teachers
     #[arg(long, value_enum)]
     by: Option<By>,
     /// Images in a row
@@ -48,7 +49,7 @@ pub struct Images {
     pub path: PathBuf,
     pub images: Tensor,
     pub labels: Tensor,
-    /// The teacher that each was made of, where one was; i64 [M], −1 for an ensemble.
+    /// The teacher that each image was made from; i64 [M]. `None` if some came from an ensemble.
     pub teachers: Option<Tensor>,
     pub card: Option<Card>,
 }
@@ -86,7 +87,7 @@ impl Images {
         read().map_err(|error| error.note("file", path.display().to_string()))
     }
 
-    /// Names of the classes, numbers where the file does not say.
+    /// Returns the names of the classes, or their numbers where the file does not name them.
     pub fn classes(&self) -> Vec<String> {
         match &self.card {
             Some(card) => card.classes.clone(),
@@ -177,7 +178,7 @@ impl Request {
         )
     }
 
-    /// u8 [M,C,H,W].
+    /// Returns the images as u8 [M,C,H,W].
     fn pixels(&self, set: &Images) -> Result<Tensor> {
         if self.min_max {
             return Ok(stretched(&set.images));
@@ -209,7 +210,7 @@ impl Request {
             }
             (By::Teacher, None) => {
                 return Err(Error::usage(
-                    "the file does not say which teacher an image was made of",
+                    "the file does not say which teacher an image was made from",
                 )
                 .note("file", set.path.display().to_string())
                 .note("available", "class, none"));
@@ -242,7 +243,7 @@ impl Request {
     }
 }
 
-/// Each image from its least value to its greatest, over all channels together.
+/// Scales each image from its least value to its greatest, over all channels together.
 fn stretched(images: &Tensor) -> Tensor {
     let dims = [1i64, 2, 3];
     let images = images.to_kind(Kind::Float).nan_to_num(0.0, 0.0, 0.0);

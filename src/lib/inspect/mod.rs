@@ -1,10 +1,10 @@
-//! `inspect`: tables, pictures and reports of what the stages left. Reads manifests, metrics,
-//! tensors and splits; writes pictures beside them (in a folder `inspect/`, or where `--out` says)
-//! and changes nothing that a stage wrote.
+//! `inspect`: tables, pictures and reports of finished and unfinished runs. It reads manifests,
+//! metrics, tensors and splits, writes pictures beside them (into a folder `inspect/`, or to
+//! `--out`) and changes nothing that a stage wrote.
 //!
-//! One file a subcommand. Each gives an [`Answer`]: a text for people, JSON for machines, and a
-//! complaint if something is wrong. `run` and `find` know runs on disk, `settings` compares
-//! configs, `identity` says which runs repeat each other.
+//! Each subcommand has a file of its own and returns an [`Answer`]: a text for people, JSON for
+//! machines, and an error if something is wrong. `find` and `run` read runs on disk, `metrics` what
+//! they measured; `settings` compares configs, `identity` tells which runs repeat each other.
 
 mod compare;
 mod confusion;
@@ -13,6 +13,7 @@ mod find;
 mod grid;
 mod group;
 mod identity;
+mod metrics;
 mod neighbours;
 mod report;
 mod run;
@@ -33,7 +34,7 @@ use serde_json::Value;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Looks at what the stages left: tables, pictures, a report.
+/// Shows what the stages wrote: tables, pictures, a report.
 #[derive(Debug, Parser)]
 #[command(
     name = "inspect",
@@ -42,7 +43,8 @@ use std::path::{Path, PathBuf};
     max_term_width = 100
 )]
 #[command(
-    after_help = "A RUN is a folder that a stage wrote, a file in it, or its manifest. Pictures go into a folder `inspect/` beside what they show."
+    after_help = "A RUN is a folder that a stage wrote, a file in it, or its manifest. Pictures \
+    go into a folder `inspect/` beside what they show."
 )]
 pub struct Request {
     #[command(subcommand)]
@@ -81,12 +83,12 @@ enum What {
     Report(report::Request),
 }
 
-/// What a subcommand has to say.
+/// The result of a subcommand.
 struct Answer {
     text: String,
     json: Value,
-    /// Why the exit code is 1 all the same.
-    complaint: Option<Error>,
+    /// The error that makes the exit code 1 although there is an answer.
+    failure: Option<Error>,
 }
 
 impl Answer {
@@ -96,7 +98,7 @@ impl Answer {
         Ok(Self {
             text: text.to_string(),
             json: json::value(&data)?,
-            complaint: None,
+            failure: None,
         })
     }
 }
@@ -126,10 +128,10 @@ pub fn run(request: Request) -> Result<()> {
         true => output::print(format!("{:#}", answer.json))?,
         false => output::print(answer.text.trim_end())?,
     }
-    answer.complaint.map_or(Ok(()), Err)
+    answer.failure.map_or(Ok(()), Err)
 }
 
-/// Where a picture of `of` goes: `out`, or `NAME` in a folder `inspect/` beside it.
+/// Returns where a picture of `of` goes: `out`, or `NAME` in a folder `inspect/` beside it.
 fn picture(out: Option<&Path>, of: &Path, name: &str) -> PathBuf {
     let beside = if of.is_dir() {
         of

@@ -1,11 +1,10 @@
-//! A run on disk: its manifest, the files it names, what its metrics say.
+//! A run on disk: its manifest, the files it names, its metrics.
 
-use crate::artifact::json;
+pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
 use crate::config::Config;
 use crate::data::{self, Dataset, DatasetSettings};
 use crate::error::{During, Error, Result};
-use crate::federated::{Direction, Kind};
 pub use crate::run::Comparison;
 use crate::run::job::lock_path;
 use crate::run::manifest;
@@ -13,102 +12,17 @@ use crate::run::manifest::{FileRecord, Manifest, Status};
 use crate::run::weights::{self, Card};
 use crate::runtime::device;
 use crate::runtime::progress::duration;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// A manifest that was found.
 pub struct Run {
-    /// Where the manifest is.
+    /// The path of the manifest.
     pub place: PathBuf,
     /// The run as it is listed: `student`, `teachers/teacher0`, `split`.
     pub name: String,
     pub manifest: Manifest,
-}
-
-/// What `metrics.json` and `metrics_teacher{i}.json` have for a reader; what a stage does not
-/// measure is missing.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Metrics {
-    /// Runs with a single measurement call it `test_accuracy`.
-    #[serde(alias = "test_accuracy")]
-    pub final_test_accuracy: Option<f64>,
-    pub best_test_accuracy: Option<f64>,
-    pub saved_test_accuracy: Option<f64>,
-    pub saved_epoch: Option<usize>,
-    pub label_counts: Option<Vec<u64>>,
-    pub train_images: Option<u64>,
-    pub synthetic_images: Option<u64>,
-    pub real_images: Option<u64>,
-    pub parameters: Option<u64>,
-    pub upload_bytes: Option<u64>,
-    pub comparison: Option<Comparison>,
-    pub confusion: Option<Vec<Vec<u64>>>,
-    pub epochs: Vec<Epoch>,
-    /// Of the baselines of many rounds.
-    pub rounds: Vec<Round>,
-    /// Of `distributed_sgd`, which takes steps and no rounds.
-    pub method: Option<String>,
-    pub ranks: Option<usize>,
-    pub steps: Option<usize>,
-    pub traffic: Vec<Traffic>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Epoch {
-    pub epoch: usize,
-    pub lr: f64,
-    pub train_loss: Option<f64>,
-    pub train_accuracy: Option<f64>,
-    pub test_accuracy: Option<f64>,
-    pub own_test_accuracy: Option<f64>,
-}
-
-/// A round of a baseline; bytes are those of this round alone.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Round {
-    pub round: usize,
-    /// Of the global model, or the mean over the nodes' own; none in rounds without evaluation.
-    pub test_accuracy: Option<f64>,
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub nodes: Vec<Value>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    pub bytes: u64,
-}
-
-impl Metrics {
-    /// Bytes that all nodes of a baseline sent and were sent, up and down; none of a run that
-    /// exchanged nothing yet.
-    pub fn sent(&self) -> Option<(u64, u64)> {
-        if !self.traffic.is_empty() {
-            let sum = |direction| {
-                let parts = self
-                    .traffic
-                    .iter()
-                    .filter(|part| part.direction == direction);
-                parts.map(|part| part.bytes).sum()
-            };
-            return Some((sum(Direction::Upload), sum(Direction::Download)));
-        }
-        let sum = |of: fn(&Round) -> u64| self.rounds.iter().map(of).sum();
-        (!self.rounds.is_empty()).then(|| {
-            (
-                sum(|round| round.upload_bytes),
-                sum(|round| round.download_bytes),
-            )
-        })
-    }
 }
 
 impl Run {
@@ -135,8 +49,8 @@ impl Run {
         self.manifest.status == Status::Done
     }
 
-    /// How far it came, as it is today: what says `running` and has no process at it any more was
-    /// killed.
+    /// Returns the status as of today: a run that is recorded as `running` and has no process any
+    /// more was killed.
     pub fn status(&self) -> String {
         let alive = || Lock::is_held(&lock_path(&self.place));
         match self.manifest.status {
@@ -149,7 +63,7 @@ impl Run {
         self.manifest.stage == "train_student"
     }
 
-    /// Where a recorded file is, named as the user named the run.
+    /// Returns where a recorded file is, as a path that begins as the user named the run.
     pub fn shown(&self, record: &FileRecord) -> PathBuf {
         let mut path = self.folder().to_path_buf();
         for part in record.path.components() {
@@ -164,7 +78,7 @@ impl Run {
         path
     }
 
-    /// Where the output of that role is, if there is one.
+    /// Returns the path of the output of that role, if there is one.
     pub fn output(&self, role: &str) -> Option<PathBuf> {
         let record = self
             .manifest
@@ -174,7 +88,7 @@ impl Run {
         Some(record.place(&self.place))
     }
 
-    /// Outputs of a role with one of the endings.
+    /// Returns the paths of all outputs of a role.
     pub fn outputs(&self, role: &str) -> impl Iterator<Item = PathBuf> {
         let of_role = self
             .manifest
@@ -184,7 +98,7 @@ impl Run {
         of_role.map(|record| record.place(&self.place))
     }
 
-    /// The teachers that the run was given, in order.
+    /// Returns the paths of the teachers that the run was given, in order.
     pub fn teachers(&self) -> Vec<PathBuf> {
         let place = |node: usize| {
             let role = format!("teacher{node}");
@@ -198,12 +112,11 @@ impl Run {
         (0..).map_while(place).collect()
     }
 
-    /// Its metrics; none for a stage that has no accuracy, a run that did not come that far, or a
-    /// file that is gone.
+    /// Returns its metrics; `None` for a stage that has no accuracy, a run that ended before it had
+    /// any, or a file that is gone.
     ///
     /// # Errors
-    /// A file that is damaged, or is not the one that the run wrote: nobody vouches for its
-    /// numbers.
+    /// A file that is damaged, or has changed since the run wrote it.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
         // The metrics of initial batches are a list of these.
         let trains = self.manifest.stage != "generate_initial";
@@ -215,10 +128,10 @@ impl Run {
             return Ok(None);
         }
         manifest::check_output(&path, (&self.place, &self.manifest), record)?;
-        json::read(&path).map(Some)
+        Metrics::read(&self.manifest.stage, &path).map(Some)
     }
 
-    /// What it recorded of its metrics' file.
+    /// Returns the record of its metrics file.
     pub fn metrics_record(&self) -> Option<&FileRecord> {
         self.manifest
             .outputs
@@ -235,17 +148,18 @@ impl Run {
             ))
             .note("file", self.place.display().to_string())
             .hint("it was written by another version of fed-distill")
+            .caused_by(error)
         })
     }
 
-    /// A value of the config by its dotted key.
+    /// Returns a value of the config by its dotted key.
     pub fn setting(&self, key: &str) -> &Value {
         key.split('.')
             .fold(&self.manifest.config, |value, part| &value[part])
     }
 
-    /// What the weights that it read or wrote say of classes and normalisation; none if they are
-    /// gone or say nothing.
+    /// Returns the card (classes, normalisation, …) of the weights that it read or wrote; `None` if
+    /// they are gone or have none.
     ///
     /// # Errors
     /// A damaged file.
@@ -268,7 +182,7 @@ impl Run {
         Ok(None)
     }
 
-    /// `2026-11-22 04:39`, in UTC.
+    /// Returns when it began, as `2026-11-22 04:39` in UTC.
     pub fn started(&self) -> String {
         self.manifest
             .started
@@ -278,7 +192,7 @@ impl Run {
             .collect()
     }
 
-    /// How long it took, if it has ended.
+    /// Returns how long it took, if it has ended.
     pub fn took(&self) -> Option<String> {
         let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
         let spent =
@@ -287,7 +201,7 @@ impl Run {
     }
 }
 
-/// The card in the metadata of a safetensors file; none in a file that is not one of ours.
+/// Returns the card in the metadata of a safetensors file; `None` in a file of another program.
 pub fn card_of(path: &Path) -> Result<Option<Card>> {
     let ours = path
         .extension()
@@ -299,7 +213,7 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
     }
 }
 
-/// The dataset that a run was made of, on the device there is, refused if it is not that one.
+/// Loads the dataset that a run was made of, onto the GPU if there is one.
 ///
 /// # Errors
 /// An unreadable dataset; another fingerprint than `expected`.
@@ -323,12 +237,12 @@ pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dat
     }
 }
 
-/// `98.6`, in percent, or a dash.
+/// Formats a share in percent, `98.6`, or as a dash.
 pub fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1}", 100.0 * share))
 }
 
-/// A number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
+/// Formats a number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

@@ -13,11 +13,11 @@ pub struct Request {
     /// Folder to search
     #[arg(value_name = "DIR", default_value = "outputs")]
     folder: PathBuf,
-    /// One line for all runs that differ in seeds and places only, with mean ± sample standard
+    /// One line for all runs that differ in seeds and paths only, with mean ± sample standard
     /// deviation
     ///
-    /// How a run's split, teachers and initial batches were made counts as well, as the manifests
-    /// beside them say. Where none does, only runs that read the very same files are in one line.
+    /// How a run's split, teachers and initial batches were made counts as well, according to the
+    /// manifests beside them. Without manifests, only runs that read the same files share a line.
     #[arg(long)]
     group: bool,
 }
@@ -41,7 +41,7 @@ impl Request {
             false => listed(&runs, &metrics)?,
         };
         if !broken.is_empty() {
-            answer.complaint = Some(Error::failed(format!(
+            answer.failure = Some(Error::failed(format!(
                 "{} cannot be read",
                 counted(broken.len(), "manifest")
             )));

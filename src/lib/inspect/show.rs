@@ -1,4 +1,4 @@
-//! `inspect show`: one run in full.
+//! `inspect show`: all about one run.
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find, settings};
@@ -52,7 +52,7 @@ impl Request {
     }
 }
 
-/// What it was, a line a fact.
+/// Returns a table with a line for each fact about the run.
 pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
     let manifest = &run.manifest;
     let mut table = Table::new(&["run", &run.name]);
@@ -107,7 +107,7 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
     table
 }
 
-/// Inputs and outputs.
+/// Returns a table of inputs and outputs.
 pub fn files(run: &Run) -> Table {
     let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
     let mut list = |way: &str, records: &[FileRecord]| {

@@ -1,4 +1,4 @@
-//! `inspect split`: what each node holds, and how uneven that is.
+//! `inspect split`: the images of each node, and measures of label skew.
 
 use super::run::{self, Run};
 use super::{Answer, find, picture};
@@ -17,7 +17,7 @@ pub struct Request {
     /// The split's JSON file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Which dataset it deals, where no manifest says so or the images have moved:
+    /// The dataset that it splits, where no manifest names it or the images have moved:
     /// `dataset=mnist dataset.root=FOLDER`
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
@@ -29,8 +29,8 @@ pub struct Request {
 /// Classes that a table lists.
 const LISTED: usize = 20;
 
-/// The dataset settings that `overrides` compose, else those of the run that wrote `path`; and the
-/// fingerprint it must have.
+/// Returns the dataset settings that `overrides` compose, else those of the run that wrote `path`;
+/// and the fingerprint it must have.
 ///
 /// # Errors
 /// Overrides that do not compose; neither overrides nor a manifest.
@@ -70,14 +70,14 @@ pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings,
     Ok((settings, fingerprint))
 }
 
-/// A split with what its nodes hold: `counts[node][class]`.
-pub struct Dealt {
+/// A split with the images of its nodes: `counts[node][class]`.
+pub struct SplitCounts {
     pub split: Split,
     pub classes: Vec<String>,
     pub counts: Vec<Vec<u64>>,
 }
 
-impl Dealt {
+impl SplitCounts {
     /// # Errors
     /// A split of another dataset.
     pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
@@ -104,7 +104,7 @@ impl Dealt {
             .collect()
     }
 
-    /// Counts of a node a line, and its measures.
+    /// Returns a table with a line a node: its counts and its measures.
     pub fn table(&self, skew: &Skew) -> Table {
         let listed = if self.classes.len() <= LISTED {
             &self.classes[..]
@@ -141,7 +141,7 @@ impl Dealt {
     }
 }
 
-/// The measures of a whole split, a line each.
+/// Returns a table of the measures of a whole split.
 pub fn measures(skew: &Skew) -> Table {
     let mut table = Table::new(&["label skew", "value", "meaning"]);
     let rows = [
@@ -181,8 +181,8 @@ impl Request {
         let split = read(path)?;
         let (settings, fingerprint) = dataset_of(path, &self.overrides)?;
         let dataset = run::dataset(&settings, fingerprint.as_deref())?;
-        let dealt = Dealt::new(split, path, &dataset)?;
-        let skew = skew(&dealt.counts);
+        let counted = SplitCounts::new(split, path, &dataset)?;
+        let skew = skew(&counted.counts);
         let stem = path
             .file_stem()
             .unwrap_or_default()
@@ -192,18 +192,19 @@ impl Request {
         stacked_bars(
             &out,
             "Training images of each node",
-            &dealt.nodes(),
-            &dealt.classes,
-            &dealt.counts,
+            &counted.nodes(),
+            &counted.classes,
+            &counted.counts,
         )?;
         Answer::new(
             format!(
                 "{}\n\n{}\n\nplot: {}",
-                dealt.table(&skew),
+                counted.table(&skew),
                 measures(&skew),
                 out.display()
             ),
-            json!({"file": path, "dataset": dataset.name, "classes": dealt.classes, "counts": dealt.counts, "skew": skew, "plot": out}),
+            json!({"file": path, "dataset": dataset.name, "classes": counted.classes,
+                "counts": counted.counts, "skew": skew, "plot": out}),
         )
     }
 }

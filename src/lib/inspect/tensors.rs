@@ -1,4 +1,4 @@
-//! `inspect tensors`: what a tensor file holds.
+//! `inspect tensors`: the tensors in a file.
 
 use super::run::size;
 use super::{Answer, find};
@@ -18,7 +18,7 @@ pub struct Request {
     file: PathBuf,
 }
 
-/// Least, greatest and mean value; how many values are no number.
+/// Least, greatest and mean of the finite values, and how many are not finite.
 struct Range {
     least: Option<f64>,
     greatest: Option<f64>,
@@ -64,7 +64,8 @@ impl Request {
             ]);
             data.push(json!({
                 "name": name, "type": kind(tensor.kind()), "shape": tensor.size(),
-                "least": range.least, "greatest": range.greatest, "mean": range.mean, "not_finite": range.not_finite,
+                "least": range.least, "greatest": range.greatest, "mean": range.mean,
+                "not_finite": range.not_finite,
             }));
         }
         let mut text = format!(
@@ -87,7 +88,8 @@ impl Request {
         }
         Answer::new(
             text,
-            json!({"file": path, "bytes": bytes, "sha256": sha256, "card": card, "metadata": metadata, "tensors": data}),
+            json!({"file": path, "bytes": bytes, "sha256": sha256, "card": card,
+                "metadata": metadata, "tensors": data}),
         )
     }
 }
@@ -126,7 +128,7 @@ fn range(tensor: &Tensor) -> Result<Range> {
     })
 }
 
-/// Four significant digits.
+/// Formats a number with four significant digits.
 pub fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),

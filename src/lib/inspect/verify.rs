@@ -1,4 +1,4 @@
-//! `inspect verify`: are the files still what the runs wrote and read?
+//! `inspect verify`: reports recorded files that have changed since.
 
 use super::{Answer, find};
 use crate::error::{Error, Result};
@@ -16,11 +16,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// A file that a run read and that is gone is counted, and no finding: what was made from it
-    /// stays good.
+    /// Hashes every recorded file again. An input that is gone is counted but is no finding: what
+    /// was made from it stays valid.
     ///
     /// # Errors
-    /// No run there. Findings are a complaint of the answer.
+    /// No run there. Findings are the answer's failure.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
         if runs.is_empty() && broken.is_empty() {
@@ -83,9 +83,9 @@ impl Request {
             text += &format!("{hashed} checked, ");
         }
         text += if findings == 0 {
-            "all as they were left"
+            "all unchanged"
         } else {
-            "not all as they were left"
+            "not all unchanged"
         };
         if !gone.is_empty() {
             text += &format!("; {} no longer there", counted(gone.len(), "input"));
@@ -96,7 +96,8 @@ impl Request {
         let damaged: Vec<String> = broken.iter().map(ToString::to_string).collect();
         let mut answer = Answer::new(
             text,
-            json!({"runs": runs.len(), "files": files, "checked": hashed, "inputs_gone": gone, "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
+            json!({"runs": runs.len(), "files": files, "checked": hashed, "inputs_gone": gone,
+                "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
         )?;
         if findings > 0 {
             let what = if findings == 1 {
@@ -104,7 +105,7 @@ impl Request {
             } else {
                 format!("{findings} files are")
             };
-            answer.complaint = Some(
+            answer.failure = Some(
                 Error::failed(format!("{what} missing, changed or damaged"))
                     .hint("restore them, or make the run again with `overwrite=true`"),
             );

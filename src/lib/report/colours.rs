@@ -56,7 +56,7 @@ const PETROFF: [Colour; 10] = [
     Rgb([0x92, 0xDA, 0xDD]),
 ];
 
-/// Fill colours of `count` classes that lie side by side.
+/// Returns the fill colours of `count` classes that lie side by side.
 pub fn fills(count: usize) -> Vec<Colour> {
     match count {
         0..=8 => OKABE_ITO[..count].to_vec(),
@@ -84,12 +84,13 @@ fn share(index: usize, count: usize) -> f64 {
     index as f64 / (count.max(2) - 1) as f64
 }
 
-/// Dark violet at 0 to yellow at 1, with lightness from 0.34 up to `light`, moved by `shift`.
+/// Returns a colour from dark violet at 0 to yellow at 1, with lightness from 0.34 up to `light`,
+/// moved by `shift`.
 fn ramp(at: f64, light: f64, shift: f64) -> Colour {
     oklch(0.34 + (light - 0.34) * at + shift, 0.13, 300.0 - 200.0 * at)
 }
 
-/// White at 0 to dark blue at 1.
+/// Returns a colour from white at 0 to dark blue at 1.
 pub fn heat(share: f64) -> Colour {
     let at = share.clamp(0.0, 1.0);
     oklch(
@@ -99,9 +100,10 @@ pub fn heat(share: f64) -> Colour {
     )
 }
 
-/// Dark or white, whichever has the higher contrast to `ground` by its relative luminance (WCAG 2).
-pub fn ink_on(ground: Colour) -> Colour {
-    let [r, g, b] = ground.0.map(|byte| (f64::from(byte) / 255.0).powf(2.2));
+/// Returns dark or white, whichever has the higher contrast to the `background` by its relative
+/// luminance (WCAG 2).
+pub fn ink_on(background: Colour) -> Colour {
+    let [r, g, b] = background.0.map(|byte| (f64::from(byte) / 255.0).powf(2.2));
     if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.21 {
         INK
     } else {
@@ -109,7 +111,7 @@ pub fn ink_on(ground: Colour) -> Colour {
     }
 }
 
-/// sRGB of a lightness 0..1, chroma, and hue in degrees (Ottosson 2020,
+/// Returns the sRGB of a lightness 0..1, chroma, and hue in degrees (Ottosson 2020,
 /// <https://bottosson.github.io/posts/oklab/>), clipped to what exists.
 fn oklch(lightness: f64, chroma: f64, hue: f64) -> Colour {
     let (sin, cos) = hue.to_radians().sin_cos();
@@ -124,7 +126,7 @@ fn oklch(lightness: f64, chroma: f64, hue: f64) -> Colour {
     ])
 }
 
-/// The sRGB byte of a linear intensity.
+/// Returns the sRGB byte of a linear intensity.
 fn gamma(linear: f64) -> u8 {
     let curved = if linear <= 0.0031308 {
         12.92 * linear

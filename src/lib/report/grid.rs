@@ -1,8 +1,9 @@
-//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages hand over u8 pixels;
+//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages pass u8 pixels;
 //! nothing is normalised here.
 
-use super::colours::{INK, SOFT, WHITE};
-use super::text::{CAPITAL, Face};
+use super::canvas::{Align, Canvas};
+use super::colours::{INK, SOFT};
+use super::text::Face;
 use crate::{Error, Result};
 use image::{Rgb, RgbImage};
 use std::path::Path;
@@ -22,7 +23,7 @@ const LABEL: Face = Face {
 const CELL: i64 = 64;
 const MARGIN: u32 = 16;
 const GAP: u32 = 3;
-/// Images on a line; longer rows go on below.
+/// Images on a line; longer rows continue below.
 const LINE: usize = 20;
 /// Longest label, in pixels.
 const LABEL_LIMIT: f64 = 180.0;
@@ -96,7 +97,8 @@ impl Images {
         )
     }
 
-    /// Width and height of all its lines; a row without images keeps the height of its label.
+    /// Returns the width and height of all its lines; a row without images keeps the height of its
+    /// label.
     fn extent(&self) -> (u64, u64) {
         let (width, height) = self.cell();
         let columns = self.count.min(LINE) as u64;
@@ -115,7 +117,7 @@ impl Images {
         Rgb([0, 1, 2].map(|channel| self.bytes[first + channel.min(self.channels - 1) * plane]))
     }
 
-    /// Nearest-neighbour copies of all images, from a corner on.
+    /// Copies all images into the picture, each pixel as a square, from a corner on.
     fn draw(&self, picture: &mut RgbImage, (left, top): (u32, u32)) {
         let (width, height) = self.cell();
         for image in 0..self.count {
@@ -131,7 +133,7 @@ impl Images {
 
 impl Grid {
     /// Draws the grid. A grid without a single image, a tensor of another kind or shape, and a
-    /// picture too large to look at are errors.
+    /// picture that is too large are errors.
     pub fn render(&self) -> Result<RgbImage> {
         let rows = self
             .rows
@@ -177,36 +179,29 @@ impl Grid {
             ));
         }
 
-        let mut picture = RgbImage::from_pixel(width as u32, height as u32, WHITE);
-        TITLE.draw(
-            &mut picture,
-            &title,
-            (f64::from(MARGIN), f64::from(MARGIN) + 14.0),
-            1.0,
-            false,
-        );
+        let left = f64::from(MARGIN);
+        let mut canvas = Canvas::new((width as f64, height as f64));
+        canvas.text(&title, (left, left + 8.0), TITLE, Align::Start, false);
+        let mut tops = Vec::new();
         let mut top = head;
         for row in &rows {
-            let first = if row.count == 0 {
-                LABEL.em
-            } else {
-                f64::from(row.cell().1)
+            let first = match row.count {
+                0 => LABEL.em,
+                _ => f64::from(row.cell().1),
             };
-            let baseline = f64::from(top) + (first + CAPITAL * LABEL.em) / 2.0;
-            LABEL.draw(
-                &mut picture,
-                &row.label,
-                (f64::from(MARGIN), baseline.round()),
-                1.0,
-                false,
-            );
-            row.draw(&mut picture, (indent, top));
+            let middle = f64::from(top) + first / 2.0;
+            canvas.text(&row.label, (left, middle), LABEL, Align::Start, false);
+            tops.push(top);
             top += row.extent().1 as u32 + 2 * GAP;
+        }
+        let mut picture = canvas.raster(1)?;
+        for (row, top) in rows.iter().zip(tops) {
+            row.draw(&mut picture, (indent, top));
         }
         Ok(picture)
     }
 
-    /// The grid as PNG.
+    /// Returns the grid as PNG.
     pub fn png(&self) -> Result<Vec<u8>> {
         super::png(&self.render()?)
     }

@@ -1,17 +1,22 @@
-//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. No
-//! script, no font, nothing from elsewhere.
+//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. It has
+//! no script and no font, and loads nothing.
 //!
-//! The text is well-formed XML as well. Plots are drawn on white; in the dark their lightness is
-//! turned around and their hues are kept, so colours that differ still do (`style.css`).
+//! The text is well-formed XML as well. Plots are drawn on white; on a dark page `style.css`
+//! inverts their lightness and keeps their hues, so that colours that differ still do.
 
 use super::Table;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
-/// What our own plots consist of; anything else is not put into a page.
+/// Elements without an end tag, written so that they are XML.
+const META: &str = r#"<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/>"#;
+/// What our own plots consist of, those of earlier versions too; anything else is not put into a
+/// page.
 const ATTRIBUTES: [&str; 22] = [
     "width",
     "height",
@@ -48,11 +53,11 @@ const BROAD: f64 = 560.0;
 pub struct Page {
     title: String,
     lead: String,
-    sections: Vec<(String, String)>,
+    sections: Vec<(String, Markup)>,
 }
 
 impl Page {
-    /// A page without sections; `lead` is a line below the title.
+    /// Starts a page without sections; `lead` is a line below the title.
     pub fn new(title: &str, lead: &str) -> Self {
         Self {
             title: title.to_owned(),
@@ -61,101 +66,95 @@ impl Page {
         }
     }
 
-    /// Adds a section with a heading; without a body nothing.
-    pub fn section(&mut self, heading: &str, body: String) {
-        if !body.is_empty() {
+    /// Adds a section with a heading; nothing if the body is empty.
+    pub fn section(&mut self, heading: &str, body: Markup) {
+        if !body.0.is_empty() {
             self.sections.push((heading.to_owned(), body));
         }
     }
 
-    /// The whole file.
+    /// Returns the whole file.
     pub fn render(&self) -> String {
-        let title = escape(&self.title);
-        let (mut links, mut body) = (String::new(), String::new());
-        for (index, (heading, content)) in self.sections.iter().enumerate() {
-            let heading = escape(heading);
-            let _ = write!(links, "<a href=\"#s{index}\">{heading}</a> ");
-            let _ = write!(
-                body,
-                "<section id=\"s{index}\"><h2>{heading}</h2>\n{content}</section>\n"
-            );
-        }
-        format!(
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>{title}</title>\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <meta name=\"color-scheme\" content=\"light dark\"/>\n<style>\n{STYLE}</style></head>\n\
-             <body><header><h1>{title}</h1><p>{}</p><nav>{links}</nav></header>\n<main>\n{body}</main></body></html>\n",
-            escape(&self.lead)
-        )
-    }
-}
-
-/// Text in HTML, in an attribute too.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            // Control characters have no place in XML.
-            letter if letter.is_control() && letter != '\n' => safe.push(' '),
-            letter => safe.push(letter),
-        }
-    }
-    safe
-}
-
-/// A heading within a section.
-pub fn heading(text: &str) -> String {
-    format!("<h3>{}</h3>\n", escape(text))
-}
-
-/// A paragraph.
-pub fn paragraph(text: &str) -> String {
-    format!("<p>{}</p>\n", escape(text))
-}
-
-/// A table; columns of numbers are aligned to the right.
-pub fn table(table: &Table) -> String {
-    let (headers, rows, numeric) = table.parts();
-    let class = |column: usize| {
-        if numeric.get(column) == Some(&true) {
-            " class=\"n\""
-        } else {
-            ""
-        }
-    };
-    let cells = |tag: &str, cells: &[String]| {
-        let cell = |(column, text): (usize, &String)| {
-            format!("<{tag}{}>{}</{tag}>", class(column), escape(text))
+        let page = html! {
+            (DOCTYPE) "\n"
+            html lang="en" {
+                head {
+                    (PreEscaped(META)) "\n"
+                    title { (self.title) } "\n"
+                    style { "\n" (PreEscaped(STYLE)) }
+                } "\n"
+                body {
+                    header {
+                        h1 { (self.title) }
+                        p { (self.lead) }
+                        nav {
+                            @for (index, (heading, _)) in self.sections.iter().enumerate() {
+                                a href={ "#s" (index) } { (heading) } " "
+                            }
+                        }
+                    } "\n"
+                    main {
+                        @for (index, (heading, body)) in self.sections.iter().enumerate() {
+                            section id={ "s" (index) } { h2 { (heading) } "\n" (body) } "\n"
+                        }
+                    }
+                }
+            }
         };
-        cells.iter().enumerate().map(cell).collect::<String>()
-    };
-    let head = cells("th", headers);
-    let body: String = rows
-        .iter()
-        .map(|row| format!("<tr>{}</tr>\n", cells("td", row)))
-        .collect();
-    format!(
-        "<div class=\"wide\"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
-    )
+        // Names may hold control characters, which have no place in XML.
+        page.into_string()
+            .replace(|letter: char| letter.is_control() && letter != '\n', " ")
+            + "\n"
+    }
 }
 
-/// Figures with a name each, side by side where there is room.
-pub fn tiles(tiles: &[(String, String)]) -> String {
-    let tile = |(value, name): &(String, String)| {
-        format!(
-            "<div><strong>{}</strong><span>{}</span></div>\n",
-            escape(value),
-            escape(name)
-        )
-    };
-    format!(
-        "<div class=\"tiles\">{}</div>\n",
-        tiles.iter().map(tile).collect::<String>()
-    )
+/// Returns a heading within a section.
+pub fn heading(text: &str) -> Markup {
+    html! { h3 { (text) } "\n" }
+}
+
+/// Returns a paragraph.
+pub fn paragraph(text: &str) -> Markup {
+    html! { p { (text) } "\n" }
+}
+
+/// Returns a table; columns of numbers are aligned to the right.
+pub fn table(table: &Table) -> Markup {
+    let (headers, rows, numeric) = table.parts();
+    let class = |column: usize| (numeric.get(column) == Some(&true)).then_some("n");
+    html! {
+        div class="wide" {
+            table {
+                thead {
+                    tr {
+                        @for (column, text) in headers.iter().enumerate() {
+                            th class=[class(column)] { (text) }
+                        }
+                    }
+                } "\n"
+                tbody {
+                    @for row in rows {
+                        tr {
+                            @for (column, text) in row.iter().enumerate() {
+                                td class=[class(column)] { (text) }
+                            }
+                        } "\n"
+                    }
+                }
+            }
+        } "\n"
+    }
+}
+
+/// Returns values with a name each, side by side where there is space.
+pub fn tiles(tiles: &[(String, String)]) -> Markup {
+    html! {
+        div class="tiles" {
+            @for (value, name) in tiles {
+                div { strong { (value) } span { (name) } } "\n"
+            }
+        } "\n"
+    }
 }
 
 /// A bar of a length 0..1 with a name and a value.
@@ -168,29 +167,32 @@ pub struct Bar {
     pub strong: bool,
 }
 
-/// Horizontal bars under a title that says the unit.
-pub fn bars(title: &str, bars: &[Bar]) -> String {
-    let bar = |bar: &Bar| {
-        format!(
-            "<tr{}><th>{}</th><td><div class=\"bar\" style=\"width:{:.2}%\"></div></td><td class=\"n\">{}</td></tr>\n",
-            if bar.strong { " class=\"strong\"" } else { "" },
-            escape(&bar.name),
-            100.0 * bar.share.clamp(0.0, 1.0),
-            escape(&bar.value)
-        )
-    };
-    let rows: String = bars.iter().map(bar).collect();
-    format!(
-        "<figure><table class=\"bars\"><caption>{}</caption><tbody>{rows}</tbody></table></figure>\n",
-        escape(title)
-    )
+/// Returns horizontal bars under a title that names the unit.
+pub fn bars(title: &str, bars: &[Bar]) -> Markup {
+    let style = |bar: &Bar| format!("width:{:.2}%", 100.0 * bar.share.clamp(0.0, 1.0));
+    html! {
+        figure {
+            table class="bars" {
+                caption { (title) }
+                tbody {
+                    @for bar in bars {
+                        tr class=[bar.strong.then_some("strong")] {
+                            th { (bar.name) }
+                            td { div class="bar" style=(style(bar)) {} }
+                            td class="n" { (bar.value) }
+                        } "\n"
+                    }
+                }
+            }
+        } "\n"
+    }
 }
 
-/// An SVG of our own in the page itself.
+/// Returns an SVG of our own as part of the page.
 ///
 /// # Errors
 /// Anything in it that our plots do not draw: it could run in the reader's browser.
-pub fn plot(name: &str, svg: &str) -> Result<String> {
+pub fn plot(name: &str, svg: &str) -> Result<Markup> {
     let strange =
         |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
     let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
@@ -215,53 +217,49 @@ pub fn plot(name: &str, svg: &str) -> Result<String> {
             )));
         }
     }
+    let label = html! { (name) }.into_string();
     let svg = root.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
     let svg = svg.replacen(
         "<svg",
-        &format!("<svg role=\"img\" aria-label=\"{}\"", escape(name)),
+        &format!("<svg role=\"img\" aria-label=\"{label}\""),
         1,
     );
     // Scaled down to a narrow window its text could not be read: it scrolls instead.
-    let width = svg
-        .split("width=\"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next()?.parse::<f64>().ok());
-    let class = if width.is_some_and(|width| width > BROAD) {
-        "plot broad"
-    } else {
-        "plot"
-    };
-    Ok(format!(
-        "<figure class=\"{class}\"><div class=\"wide\">{svg}</div></figure>\n"
-    ))
+    let width = document.root_element().attribute("width");
+    let broad = width
+        .and_then(|width| width.parse::<f64>().ok())
+        .is_some_and(|width| width > BROAD);
+    Ok(html! {
+        figure class=(if broad { "plot broad" } else { "plot" }) {
+            div class="wide" { (PreEscaped(svg)) }
+        } "\n"
+    })
 }
 
-/// A PNG in the page itself.
-pub fn picture(name: &str, png: &[u8]) -> String {
-    let name = escape(name);
+/// Returns a PNG as part of the page.
+pub fn picture(name: &str, png: &[u8]) -> Markup {
+    let alt = html! { (name) }.into_string();
     let data = BASE64_STANDARD.encode(png);
-    format!(
-        "<figure><div class=\"wide\"><img alt=\"{name}\" src=\"data:image/png;base64,{data}\"/></div>\n<figcaption>{name}</figcaption></figure>\n"
-    )
+    let image = format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\"/>");
+    html! {
+        figure {
+            div class="wide" { (PreEscaped(image)) } "\n"
+            figcaption { (name) }
+        } "\n"
+    }
 }
 
-/// A part that is folded away until it is asked for, or printed.
-pub fn fold(summary: &str, body: &str) -> String {
-    format!(
-        "<details><summary>{}</summary>\n{body}</details>\n",
-        escape(summary)
-    )
+/// Returns a part that is folded away until it is opened or printed.
+pub fn fold(summary: &str, body: Markup) -> Markup {
+    html! { details { summary { (summary) } "\n" (body) } "\n" }
 }
 
-/// Many short lines, in as many columns as there is room for.
-pub fn columns(lines: &[String]) -> String {
-    format!(
-        "<pre class=\"columns\">{}</pre>\n",
-        escape(&lines.join("\n"))
-    )
+/// Returns many short lines, in as many columns as fit.
+pub fn columns(lines: &[String]) -> Markup {
+    html! { pre class="columns" { (lines.join("\n")) } "\n" }
 }
 
-/// Lines as they are.
-pub fn verbatim(text: &str) -> String {
-    format!("<pre>{}</pre>\n", escape(text))
+/// Returns lines unchanged.
+pub fn verbatim(text: &str) -> Markup {
+    html! { pre { (text) } "\n" }
 }

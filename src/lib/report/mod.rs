@@ -1,7 +1,8 @@
-//! What people look at: text tables, image grids, plots (SVG or PNG by the path's extension),
-//! TensorBoard events. Stages call it with names and numbers; it knows nothing of configs or of
-//! learning, and writes only the path it is given.
+//! Text tables, image grids, plots (SVG or PNG by the path's extension), HTML pages and TensorBoard
+//! events. Everything is made from names and numbers, without configs or models, and written to
+//! the given path alone.
 
+mod canvas;
 mod colours;
 mod grid;
 pub mod html;
@@ -17,11 +18,11 @@ pub use tensorboard::EventWriter;
 
 use crate::{Error, Result};
 
-/// PNG bytes of a picture.
+/// Encodes a picture as PNG.
 fn png(picture: &image::RgbImage) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|error| Error::failed(format!("cannot encode a PNG: {error}")))?;
+        .map_err(|error| Error::failed(format!("cannot encode a PNG: {error}")).caused_by(error))?;
     Ok(bytes.into_inner())
 }

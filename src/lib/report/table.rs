@@ -1,5 +1,4 @@
-//! Aligned text tables for the terminal and for logs. Stages print them; nothing here touches a
-//! stream.
+//! Aligned text tables for the terminal and for HTML. Nothing is printed here.
 
 use comfy_table::{CellAlignment, TableComponent, presets};
 use std::fmt;
@@ -26,13 +25,13 @@ impl Table {
         self
     }
 
-    /// Headers, rows, and which columns are of numbers.
+    /// Returns the headers, the rows, and which columns hold numbers.
     pub(super) fn parts(&self) -> (&[String], &[Vec<String>], Vec<bool>) {
         let numeric = (0..self.headers.len()).map(|column| self.is_numeric(column));
         (&self.headers, &self.rows, numeric.collect())
     }
 
-    /// Whether a column has a number and nothing but numbers and blanks.
+    /// Reports whether a column has a number and nothing but numbers and blanks.
     fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self
             .rows
@@ -45,7 +44,7 @@ impl Table {
 }
 
 impl fmt::Display for Table {
-    /// Lines without a trailing blank and without a final newline.
+    /// Writes lines without a trailing blank and without a final newline.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = comfy_table::Table::new();
         table
@@ -69,12 +68,12 @@ impl fmt::Display for Table {
     }
 }
 
-/// Stands for "no value" in a column of numbers.
+/// Recognises what stands for "no value" in a column of numbers.
 fn is_blank(cell: &str) -> bool {
     matches!(cell.trim(), "" | "-" | "–" | "—" | "n/a" | "null")
 }
 
-/// `1,234`, `-0.5`, `1e-3`, `91.2%`, `0.91 ± 0.02`, `3 / 10`, `12.5 MiB`, …
+/// Recognises `1,234`, `-0.5`, `1e-3`, `91.2%`, `0.91 ± 0.02`, `3 / 10`, `12.5 MiB`, …
 fn is_number(cell: &str) -> bool {
     let mut words = cell.split([' ', '±', '/']).filter(|word| !word.is_empty());
     words.next().is_some_and(is_figure) && words.all(|word| is_figure(word) || is_unit(word))

@@ -1,9 +1,8 @@
-//! TensorBoard event files: scalars and images, for people who watch their runs there. Stages
-//! write; nothing is read back.
+//! TensorBoard event files: scalars and images. They are written and never read back.
 //!
 //! A file is a sequence of TFRecords (length, masked CRC-32C of it, data, masked CRC-32C of that;
-//! little-endian), each a protobuf `Event`. It grows while a run goes on, so unlike the other files
-//! it is appended to; a record is whole once it is flushed.
+//! little-endian), each a protobuf `Event`. It grows during a run, so unlike the other files
+//! it is appended to; a record is complete once it is flushed.
 
 use crate::{Error, Result};
 use std::io::Write;
@@ -55,7 +54,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// One point of the curve `tag`.
+    /// Writes one point of the curve `tag`.
     pub fn scalar(&mut self, tag: &str, step: i64, value: f32) -> Result<()> {
         let mut entry = Message::default();
         entry.bytes(1, tag.as_bytes());
@@ -63,7 +62,8 @@ impl EventWriter {
         self.summary(step, entry)
     }
 
-    /// One picture under `tag`: an encoded PNG with its size and channels (1 grey, 3 RGB, 4 RGBA).
+    /// Writes one picture under `tag`: an encoded PNG with its size and channels (1 grey, 3 RGB, 4
+    /// RGBA).
     pub fn image(
         &mut self,
         tag: &str,
@@ -84,7 +84,7 @@ impl EventWriter {
         self.summary(step, entry)
     }
 
-    /// The file, and how long it is now.
+    /// Returns the file, and how long it is now.
     pub fn position(&mut self) -> Result<(&Path, u64)> {
         self.flush()?;
         Ok((&self.path, self.file.get_ref().metadata()?.len()))
@@ -96,7 +96,7 @@ impl EventWriter {
         Ok(self.file.flush()?)
     }
 
-    /// An event whose summary holds one value.
+    /// Writes an event whose summary holds one value.
     fn summary(&mut self, step: i64, value: Message) -> Result<()> {
         let mut summary = Message::default();
         summary.bytes(1, &value.0);
@@ -160,13 +160,13 @@ impl Message {
     }
 }
 
-/// The checksum of TFRecords: CRC-32C, rotated and shifted so that a checksum of data that holds
-/// checksums stays useful.
+/// Returns the checksum of TFRecords: CRC-32C, rotated and shifted so that a checksum of data that
+/// holds checksums stays useful.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78).
+/// Returns the CRC-32C (Castagnoli, reflected polynomial 0x82F63B78).
 fn crc32c(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = table();
     !bytes.iter().fold(!0, |crc, &byte| {

@@ -82,7 +82,7 @@ pub fn any_in(folder: &Path) -> bool {
 pub fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(explain("remove", folder, &error))
+            Err(explain("remove", folder, error))
         }
         _ => Ok(()),
     }

@@ -1,4 +1,5 @@
-//! The table of one experiment: the student beside its teachers, their ensemble and their average.
+//! The result of one experiment: the student compared with its teachers, their ensemble and their
+//! average.
 
 use crate::report::Table;
 use crate::words::percent;
@@ -19,7 +20,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The table on stdout.
+    /// Returns the table that is printed to stdout.
     pub fn table(&self) -> Table {
         let mut table = Table::new(&["model", "test accuracy", "bytes uploaded"]);
         for (node, (accuracy, bytes)) in self.teachers.iter().zip(&self.upload_bytes).enumerate() {

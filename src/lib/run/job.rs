@@ -130,7 +130,7 @@ impl StageContext<'_> {
         for folder in &written {
             atomic::remove_stale(folder);
         }
-        let _log = logging::to_file(&job.log)?;
+        let log = logging::to_file(&job.log)?;
         let checkpoints = Checkpoints::new(saved.clone(), self.identity(job, &run)?);
         let earlier = match admission {
             Admission::Continue => manifest::existing(&job.manifest)?,
@@ -162,6 +162,7 @@ impl StageContext<'_> {
                 // What went wrong first is what the user must see, even if the manifest cannot be
                 // written either.
                 let _ = run.end_with(&error);
+                log.failed(&error);
                 Err(error)
             }
         }

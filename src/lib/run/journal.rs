@@ -1,8 +1,8 @@
-//! Metrics as they come: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`),
+//! Metrics during a run: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`),
 //! and the same numbers as TensorBoard events, with the pictures. `docs/files.md` lists the keys.
 //!
 //! The lines depend on config and data alone, so that a resumed run ends with the same file; events
-//! carry the time, and so does what is only of interest while it happens.
+//! carry the time and numbers that matter only during the run.
 
 use super::StageContext;
 use super::job::Session;
@@ -62,7 +62,7 @@ pub struct BatchLine {
 }
 
 impl EpochLine {
-    /// What training reported; accuracies on other sets are to be filled in.
+    /// Takes what training reported; accuracies on other sets are to be filled in.
     pub fn new(
         stage: &'static str,
         teacher: Option<usize>,
@@ -86,7 +86,7 @@ impl EpochLine {
 }
 
 impl BatchLine {
-    /// An initial batch.
+    /// Describes an initial batch.
     pub fn initial(
         batch: usize,
         teacher: Option<usize>,
@@ -116,7 +116,7 @@ impl BatchLine {
         }
     }
 
-    /// A fresh batch, made after `step` steps of the student.
+    /// Describes a fresh batch, made after `step` steps of the student.
     pub fn fresh(report: &FreshReport, step: usize) -> Self {
         Self {
             stage: "train_student",
@@ -134,11 +134,10 @@ impl BatchLine {
     }
 }
 
-/// The keys of a line that say when, not what.
-const PLACES: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
+/// The keys of a line that locate it and are no measurement.
+const LOCATION: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
 
-/// How far the events had come: what was written after a checkpoint is written again by the run
-/// that goes on.
+/// How far the events had come at a checkpoint: later ones are written again by a run that resumes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// Files of the run's earlier processes.
@@ -159,8 +158,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins with the `lines` and events that an interrupted run had written, and drops what it
-    /// wrote after them.
+    /// Begins with the `lines` and events that an interrupted run had written up to its checkpoint,
+    /// and drops later ones.
     ///
     /// # Errors
     /// Files that cannot be written.
@@ -202,14 +201,14 @@ impl Journal {
         let event = line["event"].as_str().unwrap_or_default();
         let step = step(&line);
         for (key, value) in line.as_object().into_iter().flatten() {
-            if let Some(value) = value.as_f64().filter(|_| !PLACES.contains(&key.as_str())) {
+            if let Some(value) = value.as_f64().filter(|_| !LOCATION.contains(&key.as_str())) {
                 self.scalar(&format!("{event}/{key}"), step, value)?;
             }
         }
         self.flush()
     }
 
-    /// A number that is not part of the result, such as seconds.
+    /// Records a number that is not part of the result, such as seconds, as an event alone.
     pub fn scalar(&mut self, tag: &str, step: i64, value: f64) -> Result<()> {
         match &mut self.events {
             Some(events) => events.scalar(tag, step, value as f32),
@@ -217,7 +216,7 @@ impl Journal {
         }
     }
 
-    /// A picture file (PNG).
+    /// Records a picture file (PNG) as an event.
     pub fn picture(&mut self, tag: &str, step: i64, path: &Path) -> Result<()> {
         match self.events {
             Some(_) => self.image(tag, step, &fs_err::read(path)?),
@@ -225,7 +224,7 @@ impl Journal {
         }
     }
 
-    /// An encoded PNG.
+    /// Records an encoded PNG as an event.
     pub fn image(&mut self, tag: &str, step: i64, png: &[u8]) -> Result<()> {
         let Some(events) = &mut self.events else {
             return Ok(());
@@ -240,7 +239,7 @@ impl Journal {
         self.flush()
     }
 
-    /// Where the events are now.
+    /// Returns how far the events have come.
     pub fn mark(&mut self) -> Result<Option<Mark>> {
         let Some(events) = &mut self.events else {
             return Ok(None);
@@ -259,7 +258,7 @@ impl Journal {
         }))
     }
 
-    /// Whether pictures are wanted.
+    /// Reports whether pictures are recorded.
     pub fn shows_pictures(&self) -> bool {
         self.events.is_some()
     }
@@ -282,9 +281,8 @@ fn step(line: &Value) -> i64 {
     line["step"].as_i64().unwrap_or(0)
 }
 
-/// Takes the event files in `folder` back to `mark`: what came after it goes. Without a mark all
-/// go: those of an earlier run would be shown as one curve with ours. Returns the names of the
-/// files that stay.
+/// Removes the events in `folder` that came after `mark`. Without a mark all are removed: those of
+/// an earlier run would be shown as one curve with ours. Returns the names of the files that stay.
 fn rewind(folder: &Path, mark: Option<&Mark>) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

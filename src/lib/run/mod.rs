@@ -6,7 +6,7 @@
 //! log, and the config beside it ([`config_record`]). [`ranks`] performs a run that several ranks
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and [`checkpointer`] save what an
 //! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
-//! the file format of teachers and students, [`split`] reads the split that all stages work on.
+//! the file format of teachers and students, [`metrics`] that of what they reached, [`split`] reads the split that all stages work on.
 
 mod best_weights;
 pub mod checkpoint;
@@ -18,6 +18,7 @@ mod guard;
 pub mod job;
 pub mod journal;
 pub mod manifest;
+pub mod metrics;
 mod partitioner;
 pub mod ranks;
 pub mod rounds;

@@ -1,15 +1,16 @@
-//! The log: short plain lines on stderr for the user, stamped lines in a file for the record.
+//! The log: short plain lines on stderr, stamped lines in a file.
 //!
-//! The library logs through `tracing`; binaries call [`init`] once, and stages [`to_file`] for as
-//! long as they write into a folder.
+//! The library logs through `tracing`; binaries call [`init`] once, and stages call [`to_file`] for
+//! as long as they write into a folder.
 
 use super::launcher;
 use super::progress::BARS;
 use crate::artifact::atomic;
 use crate::error::{Error, Result};
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::{Event, Level, Subscriber};
 use tracing_indicatif::IndicatifWriter;
@@ -61,15 +62,23 @@ pub fn init() -> Result<()> {
 /// Appends the log to the file at `path`, with times and levels, as long as the returned guard
 /// lives. Starts the log if need be.
 ///
+/// The file begins with what was logged while no file was open, such as the line that describes
+/// the dataset. It is created with its first line, so that a run that logs nothing leaves none.
+///
 /// # Errors
-/// A file that cannot be opened for writing.
+/// A value of `FED_DISTILL_LOG` that is no level (usage).
 pub fn to_file(path: &Path) -> Result<FileLog> {
     init()?;
-    let file = atomic::append(path)?;
-    let mut open = lock(&OPEN);
+    let open = &mut *lock(&OPEN);
     let id = open.next;
     open.next += 1;
-    open.files.push((id, file));
+    let mut file = LogFile {
+        id,
+        path: path.to_path_buf(),
+        file: None,
+    };
+    file.write(&std::mem::take(&mut open.early));
+    open.files.push(file);
     Ok(FileLog { id })
 }
 
@@ -80,33 +89,67 @@ pub struct FileLog {
     id: u64,
 }
 
+impl FileLog {
+    /// Writes the error that ends the run to this file alone: the command line shows it on stderr.
+    pub fn failed(&self, error: &Error) {
+        let line = format!("{}{error}\n", stamp(Level::ERROR));
+        let open = &mut *lock(&OPEN);
+        let own = open.files.iter_mut().filter(|file| file.id == self.id);
+        own.for_each(|file| file.write(line.as_bytes()));
+    }
+}
+
 impl Drop for FileLog {
     fn drop(&mut self) {
-        lock(&OPEN).files.retain(|(id, _)| *id != self.id);
+        lock(&OPEN).files.retain(|file| file.id != self.id);
     }
 }
 
 /// The log files that are open.
 struct Open {
     next: u64,
-    files: Vec<(u64, std::fs::File)>,
+    files: Vec<LogFile>,
+    /// The lines that were logged while no file was open.
+    early: Vec<u8>,
 }
 
 static OPEN: Mutex<Open> = Mutex::new(Open {
     next: 0,
     files: Vec::new(),
+    early: Vec::new(),
 });
 
-/// Writes to all open log files. A full disk does not end a run here: what the run itself writes
-/// will say so.
+/// One log file, created with its first line.
+struct LogFile {
+    id: u64,
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl LogFile {
+    /// Appends lines. A full disk or a missing permission does not end a run here: the run's own
+    /// files report it.
+    fn write(&mut self, lines: &[u8]) {
+        if self.file.is_none() && !lines.is_empty() {
+            self.file = atomic::append(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(lines);
+        }
+    }
+}
+
+/// Writes to all open log files, or keeps the lines for the next one.
 struct Files;
 
 impl Write for Files {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for (_, file) in &mut lock(&OPEN).files {
-            let _ = file.write_all(bytes);
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let open = &mut *lock(&OPEN);
+        match open.files.is_empty() {
+            true => open.early.extend(lines),
+            false => open.files.iter_mut().for_each(|file| file.write(lines)),
         }
-        Ok(bytes.len())
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -122,7 +165,7 @@ impl MakeWriter<'_> for Files {
     }
 }
 
-/// A level, or `tracing` directives (`fed_distill=debug,warn`).
+/// Parses a level, or `tracing` directives (`fed_distill=debug,warn`).
 fn filter(wanted: Option<&str>) -> Result<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let usual = if launcher::is_follower() {
@@ -166,8 +209,7 @@ where
     ) -> fmt::Result {
         let level = *event.metadata().level();
         if self.stamped {
-            let now = jiff::Zoned::now();
-            write!(out, "{} {level:5} ", now.strftime("%Y-%m-%dT%H:%M:%S%:z"))?;
+            out.write_str(&stamp(level))?;
         } else if let Some((colour, word)) = prefix(level) {
             if out.has_ansi_escapes() {
                 write!(out, "\x1b[{colour}m{word}:\x1b[0m ")?;
@@ -180,7 +222,13 @@ where
     }
 }
 
-/// Colour and word before a line on stderr; none for the ordinary ones.
+/// Returns what a line in a file begins with: `2025-01-31T12:00:00+01:00 INFO  `.
+fn stamp(level: Level) -> String {
+    let now = jiff::Zoned::now();
+    format!("{} {level:5} ", now.strftime("%Y-%m-%dT%H:%M:%S%:z"))
+}
+
+/// Returns colour and word before a line on stderr; `None` for the ordinary ones.
 fn prefix(level: Level) -> Option<(&'static str, &'static str)> {
     match level {
         Level::ERROR => Some(("1;31", "error")),

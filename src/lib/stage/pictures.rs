@@ -1,4 +1,4 @@
-//! The pictures that the server's stages leave: grids of synthetic images and curves of loss terms.
+//! The pictures of the server's stages: grids of synthetic images and curves of loss terms.
 
 use crate::data::Normalisation;
 use crate::error::Result;
@@ -12,7 +12,7 @@ const COLUMNS: i64 = 12;
 /// Rows of a grid, at most: more classes than this are shown in part.
 const ROWS: usize = 20;
 
-/// A PNG grid of normalised `images` [M,C,H,W], a row a class.
+/// Writes a PNG grid of normalised `images` [M,C,H,W] with a row a class.
 pub fn grid_by_class(
     path: &Path,
     title: &str,
@@ -24,8 +24,8 @@ pub fn grid_by_class(
     grid(title, images, labels, classes, normalisation).save(path)
 }
 
-/// A grid of normalised `images` [M,C,H,W], a row for each value of `groups` (i64 [M], an index
-/// into `names`).
+/// Returns a grid of normalised `images` [M,C,H,W] with a row for each value of `groups` (i64 [M],
+/// an index into `names`).
 pub fn grid(
     title: &str,
     images: &Tensor,
@@ -51,7 +51,7 @@ pub fn grid(
     }
 }
 
-/// A PNG grid with a row a teacher; `teachers` is i64 [M].
+/// Writes a PNG grid with a row a teacher; `teachers` is i64 [M].
 pub fn grid_by_teacher(
     path: &Path,
     images: &Tensor,
@@ -72,8 +72,8 @@ pub fn grid_by_teacher(
     .save(path)
 }
 
-/// The loss terms over the gradient steps, each a mean over `batches` (which took the same steps),
-/// as SVG and PNG.
+/// Plots the loss terms over the gradient steps, each a mean over `batches` (which took the same
+/// steps), as SVG and PNG.
 pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
     let curve = |name: &str, of: fn(&TermsAt) -> f64| {
         let steps = batches.first().map_or(0, |batch| batch.len());

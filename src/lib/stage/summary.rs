@@ -1,5 +1,5 @@
-//! What the student is compared with on the test set: each teacher, their ensemble, and one round
-//! of federated averaging.
+//! The models that the student is compared with on the test set: each teacher, their ensemble, and
+//! one round of federated averaging.
 
 use super::teachers::TeacherSet;
 use crate::config::Config;
@@ -52,7 +52,7 @@ pub fn compare(
     })
 }
 
-/// The teachers' mean, weighted by their numbers of training images.
+/// Returns the teachers' mean, weighted by their numbers of training images.
 fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let spec = &set.teachers[0].spec;
     if set.teachers.iter().any(|teacher| teacher.spec != *spec) {

@@ -100,9 +100,10 @@ impl Default for AugmentSettings {
 }
 
 /// Which epoch's weights are saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
+    #[default]
     Last,
     /// Highest accuracy on the test set (as the EPFL pipeline does; optimistic, since the test set
     /// chooses).

@@ -173,7 +173,7 @@ fn an_input_whose_manifest_is_damaged_is_refused() {
     says(
         &place.fails("train_student", &[], 1),
         &[
-            "nothing vouches for",
+            "cannot be checked: its manifest is damaged",
             "initial.safetensors",
             "initial.manifest.json",
             "overwrite=true",

@@ -149,3 +149,28 @@ fn a_bad_file_is_named_with_line_and_column() {
         "{text}"
     );
 }
+
+#[test]
+fn differences_are_leaves_by_dotted_key() {
+    let old =
+        serde_json::json!({"a": 1, "b": {"c": [1, 2], "d": null, "same": 0}, "gone": {"x": 1}});
+    let new = serde_json::json!({"a": 1, "b": {"c": [2, 1], "same": 0, "d": false}, "new": {}});
+    let found = json::differences(&old, &new);
+    let shown: Vec<String> = found
+        .iter()
+        .map(|(key, old, new)| {
+            let text = |value: &Option<&serde_json::Value>| {
+                value.map_or("missing".to_owned(), ToString::to_string)
+            };
+            format!("{key}: {} then {}", text(old), text(new))
+        })
+        .collect();
+    let expected = [
+        "b.c: [1,2] then [2,1]",
+        "b.d: null then false",
+        "gone.x: 1 then missing",
+        "new: missing then {}",
+    ];
+    assert_eq!(shown, expected);
+    assert!(json::differences(&old, &old).is_empty());
+}

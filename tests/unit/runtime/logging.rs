@@ -52,10 +52,20 @@ fn file_gets_the_log_of_its_guards_life() {
 
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    for (line, ending) in lines.iter().zip([" WARN  while", " INFO  again"]) {
+    assert_eq!(lines.len(), 3, "{text}");
+    let expected = [" WARN  while", " INFO  after", " INFO  again"];
+    for (line, ending) in lines.iter().zip(expected) {
         let (stamp, rest) = line.split_at(25);
         assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
         assert_eq!(rest, ending);
     }
+
+    let silent = folder.path().join("silent.log");
+    drop(logging::to_file(&silent).unwrap());
+    assert!(!silent.exists(), "nothing was logged");
+    let broken = logging::to_file(&silent).unwrap();
+    broken.failed(&fed_distill::Error::failed("it broke"));
+    drop(broken);
+    let text = std::fs::read_to_string(&silent).unwrap();
+    assert!(text.ends_with(" ERROR it broke\n"), "{text}");
 }

@@ -13,7 +13,7 @@ pub(super) struct Machine<'a> {
     memo: HashMap<u64, Ref>,
 }
 
-/// An error about a pickle that no pickler wrote.
+/// Returns an error about a pickle that no pickler wrote.
 fn broken(why: &str) -> Error {
     Error::failed(format!("the pickle in the file is damaged: {why}"))
 }
@@ -88,7 +88,8 @@ impl<'a> Machine<'a> {
             b'R' => self.reduce(),
             b'b' => self.build(),
             other => Err(Error::failed(format!(
-                "the pickle in the file uses the operation 0x{other:02x}, which a state dict never needs"
+                "the pickle in the file uses the operation 0x{other:02x}, which a state dict \
+                 never needs"
             ))),
         }
     }
@@ -106,13 +107,13 @@ impl<'a> Machine<'a> {
         self.length(1).map(|byte| byte as u8)
     }
 
-    /// An unsigned little-endian number of `bytes` ≤ 8.
+    /// Reads an unsigned little-endian number of `bytes` ≤ 8.
     fn length(&mut self, bytes: u64) -> Result<u64> {
         let digits = self.take(bytes)?.iter().rev();
         Ok(digits.fold(0, |number, &digit| number << 8 | u64::from(digit)))
     }
 
-    /// An integer in two's complement.
+    /// Reads an integer in two's complement.
     fn signed(&mut self, bytes: u64) -> Result<()> {
         if bytes > 8 {
             return Err(broken("an integer is longer than 64 bits"));
@@ -139,7 +140,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Nothing below the last mark can be popped.
+    /// Takes the topmost object; nothing below the last mark can be taken.
     fn pop(&mut self) -> Result<Ref> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let top = if self.stack.len() > floor {
@@ -228,7 +229,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `("storage", type, key, device, count)`; the device is of no interest.
+    /// Reads `("storage", type, key, device, count)`; the device is ignored.
     fn persistent(&mut self) -> Result<()> {
         let id = self.pop()?;
         let parts = self.tuple(id);
@@ -267,7 +268,8 @@ impl<'a> Machine<'a> {
         items.iter().map(number).collect()
     }
 
-    /// The three calls that a state dict consists of, each recognised by name and arguments.
+    /// Performs one of the three calls that a state dict consists of, each recognised by name and
+    /// arguments.
     fn reduce(&mut self) -> Result<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let parts = self
@@ -306,7 +308,7 @@ impl<'a> Machine<'a> {
         })?)
     }
 
-    /// `state_dict()` hangs its `_metadata` on the dict as an attribute: ignored. Nothing else has
+    /// Ignores `_metadata`, which `state_dict()` adds to the dict as an attribute. Nothing else has
     /// attributes.
     fn build(&mut self) -> Result<()> {
         self.pop()?;

@@ -1,4 +1,4 @@
-//! What a run has to say of its method: accuracies, rounds, and bytes from what was really sent.
+//! The methods that a run stands for: accuracies, rounds, and the bytes that were really sent.
 
 use super::super::run::{Comparison, Metrics, Run};
 use crate::run::manifest;
@@ -10,18 +10,18 @@ pub const COMPARABLE: [&str; 4] = ["train_student", "fed_avg", "fed_md", "distri
 pub const STUDENT: &str = "one-shot student";
 pub const FED_MD: &str = "FedMD";
 
-/// A method and what came of it in one run. Accuracies are shares, 0..1.
+/// A method and its results in one run. Accuracies are shares, 0..1.
 #[derive(Debug, Serialize)]
 pub struct Method {
     pub method: String,
     /// The run as it is listed, and its manifest.
     pub run: String,
     pub manifest: PathBuf,
-    /// Fingerprint, and SHA-256 of the split's file; none where the run says nothing of it or reads
-    /// none.
+    /// Fingerprint, and SHA-256 of the split's file; `None` where the run did not record or read
+    /// one.
     pub dataset: Option<String>,
     pub split: Option<String>,
-    /// Whether it shares all images in each batch: distributed SGD.
+    /// Whether it draws each batch from the images of all nodes: distributed SGD.
     #[serde(skip)]
     pub unsplit: bool,
     /// SHA-256 of the teachers' files of one-shot methods.
@@ -40,7 +40,7 @@ pub struct Method {
     pub points: Vec<Point>,
 }
 
-/// An accuracy that was measured, and what had been sent by then.
+/// An accuracy that was measured, and the bytes that had been sent by then.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Point {
     pub round: usize,
@@ -49,13 +49,13 @@ pub struct Point {
     pub test_accuracy: f64,
 }
 
-/// Whether the run is of a stage that trains a model for all nodes.
+/// Reports whether the run is of a stage that trains a model for all nodes.
 pub fn is_comparable(run: &Run) -> bool {
     COMPARABLE.contains(&run.manifest.stage.as_str())
 }
 
-/// Appends the methods that a run stands for. What several students have in common, because they
-/// have the same teachers, is listed once.
+/// Appends the methods that a run stands for. Methods that several students share, because they
+/// have the same teachers, are listed once.
 pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
     let blank = blank(run);
     match (run.manifest.stage.as_str(), &metrics.comparison) {
@@ -77,7 +77,7 @@ pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
     }
 }
 
-/// A run's name and grounds; all else is still to be said.
+/// Returns a method with the run's name, dataset and split; all else is to be filled in.
 fn blank(run: &Run) -> Method {
     let inputs = &run.manifest.inputs;
     let fact = run.manifest.facts.get("dataset_fingerprint");
@@ -102,7 +102,7 @@ fn blank(run: &Run) -> Method {
     }
 }
 
-/// The split that the run read, or else that its first teacher was trained on.
+/// Returns the hash of the split that the run read, or else that its first teacher was trained on.
 fn split(run: &Run) -> Option<String> {
     let of = |manifest: &manifest::Manifest| {
         let input = manifest.inputs.iter().find(|input| input.role == "split");
@@ -116,7 +116,7 @@ fn split(run: &Run) -> Option<String> {
     of(&made)
 }
 
-/// What the literature calls the method under the run's settings.
+/// Returns what the literature calls the method under the run's settings.
 fn name(run: &Run) -> String {
     let set = |key: &str| run.setting(key).as_f64().is_some_and(|value| value > 0.0);
     match run.manifest.stage.as_str() {
@@ -136,7 +136,7 @@ fn name(run: &Run) -> String {
     }
 }
 
-/// The student, and what can be had of the same uploads without it.
+/// Returns the student, and the methods that need the same uploads but no student.
 fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Method> {
     let bytes = comparison.upload_bytes.iter().sum();
     let method = |name: &str, last: Option<f64>, best: Option<f64>| Method {

@@ -1,10 +1,10 @@
-//! `inspect compare`: what each method reaches, and how many bytes it sends for that. `methods`
-//! reads it from the runs, `grounds` says whether they are on one dataset and split, `figure` draws
-//! it, `students` sets students beside what could be had without them.
+//! `inspect compare`: the accuracy of each method and the bytes it sends. `methods` reads both from
+//! the runs, `comparability` checks that they are on one dataset and split, `plot` draws them,
+//! `students` compares students with the methods that need no student.
 
-mod figure;
-mod grounds;
+mod comparability;
 mod methods;
+mod plot;
 mod students;
 
 use super::run::{Metrics, Run, percent, size};
@@ -12,7 +12,7 @@ use super::{Answer, find};
 use crate::error::{Error, Result};
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
-use grounds::Grounds;
+use comparability::Comparability;
 use methods::Method;
 use serde_json::json;
 use std::path::PathBuf;
@@ -38,16 +38,20 @@ impl Request {
         for (run, metrics) in &found {
             methods::add(&mut methods, run, metrics);
         }
-        let grounds = Grounds::of(&methods);
-        let (plots, unplotted) = match figure::obstacle(&methods, &grounds) {
-            None => (figure::save(&methods, &found, self)?, None),
+        let comparability = Comparability::of(&methods);
+        let (plots, unplotted) = match plot::obstacle(&methods, &comparability) {
+            None => (plot::save(&methods, &found, self)?, None),
             Some(error) if self.out.is_some() => return Err(error),
             Some(error) => (Vec::new(), Some(error)),
         };
         let students = students::Students::of(&found);
         let mut text = match students.len() == found.len() {
             true => students.text(),
-            false => format!("{}\n\n{}", table(&methods, &grounds), remarks(&methods)),
+            false => format!(
+                "{}\n\n{}",
+                table(&methods, &comparability),
+                remarks(&methods)
+            ),
         };
         text += &match (&unplotted, plots.last()) {
             (Some(error), _) => format!("\n\nno plot: {}", error.what()),
@@ -56,11 +60,12 @@ impl Request {
         };
         Answer::new(
             text,
-            json!({"students": students.data(), "methods": methods, "one_split": grounds.agree(), "plots": plots}),
+            json!({"students": students.data(), "methods": methods,
+                "one_split": comparability.is_one_split(), "plots": plots}),
         )
     }
 
-    /// Finished runs of students and baselines, each once.
+    /// Returns the finished runs of students and baselines, each once.
     fn find(&self) -> Result<Vec<(Run, Metrics)>> {
         let mut found = Vec::<(Run, Metrics)>::new();
         for path in &self.runs {
@@ -95,19 +100,21 @@ impl Request {
     }
 }
 
-/// A run whose metrics are gone.
+/// Reports a run whose metrics are gone.
 fn lost(run: &Run, record: &FileRecord) -> Error {
     Error::failed(format!("the metrics of `{}` are missing", run.name))
         .note("file", run.shown(record).display().to_string())
         .note("from", format!("manifest {}", run.place.display()))
         .hint(format!(
-            "put the file back, or make it again with `{} overwrite=true`; or name the other runs alone",
+            "put the file back, or make it again with `{} overwrite=true`; or name the other runs \
+             alone",
             run.manifest.stage
         ))
 }
 
-/// A line a method; dataset and split where they are not the same for all.
-fn table(methods: &[Method], grounds: &Grounds) -> Table {
+/// Returns a table with a line a method; with dataset and split where they are not the same for
+/// all.
+fn table(methods: &[Method], comparability: &Comparability) -> Table {
     let mut headers = vec![
         "method",
         "run",
@@ -118,7 +125,7 @@ fn table(methods: &[Method], grounds: &Grounds) -> Table {
         "uploaded",
         "downloaded",
     ];
-    if !grounds.agree() {
+    if !comparability.is_one_split() {
         headers.extend(["dataset", "split"]);
     }
     let mut table = Table::new(&headers);
@@ -134,7 +141,7 @@ fn table(methods: &[Method], grounds: &Grounds) -> Table {
             size(method.upload_bytes),
             size(method.download_bytes),
         ];
-        if !grounds.agree() {
+        if !comparability.is_one_split() {
             let short = |hash: &Option<String>| {
                 hash.as_ref()
                     .map_or("–".into(), |hash| hash.chars().take(8).collect())
@@ -146,12 +153,15 @@ fn table(methods: &[Method], grounds: &Grounds) -> Table {
     table
 }
 
-/// How to read the table.
+/// Explains how to read the table.
 fn remarks(methods: &[Method]) -> String {
     let has = |name: &str| methods.iter().any(|method| method.method.starts_with(name));
     let mut lines = vec!["Test accuracy; bytes of all nodes together, as serialised."];
     if has(methods::STUDENT) {
-        lines.push("One-shot: each node uploads its teacher's file, label counts included, and is sent nothing.");
+        lines.push(
+            "One-shot: each node uploads its teacher's file, label counts included, and is \
+        sent nothing.",
+        );
     }
     if has(methods::FED_MD) {
         lines.push("FedMD: mean over the nodes' own models.");

@@ -1,4 +1,5 @@
-//! Students beside what could be had without them: each teacher, their ensemble, their average.
+//! Students compared with the methods that need no student: each teacher, their ensemble, their
+//! average.
 
 use super::super::run::{Comparison, Metrics, Run, percent, size};
 use crate::report::Table;
@@ -21,7 +22,7 @@ impl<'a> Students<'a> {
         self.0.len()
     }
 
-    /// One in full, or a line for each of several.
+    /// Returns one student in full, or a line for each of several.
     pub fn text(&self) -> String {
         match &self.0[..] {
             [(run, comparison, best)] => format!(
@@ -35,7 +36,10 @@ impl<'a> Students<'a> {
     }
 
     pub fn data(&self) -> Vec<Value> {
-        let of = |(run, comparison, best): &(&Run, &Comparison, Option<f64>)| json!({"run": run.place, "name": run.name, "comparison": comparison, "best_test_accuracy": best});
+        let of = |(run, comparison, best): &(&Run, &Comparison, Option<f64>)| {
+            json!({"run": run.place, "name": run.name, "comparison": comparison,
+                "best_test_accuracy": best})
+        };
         self.0.iter().map(of).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! `inspect neighbours`: which training images synthetic ones come close to, and whether closer
 //! than they should.
 
-mod looks;
 mod sampled;
+mod views;
 
 use super::grid::Images;
 use super::run::{self, Run};
@@ -17,12 +17,12 @@ use crate::run::split::read;
 use crate::run::weights;
 use crate::runtime::seed::Seeds;
 use clap::value_parser;
-use looks::{Looks, View};
 use rand::seq::SliceRandom;
 use sampled::Sampled;
 use serde_json::json;
 use std::path::PathBuf;
 use tch::{Device, Tensor};
+use views::{Compared, View};
 
 #[derive(Debug, clap::Args)]
 pub struct Request {
@@ -74,16 +74,16 @@ impl Request {
             order
         };
         let drawn = take(draw(set.labels.size()[0] as usize), self.samples as usize);
-        let compared: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
+        let indices: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
             .into_iter()
             .map(|index| index as usize)
             .collect();
-        let unseen = dataset.test.select(&compared)?.images;
+        let unseen = dataset.test.select(&indices)?.images;
         let pixels = card
             .normalisation
             .to_pixels(&set.images.index_select(0, &Tensor::from_slice(&drawn)))
             .to_device(device);
-        let looks = Looks {
+        let compared = Compared {
             dataset: &dataset,
             pixels: &pixels,
             unseen: &unseen,
@@ -92,9 +92,9 @@ impl Request {
             .map(|place| Run::open(&place, String::new()))
             .transpose()?;
         let models = teachers(run.as_ref(), device)?;
-        let mut views = vec![looks.by_pixels(i64::from(self.shift))?];
+        let mut views = vec![compared.by_pixels(i64::from(self.shift))?];
         if !models.is_empty() {
-            views.push(looks.by_features(&models, &card.normalisation)?);
+            views.push(compared.by_features(&models, &card.normalisation)?);
         }
         let owners = run
             .as_ref()
@@ -131,11 +131,11 @@ fn take(mut order: Vec<i64>, count: usize) -> Vec<i64> {
     order
 }
 
-/// The teachers that a run was given; none, with a warning, where they are gone.
+/// Loads the teachers that a run was given; none, with a warning, where they are gone.
 fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
     let paths = run.map(Run::teachers).unwrap_or_default();
     if paths.is_empty() || paths.iter().any(|path| !path.exists()) {
-        tracing::warn!("the teachers are not there: images are compared by pixels alone");
+        tracing::warn!("the teachers are gone: images are compared by pixels alone");
         return Ok(Vec::new());
     }
     let unknown = || {
@@ -147,7 +147,7 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
     paths.iter().map(load).collect()
 }
 
-/// The node that holds each training image, where the run knew a split.
+/// Returns the node that holds each training image, where the run read a split.
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
     let split = run
         .manifest
@@ -173,7 +173,7 @@ fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
     Ok(Some(owners))
 }
 
-/// Distances to the training images, of synthetic and of unseen images.
+/// Returns a table of the distances to the training images, of synthetic and of unseen images.
 fn distances(views: &[View]) -> Table {
     let mut table = Table::new(&[
         "distance to the nearest training image",
@@ -220,8 +220,10 @@ fn verdict(views: &[View], count: usize) -> String {
     let shares: Vec<String> = views.iter().map(share).collect();
     let expected = views[0].expected;
     format!(
-        "The nearest of all training and test images is a training image: {} of {count} synthetic images.\n\
-         {:.0} % (± {:.0}) is the share of training images among all, and what images that give nothing away would show.",
+        "The nearest of all training and test images is a training image: {} of {count} synthetic \
+         images.\n\
+         {:.0} % (± {:.0}) is the share of training images among all, and the result for images that \
+         reveal nothing.",
         shares.join(", "),
         100.0 * expected,
         100.0 * (expected * (1.0 - expected) / count as f64).sqrt()

@@ -1,13 +1,13 @@
 //! The synthetic images that were drawn: the nearest of them as a table and as a picture.
 
-use super::looks::View;
+use super::views::View;
 use crate::data::Dataset;
 use crate::report::{Grid, GridRow, Table};
 use tch::Tensor;
 
-/// The synthetic images that were looked at.
+/// The synthetic images that were compared.
 pub struct Sampled<'a> {
-    /// Their places in the file.
+    /// Their indices in the file.
     pub drawn: &'a [i64],
     /// Of all in the file.
     pub labels: &'a [i64],
@@ -17,7 +17,7 @@ pub struct Sampled<'a> {
 }
 
 impl Sampled<'_> {
-    /// Places among the sampled, the nearest by pixels first.
+    /// Returns the indices of the nearest by pixels among the sampled, the nearest first.
     pub fn nearest_first(&self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.drawn.len()).collect();
         order.sort_by(|&a, &b| self.views[0].synthetic[a].total_cmp(&self.views[0].synthetic[b]));
@@ -63,15 +63,15 @@ impl Sampled<'_> {
         table
     }
 
-    /// Columns of a synthetic image and its nearest training images.
+    /// Returns a grid with a column for each synthetic image and its nearest training images.
     pub fn picture(&self, pixels: &Tensor, shown: &[usize]) -> Grid {
-        let places: Vec<i64> = shown.iter().map(|&at| at as i64).collect();
-        let select = |images: &Tensor, places: &[i64]| {
-            images.index_select(0, &Tensor::from_slice(places).to_device(images.device()))
+        let indices: Vec<i64> = shown.iter().map(|&at| at as i64).collect();
+        let select = |images: &Tensor, indices: &[i64]| {
+            images.index_select(0, &Tensor::from_slice(indices).to_device(images.device()))
         };
         let mut rows = vec![GridRow {
             label: "synthetic".into(),
-            pixels: select(pixels, &places),
+            pixels: select(pixels, &indices),
         }];
         for view in self.views {
             let nearest: Vec<i64> = shown.iter().map(|&at| view.nearest[at]).collect();

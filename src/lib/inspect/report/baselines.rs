@@ -1,9 +1,10 @@
 //! The section of the baselines: what each reached by which round, and the bytes that took.
 
 use super::super::run::{Metrics, percent, size};
-use super::{Entry, figures};
+use super::{Entry, plots};
 use crate::error::Result;
 use crate::report::{LinePlot, Series, Table, html};
+use maud::{Markup, html};
 
 /// Stages that train a model for all nodes in many exchanges.
 const STAGES: [&str; 3] = ["fed_avg", "fed_md", "distributed_sgd"];
@@ -12,13 +13,12 @@ pub fn is_baseline(entry: &Entry) -> bool {
     STAGES.iter().any(|stage| entry.is(stage))
 }
 
-/// Accuracy over the rounds, and a line a run.
-pub fn baselines(entries: &[&Entry]) -> Result<String> {
+/// Returns the accuracy over the rounds as a plot, and a table with a line a run.
+pub fn baselines(entries: &[&Entry]) -> Result<Markup> {
     if entries.is_empty() {
-        return Ok(String::new());
+        return Ok(html! {});
     }
     let has = |stage: &str| entries.iter().any(|entry| entry.is(stage));
-    let mut body = over_rounds(entries)? + &html::table(&table(entries));
     let mut remarks = vec!["Test accuracy in percent; bytes of all nodes together, as serialised."];
     if has("fed_md") {
         remarks.push("FedMD: mean over the nodes' own models.");
@@ -26,11 +26,14 @@ pub fn baselines(entries: &[&Entry]) -> Result<String> {
     if has("distributed_sgd") {
         remarks.push("Distributed SGD takes steps, no rounds, and is measured at its end.");
     }
-    body += &html::paragraph(&remarks.join(" "));
-    Ok(body)
+    Ok(html! {
+        (over_rounds(entries)?)
+        (html::table(&table(entries)))
+        (html::paragraph(&remarks.join(" ")))
+    })
 }
 
-fn over_rounds(entries: &[&Entry]) -> Result<String> {
+fn over_rounds(entries: &[&Entry]) -> Result<Markup> {
     let series = |entry: &&Entry| Series {
         name: entry.run.name.clone(),
         points: entry
@@ -40,7 +43,7 @@ fn over_rounds(entries: &[&Entry]) -> Result<String> {
             .filter_map(|round| Some((round.round as f64, 100.0 * round.test_accuracy?)))
             .collect(),
     };
-    figures::lines(&LinePlot {
+    plots::lines(&LinePlot {
         title: "Baselines on the test set",
         x: "round",
         y: "accuracy (%)",
@@ -89,7 +92,7 @@ fn table(entries: &[&Entry]) -> Table {
     table
 }
 
-/// Those that take part in a round, at most.
+/// Returns how many nodes take part in a round, at most.
 fn nodes(metrics: &Metrics) -> Option<usize> {
     let most = metrics.rounds.iter().map(|round| round.nodes.len()).max();
     most.or(metrics.ranks)

@@ -1,8 +1,8 @@
 //! `inspect report`: one HTML file of a run, an experiment or a sweep. Everything comes from the
-//! files that the stages left; no dataset is read, so it works wherever the folder was copied to.
+//! files that the stages wrote; no dataset is read, so it works wherever the folder is copied to.
 
 mod baselines;
-mod figures;
+mod plots;
 mod provenance;
 mod sections;
 
@@ -39,8 +39,8 @@ impl Entry {
 
 impl Request {
     /// # Errors
-    /// No run there; a place that cannot be written. Metrics that are damaged or changed are left
-    /// out, and said.
+    /// No run there; a file that cannot be written. Metrics that are damaged or changed are left
+    /// out with a warning.
     pub fn answer(&self) -> Result<Answer> {
         let runs = match self.folder.is_dir() {
             true => find::some_below(&self.folder)?,
@@ -92,7 +92,7 @@ impl Request {
             .file_name()
             .map_or("runs".into(), |name| name.to_string_lossy().into_owned());
         let mut page = Page::new(&name, &lead(entries));
-        page.section("Result", sections::result(&students, &teachers)?);
+        page.section("Result", sections::result(&students, &teachers));
         page.section("Split", sections::splits(&splits, &teachers)?);
         page.section("Teachers", sections::teachers(&teachers)?);
         page.section("Initial batches", sections::initial(&initial));
@@ -108,7 +108,7 @@ impl Request {
     }
 }
 
-/// Dataset, time and versions.
+/// Returns dataset, time and versions.
 fn lead(entries: &[Entry]) -> String {
     let mut datasets: Vec<String> = entries
         .iter()

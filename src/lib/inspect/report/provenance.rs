@@ -1,4 +1,4 @@
-//! Where everything comes from: the runs, their commands and settings, the files and their hashes.
+//! The origin of the results: the runs, their commands and settings, the files and their hashes.
 
 use super::super::run::percent;
 use super::super::{settings, show};
@@ -7,9 +7,10 @@ use crate::error::Result;
 use crate::report::{Table, html};
 use crate::run::manifest;
 use crate::words::counted;
+use maud::{Markup, html};
 
-/// Every run in a line.
-pub fn runs(entries: &[Entry]) -> String {
+/// Returns a table with a line for every run.
+pub fn runs(entries: &[Entry]) -> Markup {
     let mut table = Table::new(&[
         "run",
         "stage",
@@ -37,48 +38,52 @@ pub fn runs(entries: &[Entry]) -> String {
     html::table(&table)
 }
 
-/// Commands, settings, files and their hashes.
-pub fn provenance(entries: &[Entry]) -> Result<String> {
-    let mut body = checked(entries)?;
-    for entry in entries {
-        let manifest = &entry.run.manifest;
-        let mut chosen = Table::new(&["setting", "value"]);
-        for (key, value) in settings::chosen(&manifest.config) {
-            chosen.row(vec![key, settings::typed(&value)]);
+/// Returns the commands, settings, files and hashes of all runs, after the result of hashing every
+/// file again.
+pub fn provenance(entries: &[Entry]) -> Result<Markup> {
+    Ok(html! {
+        (checked(entries)?)
+        @for entry in entries {
+            (html::fold(&format!("{} ({})", entry.run.name, entry.run.manifest.stage), of(entry)))
         }
-        let every: Vec<String> = settings::flat(&manifest.config)
-            .iter()
-            .map(|(key, value)| format!("{key}={}", settings::typed(value)))
-            .collect();
-        let mut hashes = Table::new(&["", "role", "file", "bytes", "sha256"]);
-        for (way, records) in [("read", &manifest.inputs), ("wrote", &manifest.outputs)] {
-            for record in records {
-                hashes.row(vec![
-                    way.into(),
-                    record.role.clone(),
-                    record.path.display().to_string(),
-                    record.bytes.to_string(),
-                    record.sha256.clone(),
-                ]);
-            }
-        }
-        let content = html::verbatim(&manifest.argv.join(" "))
-            + &html::table(&show::facts(&entry.run, None))
-            + &html::table(&hashes)
-            + &html::heading("Settings that are not the built-in defaults")
-            + &html::table(&chosen)
-            + &html::heading("Every setting")
-            + &html::columns(&every);
-        body += &html::fold(
-            &format!("{} ({})", entry.run.name, manifest.stage),
-            &content,
-        );
-    }
-    Ok(body)
+    })
 }
 
-/// Whether the files are as the runs left them, and how many nobody can say it of.
-fn checked(entries: &[Entry]) -> Result<String> {
+fn of(entry: &Entry) -> Markup {
+    let manifest = &entry.run.manifest;
+    let mut chosen = Table::new(&["setting", "value"]);
+    for (key, value) in settings::chosen(&manifest.config) {
+        chosen.row(vec![key, settings::typed(&value)]);
+    }
+    let every: Vec<String> = settings::flat(&manifest.config)
+        .iter()
+        .map(|(key, value)| format!("{key}={}", settings::typed(value)))
+        .collect();
+    let mut hashes = Table::new(&["", "role", "file", "bytes", "sha256"]);
+    for (way, records) in [("read", &manifest.inputs), ("wrote", &manifest.outputs)] {
+        for record in records {
+            hashes.row(vec![
+                way.into(),
+                record.role.clone(),
+                record.path.display().to_string(),
+                record.bytes.to_string(),
+                record.sha256.clone(),
+            ]);
+        }
+    }
+    html! {
+        (html::verbatim(&manifest.argv.join(" ")))
+        (html::table(&show::facts(&entry.run, None)))
+        (html::table(&hashes))
+        (html::heading("Settings that are not the built-in defaults"))
+        (html::table(&chosen))
+        (html::heading("Every setting"))
+        (html::columns(&every))
+    }
+}
+
+/// Hashes all recorded files again and reports which have changed, and how many are gone.
+fn checked(entries: &[Entry]) -> Result<Markup> {
     let (mut findings, mut hashed, mut gone) = (Vec::new(), 0, 0);
     for entry in entries {
         let check = manifest::check(&entry.run.place)?;
@@ -88,24 +93,22 @@ fn checked(entries: &[Entry]) -> Result<String> {
     }
     findings.sort();
     findings.dedup();
-    let mut body = match findings.is_empty() {
-        true => html::paragraph(&format!(
-            "{} hashed again when this report was made: all were as the runs left them.",
-            counted(hashed, "recorded file")
-        )),
-        false => {
-            html::paragraph("Not as the runs left them when this report was made:")
-                + &html::verbatim(&findings.join("\n"))
-        }
+    let inputs = match gone {
+        1 => "an input that is".into(),
+        _ => format!("{gone} inputs that are"),
     };
-    if gone > 0 {
-        body += &html::paragraph(&format!(
-            "Not checked: {} no longer there.",
-            match gone {
-                1 => "an input that is".into(),
-                _ => format!("{gone} inputs that are"),
-            }
-        ));
-    }
-    Ok(body)
+    Ok(html! {
+        @if findings.is_empty() {
+            (html::paragraph(&format!(
+                "{} hashed again when this report was made: all were unchanged.",
+                counted(hashed, "recorded file")
+            )))
+        } @else {
+            (html::paragraph("Changed or missing when this report was made:"))
+            (html::verbatim(&findings.join("\n")))
+        }
+        @if gone > 0 {
+            (html::paragraph(&format!("Not checked: {inputs} no longer there.")))
+        }
+    })
 }

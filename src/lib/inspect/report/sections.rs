@@ -1,21 +1,25 @@
-//! The sections of the page, each from the runs of one stage. A section without content stays away.
+//! The sections of the page, each from the runs of one stage. A section without content is left
+//! out.
 
 use super::super::confusion::Matrix;
 use super::super::run::{Comparison, Epoch, Run, percent, size};
 use super::super::{group, split};
-use super::{Entry, figures};
+use super::{Entry, plots};
 use crate::error::Result;
 use crate::partition::skew;
 use crate::report::html::{self, Bar};
 use crate::report::{Table, stacked_bars};
+use crate::run::manifest::FileRecord;
+use maud::{Markup, html};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Teachers that have a bar each.
 const BARS: usize = 12;
 
-/// The figures that matter, and what the student is compared with.
-pub fn result(students: &[&Entry], teachers: &[&Entry]) -> Result<String> {
+/// Returns the main results: of one student its accuracy beside what it is compared with, of
+/// several students their means, without a student the teachers' accuracies.
+pub fn result(students: &[&Entry], teachers: &[&Entry]) -> Markup {
     let compared = |entry: &&Entry| {
         entry
             .metrics
@@ -23,42 +27,42 @@ pub fn result(students: &[&Entry], teachers: &[&Entry]) -> Result<String> {
             .clone()
             .map(|comparison| (comparison, entry.metrics.clone()))
     };
-    Ok(
-        match &students.iter().filter_map(compared).collect::<Vec<_>>()[..] {
-            [] => teachers_only(teachers),
-            [(comparison, metrics)] => {
-                let tiles = [
-                    (percent(comparison.student), "student, % of the test set"),
-                    (
-                        percent(metrics.best_test_accuracy),
-                        "student, best epoch on test, %",
+    match &students.iter().filter_map(compared).collect::<Vec<_>>()[..] {
+        [] => teachers_only(teachers),
+        [(comparison, metrics)] => {
+            let tiles = [
+                (percent(comparison.student), "student, % of the test set"),
+                (
+                    percent(metrics.best_test_accuracy),
+                    "student, best epoch on test, %",
+                ),
+                (percent(comparison.ensemble), "ensemble of the teachers, %"),
+                (
+                    percent(comparison.one_shot_average),
+                    "one-shot weight average, %",
+                ),
+                (
+                    size(
+                        comparison.upload_bytes.iter().sum::<u64>()
+                            / comparison.upload_bytes.len().max(1) as u64,
                     ),
-                    (percent(comparison.ensemble), "ensemble of the teachers, %"),
-                    (
-                        percent(comparison.one_shot_average),
-                        "one-shot weight average, %",
-                    ),
-                    (
-                        size(
-                            comparison.upload_bytes.iter().sum::<u64>()
-                                / comparison.upload_bytes.len().max(1) as u64,
-                        ),
-                        "uploaded by a node, once",
-                    ),
-                    (
-                        metrics.synthetic_images.unwrap_or(0).to_string(),
-                        "synthetic images",
-                    ),
-                ];
-                html::tiles(&tiles.map(|(value, name)| (value, name.to_owned())))
-                    + &comparison_bars(comparison)
+                    "uploaded by a node, once",
+                ),
+                (
+                    metrics.synthetic_images.unwrap_or(0).to_string(),
+                    "synthetic images",
+                ),
+            ];
+            html! {
+                (html::tiles(&tiles.map(|(value, name)| (value, name.to_owned()))))
+                (comparison_bars(comparison))
             }
-            _ => grouped(students),
-        },
-    )
+        }
+        _ => grouped(students),
+    }
 }
 
-fn comparison_bars(comparison: &Comparison) -> String {
+fn comparison_bars(comparison: &Comparison) -> Markup {
     let bar = |name: String, accuracy: Option<f64>, strong: bool| Bar {
         name,
         share: accuracy.unwrap_or(0.0),
@@ -87,7 +91,7 @@ fn comparison_bars(comparison: &Comparison) -> String {
     html::bars("Accuracy on the whole test set, %", &bars)
 }
 
-fn teachers_only(teachers: &[&Entry]) -> String {
+fn teachers_only(teachers: &[&Entry]) -> Markup {
     let bar = |entry: &&Entry| Bar {
         name: entry.run.name.clone(),
         share: entry.metrics.final_test_accuracy.unwrap_or(0.0),
@@ -100,13 +104,13 @@ fn teachers_only(teachers: &[&Entry]) -> String {
         .map(bar)
         .collect();
     match measured.is_empty() || measured.len() > BARS {
-        true => String::new(),
+        true => html! {},
         false => html::bars("Accuracy on the whole test set, %", &measured),
     }
 }
 
-/// Several students: repetitions in one line, and each beside the others.
-fn grouped(students: &[&Entry]) -> String {
+/// Returns a table with a line for all repetitions of a student, and a bar for each student.
+fn grouped(students: &[&Entry]) -> Markup {
     let (runs, metrics): (Vec<&Run>, Vec<_>) = students
         .iter()
         .map(|entry| (&entry.run, entry.metrics.clone()))
@@ -118,173 +122,175 @@ fn grouped(students: &[&Entry]) -> String {
         value: percent(entry.metrics.final_test_accuracy),
         strong: true,
     };
-    html::table(&group::table(&groups))
-        + &html::paragraph(
-            "Accuracy on the whole test set in percent, mean ± sample standard deviation over runs that differ in seeds and places only.",
-        )
-        + &html::bars(
-            "Students, accuracy after the last epoch, %",
-            &students.iter().map(bar).collect::<Vec<_>>(),
-        )
+    let bars: Vec<Bar> = students.iter().map(bar).collect();
+    html! {
+        (html::table(&group::table(&groups)))
+        (html::paragraph(
+            "Accuracy on the whole test set in percent, mean ± sample standard deviation over runs \
+             that differ in seeds and paths only."
+        ))
+        (html::bars("Students, accuracy after the last epoch, %", &bars))
+    }
 }
 
-/// What each node holds.
-pub fn splits(splits: &[&Entry], teachers: &[&Entry]) -> Result<String> {
-    let mut body = String::new();
-    for entry in splits {
-        if splits.len() > 1 {
-            body += &html::heading(&entry.run.name);
+/// Returns what each node holds: the plot of every split, with the label skew of the teachers that
+/// were trained on it.
+pub fn splits(splits: &[&Entry], teachers: &[&Entry]) -> Result<Markup> {
+    Ok(html! {
+        @for entry in splits {
+            @if splits.len() > 1 { (html::heading(&entry.run.name)) }
+            @if let Some(plot) = entry.run.output("plot") {
+                (plots::saved("Training images of each node", &plot))
+            }
+            (skewness(&trained_on(entry, teachers)))
         }
-        if let Some(plot) = entry.run.output("plot") {
-            body += &figures::left("Training images of each node", &plot);
+        @if splits.is_empty() && teachers.len() > 1 {
+            (teachers_counts(teachers)?)
+            (skewness(teachers))
         }
-        let hash = entry
-            .run
-            .manifest
-            .outputs
-            .iter()
-            .find(|record| record.role == "split")
-            .map(|record| &record.sha256);
-        let of_this = |entry: &&&Entry| {
-            entry
-                .run
-                .manifest
-                .inputs
-                .iter()
-                .any(|input| input.role == "split" && Some(&input.sha256) == hash)
-        };
-        body += &skewness(&teachers.iter().filter(of_this).copied().collect::<Vec<_>>());
-    }
-    // Teachers that came without their split still say what they were trained on.
-    if splits.is_empty() && teachers.len() > 1 {
-        let names: Vec<String> = teachers
-            .iter()
-            .map(|entry| entry.run.name.clone())
-            .collect();
-        let counts: Vec<_> = teachers
-            .iter()
-            .filter_map(|entry| entry.metrics.label_counts.clone())
-            .collect();
-        if let Some(card) = teachers[0]
-            .run
-            .card()?
-            .filter(|_| counts.len() == names.len())
-        {
-            let title = "Training images of each teacher";
-            body += &figures::drawn(title, |path| {
-                stacked_bars(path, title, &names, &card.classes, &counts)
-            })?;
-        }
-        body += &skewness(teachers);
-    }
-    Ok(body)
+    })
 }
 
-fn skewness(teachers: &[&Entry]) -> String {
-    let counts: Vec<Vec<u64>> = teachers
-        .iter()
-        .filter_map(|entry| entry.metrics.label_counts.clone())
-        .collect();
+/// Returns the teachers that were trained on the split of this run.
+fn trained_on<'a>(split: &Entry, teachers: &[&'a Entry]) -> Vec<&'a Entry> {
+    let is_split = |record: &&FileRecord| record.role == "split";
+    let hash = |records: &[FileRecord]| {
+        let record = records.iter().find(is_split);
+        record.map(|record| record.sha256.clone())
+    };
+    let written = hash(&split.run.manifest.outputs);
+    let reads_it =
+        |teacher: &&&Entry| written.is_some() && hash(&teacher.run.manifest.inputs) == written;
+    teachers.iter().filter(reads_it).copied().collect()
+}
+
+/// Returns a plot of the images that each teacher was trained on, for teachers that came without
+/// their split; nothing where their metrics or classes are gone.
+fn teachers_counts(teachers: &[&Entry]) -> Result<Markup> {
+    let name = |entry: &&Entry| entry.run.name.clone();
+    let names: Vec<String> = teachers.iter().map(name).collect();
+    let counts = counts(teachers);
+    let card = teachers[0].run.card()?;
+    let Some(card) = card.filter(|_| counts.len() == names.len()) else {
+        return Ok(html! {});
+    };
+    let title = "Training images of each teacher";
+    plots::drawn(title, |path| {
+        stacked_bars(path, title, &names, &card.classes, &counts)
+    })
+}
+
+fn counts(teachers: &[&Entry]) -> Vec<Vec<u64>> {
+    let of = |entry: &&Entry| entry.metrics.label_counts.clone();
+    teachers.iter().filter_map(of).collect()
+}
+
+fn skewness(teachers: &[&Entry]) -> Markup {
+    let counts = counts(teachers);
     match counts.len() {
-        0 | 1 => String::new(),
+        0 | 1 => html! {},
         _ => html::table(&split::measures(&skew(&counts))),
     }
 }
 
-/// A table and curves for each folder of teachers.
-pub fn teachers(teachers: &[&Entry]) -> Result<String> {
+/// Returns a table and curves for each folder of teachers.
+pub fn teachers(teachers: &[&Entry]) -> Result<Markup> {
     let mut folders: BTreeMap<&Path, Vec<&Entry>> = BTreeMap::new();
-    teachers
-        .iter()
-        .for_each(|entry| folders.entry(entry.run.folder()).or_default().push(entry));
-    let several = folders.len() > 1;
-    let mut body = String::new();
-    for (folder, mut entries) in folders {
-        let node = |entry: &Entry| {
-            entry
-                .run
-                .manifest
-                .facts
-                .get("node")
-                .and_then(|node| node.as_u64())
-                .unwrap_or(0)
-        };
-        entries.sort_by_key(|entry| node(entry));
-        let named: Vec<(String, &Entry)> = entries
-            .iter()
-            .map(|entry| (format!("teacher {}", node(entry)), *entry))
-            .collect();
-        let mut table = Table::new(&[
-            "teacher",
-            "status",
-            "images",
-            "final %",
-            "best %",
-            "parameters",
-            "upload",
-            "took",
-        ]);
-        for (name, entry) in &named {
-            let metrics = &entry.metrics;
-            let count = |count: Option<u64>| count.map_or("–".into(), |count| count.to_string());
-            table.row(vec![
-                name.trim_start_matches("teacher ").into(),
-                entry.run.status().to_string(),
-                count(metrics.train_images),
-                percent(metrics.final_test_accuracy),
-                percent(metrics.best_test_accuracy),
-                count(metrics.parameters),
-                metrics.upload_bytes.map_or("–".into(), size),
-                entry.run.took().unwrap_or("–".into()),
-            ]);
-        }
-        let content = html::table(&table)
-            + &figures::over_epochs(
-                "Teachers on the whole test set",
-                "accuracy (%)",
-                false,
-                &named,
-                |epoch| Some(100.0 * epoch.test_accuracy?),
-            )?
-            + &figures::over_epochs(
-                "Training loss of the teachers",
-                "loss",
-                true,
-                &named,
-                |epoch| epoch.train_loss,
-            )?;
-        body += &match several {
-            true => html::fold(&folder.display().to_string(), &content),
-            false => content,
-        };
+    for entry in teachers {
+        folders.entry(entry.run.folder()).or_default().push(entry);
     }
-    Ok(body)
+    let several = folders.len() > 1;
+    Ok(html! {
+        @for (folder, entries) in folders {
+            @if several {
+                (html::fold(&folder.display().to_string(), folder_of_teachers(entries)?))
+            } @else {
+                (folder_of_teachers(entries)?)
+            }
+        }
+    })
 }
 
-/// Grids and loss terms.
-pub fn initial(initial: &[&Entry]) -> String {
+fn folder_of_teachers(mut entries: Vec<&Entry>) -> Result<Markup> {
+    let node = |entry: &Entry| {
+        let node = entry.run.manifest.facts.get("node");
+        node.and_then(|node| node.as_u64()).unwrap_or(0)
+    };
+    entries.sort_by_key(|entry| node(entry));
+    let named: Vec<(String, &Entry)> = entries
+        .iter()
+        .map(|entry| (format!("teacher {}", node(entry)), *entry))
+        .collect();
+    let mut table = Table::new(&[
+        "teacher",
+        "status",
+        "images",
+        "final %",
+        "best %",
+        "parameters",
+        "upload",
+        "took",
+    ]);
+    for entry in entries {
+        let metrics = &entry.metrics;
+        let dash = || "–".to_owned();
+        table.row(vec![
+            node(entry).to_string(),
+            entry.run.status(),
+            metrics
+                .train_images
+                .map_or_else(dash, |count| count.to_string()),
+            percent(metrics.final_test_accuracy),
+            percent(metrics.best_test_accuracy),
+            metrics
+                .parameters
+                .map_or_else(dash, |count| count.to_string()),
+            metrics.upload_bytes.map_or_else(dash, size),
+            entry.run.took().unwrap_or_else(dash),
+        ]);
+    }
+    let accuracy = |epoch: &Epoch| Some(100.0 * epoch.test_accuracy?);
+    Ok(html! {
+        (html::table(&table))
+        (plots::over_epochs(
+            "Teachers on the whole test set",
+            "accuracy (%)",
+            false,
+            &named,
+            accuracy,
+        )?)
+        (plots::over_epochs(
+            "Training loss of the teachers",
+            "loss",
+            true,
+            &named,
+            |epoch| epoch.train_loss,
+        )?)
+    })
+}
+
+/// Returns the grids and loss terms of initial batches.
+pub fn initial(initial: &[&Entry]) -> Markup {
     let content = |entry: &Entry| {
-        let grid = entry
-            .run
-            .output("grid")
-            .map(|path| figures::picture("The initial batches", &path));
-        let curves = entry
-            .run
-            .output("loss curves")
-            .map(|path| figures::left("Inversion loss and its terms", &path));
-        grid.unwrap_or_default() + &curves.unwrap_or_default()
+        html! {
+            @if let Some(grid) = entry.run.output("grid") {
+                (plots::picture("The initial batches", &grid))
+            }
+            @if let Some(curves) = entry.run.output("loss curves") {
+                (plots::saved("Inversion loss and its terms", &curves))
+            }
+        }
     };
     match initial {
         [entry] => content(entry),
-        several => several
-            .iter()
-            .map(|entry| html::fold(&entry.run.name, &content(entry)))
-            .collect(),
+        several => html! {
+            @for entry in several { (html::fold(&entry.run.name, content(entry))) }
+        },
     }
 }
 
-/// Curves, confusion and synthetic images.
-pub fn students(students: &[&Entry]) -> Result<String> {
+/// Returns curves, confusion and synthetic images of the students.
+pub fn students(students: &[&Entry]) -> Result<Markup> {
     if let [entry] = students {
         return student(entry);
     }
@@ -293,49 +299,19 @@ pub fn students(students: &[&Entry]) -> Result<String> {
         .map(|entry| (entry.run.name.clone(), *entry))
         .collect();
     let accuracy = |epoch: &Epoch| Some(100.0 * epoch.test_accuracy?);
-    let mut body = figures::over_epochs(
-        "Students on the test set",
-        "accuracy (%)",
-        false,
-        &named,
-        accuracy,
-    )?;
-    for entry in students {
-        body += &html::fold(&entry.run.name, &student(entry)?);
-    }
-    Ok(body)
+    Ok(html! {
+        (plots::over_epochs("Students on the test set", "accuracy (%)", false, &named, accuracy)?)
+        @for entry in students { (html::fold(&entry.run.name, student(entry)?)) }
+    })
 }
 
-fn student(entry: &Entry) -> Result<String> {
-    let name = "Student".to_owned();
+fn student(entry: &Entry) -> Result<Markup> {
     let pictures: Vec<_> = entry.run.outputs("picture").collect();
-    let shown = |show: fn(&str, &Path) -> String, named: &[(&str, &str)]| -> String {
-        let find = |file: &str| pictures.iter().find(|path| path.ends_with(file));
-        let each = |&(file, title): &(&str, &str)| Some(show(title, find(file)?));
-        named.iter().filter_map(each).collect()
-    };
+    let find = |file: &str| pictures.iter().find(|path| path.ends_with(file));
     let curves = [
         ("curves.png", "Accuracy of the student"),
         ("per_class.png", "Accuracy of the student by class"),
     ];
-    let mut body = shown(figures::left, &curves);
-    body += &figures::over_epochs(
-        "Training loss of the student",
-        "loss",
-        true,
-        &[(name, entry)],
-        |epoch| epoch.train_loss,
-    )?;
-    if entry.metrics.confusion.is_some() {
-        match Matrix::new(&entry.run, &entry.metrics) {
-            Ok(matrix) => {
-                body +=
-                    &figures::drawn("Confusion matrix of the student", |path| matrix.save(path))?;
-                body += &html::table(&matrix.table());
-            }
-            Err(error) => tracing::warn!("left out of the report: {error}"),
-        }
-    }
     let grids = [
         (
             "dataset.png",
@@ -344,5 +320,37 @@ fn student(entry: &Entry) -> Result<String> {
         ("fresh_first.png", "The first fresh batch"),
         ("fresh_last.png", "The last fresh batch"),
     ];
-    Ok(body + &shown(figures::picture, &grids))
+    let named = [("Student".to_owned(), entry)];
+    Ok(html! {
+        @for (file, title) in curves {
+            @if let Some(path) = find(file) { (plots::saved(title, path)) }
+        }
+        (plots::over_epochs(
+            "Training loss of the student",
+            "loss",
+            true,
+            &named,
+            |epoch| epoch.train_loss,
+        )?)
+        (matrix(entry)?)
+        @for (file, title) in grids {
+            @if let Some(path) = find(file) { (plots::picture(title, path)) }
+        }
+    })
+}
+
+fn matrix(entry: &Entry) -> Result<Markup> {
+    if entry.metrics.confusion.is_none() {
+        return Ok(html! {});
+    }
+    match Matrix::new(&entry.run, &entry.metrics) {
+        Ok(matrix) => Ok(html! {
+            (plots::drawn("Confusion matrix of the student", |path| matrix.save(path))?)
+            (html::table(&matrix.table()))
+        }),
+        Err(error) => {
+            tracing::warn!("left out of the report: {error}");
+            Ok(html! {})
+        }
+    }
 }

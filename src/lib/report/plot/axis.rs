@@ -1,5 +1,4 @@
-//! Value axes: ranges that never degenerate, round ticks, their labels. Pure numbers; `layout`
-//! draws them.
+//! Value axes: ranges that are never empty, round ticks, their labels. `layout` draws them.
 
 /// Values beyond this are skipped like non-finite ones: their differences would overflow.
 const LIMIT: f64 = 1e100;
@@ -22,14 +21,14 @@ pub struct Tick {
     pub label: String,
 }
 
-/// Whether a value can be drawn on an axis.
+/// Reports whether a value can be drawn on an axis.
 pub fn is_drawable(value: f64, log: bool) -> bool {
     value.abs() <= LIMIT && (!log || value >= 1.0 / LIMIT)
 }
 
 impl Scale {
-    /// The range of drawable values, widened by `margin` of itself on both sides; `None` when there
-    /// are none.
+    /// Returns the range of drawable values, widened by `margin` of itself on both sides; `None`
+    /// when there are none.
     pub fn fit(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Option<Self> {
         let values: Vec<f64> = values.filter(|&value| is_drawable(value, log)).collect();
         let lowest = values.iter().copied().reduce(f64::min)?;
@@ -48,9 +47,9 @@ impl Scale {
         } else if log {
             (low - 0.5, high + 0.5)
         } else {
-            // A constant: anything around it will do, in proportion.
+            // A constant: a range around it in proportion.
             let pad = if whole {
-                // Room for the one tick at the value itself.
+                // Space for the one tick at the value itself.
                 (reach * 1e-8).max(0.5)
             } else {
                 (reach * 0.1).max(1e-90)
@@ -65,8 +64,9 @@ impl Scale {
         })
     }
 
-    /// The range of drawable values, wide enough for a tick at both of its ends if it is linear, so
-    /// that no value lies beyond the last label. A range that comes near zero starts there.
+    /// Returns the range of drawable values, wide enough for a tick at both of its ends if it is
+    /// linear, so that no value lies beyond the last label. A range that comes near zero starts
+    /// there.
     pub fn between_ticks(
         values: impl Iterator<Item = f64> + Clone,
         log: bool,
@@ -95,7 +95,7 @@ impl Scale {
         Some(scale)
     }
 
-    /// From 0 to a largest count, with some air above it.
+    /// Returns the range from 0 to a little above the largest count.
     pub fn counts(largest: f64) -> Self {
         Self {
             low: 0.0,
@@ -105,13 +105,13 @@ impl Scale {
         }
     }
 
-    /// Where a drawable value lies: 0 at the low end, 1 at the high end.
+    /// Returns where a drawable value lies: 0 at the low end, 1 at the high end.
     pub fn at(&self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };
         (value - self.low) / (self.high - self.low)
     }
 
-    /// At most about `most` round values inside the range, in rising order.
+    /// Returns at most about `most` round values inside the range, in rising order.
     pub fn ticks(&self, most: usize) -> Vec<Tick> {
         if self.log {
             return self.log_ticks(most);
@@ -171,7 +171,7 @@ impl Scale {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, of which about `most` fit between two values.
+/// Returns 1, 2 or 5 times a power of ten, of which about `most` fit between two values.
 fn step(low: f64, high: f64, most: usize, whole: bool) -> f64 {
     let rough = (high - low) / most.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
@@ -198,7 +198,8 @@ fn round_values(low: f64, high: f64, most: usize, whole: bool) -> Vec<Tick> {
         .collect()
 }
 
-/// How the labels of an axis that reaches `reach` are written, with the decimals that `step` needs.
+/// Returns how the labels of an axis that reaches `reach` are written, with the decimals that
+/// `step` needs.
 fn writer(reach: f64, step: f64) -> impl Fn(f64) -> String {
     let unit = match reach {
         1e7..1e9 => Some((1e6, " M")),
@@ -221,7 +222,7 @@ fn writer(reach: f64, step: f64) -> impl Fn(f64) -> String {
     }
 }
 
-/// A number with thousands separators and at least zero decimals.
+/// Formats a number with thousands separators and at least zero decimals.
 fn fixed(value: f64, decimals: i32) -> String {
     let text = format!("{:.*}", decimals.clamp(0, 12) as usize, value.abs());
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -229,7 +230,7 @@ fn fixed(value: f64, decimals: i32) -> String {
     format!("{sign}{}{rest}", grouped(whole))
 }
 
-/// A count with thousands separators: `12,345`.
+/// Formats a count with thousands separators: `12,345`.
 pub fn thousands(count: u128) -> String {
     grouped(&count.to_string())
 }
@@ -245,7 +246,7 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// Superscript digits.
+/// Formats an exponent in superscript digits.
 fn raised(exponent: i32) -> String {
     const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
     let letters = exponent.to_string();

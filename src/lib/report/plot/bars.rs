@@ -1,9 +1,9 @@
 //! The split plot: one bar a node, its images stacked by class.
 
 use super::axis::{Scale, thousands};
-use super::canvas::{Align, Canvas, save};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, Names, TICK, Title};
 use super::legend::Legend;
+use crate::report::canvas::{Align, Canvas, save};
 use crate::report::colours::{Colour, WHITE, fills};
 use crate::{Error, Result};
 use std::path::Path;
@@ -79,8 +79,8 @@ pub fn stacked_bars(
     let height = (foot + AXIS.em).max(top + legend.height()) + MARGIN;
 
     save(path, (width, height), |canvas| {
-        heading.draw(canvas)?;
-        layout::value_axis(canvas, &frame, &scale, TICKS, "images")?;
+        heading.draw(canvas);
+        layout::value_axis(canvas, &frame, &scale, TICKS, "images");
         for (i, (row, &total)) in counts.iter().zip(&totals).enumerate() {
             let middle = frame.left + (i as f64 + 0.5) * slot;
             bar(
@@ -90,7 +90,7 @@ pub fn stacked_bars(
                 (middle, bar_width(slot)),
                 row,
                 &colours,
-            )?;
+            );
             let text = thousands(total);
             if nodes.len() <= 20 && TICK.width(&text) + 4.0 <= slot {
                 let above = frame.y(scale.at(total as f64)) - 9.0;
@@ -99,18 +99,19 @@ pub fn stacked_bars(
                     (middle - half, above - 7.0),
                     (middle + half, above + 7.0),
                     WHITE,
-                )?;
-                canvas.text(&text, (middle, above), TICK, Align::Middle, false)?;
+                );
+                canvas.text(&text, (middle, above), TICK, Align::Middle, false);
             }
         }
-        layout::floor(canvas, &frame)?;
-        names.draw(canvas, &frame)?;
-        layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, "node")?;
+        layout::floor(canvas, &frame);
+        names.draw(canvas, &frame);
+        layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, "node");
         legend.draw(canvas, (frame.right + 24.0, frame.top), HEIGHT)
     })
 }
 
-/// Wide enough for level names while that fits the usual width.
+/// Returns the width of a bar and the space beside it: wide enough for level names while that fits
+/// the usual width.
 fn slot_width(nodes: &[String]) -> f64 {
     let count = nodes.len() as f64;
     let widest = nodes
@@ -133,7 +134,7 @@ fn bar_width(slot: f64) -> f64 {
     }
 }
 
-/// One bar from the floor up; `place` is its middle and width.
+/// Draws one bar from the bottom up; `place` is its middle and width.
 fn bar(
     canvas: &mut Canvas,
     frame: &Frame,
@@ -141,7 +142,7 @@ fn bar(
     place: (f64, f64),
     row: &[u64],
     colours: &[Colour],
-) -> Result<()> {
+) {
     // On whole pixels, unless bars are so narrow that their widths would differ visibly.
     let snap = |x: f64| if place.1 < 12.0 { x } else { x.round() };
     let (from, to) = (snap(place.0 - place.1 / 2.0), snap(place.0 + place.1 / 2.0));
@@ -153,12 +154,11 @@ fn bar(
         upto -= u128::from(count);
         let own = frame.y(scale.at(upto as f64)) - top;
         if count > 0 {
-            canvas.rect((from, top), (to, frame.bottom), colour)?;
+            canvas.rect((from, top), (to, frame.bottom), colour);
         }
         // A seam would swallow a thin segment.
         if own > 6.0 * SEAM {
-            canvas.rect((from, top), (to, top + SEAM), WHITE)?;
+            canvas.rect((from, top), (to, top + SEAM), WHITE);
         }
     }
-    Ok(())
 }

@@ -1,9 +1,9 @@
-//! The confusion matrix: which class is taken for which, and who knew the class.
+//! The confusion matrix, with the teachers that own the classes.
 
 use super::axis::thousands;
-use super::canvas::{Align, Canvas, save};
 use super::heat::{BAR, border, colour_bar};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
+use crate::report::canvas::{Align, Canvas, save};
 use crate::report::colours::{FAINT, RULE, WHITE, heat, ink_on};
 use crate::report::text::Face;
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ const CELL: (f64, f64) = (2.0, 68.0);
 /// Longest owner text.
 const OWNER_LIMIT: f64 = 110.0;
 
-/// What is drawn and how large.
+/// The counts and the sizes at which they are drawn.
 struct Matrix<'a> {
     counts: &'a [Vec<u64>],
     cell: f64,
@@ -23,7 +23,7 @@ struct Matrix<'a> {
     writing: Writing,
 }
 
-/// What all cells have room for.
+/// The text that fits into every cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Nothing,
@@ -115,32 +115,32 @@ pub fn confusion(
     };
 
     save(path, (width, foot + AXIS.em + MARGIN), |canvas| {
-        heading.draw(canvas)?;
+        heading.draw(canvas);
         canvas.text(
             &summary(counts, writing),
             (MARGIN, top - 18.0),
             TICK,
             Align::Start,
             false,
-        )?;
-        matrix.draw(canvas)?;
-        matrix.row_names(canvas, classes)?;
+        );
+        matrix.draw(canvas);
+        matrix.row_names(canvas, classes);
         if let Some(owners) = owners {
-            matrix.owners(canvas, owners, frame.left - names_wide - 8.0)?;
+            matrix.owners(canvas, owners, frame.left - names_wide - 8.0);
         }
-        columns.draw(canvas, &frame)?;
-        layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, "true class")?;
+        columns.draw(canvas, &frame);
+        layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, "true class");
         layout::horizontal_title(
             canvas,
             &frame,
             foot + AXIS.em / 2.0 - 4.0,
             "predicted class",
-        )?;
+        );
         colour_bar(canvas, &frame)
     })
 }
 
-/// Accuracy over all images, and what the cells hold if they cannot say it.
+/// Returns the accuracy over all images, and the unit of the cells' numbers where they lack it.
 fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
     let all: u128 = counts
         .iter()
@@ -170,18 +170,18 @@ fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
 }
 
 impl Matrix<'_> {
-    fn draw(&self, canvas: &mut Canvas) -> Result<()> {
+    fn draw(&self, canvas: &mut Canvas) {
         let frame = &self.frame;
         canvas.rect(
             (frame.left, frame.top),
             (frame.right, frame.bottom),
             heat(0.0),
-        )?;
+        );
         for (row, counts) in self.counts.iter().enumerate() {
             let total: u128 = counts.iter().map(|&count| u128::from(count)).sum();
             let top = frame.top + row as f64 * self.cell;
             if total == 0 {
-                canvas.rect((frame.left, top), (frame.right, top + self.cell), FAINT)?;
+                canvas.rect((frame.left, top), (frame.right, top + self.cell), FAINT);
                 continue;
             }
             for (column, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
@@ -191,21 +191,15 @@ impl Matrix<'_> {
                     corner,
                     (corner.0 + self.cell, corner.1 + self.cell),
                     heat(share),
-                )?;
-                self.numbers(canvas, corner, share, count)?;
+                );
+                self.numbers(canvas, corner, share, count);
             }
         }
         self.lines(canvas)
     }
 
-    /// The share of the row, and below it the count.
-    fn numbers(
-        &self,
-        canvas: &mut Canvas,
-        corner: (f64, f64),
-        share: f64,
-        count: u64,
-    ) -> Result<()> {
+    /// Writes the share of the row, and below it the count.
+    fn numbers(&self, canvas: &mut Canvas, corner: (f64, f64), share: f64, count: u64) {
         let face = Face {
             colour: ink_on(heat(share)),
             ..NAME
@@ -221,12 +215,12 @@ impl Matrix<'_> {
         }
         let (x, y) = (corner.0 + self.cell / 2.0, corner.1 + self.cell / 2.0);
         match self.writing {
-            Writing::Nothing => Ok(()),
+            Writing::Nothing => {}
             Writing::Bare | Writing::Percent => {
                 canvas.text(&percent, (x, y), face, Align::Middle, false)
             }
             Writing::PercentAndCount => {
-                canvas.text(&percent, (x, y - 8.0), face, Align::Middle, false)?;
+                canvas.text(&percent, (x, y - 8.0), face, Align::Middle, false);
                 canvas.text(
                     &thousands(count.into()),
                     (x, y + 8.0),
@@ -238,8 +232,8 @@ impl Matrix<'_> {
         }
     }
 
-    /// White lines between cells that are large enough, and a border.
-    fn lines(&self, canvas: &mut Canvas) -> Result<()> {
+    /// Draws white lines between cells that are large enough, and a border.
+    fn lines(&self, canvas: &mut Canvas) {
         let frame = &self.frame;
         if self.cell >= 10.0 {
             for i in 1..self.counts.len() {
@@ -247,28 +241,27 @@ impl Matrix<'_> {
                     frame.left + i as f64 * self.cell,
                     frame.top + i as f64 * self.cell,
                 );
-                canvas.rect((x - 0.5, frame.top), (x + 0.5, frame.bottom), WHITE)?;
-                canvas.rect((frame.left, y - 0.5), (frame.right, y + 0.5), WHITE)?;
+                canvas.rect((x - 0.5, frame.top), (x + 0.5, frame.bottom), WHITE);
+                canvas.rect((frame.left, y - 0.5), (frame.right, y + 0.5), WHITE);
             }
         }
         border(canvas, frame)
     }
 
-    fn row_names(&self, canvas: &mut Canvas, classes: &[String]) -> Result<()> {
+    fn row_names(&self, canvas: &mut Canvas, classes: &[String]) {
         let every = stride(self.cell, 1.2 * NAME.em);
         for (row, name) in classes.iter().enumerate().step_by(every) {
             let at = (
                 self.frame.left - 8.0,
                 self.frame.top + (row as f64 + 0.5) * self.cell,
             );
-            canvas.text(&NAME.cut(name, NAME_LIMIT), at, NAME, Align::End, false)?;
+            canvas.text(&NAME.cut(name, NAME_LIMIT), at, NAME, Align::End, false);
         }
-        Ok(())
     }
 
-    /// One bracket for each run of classes of the same owner; its text is left out where the one
-    /// above is too near.
-    fn owners(&self, canvas: &mut Canvas, owners: &[String], x: f64) -> Result<()> {
+    /// Draws one bracket for each run of classes of the same owner; its text is left out where the
+    /// one above is too near.
+    fn owners(&self, canvas: &mut Canvas, owners: &[String], x: f64) {
         let mut row = 0;
         let mut free = f64::MIN;
         for run in owners.chunk_by(|a, b| a == b) {
@@ -276,7 +269,7 @@ impl Matrix<'_> {
             row += run.len();
             let to = self.frame.top + row as f64 * self.cell;
             let gap = (self.cell * 0.12).min(2.0);
-            canvas.rect((x, from + gap), (x + 2.0, to - gap), RULE)?;
+            canvas.rect((x, from + gap), (x + 2.0, to - gap), RULE);
             let middle = (from + to) / 2.0;
             if middle - TICK.em * 0.6 >= free {
                 canvas.text(
@@ -285,10 +278,9 @@ impl Matrix<'_> {
                     TICK,
                     Align::End,
                     false,
-                )?;
+                );
                 free = middle + TICK.em * 0.6;
             }
         }
-        Ok(())
     }
 }

@@ -1,20 +1,20 @@
-//! Shares over time as a heat map: a row a name, a column an epoch. Where many curves would cover
-//! each other. Also what heat maps share.
+//! Shares over time as a heat map, a row a name and a column an epoch, for what would be too many
+//! curves; and what heat maps share with the confusion matrix.
 
-use super::canvas::{Align, Canvas, save};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
 use super::lines::Series;
+use crate::report::canvas::{Align, Canvas, save};
 use crate::report::colours::{FAINT, RULE, WHITE, heat};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Width that the columns share, and what a column may have of it.
+/// Width that the columns share, and the least and greatest width of one.
 const WIDTH: f64 = 620.0;
 const COLUMN: (f64, f64) = (4.0, 60.0);
 /// The same for rows.
 const HEIGHT: f64 = 340.0;
 const ROW: (f64, f64) = (5.0, 26.0);
-/// Width of the bar that says what colours mean.
+/// Width of the bar that explains the colours.
 pub const BAR: f64 = 16.0;
 
 /// Shares 0..1 over a common x. `x` and `y` are the axes' titles.
@@ -77,8 +77,8 @@ impl HeatMap<'_> {
             path,
             (width, (foot + AXIS.em).max(top + 110.0) + MARGIN),
             |canvas| {
-                title.draw(canvas)?;
-                self.cells(canvas, &frame, (wide, tall), &columns)?;
+                title.draw(canvas);
+                self.cells(canvas, &frame, (wide, tall), &columns);
                 let every = stride(tall, 1.2 * NAME.em);
                 for (row, series) in self.rows.iter().enumerate().step_by(every) {
                     let at = (frame.left - 8.0, frame.top + (row as f64 + 0.5) * tall);
@@ -88,11 +88,11 @@ impl HeatMap<'_> {
                         NAME,
                         Align::End,
                         false,
-                    )?;
+                    );
                 }
-                below.draw(canvas, &frame)?;
-                layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y)?;
-                layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x)?;
+                below.draw(canvas, &frame);
+                layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y);
+                layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x);
                 colour_bar(canvas, &frame)
             },
         )
@@ -104,8 +104,8 @@ impl HeatMap<'_> {
         frame: &Frame,
         (wide, tall): (f64, f64),
         columns: &[&[f64]],
-    ) -> Result<()> {
-        canvas.rect((frame.left, frame.top), (frame.right, frame.bottom), FAINT)?;
+    ) {
+        canvas.rect((frame.left, frame.top), (frame.right, frame.bottom), FAINT);
         for (row, series) in self.rows.iter().enumerate() {
             let top = frame.top + row as f64 * tall;
             let bottom = top + tall;
@@ -123,18 +123,18 @@ impl HeatMap<'_> {
                     (side, top),
                     (side + wide, bottom),
                     heat(mean.clamp(0.0, 1.0)),
-                )?;
+                );
             }
             if row > 0 && tall >= 10.0 {
-                canvas.rect((frame.left, top - 0.5), (frame.right, top + 0.5), WHITE)?;
+                canvas.rect((frame.left, top - 0.5), (frame.right, top + 0.5), WHITE);
             }
         }
         border(canvas, frame)
     }
 }
 
-/// What the colours mean.
-pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
+/// Draws the bar that explains the colours.
+pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) {
     const STEPS: usize = 50;
     let height = (matrix.bottom - matrix.top).min(240.0);
     let left = matrix.right + 24.0;
@@ -144,14 +144,14 @@ pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
         right: left + BAR,
         bottom: matrix.top + height,
     };
-    // Each step reaches down to the bottom and the next covers it: viewers would show the ground
-    // through exact seams.
+    // Each step reaches down to the bottom and the next covers it: viewers would show the
+    // background through exact seams.
     for step in (0..STEPS).rev() {
         let colour = heat((step as f64 + 0.5) / STEPS as f64);
         let top = frame.y((step + 1) as f64 / STEPS as f64);
-        canvas.rect((frame.left, top), (frame.right, frame.bottom), colour)?;
+        canvas.rect((frame.left, top), (frame.right, frame.bottom), colour);
     }
-    border(canvas, &frame)?;
+    border(canvas, &frame);
     for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
         canvas.text(
             label,
@@ -159,13 +159,12 @@ pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) -> Result<()> {
             TICK,
             Align::Start,
             false,
-        )?;
+        );
     }
-    Ok(())
 }
 
-/// A thin line around a frame.
-pub fn border(canvas: &mut Canvas, frame: &Frame) -> Result<()> {
+/// Draws a thin line around a frame.
+pub fn border(canvas: &mut Canvas, frame: &Frame) {
     let corners = [
         (frame.left, frame.top),
         (frame.right, frame.top),

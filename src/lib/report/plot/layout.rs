@@ -1,9 +1,8 @@
-//! What plots share around their data: title, value axes, names of nodes and classes below an axis.
-//! Sizes in pixels.
+//! The parts of a plot around its data: title, value axes, names of nodes and classes below an
+//! axis. Sizes are in pixels.
 
 use super::axis::Scale;
-use super::canvas::{Align, Canvas};
-use crate::Result;
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{FAINT, INK, RULE, SOFT};
 use crate::report::text::Face;
 
@@ -90,15 +89,15 @@ impl Title {
     }
 
     /// Draws from the top margin down.
-    pub fn draw(&self, canvas: &mut Canvas) -> Result<()> {
-        self.0.iter().enumerate().try_for_each(|(i, line)| {
+    pub fn draw(&self, canvas: &mut Canvas) {
+        self.0.iter().enumerate().for_each(|(i, line)| {
             let y = MARGIN + 8.0 + i as f64 * TITLE_LINE;
             canvas.text(line, (MARGIN, y), TITLE, Align::Start, false)
         })
     }
 }
 
-/// Room at the left of a frame for the labels and the title of its value axis.
+/// Returns the space at the left of a frame for the labels and the title of its value axis.
 pub fn gutter(scale: &Scale, ticks: usize) -> f64 {
     let widest = scale
         .ticks(ticks)
@@ -108,30 +107,24 @@ pub fn gutter(scale: &Scale, ticks: usize) -> f64 {
     (MARGIN + AXIS.em + 10.0 + widest + 8.0).ceil()
 }
 
-/// Grid lines and labels of the vertical axis, and its title.
-pub fn value_axis(
-    canvas: &mut Canvas,
-    frame: &Frame,
-    scale: &Scale,
-    ticks: usize,
-    title: &str,
-) -> Result<()> {
+/// Draws grid lines and labels of the vertical axis, and its title.
+pub fn value_axis(canvas: &mut Canvas, frame: &Frame, scale: &Scale, ticks: usize, title: &str) {
     for tick in scale.ticks(ticks) {
         let y = (frame.y(tick.at) - 0.5).round();
-        canvas.rect((frame.left, y), (frame.right, y + 1.0), FAINT)?;
+        canvas.rect((frame.left, y), (frame.right, y + 1.0), FAINT);
         canvas.text(
             &tick.label,
             (frame.left - 8.0, y + 0.5),
             TICK,
             Align::End,
             false,
-        )?;
+        );
     }
     vertical_title(canvas, frame, MARGIN + AXIS.em / 2.0, title)
 }
 
-/// The title of a vertical axis, centred on its frame at `x`.
-pub fn vertical_title(canvas: &mut Canvas, frame: &Frame, x: f64, title: &str) -> Result<()> {
+/// Draws the title of a vertical axis, centred on its frame at `x`.
+pub fn vertical_title(canvas: &mut Canvas, frame: &Frame, x: f64, title: &str) {
     let title = AXIS.cut(title, frame.bottom - frame.top + 40.0);
     canvas.text(
         &title,
@@ -142,8 +135,8 @@ pub fn vertical_title(canvas: &mut Canvas, frame: &Frame, x: f64, title: &str) -
     )
 }
 
-/// The title of a horizontal axis, centred below its frame.
-pub fn horizontal_title(canvas: &mut Canvas, frame: &Frame, y: f64, title: &str) -> Result<()> {
+/// Draws the title of a horizontal axis, centred below its frame.
+pub fn horizontal_title(canvas: &mut Canvas, frame: &Frame, y: f64, title: &str) {
     let title = AXIS.cut(title, frame.right - frame.left + 40.0);
     canvas.text(
         &title,
@@ -154,8 +147,8 @@ pub fn horizontal_title(canvas: &mut Canvas, frame: &Frame, y: f64, title: &str)
     )
 }
 
-/// The line a frame stands on.
-pub fn floor(canvas: &mut Canvas, frame: &Frame) -> Result<()> {
+/// Draws the line at the bottom of a frame.
+pub fn floor(canvas: &mut Canvas, frame: &Frame) {
     canvas.rect(
         (frame.left, frame.bottom),
         (frame.right, frame.bottom + 1.0),
@@ -208,27 +201,26 @@ impl Names {
     }
 
     /// Draws below a frame whose first slot begins at its left side.
-    pub fn draw(&self, canvas: &mut Canvas, frame: &Frame) -> Result<()> {
+    pub fn draw(&self, canvas: &mut Canvas, frame: &Frame) {
         for (i, name) in self.names.iter().enumerate().step_by(self.every) {
             let x = frame.left + (i as f64 + 0.5) * self.slot;
             let y = frame.bottom + 8.0;
             if self.upright {
-                canvas.text(name, (x, y), NAME, Align::End, true)?;
+                canvas.text(name, (x, y), NAME, Align::End, true);
             } else {
-                canvas.text(name, (x, y + NAME.em / 2.0), NAME, Align::Middle, false)?;
+                canvas.text(name, (x, y + NAME.em / 2.0), NAME, Align::Middle, false);
             }
         }
-        Ok(())
     }
 }
 
-/// How many slots of a width share a label that needs `room`: 1, 2, 5, 10, 20, …
-pub fn stride(slot: f64, room: f64) -> usize {
+/// Returns how many slots share a label that is `needed` wide: 1, 2, 5, 10, 20, …
+pub fn stride(slot: f64, needed: f64) -> usize {
     let mut power = 1usize;
     while power < 1_000_000 {
         if let Some(step) = [1, 2, 5]
             .into_iter()
-            .find(|step| (step * power) as f64 * slot >= room)
+            .find(|step| (step * power) as f64 * slot >= needed)
         {
             return step * power;
         }

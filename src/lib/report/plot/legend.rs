@@ -1,9 +1,8 @@
-//! What a colour means: a list of names, or for many names a strip of all colours with a few of
-//! them named. Always beside the data.
+//! The names of colours beside the data: a list, or for many names a strip of all colours with a
+//! few of them named.
 
-use super::canvas::{Align, Canvas};
 use super::layout::{NAME, NAME_LIMIT, TICK, stride};
-use crate::Result;
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{Colour, RULE};
 
 /// Up to here every name is listed.
@@ -32,7 +31,7 @@ impl Legend<'_> {
         (STRIP + SPACE + 6.0 + names).max(TICK.width(self.heading))
     }
 
-    /// Height a list needs; a strip takes what there is.
+    /// Returns the height that a list needs; a strip takes the height of the data.
     pub fn height(&self) -> f64 {
         if self.names.len() > LIST_LIMIT {
             0.0
@@ -42,14 +41,14 @@ impl Legend<'_> {
     }
 
     /// Draws from a corner down; `height` is that of the data beside it.
-    pub fn draw(&self, canvas: &mut Canvas, corner: (f64, f64), height: f64) -> Result<()> {
+    pub fn draw(&self, canvas: &mut Canvas, corner: (f64, f64), height: f64) {
         canvas.text(
             self.heading,
             (corner.0, corner.1 + LINE / 2.0),
             TICK,
             Align::Start,
             false,
-        )?;
+        );
         let corner = (corner.0, corner.1 + LINE);
         if self.names.len() > LIST_LIMIT {
             self.strip(canvas, corner, height - LINE)
@@ -58,7 +57,7 @@ impl Legend<'_> {
         }
     }
 
-    fn list(&self, canvas: &mut Canvas, (left, top): (f64, f64)) -> Result<()> {
+    fn list(&self, canvas: &mut Canvas, (left, top): (f64, f64)) {
         let entries = self.names.iter().zip(self.colours).rev().enumerate();
         for (i, (name, &colour)) in entries {
             let middle = top + (i as f64 + 0.5) * LINE;
@@ -66,7 +65,7 @@ impl Legend<'_> {
                 (left, middle - SWATCH / 2.0),
                 (left + SWATCH, middle + SWATCH / 2.0),
                 colour,
-            )?;
+            );
             let name = NAME.cut(name, NAME_LIMIT);
             canvas.text(
                 &name,
@@ -74,12 +73,11 @@ impl Legend<'_> {
                 NAME,
                 Align::Start,
                 false,
-            )?;
+            );
         }
-        Ok(())
     }
 
-    fn strip(&self, canvas: &mut Canvas, (left, top): (f64, f64), height: f64) -> Result<()> {
+    fn strip(&self, canvas: &mut Canvas, (left, top): (f64, f64), height: f64) {
         let slot = height / self.names.len() as f64;
         let every = stride(slot, 2.0 * NAME.em);
         for (i, (name, &colour)) in self.names.iter().zip(self.colours).enumerate().rev() {
@@ -89,13 +87,13 @@ impl Legend<'_> {
                 (left, middle - slot / 2.0),
                 (left + STRIP, top + height),
                 colour,
-            )?;
+            );
             if i % every == 0 {
                 canvas.rect(
                     (left + STRIP, middle - 0.5),
                     (left + STRIP + 4.0, middle + 0.5),
                     RULE,
-                )?;
+                );
                 let name = NAME.cut(name, NAME_LIMIT);
                 canvas.text(
                     &name,
@@ -103,9 +101,8 @@ impl Legend<'_> {
                     NAME,
                     Align::Start,
                     false,
-                )?;
+                );
             }
         }
-        Ok(())
     }
 }

@@ -2,9 +2,9 @@
 //! of the frame.
 
 use super::axis::{Scale, is_drawable};
-use super::canvas::{Align, Canvas, Mark, save};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, TICK, Title};
 use super::legend::{LINE, LIST_LIMIT, Legend};
+use crate::report::canvas::{Align, Canvas, Mark, save};
 use crate::report::colours::{Colour, RULE, SOFT, WHITE, lines};
 use crate::report::text::Face;
 use crate::{Error, Result};
@@ -32,7 +32,7 @@ const DENSE: usize = 300;
 /// Width of a line.
 const WIDE: f64 = 2.0;
 const THIN: f64 = 1.25;
-/// What a piece of a line is wider by than one that lies on it, and what that may add up to.
+/// How much wider a piece of a line is than one that lies on it, and the most that this adds up to.
 const RIM: f64 = 2.0;
 const WIDEST: f64 = 9.0;
 /// Pixels between points that look like one.
@@ -60,12 +60,12 @@ pub struct LinePlot<'a> {
     pub series: Vec<Series>,
 }
 
-/// What can be drawn of a series.
+/// The part of a series that can be drawn.
 struct Curve {
     name: String,
     points: Vec<(f64, f64)>,
     colour: Colour,
-    /// Its place among the series, which decides the shape of its marks; none for the only one.
+    /// Its index among the series, which decides the shape of its marks; `None` for the only one.
     order: Option<usize>,
 }
 
@@ -117,32 +117,32 @@ impl LinePlot<'_> {
         let height = frame.bottom + TICK.em + AXIS.em + 24.0 + MARGIN;
 
         save(path, (width, height), |canvas| {
-            title.draw(canvas)?;
-            layout::value_axis(canvas, &frame, &y, Y_TICKS, self.y)?;
-            layout::floor(canvas, &frame)?;
+            title.draw(canvas);
+            layout::value_axis(canvas, &frame, &y, Y_TICKS, self.y);
+            layout::floor(canvas, &frame);
             for tick in x.ticks(X_TICKS) {
                 let at = (frame.x(tick.at) - 0.5).round();
-                canvas.rect((at, frame.bottom), (at + 1.0, frame.bottom + 5.0), RULE)?;
+                canvas.rect((at, frame.bottom), (at + 1.0, frame.bottom + 5.0), RULE);
                 canvas.text(
                     &tick.label,
                     (at + 0.5, frame.bottom + 9.0 + TICK.em / 2.0),
                     TICK,
                     Align::Middle,
                     false,
-                )?;
+                );
             }
             layout::horizontal_title(
                 canvas,
                 &frame,
                 frame.bottom + TICK.em + 20.0 + AXIS.em / 2.0,
                 self.x,
-            )?;
+            );
             let places: Vec<Vec<(f64, f64)>> = curves
                 .iter()
                 .map(|curve| curve.places(&frame, &x, &y))
                 .collect();
             for ((curve, places), rims) in curves.iter().zip(&places).zip(rims(&places)) {
-                curve.draw(canvas, places, &rims)?;
+                curve.draw(canvas, places, &rims);
             }
             draw_names(canvas, &frame, &y, &curves)
         })
@@ -165,14 +165,14 @@ impl LinePlot<'_> {
 }
 
 impl Curve {
-    /// Its points in pixels.
+    /// Returns its points in pixels.
     fn places(&self, frame: &Frame, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
         let place = |at: &(f64, f64)| (frame.x(x.at(at.0)), frame.y(y.at(at.1)));
         self.points.iter().map(place).collect()
     }
 
     /// Draws the line, each piece wider by its rim.
-    fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], rims: &[f64]) -> Result<()> {
+    fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], rims: &[f64]) {
         let width = if points.len() > DENSE { THIN } else { WIDE };
         let mut start = 0;
         for run in rims.chunk_by(|one, other| one == other) {
@@ -180,34 +180,34 @@ impl Curve {
                 &points[start..=start + run.len()],
                 width + run[0],
                 self.colour,
-            )?;
+            );
             start += run.len();
         }
         let radius = if points.len() == 1 { 4.0 } else { 2.8 };
         let (start, every) = match (points.len(), self.order) {
             (0..=MARKED, _) => (0, 1),
-            (_, None) => return Ok(()),
+            (_, None) => return,
             (count, Some(order)) => (count / MARKS * (2 * order % 5) / 5, count / MARKS),
         };
         points
             .iter()
             .skip(start)
             .step_by(every)
-            .try_for_each(|&at| self.mark(canvas, at, radius))
+            .for_each(|&at| self.mark(canvas, at, radius))
     }
 
-    /// Filled shapes first, then hollow ones.
-    fn mark(&self, canvas: &mut Canvas, at: (f64, f64), radius: f64) -> Result<()> {
+    /// Draws the curve's mark: a filled shape for the first series, a hollow one for later ones.
+    fn mark(&self, canvas: &mut Canvas, at: (f64, f64), radius: f64) {
         let order = self.order.unwrap_or(0);
         let shape = SHAPES[order % SHAPES.len()];
-        canvas.mark(shape, at, radius, self.colour)?;
+        canvas.mark(shape, at, radius, self.colour);
         match order / SHAPES.len() % 2 {
-            0 => Ok(()),
+            0 => {}
             _ => canvas.mark(shape, at, radius * 0.5, WHITE),
         }
     }
 
-    /// The name as it is listed.
+    /// Returns the name as it is listed.
     fn label(&self) -> String {
         let name = NAME.cut(&self.name, NAMES);
         if self.points.is_empty() {
@@ -218,8 +218,8 @@ impl Curve {
     }
 }
 
-/// For each curve the rim of every piece between two points: pieces that look the same are drawn
-/// one on another, each wider than those drawn after it, so that all are to be seen.
+/// Returns for each curve the rim of every piece between two points: pieces that look the same are
+/// drawn one on another, each wider than those drawn after it, so that all can be seen.
 fn rims(places: &[Vec<(f64, f64)>]) -> Vec<Vec<f64>> {
     let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < SAME && (a.1 - b.1).abs() < SAME;
     let piece = |curve: &[(f64, f64)], at: usize| Some((*curve.get(at)?, *curve.get(at + 1)?));
@@ -254,9 +254,9 @@ fn names_width(curves: &[Curve]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// Names at the right, each as near to the end of its line as the others allow; a strip of colours
-/// when there are many.
-fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -> Result<()> {
+/// Writes the names at the right, each as near to the end of its line as the others allow; draws a
+/// strip of colours when there are many.
+fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) {
     let left = frame.right + 14.0;
     if curves.len() > LIST_LIMIT {
         let names: Vec<String> = curves.iter().map(Curve::label).collect();
@@ -281,11 +281,11 @@ fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -
     for ((_, curve), at) in order.into_iter().zip(places) {
         match curve.points.len() {
             0 => {}
-            1 => curve.mark(canvas, (left + 8.0, at), 4.0)?,
+            1 => curve.mark(canvas, (left + 8.0, at), 4.0),
             _ => {
-                canvas.line(&[(left, at), (left + 16.0, at)], 2.0, curve.colour)?;
+                canvas.line(&[(left, at), (left + 16.0, at)], 2.0, curve.colour);
                 if curve.order.is_some() {
-                    curve.mark(canvas, (left + 8.0, at), 3.4)?;
+                    curve.mark(canvas, (left + 8.0, at), 3.4);
                 }
             }
         }
@@ -294,12 +294,12 @@ fn draw_names(canvas: &mut Canvas, frame: &Frame, y: &Scale, curves: &[Curve]) -
         } else {
             NAME
         };
-        canvas.text(&curve.label(), (left + 22.0, at), face, Align::Start, false)?;
+        canvas.text(&curve.label(), (left + 22.0, at), face, Align::Start, false);
     }
-    Ok(())
 }
 
-/// Moves sorted places apart to at least a line's height, within two bounds that have the room.
+/// Moves sorted positions apart to at least a line's height, between two bounds that are far enough
+/// apart.
 fn spread(places: &mut [f64], top: f64, bottom: f64) {
     let mut free = top + LINE / 2.0;
     for place in places.iter_mut() {

@@ -1,9 +1,7 @@
-//! Plots of splits, training curves and confusion. Each draws once, on a canvas that becomes SVG or
-//! PNG.
+//! Plots of splits, training curves and confusion, as SVG or PNG.
 
 mod axis;
 mod bars;
-mod canvas;
 mod confusion;
 mod heat;
 mod layout;

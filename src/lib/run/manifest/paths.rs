@@ -51,7 +51,7 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
 
 fn real(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
-        .map_err(|error| explain("find", path, &error))
+        .map_err(|error| explain("find", path, error))
 }
 
 /// Where a folder is, or will be once it is made.
@@ -60,6 +60,6 @@ fn planned(folder: &Path) -> Result<PathBuf> {
         (Err(error), Some(name)) if error.kind() == ErrorKind::NotFound => {
             Ok(planned(folder_of(folder))?.join(name))
         }
-        (result, _) => result.map_err(|error| explain("find", folder, &error)),
+        (result, _) => result.map_err(|error| explain("find", folder, error)),
     }
 }

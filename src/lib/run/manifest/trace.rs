@@ -35,21 +35,22 @@ impl fmt::Display for Finding {
             Problem::Missing => write!(out, "`{path}` ({}) is missing", self.role),
             Problem::Changed { recorded, found } => write!(
                 out,
-                "`{path}` ({}) has changed since it was written (sha256 {recorded} then, {found} now)",
+                "`{path}` ({}) has changed since it was written (sha256 {recorded} then, {found} \
+                 now)",
                 self.role
             ),
         }
     }
 }
 
-/// What became of the files that a manifest records.
+/// The state of the files that a manifest records.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
     /// Files that are there and were hashed again.
     pub hashed: usize,
-    /// Inputs that are gone, of which nothing can be said. What was made from them stays good.
+    /// Inputs that are gone and cannot be checked. What was made from them stays valid.
     pub gone: Vec<Finding>,
-    /// None: all else is well.
+    /// Files that are missing or have changed; empty if all is well.
     pub findings: Vec<Finding>,
 }
 
@@ -79,7 +80,7 @@ pub fn check(manifest_path: &Path) -> Result<Check> {
     })
 }
 
-/// The findings of [`check`].
+/// Returns the findings of [`check`].
 ///
 /// # Errors
 /// Those of [`check`].
@@ -112,12 +113,13 @@ fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding
     Ok(findings)
 }
 
-/// The manifest beside `path` that lists it as an output.
+/// Returns the manifest beside `path` that lists it as an output.
 pub fn producer_of(path: &Path) -> Option<PathBuf> {
     made(path).map(|(place, _)| place)
 }
 
-/// That manifest with what it says: how the file at `path` was made. A damaged one says nothing.
+/// Returns that manifest's path and content: how the file at `path` was made. A damaged manifest is
+/// passed over.
 pub fn made(path: &Path) -> Option<(PathBuf, Manifest)> {
     producer(path).map(|(place, manifest, _)| (place, manifest))
 }
@@ -137,13 +139,14 @@ pub fn check_output(
         return Ok(());
     }
     Err(changed(path, (place, manifest), then, &now).hint(format!(
-        "put the file back, or make it again with `{} overwrite=true`; `inspect verify` finds all that have changed",
+        "put the file back, or make it again with `{} overwrite=true`; `inspect verify` finds all \
+         that have changed",
         manifest.stage
     )))
 }
 
-/// The manifest of the run that wrote the file at `path` when it had this hash, whatever lies there
-/// now; none where a later run has taken that manifest's place.
+/// Returns the manifest of the run that wrote the file at `path` when it had this hash, whatever
+/// lies there now; `None` where a later run has replaced that manifest.
 pub fn made_as(path: &Path, sha256: &str) -> Option<(PathBuf, Manifest)> {
     let is_it = |record: &FileRecord| {
         record.sha256 == sha256 && record.path.file_name() == path.file_name()
@@ -165,10 +168,13 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
     };
     if then.sha256 != now.sha256 {
         let now = (now.bytes, now.sha256.clone());
-        return Err(changed(path, (&place, &manifest), &then, &now).hint(format!(
-            "make it again with `{} overwrite=true`; if it was changed on purpose, remove that manifest",
-            manifest.stage
-        )));
+        return Err(
+            changed(path, (&place, &manifest), &then, &now).hint(format!(
+                "make it again with `{} overwrite=true`; if it was changed on purpose, remove that \
+             manifest",
+                manifest.stage
+            )),
+        );
     }
     if manifest.status != Status::Done {
         tracing::warn!(
@@ -181,7 +187,8 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
     Ok(())
 }
 
-/// A file that is not what the manifest at that place recorded; `now` is its length and SHA-256.
+/// Reports a file that is not what the manifest at `place` recorded; `now` is its length and
+/// SHA-256.
 fn changed(
     path: &Path,
     (place, manifest): (&Path, &Manifest),
@@ -207,7 +214,7 @@ fn refuse_outdated(path: &Path) -> Result<()> {
     for place in candidates(path) {
         let manifest = match existing(&place) {
             Ok(Some(manifest)) => manifest,
-            // What another file's manifest says is not about this one.
+            // The manifest of another file is passed over.
             Err(error) if !is_of_another(&place, path) => {
                 return Err(unreadable(path, &place, error));
             }
@@ -230,7 +237,7 @@ fn refuse_outdated(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A manifest that cannot vouch for `path`.
+/// Reports a damaged manifest, by which `path` cannot be checked.
 fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
     if matches!(newer(place), Ok(Some(_))) {
         return error.note(
@@ -239,16 +246,23 @@ fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
         );
     }
     let why = error.to_string();
-    Error::failed(format!("nothing vouches for `{}`: its manifest is damaged", path.display()))
-        .note("file", place.display().to_string())
-        .note("found", why.lines().next().unwrap_or_default().to_owned())
-        .hint("make the file again with the stage that wrote it and `overwrite=true`; to use it unchecked, remove that manifest")
+    Error::failed(format!(
+        "`{}` cannot be checked: its manifest is damaged",
+        path.display()
+    ))
+    .note("file", place.display().to_string())
+    .note("found", why.lines().next().unwrap_or_default().to_owned())
+    .hint(
+        "make the file again with the stage that wrote it and `overwrite=true`; to use it \
+        unchecked, remove that manifest",
+    )
 }
 
-/// The manifest that lists `path` as an output: where it is, itself, and the record in it.
+/// Returns the manifest that lists `path` as an output: its path, its content, and the record in
+/// it.
 fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
     candidates(path).into_iter().find_map(|place| {
-        // A damaged one lists nothing.
+        // A damaged one is passed over.
         let manifest = existing(&place).ok().flatten()?;
         let lists =
             |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
@@ -257,8 +271,8 @@ fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
     })
 }
 
-/// Manifests that may list `path`, the likeliest first: a folder may hold one for each of very many
-/// teachers.
+/// Returns the manifests that may list `path`, the likeliest first: a folder may hold one for each
+/// of very many teachers.
 fn candidates(path: &Path) -> Vec<PathBuf> {
     let folder = folder_of(path);
     let mut several: Vec<(bool, PathBuf)> = std::fs::read_dir(folder)
@@ -278,7 +292,7 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// NAME of a `manifest_NAME.json`.
+/// Returns NAME of a `manifest_NAME.json`.
 fn one_of_several(place: &Path) -> Option<String> {
     let name = place.file_name()?.to_string_lossy();
     Some(
@@ -288,7 +302,7 @@ fn one_of_several(place: &Path) -> Option<String> {
     )
 }
 
-/// Whether a manifest is named after another file of its folder than `path`.
+/// Reports whether a manifest is named after another file of its folder than `path`.
 fn is_of_another(place: &Path, path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     one_of_several(place).is_some_and(|name| !stem.ends_with(&name))

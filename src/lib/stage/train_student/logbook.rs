@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::journal::{BatchLine, EpochLine, Journal, Mark};
+use crate::run::metrics::StudentEpoch;
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState};
 use crate::words::percent;
@@ -21,19 +22,10 @@ use std::cell::RefCell;
 use std::time::Instant;
 use tch::Tensor;
 
-/// One epoch in `metrics.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Epoch {
-    #[serde(flatten)]
-    pub fit: EpochReport,
-    pub test_accuracy: Option<f64>,
-    pub per_class_accuracy: Vec<Option<f64>>,
-}
-
 /// All that was noted; what a resumed run goes on with.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Notes {
-    pub epochs: Vec<Epoch>,
+    pub epochs: Vec<StudentEpoch>,
     pub fresh: Vec<FreshReport>,
     pub events: Option<Mark>,
 }
@@ -48,7 +40,7 @@ impl Notes {
             .sum()
     }
 
-    fn epoch_line(&self, epoch: &Epoch) -> EpochLine {
+    fn epoch_line(&self, epoch: &StudentEpoch) -> EpochLine {
         let step = self.steps(epoch.fit.epoch) + epoch.fit.steps;
         EpochLine {
             test_accuracy: epoch.test_accuracy,
@@ -166,7 +158,7 @@ impl Callback for &Logbook<'_> {
         let open = &mut *self.open.borrow_mut();
         open.kept
             .offer(self.settings.selection, report.epoch, accuracy, model);
-        let epoch = Epoch {
+        let epoch = StudentEpoch {
             fit: *report,
             test_accuracy: accuracy,
             per_class_accuracy: evaluation.per_class(),

@@ -5,7 +5,7 @@ use super::super::pictures;
 use super::super::summary;
 use super::super::teachers::TeacherSet;
 use super::super::test;
-use super::logbook::{Epoch, Notes};
+use super::logbook::Notes;
 use crate::artifact::{json, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;
@@ -19,28 +19,13 @@ use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
 use crate::run::manifest;
+use crate::run::metrics::{StudentEpoch, StudentMetrics};
 use crate::run::weights::{self, Card};
 use crate::runtime::output;
-use crate::train::{Evaluation, Selection};
+use crate::train::Evaluation;
 use crate::words::percent;
-use serde::Serialize;
 use std::path::Path;
 use tch::Tensor;
-
-/// `metrics.json`.
-#[derive(Debug, Serialize)]
-struct Metrics<'a> {
-    synthetic_images: usize,
-    real_images: usize,
-    saved_epoch: usize,
-    selection: Selection,
-    final_test_accuracy: Option<f64>,
-    best_test_accuracy: Option<f64>,
-    saved_test_accuracy: Option<f64>,
-    comparison: &'a Comparison,
-    confusion: &'a [Vec<u64>],
-    epochs: &'a [Epoch],
-}
 
 /// A trained student and what was recorded on the way.
 pub struct Finished<'a> {
@@ -134,7 +119,7 @@ impl Finished<'_> {
         run: &mut manifest::Run,
     ) -> Result<()> {
         let path = self.folder.join("metrics.json");
-        let metrics = Metrics {
+        let metrics = StudentMetrics {
             synthetic_images: self.synthetic.1.size()[0] as usize,
             real_images: self.real,
             saved_epoch: self.kept.epoch(),
@@ -147,9 +132,9 @@ impl Finished<'_> {
                 .filter_map(|epoch| epoch.test_accuracy)
                 .fold(None, best_of),
             saved_test_accuracy: evaluation.accuracy(),
-            comparison,
-            confusion: &evaluation.confusion,
-            epochs: &self.notes.epochs,
+            comparison: Some(comparison.clone()),
+            confusion: Some(evaluation.confusion.clone()),
+            epochs: self.notes.epochs.clone(),
         };
         json::write(&path, &metrics)?;
         run.output("metrics", &path)?;
@@ -239,7 +224,7 @@ impl Finished<'_> {
 
     /// Accuracy over epochs.
     fn curves(&self) -> LinePlot<'static> {
-        let series = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
+        let series = |name: &str, of: &dyn Fn(&StudentEpoch) -> Option<f64>| Series {
             name: name.into(),
             points: self
                 .notes
@@ -292,8 +277,9 @@ impl Finished<'_> {
     fn per_class(&self) -> HeatMap<'static> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
-            let at =
-                |epoch: &Epoch| Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?));
+            let at = |epoch: &StudentEpoch| {
+                Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?))
+            };
             Series {
                 name: if owner.is_empty() {
                     name.clone()

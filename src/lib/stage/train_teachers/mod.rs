@@ -16,6 +16,7 @@ use crate::run::Checkpointer;
 use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::manifest;
+use crate::run::metrics::TeacherMetrics;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
@@ -27,7 +28,7 @@ use crate::words::percent;
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
-use watcher::{Metrics, Notes, Watcher};
+use watcher::{Notes, Watcher};
 
 /// What a teacher depends on: not on how many others there are.
 pub(crate) const DEPENDS: [&str; 13] = [
@@ -116,7 +117,7 @@ fn collect(mut rows: Vec<Row>, rank: &mut Rank) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(metrics: &Metrics, weights: &Path) -> Vec<String> {
+fn row(metrics: &TeacherMetrics, weights: &Path) -> Vec<String> {
     let saved = metrics
         .epochs
         .iter()
@@ -190,7 +191,7 @@ fn teacher(
     split: &Split,
     node: usize,
     folder: &Path,
-) -> Result<Option<Metrics>> {
+) -> Result<Option<TeacherMetrics>> {
     let path = weights_path(folder, node);
     let job = Job {
         stage: "train_teachers",
@@ -223,7 +224,7 @@ fn train(
     part: &Part,
     node: usize,
     session: &mut Session,
-) -> Result<Metrics> {
+) -> Result<TeacherMetrics> {
     let (config, settings) = (context.config, &context.config.teacher);
     let seeds = Seeds::new(config.seed);
     let (train, validation) = hold_out(settings, part, &seeds, node)?;

@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::journal::{EpochLine, Journal, Mark};
+use crate::run::metrics::{TeacherEpoch, TeacherMetrics};
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState, Selection, evaluate};
 use crate::words::percent;
@@ -16,42 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Instant;
 
-/// A teacher's `metrics_teacher{i}.json`.
-#[derive(Debug, Serialize)]
-pub struct Metrics {
-    pub teacher: usize,
-    pub label_counts: Vec<u64>,
-    pub train_images: usize,
-    pub test_images: usize,
-    pub parameters: u64,
-    pub upload_bytes: u64,
-    /// The epoch whose weights were saved, and why.
-    pub saved_epoch: usize,
-    pub selection: Selection,
-    /// Accuracy on the whole test set after the last epoch, of the best epoch, and of the weights
-    /// that were saved.
-    pub final_test_accuracy: Option<f64>,
-    pub best_test_accuracy: Option<f64>,
-    pub saved_test_accuracy: Option<f64>,
-    pub epochs: Vec<Epoch>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Epoch {
-    #[serde(flatten)]
-    pub fit: EpochReport,
-    /// On the whole test set.
-    pub test_accuracy: Option<f64>,
-    /// On the node's own test part.
-    pub own_test_accuracy: Option<f64>,
-    /// On the images held out of the node's training part.
-    pub validation_accuracy: Option<f64>,
-}
-
-/// What a resumed run goes on with.
+/// What a resumed run starts from, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Notes {
-    pub epochs: Vec<Epoch>,
+    pub epochs: Vec<TeacherEpoch>,
     pub events: Option<Mark>,
 }
 
@@ -62,7 +31,7 @@ pub struct Watcher<'a> {
     pub own_test: ImageSet,
     pub validation: Option<ImageSet>,
     pub node: usize,
-    pub epochs: Vec<Epoch>,
+    pub epochs: Vec<TeacherEpoch>,
     pub best: BestWeights,
     pub journal: Journal,
     pub saver: Checkpointer<'a>,
@@ -72,13 +41,13 @@ pub struct Watcher<'a> {
 }
 
 /// The metrics' lines of some first epochs.
-pub fn lines(node: usize, epochs: &[Epoch]) -> Result<Vec<Value>> {
+pub fn lines(node: usize, epochs: &[TeacherEpoch]) -> Result<Vec<Value>> {
     let line = |index: usize| json::value(&line(node, &epochs[..index], &epochs[index]));
     (0..epochs.len()).map(line).collect()
 }
 
 /// The line of an epoch that came after `before`.
-fn line(node: usize, before: &[Epoch], epoch: &Epoch) -> EpochLine {
+fn line(node: usize, before: &[TeacherEpoch], epoch: &TeacherEpoch) -> EpochLine {
     let steps = before.iter().map(|epoch| epoch.fit.steps).sum::<usize>();
     EpochLine {
         test_accuracy: epoch.test_accuracy,
@@ -101,7 +70,7 @@ impl Watcher<'_> {
         label_counts: Vec<u64>,
         train_images: usize,
         upload_bytes: u64,
-    ) -> (Metrics, Journal) {
+    ) -> (TeacherMetrics, Journal) {
         let of = |epoch: usize| self.epochs.get(epoch).and_then(|epoch| epoch.test_accuracy);
         let best = self
             .epochs
@@ -110,7 +79,7 @@ impl Watcher<'_> {
             .fold(None, |best: Option<f64>, accuracy| {
                 Some(best.map_or(accuracy, |best| best.max(accuracy)))
             });
-        let metrics = Metrics {
+        let metrics = TeacherMetrics {
             teacher: self.node,
             label_counts,
             train_images,
@@ -148,7 +117,7 @@ impl Callback for Watcher<'_> {
                 .accuracy(),
             )
         };
-        let epoch = Epoch {
+        let epoch = TeacherEpoch {
             fit: *report,
             test_accuracy: accuracy(&self.dataset.test)?,
             own_test_accuracy: accuracy(&self.own_test)?,

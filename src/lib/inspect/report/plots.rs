@@ -1,27 +1,28 @@
-//! Plots and pictures of a run as HTML: those that the stage left, or drawn again from its metrics.
+//! Plots and pictures of a run as HTML: those that the stage wrote, or drawn from its metrics.
 
 use super::Entry;
 use crate::error::Result;
 use crate::report::{LinePlot, Series, html};
+use maud::{Markup, html};
 use std::path::Path;
 
-/// What `save` draws to a path that ends in .svg, as HTML. A plot without anything to draw is left
+/// Returns what `save` draws to a path that ends in .svg. A plot without anything to draw is left
 /// out.
-pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
+pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<Markup> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("plot.svg");
     match save(&path) {
         Ok(()) => html::plot(name, &fs_err::read_to_string(&path)?),
         Err(error) => {
             tracing::warn!("left out of the report: {error}");
-            Ok(String::new())
+            Ok(html! {})
         }
     }
 }
 
-/// A plot that a stage left beside `path`: the SVG if there is one, else the PNG; nothing if there
-/// is neither.
-pub fn left(name: &str, path: &Path) -> String {
+/// Returns the plot that a stage wrote at `path` with any extension: the SVG if there is one, else
+/// the PNG; nothing if there is neither.
+pub fn saved(name: &str, path: &Path) -> Markup {
     let svg = fs_err::read_to_string(path.with_extension("svg")).ok();
     match svg.map(|svg| html::plot(name, &svg)) {
         Some(Ok(figure)) => figure,
@@ -33,23 +34,23 @@ pub fn left(name: &str, path: &Path) -> String {
     }
 }
 
-/// A PNG that a stage left; nothing if it is gone.
-pub fn picture(name: &str, path: &Path) -> String {
+/// Returns the PNG that a stage wrote; nothing if it is gone.
+pub fn picture(name: &str, path: &Path) -> Markup {
     match fs_err::read(path) {
-        // Whatever else may lie there under that name is no picture.
+        // Another file under that name is left out.
         Ok(bytes) if bytes.starts_with(b"\x89PNG\r\n") => html::picture(name, &bytes),
-        _ => String::new(),
+        _ => html! {},
     }
 }
 
-/// A line a run over its epochs.
+/// Returns a plot with a line for each run over its epochs.
 pub fn over_epochs(
     title: &str,
     y: &str,
     log_y: bool,
     entries: &[(String, &Entry)],
     of: fn(&super::super::run::Epoch) -> Option<f64>,
-) -> Result<String> {
+) -> Result<Markup> {
     let series = |(name, entry): &(String, &Entry)| Series {
         name: name.clone(),
         points: entry
@@ -70,10 +71,10 @@ pub fn over_epochs(
     lines(&plot)
 }
 
-/// A plot of lines under its own title; nothing if none has a point.
-pub fn lines(plot: &LinePlot) -> Result<String> {
+/// Returns a plot of lines under its own title; nothing if none has a point.
+pub fn lines(plot: &LinePlot) -> Result<Markup> {
     if plot.series.iter().all(|series| series.points.is_empty()) {
-        return Ok(String::new());
+        return Ok(html! {});
     }
     drawn(plot.title, |path| plot.save(path))
 }

@@ -1,4 +1,4 @@
-//! Two ways to look at images, and what is nearest in each.
+//! Two measures of how similar images are, and the nearest training image by each.
 
 use crate::data::{Dataset, ImageSet, Normalisation};
 use crate::distill::{Nearest, Search};
@@ -11,7 +11,7 @@ use tch::{Kind, Tensor, no_grad};
 /// Images of a pass.
 const CHUNK: usize = 1024;
 
-/// One way to look at images.
+/// What one measure of similarity found.
 #[derive(Serialize)]
 pub struct View {
     pub name: &'static str,
@@ -30,16 +30,16 @@ pub struct View {
 /// Images to vectors: u8 [N,C,H,W] to f32 [N,F].
 pub type Describe<'a> = &'a dyn Fn(&Tensor) -> Tensor;
 
-/// What is compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training and test
-/// images.
-pub struct Looks<'a> {
+/// The images that are compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training
+/// and test images.
+pub struct Compared<'a> {
     pub dataset: &'a Dataset,
     pub pixels: &'a Tensor,
     pub unseen: &'a Tensor,
 }
 
-impl Looks<'_> {
-    /// Root mean square difference of pixels in 0..1.
+impl Compared<'_> {
+    /// Compares by the root mean square difference of pixels in 0..1.
     pub fn by_pixels(&self, shift: i64) -> Result<View> {
         let describe = |pixels: &Tensor| pixels.to_kind(Kind::Float).flatten(1, -1) / 255.0;
         let rolls = (-shift..=shift).flat_map(|dy| (-shift..=shift).map(move |dx| (dy, dx)));
@@ -59,7 +59,7 @@ impl Looks<'_> {
         )
     }
 
-    /// Cosine distance of penultimate activations, mean over the teachers.
+    /// Compares by the cosine distance of penultimate activations, mean over the teachers.
     pub fn by_features(&self, models: &[Model], normalisation: &Normalisation) -> Result<View> {
         // Unit vectors of all teachers behind each other: their distance d has mean cosine 1 −
         // d²/2.
@@ -83,7 +83,7 @@ impl Looks<'_> {
         )
     }
 
-    /// `measure` turns a Euclidean distance into what is shown.
+    /// Finds the nearest images; `measure` turns a Euclidean distance into what is shown.
     fn view(
         &self,
         name: &'static str,

@@ -1,6 +1,6 @@
-//! The figure: test accuracy against bytes.
+//! The plot of test accuracy against bytes.
 
-use super::grounds::Grounds;
+use super::comparability::Comparability;
 use super::methods::Method;
 use super::{Request, Run};
 use crate::error::{Error, Result};
@@ -9,11 +9,11 @@ use crate::inspect::settings;
 use crate::report::{LinePlot, Series};
 use std::path::{Component, Path, PathBuf};
 
-/// Why there is nothing to draw, or nothing that could be read rightly.
-pub fn obstacle(methods: &[Method], grounds: &Grounds) -> Option<Error> {
-    if let Some(why) = grounds.contradiction() {
+/// Returns why there is no plot: nothing to draw, or accuracies that do not compare.
+pub fn obstacle(methods: &[Method], comparability: &Comparability) -> Option<Error> {
+    if let Some(why) = comparability.mismatch() {
         let error = Error::failed(format!("{why}, so their accuracies do not compare"));
-        return Some(error.hint("`inspect compare` without `--out` lists them all the same"));
+        return Some(error.hint("`inspect compare` without `--out` lists them anyway"));
     }
     let drawn = methods
         .iter()
@@ -21,7 +21,7 @@ pub fn obstacle(methods: &[Method], grounds: &Grounds) -> Option<Error> {
     (!drawn).then(|| Error::failed("no method has a test accuracy and bytes"))
 }
 
-/// Draws a curve for each method of many rounds and a point for each other, and says where.
+/// Draws a curve for each method of many rounds and a point for each other. Returns the files.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -45,8 +45,7 @@ pub fn save(
             1 => method.method.clone(),
             _ => format!("{}: {}", method.method, run.display()),
         };
-        // What is measured before the first exchange has sent reports at most, and would stretch
-        // the axis to them.
+        // Before the first exchange only reports were sent: so few bytes would stretch the axis.
         let points = method.points.iter().filter(|point| point.round > 0);
         Series {
             name,
@@ -79,8 +78,8 @@ pub fn save(
     Ok(paths)
 }
 
-/// The folder that was named, or the one that holds all the runs; the current one where they share
-/// none.
+/// Returns the folder that was named, or the one that holds all the runs; the current one where
+/// they share none.
 fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
     if let [folder] = &request.runs[..]
         && folder.is_dir()
@@ -99,7 +98,7 @@ fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
         same.map(|(part, _)| part).collect()
     });
     match shared[..] {
-        // What shares the root alone shares nothing.
+        // Runs that share the root alone share no folder.
         [] | [Component::RootDir] => PathBuf::from("."),
         _ => shared.iter().collect(),
     }

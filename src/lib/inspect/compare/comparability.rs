@@ -1,20 +1,21 @@
-//! Whether methods are on the same dataset and split: on others their accuracies say nothing of
-//! each other.
+//! Whether methods are on the same dataset and split: on different ones their accuracies do not
+//! compare.
 
 use super::methods::Method;
 use std::collections::BTreeSet;
 
-/// What the methods were measured on.
-pub struct Grounds {
+/// The datasets and splits that the methods were measured on.
+pub struct Comparability {
+    /// How many datasets there are.
     datasets: usize,
-    /// Of the methods that train on nodes' images; to have none, or one that is not known, is
-    /// another than any that is.
+    /// How many splits there are among the methods that train on nodes' images; an unknown split
+    /// counts as one more.
     splits: usize,
-    /// Some share all images in each batch, whoever has them.
+    /// Some methods draw each batch from the images of all nodes.
     some_unsplit: bool,
 }
 
-impl Grounds {
+impl Comparability {
     pub fn of(methods: &[Method]) -> Self {
         let datasets: BTreeSet<_> = methods
             .iter()
@@ -29,13 +30,13 @@ impl Grounds {
         }
     }
 
-    /// All are on one dataset, dealt in one way.
-    pub fn agree(&self) -> bool {
-        self.contradiction().is_none() && !(self.some_unsplit && self.splits > 0)
+    /// Reports whether all are on one split of one dataset.
+    pub fn is_one_split(&self) -> bool {
+        self.mismatch().is_none() && !(self.some_unsplit && self.splits > 0)
     }
 
-    /// Why the accuracies cannot be compared, if they cannot.
-    pub fn contradiction(&self) -> Option<String> {
+    /// Returns why the accuracies do not compare, if they do not.
+    pub fn mismatch(&self) -> Option<String> {
         match (self.datasets, self.splits) {
             (2.., _) => Some(format!("the runs are on {} datasets", self.datasets)),
             (_, 2..) => Some(format!(

@@ -1,0 +1,214 @@
+//! Drawings: composed as SVG in pixels, x to the right and y down, and rasterised from that SVG for
+//! PNG files.
+
+use super::colours::{Colour, WHITE};
+use super::text::{CAPITAL, FAMILIES, FONTS, Face};
+use crate::{Error, Result};
+use image::RgbImage;
+use maud::{Markup, PreEscaped, html};
+use resvg::tiny_skia::{Color, Pixmap, Transform};
+use resvg::usvg::{Options, Tree};
+use std::path::Path;
+
+/// Pixels of a PNG in a pixel of the SVG.
+const ZOOM: u32 = 2;
+/// Largest drawing in square pixels.
+const AREA_LIMIT: f64 = 16e6;
+
+/// Where text stands relative to its point; the names are SVG's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    Start,
+    Middle,
+    End,
+}
+
+/// Shapes that tell lines apart where colours do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    /// A triangle that stands on its tip.
+    Wedge,
+}
+
+/// A picture in the making: its size in pixels and the SVG elements drawn so far.
+#[derive(Debug)]
+pub struct Canvas {
+    size: (f64, f64),
+    elements: String,
+}
+
+/// Draws a picture of `size` pixels and writes it; the path's extension decides between SVG and
+/// PNG.
+///
+/// # Errors
+/// Another extension, a picture that is too large, a file that cannot be written.
+pub fn save(
+    path: &Path,
+    (width, height): (f64, f64),
+    draw: impl FnOnce(&mut Canvas),
+) -> Result<()> {
+    let (width, height) = (width.ceil(), height.ceil());
+    if width * height > AREA_LIMIT {
+        return Err(
+            Error::failed(format!("the plot would be {width}×{height} pixels"))
+                .note("file", path.display().to_string())
+                .note(
+                    "expected",
+                    format!("at most {AREA_LIMIT} pixels: draw fewer things"),
+                ),
+        );
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let is_png = match extension.to_lowercase().as_str() {
+        "svg" => false,
+        "png" => true,
+        _ => {
+            return Err(Error::usage(format!(
+                "cannot tell the format of the plot `{}`",
+                path.display()
+            ))
+            .note("available", "a file name ending in .svg or .png"));
+        }
+    };
+    let mut canvas = Canvas::new((width, height));
+    draw(&mut canvas);
+    let bytes = match is_png {
+        true => super::png(&canvas.raster(ZOOM)?)?,
+        false => canvas.svg().into_bytes(),
+    };
+    crate::artifact::atomic::write(path, &bytes)
+}
+
+impl Canvas {
+    /// Starts a white picture of so many pixels.
+    pub fn new(size: (f64, f64)) -> Self {
+        let mut canvas = Self {
+            size,
+            elements: String::new(),
+        };
+        canvas.rect((0.0, 0.0), size, WHITE);
+        canvas
+    }
+
+    /// Returns the finished SVG document.
+    pub fn svg(self) -> String {
+        let (width, height) = self.size;
+        let document = html! {
+            svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height)
+                viewBox={ "0 0 " (width) " " (height) } font-family=(FAMILIES)
+                stroke-linejoin="round" stroke-linecap="round" {
+                "\n" (PreEscaped(self.elements))
+            }
+        };
+        // Names may hold control characters, which have no place in XML.
+        document
+            .into_string()
+            .replace(|letter: char| letter.is_control() && letter != '\n', " ")
+    }
+
+    /// Returns the picture with `zoom` pixels for each of its own.
+    ///
+    /// # Errors
+    /// A picture without any pixel.
+    pub fn raster(self, zoom: u32) -> Result<RgbImage> {
+        let options = Options {
+            fontdb: FONTS.clone(),
+            ..Options::default()
+        };
+        let tree = Tree::from_str(&self.svg(), &options).map_err(|error| {
+            Error::failed(format!("cannot draw a picture: {error}")).caused_by(error)
+        })?;
+        let size = tree.size().to_int_size();
+        let mut pixels = Pixmap::new(size.width() * zoom, size.height() * zoom)
+            .ok_or_else(|| Error::failed("cannot draw a picture without pixels"))?;
+        pixels.fill(Color::WHITE);
+        let zoomed = Transform::from_scale(zoom as f32, zoom as f32);
+        resvg::render(&tree, zoomed, &mut pixels.as_mut());
+        // On white nothing is transparent.
+        let colours = pixels.pixels().iter();
+        let bytes = colours.flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]);
+        RgbImage::from_raw(pixels.width(), pixels.height(), bytes.collect())
+            .ok_or_else(|| Error::failed("cannot draw a picture: its pixels are incomplete"))
+    }
+
+    fn add(&mut self, element: Markup) {
+        self.elements.push_str(&element.0);
+        self.elements.push('\n');
+    }
+
+    /// Draws a filled rectangle, and nothing if it has no width or height.
+    pub fn rect(&mut self, from: (f64, f64), to: (f64, f64), colour: Colour) {
+        let (width, height) = (rounded(to.0 - from.0), rounded(to.1 - from.1));
+        if width > 0.0 && height > 0.0 {
+            self.add(html! {
+                rect x=(rounded(from.0)) y=(rounded(from.1)) width=(width) height=(height)
+                    fill=(hex(colour)) {}
+            });
+        }
+    }
+
+    /// Draws a line through points with round joints.
+    pub fn line(&mut self, points: &[(f64, f64)], width: f64, colour: Colour) {
+        self.add(html! {
+            polyline points=(joined(points)) fill="none" stroke=(hex(colour))
+                stroke-width=(rounded(width)) {}
+        });
+    }
+
+    /// Draws a filled shape, about as large as a circle of that radius.
+    pub fn mark(&mut self, shape: Mark, at: (f64, f64), radius: f64, colour: Colour) {
+        let corners: &[(f64, f64)] = match shape {
+            Mark::Circle => {
+                return self.add(html! {
+                    circle cx=(rounded(at.0)) cy=(rounded(at.1)) r=(rounded(radius))
+                        fill=(hex(colour)) {}
+                });
+            }
+            Mark::Square => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            Mark::Triangle => &[(0.0, -1.3), (1.2, 0.8), (-1.2, 0.8)],
+            Mark::Diamond => &[(0.0, -1.35), (1.35, 0.0), (0.0, 1.35), (-1.35, 0.0)],
+            Mark::Wedge => &[(0.0, 1.3), (1.2, -0.8), (-1.2, -0.8)],
+        };
+        let place = |&(x, y): &(f64, f64)| (at.0 + radius * x, at.1 + radius * y);
+        let corners: Vec<_> = corners.iter().map(place).collect();
+        self.add(html! { polygon points=(joined(&corners)) fill=(hex(colour)) {} });
+    }
+
+    /// Draws a line of text, its capitals centred on `at.1` (for `turned` text, which reads
+    /// upwards, on `at.0`).
+    pub fn text(&mut self, text: &str, at: (f64, f64), face: Face, align: Align, turned: bool) {
+        let (x, y) = (rounded(at.0), rounded(at.1));
+        let anchor = match align {
+            Align::Start => "start",
+            Align::Middle => "middle",
+            Align::End => "end",
+        };
+        self.add(html! {
+            text x=(x) y=(y) dy=(rounded(CAPITAL * face.em / 2.0)) text-anchor=(anchor)
+                font-size=(face.em) font-weight=[face.bold.then_some("600")]
+                fill=(hex(face.colour))
+                transform=[turned.then(|| format!("rotate(-90 {x} {y})"))] { (text) }
+        });
+    }
+}
+
+/// Rounds a length to two decimals; adding zero turns −0 into 0.
+fn rounded(pixels: f64) -> f64 {
+    (pixels * 100.0).round() / 100.0 + 0.0
+}
+
+fn hex(colour: Colour) -> String {
+    let [red, green, blue] = colour.0;
+    format!("#{red:02X}{green:02X}{blue:02X}")
+}
+
+fn joined(points: &[(f64, f64)]) -> String {
+    let pairs = points
+        .iter()
+        .map(|&(x, y)| format!("{},{}", rounded(x), rounded(y)));
+    pairs.collect::<Vec<_>>().join(" ")
+}
