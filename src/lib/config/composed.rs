@@ -6,7 +6,7 @@ use super::schema::Config;
 use super::template::escape;
 use super::yaml;
 use figment::Figment;
-use figment::value::Value as Figurine;
+use figment::value::Value as FigmentValue;
 
 /// One job's configuration: the typed settings, and who set what.
 #[derive(Clone, Debug)]
@@ -114,8 +114,8 @@ pub(super) fn set_by(figment: &Figment, dotted_key: &str) -> String {
     names.join(", ")
 }
 
-fn collect(figment: &Figment, value: &Figurine, names: &mut Vec<String>) {
-    if let Figurine::Dict(_, map) = value
+fn collect(figment: &Figment, value: &FigmentValue, names: &mut Vec<String>) {
+    if let FigmentValue::Dict(_, map) = value
         && !map.is_empty()
     {
         return map

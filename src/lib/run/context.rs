@@ -6,8 +6,9 @@ use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
 use crate::model::ModelSpec;
 use crate::runtime::{device, interrupt, launcher, logging, threads};
+use crate::setting::FilePath;
 use crate::words::counted;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::Device;
 
 /// What every stage has once it has started.
@@ -37,7 +38,7 @@ pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
     Ok(StageContext {
         composed,
         config,
-        threads: threads::set(config.threads, here)?,
+        threads: threads::set(*config.threads, here)?,
         device: device::choose(&config.device)?,
         ranks,
     })
@@ -103,7 +104,7 @@ impl StageContext<'_> {
 }
 
 /// A path that this stage cannot do without.
-pub fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&'a Path> {
+pub fn required<'a>(path: &'a Option<FilePath>, key: &str, example: &str) -> Result<&'a Path> {
     path.as_deref()
         .filter(|path| !path.as_os_str().is_empty())
         .ok_or_else(|| {

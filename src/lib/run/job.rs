@@ -209,7 +209,7 @@ impl StageContext<'_> {
     /// Whether to start, to go on, or that a finished run is already there and was asked to be
     /// kept.
     fn admit(&self, job: &Job, saved: &Path) -> Result<Admission> {
-        let there = match self.config.overwrite {
+        let there = match *self.config.overwrite {
             // Whatever it is, it is to be replaced, damaged or not; but two stages under one name
             // are a mistake.
             true => manifest::existing(&job.manifest).unwrap_or(None),
@@ -228,8 +228,8 @@ impl StageContext<'_> {
         let depends = selected(&self.settings()?, job.depends);
         let admission = manifest::admit(
             &job.manifest,
-            config.resume,
-            config.overwrite,
+            *config.resume,
+            *config.overwrite,
             &job.output,
             &depends,
         )?;
@@ -243,8 +243,8 @@ impl StageContext<'_> {
                 .note("file", finding.to_string())
                 .hint("`overwrite=true` makes it again from what is there now")),
             },
-            Admission::Fresh if !config.overwrite && checkpoint::any_in(saved) => {
-                match config.resume {
+            Admission::Fresh if !*config.overwrite && checkpoint::any_in(saved) => {
+                match *config.resume {
                     true => Ok(Admission::Continue),
                     false => Err(Error::usage(format!(
                         "`{}` was begun by an earlier run that did not end",

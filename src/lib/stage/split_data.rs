@@ -9,7 +9,6 @@ use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
 use crate::run::manifest;
-use crate::run::partitioner;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
@@ -56,7 +55,7 @@ fn split(
     path: &Path,
     run: &mut manifest::Run,
 ) -> Result<()> {
-    let partitioner = partitioner(&context.config.split);
+    let partitioner = context.config.split.partition.partitioner();
     let mut rng = Seeds::new(context.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
     let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;

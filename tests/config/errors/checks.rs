@@ -181,7 +181,8 @@ fn devices_that_are_fine() {
             Tree::new(&[])
                 .compose(&[&format!("device={name}")])
                 .config
-                .device,
+                .device
+                .0,
             name
         );
     }

@@ -27,9 +27,9 @@ pub(super) fn read(settings: &DatasetSettings, wanted: &Wanted) -> Result<RawSet
     }
     let root = settings.root.as_deref().ok_or_else(|| no_root(kind))?;
     match kind {
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, settings.download),
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, *settings.download),
         DatasetKind::ImageFolder => image_folder::read(root, wanted),
-        _ => idx::read(kind, root, settings.download),
+        _ => idx::read(kind, root, *settings.download),
     }
 }
 

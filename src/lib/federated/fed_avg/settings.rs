@@ -5,11 +5,12 @@ use crate::federated::NodeData;
 use crate::model::ModelSpec;
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 /// What becomes of batch norm's running statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistics {
     /// Averaged with the weights.

@@ -5,11 +5,12 @@ use crate::federated::NodeData;
 use crate::model::ModelSpec;
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 /// How far a client's scores are from the consensus: a mean over images and classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestLoss {
     /// |score − consensus|, as the authors' code has it.

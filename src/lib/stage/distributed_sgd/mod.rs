@@ -147,7 +147,7 @@ impl Shared for Descent<'_> {
             &mut recorder,
         )?;
         let outcome = outcome.ok_or_else(|| Error::failed("rank 0 has no result"))?;
-        let accuracy = test(&outcome.model, dataset, config.eval_batch_size)?.accuracy();
+        let accuracy = test(&outcome.model, dataset, *config.eval_batch_size)?.accuracy();
         let card = Card::new(
             task.spec,
             dataset,

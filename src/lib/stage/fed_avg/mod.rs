@@ -54,7 +54,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
         composed,
-        ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?,
+        ranks::count("fed_avg.ranks", *config.fed_avg.ranks, 1)?,
     )?;
     let folder = required(
         &config.fed_avg.save_folder,
@@ -174,7 +174,7 @@ fn federation<'a>(
         nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
         normalisation: &dataset.normalisation,
         seeds: Seeds::new(context.config.seed),
-        eval_batch_size: context.config.fed_avg.eval_batch_size,
+        eval_batch_size: *context.config.fed_avg.eval_batch_size,
     })
 }
 

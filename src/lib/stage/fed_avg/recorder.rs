@@ -93,7 +93,7 @@ impl<'a> Recorder<'a> {
 
     fn test(&self, model: &Model, round: usize) -> Result<Option<f64>> {
         match self.evaluates(model, round) {
-            true => Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy()),
+            true => Ok(test(model, self.dataset, *self.config.eval_batch_size)?.accuracy()),
             false => Ok(None),
         }
     }
@@ -109,7 +109,7 @@ impl<'a> Recorder<'a> {
                 model,
                 &node.train,
                 self.dataset,
-                self.config.eval_batch_size,
+                *self.config.eval_batch_size,
             )?;
             correct += evaluation.accuracy().unwrap_or(0.0) * node.train.len() as f64;
             images += node.train.len();

@@ -58,7 +58,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
         composed,
-        ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?,
+        ranks::count("fed_md.ranks", *config.fed_md.ranks, 1)?,
     )?;
     let folder = required(
         &config.fed_md.save_folder,

@@ -151,7 +151,7 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
 
 fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     let count = teacher_count(settings, nodes)?;
-    let Some(only) = &settings.only else {
+    let Some(only) = &*settings.only else {
         return Ok((0..count).collect());
     };
     if only.is_empty() {

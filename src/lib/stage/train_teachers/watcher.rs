@@ -143,7 +143,7 @@ impl Observer for Watcher<'_> {
                     set,
                     &self.dataset.normalisation,
                     classes,
-                    self.settings.eval_batch_size,
+                    *self.settings.eval_batch_size,
                 )?
                 .accuracy(),
             )
