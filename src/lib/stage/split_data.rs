@@ -9,13 +9,11 @@ use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
 use crate::run::manifest;
+use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output::say;
 use crate::runtime::seed::Seeds;
 use std::path::Path;
-
-/// What a split depends on.
-pub(crate) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Most nodes that are drawn.
 const DRAWN: usize = 5000;
@@ -32,10 +30,9 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/split.json",
     )?;
     let job = Job {
-        stage: "split_data",
+        stage: &stages::SPLIT_DATA,
         manifest: manifest::beside(path),
         output: path.to_path_buf(),
-        depends: &DEPENDS,
         log: path.with_extension("log"),
     };
     let done = context.perform(

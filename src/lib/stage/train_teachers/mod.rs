@@ -17,6 +17,7 @@ use crate::run::Checkpointer;
 use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::manifest;
+use crate::run::stages;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
@@ -30,22 +31,6 @@ use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
 use watcher::{Metrics, Notes, Watcher};
-
-/// What a teacher depends on: not on how many others there are.
-pub(crate) const DEPENDS: [&str; 12] = [
-    "seed",
-    "dataset",
-    "model",
-    "split",
-    "teacher.shared_initialisation",
-    "teacher.epochs",
-    "teacher.batch_size",
-    "teacher.optimizer",
-    "teacher.schedule",
-    "teacher.augment",
-    "teacher.selection",
-    "teacher.validation_share",
-];
 
 /// Runs the stage.
 ///
@@ -193,10 +178,9 @@ fn teacher(
 ) -> Result<Option<Metrics>> {
     let path = weights_path(folder, node);
     let job = Job {
-        stage: "train_teachers",
+        stage: &stages::TRAIN_TEACHERS,
         manifest: folder.join(format!("manifest_teacher{node}.json")),
         output: path.clone(),
-        depends: &DEPENDS,
         log: folder.join("train_teachers.log"),
     };
     let inputs = |run: &mut manifest::Run| {
