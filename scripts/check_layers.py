@@ -10,7 +10,7 @@ import sys
 
 # From the bottom; a module is a folder or file of `src/lib`.
 LAYERS = [
-    ["error", "words"],
+    ["error", "setting", "words"],
     ["artifact", "runtime"],
     ["data", "partition", "model", "descent", "train", "inversion", "distill", "federated"],
     ["report", "config"],

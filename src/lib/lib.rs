@@ -97,7 +97,7 @@
 //! | [`config`], [`report`] | composition into one typed struct; tables, plots, HTML |
 //! | [`data`], [`partition`], [`model`], [`descent`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
 //! | [`artifact`], [`runtime`] | file formats; device, threads, seeds, logging, progress |
-//! | [`error`], [`words`] | the error type; counts and percentages in messages |
+//! | [`error`], [`setting`], [`words`] | the error type; which settings a result depends on; counts and percentages in messages |
 //!
 //! # Effects on the whole program
 //!
@@ -125,6 +125,7 @@ pub mod partition;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod setting;
 pub mod stage;
 pub mod train;
 pub mod words;

@@ -9,8 +9,8 @@ use tch::{Device, Kind, Tensor};
 pub fn settings(kind: DatasetKind, root: &Path) -> DatasetSettings {
     DatasetSettings {
         kind,
-        root: Some(root.to_path_buf()),
-        download: false,
+        root: Some(root.into()),
+        download: false.into(),
         ..DatasetSettings::default()
     }
 }

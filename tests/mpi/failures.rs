@@ -45,7 +45,7 @@ fn a_rank_that_hangs_is_found_out_in_time() {
         // The ranks that are left did nothing wrong: their work is kept.
         assert!(place.path("fed/checkpoint/training.safetensors").exists());
         assert!(
-            ended.errors.contains("`resume=true` goes on from here"),
+            ended.errors.contains("`resume=true` resumes from here"),
             "{}",
             ended.errors
         );

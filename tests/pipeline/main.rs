@@ -5,6 +5,7 @@ mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod experiments;
+mod identity;
 mod partition;
 mod python_reads;
 mod refusals;

@@ -1,4 +1,4 @@
-//! The arguments every stage takes, read by clap; its complaints in the words of this program.
+//! The arguments every stage takes, read by clap; its errors in the words of this program.
 
 use crate::config::nearest;
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Print the composed config and stop
     #[arg(long, value_parser = ["job"], value_name = "job")]
     pub cfg: Option<String>,
-    /// Print the config with the place that set each key, or the files in merge order, and stop
+    /// Print the config with who set each key, or the files in merge order, and stop
     #[arg(long, value_parser = ["config", "defaults"], value_name = "config|defaults")]
     pub info: Option<String>,
     /// Take the config tree from this folder instead of `./config` or the built-in one

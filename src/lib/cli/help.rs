@@ -1,8 +1,8 @@
 //! `--help`: what the stage does, reads and writes, the options of its groups, examples, flags.
 
-use super::Stage;
 use super::arguments::Arguments;
 use crate::config::Tree;
+use crate::run::stages::Stage;
 use std::fmt::Write;
 
 /// The whole text. Groups are listed as the given config tree has them.
@@ -13,7 +13,7 @@ pub fn text(stage: &Stage, tree: &Tree) -> String {
     );
     let _ = writeln!(out, "Reads:  {}\nWrites: {}", stage.reads, stage.writes);
     let _ = writeln!(out, "\nGroups and their options, in {tree}:");
-    for group in stage.groups {
+    for group in stage.groups() {
         write_group(&mut out, group, tree);
     }
     write_examples(&mut out, stage, tree);
@@ -28,26 +28,28 @@ fn write_group(out: &mut String, group: &str, tree: &Tree) {
         let text = tree
             .read(&format!("{group}/{option}.yaml"))
             .unwrap_or_default();
-        (option, first_comment(&text))
+        (option, first_paragraph(&text))
     };
     let options: Vec<_> = tree.options(group).into_iter().map(about).collect();
     write_columns(out, &options, 4);
 }
 
-/// The first comment line of a file that is no instruction to the reader.
-fn first_comment(text: &str) -> String {
-    let comments = text.lines().take_while(|line| line.starts_with('#'));
-    let mut words = comments.map(|line| line.trim_start_matches('#').trim());
+/// Returns the first paragraph of the comments at the head of a file, instructions to the reader
+/// left out.
+fn first_paragraph(text: &str) -> String {
+    let comments = text.lines().map_while(|line| line.strip_prefix('#'));
+    let words = comments
+        .map(str::trim)
+        .skip_while(|line| line.is_empty() || line.starts_with('@'));
     words
-        .find(|line| !line.is_empty() && !line.starts_with("@package"))
-        .unwrap_or_default()
-        .to_owned()
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn write_examples(out: &mut String, stage: &Stage, tree: &Tree) {
     let name = stage.name;
-    // The last group a stage names is its own.
-    let own = stage.groups.last().copied().unwrap_or("dataset");
+    let own = stage.groups().last().unwrap_or("dataset");
     let option = tree
         .options(own)
         .into_iter()

@@ -12,6 +12,7 @@ mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, During, Result};
+use crate::run::stages::Stage;
 use crate::runtime::output;
 use crate::runtime::{launcher, logging};
 use arguments::Arguments;
@@ -22,28 +23,13 @@ use std::process::ExitCode;
 
 pub use tool::tool;
 
-/// A stage of the pipeline, as its binary describes it.
-pub struct Stage {
-    /// Name of the binary.
-    pub name: &'static str,
-    /// What it does, in a sentence or two.
-    pub about: &'static str,
-    /// The artifacts it reads.
-    pub reads: &'static str,
-    /// The artifacts it writes.
-    pub writes: &'static str,
-    /// The config key of the place it writes to: jobs of a sweep get a folder each there.
-    pub output: &'static str,
-    /// The config groups it takes settings from, its own last.
-    pub groups: &'static [&'static str],
-    /// Runs one job.
-    pub run: fn(&Composed) -> Result<()>,
-}
+/// What a stage does with one composed config.
+type Run = fn(&Composed) -> Result<()>;
 
 /// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a
 /// failed run, 130 for Ctrl-C.
-pub fn main(stage: &Stage) -> ExitCode {
-    exit(start(stage, &std::env::args_os().collect::<Vec<_>>()))
+pub fn main(stage: &Stage, run: Run) -> ExitCode {
+    exit(start(stage, run, &std::env::args_os().collect::<Vec<_>>()))
 }
 
 fn exit(result: Result<()>) -> ExitCode {
@@ -52,7 +38,7 @@ fn exit(result: Result<()>) -> ExitCode {
         Err(error) => {
             let rank = launcher::launched()
                 .map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
-            // In one piece: other ranks write to the same place.
+            // In one piece: other ranks write to the same stream.
             let _ = std::io::stderr().write_all(format!("error: {rank}{error}\n").as_bytes());
             ExitCode::from(match error.class() {
                 Class::Usage => 2,
@@ -63,7 +49,7 @@ fn exit(result: Result<()>) -> ExitCode {
     }
 }
 
-fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
+fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
     let arguments = Arguments::read(arguments)?;
     if arguments.help {
         let found = Tree::find(
@@ -85,13 +71,14 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
     let jobs = compose_all(&request, arguments.multirun)?;
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;
+    let read = |key: &str| stage.reads(key);
     match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => output::print(shown(&jobs, &labels, Composed::to_yaml).trim_end()),
+        (Some(_), _) => output::print(shown(&jobs, &labels, &|job| job.to_yaml(&read)).trim_end()),
         (_, Some("defaults")) => {
-            output::print(shown(&jobs, &labels, Composed::defaults_table).trim_end())
+            output::print(shown(&jobs, &labels, &Composed::defaults_table).trim_end())
         }
         (_, Some(_)) => {
-            output::print(shown(&jobs, &labels, Composed::to_annotated_yaml).trim_end())
+            output::print(shown(&jobs, &labels, &|job| job.to_annotated_yaml(&read)).trim_end())
         }
         (None, None) => {
             if jobs.iter().any(|job| job.config.threads != Some(1)) {
@@ -104,27 +91,27 @@ fn start(stage: &Stage, arguments: &[OsString]) -> Result<()> {
             {
                 tracing::info!("{line}");
             }
-            run(stage, &jobs, &labels)
+            run(work, &jobs, &labels)
         }
     }
 }
 
 /// Runs the jobs one after the other; the first that fails ends the sweep.
-fn run(stage: &Stage, jobs: &[Composed], labels: &[String]) -> Result<()> {
+fn run(work: Run, jobs: &[Composed], labels: &[String]) -> Result<()> {
     let count = jobs.len();
     for (index, (job, label)) in jobs.iter().zip(labels).enumerate() {
         if count == 1 {
-            return (stage.run)(job);
+            return work(job);
         }
         let label = format!("job {} of {count}: {label}", index + 1);
         eprintln!("{label}");
-        (stage.run)(job).during(|| label)?;
+        work(job).during(|| label)?;
     }
     Ok(())
 }
 
 /// One text for each job, told apart by a comment and YAML's document mark.
-fn shown(jobs: &[Composed], labels: &[String], show: fn(&Composed) -> String) -> String {
+fn shown(jobs: &[Composed], labels: &[String], show: &dyn Fn(&Composed) -> String) -> String {
     if let [job] = jobs {
         return show(job);
     }

@@ -1,6 +1,6 @@
-//! What makes the jobs of a sweep (`--multirun`) separate runs: each has a place of its own, and a
-//! finished one is skipped when the sweep is run again. Both are done by composing a job once more
-//! with further overrides, so its recorded config says the whole truth.
+//! What makes the jobs of a sweep (`--multirun`) separate runs: each writes to a path of its own,
+//! and a finished one is skipped when the sweep is run again. Both are done by composing a job once
+//! more with further overrides, so its recorded config says the whole truth.
 
 use crate::artifact::hash;
 use crate::config::{Composed, Request, compose};
@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 /// Bytes of a folder's name; file systems take 255.
 const LONGEST: usize = 200;
 
-/// Gives jobs that would write to one place (`output`: the dotted key of a stage's place) folders
+/// Gives jobs that would write to one path (`output`: the dotted key of a stage's output) folders
 /// named after what they vary, and lets them resume unless they are to overwrite.
 ///
 /// # Errors
@@ -33,18 +33,18 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
             .hint("list each value once"));
         }
     }
-    let places: Vec<Option<PathBuf>> = jobs.iter().map(|job| place(job, output)).collect();
-    let mut seen: Vec<PathBuf> = places.iter().flatten().map(|place| plain(place)).collect();
+    let paths: Vec<Option<PathBuf>> = jobs.iter().map(|job| path(job, output)).collect();
+    let mut seen: Vec<PathBuf> = paths.iter().flatten().map(|path| plain(path)).collect();
     seen.sort();
     let shared = seen.windows(2).any(|pair| pair[0] == pair[1]);
     let again = |index: usize| {
         let job = &jobs[index];
         let mut overrides = job.overrides.clone();
-        if !job.config.resume && !job.config.overwrite {
+        if !*job.config.resume && !*job.config.overwrite {
             overrides.push("resume=true".into());
         }
-        if let Some(place) = places[index].as_ref().filter(|_| shared) {
-            let own = own_place(place, &folder_name(&varied[index]));
+        if let Some(path) = paths[index].as_ref().filter(|_| shared) {
+            let own = own_path(path, &folder_name(&varied[index]));
             // Quoted: a path may hold what the value grammar gives a meaning.
             overrides.push(format!(
                 "{output}='{}'",
@@ -59,33 +59,33 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
     (0..jobs.len()).map(again).collect()
 }
 
-/// The overrides of each job that differ between jobs. They are compared place by place: an
+/// The overrides of each job that differ between jobs. They are compared position by position: an
 /// override typed once gives every job one, so that a key given twice (`seed=1 seed=1,2`) is told
 /// apart by where it stands.
 fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
-    let at = |job: &Composed, place: usize| job.overrides.get(place).cloned();
+    let at = |job: &Composed, index: usize| job.overrides.get(index).cloned();
     let count = jobs.first().map_or(0, |job| job.overrides.len());
-    let varies = |place: &usize| {
+    let varies = |index: &usize| {
         jobs.windows(2)
-            .any(|pair| at(&pair[0], *place) != at(&pair[1], *place))
+            .any(|pair| at(&pair[0], *index) != at(&pair[1], *index))
     };
-    let places: Vec<usize> = (0..count).filter(varies).collect();
+    let indices: Vec<usize> = (0..count).filter(varies).collect();
     jobs.iter()
         .map(|job| {
-            let own = places.iter().filter_map(|&place| job.overrides.get(place));
+            let own = indices.iter().filter_map(|&index| job.overrides.get(index));
             own.map(String::as_str).collect()
         })
         .collect()
 }
 
 /// The value of a dotted key that holds a path.
-fn place(job: &Composed, key: &str) -> Option<PathBuf> {
+fn path(job: &Composed, key: &str) -> Option<PathBuf> {
     let tree = serde_json::to_value(&job.config).ok()?;
     let value = tree.pointer(&format!("/{}", key.replace('.', "/")))?;
     value.as_str().map(PathBuf::from)
 }
 
-/// A path without `.` and `..`, to tell whether two mean the same place.
+/// A path without `.` and `..`, to tell whether two mean the same.
 fn plain(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut plain = PathBuf::new();
@@ -122,9 +122,9 @@ fn folder_name(varied: &[&str]) -> String {
 
 /// `outputs/student` becomes `outputs/student/seed=1`, `outputs/split.json` becomes
 /// `outputs/seed=1/split.json`.
-fn own_place(place: &Path, name: &str) -> PathBuf {
-    match (place.extension(), place.file_name()) {
-        (Some(_), Some(file)) => place.with_file_name(name).join(file),
-        _ => place.join(name),
+fn own_path(path: &Path, name: &str) -> PathBuf {
+    match (path.extension(), path.file_name()) {
+        (Some(_), Some(file)) => path.with_file_name(name).join(file),
+        _ => path.join(name),
     }
 }

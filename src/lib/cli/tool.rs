@@ -1,5 +1,5 @@
-//! Command line of a binary that takes subcommands instead of a config; its complaints in the words
-//! of this program.
+//! Command line of a binary that takes subcommands instead of a config; its errors in the words of
+//! this program.
 
 use super::{arguments, exit};
 use crate::config::{list, nearest};

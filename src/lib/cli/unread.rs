@@ -2,21 +2,10 @@
 //! is no mistake, and many of them are no news; but who types `split_data teacher.epochs=5` alone
 //! should see that nothing comes of it.
 
-use super::Stage;
 use crate::config::{Composed, Request, compose};
+use crate::run::stages::Stage;
 use serde_json::Value;
 
-/// Keys and groups at the top that every stage reads, or may leave unread without a word.
-const EVERYWHERE: [&str; 8] = [
-    "seed",
-    "device",
-    "threads",
-    "resume",
-    "overwrite",
-    "tensorboard",
-    "checkpoint",
-    "ranks",
-];
 /// More unread overrides than this are one set for all stages.
 const FEW: usize = 3;
 
@@ -41,8 +30,8 @@ fn group(typed: &str) -> &str {
 /// Whether an override is of a group that the stage reads, or changes something in one: by a
 /// reference, or as the name of a file that sets keys of several groups.
 fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
-    let known = |group: &str| stage.groups.contains(&group) || EVERYWHERE.contains(&group);
-    if known(group(&job.overrides[index])) {
+    let group = group(&job.overrides[index]);
+    if stage.reads(group) || stage.groups().any(|known| known == group) {
         return true;
     }
     let mut overrides = job.overrides.clone();
@@ -54,7 +43,7 @@ fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool
     let part = |job: &Composed| {
         let mut config = serde_json::to_value(&job.config).unwrap_or(Value::Null);
         if let Some(keys) = config.as_object_mut() {
-            keys.retain(|group, _| known(group));
+            keys.retain(|group, _| stage.reads(group));
         }
         config
     };

@@ -38,7 +38,7 @@ pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> 
     }
 }
 
-/// The first place other than the built-in defaults that set something at or below a node.
+/// Returns the first origin other than the built-in defaults of a value at or below a node.
 fn user_origin(node: &Node) -> Option<Origin> {
     match node.as_map() {
         Some(map) => map.values().find_map(user_origin),
@@ -82,7 +82,7 @@ fn delete(
 }
 
 /// Equal values, whoever set them; `1` equals `1.0`.
-fn same(a: &Value, b: &Value) -> bool {
+pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
         (Value::List(a), Value::List(b)) => {

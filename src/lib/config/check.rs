@@ -1,86 +1,12 @@
-//! What a type cannot say: ranges of numbers, and settings that must fit each other. A table, run
-//! over the finished config.
+//! Settings that must fit each other: a table, run over the finished config.
 
-use super::foreign;
 use super::issue::Issue;
 use super::node::Node;
-use super::range::*;
-use super::schema::{Config, SizeLaw};
+use super::schema::Config;
 use crate::error::Result;
 use crate::inversion::{LabelSampling, TeacherMode};
+use crate::partition::{PartitionSettings, QuantitySkewSettings, SizeLaw};
 use crate::train::OptimizerSettings;
-
-/// Keys (`*.` stands for any beginning) and their range; in a list it holds for every item, and the
-/// list must not be empty.
-const RANGES: &[(&str, &Range)] = &[
-    ("threads", &AT_LEAST_ONE),
-    ("checkpoint.every", &NOT_NEGATIVE),
-    ("ranks.timeout", &POSITIVE),
-    ("fed_avg.ranks", &RANKS),
-    ("fed_md.ranks", &RANKS),
-    ("dataset.size", &SMALLEST_IMAGE),
-    ("dataset.channels", &COLOURS),
-    ("dataset.std", &POSITIVE),
-    ("dataset.max_train", &AT_LEAST_ONE),
-    ("dataset.max_test", &AT_LEAST_ONE),
-    ("model.width", &AT_LEAST_ONE),
-    ("model.blocks", &AT_LEAST_ONE),
-    ("student.model.width", &AT_LEAST_ONE),
-    ("student.model.blocks", &AT_LEAST_ONE),
-    ("split.num_nodes", &AT_LEAST_ONE),
-    ("split.unif_percentage", &SHARE),
-    ("split.alpha", &POSITIVE),
-    ("split.sigma", &NOT_NEGATIVE),
-    ("split.min_size", &AT_LEAST_ONE),
-    ("split.shards_per_node", &AT_LEAST_ONE),
-    ("split.classes_per_node", &AT_LEAST_ONE),
-    ("split.images_per_class", &AT_LEAST_ONE),
-    ("split.images_per_node", &AT_LEAST_ONE),
-    ("split.major_images", &AT_LEAST_ONE),
-    ("teacher.num_teachers", &AT_LEAST_ONE),
-    ("teacher.validation_share", &PART),
-    ("student.distill.temperature", &POSITIVE),
-    ("student.class_weights", &NOT_NEGATIVE),
-    ("deep_inv.label_weights", &NOT_NEGATIVE),
-    ("deep_inv.teachers.n", &AT_LEAST_ONE),
-    ("distributed_sgd.ranks", &RANKS),
-    ("distributed_sgd.parts", &RANKS),
-    ("distributed_sgd.report_every", &AT_LEAST_ONE),
-    ("fed_avg.rounds", &ROUNDS),
-    ("fed_avg.fraction", &FRACTION),
-    ("fed_avg.eval_every", &AT_LEAST_ONE),
-    ("fed_avg.proximal", &NOT_NEGATIVE),
-    ("fed_md.rounds", &ROUNDS),
-    ("fed_md.eval_every", &AT_LEAST_ONE),
-    ("fed_md.public_samples", &AT_LEAST_TWO),
-    ("fed_md.weights", &NOT_NEGATIVE),
-    ("fed_md.digest_batch_size", &BATCH),
-    ("fed_md.public.size", &SMALLEST_IMAGE),
-    ("fed_md.public.channels", &COLOURS),
-    ("fed_md.public.std", &POSITIVE),
-    ("fed_md.public.max_train", &AT_LEAST_TWO),
-    ("*.batch_size", &BATCH),
-    ("*.epochs", &AT_LEAST_ONE),
-    ("*.eval_batch_size", &BATCH),
-    ("*.loss.l2_scale", &NOT_NEGATIVE),
-    ("*.loss.var_scale", &NOT_NEGATIVE),
-    ("*.loss.bn_scale", &NOT_NEGATIVE),
-    ("*.loss.comp_scale", &NOT_NEGATIVE),
-    ("*.grad_updates_batch", &AT_LEAST_ONE),
-    ("*.optimizer.lr", &NOT_NEGATIVE),
-    ("*.server.lr", &NOT_NEGATIVE),
-    ("*.server.momentum", &DECAY),
-    ("*.server.weight_decay", &NOT_NEGATIVE),
-    ("*.server.betas", &DECAY),
-    ("*.server.eps", &POSITIVE),
-    ("*.optimizer.momentum", &DECAY),
-    ("*.optimizer.weight_decay", &NOT_NEGATIVE),
-    ("*.optimizer.betas", &DECAY),
-    ("*.optimizer.eps", &POSITIVE),
-    ("*.schedule.gamma", &POSITIVE),
-    ("*.schedule.warmup", &SHARE),
-    ("*.augment.crop", &NOT_NEGATIVE),
-];
 
 /// Settings that must fit each other.
 struct Relation {
@@ -135,25 +61,33 @@ const RELATIONS: &[Relation] = &[
         keys: &["split.alpha", "split.sizes"],
         must: "is not read when `split.sizes` is `log_normal`: its spread is `split.sigma`",
         holds: |config| {
-            config.split.alpha.is_none() || config.split.sizes != Some(SizeLaw::LogNormal)
+            quantity_skew(config)
+                .is_none_or(|skew| skew.alpha.is_none() || skew.sizes != Some(SizeLaw::LogNormal))
         },
     },
     Relation {
         keys: &["split.sigma", "split.sizes"],
         must: "is read only when `split.sizes` is `log_normal`",
         holds: |config| {
-            config.split.sigma.is_none() || config.split.sizes == Some(SizeLaw::LogNormal)
+            quantity_skew(config)
+                .is_none_or(|skew| skew.sigma.is_none() || skew.sizes == Some(SizeLaw::LogNormal))
         },
     },
     Relation {
         keys: &["split.major_images"],
         must: "must be a smallest and a largest number",
-        holds: |config| ascending(config.split.major_images),
+        holds: |config| match &config.split.partition {
+            PartitionSettings::Skewed(skewed) => ascending(skewed.major),
+            _ => true,
+        },
     },
     Relation {
         keys: &["split.minor_images"],
         must: "must be a smallest and a largest number",
-        holds: |config| ascending(config.split.minor_images),
+        holds: |config| match &config.split.partition {
+            PartitionSettings::Skewed(skewed) => ascending(skewed.minor),
+            _ => true,
+        },
     },
     Relation {
         keys: &["deep_inv.label_weights", "deep_inv.labels"],
@@ -184,7 +118,7 @@ const RELATIONS: &[Relation] = &[
     Relation {
         keys: &["teacher.only", "teacher.num_teachers"],
         must: "must name teachers from 0 to `teacher.num_teachers` − 1",
-        holds: |config| match (&config.teacher.only, config.teacher.num_teachers) {
+        holds: |config| match (&*config.teacher.only, config.teacher.num_teachers) {
             (Some(only), Some(all)) => only.iter().all(|i| *i < all),
             _ => true,
         },
@@ -199,6 +133,18 @@ const RELATIONS: &[Relation] = &[
         keys: &["fed_md.public_node", "fed_md.public.kind"],
         must: "is not read when `fed_md.public` is another dataset: no node is public then",
         holds: |config| config.fed_md.public_node.is_none() || config.fed_md.public.is_none(),
+    },
+    Relation {
+        keys: &["fed_md.public.max_train"],
+        must: "must be 2 or more",
+        holds: |config| {
+            let images = config
+                .fed_md
+                .public
+                .as_ref()
+                .and_then(|public| public.max_train);
+            images.is_none_or(|images| images >= 2)
+        },
     },
     Relation {
         keys: &["fed_md.weights"],
@@ -225,8 +171,15 @@ fn device(name: &str) -> bool {
     }
 }
 
-fn ascending(range: Option<[usize; 2]>) -> bool {
-    range.is_none_or(|[least, most]| least <= most)
+fn quantity_skew(config: &Config) -> Option<&QuantitySkewSettings> {
+    match &config.split.partition {
+        PartitionSettings::QuantitySkew(settings) => Some(settings),
+        _ => None,
+    }
+}
+
+fn ascending([least, most]: [usize; 2]) -> bool {
+    least <= most
 }
 
 fn some_weight(weights: Option<&[f64]>) -> bool {
@@ -237,22 +190,10 @@ fn nesterov(optimizer: &OptimizerSettings) -> bool {
     !optimizer.nesterov || optimizer.momentum > 0.0
 }
 
-/// The range that the value of a key must lie in, if there is one.
-pub fn range(key: &str) -> Option<&'static Range> {
-    let rule = RANGES.iter().find(|(pattern, _)| applies(pattern, key));
-    rule.map(|(_, range)| *range)
-}
-
-/// Every rule the config breaks, in schema order. `set_by` tells who set a key.
+/// Reports every relation that the config breaks. `set_by` tells who set a key.
 pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Issue>> {
     let tree = Node::built_in(config)?;
     let mut issues = Vec::new();
-    tree.leaves(&mut |path, node| {
-        let key = path.join(".");
-        let rules = RANGES.iter().filter(|(pattern, _)| applies(pattern, &key));
-        let broken = rules.filter_map(|(_, range)| broken(range, &key, &node.value));
-        issues.extend(broken.map(|what| Issue::new(what).note("set by", set_by(&key))));
-    });
     for relation in RELATIONS
         .iter()
         .filter(|relation| !(relation.holds)(config))
@@ -268,32 +209,18 @@ pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Iss
         let issue = Issue::new(format!("`{key}` {}", relation.must));
         issues.push(found.fold(issue, |issue, text| issue.note("found", text)));
     }
-    issues.extend(foreign::split_keys(config, &tree, set_by)?);
     Ok(issues)
-}
-
-fn applies(pattern: &str, key: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(end) => key.ends_with(end),
-        None => pattern == key,
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape;
     use super::*;
 
     #[test]
     fn every_rule_names_keys_that_exist() {
         let mut keys = Vec::new();
-        let reference = Node::built_in(&Config::reference()).unwrap();
-        reference.leaves(&mut |path, _| keys.push(path.join(".")));
-        for (pattern, _) in RANGES {
-            assert!(
-                keys.iter().any(|key| applies(pattern, key)),
-                "{pattern} matches no key"
-            );
-        }
+        shape::config().leaves(&mut |path| keys.push(path.join(".")));
         for key in RELATIONS.iter().flat_map(|relation| relation.keys) {
             assert!(keys.iter().any(|known| known == key), "{key} is no key");
         }

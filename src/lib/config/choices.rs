@@ -41,7 +41,7 @@ pub struct Chosen {
     pub origin: Origin,
 }
 
-/// A file's own keys, in their place of the merge order.
+/// A file's own keys, at their position in the merge order.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Name of the file for messages.

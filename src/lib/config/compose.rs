@@ -10,7 +10,8 @@ use super::overrides::Override;
 use super::schema::Config;
 use super::separate::separate;
 use super::tree::Tree;
-use super::{check, choices, extract, interpolate, known, options};
+use super::validate::validate;
+use super::{check, choices, extract, interpolate, kinds, known, options, shape};
 use crate::error::{During, Error, Result};
 use std::path::PathBuf;
 
@@ -30,10 +31,10 @@ pub struct Request {
 /// # Errors
 /// Usage errors for everything the user can get wrong, naming file and line or argument.
 pub fn compose(request: &Request) -> Result<Composed> {
-    let place = Place::find(request)?;
-    let overrides = place.parse(&request.overrides)?;
+    let source = Source::find(request)?;
+    let overrides = source.parse(&request.overrides)?;
     refuse_sweep(&overrides)?;
-    compose_one(&place, overrides, request.overrides.clone())
+    compose_one(&source, overrides, request.overrides.clone())
 }
 
 /// Composes every job of a sweep, the last override varying fastest; without `multirun`, the one
@@ -44,8 +45,8 @@ pub fn compose(request: &Request) -> Result<Composed> {
 pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     /// More jobs than this are a slip of the keyboard.
     const MOST: usize = 100_000;
-    let place = Place::find(request)?;
-    let overrides = place.parse(&request.overrides)?;
+    let source = Source::find(request)?;
+    let overrides = source.parse(&request.overrides)?;
     if !multirun {
         refuse_sweep(&overrides)?;
     }
@@ -60,8 +61,8 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     };
     let job = |index: usize| {
         let arguments = combination(&choices, index);
-        let overrides = place.parse(&arguments)?;
-        compose_one(&place, overrides, arguments.clone())
+        let overrides = source.parse(&arguments)?;
+        compose_one(&source, overrides, arguments.clone())
     };
     let label = |index: usize| {
         format!(
@@ -114,14 +115,14 @@ fn refuse_sweep(overrides: &[Override]) -> Result<()> {
     })
 }
 
-/// What all jobs of a sweep share.
-struct Place {
+/// The config tree, which all jobs of a sweep share.
+struct Source {
     tree: Tree,
     primary: String,
     groups: Vec<String>,
 }
 
-impl Place {
+impl Source {
     fn find(request: &Request) -> Result<Self> {
         let (tree, primary) = Tree::find(
             request.config_dir.as_deref(),
@@ -172,14 +173,15 @@ impl Place {
 }
 
 fn compose_one(
-    place: &Place,
+    source: &Source,
     overrides: Vec<Override>,
     arguments: Vec<String>,
 ) -> Result<Composed> {
-    let (groups, keys) = separate(&place.groups, overrides)?;
-    let expansion = choices::expand(&place.tree, &place.groups, &place.primary, &groups)?;
-    let built_in = Node::built_in(&Config::default())?;
-    let reference = Node::built_in(&Config::reference())?;
+    let (groups, keys) = separate(&source.groups, overrides)?;
+    let expansion = choices::expand(&source.tree, &source.groups, &source.primary, &groups)?;
+    let default = Node::built_in(&Config::default())?;
+    let mut built_in = default.clone();
+    kinds::complete(&mut built_in, shape::config())?;
     let mut root = built_in.clone();
     for part in &expansion.parts {
         root.merge(part.content.body.clone().placed_at(&part.content.package))?;
@@ -187,18 +189,18 @@ fn compose_one(
     for key in &keys {
         apply(key, &mut root, &built_in)?;
     }
-    options::spell_out(&mut root, &place.tree, &place.groups, &place.primary)?;
+    options::spell_out(&mut root, &source.tree, &source.groups, &source.primary)?;
     let mut issues = Vec::new();
-    known::take_unknown(&mut root, &reference, &place.groups, &mut issues);
+    known::take_unknown(&mut root, shape::config(), &source.groups, &mut issues);
     for path in interpolate::resolve(&mut root, &mut issues) {
         put_back(&mut root, &built_in, &path);
     }
     take_mandatory(&mut root, &built_in, &mut issues);
-    let (config, figment) = extract::extract(root, &reference, &mut issues)?;
-    if issues.is_empty() {
-        issues = check::check(&config, &|key| set_by(&figment, key))?;
-    }
+    kinds::choose(&mut root, &default, shape::config(), &mut issues)?;
+    validate(&mut root, shape::config(), &mut issues);
     issue::report(issues)?;
+    let (config, figment) = extract::extract(&root)?;
+    issue::report(check::check(&config, &|key| set_by(&figment, key))?)?;
     Ok(Composed::new(config, figment, expansion, arguments))
 }
 

@@ -6,7 +6,7 @@ use super::schema::Config;
 use super::template::escape;
 use super::yaml;
 use figment::Figment;
-use figment::value::Value as Figurine;
+use figment::value::Value as FigmentValue;
 
 /// One job's configuration: the typed settings, and who set what.
 #[derive(Clone, Debug)]
@@ -56,20 +56,29 @@ impl Composed {
         self.set_by(dotted_key) != BUILT_IN
     }
 
-    /// The whole config in schema order, references resolved. As a config file of its own it
-    /// composes to the same config.
-    pub fn to_yaml(&self) -> String {
-        self.yaml(&|_| None)
+    /// Returns the keys at the top that are `shown`, with all that is below them, in schema order
+    /// and references resolved. As a config file of its own it composes to the same values.
+    pub fn to_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
+        self.yaml(shown, &|_| None)
     }
 
     /// The same with who set it behind every key.
-    pub fn to_annotated_yaml(&self) -> String {
-        self.yaml(&|key| Some(self.set_by(key)))
+    pub fn to_annotated_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
+        self.yaml(shown, &|key| Some(self.set_by(key)))
     }
 
-    fn yaml(&self, comment: &dyn Fn(&str) -> Option<String>) -> String {
+    fn yaml(
+        &self,
+        shown: &dyn Fn(&str) -> bool,
+        comment: &dyn Fn(&str) -> Option<String>,
+    ) -> String {
         match Node::built_in(&self.config) {
-            Ok(node) => yaml::write(&escaped(node), comment),
+            Ok(mut node) => {
+                if let Value::Map(keys) = &mut node.value {
+                    keys.retain(|key, _| shown(key));
+                }
+                yaml::write(&escaped(node), comment)
+            }
             // Composing has serialised this very value before.
             Err(error) => format!("# {error}\n"),
         }
@@ -114,8 +123,8 @@ pub(super) fn set_by(figment: &Figment, dotted_key: &str) -> String {
     names.join(", ")
 }
 
-fn collect(figment: &Figment, value: &Figurine, names: &mut Vec<String>) {
-    if let Figurine::Dict(_, map) = value
+fn collect(figment: &Figment, value: &FigmentValue, names: &mut Vec<String>) {
+    if let FigmentValue::Dict(_, map) = value
         && !map.is_empty()
     {
         return map

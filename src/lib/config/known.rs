@@ -2,6 +2,7 @@
 
 use super::issue::Issue;
 use super::node::{Node, Origin};
+use super::shape::Shape;
 use super::suggest::{either, list, nearest};
 
 /// Keys of the public Python project, and of the literature on splits, that have another name here,
@@ -18,9 +19,14 @@ const NAMED_THERE: [(&str, &str); 9] = [
     ("student.criterion", "student.class_weights"),
 ];
 
-/// Takes every key out of `root` that `reference` (the tree of all keys) lacks, and reports it.
+/// Takes every key out of `root` that `reference` (the shape of the config) lacks, and reports it.
 /// `groups` are named beside the keys at the top.
-pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues: &mut Vec<Issue>) {
+pub fn take_unknown(
+    root: &mut Node,
+    reference: &Shape,
+    groups: &[String],
+    issues: &mut Vec<Issue>,
+) {
     let mut unknown = Vec::new();
     collect(root, reference, &mut Vec::new(), &mut unknown);
     let mut taken: Vec<_> = unknown
@@ -35,8 +41,8 @@ pub fn take_unknown(root: &mut Node, reference: &Node, groups: &[String], issues
     );
 }
 
-fn collect(node: &Node, reference: &Node, path: &mut Vec<String>, unknown: &mut Vec<Vec<String>>) {
-    let (Some(map), Some(known)) = (node.as_map(), reference.as_map()) else {
+fn collect(node: &Node, reference: &Shape, path: &mut Vec<String>, unknown: &mut Vec<Vec<String>>) {
+    let (Some(map), Some(known)) = (node.as_map(), reference.keys()) else {
         return;
     };
     for (key, child) in map {
@@ -49,11 +55,11 @@ fn collect(node: &Node, reference: &Node, path: &mut Vec<String>, unknown: &mut 
     }
 }
 
-fn describe(path: &[String], node: &Node, reference: &Node, groups: &[String]) -> Issue {
+fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) -> Issue {
     let Some((last, parents)) = path.split_last() else {
         return Issue::new("unknown key");
     };
-    let mut siblings: Vec<String> = match reference.get(parents).and_then(Node::as_map) {
+    let mut siblings: Vec<String> = match reference.get(parents).and_then(Shape::keys) {
         Some(map) => map.keys().cloned().collect(),
         None => Vec::new(),
     };
@@ -72,7 +78,7 @@ fn describe(path: &[String], node: &Node, reference: &Node, groups: &[String]) -
         .hint(hint(last, parents, node, reference, &siblings))
 }
 
-/// Where the first value below was set: a mapping itself may begin in another place than the key
+/// Returns the origin of the first value below: a mapping itself may begin elsewhere than the key
 /// that counts.
 fn first_origin(node: &Node) -> &Origin {
     match node.as_map().and_then(|map| map.first()) {
@@ -85,7 +91,7 @@ fn hint(
     last: &str,
     parents: &[String],
     node: &Node,
-    reference: &Node,
+    reference: &Shape,
     siblings: &[String],
 ) -> Option<String> {
     if !parents.is_empty()
@@ -114,7 +120,7 @@ fn hint(
     // Of a key with a wrong beginning, those of the same group: `teacher.lr=…` means
     // `teacher.optimizer.lr`.
     let mut full = Vec::new();
-    reference.leaves(&mut |path, _| {
+    reference.leaves(&mut |path| {
         if path.len() > tail.len()
             && path.ends_with(&tail)
             && parents.iter().take(1).all(|group| *group == path[0])

@@ -45,16 +45,16 @@
 
 mod apply;
 mod check;
+mod choice_errors;
 mod choices;
-mod complaints;
 mod compose;
 mod composed;
 mod defaults;
 mod extract;
-mod foreign;
 mod grammar;
 mod interpolate;
 mod issue;
+mod kinds;
 mod known;
 mod node;
 mod options;
@@ -63,9 +63,11 @@ mod range;
 mod scalar;
 pub mod schema;
 mod separate;
+pub mod shape;
 mod suggest;
 mod template;
 mod tree;
+mod validate;
 mod walk;
 mod yaml;
 

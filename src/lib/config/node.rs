@@ -1,4 +1,4 @@
-//! A config value together with the place that set it: what files, arguments and built-in defaults
+//! A config value together with its origin: what files, arguments and built-in defaults
 //! are merged as, before any type is known.
 
 use crate::error::{Error, Result};

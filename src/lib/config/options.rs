@@ -10,7 +10,7 @@ use crate::error::Result;
 /// The lists, and the group whose options they name.
 const LISTS: [(&[&str], &str); 1] = [(&["fed_md", "models"], "model")];
 
-/// Puts each named option's keys in the place of its name. They are what `group=option` alone would
+/// Replaces each option's name by the keys that it sets. They are what `group=option` alone would
 /// have composed: overrides of single keys of the group are not for the list.
 ///
 /// # Errors

@@ -68,8 +68,8 @@ impl Override {
                 .hint(format!("to set `{key}` type `{argument}=VALUE`")));
         }
         let parse = |raw: &str| {
-            grammar::parse(raw, &origin).map_err(|complaint| {
-                Error::usage(format!("cannot read the value of `{key}`: {complaint}"))
+            grammar::parse(raw, &origin).map_err(|message| {
+                Error::usage(format!("cannot read the value of `{key}`: {message}"))
                     .note("from", origin.to_string())
                     .hint(format!(
                         "for text as it stands type \"{}{key}='…'\"",

@@ -1,86 +1,92 @@
-//! Ranges that numbers of a config must lie in.
+//! Ranges that numbers of a config must lie in, as the attributes of their fields give them.
 
-use super::node::{Node, Value};
+use serde_json::{Map, Value};
 
-/// A range of numbers, and how messages call it.
+/// A range of numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Range {
-    pub words: &'static str,
-    pub holds: fn(f64) -> bool,
+    least: Option<f64>,
+    above: Option<f64>,
+    most: Option<f64>,
+    below: Option<f64>,
+    /// The only numbers that are allowed, if not empty.
+    among: Vec<f64>,
 }
 
-pub const POSITIVE: Range = Range {
-    words: "greater than 0",
-    holds: |x| x > 0.0,
-};
-pub const NOT_NEGATIVE: Range = Range {
-    words: "0 or more",
-    holds: |x| x >= 0.0,
-};
-pub const AT_LEAST_ONE: Range = Range {
-    words: "1 or more",
-    holds: |x| x >= 1.0,
-};
-pub const AT_LEAST_TWO: Range = Range {
-    words: "2 or more",
-    holds: |x| x >= 2.0,
-};
-pub const SHARE: Range = Range {
-    words: "between 0 and 1",
-    holds: |x| (0.0..=1.0).contains(&x),
-};
-pub const ROUNDS: Range = Range {
-    words: "between 1 and 1,000,000",
-    holds: |x| (1.0..=1e6).contains(&x),
-};
-pub const BATCH: Range = Range {
-    words: "between 1 and 1,000,000,000",
-    holds: |x| (1.0..=1e9).contains(&x),
-};
-pub const RANKS: Range = Range {
-    words: "between 1 and 1024",
-    holds: |x| (1.0..=1024.0).contains(&x),
-};
-pub const FRACTION: Range = Range {
-    words: "greater than 0 and at most 1",
-    holds: |x| x > 0.0 && x <= 1.0,
-};
-pub const PART: Range = Range {
-    words: "greater than 0 and less than 1",
-    holds: |x| x > 0.0 && x < 1.0,
-};
-pub const DECAY: Range = Range {
-    words: "0 or more and less than 1",
-    holds: |x| (0.0..1.0).contains(&x),
-};
-pub const SMALLEST_IMAGE: Range = Range {
-    words: "8 or more",
-    holds: |x| x >= 8.0,
-};
-pub const COLOURS: Range = Range {
-    words: "1 or 3",
-    holds: |x| x == 1.0 || x == 3.0,
-};
+impl Range {
+    /// Reads the range of a JSON schema; `None` where there is none beyond the type's own.
+    pub fn read(schema: &Map<String, Value>) -> Option<Self> {
+        let number = |key: &str| schema.get(key).and_then(Value::as_f64);
+        let unsigned = is_unsigned(schema);
+        let range = Self {
+            least: number("minimum").filter(|least| *least != 0.0 || !unsigned),
+            above: number("exclusiveMinimum"),
+            most: number("maximum"),
+            below: number("exclusiveMaximum"),
+            among: schema
+                .get("enum")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_f64)
+                .collect(),
+        };
+        (range != Self::default()).then_some(range)
+    }
 
-/// The message, if the value is out of range. `null` always fits.
-pub fn broken(range: &Range, key: &str, value: &Value) -> Option<String> {
-    let number = match value {
-        Value::Int(whole) => *whole as f64,
-        Value::Float(number) => *number,
-        Value::List(items) if items.is_empty() => {
-            return Some(format!("`{key}` must not be an empty list"));
+    /// Whether a number lies in it.
+    pub fn holds(&self, number: f64) -> bool {
+        self.least.is_none_or(|least| number >= least)
+            && self.above.is_none_or(|above| number > above)
+            && self.most.is_none_or(|most| number <= most)
+            && self.below.is_none_or(|below| number < below)
+            && (self.among.is_empty() || self.among.contains(&number))
+    }
+
+    /// Returns how messages call it: `between 0 and 1`, `0 or more`, `greater than 0`, `1 or 3`.
+    pub fn words(&self) -> String {
+        if !self.among.is_empty() {
+            let among: Vec<String> = self.among.iter().map(|number| grouped(*number)).collect();
+            return among.join(" or ");
         }
-        Value::List(items) => {
-            let item =
-                |(i, item): (usize, &Node)| broken(range, &format!("{key}[{i}]"), &item.value);
-            return items.iter().enumerate().find_map(item);
+        if let (Some(least), Some(most)) = (self.least, self.most) {
+            return format!("between {} and {}", grouped(least), grouped(most));
         }
-        _ => return None,
-    };
-    (!(range.holds)(number)).then(|| {
-        format!(
-            "`{key}` must be {}, found {}",
-            range.words,
-            value.described()
-        )
-    })
+        let words = [
+            self.least
+                .map(|least| format!("{} or more", grouped(least))),
+            self.above
+                .map(|above| format!("greater than {}", grouped(above))),
+            self.most.map(|most| format!("at most {}", grouped(most))),
+            self.below
+                .map(|below| format!("less than {}", grouped(below))),
+        ];
+        words
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" and ")
+    }
+}
+
+/// Whether a schema is that of an unsigned type, which is 0 or more by itself.
+pub fn is_unsigned(schema: &Map<String, Value>) -> bool {
+    let format = schema.get("format").and_then(Value::as_str);
+    format.is_some_and(|format| format.starts_with("uint"))
+}
+
+/// Writes a number with commas between groups of three digits, from five digits on.
+fn grouped(number: f64) -> String {
+    let digits = number.to_string();
+    if number < 10_000.0 || number.fract() != 0.0 {
+        return digits;
+    }
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

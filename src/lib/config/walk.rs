@@ -1,8 +1,8 @@
 //! One walk through the defaults lists: files in merge order, choices, and what the next walk must
 //! know.
 
+use super::choice_errors::{chosen_twice, hint_nearest, no_option};
 use super::choices::{Action, Chosen, Expansion, GroupOverride, Known, Part};
-use super::complaints::{chosen_twice, hint_nearest, no_option};
 use super::defaults::{Choice, File, Item, Pick};
 use super::node::Origin;
 use super::suggest::list;
@@ -53,7 +53,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The first mistake counts; the walk goes on, since the next one may not make it.
+    /// The first mistake counts; the walk continues, since the next one may not make it.
     fn mistake(&mut self, error: Error) {
         self.mistake.get_or_insert(error);
     }

@@ -1,10 +1,11 @@
 //! Settings of [`load`](super::load): which dataset, from which files, at what size.
 
+use crate::setting::{FilePath, Free};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// Names the datasets and formats that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DatasetKind {
     /// 1,797 handwritten digits of 8×8 pixels, embedded in the program (Alpaydin and Kaynak 1998,
@@ -42,30 +43,34 @@ impl DatasetKind {
 
 /// Says which dataset [`load`](super::load) reads and what it makes of it; the config group
 /// `dataset` has these fields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetSettings {
     /// Dataset or format.
     pub kind: DatasetKind,
     /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not
     /// used by `digits`.
-    pub root: Option<PathBuf>,
-    /// Height and width in pixels to resize to, 8 to 4096; `None` keeps the files' own (16 for
-    /// `digits`).
+    pub root: Option<FilePath>,
+    /// Height and width in pixels to resize to; `None` keeps the files' own (16 for `digits`).
+    #[schemars(range(min = 8))]
     pub size: Option<i64>,
     /// Channels to convert to, 1 or 3; `None` keeps the files' own.
+    #[schemars(extend("enum" = [1, 3, null]))]
     pub channels: Option<i64>,
     /// Downloads the official files of a set that are missing in `root`.
-    pub download: bool,
+    pub download: Free<bool>,
     /// Mean of each channel, of pixels scaled to 0..1; `None` computes it from the training split.
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel, of pixels scaled to 0..1; `None` computes it from the
     /// training split.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub std: Option<Vec<f64>>,
     /// Number of training images to keep: the first of each class in file order, in proportion to
     /// the classes' sizes; `None` keeps all.
+    #[schemars(range(min = 1))]
     pub max_train: Option<usize>,
     /// Number of test images to keep, chosen likewise; `None` keeps all.
+    #[schemars(range(min = 1))]
     pub max_test: Option<usize>,
 }
 
@@ -76,7 +81,7 @@ impl Default for DatasetSettings {
             root: None,
             size: None,
             channels: None,
-            download: true,
+            download: true.into(),
             mean: None,
             std: None,
             max_train: None,

@@ -2,8 +2,10 @@
 
 use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
+use crate::config::schema::recorded;
 use crate::error::Result;
 use crate::report::Table;
+use crate::run::stages;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -49,10 +51,7 @@ impl Request {
                 stages.1
             );
         }
-        let configs = differences(
-            &settings::flat(&one.manifest.config),
-            &settings::flat(&other.manifest.config),
-        );
+        let configs = differences(&read_settings(&one), &read_settings(&other));
         let circumstances = differences(&circumstances(&one), &circumstances(&other));
         let measures = measures(
             &one.metrics()?.unwrap_or_default(),
@@ -71,6 +70,16 @@ impl Request {
             json!({"a": one.place, "b": other.place, "config": configs, "circumstances": circumstances, "metrics": measures}),
         )
     }
+}
+
+/// The settings that the run's stage reads, by their dotted keys.
+fn read_settings(run: &Run) -> Vec<(String, Value)> {
+    let stage = stages::named(&run.manifest.stage);
+    let mut config = recorded(&run.manifest.config);
+    if let (Some(stage), Some(keys)) = (stage, config.as_object_mut()) {
+        keys.retain(|key, _| stage.reads(key));
+    }
+    settings::flat(&config)
 }
 
 /// What is not in the config: files read, versions, device.

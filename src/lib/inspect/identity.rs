@@ -4,33 +4,13 @@
 use super::run::Run;
 use super::settings::flat;
 use crate::artifact::hash;
-use crate::run::job::selected;
+use crate::config::shape::{self, Takes};
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::run::manifest::{self, FileRecord, Manifest};
-use crate::stage::{
-    distributed_sgd, fed_avg, fed_md, generate_initial, split_data, train_student, train_teachers,
-};
+use crate::run::stages;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-/// Keys that say where files lie or how to run, not what is computed.
-const PLACES: [&str; 12] = [
-    "split.save_path",
-    "teacher.save_folder",
-    "teacher.only",
-    "initial.save_path",
-    "student.save_folder",
-    "fed_avg.save_folder",
-    "fed_md.save_folder",
-    "distributed_sgd.save_folder",
-    "dataset.root",
-    "dataset.download",
-    "resume",
-    "overwrite",
-];
-/// Keys that make one of several repetitions.
-const SEEDS: [&str; 2] = ["seed", "student.seed"];
 
 /// Settings by their dotted keys. Two runs of equal identity are repetitions of each other.
 pub type Identity = Vec<(String, Value)>;
@@ -54,7 +34,7 @@ impl Lineage {
         self.followed.values().filter(|made| made.is_none()).count()
     }
 
-    fn identity(&mut self, place: &Path, manifest: &Manifest) -> Identity {
+    fn identity(&mut self, path: &Path, manifest: &Manifest) -> Identity {
         let mut leaves = own(manifest);
         // The dataset itself stands for its folder.
         let fingerprint = manifest.facts.get("dataset_fingerprint").cloned();
@@ -65,8 +45,8 @@ impl Lineage {
         let input = |role: &str| manifest.inputs.iter().find(|record| record.role == role);
         let (split, initial) = (input("split"), input("initial"));
         leaves.retain(|(key, _)| !key.starts_with("split."));
-        leaves.extend(self.of_split(place, split));
-        let of_teachers = self.of_teachers(place, manifest);
+        leaves.extend(self.of_split(path, split));
+        let of_teachers = self.of_teachers(path, manifest);
         // They were trained on the split that the run itself was given.
         leaves.extend(
             of_teachers
@@ -74,7 +54,7 @@ impl Lineage {
                 .filter(|(key, _)| split.is_none() || !is_split(key)),
         );
         if let Some(record) = initial {
-            self.put_initial(place, record, &mut leaves);
+            self.put_initial(path, record, &mut leaves);
         }
         // The server's stages work with what the teachers are, whatever `model` says.
         if let Some(teachers) = manifest.facts.get(TEACHERS_MODEL) {
@@ -84,11 +64,11 @@ impl Lineage {
     }
 
     /// Whether there is a split, and how it was dealt.
-    fn of_split(&mut self, place: &Path, split: Option<&FileRecord>) -> Identity {
+    fn of_split(&mut self, path: &Path, split: Option<&FileRecord>) -> Identity {
         let Some(record) = split else {
             return vec![("split".into(), false.into())];
         };
-        match self.maker(place, record) {
+        match self.maker(path, record) {
             None => vec![("split".into(), unknown(&record.sha256))],
             Some(made) => {
                 let dealt = made
@@ -102,16 +82,16 @@ impl Lineage {
     }
 
     /// How the teachers were trained, and on what; a list where they were not trained alike.
-    fn of_teachers(&mut self, place: &Path, manifest: &Manifest) -> Identity {
-        let (mut made, mut foreign) = (Vec::new(), String::new());
+    fn of_teachers(&mut self, path: &Path, manifest: &Manifest) -> Identity {
+        let (mut made, mut unvouched) = (Vec::new(), String::new());
         for record in manifest
             .inputs
             .iter()
             .filter(|record| record.role.starts_with("teacher"))
         {
-            match self.maker(place, record) {
+            match self.maker(path, record) {
                 Some(identity) => made.push(identity),
-                None => foreign += &record.sha256,
+                None => unvouched += &record.sha256,
             }
         }
         let mut values = BTreeMap::<String, Vec<Value>>::new();
@@ -131,15 +111,18 @@ impl Lineage {
             .into_iter()
             .map(|(key, values)| (key, alike(values)))
             .collect();
-        if !foreign.is_empty() {
-            leaves.push(("teachers".into(), unknown(&hash::bytes(foreign.as_bytes()))));
+        if !unvouched.is_empty() {
+            leaves.push((
+                "teachers".into(),
+                unknown(&hash::bytes(unvouched.as_bytes())),
+            ));
         }
         leaves
     }
 
-    /// Puts how the initial batches were made in place of what the run's own config says of them.
-    fn put_initial(&mut self, place: &Path, record: &FileRecord, leaves: &mut Identity) {
-        let Some(made) = self.maker(place, record) else {
+    /// Replaces what the run's own config says of the initial batches by how they were made.
+    fn put_initial(&mut self, path: &Path, record: &FileRecord, leaves: &mut Identity) {
+        let Some(made) = self.maker(path, record) else {
             leaves.push(("initial".into(), unknown(&record.sha256)));
             return;
         };
@@ -154,34 +137,31 @@ impl Lineage {
         }
     }
 
-    /// The identity of the run that wrote an input of the run at `place`.
-    fn maker(&mut self, place: &Path, record: &FileRecord) -> Option<Identity> {
-        let key = (record.place(place), record.sha256.clone());
+    /// The identity of the run that wrote an input of the run at `path`.
+    fn maker(&mut self, path: &Path, record: &FileRecord) -> Option<Identity> {
+        let key = (record.place(path), record.sha256.clone());
         if let Some(known) = self.followed.get(&key) {
             return known.clone();
         }
         // Until it is known, so that manifests that name each other end it.
         self.followed.insert(key.clone(), None);
         let made = manifest::made_as(&key.0, &key.1)
-            .map(|(place, manifest)| self.identity(&place, &manifest));
+            .map(|(path, manifest)| self.identity(&path, &manifest));
         self.followed.insert(key, made.clone());
         made
     }
 }
 
-/// The run's own settings.
+/// Returns the run's own settings. What it read counts by its content, wherever that lies.
 fn own(manifest: &Manifest) -> Identity {
-    let depends: &[&str] = match manifest.stage.as_str() {
-        "split_data" => &split_data::DEPENDS,
-        "train_teachers" => &train_teachers::DEPENDS,
-        "generate_initial" => &generate_initial::DEPENDS,
-        "fed_avg" => &fed_avg::DEPENDS,
-        "fed_md" => &fed_md::DEPENDS,
-        "distributed_sgd" => &distributed_sgd::DEPENDS,
-        _ => &train_student::DEPENDS,
+    let stage = stages::named(&manifest.stage).unwrap_or(&stages::TRAIN_STUDENT);
+    let path = |key: &str| {
+        let names: Vec<&str> = key.split('.').collect();
+        let shape = shape::config().get(&names);
+        shape.is_some_and(|shape| matches!(shape.takes, Takes::Path))
     };
-    let mut leaves = flat(&selected(&manifest.config, depends));
-    leaves.retain(|(key, _)| !PLACES.contains(&key.as_str()) && !SEEDS.contains(&key.as_str()));
+    let mut leaves = flat(&stage.identity(&manifest.config));
+    leaves.retain(|(key, _)| !path(key) && !manifest.seeds.contains_key(key));
     leaves
 }
 

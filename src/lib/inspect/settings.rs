@@ -2,12 +2,12 @@
 
 use super::run::Run;
 use crate::config::Config;
-use crate::config::schema::SplitKind;
+use crate::config::schema::SplitConfig;
 use crate::model::ModelSettings;
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::words::counted;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Every leaf of a config by its dotted key, in the config's order.
@@ -17,19 +17,19 @@ pub fn flat(config: &Value) -> Vec<(String, Value)> {
     leaves
 }
 
-fn descend(place: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
+fn descend(path: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
-                let place = if place.is_empty() {
+                let path = if path.is_empty() {
                     key.clone()
                 } else {
-                    format!("{place}.{key}")
+                    format!("{path}.{key}")
                 };
-                descend(&place, value, leaves);
+                descend(&path, value, leaves);
             }
         }
-        _ => leaves.push((place.to_owned(), value.clone())),
+        _ => leaves.push((path.to_owned(), value.clone())),
     }
 }
 
@@ -193,25 +193,21 @@ pub fn dataset(run: &Run) -> String {
     }
 }
 
-/// The kind of a split with what was set for it. Runs of before there were kinds are uniform
-/// shares.
+/// Returns the kind of a split with what was set for it.
 fn split_kind(run: &Run) -> String {
-    let name = run.setting("split.kind");
-    let kind = SplitKind::ALL.into_iter().find(|kind| name == kind.name());
-    match kind.unwrap_or(SplitKind::UniformShare) {
-        SplitKind::UniformShare => {
-            let uniform = 100.0 * run.setting("split.unif_percentage").as_f64().unwrap_or(0.0);
-            format!("{uniform:.0} % even")
-        }
-        kind => {
-            let keys = kind
-                .keys()
-                .iter()
-                .map(|key| (key, run.setting(&format!("split.{key}"))));
-            let set = keys.filter(|(_, value)| !value.is_null());
-            set.fold(kind.name().to_owned(), |text, (key, value)| {
-                format!("{text}, {key} {}", typed(value))
-            })
-        }
+    let split = SplitConfig::recorded(run.setting("split"));
+    let split = split.map_or(Value::Null, |split| json!(split));
+    let kind = typed(&split["kind"]);
+    if let Some(share) = split["unif_percentage"].as_f64() {
+        return format!("{:.0} % even", 100.0 * share);
     }
+    let default = SplitConfig::recorded(&json!({"kind": kind}));
+    let default = default.map_or(Value::Null, |default| json!(default.partition));
+    let own = split.as_object().into_iter().flatten();
+    let set = own.filter(|(key, value)| {
+        !["kind", "num_nodes", "save_path"].contains(&key.as_str()) && default[*key] != **value
+    });
+    set.fold(kind, |text, (key, value)| {
+        format!("{text}, {key} {}", typed(value))
+    })
 }

@@ -1,5 +1,6 @@
 //! Config group `deep_inv`: how synthetic batches are made.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy
@@ -28,16 +29,20 @@ impl OtherScales {
 }
 
 /// `deep_inv.di.loss`, `deep_inv.adi.loss`: the scales of all loss terms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossSettings {
     /// ‖x‖₂ of the whole batch.
+    #[schemars(range(min = 0))]
     pub l2_scale: f64,
     /// Total variation in four directions.
+    #[schemars(range(min = 0))]
     pub var_scale: f64,
     /// Distance of each batch-norm input's statistics from the running ones, summed over layers.
+    #[schemars(range(min = 0))]
     pub bn_scale: f64,
     /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part.
+    #[schemars(range(min = 0))]
     pub comp_scale: f64,
     /// Entropy of the other teachers' predictions ([`super::losses::entropy`]), in `cycle` mode.
     /// Positive makes them sure of the batch, as the public Python project's code does; negative
@@ -82,11 +87,12 @@ impl Default for LossSettings {
 }
 
 /// `deep_inv.di` (before a student exists) and `deep_inv.adi` (against a student).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhaseSettings {
     pub loss: LossSettings,
     /// Adam steps on each batch.
+    #[schemars(range(min = 1))]
     pub grad_updates_batch: usize,
     /// Roll the batch by −2..2 pixels in both directions at every step.
     pub input_jitter: bool,
@@ -103,11 +109,14 @@ impl Default for PhaseSettings {
 }
 
 /// Adam on the pixels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PixelOptimizer {
+    #[schemars(range(min = 0))]
     pub lr: f64,
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub betas: [f64; 2],
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f64,
 }
 
@@ -122,7 +131,7 @@ impl Default for PixelOptimizer {
 }
 
 /// How a step's loss and gradient are computed; the numbers agree to float32 rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// `fused` where every teacher has such a path, else `plain`.
@@ -134,7 +143,7 @@ pub enum EngineKind {
 }
 
 /// Which teachers a batch is optimised against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TeacherMode {
     /// One teacher a batch, in turn.
@@ -146,7 +155,7 @@ pub enum TeacherMode {
 }
 
 /// How long a sample of teachers is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplePer {
     Step,
@@ -154,11 +163,12 @@ pub enum SamplePer {
 }
 
 /// `deep_inv.teachers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherSampling {
     pub mode: TeacherMode,
     /// Teachers a sample holds (`mode: sample`).
+    #[schemars(range(min = 1))]
     pub n: usize,
     pub per: SamplePer,
     /// Restrict each teacher's cross-entropy and competition to the classes it was trained on.
@@ -177,7 +187,7 @@ impl Default for TeacherSampling {
 }
 
 /// How teachers' predictions become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EnsembleKind {
     MeanLogits,
@@ -188,7 +198,7 @@ pub enum EnsembleKind {
 }
 
 /// What labels a synthetic batch asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelSampling {
     /// Uniformly at random over the allowed classes.
@@ -203,10 +213,11 @@ pub enum LabelSampling {
 }
 
 /// Config group `deep_inv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InversionSettings {
     /// Images in a synthetic batch.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     pub di: PhaseSettings,
     pub adi: PhaseSettings,
@@ -218,6 +229,7 @@ pub struct InversionSettings {
     pub ensemble: EnsembleKind,
     pub labels: LabelSampling,
     /// One weight a class, for `labels: weighted`.
+    #[schemars(extend("minimum" = 0))]
     pub label_weights: Option<Vec<f64>>,
 }
 

@@ -1,10 +1,11 @@
 //! What a model is: the part of the config that names an architecture, and the complete shape that
 //! travels with saved weights.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Architectures of the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// CIFAR ResNet-18 of basic blocks (He et al. 2016, arXiv:1512.03385, with a 3×3 stem), blocks
@@ -30,14 +31,16 @@ pub enum ModelKind {
 }
 
 /// Config group `model`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
     pub kind: ModelKind,
     /// Channels of a ResNet's first stage; stage i has `width`·2^i. `null`: 64. Other kinds take no
     /// width.
+    #[schemars(range(min = 1))]
     pub width: Option<i64>,
     /// Blocks in each stage of a ResNet; `null`: those of its name. Other kinds take none.
+    #[schemars(extend("minimum" = 1))]
     pub blocks: Option<Vec<i64>>,
 }
 
@@ -53,7 +56,7 @@ impl Default for ModelSettings {
 
 /// A complete architecture: settings plus the shape of its input and output. Saved as JSON in the
 /// metadata of every weights file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     pub model: ModelSettings,

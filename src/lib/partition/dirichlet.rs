@@ -11,15 +11,34 @@
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
 use crate::runtime::seed::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Complete; each node has `min_size` images or more. At a size of `images / nodes` or more a node
 /// takes no further class, so sizes exceed that by less than the largest class.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Dirichlet {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
     /// Concentration, greater than 0: 0.1 gives each node few classes, 100 nearly the same mix.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
+    /// Training images each node must have.
+    #[schemars(range(min = 1))]
     pub min_size: usize,
+}
+
+impl Default for Dirichlet {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            alpha: 0.5,
+            min_size: 10,
+        }
+    }
 }
 
 impl Partitioner for Dirichlet {

@@ -16,13 +16,29 @@ use crate::runtime::seed::Rng;
 use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Complete; sizes differ by one at most, at any `alpha`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct DirichletEqual {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
     /// Concentration, greater than 0: 0.1 gives each node few classes, 100 nearly the same mix.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
+}
+
+impl Default for DirichletEqual {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            alpha: 0.5,
+        }
+    }
 }
 
 impl Partitioner for DirichletEqual {

@@ -4,11 +4,23 @@
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
 use crate::runtime::seed::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Complete; sizes differ by one at most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Iid {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+}
+
+impl Default for Iid {
+    fn default() -> Self {
+        Self { nodes: 1 }
+    }
 }
 
 impl Partitioner for Iid {

@@ -11,12 +11,29 @@ use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use crate::words::counted;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Complete; every node has exactly `classes_per_node` classes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Pathological {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Classes a node holds.
+    #[schemars(range(min = 1))]
     pub classes_per_node: usize,
+}
+
+impl Default for Pathological {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            classes_per_node: 2,
+        }
+    }
 }
 
 impl Partitioner for Pathological {

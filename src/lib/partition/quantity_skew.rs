@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The law of sizes.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,62 @@ pub struct QuantitySkew {
     pub nodes: usize,
     pub sizes: Sizes,
     pub min_size: usize,
+}
+
+/// The name of a law of sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeLaw {
+    /// Shares from Dirichlet(`alpha`).
+    Dirichlet,
+    /// In proportion to exp(`sigma`·z), z standard normal.
+    LogNormal,
+}
+
+/// The settings of [`QuantitySkew`], of which each law of sizes takes one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct QuantitySkewSettings {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
+    pub nodes: usize,
+    /// `None`: [`SizeLaw::Dirichlet`].
+    pub sizes: Option<SizeLaw>,
+    /// Concentration of Dirichlet sizes. `None`: 0.5.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub alpha: Option<f64>,
+    /// Standard deviation of the logarithms of log-normal sizes. `None`: 0.5.
+    #[schemars(range(min = 0))]
+    pub sigma: Option<f64>,
+    /// Training images each node must have.
+    #[schemars(range(min = 1))]
+    pub min_size: usize,
+}
+
+impl Default for QuantitySkewSettings {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            sizes: None,
+            alpha: None,
+            sigma: None,
+            min_size: 10,
+        }
+    }
+}
+
+impl From<QuantitySkewSettings> for QuantitySkew {
+    fn from(settings: QuantitySkewSettings) -> Self {
+        Self {
+            nodes: settings.nodes,
+            sizes: match settings.sizes {
+                Some(SizeLaw::LogNormal) => Sizes::LogNormal(settings.sigma.unwrap_or(0.5)),
+                Some(SizeLaw::Dirichlet) | None => Sizes::Dirichlet(settings.alpha.unwrap_or(0.5)),
+            },
+            min_size: settings.min_size,
+        }
+    }
 }
 
 impl Partitioner for QuantitySkew {

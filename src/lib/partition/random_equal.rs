@@ -3,13 +3,31 @@
 use super::{Iid, Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// `size` random images for every node, the rest left out; without that number it is [`Iid`]:
 /// complete.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct RandomEqual {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Images for each node; `None`: all there are, dealt evenly.
+    #[serde(rename = "images_per_node")]
+    #[schemars(range(min = 1))]
     pub size: Option<usize>,
+}
+
+impl Default for RandomEqual {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            size: None,
+        }
+    }
 }
 
 impl Partitioner for RandomEqual {

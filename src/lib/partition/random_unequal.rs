@@ -3,13 +3,30 @@
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
 use crate::runtime::seed::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Every node has `min_size` images; the others are cut at uniformly random places. Complete, and
 /// never drawn again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct RandomUnequal {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Training images each node must have.
+    #[schemars(range(min = 1))]
     pub min_size: usize,
+}
+
+impl Default for RandomUnequal {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            min_size: 10,
+        }
+    }
 }
 
 impl Partitioner for RandomUnequal {

@@ -8,14 +8,31 @@ use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Complete; a node has at most `per_node` classes where no shard is longer than a class, or a few
 /// more at borders.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Shards {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
     /// Shards each node gets.
+    #[serde(rename = "shards_per_node")]
+    #[schemars(range(min = 1))]
     pub per_node: usize,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            per_node: 2,
+        }
+    }
 }
 
 impl Partitioner for Shards {

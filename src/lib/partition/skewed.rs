@@ -7,6 +7,8 @@ use crate::runtime::seed::Rng;
 use crate::words::counted;
 use rand::Rng as _;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Each node has `major_classes` classes, spread evenly over nodes, of which it gets a uniformly
 /// random number of images in `major`, and of every other class one in `minor` (bounds included).
@@ -14,12 +16,35 @@ use rand::seq::SliceRandom;
 ///
 /// Where a class is too rare for the upper bounds, nodes are served in random order, each leaving
 /// those after it their lower bounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Skewed {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Classes of which a node holds many images.
+    #[serde(rename = "classes_per_node")]
+    #[schemars(range(min = 1))]
     pub major_classes: usize,
+    /// Smallest and largest number of images of each of those classes.
+    #[serde(rename = "major_images")]
+    #[schemars(inner(range(min = 1)))]
     pub major: [usize; 2],
+    /// The same for each other class.
+    #[serde(rename = "minor_images")]
     pub minor: [usize; 2],
+}
+
+impl Default for Skewed {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            major_classes: 2,
+            major: [60, 110],
+            minor: [1, 10],
+        }
+    }
 }
 
 impl Partitioner for Skewed {

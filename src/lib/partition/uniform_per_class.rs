@@ -5,14 +5,32 @@ use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// `per_class` images of each class for every node, the rest left out; or, without that number,
 /// each class dealt evenly and completely, so that nodes differ by one image of a class at most.
 /// Classes without training images are passed over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct UniformPerClass {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Images of each class for each node; `None`: all there are, dealt evenly.
+    #[serde(rename = "images_per_class")]
+    #[schemars(range(min = 1))]
     pub per_class: Option<usize>,
+}
+
+impl Default for UniformPerClass {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            per_class: None,
+        }
+    }
 }
 
 impl Partitioner for UniformPerClass {

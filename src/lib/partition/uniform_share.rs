@@ -5,15 +5,34 @@ use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A random share `share` (0..1) of the images is dealt evenly; the rest is sorted by class and cut
 /// into one run a node.
 ///
 /// `share` 1 is IID, 0 gives each node few classes (disjoint ones when the classes divide evenly).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct UniformShare {
+    /// Parties to deal the images to.
+    #[serde(rename = "num_nodes")]
+    #[schemars(range(min = 1))]
     pub nodes: usize,
+    /// Share of the images (0..1) dealt evenly at random; the rest is sorted by class and cut into
+    /// runs.
+    #[serde(rename = "unif_percentage")]
+    #[schemars(range(min = 0, max = 1))]
     pub share: f64,
+}
+
+impl Default for UniformShare {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            share: 1.0,
+        }
+    }
 }
 
 impl Partitioner for UniformShare {

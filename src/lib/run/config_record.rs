@@ -18,7 +18,7 @@ impl StageContext<'_> {
         let folder = companion(&job.manifest, ".hydra");
         atomic::write(
             &folder.join("config.yaml"),
-            self.composed.to_yaml().as_bytes(),
+            self.composed.to_yaml(&|_| true).as_bytes(),
         )?;
         // JSON's strings are YAML's, whatever is in them.
         let lines = self.composed.overrides.iter();

@@ -6,8 +6,9 @@ use crate::data::{self, Dataset};
 use crate::error::{During, Error, Result};
 use crate::model::{ModelSpec, Precision};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
+use crate::setting::FilePath;
 use crate::words::counted;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::Device;
 
 /// What every stage has once it has started.
@@ -36,9 +37,9 @@ pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
     interrupt::install()?;
     let config = &composed.config;
     let here = launcher::launched().map_or(ranks, |launched| launched.here);
-    let threads = threads::set(config.threads, here)?;
+    let threads = threads::set(*config.threads, here)?;
     let device = device::choose(&config.device)?;
-    device::tune(device, config.deterministic)?;
+    device::tune(device, *config.deterministic)?;
     Ok(StageContext {
         composed,
         config,
@@ -110,7 +111,7 @@ impl StageContext<'_> {
 }
 
 /// A path that this stage cannot do without.
-pub fn required<'a>(path: &'a Option<PathBuf>, key: &str, example: &str) -> Result<&'a Path> {
+pub fn required<'a>(path: &'a Option<FilePath>, key: &str, example: &str) -> Result<&'a Path> {
     path.as_deref()
         .filter(|path| !path.as_os_str().is_empty())
         .ok_or_else(|| {

@@ -3,6 +3,7 @@
 
 use super::StageContext;
 use super::guard::guarded;
+use super::stages::Stage;
 use super::weights::{self, Card};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::{atomic, json};
@@ -19,31 +20,21 @@ use std::path::{Path, PathBuf};
 
 /// One run: what it leaves where.
 pub struct Job {
-    /// The binary's name.
-    pub stage: &'static str,
+    pub stage: &'static Stage,
     pub manifest: PathBuf,
     /// The main result.
     pub output: PathBuf,
-    /// The config's dotted keys that the result depends on: a run that differs elsewhere is the
-    /// same run, so experiments share splits, teachers and initial batches.
-    pub depends: &'static [&'static str],
     pub log: PathBuf,
 }
 
 impl Job {
     /// A run with a folder of its own, where `output` is its main result.
-    pub fn in_folder(
-        stage: &'static str,
-        folder: &Path,
-        output: &str,
-        depends: &'static [&'static str],
-    ) -> Self {
+    pub fn in_folder(stage: &'static Stage, folder: &Path, output: &str) -> Self {
         Self {
             stage,
             manifest: folder.join("manifest.json"),
             output: folder.join(output),
-            depends,
-            log: folder.join(stage).with_extension("log"),
+            log: folder.join(stage.name).with_extension("log"),
         }
     }
 }
@@ -86,7 +77,7 @@ impl StageContext<'_> {
     /// nothing, then does `work`. `None` when the result of an earlier run is there and is kept.
     ///
     /// # Errors
-    /// A place that holds something else, inputs that do not belong together, another process at
+    /// A path that holds something else, inputs that do not belong together, another process at
     /// the same job, those of `work`.
     pub fn perform<I, T>(
         &self,
@@ -156,7 +147,7 @@ impl StageContext<'_> {
             }
             Err(error) => {
                 let error = match error.only_stops() {
-                    true => error.hint("the same command with `resume=true` goes on from here"),
+                    true => error.hint("the same command with `resume=true` resumes from here"),
                     false => error,
                 };
                 // What went wrong first is what the user must see, even if the manifest cannot be
@@ -175,7 +166,7 @@ impl StageContext<'_> {
 
     fn start(&self, job: &Job) -> Result<manifest::Start> {
         Ok(manifest::Start {
-            stage: job.stage.into(),
+            stage: job.stage.name.into(),
             overrides: self.composed.overrides.clone(),
             config: self.settings()?,
             seeds: BTreeMap::from([
@@ -188,8 +179,7 @@ impl StageContext<'_> {
         })
     }
 
-    /// What a checkpoint of this job belongs to. Device and threads may change between a run and
-    /// its continuation.
+    /// What a checkpoint of this job belongs to.
     fn identity(&self, job: &Job, run: &manifest::Run) -> Result<Identity> {
         let made = run.manifest();
         let input = |record: &manifest::FileRecord| {
@@ -199,9 +189,9 @@ impl StageContext<'_> {
             )
         };
         Ok(Identity {
-            stage: job.stage.into(),
+            stage: job.stage.name.into(),
             version: made.versions.fed_distill.clone(),
-            config: selected(&self.settings()?, job.depends),
+            config: job.stage.identity(&self.settings()?),
             inputs: made.inputs.iter().map(input).collect(),
             facts: made.facts.clone(),
         })
@@ -218,16 +208,15 @@ impl StageContext<'_> {
             .map_err(|error| Error::failed(format!("cannot record the config: {error}")))
     }
 
-    /// Whether to start, to go on, or that a finished run is already there and was asked to be
-    /// kept.
+    /// Decides whether to start, to resume, or to keep a finished run.
     fn admit(&self, job: &Job, saved: &Path) -> Result<Admission> {
-        let there = match self.config.overwrite {
+        let there = match *self.config.overwrite {
             // Whatever it is, it is to be replaced, damaged or not; but two stages under one name
             // are a mistake.
             true => manifest::existing(&job.manifest).unwrap_or(None),
             false => manifest::existing(&job.manifest)?,
         };
-        if let Some(there) = there.filter(|there| there.stage != job.stage) {
+        if let Some(there) = there.filter(|there| there.stage != job.stage.name) {
             return Err(Error::usage(format!(
                 "`{}` would share its manifest with what `{}` wrote there",
                 job.output.display(),
@@ -237,13 +226,13 @@ impl StageContext<'_> {
             .hint("give it another name"));
         }
         let config = &self.config;
-        let depends = selected(&self.settings()?, job.depends);
+        let identity = job.stage.identity(&self.settings()?);
         let admission = manifest::admit(
             &job.manifest,
-            config.resume,
-            config.overwrite,
+            *config.resume,
+            *config.overwrite,
             &job.output,
-            &depends,
+            &identity,
         )?;
         match admission {
             Admission::Done => match manifest::verify(&job.manifest)?.into_iter().next() {
@@ -255,15 +244,15 @@ impl StageContext<'_> {
                 .note("file", finding.to_string())
                 .hint("`overwrite=true` makes it again from what is there now")),
             },
-            Admission::Fresh if !config.overwrite && checkpoint::any_in(saved) => {
-                match config.resume {
+            Admission::Fresh if !*config.overwrite && checkpoint::any_in(saved) => {
+                match *config.resume {
                     true => Ok(Admission::Continue),
                     false => Err(Error::usage(format!(
                         "`{}` was begun by an earlier run that did not end",
                         job.output.display()
                     ))
                     .note("file", saved.display().to_string())
-                    .hint("`resume=true` goes on with it, `overwrite=true` starts again")),
+                    .hint("`resume=true` resumes it, `overwrite=true` starts again")),
                 }
             }
             other => Ok(other),
@@ -300,7 +289,7 @@ fn lock(job: &Job) -> Result<Lock> {
         Attempt::Taken(lock) => Ok(lock),
         Attempt::Held(holder) => Err(Error::failed(format!(
             "another `{}` is at work on `{}`",
-            job.stage,
+            job.stage.name,
             job.output.display()
         ))
         .note("file", path.display().to_string())
@@ -312,7 +301,7 @@ fn lock(job: &Job) -> Result<Lock> {
                 holder
             },
         )
-        .hint("wait for it to end, or write to another place")),
+        .hint("wait for it to end, or write to another path")),
     }
 }
 
@@ -324,17 +313,4 @@ fn clear_leftovers(job: &Job, saved: &Path) -> Result<()> {
         checkpoint::remove(saved)?;
     }
     Ok(())
-}
-
-/// The dotted `keys` of a config, in their places.
-pub fn selected(config: &Value, keys: &[&str]) -> Value {
-    let mut chosen = serde_json::json!({});
-    for key in keys {
-        let (mut from, mut to) = (config, &mut chosen);
-        for part in key.split('.') {
-            (from, to) = (&from[part], &mut to[part]);
-        }
-        *to = from.clone();
-    }
-    chosen
 }

@@ -173,7 +173,7 @@ impl Journal {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         atomic::write(&path, text.as_bytes())?;
         let folder = session.companion("tensorboard");
-        let (events, before) = match context.config.tensorboard {
+        let (events, before) = match *context.config.tensorboard {
             true => {
                 let before = rewind(&folder, mark)?;
                 (Some(EventWriter::create(&folder)?), before)

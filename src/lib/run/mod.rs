@@ -6,7 +6,9 @@
 //! log, and the config beside it ([`config_record`]). [`ranks`] performs a run that several ranks
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and [`checkpointer`] save what an
 //! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
-//! the file format of teachers and students, [`metrics`] that of what they reached, [`split`] reads the split that all stages work on.
+//! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
+//! the split that all stages work on. [`stages`] declares each stage once: its name, the config that
+//! it reads, what its result depends on.
 
 mod best_weights;
 pub mod checkpoint;
@@ -19,14 +21,13 @@ pub mod job;
 pub mod journal;
 pub mod manifest;
 pub mod metrics;
-mod partitioner;
 pub mod ranks;
 pub mod rounds;
 pub mod split;
+pub mod stages;
 pub mod weights;
 
 pub use best_weights::BestWeights;
 pub use checkpointer::Checkpointer;
 pub use comparison::Comparison;
 pub use context::{StageContext, open, open_for, required};
-pub use partitioner::partitioner;

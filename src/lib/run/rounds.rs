@@ -144,7 +144,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         title: &str,
         steps: Vec<u64>,
     ) -> Result<(Self, Option<FitState>)> {
-        let stage = session.job.stage;
+        let stage = session.job.stage.name;
         let saver = Checkpointer::new(context, session.checkpoints);
         let (start, rounds, events) = match saver.load::<Notes<M, N>>()? {
             Some(resumed) => (

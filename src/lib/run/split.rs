@@ -1,7 +1,6 @@
 //! The split that a stage works on: read, and refused where it is not what the config says of it.
 
 use super::StageContext;
-use super::partitioner::partitioner;
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::SplitConfig;
@@ -55,7 +54,7 @@ pub fn read(path: &Path) -> Result<Split> {
 
 /// Refuses a file whose manifest names another dataset.
 fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
-    let Some((place, made)) = manifest::made(path) else {
+    let Some((record, made)) = manifest::made(path) else {
         return Ok(());
     };
     match made
@@ -73,7 +72,7 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
         )
         .note(
             "found",
-            format!("fingerprint {found}, as {} says", place.display()),
+            format!("fingerprint {found}, as {} says", record.display()),
         )
         .hint("use the `dataset` overrides it was made with, or make it again")),
         _ => Ok(()),
@@ -86,25 +85,24 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
 /// # Errors
 /// The first setting that differs (usage).
 pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) -> Result<()> {
-    let (asked, nodes) = (composed.config.split.num_nodes, split.nodes.len());
+    let (asked, nodes) = (composed.config.split.partition.nodes(), split.nodes.len());
     if composed.is_set("split.num_nodes") && asked != nodes {
         let (asked, found) = (Value::from(asked), Value::from(nodes));
         return Err(differs(composed, "split.num_nodes", &asked, &found, path));
     }
-    let Some((place, made)) = manifest::made(path) else {
+    let Some((record, made)) = manifest::made(path) else {
         return Ok(());
     };
-    let (Some(made), Ok(Value::Object(asked))) = (
-        made.config["split"].as_object(),
-        json::value(&composed.config.split),
-    ) else {
+    let (Value::Object(made), Ok(Value::Object(asked))) =
+        (&made.config["split"], json::value(&composed.config.split))
+    else {
         return Ok(());
     };
     for (key, asked) in &asked {
         let dotted = format!("split.{key}");
         if key != "save_path" && composed.is_set(&dotted) && matters(made, key, asked) {
             let found = made.get(key).unwrap_or(&Value::Null);
-            return Err(differs(composed, &dotted, asked, found, &place));
+            return Err(differs(composed, &dotted, asked, found, &record));
         }
     }
     Ok(())
@@ -115,12 +113,12 @@ pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) ->
 fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
     let mut other = made.clone();
     other.insert(key.to_owned(), value.clone());
-    let dealer = |settings: Map<String, Value>| {
-        let config: SplitConfig = serde_json::from_value(Value::Object(settings)).ok()?;
-        Some(format!("{:?}", partitioner(&config)))
+    let partitioner = |settings: &Map<String, Value>| {
+        let config = SplitConfig::recorded(&Value::Object(settings.clone()))?;
+        Some(format!("{:?}", config.partition.partitioner()))
     };
     // Another version's settings cannot be told.
-    matches!((dealer(made.clone()), dealer(other)), (Some(made), Some(other)) if made != other)
+    matches!((partitioner(made), partitioner(&other)), (Some(made), Some(other)) if made != other)
 }
 
 fn differs(composed: &Composed, key: &str, asked: &Value, found: &Value, source: &Path) -> Error {

@@ -13,6 +13,7 @@ use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
+use crate::run::stages;
 use crate::run::{StageContext, open_for, required, weights};
 use crate::runtime::Progress;
 use crate::runtime::output;
@@ -21,27 +22,6 @@ use crate::words::counted;
 use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
-
-/// What the initial batches depend on: nothing of the student, so that several students can start
-/// from them. The teachers bring their architecture.
-pub(crate) const DEPENDS: [&str; 16] = [
-    "seed",
-    "precision",
-    "dataset",
-    "split",
-    "teacher.num_teachers",
-    "teacher.save_folder",
-    "deep_inv.batch_size",
-    "deep_inv.di",
-    "deep_inv.optimizer",
-    "deep_inv.keep_moments",
-    "deep_inv.engine",
-    "deep_inv.teachers",
-    "deep_inv.ensemble",
-    "deep_inv.labels",
-    "deep_inv.label_weights",
-    "initial",
-];
 
 /// One batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
@@ -70,10 +50,9 @@ pub fn run(composed: &Composed) -> Result<()> {
         ));
     }
     let job = Job {
-        stage: "generate_initial",
+        stage: &stages::GENERATE_INITIAL,
         manifest: manifest::beside(path),
         output: path.to_path_buf(),
-        depends: &DEPENDS,
         log: path.with_extension("log"),
     };
     if !ranks::perform_on_processes(&context, &job, &Generate { context: &context })? {

@@ -9,14 +9,11 @@ use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
 use crate::run::manifest;
-use crate::run::partitioner;
+use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use std::path::Path;
-
-/// What a split depends on.
-pub(crate) const DEPENDS: [&str; 3] = ["seed", "dataset", "split"];
 
 /// Most nodes that are drawn.
 const DRAWN: usize = 5000;
@@ -33,10 +30,9 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/split.json",
     )?;
     let job = Job {
-        stage: "split_data",
+        stage: &stages::SPLIT_DATA,
         manifest: manifest::beside(path),
         output: path.to_path_buf(),
-        depends: &DEPENDS,
         log: path.with_extension("log"),
     };
     let done = context.perform(
@@ -56,7 +52,7 @@ fn split(
     path: &Path,
     run: &mut manifest::Run,
 ) -> Result<()> {
-    let partitioner = partitioner(&context.config.split);
+    let partitioner = context.config.split.partition.partitioner();
     let mut rng = Seeds::new(context.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
     let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;

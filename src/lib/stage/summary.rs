@@ -27,7 +27,7 @@ pub fn compare(
             &dataset.test,
             &dataset.normalisation,
             dataset.classes.len(),
-            config.student.eval_batch_size,
+            *config.student.eval_batch_size,
         );
         Ok::<_, crate::Error>(evaluation?.accuracy())
     };

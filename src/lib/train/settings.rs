@@ -1,10 +1,11 @@
 //! Settings of a training run that several config groups share: optimiser, schedule, augmentation,
 //! selection.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Update rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     Sgd,
@@ -12,20 +13,25 @@ pub enum OptimizerKind {
 }
 
 /// `teacher.optimizer`, `student.optimizer`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerSettings {
     pub kind: OptimizerKind,
     /// Learning rate before the schedule.
+    #[schemars(range(min = 0))]
     pub lr: f64,
     /// SGD's momentum.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub momentum: f64,
     pub nesterov: bool,
     /// L2 penalty added to the gradient, as in PyTorch.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Adam's decay rates of the two moments.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub betas: [f64; 2],
     /// Adam's ε.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f64,
 }
 
@@ -44,7 +50,7 @@ impl Default for OptimizerSettings {
 }
 
 /// How the learning rate moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     Constant,
@@ -57,14 +63,16 @@ pub enum ScheduleKind {
 }
 
 /// `teacher.schedule`, `student.schedule`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleSettings {
     pub kind: ScheduleKind,
     /// Epochs at which `milestones` multiplies the rate.
     pub milestones: Vec<usize>,
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub gamma: f64,
     /// Share of all steps that `one_cycle` spends going up.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup: f64,
 }
 
@@ -80,11 +88,12 @@ impl Default for ScheduleSettings {
 }
 
 /// Random changes of training images, drawn for whole batches on the device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentSettings {
     /// Pixels of zero padding around an image before a random crop of the original size; 0 switches
     /// it off.
+    #[schemars(range(min = 0))]
     pub crop: i64,
     /// Mirror half of the images left to right.
     pub flip: bool,
@@ -100,7 +109,7 @@ impl Default for AugmentSettings {
 }
 
 /// Which epoch's weights are saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     #[default]

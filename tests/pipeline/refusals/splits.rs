@@ -101,7 +101,7 @@ fn who_names_the_file_alone_takes_what_is_in_it() {
         &["split.kind=dirichlet", "split.alpha=0.4"],
         2,
     );
-    says(&text, &["split.alpha=0.4", "split.alpha=null, as"]);
+    says(&text, &["split.alpha=0.4", "split.alpha=0.5, as"]);
     place.ok(
         "train_teachers",
         &["split.kind=dirichlet", "split.alpha=0.5"],

@@ -35,9 +35,9 @@ fn numbers_and_truth_values() {
         );
     }
     for text in ["true", "True", "TRUE", "tRuE"] {
-        assert!(given(&format!("resume={text}")).resume);
+        assert!(*given(&format!("resume={text}")).resume);
     }
-    assert!(!given("dataset.download=FALSE").dataset.download);
+    assert!(!*given("dataset.download=FALSE").dataset.download);
     assert_eq!(given("threads=null").threads, None);
 }
 
@@ -96,7 +96,7 @@ fn files_read_the_same_words() {
          1E1\nteacher: {save_folder: ~}\n",
     )]);
     let config = tree.compose(&[]).config;
-    assert_eq!((config.seed, config.resume), (1000, true));
+    assert_eq!((config.seed, *config.resume), (1000, true));
     assert_eq!(config.dataset.root, Some("1".into()));
     assert_eq!(
         (config.dataset.mean, config.dataset.std),
@@ -157,7 +157,7 @@ fn the_environment_has_the_type_that_is_needed() {
         root("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(),
         Some("a b")
     );
-    assert!(given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
+    assert!(*given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
 }
 
 #[test]

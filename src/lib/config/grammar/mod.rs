@@ -19,10 +19,10 @@ pub enum Parsed {
 }
 
 /// What is wrong with a value, to stand behind `cannot read …: `.
-pub type Complaint = String;
+pub type Message = String;
 
 /// Reads the text behind the first `=` of an override. `origin` goes to every node.
-pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Complaint> {
+pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Message> {
     let mut parser = Parser::new(text, origin);
     parser.blanks();
     if parser.peek().is_none() {
@@ -51,7 +51,7 @@ fn function(text: &str) -> Option<(&str, &str)> {
     word.then_some((name, rest.strip_suffix(')')?))
 }
 
-fn call(name: &str, inside: &str, origin: &Origin) -> Result<Vec<String>, Complaint> {
+fn call(name: &str, inside: &str, origin: &Origin) -> Result<Vec<String>, Message> {
     let mut parser = Parser::new(inside, origin);
     let arguments = parser.elements()?;
     match name {
@@ -85,7 +85,7 @@ fn finite(value: &Value) -> Option<f64> {
 }
 
 /// From `start` up to but without `stop`, as Python's range.
-fn range(start: f64, stop: f64, step: f64) -> Result<Vec<String>, Complaint> {
+fn range(start: f64, stop: f64, step: f64) -> Result<Vec<String>, Message> {
     /// More jobs than this are a slip of the keyboard.
     const MOST: f64 = 10_000.0;
     let count = ((stop - start) / step - 1e-9).ceil();

@@ -1,6 +1,6 @@
 //! One pass over a text: values, lists, mappings, quotes, references.
 
-use super::Complaint;
+use super::Message;
 use crate::config::node::{Node, Origin, Value};
 use crate::config::scalar;
 use indexmap::IndexMap;
@@ -49,7 +49,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Values separated by commas to the end of the text, each with its source.
-    pub fn elements(&mut self) -> Result<Vec<(Node, String)>, Complaint> {
+    pub fn elements(&mut self) -> Result<Vec<(Node, String)>, Message> {
         let mut elements = Vec::new();
         loop {
             self.blanks();
@@ -72,7 +72,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One value; stops before one of `ends` or at the end, with blanks skipped on both sides.
-    fn value(&mut self, ends: &str) -> Result<Node, Complaint> {
+    fn value(&mut self, ends: &str) -> Result<Node, Message> {
         if self.depth > DEEPEST {
             return Err(format!("it is nested more than {DEEPEST} deep"));
         }
@@ -96,7 +96,7 @@ impl<'a> Parser<'a> {
         Ok(self.node(value))
     }
 
-    fn list(&mut self) -> Result<Value, Complaint> {
+    fn list(&mut self) -> Result<Value, Message> {
         self.next();
         let mut items = Vec::new();
         self.blanks();
@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn map(&mut self) -> Result<Value, Complaint> {
+    fn map(&mut self) -> Result<Value, Message> {
         self.next();
         let mut fields = IndexMap::new();
         self.blanks();
@@ -139,7 +139,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A key and the `:` behind it.
-    fn key(&mut self) -> Result<String, Complaint> {
+    fn key(&mut self) -> Result<String, Message> {
         self.blanks();
         let key = match self.peek() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote)?,
@@ -158,7 +158,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn quoted(&mut self, quote: char) -> Result<String, Complaint> {
+    fn quoted(&mut self, quote: char) -> Result<String, Message> {
         self.next();
         let mut text = String::new();
         while let Some(c) = self.next() {
@@ -174,7 +174,7 @@ impl<'a> Parser<'a> {
         Err(format!("the closing {quote} is missing"))
     }
 
-    fn bare(&mut self, ends: &str) -> Result<Value, Complaint> {
+    fn bare(&mut self, ends: &str) -> Result<Value, Message> {
         let mut text = String::new();
         // Length up to the last character that is no blank, or an escaped one.
         let mut kept = 0;
@@ -225,7 +225,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `${…}` with everything between the braces, nested ones included.
-    fn reference(&mut self) -> Result<&str, Complaint> {
+    fn reference(&mut self) -> Result<&str, Message> {
         let from = self.at;
         let mut depth = 0_usize;
         while let Some(c) = self.next() {

@@ -6,16 +6,18 @@ use crate::federated::fed_avg::Statistics;
 use crate::federated::fed_md::DigestLoss;
 use crate::federated::transport::TIMEOUT;
 use crate::model::ModelSettings;
+use crate::setting::{FilePath, Free};
 use crate::train::{AugmentSettings, OptimizerKind, OptimizerSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// `ranks`: those that share the work of a stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RanksConfig {
     /// Seconds that a rank may be silent while another waits for it; after them the run fails.
     /// Longer than the longest step, evaluation batch or loading of data that a rank does.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub timeout: f64,
 }
 
@@ -28,24 +30,31 @@ impl Default for RanksConfig {
 }
 
 /// Config group `fed_avg`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FedAvgConfig {
     /// Folder of `global.safetensors`, `metrics.jsonl` and `metrics.json`.
-    pub save_folder: Option<PathBuf>,
+    pub save_folder: Option<FilePath>,
     /// Ranks that share the nodes; changes no result, with as many `threads` for each. `null`:
     /// those that MPI started, or one.
-    pub ranks: Option<usize>,
+    #[schemars(range(min = 1, max = 1024))]
+    pub ranks: Free<Option<usize>>,
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
     /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub fraction: f64,
     /// Passes of a node over its images in a round (E).
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a node's batch (B); `null`: all it has.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: Option<usize>,
     /// Images in an evaluation batch; changes speed and memory, not results.
-    pub eval_batch_size: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_batch_size: Free<usize>,
     /// Rounds from one evaluation of the global model to the next; the last is always evaluated.
+    #[schemars(range(min = 1))]
     pub eval_every: usize,
     /// Whether the global model is evaluated on all training images as well.
     pub eval_train: bool,
@@ -56,6 +65,7 @@ pub struct FedAvgConfig {
     /// without momentum is plain averaging.
     pub server: OptimizerSettings,
     /// Weight μ of FedProx's term μ/2·‖w − w₀‖².
+    #[schemars(range(min = 0))]
     pub proximal: f64,
     /// Batch norm's running statistics: averaged with the weights, or each node's own.
     pub statistics: Statistics,
@@ -71,12 +81,12 @@ impl Default for FedAvgConfig {
         };
         Self {
             save_folder: None,
-            ranks: None,
+            ranks: None.into(),
             rounds: 10,
             fraction: 1.0,
             epochs: 1,
             batch_size: Some(64),
-            eval_batch_size: 1024,
+            eval_batch_size: 1024.into(),
             eval_every: 1,
             eval_train: false,
             optimizer: sgd(0.1),
@@ -89,25 +99,29 @@ impl Default for FedAvgConfig {
 }
 
 /// Config group `fed_md`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FedMdConfig {
     /// Folder of `model_node{i}.safetensors`, `metrics.jsonl` and `metrics.json`.
-    pub save_folder: Option<PathBuf>,
+    pub save_folder: Option<FilePath>,
     /// Ranks that share the clients; changes no result, with as many `threads` for each. `null`:
     /// those that MPI started, or one.
-    pub ranks: Option<usize>,
+    #[schemars(range(min = 1, max = 1024))]
+    pub ranks: Free<Option<usize>>,
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
     /// The node of the split whose training images are public; `null`: the last.
     pub public_node: Option<usize>,
     /// Another dataset whose training images are public; `null`: those of `public_node`.
     pub public: Option<DatasetSettings>,
     /// Public images in a round, drawn anew in each; all, where there are fewer. `null`: all.
+    #[schemars(range(min = 2))]
     pub public_samples: Option<usize>,
     /// The clients' architectures, dealt in turn: options of group `model` by name, or their keys.
     /// `null`: `model` for all.
     pub models: Option<Vec<ModelSettings>>,
     /// Weights of the clients in the consensus; `null`: all the same.
+    #[schemars(extend("minimum" = 0))]
     pub weights: Option<Vec<f64>>,
     /// Clients of one architecture start from the same weights.
     pub shared_initialisation: bool,
@@ -119,14 +133,18 @@ pub struct FedMdConfig {
     pub digest_epochs: usize,
     /// Epochs on private images in a round.
     pub revisit_epochs: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in a batch of the digest; `null`: as `batch_size`.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub digest_batch_size: Option<usize>,
     /// Distance of scores to the consensus.
     pub digest_loss: DigestLoss,
     /// Images in an evaluation batch; changes speed and memory, not results.
-    pub eval_batch_size: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_batch_size: Free<usize>,
     /// Rounds from one evaluation of the clients to the next; the last is always evaluated.
+    #[schemars(range(min = 1))]
     pub eval_every: usize,
     /// Of every phase; its moments start afresh in each.
     pub optimizer: OptimizerSettings,
@@ -138,7 +156,7 @@ impl Default for FedMdConfig {
     fn default() -> Self {
         Self {
             save_folder: None,
-            ranks: None,
+            ranks: None.into(),
             rounds: 10,
             public_node: None,
             public: None,
@@ -153,7 +171,7 @@ impl Default for FedMdConfig {
             batch_size: 64,
             digest_batch_size: None,
             digest_loss: DigestLoss::Absolute,
-            eval_batch_size: 1024,
+            eval_batch_size: 1024.into(),
             eval_every: 1,
             optimizer: OptimizerSettings {
                 kind: OptimizerKind::Adam,
@@ -167,24 +185,30 @@ impl Default for FedMdConfig {
 }
 
 /// Config group `distributed_sgd`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistributedSgdConfig {
     /// Folder of `model.safetensors`, `metrics.jsonl` and `metrics.json`.
-    pub save_folder: Option<PathBuf>,
+    pub save_folder: Option<FilePath>,
     pub method: Method,
     /// Ranks that share each batch; `centralised` uses one. `null`: those that MPI started, or two.
+    #[schemars(range(min = 1, max = 1024))]
     pub ranks: Option<usize>,
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a batch, over all ranks.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Parts whose gradients are summed to a batch's, at least; each rank computes equally many.
     /// `4` gives one, two and four ranks the same bits; `1` costs nothing.
+    #[schemars(range(min = 1, max = 1024))]
     pub parts: usize,
     /// Batches from one mean loss to the next.
+    #[schemars(range(min = 1))]
     pub report_every: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
-    pub eval_batch_size: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_batch_size: Free<usize>,
     pub optimizer: OptimizerSettings,
     pub augment: AugmentSettings,
 }
@@ -199,7 +223,7 @@ impl Default for DistributedSgdConfig {
             batch_size: 100,
             parts: 1,
             report_every: 200,
-            eval_batch_size: 1024,
+            eval_batch_size: 1024.into(),
             optimizer: OptimizerSettings {
                 lr: 0.01,
                 momentum: 0.9,

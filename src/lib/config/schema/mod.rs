@@ -1,15 +1,15 @@
 //! The typed config: one struct a group, closed (an unknown key is an error), every key with a
 //! default.
 //!
-//! `null` stands for "not given". `Config::default()` is the bottom layer of every composition;
-//! `Config::reference()` is the tree of all keys there are, with optional groups filled in.
+//! `null` stands for "not given". `Config::default()` is the bottom layer of every composition. A
+//! number's range is an attribute of its field, in the words of JSON schema.
 
 mod federated;
 mod split;
 mod stages;
 
 pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
-pub use split::{SizeLaw, SplitConfig, SplitKind};
+pub use split::{SplitConfig, recorded};
 pub use stages::{
     CheckpointConfig, DistillSettings, InitialConfig, Objective, StudentConfig, TeacherConfig,
 };
@@ -17,31 +17,34 @@ pub use stages::{
 use crate::data::DatasetSettings;
 use crate::inversion::InversionSettings;
 use crate::model::{ModelSettings, PrecisionChoice};
+use crate::setting::Free;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole config. All stage binaries share it, so that one set of overrides can be given to each
 /// of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Root seed of everything but the student's training, which has its own.
     pub seed: u64,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
+    pub device: Free<String>,
     /// What convolutions are computed in. A result belongs to what `auto` meant where it was made.
     pub precision: PrecisionChoice,
     /// On CUDA: the same bytes every time, by slower convolutions. The CPU's are the same anyway.
-    pub deterministic: bool,
+    pub deterministic: Free<bool>,
     /// CPU threads; `null` takes all cores.
-    pub threads: Option<usize>,
-    /// Go on with what an earlier run left in the same place.
-    pub resume: bool,
-    /// Replace what an earlier run left in the same place.
-    pub overwrite: bool,
+    #[schemars(range(min = 1))]
+    pub threads: Free<Option<usize>>,
+    /// Resume what an earlier run left at the same path.
+    pub resume: Free<bool>,
+    /// Replace what an earlier run left at the same path.
+    pub overwrite: Free<bool>,
     /// Write TensorBoard event files beside the metrics.
-    pub tensorboard: bool,
-    pub checkpoint: CheckpointConfig,
-    pub ranks: RanksConfig,
+    pub tensorboard: Free<bool>,
+    pub checkpoint: Free<CheckpointConfig>,
+    pub ranks: Free<RanksConfig>,
     pub dataset: DatasetSettings,
     pub model: ModelSettings,
     pub split: SplitConfig,
@@ -58,15 +61,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 42,
-            device: "auto".into(),
+            device: Free("auto".into()),
             precision: PrecisionChoice::Auto,
-            deterministic: false,
-            threads: None,
-            resume: false,
-            overwrite: false,
-            tensorboard: true,
-            checkpoint: CheckpointConfig::default(),
-            ranks: RanksConfig::default(),
+            deterministic: false.into(),
+            threads: None.into(),
+            resume: false.into(),
+            overwrite: false.into(),
+            tensorboard: true.into(),
+            checkpoint: Free::default(),
+            ranks: Free::default(),
             dataset: DatasetSettings::default(),
             model: ModelSettings::default(),
             split: SplitConfig::default(),
@@ -78,15 +81,5 @@ impl Default for Config {
             fed_md: FedMdConfig::default(),
             distributed_sgd: DistributedSgdConfig::default(),
         }
-    }
-}
-
-impl Config {
-    /// The default with optional groups present, so that their keys are known.
-    pub fn reference() -> Self {
-        let mut config = Self::default();
-        config.student.model = Some(ModelSettings::default());
-        config.fed_md.public = Some(DatasetSettings::default());
-        config
     }
 }

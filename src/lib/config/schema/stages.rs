@@ -3,18 +3,20 @@
 
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
+use crate::setting::{FilePath, Free};
 use crate::train::{AugmentSettings, OptimizerSettings, ScheduleSettings, Selection};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
-/// `checkpoint`: what an unfinished run keeps, so that `resume=true` goes on with it. Changes no
+/// `checkpoint`: what an unfinished run keeps, so that `resume=true` can resume it. Changes no
 /// result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
     /// Seconds of training from one checkpoint to the next, at least; 0 writes one at every step.
     /// Synthetic batches are kept one by one as they are made, and Ctrl-C always leaves a
     /// checkpoint.
+    #[schemars(range(min = 0))]
     pub every: f64,
 }
 
@@ -25,30 +27,35 @@ impl Default for CheckpointConfig {
 }
 
 /// Config group `teacher`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherConfig {
     /// Nodes that train a teacher; nodes beyond are the student's own data. `null`: all nodes.
+    #[schemars(range(min = 1))]
     pub num_teachers: Option<usize>,
     /// All nodes start from the same weights, as federated averaging needs (a shared seed costs no
     /// upload); `false`: each from its own.
     pub shared_initialisation: bool,
     /// Train only these teachers, so that several machines can share the work; `null`: all.
-    pub only: Option<Vec<usize>>,
+    pub only: Free<Option<Vec<usize>>>,
     /// Folder of `model_teacher{i}.safetensors`.
-    pub save_folder: Option<PathBuf>,
+    pub save_folder: Option<FilePath>,
     /// Teachers that the server's stages hold in memory, those used last; the others are read again
     /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
-    pub in_memory: Option<usize>,
+    pub in_memory: Free<Option<usize>>,
+    #[schemars(range(min = 1))]
     pub epochs: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
-    pub eval_batch_size: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_batch_size: Free<usize>,
     pub optimizer: OptimizerSettings,
     pub schedule: ScheduleSettings,
     pub augment: AugmentSettings,
     pub selection: Selection,
     /// Share of each node's training images held out, for `selection: best_validation`.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub validation_share: f64,
 }
 
@@ -57,12 +64,12 @@ impl Default for TeacherConfig {
         Self {
             num_teachers: None,
             shared_initialisation: true,
-            only: None,
+            only: None.into(),
             save_folder: None,
-            in_memory: None,
+            in_memory: None.into(),
             epochs: 300,
             batch_size: 256,
-            eval_batch_size: 1024,
+            eval_batch_size: 1024.into(),
             optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings::default(),
             augment: AugmentSettings::default(),
@@ -73,13 +80,13 @@ impl Default for TeacherConfig {
 }
 
 /// Config group `initial`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitialConfig {
     /// Synthetic batches made before the student exists.
     pub num_batches: usize,
     /// The `.safetensors` file of the images and labels.
-    pub save_path: Option<PathBuf>,
+    pub save_path: Option<FilePath>,
 }
 
 impl Default for InitialConfig {
@@ -92,7 +99,7 @@ impl Default for InitialConfig {
 }
 
 /// What the student learns from an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// The label it was made for.
@@ -103,11 +110,12 @@ pub enum Objective {
 }
 
 /// `student.distill`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistillSettings {
     /// Softmax temperature of teachers and student; the loss is scaled by its square (Hinton et al.
     /// 2015, arXiv:1503.02531).
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
     /// `null`: as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
@@ -123,11 +131,11 @@ impl Default for DistillSettings {
 }
 
 /// Config group `student`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StudentConfig {
     /// Folder of `student.safetensors`, `dataset.safetensors`, `metrics.json` and pictures.
-    pub save_folder: Option<PathBuf>,
+    pub save_folder: Option<FilePath>,
     /// Seed of the student's weights and training; differs from the global one, or a student of one
     /// teacher would start as it did.
     pub seed: u64,
@@ -148,11 +156,15 @@ pub struct StudentConfig {
     pub distill: DistillSettings,
     /// One weight a class in the student's cross-entropy, and in the distillation loss by label;
     /// `null`: all equal.
+    #[schemars(extend("minimum" = 0))]
     pub class_weights: Option<Vec<f64>>,
+    #[schemars(range(min = 1))]
     pub epochs: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
-    pub eval_batch_size: usize,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_batch_size: Free<usize>,
     pub optimizer: OptimizerSettings,
     pub schedule: ScheduleSettings,
     pub augment: AugmentSettings,
@@ -174,7 +186,7 @@ impl Default for StudentConfig {
             class_weights: None,
             epochs: 300,
             batch_size: 256,
-            eval_batch_size: 1024,
+            eval_batch_size: 1024.into(),
             optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings::default(),
             augment: AugmentSettings::default(),

@@ -32,9 +32,9 @@ pub(super) fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<R
     }
     let root = settings.root.as_deref().ok_or_else(|| no_root(kind))?;
     match kind {
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, settings.download),
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, *settings.download),
         DatasetKind::ImageFolder => image_folder::read(root, target),
-        _ => idx::read(kind, root, settings.download),
+        _ => idx::read(kind, root, *settings.download),
     }
 }
 

@@ -5,12 +5,13 @@ use crate::federated::NodeData;
 use crate::model::ModelSpec;
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 /// How the distance of a client's scores to the consensus is measured: a mean over images and
 /// classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestLoss {
     /// |score − consensus|, as the authors' code has it.

@@ -1,6 +1,7 @@
-//! Decides what a stage does with a place that an earlier run may have used already.
+//! Decides what a stage does where an earlier run may have written already.
 
 use super::{Manifest, Status, existing};
+use crate::config::schema::recorded;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
@@ -12,12 +13,9 @@ pub enum Admission {
     Fresh,
     /// Nothing: the result is there (`resume=true`).
     Done,
-    /// Go on with what an unfinished run left (`resume=true`).
+    /// Resume what an unfinished run left (`resume=true`).
     Continue,
 }
-
-/// Top-level keys of the config that may differ between a run and its continuation.
-const FREE: [&str; 4] = ["resume", "overwrite", "device", "threads"];
 
 /// Differing keys that are spelled out in an error.
 const SHOWN: usize = 5;
@@ -34,8 +32,8 @@ const SHOWN: usize = 5;
 /// | done, result removed | fresh | fresh | fresh |
 ///
 /// With `resume`, every key that `config` holds must have the value it had in the earlier run; keys
-/// that it leaves out are not compared, so a stage gives the groups that its result depends on.
-/// `resume`, `overwrite`, `device` and `threads` at the top may always differ.
+/// that it leaves out are not compared, so a stage gives the part that its result depends on
+/// ([`Stage::identity`](crate::run::stages::Stage::identity)).
 ///
 /// # Errors
 /// The refusals above, another config, both flags at once, a damaged manifest (unless `overwrite`).
@@ -87,7 +85,7 @@ fn unknown(primary_output: &Path) -> Error {
         "`{}` is there already, and no manifest says where it comes from",
         primary_output.display()
     ))
-    .hint("`overwrite=true` replaces it; or write to another place")
+    .hint("`overwrite=true` replaces it; or write to another path")
 }
 
 /// Returns a manifest's `time` to the second, as people read it.
@@ -107,9 +105,9 @@ fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error 
     let differences = differences(earlier, config);
     let error = list(error, &differences);
     match differences.is_empty() {
-        true => error.hint("it had this very config: `resume=true` keeps it and goes on, `overwrite=true` replaces it"),
+        true => error.hint("it had this very config: `resume=true` keeps it, `overwrite=true` replaces it"),
         false => error.hint(
-            "`overwrite=true` replaces it; or give the earlier values and `resume=true`, or write to another place",
+            "`overwrite=true` replaces it; or give the earlier values and `resume=true`, or write to another path",
         ),
     }
 }
@@ -126,13 +124,15 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
     ));
     Err(list(error, &differences)
         .note("from", manifest_path.display().to_string())
-        .hint("give the earlier values, or `overwrite=true` to start again, or write to another place"))
+        .hint(
+            "give the earlier values, or `overwrite=true` to start again, or write to another path",
+        ))
 }
 
 /// A line for each key of `config` that had another value in the earlier run.
 fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
     let mut differences = Vec::new();
-    compare("", &earlier.config, config, &mut differences);
+    compare("", &recorded(&earlier.config), config, &mut differences);
     differences
 }
 
@@ -146,17 +146,14 @@ fn list(error: Error, differences: &[String]) -> Error {
 }
 
 /// Adds a line for each key of `new` whose value in `old` is another.
-fn compare(place: &str, old: &Value, new: &Value, differences: &mut Vec<String>) {
+fn compare(path: &str, old: &Value, new: &Value, differences: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in new {
-                if place.is_empty() && FREE.contains(&key.as_str()) {
-                    continue;
-                }
-                let inner = if place.is_empty() {
+                let inner = if path.is_empty() {
                     key.clone()
                 } else {
-                    format!("{place}.{key}")
+                    format!("{path}.{key}")
                 };
                 compare(
                     &inner,
@@ -167,7 +164,7 @@ fn compare(place: &str, old: &Value, new: &Value, differences: &mut Vec<String>)
             }
         }
         _ if old == new => (),
-        _ => differences.push(format!("{place}: {} then, {} now", brief(old), brief(new))),
+        _ => differences.push(format!("{path}: {} then, {} now", brief(old), brief(new))),
     }
 }
 

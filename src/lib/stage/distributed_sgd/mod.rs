@@ -15,6 +15,7 @@ use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::stages;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::launcher::launched;
@@ -23,21 +24,6 @@ use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use recorder::Recorder;
 use serde::Serialize;
-
-/// What the result depends on.
-pub(crate) const DEPENDS: [&str; 11] = [
-    "seed",
-    "dataset",
-    "model",
-    "distributed_sgd.method",
-    "distributed_sgd.ranks",
-    "distributed_sgd.epochs",
-    "distributed_sgd.batch_size",
-    "distributed_sgd.parts",
-    "distributed_sgd.report_every",
-    "distributed_sgd.optimizer",
-    "distributed_sgd.augment",
-];
 
 /// `metrics.json`.
 #[derive(Serialize)]
@@ -83,7 +69,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "distributed_sgd.save_folder",
         "outputs/distributed_sgd",
     )?;
-    let job = Job::in_folder("distributed_sgd", folder, "model.safetensors", &DEPENDS);
+    let job = Job::in_folder(&stages::DISTRIBUTED_SGD, folder, "model.safetensors");
     if !ranks::perform(
         &context,
         &job,
@@ -147,7 +133,7 @@ impl Shared for Descent<'_> {
             &mut recorder,
         )?;
         let trained = trained.ok_or_else(|| Error::failed("rank 0 has no result"))?;
-        let accuracy = test(&trained.model, dataset, config.eval_batch_size)?.accuracy();
+        let accuracy = test(&trained.model, dataset, *config.eval_batch_size)?.accuracy();
         let card = Card::new(
             task.spec,
             dataset,

@@ -14,6 +14,7 @@ use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::stages;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::output;
@@ -21,26 +22,6 @@ use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use recorder::{Metrics, Recorder};
 use std::path::Path;
-
-/// What the result depends on: not on how evaluation is batched.
-pub(crate) const DEPENDS: [&str; 16] = [
-    "seed",
-    "dataset",
-    "model",
-    "split",
-    "teacher.num_teachers",
-    "fed_avg.rounds",
-    "fed_avg.fraction",
-    "fed_avg.epochs",
-    "fed_avg.batch_size",
-    "fed_avg.eval_every",
-    "fed_avg.eval_train",
-    "fed_avg.optimizer",
-    "fed_avg.augment",
-    "fed_avg.server",
-    "fed_avg.proximal",
-    "fed_avg.statistics",
-];
 
 /// Most lines of the table on stdout.
 const SHOWN: usize = 10;
@@ -54,7 +35,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
         composed,
-        ranks::count("fed_avg.ranks", config.fed_avg.ranks, 1)?,
+        ranks::count("fed_avg.ranks", *config.fed_avg.ranks, 1)?,
     )?;
     let folder = required(
         &config.fed_avg.save_folder,
@@ -66,7 +47,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "split.save_path",
         "outputs/split.json",
     )?;
-    let job = Job::in_folder("fed_avg", folder, "global.safetensors", &DEPENDS);
+    let job = Job::in_folder(&stages::FED_AVG, folder, "global.safetensors");
     let context = &context;
     if !ranks::perform(context, &job, &Average { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
@@ -167,7 +148,7 @@ fn federation<'a>(
         device: context.device,
         normalisation: &dataset.normalisation,
         seeds: Seeds::new(context.config.seed),
-        eval_batch_size: context.config.fed_avg.eval_batch_size,
+        eval_batch_size: *context.config.fed_avg.eval_batch_size,
     };
     Ok(Federation {
         task,

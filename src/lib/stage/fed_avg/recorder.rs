@@ -90,7 +90,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn test(&self, model: &Model) -> Result<Option<f64>> {
-        Ok(test(model, self.dataset, self.config.eval_batch_size)?.accuracy())
+        Ok(test(model, self.dataset, *self.config.eval_batch_size)?.accuracy())
     }
 
     /// Returns its accuracy on all nodes' training images, if that is evaluated.
@@ -104,7 +104,7 @@ impl<'a> Recorder<'a> {
                 model,
                 &node.train,
                 self.dataset,
-                self.config.eval_batch_size,
+                *self.config.eval_batch_size,
             )?;
             correct += evaluation.accuracy().unwrap_or(0.0) * node.train.len() as f64;
             images += node.train.len();

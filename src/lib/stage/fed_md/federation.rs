@@ -119,7 +119,7 @@ impl Roles {
             normalisation: &dataset.normalisation,
             device: context.device,
             seeds: Seeds::new(context.config.seed),
-            eval_batch_size: context.config.fed_md.eval_batch_size,
+            eval_batch_size: *context.config.fed_md.eval_batch_size,
         };
         Ok(Federation {
             task,

@@ -16,38 +16,13 @@ use crate::model::StateDict;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared, Threaded};
+use crate::run::stages;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
 use federation::Roles;
 use recorder::Recorder;
 use std::path::Path;
-
-/// What the result depends on: not on how evaluation is batched.
-pub(crate) const DEPENDS: [&str; 22] = [
-    "seed",
-    "dataset",
-    "model",
-    "split",
-    "teacher.num_teachers",
-    "fed_md.rounds",
-    "fed_md.public_node",
-    "fed_md.public",
-    "fed_md.public_samples",
-    "fed_md.models",
-    "fed_md.weights",
-    "fed_md.shared_initialisation",
-    "fed_md.public_epochs",
-    "fed_md.private_epochs",
-    "fed_md.digest_epochs",
-    "fed_md.revisit_epochs",
-    "fed_md.batch_size",
-    "fed_md.digest_batch_size",
-    "fed_md.digest_loss",
-    "fed_md.eval_every",
-    "fed_md.optimizer",
-    "fed_md.augment",
-];
 
 /// Runs the stage.
 ///
@@ -58,7 +33,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
         composed,
-        ranks::count("fed_md.ranks", config.fed_md.ranks, 1)?,
+        ranks::count("fed_md.ranks", *config.fed_md.ranks, 1)?,
     )?;
     let folder = required(
         &config.fed_md.save_folder,
@@ -70,7 +45,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "split.save_path",
         "outputs/split.json",
     )?;
-    let job = Job::in_folder("fed_md", folder, "metrics.json", &DEPENDS);
+    let job = Job::in_folder(&stages::FED_MD, folder, "metrics.json");
     let context = &context;
     if !ranks::perform(context, &job, &Distill { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());

@@ -153,7 +153,7 @@ impl Callback for &Logbook<'_> {
     }
 
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
-        let evaluation = test(model, self.dataset, self.settings.eval_batch_size)?;
+        let evaluation = test(model, self.dataset, *self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
         let open = &mut *self.open.borrow_mut();
         open.kept

@@ -19,6 +19,7 @@ use crate::run::Checkpointer;
 use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::manifest;
+use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
@@ -28,20 +29,6 @@ use inputs::Inputs;
 use logbook::{Logbook, Notes};
 use std::path::Path;
 use tch::{Kind, Tensor};
-
-/// What a student depends on: everything but how its teachers were trained, which their files say,
-/// and how many are held in memory.
-pub(crate) const DEPENDS: [&str; 9] = [
-    "seed",
-    "precision",
-    "dataset",
-    "split",
-    "teacher.num_teachers",
-    "teacher.save_folder",
-    "deep_inv",
-    "initial",
-    "student",
-];
 
 /// Classes that a message names, at most.
 const NAMED: usize = 20;
@@ -58,7 +45,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "student.save_folder",
         "outputs/student",
     )?;
-    let job = Job::in_folder("train_student", folder, "student.safetensors", &DEPENDS);
+    let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
     let load = |run: &mut manifest::Run| inputs::load(&context, run);
     let done = context.perform(&job, load, |inputs, session| {
         train(&context, &inputs, folder, session)

@@ -68,7 +68,7 @@ impl Finished<'_> {
             &weights::metadata(&card)?,
         )?;
         run.output("dataset", &data_path)?;
-        let evaluation = test(model, self.dataset, context.config.student.eval_batch_size)?;
+        let evaluation = test(model, self.dataset, *context.config.student.eval_batch_size)?;
         let comparison = summary::compare(self.set, self.dataset, &evaluation, context.config)?;
         self.metrics(context, &evaluation, &comparison, run)?;
         self.pictures(context, &evaluation, run)?;

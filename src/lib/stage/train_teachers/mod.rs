@@ -17,6 +17,7 @@ use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::manifest;
 use crate::run::metrics::TeacherMetrics;
+use crate::run::stages;
 use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, ranks, required};
 use crate::runtime::Progress;
@@ -29,23 +30,6 @@ use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
 use watcher::{Notes, Watcher};
-
-/// What a teacher depends on: not on how many others there are.
-pub(crate) const DEPENDS: [&str; 13] = [
-    "seed",
-    "precision",
-    "dataset",
-    "model",
-    "split",
-    "teacher.shared_initialisation",
-    "teacher.epochs",
-    "teacher.batch_size",
-    "teacher.optimizer",
-    "teacher.schedule",
-    "teacher.augment",
-    "teacher.selection",
-    "teacher.validation_share",
-];
 
 /// Runs the stage.
 ///
@@ -153,7 +137,7 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
 
 fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     let count = teacher_count(settings, nodes)?;
-    let Some(only) = &settings.only else {
+    let Some(only) = &*settings.only else {
         return Ok((0..count).collect());
     };
     if only.is_empty() {
@@ -194,10 +178,9 @@ fn teacher(
 ) -> Result<Option<TeacherMetrics>> {
     let path = weights_path(folder, node);
     let job = Job {
-        stage: "train_teachers",
+        stage: &stages::TRAIN_TEACHERS,
         manifest: folder.join(format!("manifest_teacher{node}.json")),
         output: path.clone(),
-        depends: &DEPENDS,
         log: folder.join("train_teachers.log"),
     };
     let inputs = |run: &mut manifest::Run| {

@@ -112,7 +112,7 @@ impl Callback for Watcher<'_> {
                     set,
                     &self.dataset.normalisation,
                     classes,
-                    self.settings.eval_batch_size,
+                    *self.settings.eval_batch_size,
                 )?
                 .accuracy(),
             )

@@ -184,7 +184,8 @@ fn devices_that_are_fine() {
             Tree::new(&[])
                 .compose(&[&format!("device={name}")])
                 .config
-                .device,
+                .device
+                .0,
             name
         );
     }

@@ -1,4 +1,4 @@
-//! Messages about groups and options.
+//! Errors about groups and options that are chosen wrongly.
 
 use super::choices::Chosen;
 use super::node::Origin;

@@ -1,0 +1,231 @@
+//! The keys of the config and what each of them takes, read once from the JSON schema that is
+//! derived from the settings structs.
+
+use super::range::{Range, is_unsigned};
+use super::schema::Config;
+use crate::setting::{FILE_PATH, FREE};
+use indexmap::IndexMap;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+/// What a key takes.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub takes: Takes,
+    /// `null` is allowed.
+    pub nullable: bool,
+    /// No result depends on it.
+    pub free: bool,
+    /// What a number, or each number of a list, must lie in.
+    pub range: Option<Range>,
+    /// The built-in default of a key that only some kinds of its group have.
+    pub default: Value,
+}
+
+/// The type of a key's value.
+#[derive(Clone, Debug)]
+pub enum Takes {
+    /// A mapping of these keys.
+    Keys(Keys),
+    /// A list of as many values, if there is a number.
+    List(Box<Shape>, Option<usize>),
+    /// One of these names.
+    Names(Vec<String>),
+    Text,
+    /// The path of a file or folder.
+    Path,
+    Flag,
+    /// A whole number; `true`: of any sign.
+    Whole(bool),
+    Number,
+}
+
+/// The keys of a mapping.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// All of them, whatever the kind.
+    pub all: IndexMap<String, Shape>,
+    /// Where other keys depend on the name under `kind`: each name with the keys of its own.
+    pub kinds: IndexMap<String, IndexMap<String, Shape>>,
+}
+
+/// The shape of the whole config.
+pub fn config() -> &'static Shape {
+    static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
+        let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+        let schema = settings.into_generator().into_root_schema_for::<Config>();
+        Shape::read(schema.as_object().unwrap_or(&Map::new()))
+    });
+    &SHAPE
+}
+
+impl Shape {
+    /// Returns the shape of a key below this one.
+    pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Shape> {
+        path.iter()
+            .try_fold(self, |shape, key| shape.keys()?.get(key.as_ref()))
+    }
+
+    /// Returns the keys of a mapping, of all its kinds.
+    pub fn keys(&self) -> Option<&IndexMap<String, Shape>> {
+        match &self.takes {
+            Takes::Keys(keys) => Some(&keys.all),
+            _ => None,
+        }
+    }
+
+    /// Calls `visit` with the path of every key that is no mapping, in order.
+    pub fn leaves(&self, visit: &mut impl FnMut(&[String])) {
+        fn walk(shape: &Shape, path: &mut Vec<String>, visit: &mut impl FnMut(&[String])) {
+            let Some(keys) = shape.keys() else {
+                return visit(path);
+            };
+            for (key, shape) in keys {
+                path.push(key.clone());
+                walk(shape, path, visit);
+                path.pop();
+            }
+        }
+        walk(self, &mut Vec::new(), visit);
+    }
+
+    fn read(schema: &Map<String, Value>) -> Self {
+        // `Option` of what is no plain type is `anyOf` of it and null.
+        if let Some(either) = schema.get("anyOf").and_then(Value::as_array) {
+            let mut some = either.iter().filter_map(Value::as_object);
+            if let Some(some) = some.find(|schema| schema.get("type") != Some(&"null".into())) {
+                let outer = schema.iter().filter(|(key, _)| *key != "anyOf");
+                let both = some.iter().chain(outer);
+                let both = both
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                return Self {
+                    nullable: true,
+                    ..Self::read(&both)
+                };
+            }
+        }
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(name)) => vec![name],
+            _ => Vec::new(),
+        };
+        let takes = Takes::read(schema, types.first().copied().unwrap_or_default());
+        let items = match &takes {
+            Takes::List(items, _) => items.range.clone(),
+            _ => None,
+        };
+        Self {
+            range: Range::read(schema).or(items),
+            takes,
+            nullable: types.contains(&"null"),
+            free: schema.contains_key(FREE),
+            default: schema.get("default").cloned().unwrap_or_default(),
+        }
+    }
+}
+
+impl Takes {
+    fn read(schema: &Map<String, Value>, name: &str) -> Self {
+        let names = names(schema);
+        match name {
+            "object" => Self::Keys(Keys::read(schema)),
+            "array" => {
+                let items = schema.get("items").and_then(Value::as_object);
+                let length = schema.get("maxItems").and_then(Value::as_u64);
+                let items = Shape::read(items.unwrap_or(&Map::new()));
+                Self::List(Box::new(items), length.map(|length| length as usize))
+            }
+            "boolean" => Self::Flag,
+            "integer" => Self::Whole(!is_unsigned(schema)),
+            "number" => Self::Number,
+            _ if !names.is_empty() => Self::Names(names),
+            _ if schema.get("format") == Some(&FILE_PATH.into()) => Self::Path,
+            _ => Self::Text,
+        }
+    }
+}
+
+impl Keys {
+    fn read(schema: &Map<String, Value>) -> Self {
+        let shapes = |schema: &Map<String, Value>| -> IndexMap<String, Shape> {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let shape = |(key, schema): (&String, &Value)| {
+                Some((key.clone(), Shape::read(schema.as_object()?)))
+            };
+            properties.into_iter().flatten().filter_map(shape).collect()
+        };
+        let mut keys = Self::default();
+        for kind in schema
+            .get("oneOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let mut own = kind.as_object().map(shapes).unwrap_or_default();
+            let Some(Shape {
+                takes: Takes::Names(name),
+                ..
+            }) = own.shift_remove(KIND)
+            else {
+                continue;
+            };
+            keys.kinds.insert(name.concat(), own);
+        }
+        if !keys.kinds.is_empty() {
+            let names = Takes::Names(keys.kinds.keys().cloned().collect());
+            let kind = Shape {
+                takes: names,
+                nullable: false,
+                free: false,
+                range: None,
+                default: Value::Null,
+            };
+            keys.all.insert(KIND.into(), kind);
+        }
+        for own in keys.kinds.values() {
+            for (key, shape) in own {
+                keys.all.entry(key.clone()).or_insert_with(|| shape.clone());
+            }
+        }
+        keys.all.extend(shapes(schema));
+        keys
+    }
+
+    /// Returns the shape of a key where the group's kind is `kind`.
+    pub fn of(&self, kind: Option<&str>, key: &str) -> Option<&Shape> {
+        let own = kind.and_then(|kind| self.kinds.get(kind)?.get(key));
+        own.or_else(|| self.all.get(key))
+    }
+
+    /// Returns the keys that all kinds have.
+    pub fn common(&self) -> impl Iterator<Item = &String> {
+        let of_kind = |key: &&String| self.kinds.values().all(|own| own.contains_key(*key));
+        let of_none = |key: &&String| !self.kinds.values().any(|own| own.contains_key(*key));
+        self.all
+            .keys()
+            .filter(move |key| of_kind(key) || of_none(key))
+    }
+}
+
+/// The key that says which others there are.
+pub const KIND: &str = "kind";
+
+/// Returns the names of a schema of unit variants: `enum`, `const`, or `oneOf` of both, where
+/// variants have docs.
+fn names(schema: &Map<String, Value>) -> Vec<String> {
+    let list = |key: &str| {
+        schema
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    let own = list("enum")
+        .chain(schema.get("const"))
+        .filter_map(Value::as_str)
+        .map(str::to_owned);
+    own.chain(list("oneOf").filter_map(Value::as_object).flat_map(names))
+        .collect()
+}

@@ -1,0 +1,283 @@
+//! The stages, each declared once: what it does, which keys of the config it reads, and on which of
+//! them its result depends. Composition, help, admission, checkpoints and `inspect` all go by this.
+
+use crate::config::Config;
+use crate::config::schema::{TeacherConfig, recorded};
+use crate::config::shape::{self, Shape, Takes};
+use crate::inversion::InversionSettings;
+use serde_json::{Map, Value};
+
+/// A stage of the pipeline.
+#[derive(Debug)]
+pub struct Stage {
+    /// Name of the binary.
+    pub name: &'static str,
+    /// What it does, in a sentence or two.
+    pub about: &'static str,
+    /// The files it reads.
+    pub reads: &'static str,
+    /// The files it writes.
+    pub writes: &'static str,
+    /// The key of the path that it writes to.
+    pub output: &'static str,
+    /// The keys at the top of the config that it reads, its own group last.
+    pub keys: &'static [Key],
+}
+
+/// A key at the top of the config that a stage reads.
+#[derive(Debug)]
+pub struct Key {
+    name: &'static str,
+    result: Depends,
+}
+
+/// What of a key a stage's result depends on.
+#[derive(Debug)]
+enum Depends {
+    All,
+    /// These keys of the group.
+    On(&'static [&'static str]),
+    Nothing,
+}
+
+/// A key on which the result depends, with all that is below it.
+macro_rules! all {
+    ($key:ident) => {{
+        const _: fn(&Config) = |config| {
+            let _ = &config.$key;
+        };
+        Key {
+            name: stringify!($key),
+            result: Depends::All,
+        }
+    }};
+}
+
+/// A key that is read without a trace in the result.
+macro_rules! unused {
+    ($key:ident) => {{
+        const _: fn(&Config) = |config| {
+            let _ = &config.$key;
+        };
+        Key {
+            name: stringify!($key),
+            result: Depends::Nothing,
+        }
+    }};
+}
+
+/// A group of whose keys the result depends on some. The others have to be named as well: a new key
+/// does not compile until it is in one list or the other.
+macro_rules! part {
+    ($key:ident: $type:ident { $($on:ident),* $(,)? } without { $($other:ident),* $(,)? }) => {{
+        const _: fn(&Config) = |config| {
+            let $type { $($on: _,)* $($other: _,)* } = &config.$key;
+        };
+        Key { name: stringify!($key), result: Depends::On(&[$(stringify!($on)),*]) }
+    }};
+}
+
+/// All stages, in the order in which they are run.
+pub static ALL: [&Stage; 7] = [
+    &SPLIT_DATA,
+    &TRAIN_TEACHERS,
+    &GENERATE_INITIAL,
+    &TRAIN_STUDENT,
+    &FED_AVG,
+    &FED_MD,
+    &DISTRIBUTED_SGD,
+];
+
+pub static SPLIT_DATA: Stage = Stage {
+    name: "split_data",
+    about: "Deals a dataset's training and test images to nodes.",
+    reads: "the dataset",
+    writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts on stdout",
+    output: "split.save_path",
+    keys: &[all!(seed), all!(dataset), all!(split)],
+};
+
+pub static TRAIN_TEACHERS: Stage = Stage {
+    name: "train_teachers",
+    about: "Trains one teacher a node on the node's own images (one on everything when there is no split).",
+    reads: "the dataset; split.save_path, if set",
+    writes: "teacher.save_folder: model_teacher{i}.safetensors (all that a node uploads), metrics_teacher{i}.json",
+    output: "teacher.save_folder",
+    keys: &[
+        all!(seed),
+        all!(precision),
+        all!(dataset),
+        all!(model),
+        all!(split),
+        // A teacher does not depend on how many others there are.
+        part!(teacher: TeacherConfig {
+            shared_initialisation, epochs, batch_size, optimizer, schedule, augment, selection,
+            validation_share,
+        } without { num_teachers, only, save_folder, in_memory, eval_batch_size }),
+    ],
+};
+
+pub static GENERATE_INITIAL: Stage = Stage {
+    name: "generate_initial",
+    about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no image of any node.",
+    reads: "teacher.save_folder: the teachers' weights; split.save_path (if set), to see that they belong to it; dataset and model for teachers without a card (PyTorch's .pt)",
+    writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, PNG) beside it",
+    output: "initial.save_path",
+    keys: &[
+        all!(seed),
+        all!(precision),
+        all!(dataset),
+        // The teachers bring their architecture.
+        unused!(model),
+        all!(split),
+        UPLOADED,
+        // Nothing of the student, so that several students can start from the same batches.
+        part!(deep_inv: InversionSettings {
+            batch_size, di, optimizer, keep_moments, engine, teachers, ensemble, labels,
+            label_weights,
+        } without { adi }),
+        all!(initial),
+    ],
+};
+
+pub static TRAIN_STUDENT: Stage = Stage {
+    name: "train_student",
+    about: "Trains one student on the synthetic batches, making fresh ones against it as it learns.",
+    reads: "teacher.save_folder, initial.save_path, split.save_path (if set), the dataset's test images",
+    writes: "student.save_folder: student.safetensors, dataset.safetensors, metrics.json, di_metrics_teacher{i}.json, pictures; a table on stdout",
+    output: "student.save_folder",
+    keys: &[
+        all!(seed),
+        all!(precision),
+        all!(dataset),
+        unused!(model),
+        all!(split),
+        UPLOADED,
+        all!(deep_inv),
+        all!(initial),
+        all!(student),
+    ],
+};
+
+pub static FED_AVG: Stage = Stage {
+    name: "fed_avg",
+    about: "Trains one model over the nodes of a split in many rounds of federated averaging, and counts every byte (a baseline).",
+    reads: "split.save_path, the dataset",
+    writes: "fed_avg.save_folder: global.safetensors, metrics.jsonl (a line a round), metrics.json; a table on stdout",
+    output: "fed_avg.save_folder",
+    keys: &[
+        all!(seed),
+        all!(dataset),
+        all!(model),
+        all!(split),
+        CLIENTS,
+        all!(fed_avg),
+    ],
+};
+
+pub static FED_MD: Stage = Stage {
+    name: "fed_md",
+    about: "Trains a model of its own architecture at each node of a split: in many rounds they learn from each other's scores of public images (FedMD), and every byte is counted (a baseline).",
+    reads: "split.save_path, the dataset, the public dataset where it is another",
+    writes: "fed_md.save_folder: model_node{i}.safetensors, metrics.jsonl (a line a round), metrics.json; tables on stdout",
+    output: "fed_md.save_folder",
+    keys: &[
+        all!(seed),
+        all!(dataset),
+        all!(model),
+        all!(split),
+        CLIENTS,
+        all!(fed_md),
+    ],
+};
+
+pub static DISTRIBUTED_SGD: Stage = Stage {
+    name: "distributed_sgd",
+    about: "Trains one model by SGD over several ranks (centralised, all_reduce or parameter_server), and counts every byte (a baseline).",
+    reads: "the dataset",
+    writes: "distributed_sgd.save_folder: model.safetensors, metrics.jsonl (a line a mean loss), metrics.json; a table on stdout",
+    output: "distributed_sgd.save_folder",
+    keys: &[
+        all!(seed),
+        all!(dataset),
+        all!(model),
+        all!(distributed_sgd),
+    ],
+};
+
+/// The teachers as the server has them: how they were trained is in their files.
+const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, save_folder } without {
+    shared_initialisation, only, in_memory, epochs, batch_size, eval_batch_size, optimizer,
+    schedule, augment, selection, validation_share,
+});
+
+/// How many of the split's nodes take part in a baseline.
+const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
+    shared_initialisation, only, save_folder, in_memory, epochs, batch_size, eval_batch_size,
+    optimizer, schedule, augment, selection, validation_share,
+});
+
+/// Returns the stage of this name.
+pub fn named(name: &str) -> Option<&'static Stage> {
+    ALL.into_iter().find(|stage| stage.name == name)
+}
+
+impl Stage {
+    /// Returns the groups that it takes options of: `experiment`, which sets keys of any, and those
+    /// that it reads.
+    pub fn groups(&self) -> impl Iterator<Item = &'static str> {
+        let keys = self.keys.iter().map(|key| key.name);
+        let group = |key: &&str| {
+            shape::config()
+                .get(&[key])
+                .is_some_and(|key| key.keys().is_some())
+        };
+        std::iter::once("experiment").chain(keys.filter(group))
+    }
+
+    /// Whether it reads a key at the top of the config. How a run works is for every stage.
+    pub fn reads(&self, key: &str) -> bool {
+        let free = || shape::config().get(&[key]).is_some_and(|shape| shape.free);
+        self.keys.iter().any(|known| known.name == key) || free()
+    }
+
+    /// Returns the part of a config that the stage's result depends on. What two runs differ in
+    /// elsewhere does not make them two, so experiments share splits, teachers and initial batches.
+    /// Keys that this version does not know count. The config may be that of an earlier version.
+    pub fn identity(&self, config: &Value) -> Value {
+        let (config, mut chosen) = (recorded(config), Map::new());
+        for key in self.keys {
+            let value = &config[key.name];
+            let value = match key.result {
+                Depends::Nothing => continue,
+                Depends::All => value.clone(),
+                Depends::On(names) => names
+                    .iter()
+                    .map(|&name| (name.to_owned(), value[name].clone()))
+                    .collect(),
+            };
+            chosen.insert(key.name.into(), value);
+        }
+        let mut identity = Value::Object(chosen);
+        remove_free(&mut identity, shape::config());
+        if let Some((group, name)) = self.output.split_once('.')
+            && let Some(group) = identity[group].as_object_mut()
+        {
+            group.shift_remove(name);
+        }
+        identity
+    }
+}
+
+/// Takes the keys away that change no result.
+fn remove_free(value: &mut Value, shape: &Shape) {
+    if let (Value::Object(map), Takes::Keys(keys)) = (value, &shape.takes) {
+        let keys = &keys.all;
+        map.retain(|key, _| keys.get(key).is_none_or(|shape| !shape.free));
+        for (key, value) in map {
+            if let Some(shape) = keys.get(key) {
+                remove_free(value, shape);
+            }
+        }
+    }
+}
