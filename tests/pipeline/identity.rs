@@ -40,6 +40,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
     match stage {
         "split_data" => &[
             "split.save_path",
+            "precision",
             "model",
             "teacher",
             "deep_inv",

@@ -167,6 +167,7 @@ pub static FED_AVG: Stage = Stage {
     output: "fed_avg.save_folder",
     keys: &[
         all!(seed),
+        all!(precision),
         all!(dataset),
         all!(model),
         all!(split),
@@ -183,6 +184,7 @@ pub static FED_MD: Stage = Stage {
     output: "fed_md.save_folder",
     keys: &[
         all!(seed),
+        all!(precision),
         all!(dataset),
         all!(model),
         all!(split),
@@ -199,6 +201,7 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
     output: "distributed_sgd.save_folder",
     keys: &[
         all!(seed),
+        all!(precision),
         all!(dataset),
         all!(model),
         all!(distributed_sgd),

@@ -6,7 +6,7 @@ use crate::support::difference;
 use fed_distill::federated::distributed_sgd::{LossAt, Method, SgdSettings, Task, run};
 use fed_distill::federated::transport;
 use fed_distill::federated::{Direction, Kind};
-use fed_distill::model::{ModelKind, ModelSettings, ModelSpec};
+use fed_distill::model::{ModelKind, ModelSettings, ModelSpec, Precision};
 use fed_distill::train::{Callback, FitState};
 use fed_distill::{Error, Result};
 use std::sync::Mutex;
@@ -96,6 +96,7 @@ fn normed(
     let task = Task {
         spec: ModelSpec::new(&model, 1, SIZE, 5)?,
         device: device(),
+        precision: Precision::F32,
         train: &set,
         normalisation: &normalisation,
         seeds: seeds(),

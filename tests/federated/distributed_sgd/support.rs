@@ -7,7 +7,7 @@ use fed_distill::data::{ImageSet, Normalisation};
 use fed_distill::federated::Ledger;
 use fed_distill::federated::distributed_sgd::{LossAt, Method, SgdSettings, Task, Trained, run};
 use fed_distill::federated::transport::Rank;
-use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Precision, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, Callback, FitState, OptimizerSettings};
 use std::sync::Mutex;
@@ -99,6 +99,7 @@ pub fn part(
     let task = Task {
         spec: spec(),
         device: device(),
+        precision: Precision::F32,
         train: &set,
         normalisation: &normalisation,
         seeds: seeds(),

@@ -9,7 +9,7 @@ use fed_distill::federated::Ledger;
 use fed_distill::federated::fed_avg::{
     self, FedAvgSettings, Federation, NodeData, RoundReport, Statistics, Task,
 };
-use fed_distill::model::{Model, ModelKind, StateDict};
+use fed_distill::model::{Model, ModelKind, Precision, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, Callback, FitState};
 use std::sync::Mutex;
@@ -32,6 +32,7 @@ pub fn federation<'a>(
     let task = Task {
         spec: spec(kind),
         device: device(),
+        precision: Precision::F32,
         normalisation,
         seeds: Seeds::new(5),
         eval_batch_size: 64,

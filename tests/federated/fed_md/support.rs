@@ -10,7 +10,7 @@ use fed_distill::federated::fed_md::{
 };
 use fed_distill::federated::transport::Rank;
 use fed_distill::federated::{Ledger, NodeData};
-use fed_distill::model::{Model, ModelKind, StateDict};
+use fed_distill::model::{Model, ModelKind, Precision, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, Callback, FitState};
 use std::sync::Mutex;
@@ -159,6 +159,7 @@ pub fn part(
         test: &test,
         normalisation: &normalisation,
         device: device(),
+        precision: Precision::F32,
         seeds: Seeds::new(5),
         eval_batch_size: 4,
     };

@@ -1,7 +1,7 @@
 //! What a run is told, the same on every rank: the method, the numbers, the data.
 
 use crate::data::{ImageSet, Normalisation};
-use crate::model::ModelSpec;
+use crate::model::{ModelSpec, Precision};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
@@ -42,6 +42,8 @@ pub struct SgdSettings {
 pub struct Task<'a> {
     pub spec: ModelSpec,
     pub device: Device,
+    /// What the models' convolutions are computed in.
+    pub precision: Precision,
     pub train: &'a ImageSet,
     pub normalisation: &'a Normalisation,
     pub seeds: Seeds,

@@ -62,7 +62,7 @@ impl<'a> Training<'a> {
             Method::AllReduce => link.share_start(start, &|_, _| true)?,
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
-        let model = Model::new(&task.spec, task.device, &mut rng)?;
+        let model = Model::new(&task.spec, task.device, &mut rng)?.compute_in(task.precision);
         let ranks = match method {
             Method::Centralised => 1,
             _ => link.ranks(),

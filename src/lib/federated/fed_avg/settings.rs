@@ -3,7 +3,7 @@
 use crate::data::Normalisation;
 use crate::error::Result;
 use crate::federated::NodeData;
-use crate::model::{Model, ModelSpec};
+use crate::model::{Model, ModelSpec, Precision};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
@@ -48,6 +48,8 @@ pub struct FedAvgSettings {
 pub struct Task<'a> {
     pub spec: ModelSpec,
     pub device: Device,
+    /// What the models' convolutions are computed in.
+    pub precision: Precision,
     pub normalisation: &'a Normalisation,
     pub seeds: Seeds,
     pub eval_batch_size: usize,
@@ -64,6 +66,7 @@ impl Task<'_> {
     /// Returns the model that everyone begins with. The shared seed draws it, so it costs no byte.
     pub(super) fn initial(&self) -> Result<Model> {
         let mut rng = self.seeds.stream("teacher/initialisation", 0);
-        Model::new(&self.spec, self.device, &mut rng)
+        let model = Model::new(&self.spec, self.device, &mut rng)?;
+        Ok(model.compute_in(self.precision))
     }
 }

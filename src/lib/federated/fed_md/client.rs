@@ -37,7 +37,8 @@ impl Trainer<'_> {
             false => *node as u64,
         };
         let mut rng = self.task.seeds.stream("teacher/initialisation", stream);
-        let mut model = Model::new(&client.spec, self.task.device, &mut rng)?;
+        let mut model =
+            Model::new(&client.spec, self.task.device, &mut rng)?.compute_in(self.task.precision);
         let (settings, task) = (self.settings, self.task);
         let mut phases = || {
             let public = (task.public, task.public_normalisation);
@@ -56,7 +57,8 @@ impl Trainer<'_> {
     /// # Errors
     /// A state of another model, Ctrl-C.
     pub fn scores(&self, client: &Client, state: &StateDict, images: &Tensor) -> Result<Tensor> {
-        let model = Model::from_state(&client.spec, state, self.task.device)?;
+        let model = Model::from_state(&client.spec, state, self.task.device)?
+            .compute_in(self.task.precision);
         let of = |part: Tensor| {
             interrupt::check()?;
             Ok(model.eval(&self.task.public_normalisation.apply(&part)))
@@ -81,7 +83,8 @@ impl Trainer<'_> {
         step: &mut dyn FnMut(),
     ) -> Result<Trained> {
         let Client { node, .. } = client;
-        let mut model = Model::from_state(&client.spec, state, self.task.device)?;
+        let mut model = Model::from_state(&client.spec, state, self.task.device)?
+            .compute_in(self.task.precision);
         let mut phases = || {
             let purpose = format!("fed_md/{node}/{round}/digest");
             let digest_loss = self.digest(&mut model, (images, consensus), purpose, step)?;

@@ -2,7 +2,7 @@
 
 use crate::data::{ImageSet, Normalisation};
 use crate::federated::NodeData;
-use crate::model::ModelSpec;
+use crate::model::{ModelSpec, Precision};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
@@ -73,6 +73,8 @@ pub struct Task<'a> {
     /// Of private images and the test set.
     pub normalisation: &'a Normalisation,
     pub device: Device,
+    /// What the models' convolutions are computed in.
+    pub precision: Precision,
     pub seeds: Seeds,
     pub eval_batch_size: usize,
 }

@@ -115,6 +115,7 @@ impl Shared for Descent<'_> {
         let task = Task {
             spec: self.context.model(dataset)?,
             device: self.context.device,
+            precision: self.context.precision,
             train: &dataset.train,
             normalisation: &dataset.normalisation,
             seeds: Seeds::new(self.context.config.seed),

@@ -146,6 +146,7 @@ fn federation<'a>(
     let task = Task {
         spec: context.model(dataset)?,
         device: context.device,
+        precision: context.precision,
         normalisation: &dataset.normalisation,
         seeds: Seeds::new(context.config.seed),
         eval_batch_size: *context.config.fed_avg.eval_batch_size,

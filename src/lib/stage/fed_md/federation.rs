@@ -118,6 +118,7 @@ impl Roles {
             test: &dataset.test,
             normalisation: &dataset.normalisation,
             device: context.device,
+            precision: context.precision,
             seeds: Seeds::new(context.config.seed),
             eval_batch_size: *context.config.fed_md.eval_batch_size,
         };
