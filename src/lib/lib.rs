@@ -81,8 +81,8 @@
 //!
 //! The server's part comes next. An [`inversion::Inverter`] makes synthetic batches from
 //! [`inversion::Teacher`]s; it matches their batch-norm statistics, which a
-//! [`model::ModelKind::Resnet18`] has and the LeNet-5 above has not. A [`distill::GrowingSet`] keeps
-//! the batches, a [`distill::AdaptiveSource`] adds fresh ones while the student trains, and
+//! [`model::ModelKind::Resnet18`] has and the LeNet-5 above has not. A [`distill::GrowingSet`]
+//! keeps the batches, a [`distill::AdaptiveSource`] adds fresh ones while the student trains, and
 //! [`train::fit`] trains the student on them with [`distill::Distillation`] as its loss.
 //!
 //! # Modules

@@ -62,7 +62,8 @@ pub fn chosen_twice(first: &Chosen, option: &str, origin: &Origin) -> Error {
         )),
         None => error
             .hint(format!(
-                "to replace the other choice write `override /{group}: {option}` in the defaults list"
+                "to replace the other choice write `override /{group}: {option}` in the defaults \
+                 list"
             ))
             .hint(format!("or type {group}=OPTION")),
     }

@@ -194,6 +194,7 @@ fn absolute(name: &str, folder: &str) -> String {
 fn bad(origin: &Origin, what: &str) -> Error {
     Error::usage(what).note("file", origin.to_string()).note(
         "expected",
-        "lines `- group: option`, `- /group: option`, `- override /group: option`, `- name` or `- _self_`",
+        "lines `- group: option`, `- /group: option`, `- override /group: option`, `- name` or `- \
+         _self_`",
     )
 }

@@ -1,5 +1,5 @@
-//! Compares the merged tree with the shape of the config: types, names and ranges. All that is wrong
-//! is found in one pass, before the tree becomes a typed struct.
+//! Compares the merged tree with the shape of the config: types, names and ranges. All that is
+//! wrong is found in one pass, before the tree becomes a typed struct.
 
 use super::issue::Issue;
 use super::node::{Node, Origin, Value};

@@ -29,7 +29,8 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
     }
     for (channel, std) in std.iter_mut().enumerate().filter(|(_, std)| **std == 0.0) {
         tracing::warn!(
-            "channel {channel} is the same everywhere in the training images: its standard deviation is taken as 1"
+            "channel {channel} is the same everywhere in the training images: its standard \
+             deviation is taken as 1"
         );
         *std = 1.0;
     }

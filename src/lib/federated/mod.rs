@@ -9,8 +9,8 @@
 //! hosted by rank `i mod ranks`, so a single rank is the whole federation in one process. Sums are
 //! taken in the order of the nodes, so that the number of ranks changes no bit of the result. What
 //! rank 0 sends to clients of its own is encoded and counted as if it travelled. Rank 0 alone saves
-//! runs; when one resumes, it tells the others where ([`Link::share_start`]), so that another number
-//! of ranks can continue it.
+//! runs; when one resumes, it tells the others where ([`Link::share_start`]), so that another
+//! number of ranks can continue it.
 //!
 //! Knows models, training and images; knows nothing of config files, folders or command lines.
 

@@ -67,7 +67,13 @@ impl Request {
         text += &metrics_table(&measures);
         Answer::new(
             text,
-            json!({"a": one.place, "b": other.place, "config": configs, "circumstances": circumstances, "metrics": measures}),
+            json!({
+                "a": one.place,
+                "b": other.place,
+                "config": configs,
+                "circumstances": circumstances,
+                "metrics": measures,
+            }),
         )
     }
 }

@@ -22,8 +22,8 @@ const STAGES: [&str; 7] = [
 const LISTED: usize = 12;
 
 /// Returns the runs below `folder`, in the order in which they began, and the errors of manifests
-/// that cannot be read. Runs that began at the same time (older manifests hold whole seconds) are in
-/// the order of [`STAGES`], and runs of one stage in that of their manifests' paths.
+/// that cannot be read. Runs that began at the same time (older manifests hold whole seconds) are
+/// in the order of [`STAGES`], and runs of one stage in that of their manifests' paths.
 ///
 /// # Errors
 /// No such folder.

@@ -221,7 +221,8 @@ pub fn answer(runs: &[Run], metrics: &[Metrics]) -> Result<Answer> {
     let text = match groups.is_empty() {
         true => "no finished run has an accuracy yet".into(),
         false => format!(
-            "{}\n\nTest accuracy, mean ± sample standard deviation over runs that differ in seeds and places only; teachers: of the means over the nodes.",
+            "{}\n\nTest accuracy, mean ± sample standard deviation over runs that differ in seeds \
+             and places only; teachers: of the means over the nodes.",
             table(&groups)
         ),
     };

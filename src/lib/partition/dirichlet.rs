@@ -49,11 +49,16 @@ impl Partitioner for Dirichlet {
             .map(Vec::len)
             .collect();
         let what = format!("Dirichlet({:?}) over {} nodes", self.alpha, self.nodes);
-        let counts = draw::again(&what, self.min_size.max(1), rng, |rng| self.draw(&totals, rng)).map_err(|error| {
-            error.hint(
-                "try a larger `split.alpha`, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or another `seed`",
-            )
-            .hint("`split.kind=dirichlet_equal` gives nodes of one size at any alpha")
+        let counts = draw::again(&what, self.min_size.max(1), rng, |rng| {
+            self.draw(&totals, rng)
+        })
+        .map_err(|error| {
+            error
+                .hint(
+                    "try a larger `split.alpha`, fewer nodes (`split.num_nodes`), a smaller \
+                 `split.min_size`, or another `seed`",
+                )
+                .hint("`split.kind=dirichlet_equal` gives nodes of one size at any alpha")
         })?;
         Ok(draw::deal_counts(labels, &counts, classes, rng))
     }

@@ -108,7 +108,8 @@ impl Partitioner for QuantitySkew {
         };
         let sizes = draw::again(&what, self.min_size.max(1), rng, draw).map_err(|error| {
             error.hint(format!(
-                "try a {instead}, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or another `seed`"
+                "try a {instead}, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or \
+                 another `seed`"
             ))
         })?;
         Ok(draw::deal_sizes(labels.len(), &sizes, rng))

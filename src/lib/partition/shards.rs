@@ -42,7 +42,10 @@ impl Partitioner for Shards {
                 .hint("McMahan et al. give each node 2"));
         }
         demand::enough(labels.len(), self.nodes, self.per_node).map_err(|error| {
-            error.hint("`split.shards_per_node` is the number of shards a node gets, each of one image at least")
+            error.hint(
+                "`split.shards_per_node` is the number of shards a node gets, each of one \
+                image at least",
+            )
         })?;
         let mut sorted: Vec<usize> = (0..labels.len()).collect();
         sorted.shuffle(rng);

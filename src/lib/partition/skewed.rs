@@ -136,7 +136,13 @@ impl Skewed {
             counted(images, "training image"),
             counted(self.nodes, "node")
         ))
-        .note("expected", needs.into_iter().flatten().collect::<Vec<_>>().join(", "))
-        .hint("take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`, or lower `split.major_images` or `split.minor_images`")
+        .note(
+            "expected",
+            needs.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        )
+        .hint(
+            "take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`, or lower \
+            `split.major_images` or `split.minor_images`",
+        )
     }
 }

@@ -111,13 +111,18 @@ fn check_lists(name: &str, lists: &[&Vec<usize>], images: usize) -> Result<()> {
         for &index in *list {
             let Some(place) = owner.get_mut(index) else {
                 return Err(Error::failed(format!(
-                    "`teacher{node}.{name}` of the split holds index {index}, but the dataset has {images} {name} images"
+                    "`teacher{node}.{name}` of the split holds index {index}, but the dataset has \
+                     {images} {name} images"
                 ))
-                .hint("the split belongs to another dataset, or to other `dataset.max_train`/`max_test` limits"));
+                .hint(
+                    "the split belongs to another dataset, or to other \
+                    `dataset.max_train`/`max_test` limits",
+                ));
             };
             if let Some(other) = place.replace(node) {
                 return Err(Error::failed(format!(
-                    "{name} image {index} is in the split twice: in `teacher{other}` and in `teacher{node}`"
+                    "{name} image {index} is in the split twice: in `teacher{other}` and in \
+                     `teacher{node}`"
                 )));
             }
         }

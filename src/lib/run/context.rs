@@ -98,7 +98,8 @@ impl StageContext<'_> {
     pub fn warn_about_ranks(&self, key: &str, nodes: usize) {
         if self.ranks > nodes {
             tracing::warn!(
-                "{} share {}, so {} nothing to do: `{key}={nodes}` (or `mpirun -n {nodes}`) is as fast",
+                "{} share {}, so {} nothing to do: `{key}={nodes}` (or `mpirun -n {nodes}`) is as \
+                 fast",
                 counted(self.ranks, "rank"),
                 counted(nodes, "node"),
                 match self.ranks - nodes {

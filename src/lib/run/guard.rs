@@ -1,6 +1,6 @@
-//! Exceptions of libtorch as errors. Most of its operations are called in the form that panics: they
-//! fail where there is no memory, and a run of millions of operations is not made clearer by asking
-//! each of them. Here the panic ends.
+//! Exceptions of libtorch as errors. Most of its operations are called in the form that panics:
+//! they fail where there is no memory, and a run of millions of operations is not made clearer by
+//! asking each of them. Here the panic ends.
 
 use crate::error::{Error, Result};
 use std::any::Any;
@@ -61,7 +61,9 @@ fn is_out_of_memory(text: &str) -> bool {
 
 fn advise(error: Error) -> Error {
     error.hint(
-        "lower what is in memory at a time: `deep_inv.batch_size`, `student.batch_size` or `teacher.batch_size`, the `eval_batch_size` of the stage, `deep_inv.teachers.n`, `teacher.in_memory`",
+        "lower what is in memory at a time: `deep_inv.batch_size`, `student.batch_size` or \
+         `teacher.batch_size`, the `eval_batch_size` of the stage, `deep_inv.teachers.n`, \
+         `teacher.in_memory`",
     )
 }
 

@@ -7,8 +7,8 @@
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and [`checkpointer`] save what an
 //! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
 //! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
-//! the split that all stages work on. [`stages`] declares each stage once: its name, the config that
-//! it reads, what its result depends on.
+//! the split that all stages work on. [`stages`] declares each stage once: its name, the config
+//! that it reads, what its result depends on.
 
 mod best_weights;
 pub mod checkpoint;

@@ -51,7 +51,8 @@ pub fn refuse_other_processes() -> Result<()> {
 pub fn refuse_without_mpi() -> Result<()> {
     match launched() {
         Some(launched) if cfg!(not(feature = "mpi")) => Err(Error::usage(format!(
-            "{} processes of this stage were started together, but this program was built without MPI",
+            "{} processes of this stage were started together, but this program was built without \
+             MPI",
             launched.size
         ))
         .hint("`cargo build --release --features mpi` builds one with it (docs/cluster.md)")
@@ -70,8 +71,8 @@ pub trait Shared {
     /// What every rank works on.
     type Inputs;
 
-    /// Loads and checks the inputs, as for [`StageContext::perform`]; what a rank other than 0 records is not
-    /// kept.
+    /// Loads and checks the inputs, as for [`StageContext::perform`]; what a rank other than 0
+    /// records is not kept.
     fn load(&self, run: &mut manifest::Run) -> Result<Self::Inputs>;
 
     /// Does a rank's part. Rank 0 alone has a session, and writes.
@@ -228,7 +229,10 @@ fn join(context: &StageContext) -> Result<Rank> {
             Error::failed("MPI does not connect the processes that were started together")
                 .note("expected", format!("{} ranks", context.ranks))
                 .note("found", rank.ranks().to_string())
-                .hint("start them with the `mpirun` of the MPI that this program was built with; under SLURM `srun --mpi=pmix`"),
+                .hint(
+                    "start them with the `mpirun` of the MPI that this program was built with; \
+                    under SLURM `srun --mpi=pmix`",
+                ),
         );
     }
     Ok(rank)

@@ -37,8 +37,8 @@ pub struct RoundLine<M, N> {
 }
 
 impl<M, N: Clone> RoundLine<M, N> {
-    /// Makes a line of the nodes' `reports` and their traffic in `ledger`; `node` returns the number
-    /// of a report's node.
+    /// Makes a line of the nodes' `reports` and their traffic in `ledger`; `node` returns the
+    /// number of a report's node.
     pub fn new(
         round: usize,
         means: M,
@@ -133,8 +133,8 @@ pub struct Log<'a, M, N> {
 impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned>
     Log<'a, M, N>
 {
-    /// Returns the record, and where an interrupted run resumes. `title` is shown with the progress;
-    /// `steps` are those of each round.
+    /// Returns the record, and where an interrupted run resumes. `title` is shown with the
+    /// progress; `steps` are those of each round.
     ///
     /// # Errors
     /// A checkpoint of another run; files that cannot be written.

@@ -47,7 +47,8 @@ pub fn read(path: &Path) -> Result<Split> {
     let split = json::read(path).and_then(|parts| Split::from_json(parts).map_err(named));
     split.map_err(|error| {
         error.hint(
-            "a split is {\"teacher0\": {\"train\": [0, 2, …], \"test\": [1, …]}, \"teacher1\": …}: `split_data` makes one",
+            "a split is {\"teacher0\": {\"train\": [0, 2, …], \"test\": [1, …]}, \"teacher1\": …}: \
+             `split_data` makes one",
         )
     })
 }
@@ -124,8 +125,17 @@ fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
 fn differs(composed: &Composed, key: &str, asked: &Value, found: &Value, source: &Path) -> Error {
     let typed = |value: &Value| format!("{key}={}", value.to_string().trim_matches('"'));
     Error::usage(format!("the split was made with another `{key}`"))
-        .note("expected", format!("{}, set by {}", typed(asked), composed.set_by(key)))
-        .note("found", format!("{}, as {} says", typed(found), source.display()))
+        .note(
+            "expected",
+            format!("{}, set by {}", typed(asked), composed.set_by(key)),
+        )
+        .note(
+            "found",
+            format!("{}, as {} says", typed(found), source.display()),
+        )
         .hint(format!("to work on this split: {}", typed(found)))
-        .hint("to make the other: `split_data` with the same overrides, and `overwrite=true` or another `split.save_path`")
+        .hint(
+            "to make the other: `split_data` with the same overrides, and `overwrite=true` or \
+            another `split.save_path`",
+        )
 }

@@ -92,16 +92,19 @@ pub static SPLIT_DATA: Stage = Stage {
     name: "split_data",
     about: "Deals a dataset's training and test images to nodes.",
     reads: "the dataset",
-    writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts on stdout",
+    writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts \
+        on stdout",
     output: "split.save_path",
     keys: &[all!(seed), all!(dataset), all!(split)],
 };
 
 pub static TRAIN_TEACHERS: Stage = Stage {
     name: "train_teachers",
-    about: "Trains one teacher a node on the node's own images (one on everything when there is no split).",
+    about: "Trains one teacher a node on the node's own images (one on everything when there is no \
+        split).",
     reads: "the dataset; split.save_path, if set",
-    writes: "teacher.save_folder: model_teacher{i}.safetensors (all that a node uploads), metrics_teacher{i}.json",
+    writes: "teacher.save_folder: model_teacher{i}.safetensors (all that a node uploads), \
+        metrics_teacher{i}.json",
     output: "teacher.save_folder",
     keys: &[
         all!(seed),
@@ -119,9 +122,12 @@ pub static TRAIN_TEACHERS: Stage = Stage {
 
 pub static GENERATE_INITIAL: Stage = Stage {
     name: "generate_initial",
-    about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no image of any node.",
-    reads: "teacher.save_folder: the teachers' weights; split.save_path (if set), to see that they belong to it; dataset and model for teachers without a card (PyTorch's .pt)",
-    writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, PNG) beside it",
+    about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no \
+        image of any node.",
+    reads: "teacher.save_folder: the teachers' weights; split.save_path (if set), to see that they \
+        belong to it; dataset and model for teachers without a card (PyTorch's .pt)",
+    writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, \
+        PNG) beside it",
     output: "initial.save_path",
     keys: &[
         all!(seed),
@@ -142,9 +148,12 @@ pub static GENERATE_INITIAL: Stage = Stage {
 
 pub static TRAIN_STUDENT: Stage = Stage {
     name: "train_student",
-    about: "Trains one student on the synthetic batches, making fresh ones against it as it learns.",
-    reads: "teacher.save_folder, initial.save_path, split.save_path (if set), the dataset's test images",
-    writes: "student.save_folder: student.safetensors, dataset.safetensors, metrics.json, di_metrics_teacher{i}.json, pictures; a table on stdout",
+    about: "Trains one student on the synthetic batches, making fresh ones against it as it \
+        learns.",
+    reads: "teacher.save_folder, initial.save_path, split.save_path (if set), the dataset's test \
+        images",
+    writes: "student.save_folder: student.safetensors, dataset.safetensors, metrics.json, \
+        di_metrics_teacher{i}.json, pictures; a table on stdout",
     output: "student.save_folder",
     keys: &[
         all!(seed),
@@ -161,9 +170,11 @@ pub static TRAIN_STUDENT: Stage = Stage {
 
 pub static FED_AVG: Stage = Stage {
     name: "fed_avg",
-    about: "Trains one model over the nodes of a split in many rounds of federated averaging, and counts every byte (a baseline).",
+    about: "Trains one model over the nodes of a split in many rounds of federated averaging, and \
+        counts every byte (a baseline).",
     reads: "split.save_path, the dataset",
-    writes: "fed_avg.save_folder: global.safetensors, metrics.jsonl (a line a round), metrics.json; a table on stdout",
+    writes: "fed_avg.save_folder: global.safetensors, metrics.jsonl (a line a round), \
+        metrics.json; a table on stdout",
     output: "fed_avg.save_folder",
     keys: &[
         all!(seed),
@@ -178,9 +189,12 @@ pub static FED_AVG: Stage = Stage {
 
 pub static FED_MD: Stage = Stage {
     name: "fed_md",
-    about: "Trains a model of its own architecture at each node of a split: in many rounds they learn from each other's scores of public images (FedMD), and every byte is counted (a baseline).",
+    about: "Trains a model of its own architecture at each node of a split: in many rounds they \
+        learn from each other's scores of public images (FedMD), and every byte is counted (a \
+        baseline).",
     reads: "split.save_path, the dataset, the public dataset where it is another",
-    writes: "fed_md.save_folder: model_node{i}.safetensors, metrics.jsonl (a line a round), metrics.json; tables on stdout",
+    writes: "fed_md.save_folder: model_node{i}.safetensors, metrics.jsonl (a line a round), \
+        metrics.json; tables on stdout",
     output: "fed_md.save_folder",
     keys: &[
         all!(seed),
@@ -195,9 +209,11 @@ pub static FED_MD: Stage = Stage {
 
 pub static DISTRIBUTED_SGD: Stage = Stage {
     name: "distributed_sgd",
-    about: "Trains one model by SGD over several ranks (centralised, all_reduce or parameter_server), and counts every byte (a baseline).",
+    about: "Trains one model by SGD over several ranks (centralised, all_reduce or \
+        parameter_server), and counts every byte (a baseline).",
     reads: "the dataset",
-    writes: "distributed_sgd.save_folder: model.safetensors, metrics.jsonl (a line a mean loss), metrics.json; a table on stdout",
+    writes: "distributed_sgd.save_folder: model.safetensors, metrics.jsonl (a line a mean loss), \
+        metrics.json; a table on stdout",
     output: "distributed_sgd.save_folder",
     keys: &[
         all!(seed),

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn the_folder_is_that_of_libtorch_cpu_even_with_spaces() {
-        let maps = "7f00-7f01 r-xp 00000000 08:01 12   /opt/a torch/lib/libtorch_cpu.so\n7f02-7f03 rw-p 0 00:00 0   [heap]\n";
+        let maps = "7f00-7f01 r-xp 00000000 08:01 12   /opt/a torch/lib/libtorch_cpu.so\n7f02-7f03 \
+            rw-p 0 00:00 0   [heap]\n";
         assert_eq!(
             folder_in_maps(maps),
             Some(PathBuf::from("/opt/a torch/lib"))

@@ -17,8 +17,8 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Exit code of a process ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Installs the signal handler; a second call does nothing. Signals that the parent ignores (`nohup`) stay
-/// ignored.
+/// Installs the signal handler; a second call does nothing. Signals that the parent ignores
+/// (`nohup`) stay ignored.
 ///
 /// # Errors
 /// Another handler of the `ctrlc` crate is installed.

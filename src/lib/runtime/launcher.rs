@@ -47,8 +47,8 @@ pub fn is_follower() -> bool {
     launched().is_some_and(|launched| launched.rank > 0)
 }
 
-/// Returns the number that `text` begins with: SLURM writes `4(x2)` for two machines with four processes
-/// each.
+/// Returns the number that `text` begins with: SLURM writes `4(x2)` for two machines with four
+/// processes each.
 fn number(text: &str) -> Option<usize> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())

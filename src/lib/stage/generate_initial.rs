@@ -115,7 +115,8 @@ impl Generate<'_> {
         }
         if ranks > 1 && config.deep_inv.keep_moments {
             tracing::warn!(
-                "`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes them all"
+                "`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes \
+                 them all"
             );
         }
         let list = json::value(&missing)?.to_string();

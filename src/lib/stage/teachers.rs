@@ -119,7 +119,8 @@ fn warn_about_model(context: &StageContext, cards: &[Card]) {
         .all(|card| card.model.model != context.config.model)
     {
         tracing::warn!(
-            "`{typed}` changes nothing here: the teachers bring their architecture, {}; the student's is `student.model`",
+            "`{typed}` changes nothing here: the teachers bring their architecture, {}; the \
+             student's is `student.model`",
             first.model.model
         );
     }
@@ -178,10 +179,15 @@ fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
                 )
                 .note(
                     "file",
-                    format!("{}: sha256 {expected}, {}", split.display(), counted(nodes, "node")),
+                    format!(
+                        "{}: sha256 {expected}, {}",
+                        split.display(),
+                        counted(nodes, "node")
+                    ),
                 )
                 .hint(
-                    "train them again with `train_teachers overwrite=true`, or give the split they were trained on",
+                    "train them again with `train_teachers overwrite=true`, or give the split they \
+                     were trained on",
                 ));
         }
     }
@@ -239,11 +245,15 @@ fn check_count(
             )
             .note("found", format!("{} before it", counted(found, "teacher")))
             .hint(
-                "if these are all: `teacher.num_teachers` says how many, or give the split that they were trained on",
+                "if these are all: `teacher.num_teachers` says how many, or give the split that \
+                 they were trained on",
             ),
         _ => error,
     };
-    Err(error.hint("train it with `train_teachers` and the same overrides (a PyTorch state dict named `model_teacher{i}.pt` will do as well)"))
+    Err(error.hint(
+        "train it with `train_teachers` and the same overrides (a PyTorch state dict \
+        named `model_teacher{i}.pt` will do as well)",
+    ))
 }
 
 /// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run

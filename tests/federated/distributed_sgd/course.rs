@@ -31,8 +31,8 @@ fn resumed_run_ends_the_same() {
     }
 }
 
-/// Rank 1 ends after an epoch of three steps, while rank 0 is at the next: its forward pass has moved
-/// batch norm's statistics when the step is broken off.
+/// Rank 1 ends after an epoch of three steps, while rank 0 is at the next: its forward pass has
+/// moved batch norm's statistics when the step is broken off.
 #[test]
 fn a_step_that_is_broken_off_leaves_no_trace() {
     for method in [Method::AllReduce, Method::ParameterServer] {

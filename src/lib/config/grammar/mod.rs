@@ -71,7 +71,8 @@ fn call(name: &str, inside: &str, origin: &Origin) -> Result<Vec<String>, Messag
             }
         }
         _ => Err(format!(
-            "there is no function `{name}`; available are choice(a, b, …) and range(start, stop, step)"
+            "there is no function `{name}`; available are choice(a, b, …) and range(start, stop, \
+             step)"
         )),
     }
 }

@@ -101,8 +101,8 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    /// The messages of the next round: weights to the clients that take part; their weights, reports
-    /// and statistics back.
+    /// The messages of the next round: weights to the clients that take part; their weights,
+    /// reports and statistics back.
     fn exchange(
         &mut self,
         callback: &mut dyn Callback<RoundReport>,

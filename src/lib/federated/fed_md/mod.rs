@@ -11,15 +11,15 @@
 //! (<https://github.com/diogenes0319/FedMD_clean>); the paper names neither.
 //!
 //! Everyone holds the public set from the start, and the images of a round are drawn from the
-//! shared seed: neither costs a byte here. Nor do the states that clients on other ranks send to rank
-//! 0 after each round, which saves the run and has the result: in the paper's federation clients keep
-//! them to themselves.
+//! shared seed: neither costs a byte here. Nor do the states that clients on other ranks send to
+//! rank 0 after each round, which saves the run and has the result: in the paper's federation
+//! clients keep them to themselves.
 //!
 //! Unlike the authors' code, which stops transfer learning early on a validation set, epochs are
 //! given.
 //!
-//! [`Trainer`] and [`consensus`] are the algorithm of client and server. [`run`] lets ranks simulate
-//! a federation with them. Rounds count from 1; round 0 is transfer learning.
+//! [`Trainer`] and [`consensus`] are the algorithm of client and server. [`run`] lets ranks
+//! simulate a federation with them. Rounds count from 1; round 0 is transfer learning.
 
 mod client;
 mod host;
@@ -83,11 +83,12 @@ pub fn steps(
 /// Takes this rank's part in all rounds. Returns the weights of all clients by node on rank 0, none
 /// on the others.
 ///
-/// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds, transfer
-/// learning as one, on as many ranks as there are now. On other ranks `start` and `callback` do not
-/// matter (`None`, `&mut ()`). The callback saves the run when it is due (it is asked after each
-/// client's transfer learning and after each round), after the last round, and when the run is
-/// stopped: as of the last complete round, in transfer learning with the clients that rank 0 knows.
+/// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds,
+/// transfer learning as one, on as many ranks as there are now. On other ranks `start` and
+/// `callback` do not matter (`None`, `&mut ()`). The callback saves the run when it is due (it is
+/// asked after each client's transfer learning and after each round), after the last round, and
+/// when the run is stopped: as of the last complete round, in transfer learning with the clients
+/// that rank 0 knows.
 ///
 /// # Errors
 /// A training that diverges (names node and round), scores that are not finite or of another shape,

@@ -222,7 +222,8 @@ fn verdict(views: &[View], count: usize) -> String {
     format!(
         "The nearest of all training and test images is a training image: {} of {count} synthetic \
          images.\n\
-         {:.0} % (± {:.0}) is the share of training images among all, and the result for images that \
+         {:.0} % (± {:.0}) is the share of training images among all, and the result for \
+         images that \
          reveal nothing.",
         shares.join(", "),
         100.0 * expected,

@@ -108,8 +108,9 @@ impl Filter {
     }
 }
 
-/// Rows and columns of an input of `to` = (height, width) that a convolution of this window (kernel,
-/// stride, padding) left out: what the transposed convolution of `gradient` [N,O,H',W'] has to add.
+/// Rows and columns of an input of `to` = (height, width) that a convolution of this window
+/// (kernel, stride, padding) left out: what the transposed convolution of `gradient` [N,O,H',W']
+/// has to add.
 pub fn output_padding(gradient: &Tensor, to: (i64, i64), window: [i64; 3]) -> [i64; 2] {
     let [kernel, stride, padding] = window;
     let rest = |input: i64, output: i64| input - ((output - 1) * stride - 2 * padding + kernel);

@@ -9,11 +9,12 @@
 //!
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward,
 //! the convolutions backward with respect to their inputs, and what lies between. On the CPU,
-//! convolutions of 3×3 at stride 1 between 64 channels or more go by Winograd's products ([`winograd`]); libtorch
-//! runs the others (oneDNN, channels last: no reordering between layers, and the gradient of a
-//! convolution with respect to its input is a transposed convolution). Everything between two
-//! convolutions is one pass of `activations.cpp` over the data. On CUDA cuDNN runs them all, and
-//! what lies between takes a kernel for each of statistics, norm, shortcut and ReLU.
+//! convolutions of 3×3 at stride 1 between 64 channels or more go by Winograd's products
+//! ([`winograd`]); libtorch runs the others (oneDNN, channels last: no reordering between layers,
+//! and the gradient of a convolution with respect to its input is a transposed convolution).
+//! Everything between two convolutions is one pass of `activations.cpp` over the data. On CUDA
+//! cuDNN runs them all, and what lies between takes a kernel for each of statistics, norm, shortcut
+//! and ReLU.
 //!
 //! # Algebra
 //!
@@ -36,10 +37,10 @@
 //!
 //! with slope = 2(q − v)/(‖v − q‖·M) and offset = s/(‖s‖·M) − slope·mean ([`norm::Moments::pull`]).
 //!
-//! **Backward.** For an upstream gradient g of the ReLU's output h:
-//! ∂L/∂x = a·g·[h > 0] + λ(offset + slope·x), one pass that reads g and x. At the end of a block the
-//! same masked g goes down both branches, and the two gradients that meet at a block's input are
-//! added by the pass that reads them.
+//! **Backward.** For an upstream gradient g of the ReLU's output h: ∂L/∂x = a·g·[h > 0] + λ(offset
+//! + slope·x), one pass that reads g and x. At the end of a block the same masked g goes down both
+//! branches, and the two gradients that meet at a block's input are added by the pass that reads
+//! them.
 //!
 //! A network whose statistics nobody asks for (the student, or a teacher that only gives its
 //! opinion) keeps h in the memory of x: its backward pass needs the sign alone.

@@ -2,8 +2,8 @@
 //! operation is one kernel, and nothing waits for the device.
 //!
 //! Activations, their gradients and the convolutions' weights are in the precision's type, in
-//! channels-last order, for which CUDA has tensor cores. Statistics, and what follows from them, are
-//! float32: [`super::statistics`].
+//! channels-last order, for which CUDA has tensor cores. Statistics, and what follows from them,
+//! are float32: [`super::statistics`].
 //!
 //! Three functions carry what lies between two convolutions: [`moments`], [`affine`] and [`join`].
 //! CUDA has an operation for each that reads bfloat16 and float32 side by side; on the CPU, where

@@ -105,9 +105,13 @@ fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error 
     let differences = differences(earlier, config);
     let error = list(error, &differences);
     match differences.is_empty() {
-        true => error.hint("it had this very config: `resume=true` keeps it, `overwrite=true` replaces it"),
+        true => error.hint(
+            "it had this very config: `resume=true` keeps it, `overwrite=true` \
+            replaces it",
+        ),
         false => error.hint(
-            "`overwrite=true` replaces it; or give the earlier values and `resume=true`, or write to another path",
+            "`overwrite=true` replaces it; or give the earlier values and `resume=true`, or write \
+             to another path",
         ),
     }
 }

@@ -131,8 +131,12 @@ impl Roles {
     fn check(&self, context: &StageContext, dataset: &Dataset) -> Result<()> {
         let config = &context.config.fed_md;
         if self.parties.is_empty() {
-            return Err(Error::usage("no client is left beside the public node")
-                .hint("raise `teacher.num_teachers`, or make another node public (`fed_md.public_node`)"));
+            return Err(
+                Error::usage("no client is left beside the public node").hint(
+                    "raise `teacher.num_teachers`, or make another node public \
+                    (`fed_md.public_node`)",
+                ),
+            );
         }
         if let Some(party) = self.parties.iter().find(|party| party.part.train.len() < 2) {
             return Err(too_few(&format!("node {} has", party.node)));
@@ -196,8 +200,14 @@ fn party(
 fn public_node(asked: Option<usize>, split: &Split) -> Result<usize> {
     let nodes = split.nodes.len();
     if nodes < 2 {
-        return Err(Error::usage("the split has one node; FedMD needs a client beside the public node")
-            .hint("split the data among more nodes (`split.num_nodes`), or take another dataset for the public set (`fed_md.public.kind=…`)"));
+        return Err(Error::usage(
+            "the split has one node; FedMD needs a client beside the public \
+            node",
+        )
+        .hint(
+            "split the data among more nodes (`split.num_nodes`), or take another dataset \
+                for the public set (`fed_md.public.kind=…`)",
+        ));
     }
     match asked {
         Some(node) if node >= nodes => Err(Error::usage(format!(

@@ -25,7 +25,8 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
         percent(course.best_test_accuracy)
     ))?;
     output::print(format!(
-        "bytes: {} uploaded, {} downloaded; {} of {} public images a round, a score of each of {} classes; the public set ({} bytes of pixels) is everyone's and not counted",
+        "bytes: {} uploaded, {} downloaded; {} of {} public images a round, a score of each of {} \
+         classes; the public set ({} bytes of pixels) is everyone's and not counted",
         course.upload_bytes,
         course.download_bytes,
         metrics.public_samples,

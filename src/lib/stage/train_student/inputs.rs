@@ -139,7 +139,10 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
             set.paths.len()
         ))
         .note("file", path.display().to_string())
-        .hint("give them all (`teacher.num_teachers`), or make the initial batches again with `generate_initial`"));
+        .hint(
+            "give them all (`teacher.num_teachers`), or make the initial batches again with \
+            `generate_initial`",
+        ));
     }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
