@@ -1,4 +1,5 @@
-//! What is refused before the first batch: settings that do not fit the teachers they are for.
+//! Checks, before the first batch is made, that inversion settings fit the teachers they are for.
+//! Called by [`Inverter::new`](super::Inverter::new).
 
 use super::fused::Frozen;
 use super::settings::{EngineKind, InversionSettings, TeacherMode};
@@ -6,11 +7,11 @@ use super::teacher::Teacher;
 use crate::error::{Error, Result};
 use crate::words::counted;
 
-/// Whether `settings` can be followed with so many teachers of so many classes.
+/// Checks that `settings` can be used with this number of `teachers` and `classes`.
 ///
 /// # Errors
-/// A sample larger than their number, label weights that do not match the classes, terms of other
-/// teachers where a batch has none.
+/// Fails with a usage error when a sample is larger than the number of teachers, when label weights
+/// do not match the classes, and when a term of other teachers is in use where a batch has none.
 pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64) -> Result<()> {
     if settings.teachers.mode == TeacherMode::Sample
         && !(1..=teachers).contains(&settings.teachers.n)
@@ -37,7 +38,7 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
     check_others(settings, teachers)
 }
 
-/// Refuses terms of the teachers a batch is not made from where there are none.
+/// Refuses terms of the teachers that a batch is not made from, where there are none.
 fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
     for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
@@ -64,14 +65,15 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     Ok(())
 }
 
-/// Whether batches are made by the fused passes.
+/// Returns `true` when batches are to be made by the fused engine.
 ///
 /// # Errors
-/// Fused passes are asked for and there are none.
-pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
+/// Fails with a usage error when `engine` is [`EngineKind::Fused`] and a teacher is no residual
+/// network.
+pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
     let without = teachers
         .iter()
-        .find(|teacher| !Frozen::has_path(&teacher.spec));
+        .find(|teacher| !Frozen::supports(&teacher.spec));
     let reason = without.map(|teacher| teacher.spec.model.kind.name());
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),

@@ -1,18 +1,18 @@
-//! Which model settings make sense: checked before any tensor is made, whether they come from a
-//! config or from a file's metadata.
+//! Checks model settings before any tensor is made, whether they come from a config or from a
+//! file's metadata, and names architectures.
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
 use crate::{Error, Result};
 use std::fmt;
 
-/// Channels of a ResNet's first stage where `width` is `null`.
+/// Channels of a ResNet's first stage if no `width` is set.
 const WIDTH: i64 = 64;
-/// What a channel count, a depth or a class count may reach: far beyond use, and small enough for
-/// every product to fit an i64.
+/// The largest channel and class count that is accepted: more than anyone needs, and so small that
+/// every product fits an i64.
 const MOST: i64 = 65_536;
 
 impl ModelKind {
-    /// The name in a config: `resnet18`, `fedavg_cnn`, …
+    /// Returns the name in a config: `resnet18`, `fedavg_cnn`, …
     pub fn name(self) -> &'static str {
         match self {
             Self::Resnet18 => "resnet18",
@@ -26,12 +26,13 @@ impl ModelKind {
         }
     }
 
-    /// Whether it is a ResNet.
+    /// Returns `true` for a ResNet.
     pub fn is_residual(self) -> bool {
         self.published_blocks().is_some()
     }
 
-    /// Blocks in each stage of a ResNet as published; `None` for the other kinds.
+    /// Returns the published number of blocks in each stage of a ResNet, and `None` for the other
+    /// kinds.
     fn published_blocks(self) -> Option<&'static [i64]> {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
@@ -43,7 +44,8 @@ impl ModelKind {
     }
 }
 
-/// `resnet18 width 16 blocks [1, 1, 1]`: the kind, and what is not its default.
+/// Writes the kind, and the settings that are not its defaults: `resnet18 width 16 blocks [1, 1,
+/// 1]`.
 impl fmt::Display for ModelSettings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.kind.name())?;
@@ -58,12 +60,12 @@ impl fmt::Display for ModelSettings {
 }
 
 impl ModelSettings {
-    /// `width`, or its default.
+    /// Returns `width` or its default.
     pub(super) fn width(&self) -> i64 {
         self.width.unwrap_or(WIDTH)
     }
 
-    /// `blocks`, or those of the kind's name.
+    /// Returns `blocks` or the published ones of the kind.
     pub(super) fn blocks(&self) -> Vec<i64> {
         let published = || self.kind.published_blocks().unwrap_or_default().to_vec();
         self.blocks.clone().unwrap_or_else(published)
@@ -112,11 +114,11 @@ fn within(field: &str, value: i64, least: i64, most: i64) -> Result<()> {
 }
 
 impl ModelSpec {
-    /// Settings plus the data's shape: `channels` 1 or 3, `size` pixels at least 8, `classes` at
-    /// least 2.
+    /// Combines `settings` with the shape of the data: 1 or 3 `channels`, height and width `size`
+    /// in pixels, 8 or more, and 2 `classes` or more.
     ///
     /// # Errors
-    /// As [`ModelSpec::check`].
+    /// Fails when [`ModelSpec::check`] does.
     pub fn new(settings: &ModelSettings, channels: i64, size: i64, classes: i64) -> Result<Self> {
         let spec = Self {
             model: settings.clone(),
@@ -128,8 +130,11 @@ impl ModelSpec {
         Ok(spec)
     }
 
+    /// Checks the settings and the shape.
+    ///
     /// # Errors
-    /// Usage errors: a setting that the kind does not take, or a number out of range.
+    /// Fails with a usage error when the kind does not take a setting, a number is out of range, or
+    /// the images are too small for the kind.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
         if self.channels != 1 && self.channels != 3 {

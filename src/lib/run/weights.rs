@@ -99,7 +99,7 @@ pub fn load(
             None => foreign()?,
         };
         card.model.check()?;
-        let model = Model::from_state(&card.model, &state, device)?.compute_in(precision);
+        let model = Model::from_state(&card.model, &state, device)?.with_precision(precision);
         Ok::<_, Error>((model, card))
     };
     read().map_err(|error| error.note("file", path.display().to_string()))

@@ -8,7 +8,7 @@ use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
 use crate::federated::transport::{Member, Transport};
-use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -135,7 +135,7 @@ impl Generate<'_> {
         let mut missing = Vec::new();
         for index in 0..count {
             // With moments that are carried over, a batch depends on the one before.
-            if ranks > 1 && !config.deep_inv.keep_moments && store.take(index)?.is_none() {
+            if ranks > 1 && !config.deep_inv.keep_moments && store.get(index)?.is_none() {
                 missing.push(index);
             }
         }
@@ -152,7 +152,7 @@ impl Generate<'_> {
             progress.message(format!("batch {} of {count}", index + 1));
             let maker = missing.binary_search(&index).map_or(0, |turn| turn % ranks);
             let batch = match maker {
-                0 => inverter.make_once(index, None, &store, &|| progress.step()),
+                0 => inverter.make_or_load(index, None, &store, &|| progress.step()),
                 _ => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
             };
             let batch = batch.during(|| format!("making synthetic batch {index}"))?;
@@ -178,7 +178,7 @@ fn receive(
     store: &BatchFiles,
 ) -> Result<SyntheticBatch> {
     let batch = batches::unpack(&member.receive(rank)?, store.device)?;
-    let stored = Stored {
+    let stored = StoredBatch {
         batch,
         moments: None,
     };

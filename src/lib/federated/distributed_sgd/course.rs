@@ -84,7 +84,7 @@ impl<'a> Course<'a> {
             "distributed_sgd/batches".into(),
         );
         while self.at.epoch < self.settings.epochs {
-            let steps = source.enter(&self.at)?;
+            let steps = source.begin_at(&self.at)?;
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;

@@ -275,7 +275,7 @@ impl<'a> Clients<'a> {
             self.federation.seeds,
             format!("fed_md/{node}/{round}/digest"),
         )
-        .towards(&consensus);
+        .with_scores(&consensus);
         let turn = self.turn(self.settings.digest_epochs, step);
         let last = turn.train(model, &mut source, &Approach(self.settings.digest_loss))?;
         Ok(last.map(|report| report.train_loss))

@@ -126,8 +126,8 @@ fn train(
         supply,
         Seeds::new(settings.seed),
     )
-    .stored_in(&batches)
-    .reported_to(&logbook);
+    .with_store(&batches)
+    .with_observer(&logbook);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
@@ -171,7 +171,7 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes)?;
     let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
     let model = Model::new(&spec, context.device, &mut rng)?;
-    Ok(model.compute_in(context.precision))
+    Ok(model.with_precision(context.precision))
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {

@@ -1,5 +1,5 @@
-//! Many teachers in little memory: those used last are held, the others are read again when they
-//! are needed.
+//! Keeps the teachers that were used last in memory, and reads the others from their files when
+//! they are used again. Called by the stages and by [`Teacher`](super::Teacher).
 
 use super::fused::Frozen;
 use crate::error::Result;
@@ -10,15 +10,16 @@ use std::fmt;
 use std::rc::Rc;
 use tch::{Tensor, no_grad};
 
-/// A frozen network in memory.
+/// Holds a frozen network in memory.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The network, without gradients of weights.
     pub model: Model,
     frozen: OnceCell<Option<Frozen>>,
 }
 
 impl Loaded {
-    /// Freezes `model`: no gradient of a weight is ever computed.
+    /// Freezes `model`, so that no gradient of a weight is ever computed.
     pub fn new(mut model: Model) -> Self {
         model.freeze();
         Self {
@@ -27,16 +28,14 @@ impl Loaded {
         }
     }
 
-    /// The network for the fused passes, made when first asked for; `None` where there is no fused
-    /// path.
+    /// Returns the network for the fused passes, which is made at the first call; `None` if there
+    /// are none for it.
     pub fn frozen(&self) -> Option<Frozen> {
         self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
     }
-}
 
-impl Loaded {
-    /// Logits [N, classes] of normalised images [N,C,H,W], without a graph, the fast way where
-    /// there is one.
+    /// Returns the logits f32 [N,classes] of images [N,C,H,W], normalised, without a graph, by the
+    /// fused passes if the network has them.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         match self.frozen() {
             Some(frozen) => frozen.predict(images),
@@ -45,37 +44,40 @@ impl Loaded {
     }
 }
 
+/// Reads the model of the teacher of an index.
 type Read = dyn Fn(usize) -> Result<Model>;
 
 /// Holds the teachers that were used last.
-pub struct Shelf {
-    room: usize,
+pub struct TeacherCache {
+    capacity: usize,
     read: Box<Read>,
-    /// The one used last is at the back.
+    /// Index and network of each teacher in memory; the one used last is at the back.
     held: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
 }
 
-impl Shelf {
-    /// Room for `room` teachers (at least one); `read` gets teacher `index` from where it lies.
-    pub fn new(room: usize, read: impl Fn(usize) -> Result<Model> + 'static) -> Rc<Self> {
+impl TeacherCache {
+    /// Returns a cache of at most `capacity` teachers (at least one); `read` reads the model of the
+    /// teacher of an index.
+    pub fn new(capacity: usize, read: impl Fn(usize) -> Result<Model> + 'static) -> Rc<Self> {
         Rc::new(Self {
-            room: room.max(1),
+            capacity: capacity.max(1),
             read: Box::new(read),
             held: RefCell::default(),
         })
     }
 
-    /// Teacher `index`. What a caller still holds stays in memory, whatever the room.
+    /// Returns teacher `index`. A teacher that a caller still holds stays in memory, whatever the
+    /// capacity.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Fails when the teacher cannot be read.
     pub fn get(&self, index: usize) -> Result<Rc<Loaded>> {
         let mut held = self.held.borrow_mut();
         let place = held.iter().position(|(teacher, _)| *teacher == index);
         let loaded = match place.and_then(|place| held.remove(place)) {
             Some((_, loaded)) => loaded,
             None => {
-                let surplus = (held.len() + 1).saturating_sub(self.room);
+                let surplus = (held.len() + 1).saturating_sub(self.capacity);
                 held.drain(..surplus);
                 Rc::new(Loaded::new((self.read)(index)?))
             }
@@ -85,10 +87,10 @@ impl Shelf {
     }
 }
 
-impl fmt::Debug for Shelf {
+impl fmt::Debug for TeacherCache {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Shelf")
-            .field("room", &self.room)
+        out.debug_struct("TeacherCache")
+            .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
 }
