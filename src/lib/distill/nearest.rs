@@ -71,9 +71,9 @@ impl NearestSearch {
         let apart = squares
             .view([-1, self.variants, candidates.size()[0]])
             .amin(1i64, false);
-        let (least, place) = apart.clamp_min(0.0).sqrt().min_dim(1, false);
+        let (least, position) = apart.clamp_min(0.0).sqrt().min_dim(1, false);
         let better = least.lt_tensor(&self.best);
-        self.index = (place + self.seen).where_self(&better, &self.index);
+        self.index = (position + self.seen).where_self(&better, &self.index);
         self.best = least.minimum(&self.best);
         self.seen += candidates.size()[0];
         Ok(())

@@ -106,7 +106,8 @@ impl SourceObserver for () {
 ///
 /// # fn main() -> fed_distill::Result<()> {
 /// let seeds = Seeds::new(42);
-/// let settings = ModelSettings { width: Some(4), blocks: Some(vec![1]), ..ModelSettings::default() };
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
 /// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
 /// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
 /// let teacher = Teacher::new(model(0)?, vec![5, 3])?;
@@ -242,10 +243,9 @@ impl<'a> AdaptiveSource<'a> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
             let made = self.inverter.load(index, self.store)?.ok_or_else(|| {
-                Error::failed(format!(
-                    "synthetic batch {index} of the interrupted run is gone"
-                ))
-                .hint("`overwrite=true` starts the run again")
+                let what = format!("synthetic batch {index} of the interrupted run is gone");
+                let hint = self.store.hint_if_missing().into_iter();
+                hint.fold(Error::failed(what), Error::hint)
             })?;
             self.add(&made);
         }
@@ -324,7 +324,7 @@ impl BatchSource for AdaptiveSource<'_> {
     }
 
     fn skip_steps(&mut self, step: usize, drawn: u64) -> Result<()> {
-        let before = self.fresh_steps.partition_point(|&place| place < step);
+        let before = self.fresh_steps.partition_point(|&fresh| fresh < step);
         self.load_until(self.epoch * self.settings.new_batches_per_epoch + before)?;
         self.rng.set_word_pos(drawn.into());
         Ok(())

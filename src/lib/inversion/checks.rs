@@ -4,7 +4,7 @@
 use super::fused::Frozen;
 use super::settings::{EngineKind, InversionSettings, TeacherMode};
 use super::teacher::Teacher;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use crate::words::counted;
 
 /// Checks that `settings` can be used with this number of `teachers` and `classes`.
@@ -16,11 +16,14 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
     if settings.teachers.mode == TeacherMode::Sample
         && !(1..=teachers).contains(&settings.teachers.n)
     {
-        return Err(Error::usage(format!(
-            "`deep_inv.teachers.n` is {} of {}",
-            settings.teachers.n,
-            counted(teachers, "teacher")
-        ))
+        return Err(Error::usage(
+            parameter("teachers.n")
+                + format!(
+                    " is {} of {}",
+                    settings.teachers.n,
+                    counted(teachers, "teacher")
+                ),
+        )
         .hint(format!("choose 1 to {teachers}")));
     }
     if let Some(weights) = settings
@@ -28,11 +31,14 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
         .as_ref()
         .filter(|weights| weights.len() as i64 != classes)
     {
-        return Err(Error::usage(format!(
-            "`deep_inv.label_weights` has {} for {}",
-            counted(weights.len(), "value"),
-            counted(classes, "class")
-        ))
+        return Err(Error::usage(
+            parameter("label_weights")
+                + format!(
+                    " has {} for {}",
+                    counted(weights.len(), "value"),
+                    counted(classes, "class")
+                ),
+        )
         .hint("give one for each class, in label order"));
     }
     check_others(settings, teachers)
@@ -47,18 +53,19 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
             ("rival_scale", loss.rival_scale),
         ] {
             if alone && scale != 0.0 {
-                return Err(Error::usage(format!(
-                    "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
-                ))
+                let name = format!("{phase}.loss.{key}");
+                return Err(Error::usage(
+                    parameter(&name) + format!(" is {scale}, but no batch has other teachers"),
+                )
                 .note(
                     "expected",
-                    "`deep_inv.teachers.mode: cycle` and at least two teachers",
+                    assignment("teachers.mode", "cycle") + " and at least two teachers",
                 )
                 .note(
                     "found",
                     format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
                 )
-                .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
+                .hint(Text::from("set ") + assignment(&name, 0)));
             }
         }
     }
@@ -83,10 +90,10 @@ pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Re
             Ok(false)
         }
         (EngineKind::Fused, Some(reason)) => Err(Error::usage(
-            "`deep_inv.engine` is fused, but not every teacher has a fused path",
+            parameter("engine") + " is fused, but not every teacher has a fused path",
         )
         .note("expected", "residual networks")
         .note("found", reason)
-        .hint("set deep_inv.engine=auto")),
+        .hint(Text::from("set ") + assignment("engine", "auto"))),
     }
 }

@@ -9,7 +9,7 @@ use super::fused::FusedEngine;
 use super::objective::{Loss, Terms, inversion_loss};
 use super::pixels::{BestBatch, PixelAdam};
 use super::teacher::Teacher;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter};
 use crate::model::Model;
 use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
@@ -200,9 +200,12 @@ impl Inversion<'_> {
             .map(|at| at.step);
         if self.steps > 0 && (broken.is_some() || !best_loss.is_finite()) {
             let step = broken.map_or(String::new(), |step| format!(" (step {step})"));
-            return Err(Error::failed(format!("the inversion loss became NaN or infinite{step}")).hint(
-                "check the teachers' weights, or lower `deep_inv.optimizer.lr` and the scales under `deep_inv.di.loss`",
-            ));
+            let hint = Text::from("check the teachers' weights, or lower ")
+                + parameter("optimizer.lr")
+                + " and the scales under "
+                + parameter("di.loss");
+            let what = format!("the inversion loss became NaN or infinite{step}");
+            return Err(Error::failed(what).hint(hint));
         }
         Ok(Inverted {
             best: engine.to_nchw(&best.images),

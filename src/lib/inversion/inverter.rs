@@ -58,7 +58,8 @@ impl SyntheticBatch {
 ///
 /// # fn main() -> fed_distill::Result<()> {
 /// let seeds = Seeds::new(42);
-/// let settings = ModelSettings { width: Some(4), blocks: Some(vec![1]), ..ModelSettings::default() };
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
 /// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
 /// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
 /// let teacher = Teacher::new(model(0)?, vec![5, 3])?;

@@ -56,9 +56,9 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>)
     let Some(mask) = mask else {
         return logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
     };
-    let (places, weights) = mask.targets(labels);
+    let (indices, weights) = mask.targets(labels);
     let each = mask.columns(logits).cross_entropy_loss(
-        &places,
+        &indices,
         None::<&Tensor>,
         Reduction::None,
         -100,

@@ -43,6 +43,11 @@ pub trait BatchStore {
     /// # Errors
     /// Fails when it cannot be stored.
     fn put(&self, index: usize, stored: &StoredBatch) -> Result<()>;
+
+    /// Returns what the user can do when a batch that a resumed run needs is not there.
+    fn hint_if_missing(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Stores nothing.

@@ -37,6 +37,7 @@ pub struct Teacher {
     weights: Weights,
 }
 
+/// Holds the network itself, or a cache and the index at which the cache reads it.
 #[derive(Debug)]
 enum Weights {
     InMemory(Rc<Loaded>),
@@ -142,7 +143,7 @@ pub struct LabelMask {
     classes: Tensor,
     /// Index of each class among those of the mask, i64 [classes]; 0 for the others, whose weight
     /// must be zero.
-    place: Tensor,
+    index_of: Tensor,
     /// f32 [classes], 1 for a class of the mask, else 0.
     kept: Tensor,
     /// Weights of the classes, f32 [K]; with `None` all are 1.
@@ -152,16 +153,16 @@ pub struct LabelMask {
 impl LabelMask {
     /// Returns a mask of `classes`, of `total` in all; `weights` are in the order of `classes`.
     pub fn new(classes: &[i64], total: i64, weights: Option<&[f64]>, device: Device) -> Self {
-        let mut place = vec![0i64; total as usize];
+        let mut index_of = vec![0i64; total as usize];
         let mut kept = vec![0f32; total as usize];
         for (index, &class) in classes.iter().enumerate() {
-            place[class as usize] = index as i64;
+            index_of[class as usize] = index as i64;
             kept[class as usize] = 1.0;
         }
         let to = |tensor: Tensor| tensor.to_device(device);
         Self {
             classes: to(Tensor::from_slice(classes)),
-            place: to(Tensor::from_slice(&place)),
+            index_of: to(Tensor::from_slice(&index_of)),
             kept: to(Tensor::from_slice(&kept)),
             weights: weights.map(|weights| to(Tensor::from_slice(weights).to_kind(Kind::Float))),
         }
@@ -180,12 +181,12 @@ impl LabelMask {
     /// Returns the labels as indices among the mask's classes, i64 [N], and each image's weight,
     /// f32 [N], zero for a class that is not in the mask.
     pub fn targets(&self, labels: &Tensor) -> (Tensor, Tensor) {
-        let places = self.place.index_select(0, labels);
+        let indices = self.index_of.index_select(0, labels);
         let kept = self.kept.index_select(0, labels);
         let weights = match &self.weights {
-            Some(weights) => weights.index_select(0, &places) * kept,
+            Some(weights) => weights.index_select(0, &indices) * kept,
             None => kept,
         };
-        (places, weights)
+        (indices, weights)
     }
 }

@@ -52,7 +52,7 @@ pub struct TeacherCache {
     capacity: usize,
     read: Box<Read>,
     /// Index and network of each teacher in memory; the one used last is at the back.
-    held: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
+    loaded_last: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
 }
 
 impl TeacherCache {
@@ -62,7 +62,7 @@ impl TeacherCache {
         Rc::new(Self {
             capacity: capacity.max(1),
             read: Box::new(read),
-            held: RefCell::default(),
+            loaded_last: RefCell::default(),
         })
     }
 
@@ -72,17 +72,19 @@ impl TeacherCache {
     /// # Errors
     /// Fails when the teacher cannot be read.
     pub fn get(&self, index: usize) -> Result<Rc<Loaded>> {
-        let mut held = self.held.borrow_mut();
-        let place = held.iter().position(|(teacher, _)| *teacher == index);
-        let loaded = match place.and_then(|place| held.remove(place)) {
+        let mut loaded_last = self.loaded_last.borrow_mut();
+        let position = loaded_last
+            .iter()
+            .position(|(teacher, _)| *teacher == index);
+        let loaded = match position.and_then(|position| loaded_last.remove(position)) {
             Some((_, loaded)) => loaded,
             None => {
-                let surplus = (held.len() + 1).saturating_sub(self.capacity);
-                held.drain(..surplus);
+                let surplus = (loaded_last.len() + 1).saturating_sub(self.capacity);
+                loaded_last.drain(..surplus);
                 Rc::new(Loaded::new((self.read)(index)?))
             }
         };
-        held.push_back((index, Rc::clone(&loaded)));
+        loaded_last.push_back((index, Rc::clone(&loaded)));
         Ok(loaded)
     }
 }

@@ -85,11 +85,13 @@ impl<'a> Builder<'a> {
         Ok(self.register(name, tensor, false))
     }
 
+    /// Registers a tensor that requires gradients.
     fn parameter(&mut self, name: String, tensor: Tensor) -> Result<Tensor> {
         let tensor = tensor.f_set_requires_grad(true)?;
         Ok(self.register(name, tensor, true))
     }
 
+    /// Registers a tensor and returns a shallow clone of it.
     fn register(&mut self, name: String, tensor: Tensor, is_parameter: bool) -> Tensor {
         let handle = tensor.shallow_clone();
         self.entries.push(Entry {

@@ -73,6 +73,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// Registers `path.weight` and `path.bias`.
     pub(super) fn new(
         builder: &mut Builder,
         path: &str,
@@ -113,6 +114,7 @@ impl BatchNorm {
     /// Share of the batch's statistics in the updated running ones.
     pub const MOMENTUM: f64 = 0.1;
 
+    /// Registers the five tensors under `path`.
     pub(super) fn new(builder: &mut Builder, path: &str, channels: i64) -> Result<Self> {
         Ok(Self {
             weight: builder.filled(format!("{path}.weight"), channels, 1.0)?,
@@ -123,6 +125,7 @@ impl BatchNorm {
         })
     }
 
+    /// Normalises `input` [N,C,H,W] in the mode `pass`.
     pub(super) fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         match pass {
             Pass::Train => return self.train(input),
@@ -133,8 +136,8 @@ impl BatchNorm {
     }
 
     /// Normalises with the batch's statistics and updates the running ones. The running variance
-    /// takes the unbiased estimate, as in PyTorch. One value a channel has
-    /// none (PyTorch refuses such a batch): then the running statistics stay as they are.
+    /// takes the unbiased estimate, as in PyTorch. A batch of one value a channel has none (PyTorch
+    /// refuses it): then the running statistics stay as they are.
     fn train(&self, input: &Tensor) -> Tensor {
         let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
         let has_variance = input.numel() > self.weight.numel();
@@ -142,6 +145,8 @@ impl BatchNorm {
         self.normalise(input, running, true)
     }
 
+    /// Normalises with the batch's statistics, and updates `running` (mean and variance), or
+    /// normalises with `running`.
     fn normalise(
         &self,
         input: &Tensor,

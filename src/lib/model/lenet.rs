@@ -5,11 +5,7 @@
 use super::builder::Builder;
 use super::settings::ModelSpec;
 use super::stack::{Stack, Stage};
-use crate::{Error, Result};
-
-/// The smallest image size, in pixels, of which two unpadded 5×5 convolutions and poolings leave
-/// anything.
-const SMALLEST_UNPADDED: i64 = 16;
+use crate::Result;
 
 /// Builds the padded form. The first 5×5 convolution is padded by 2, so 28×28 images give the
 /// published 400 features. Below 12 pixels the second one is padded by 2 as well, or nothing would
@@ -21,20 +17,10 @@ pub(super) fn lenet5(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
 
 /// Builds the form without padding: 32×32 images give 400 features, as in the paper.
 pub(super) fn lenet5_unpadded(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
-    if spec.size < SMALLEST_UNPADDED {
-        return Err(Error::usage(
-            "the images are too small for `lenet5_unpadded`: nothing would be left of them",
-        )
-        .note(
-            "expected",
-            format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
-        )
-        .note("found", format!("{0}×{0}", spec.size))
-        .hint("`model=lenet5` pads them"));
-    }
     padded(spec, builder, [0, 0])
 }
 
+/// Builds the layers with the given padding of the two convolutions, in pixels.
 fn padded(spec: &ModelSpec, builder: &mut Builder, [first, second]: [i64; 2]) -> Result<Stack> {
     let conv = |channels, padding| Stage {
         channels,

@@ -100,6 +100,7 @@ impl Model {
         Ok(model)
     }
 
+    /// Builds a network with weights drawn from `rng`, or zero.
     fn build(spec: &ModelSpec, device: Device, rng: Option<&mut Rng>) -> Result<Self> {
         spec.check()?;
         let mut builder = Builder::new(device, rng);

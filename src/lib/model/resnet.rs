@@ -42,6 +42,7 @@ impl ConvNorm {
         Ok(Self { conv, norm })
     }
 
+    /// Applies the convolution and the norm.
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         self.norm.forward(&self.conv.forward(input), pass)
     }
@@ -97,6 +98,7 @@ impl Block {
         Ok(Self { body, shortcut })
     }
 
+    /// Applies the block to `input` [N,C,H,W].
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         let mut hidden = input.shallow_clone();
         for (i, layer) in self.body.iter().enumerate() {
@@ -122,6 +124,7 @@ pub struct ResNet {
 }
 
 impl ResNet {
+    /// Registers the layers of `spec`.
     pub(super) fn new(spec: &ModelSpec, builder: &mut Builder) -> Result<Self> {
         let width = spec.model.width();
         let bottleneck = spec.model.kind == ModelKind::Resnet50;

@@ -2,7 +2,7 @@
 //! file's metadata, and names architectures.
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
-use crate::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use std::fmt;
 
 /// Channels of a ResNet's first stage if no `width` is set.
@@ -10,6 +10,9 @@ const WIDTH: i64 = 64;
 /// The largest channel and class count that is accepted: more than anyone needs, and so small that
 /// every product fits an i64.
 const MOST: i64 = 65_536;
+/// The smallest image size, in pixels, of which the unpadded LeNet-5's convolutions and poolings
+/// leave anything.
+const SMALLEST_UNPADDED: i64 = 16;
 
 impl ModelKind {
     /// Returns the name in a config: `resnet18`, `fedavg_cnn`, …
@@ -71,6 +74,7 @@ impl ModelSettings {
         self.blocks.clone().unwrap_or_else(published)
     }
 
+    /// Checks that the kind takes the settings, and their ranges.
     fn check(&self) -> Result<()> {
         if self.kind.published_blocks().is_none() {
             let set = [
@@ -82,33 +86,34 @@ impl ModelSettings {
                 Some((field, _)) => Err(does_not_apply(field, self.kind)),
             };
         }
-        within("model.width", self.width(), 1, MOST)?;
+        check_range(parameter("width"), self.width(), 1, MOST)?;
         let blocks = self.blocks();
         if blocks.is_empty() || blocks.len() > 5 {
-            return Err(Error::usage("`model.blocks` must name one to five stages")
-                .note("found", format!("{blocks:?}"))
-                .hint("say `model.blocks=[2,2,2,2]`"));
+            return Err(
+                Error::usage(parameter("blocks") + " must name one to five stages")
+                    .note("found", format!("{blocks:?}"))
+                    .hint(Text::from("say ") + assignment("blocks", "[2,2,2,2]")),
+            );
         }
         blocks
             .iter()
-            .try_for_each(|&count| within("model.blocks", count, 1, 1024))
+            .try_for_each(|&count| check_range(parameter("blocks"), count, 1, 1024))
     }
 }
 
+/// Returns the error of a setting that is for residual networks only.
 fn does_not_apply(field: &str, kind: ModelKind) -> Error {
-    Error::usage(format!(
-        "`model.{field}` does not apply to `{}`",
-        kind.name()
-    ))
-    .note("available", "resnet18, resnet34 and resnet50 take it")
-    .hint(format!("leave it out, or set `model.{field}=null`"))
+    Error::usage(parameter(field) + format!(" does not apply to `{}`", kind.name()))
+        .note("available", "resnet18, resnet34 and resnet50 take it")
+        .hint(Text::from("leave it out, or set ") + assignment(field, "null"))
 }
 
-fn within(field: &str, value: i64, least: i64, most: i64) -> Result<()> {
+/// Fails when `value`, which errors call `name`, is not in `least`..=`most`.
+fn check_range(name: Text, value: i64, least: i64, most: i64) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!("`{field}` is out of range"))
+    Err(Error::usage(name + " is out of range")
         .note("expected", format!("{least} to {most}"))
         .note("found", value.to_string()))
 }
@@ -141,7 +146,19 @@ impl ModelSpec {
             return Err(Error::usage("a model takes images of 1 or 3 channels")
                 .note("found", self.channels.to_string()));
         }
-        within("image size in pixels", self.size, 8, 4096)?;
-        within("number of classes", self.classes, 2, MOST)
+        check_range("`image size in pixels`".into(), self.size, 8, 4096)?;
+        check_range("`number of classes`".into(), self.classes, 2, MOST)?;
+        if self.model.kind == ModelKind::Lenet5Unpadded && self.size < SMALLEST_UNPADDED {
+            return Err(Error::usage(
+                "the images are too small for `lenet5_unpadded`: nothing would be left of them",
+            )
+            .note(
+                "expected",
+                format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
+            )
+            .note("found", format!("{0}×{0}", self.size))
+            .hint(assignment("kind", "lenet5") + " pads them"));
+        }
+        Ok(())
     }
 }

@@ -117,4 +117,8 @@ impl BatchStore for BatchFiles<'_> {
         }
         self.checkpoints.write(&name(index), &notes, &tensors)
     }
+
+    fn hint_if_missing(&self) -> Option<&'static str> {
+        Some("`overwrite=true` starts the run again")
+    }
 }

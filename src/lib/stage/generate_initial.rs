@@ -105,7 +105,8 @@ impl Shared for Generate<'_> {
         session: Option<&mut Session>,
     ) -> Result<()> {
         let config = self.context.config;
-        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))
+            .within("deep_inv")?;
         let Some(session) = session else {
             return assist(&mut inverter, member);
         };
@@ -155,7 +156,9 @@ impl Generate<'_> {
                 0 => inverter.make_or_load(index, None, &store, &|| progress.step()),
                 _ => receive(member, maker, index, &store).inspect(|_| progress.add(steps)),
             };
-            let batch = batch.during(|| format!("making synthetic batch {index}"))?;
+            let batch = batch
+                .within("deep_inv")
+                .during(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
             journal.add(&BatchLine::initial(
                 index,
@@ -200,6 +203,7 @@ fn assist(inverter: &mut Inverter, member: &mut Member) -> Result<()> {
     {
         let batch = inverter
             .make(index, None, &|| ())
+            .within("deep_inv")
             .during(|| format!("making synthetic batch {index}"))?;
         member.send(0, batches::pack(&batch)?)?;
     }

@@ -90,7 +90,8 @@ impl Observer for () {
 /// use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 /// use fed_distill::runtime::seed::Seeds;
 /// use fed_distill::train::{
-///     AugmentSettings, CrossEntropy, FitSettings, OptimizerSettings, ScheduleSettings, Shuffled, fit,
+///     AugmentSettings, CrossEntropy, FitSettings, OptimizerSettings, ScheduleSettings, Shuffled,
+///     fit,
 /// };
 /// use tch::{Device, Kind, Tensor};
 ///
@@ -275,6 +276,7 @@ struct Sums {
 }
 
 impl Sums {
+    /// Returns zero sums.
     fn new(device: Device) -> Self {
         Self {
             loss: Tensor::zeros([], (Kind::Double, device)),

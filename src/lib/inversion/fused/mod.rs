@@ -20,7 +20,7 @@
 //! Let x [rows, C] be the input of a batch norm, rows = N·H·W, with running mean m and variance v,
 //! weight γ, bias β.
 //!
-//! **Forward.** Frozen, the norm is the affine map y = a·x + b, a = γ/√(v+ε), b = β − a·m
+//! **Forward.** The frozen norm is the affine map y = a·x + b, a = γ/√(v+ε), b = β − a·m
 //! ([`norm::Norm`]); then come the shortcut and the ReLU. The same pass sums d = x − m and d² per
 //! channel. With M rows, s = Σd/M is mean(x) − m, and q = Σd²/M − s² is the biased variance: around
 //! m instead of zero both moments are small differences, so nothing cancels.
@@ -37,13 +37,15 @@
 //! with slope = 2(q − v)/(‖v − q‖·M) and offset = s/(‖s‖·M) − slope·mean
 //! ([`norm::Moments::distance_gradient`]).
 //!
-//! **Backward.** For an upstream gradient g of the ReLU's output h: ∂L/∂x = a·g·[h > 0] + λ(offset
-//! + slope·x), one pass that reads g and x. At the end of a block the same masked g goes down both
-//! branches, and the two gradients that meet at a block's input are added by the pass that reads
-//! them.
+//! **Backward.** For an upstream gradient g of the ReLU's output h,
 //!
-//! A network whose statistics nobody asks for (the student, or a teacher that only gives its
-//! combination) keeps h in the memory of x: its backward pass needs the sign alone.
+//! ∂L/∂x = a·g·[h > 0] + λ(offset + slope·x),
+//!
+//! one pass that reads g and x. At the end of a block the same masked g is passed to both branches,
+//! and the two gradients with respect to a block's input are added by the pass that reads them.
+//!
+//! A network whose statistics are not observed (the student, or a teacher that the batch is not
+//! made from) stores h in the memory of x: its backward pass needs only the sign.
 //!
 //! Losses on logits are computed by the functions that autograd's path uses, with autograd, on
 //! matrices of [N, classes].
