@@ -35,7 +35,7 @@ fn main() {
 /// Plain C++ on OpenMP, without libtorch's headers.
 fn passes() {
     let sources = [
-        "src/lib/descent/steps.cpp",
+        "src/lib/optim/steps.cpp",
         "src/lib/inversion/fused/activations.cpp",
         "src/lib/inversion/fused/images.cpp",
         "src/lib/inversion/fused/winograd.cpp",

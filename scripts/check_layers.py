@@ -12,7 +12,7 @@ import sys
 LAYERS = [
     ["error", "setting", "words"],
     ["artifact", "runtime"],
-    ["data", "partition", "model", "descent", "train", "inversion", "distill", "federated"],
+    ["data", "partition", "model", "optim", "train", "inversion", "distill", "federated"],
     ["report", "config"],
     ["run"],
     ["stage", "inspect"],

@@ -144,7 +144,7 @@ impl Material {
     pub fn on(self, device: Device, precision: Precision) -> Result<Self> {
         let moved = |model: Model| {
             let model = Model::from_state(model.spec(), &model.state(), device)?;
-            Ok::<_, fed_distill::Error>(model.compute_in(precision))
+            Ok::<_, fed_distill::Error>(model.with_precision(precision))
         };
         Ok(Self {
             teacher: moved(self.teacher)?,

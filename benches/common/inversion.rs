@@ -3,7 +3,7 @@
 use super::cases::{Case, Cases, Engine};
 use fed_distill::Result;
 use fed_distill::inversion::engine::{Draw, Inversion};
-use fed_distill::inversion::objective::{Loss, Opinion};
+use fed_distill::inversion::objective::{Combination, Loss};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
 use fed_distill::model::{Model, Precision};
 use fed_distill::runtime::seed::{Rng, Seeds};
@@ -26,7 +26,7 @@ impl Target {
         work(Inversion {
             teachers: &[&self.teacher],
             loss: Loss {
-                opinion: Opinion::Each(&self.masks),
+                combination: Combination::Separate(&self.masks),
                 scales: &self.scales,
             },
             student: self.student.as_ref(),

@@ -95,7 +95,7 @@
 //! | [`stage`], [`inspect`] | one file or folder a binary; one file a subcommand |
 //! | [`run`] | context, manifest, checkpoints, metrics, ranks: what every stage shares |
 //! | [`config`], [`report`] | composition into one typed struct; tables, plots, HTML |
-//! | [`data`], [`partition`], [`model`], [`descent`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
+//! | [`data`], [`partition`], [`model`], [`optim`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
 //! | [`artifact`], [`runtime`] | file formats; device, threads, seeds, logging, progress |
 //! | [`error`], [`setting`], [`words`] | the error type; which settings a result depends on; counts and percentages in messages |
 //!
@@ -114,13 +114,13 @@ pub mod artifact;
 pub mod cli;
 pub mod config;
 pub mod data;
-pub mod descent;
 pub mod distill;
 pub mod error;
 pub mod federated;
 pub mod inspect;
 pub mod inversion;
 pub mod model;
+pub mod optim;
 pub mod partition;
 pub mod report;
 pub mod run;

@@ -10,7 +10,7 @@
 use crate::common::machine::{checkout, device};
 use fed_distill::artifact::tensors;
 use fed_distill::inversion::engine::{Draw, Inversion};
-use fed_distill::inversion::objective::{Loss, Opinion, Terms, observe};
+use fed_distill::inversion::objective::{Combination, Loss, Terms, observe};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
 use fed_distill::train::{Batch, CrossEntropy, Objective, Optimizer, OptimizerSettings};
@@ -136,7 +136,7 @@ impl Case {
         let inversion = Inversion {
             teachers: &[teacher],
             loss: Loss {
-                opinion: Opinion::Each(&masks),
+                combination: Combination::Separate(&masks),
                 scales: &scales,
             },
             student,
@@ -270,7 +270,7 @@ fn jittered_adam_steps_and_the_best_batch() {
         let inversion = Inversion {
             teachers: &[&teacher],
             loss: Loss {
-                opinion: Opinion::Each(&masks),
+                combination: Combination::Separate(&masks),
                 scales: &scales,
             },
             student: Some(&student),

@@ -13,13 +13,13 @@
 //! inputs of unit variance a share of 2δ/√(2π) < δ. The gradients that it lets through wrongly
 //! weigh √δ of the norm, those of U layers √(U·δ), with δ = √(4·U)·u.
 
-use fed_distill::descent::Layout;
 use fed_distill::inversion::engine::Inversion;
 use fed_distill::inversion::fused::{Frozen, kernels, operations};
-use fed_distill::inversion::objective::{Loss, Opinion, Terms};
+use fed_distill::inversion::objective::{Combination, Loss, Terms};
 use fed_distill::inversion::{InversionSettings, Inverter, LossScales, Teacher};
 use fed_distill::model::{BatchNorm, PrecisionChoice};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision};
+use fed_distill::optim::Layout;
 use fed_distill::runtime::seed::{Rng, Seeds};
 use fed_distill::train::{Optimizer, OptimizerKind, OptimizerSettings, Position};
 use rand::Rng as _;
@@ -116,7 +116,7 @@ fn operations_in_f32_equal_the_passes() {
         let images = normal(&mut rng, &[count, channels, size, size]);
         let upstream = normal(&mut rng, &[count, CLASSES]);
         let passes = Frozen::of(&model).unwrap();
-        let operations = Frozen::by_operations(&model, Precision::F32).unwrap();
+        let operations = Frozen::with_operations(&model, Precision::F32).unwrap();
         assert!(matches!(passes, Frozen::Passes(_)));
         assert!(
             apart(&operations.predict(&images), &passes.predict(&images)) < 1e-4,
@@ -128,7 +128,11 @@ fn operations_in_f32_equal_the_passes() {
                 let distance = passed
                     .distance
                     .map(|distance| f64::try_from(distance).unwrap());
-                (passed.logits, distance, passed.back.images(&upstream, 3.0))
+                (
+                    passed.logits,
+                    distance,
+                    passed.backward.image_gradient(&upstream, 3.0),
+                )
             };
             let (exact, ours) = (by(&passes), by(&operations));
             assert!(apart(&ours.0, &exact.0) < 1e-4, "{what}");
@@ -192,12 +196,12 @@ fn scene(precision: Precision) -> Scene {
     let mut rng = Seeds::new(4).stream("precision", 0);
     let shape = spec(ModelKind::Resnet18, 16, &[1], 3, 12);
     let mut teacher = || {
-        let model = settled(&shape, &mut rng).compute_in(precision);
+        let model = settled(&shape, &mut rng).with_precision(precision);
         Teacher::new(model, vec![3, 1, 4, 1, 5]).unwrap()
     };
     Scene {
         teachers: vec![teacher(), teacher()],
-        student: settled(&shape, &mut rng).compute_in(precision),
+        student: settled(&shape, &mut rng).with_precision(precision),
         images: normal(&mut rng, &[8, 3, 12, 12]),
         labels: Tensor::from_slice(&[0i64, 1, 2, 3, 4, 0, 1, 2]),
     }
@@ -209,7 +213,7 @@ impl Scene {
         let inversion = Inversion {
             teachers: &teachers,
             loss: Loss {
-                opinion: Opinion::Each(&[None, None]),
+                combination: Combination::Separate(&[None, None]),
                 scales: &LossScales {
                     l2_scale: 0.03,
                     var_scale: 2e-3,
@@ -284,7 +288,7 @@ fn training(shape: &ModelSpec, precision: Precision) -> (Tensor, Tensor, Tensor)
     let mut rng = Seeds::new(6).stream("precision", 0);
     let model = Model::new(shape, Device::Cpu, &mut rng)
         .unwrap()
-        .compute_in(precision);
+        .with_precision(precision);
     let images = normal(&mut rng, &[16, shape.channels, shape.size, shape.size]);
     let labels: Vec<i64> = (0..16).map(|index| index % CLASSES).collect();
     let logits = model.forward(&images, &mut Pass::Train);
@@ -346,10 +350,10 @@ fn an_optimiser_of_one_buffer_takes_the_same_steps() {
             let model = Model::new(&shape, Device::Cpu, &mut rng).unwrap();
             let mut parameters = model.parameters();
             let layout = Layout::of(&parameters).unwrap();
-            assert!(layout.packed(&parameters).is_none());
+            assert!(layout.buffer_of(&parameters).is_none());
             if packed {
                 layout.pack(&mut parameters);
-                assert!(layout.packed(&model.parameters()).is_some());
+                assert!(layout.buffer_of(&model.parameters()).is_some());
             }
             let mut optimizer = Optimizer::new(&settings, model.parameters());
             for _ in 0..3 {

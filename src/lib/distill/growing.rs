@@ -1,11 +1,28 @@
-//! The set a student trains on: synthetic batches as they are made, and the student's own real
-//! images.
+//! Defines the set that a student trains on: synthetic batches, to which fresh ones are added, and
+//! real images if the student has any. Called by [`AdaptiveSource`](super::AdaptiveSource).
 
 use crate::data::{ImageSet, Normalisation, upload};
 use tch::{Device, Kind, Tensor};
 
-/// Synthetic images (f32 [M,C,H,W] normalised, on the device) with room for those to come, followed
-/// by real images (u8).
+/// Holds synthetic images, f32 [M,C,H,W] normalised, with memory reserved for those that will be
+/// added, followed by real images, u8.
+///
+/// ```
+/// use fed_distill::data::Normalisation;
+/// use fed_distill::distill::GrowingSet;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
+/// let batch = Tensor::zeros([2, 1, 8, 8], (Kind::Float, Device::Cpu));
+/// let labels = Tensor::from_slice(&[0_i64, 1]);
+/// let mut set = GrowingSet::new(&batch, &labels, 4, None, &normalisation, Device::Cpu);
+/// set.push(&(batch + 1.0), &labels);
+/// assert_eq!(set.len(), 4);
+/// let (images, labels, real) = set.gather(&[3, 0]);
+/// assert_eq!(images.size(), [2, 1, 8, 8]);
+/// assert_eq!(labels, Tensor::from_slice(&[1_i64, 0]));
+/// assert!(real.is_none());
+/// ```
 #[derive(Debug)]
 pub struct GrowingSet<'a> {
     images: Tensor,
@@ -16,8 +33,9 @@ pub struct GrowingSet<'a> {
 }
 
 impl<'a> GrowingSet<'a> {
-    /// Starts with the initial batches; `capacity` is the number of synthetic images there will
-    /// ever be.
+    /// Returns a set of the initial synthetic `images`, f32 [M,C,H,W] normalised, with `labels` i64
+    /// [M], and of the images of `real`, which `normalisation` is for. `capacity` is the number of
+    /// synthetic images that the set will hold at most.
     pub fn new(
         images: &Tensor,
         labels: &Tensor,
@@ -39,7 +57,10 @@ impl<'a> GrowingSet<'a> {
         set
     }
 
-    /// Adds a batch (capacity was fixed at the start).
+    /// Adds a batch of synthetic images.
+    ///
+    /// # Panics
+    /// When there would be more than `capacity`.
     pub fn push(&mut self, images: &Tensor, labels: &Tensor) {
         let count = images.size()[0];
         self.images.narrow(0, self.len as i64, count).copy_(images);
@@ -47,17 +68,17 @@ impl<'a> GrowingSet<'a> {
         self.len += count as usize;
     }
 
-    /// Synthetic and real images together.
+    /// Returns the number of synthetic and real images.
     pub fn len(&self) -> usize {
         self.len + self.real.map_or(0, ImageSet::len)
     }
 
-    /// Whether there is nothing to train on.
+    /// Returns `true` when there is no image.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The synthetic images so far: f32 [M,C,H,W] normalised, and their labels i64 [M].
+    /// Returns the synthetic images so far, f32 [M,C,H,W] normalised, and their labels, i64 [M].
     pub fn synthetic(&self) -> (Tensor, Tensor) {
         (
             self.images.narrow(0, 0, self.len as i64),
@@ -65,8 +86,9 @@ impl<'a> GrowingSet<'a> {
         )
     }
 
-    /// Images (normalised), labels and realness (f32 [N], `None` when the set holds no real image)
-    /// of `indices` in 0..`len()`.
+    /// Returns the images at `indices` in 0..`len()`, f32 [N,C,H,W] normalised, synthetic ones
+    /// first; their labels, i64 [N]; and f32 [N], 1 for a real image and 0 for a synthetic one, or
+    /// `None` when the set holds no real image.
     pub fn gather(&self, indices: &[i64]) -> (Tensor, Tensor, Option<Tensor>) {
         let device = self.images.device();
         let (synthetic, real): (Vec<i64>, Vec<i64>) = indices

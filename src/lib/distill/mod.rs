@@ -1,9 +1,8 @@
-//! The server's training of the student: the growing set of synthetic batches, the source that adds
-//! to it while the student trains, and the objective that takes the teachers' predictions as
-//! targets.
+//! Distils a student on the server: the growing set of synthetic batches, the source that adds
+//! fresh ones while the student trains, and the loss whose targets are the teachers' predictions.
 //!
-//! Called by the `train_student` stage. Stands on `inversion` (which makes batches) and `train`
-//! (which runs the loop).
+//! Called by the `train_student` stage. Uses `inversion`, which makes batches, and `train`, which
+//! runs the training loop.
 
 mod growing;
 mod nearest;
@@ -11,6 +10,6 @@ mod objective;
 mod source;
 
 pub use growing::GrowingSet;
-pub use nearest::{Nearest, Search};
+pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;
-pub use source::{AdaptiveSource, Attendant, FreshReport, SourceSettings};
+pub use source::{AdaptiveSource, FreshReport, SourceObserver, SourceSettings};

@@ -1,19 +1,34 @@
-//! Are synthetic images nearer to the private ones than they would be if nothing were given away?
+//! Finds the nearest neighbour of each synthetic image among private images, to measure whether
+//! synthetic images reveal private ones. Called by `inspect neighbours`.
 //!
-//! A distance alone says little: noise is far from everything. So distances to the training images
-//! are set beside those of held-out images, and each synthetic image is asked whether the nearest
-//! of all training and held-out images is a training image. If nothing was memorised, it does not
-//! matter to it which images were trained on, and it is one in as many cases as training images are
-//! among all; the idea is that of Platzer and Reutterer 2021 (*Holdout-Based Empirical Assessment
-//! of Mixed-Type Synthetic Data*, doi:10.3389/fdata.2021.679939), whose two sets are equally large.
+//! A distance alone shows little: noise is far from everything. So distances to training images are
+//! compared with distances to held-out images, and for each synthetic image the nearest of all
+//! training and held-out images is determined. If nothing was memorised, the share of synthetic
+//! images whose nearest image is a training image is the share of training images among all. The
+//! idea is that of Platzer and Reutterer 2021 (*Holdout-Based Empirical Assessment of Mixed-Type
+//! Synthetic Data*, doi:10.3389/fdata.2021.679939), whose two sets are equally large.
 
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
-/// The nearest candidate of each query, as candidates go by. Distances are Euclidean.
+/// Searches the nearest candidate of each query by Euclidean distance, some candidates at a time.
+///
+/// ```
+/// use fed_distill::distill::NearestSearch;
+/// use tch::Tensor;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let query = Tensor::from_slice(&[0_f32, 0.0]).view([1, 1, 2]);
+/// let mut search = NearestSearch::new(&query);
+/// search.add(&Tensor::from_slice2(&[[9_f32, 9.0], [3.0, 4.0]]))?;
+/// let nearest = search.finish()?;
+/// assert_eq!((nearest.index, nearest.distance), (vec![1], vec![5.0]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Search {
-    /// f32 [N·V,F]: V variants of each of N queries, of which the nearest counts.
+pub struct NearestSearch {
+    /// V variants of each of N queries, f32 [N·V,F].
     queries: Tensor,
     variants: i64,
     best: Tensor,
@@ -21,16 +36,18 @@ pub struct Search {
     seen: i64,
 }
 
-/// What a search found, one value a query.
+/// Holds the result of a search, one value for each query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nearest {
-    /// The candidate's place among all that were offered.
+    /// Index of the nearest candidate, in the order in which candidates were added.
     pub index: Vec<i64>,
+    /// Euclidean distance of the nearest candidate to the nearest variant of the query.
     pub distance: Vec<f64>,
 }
 
-impl Search {
-    /// For `queries` f32 [N,V,F].
+impl NearestSearch {
+    /// Returns a search for `queries` [N,V,F]: the distance of a candidate to a query is that to
+    /// the nearest of the query's V variants.
     pub fn new(queries: &Tensor) -> Self {
         let (count, variants, device) = (queries.size()[0], queries.size()[1], queries.device());
         Self {
@@ -42,11 +59,11 @@ impl Search {
         }
     }
 
-    /// Looks at `candidates` f32 [M,F], M at least 1.
+    /// Compares `candidates` [M,F], M at least 1, with the queries.
     ///
     /// # Errors
-    /// What libtorch reports, say another F.
-    pub fn offer(&mut self, candidates: &Tensor) -> Result<()> {
+    /// Fails when F differs from that of the queries.
+    pub fn add(&mut self, candidates: &Tensor) -> Result<()> {
         let candidates = candidates.f_to_kind(Kind::Float)?;
         let norm = |rows: &Tensor| (rows * rows).sum_dim_intlist(1i64, false, Kind::Float);
         let products = self.queries.f_matmul(&candidates.transpose(0, 1))?;
@@ -54,16 +71,18 @@ impl Search {
         let apart = squares
             .view([-1, self.variants, candidates.size()[0]])
             .amin(1i64, false);
-        let (least, place) = apart.clamp_min(0.0).sqrt().min_dim(1, false);
+        let (least, position) = apart.clamp_min(0.0).sqrt().min_dim(1, false);
         let better = least.lt_tensor(&self.best);
-        self.index = (place + self.seen).where_self(&better, &self.index);
+        self.index = (position + self.seen).where_self(&better, &self.index);
         self.best = least.minimum(&self.best);
         self.seen += candidates.size()[0];
         Ok(())
     }
 
+    /// Returns the nearest candidate of each query.
+    ///
     /// # Errors
-    /// What libtorch reports.
+    /// Fails when libtorch does.
     pub fn finish(self) -> Result<Nearest> {
         Ok(Nearest {
             index: Vec::try_from(&self.index)?,

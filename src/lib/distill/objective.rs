@@ -1,19 +1,51 @@
-//! The distillation objective: match the teachers' joint prediction instead of the label a batch
-//! was made for.
+//! Defines the distillation loss, whose targets are the teachers' combined predictions instead of
+//! the labels that a batch was made for. Called by [`fit`](crate::train::fit).
 
 use crate::error::Result;
 use crate::inversion::{Ensemble, Teacher};
 use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor, no_grad};
 
-/// T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
-/// arXiv:1503.02531), averaged over the batch; images marked real keep their own labels as targets.
+/// Computes T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
+/// arXiv:1503.02531), averaged over the batch. Real images have their own labels as targets.
+///
+/// ```
+/// use fed_distill::distill::Distillation;
+/// use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher};
+/// use fed_distill::model::{Model, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use fed_distill::train::{Batch, Objective};
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let seeds = Seeds::new(42);
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
+/// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
+/// let teacher = Teacher::new(model(0)?, vec![5, 3])?;
+/// let ensemble = Ensemble::new(EnsembleKind::MeanLogits, &[&teacher], Device::Cpu);
+/// let objective =
+///     Distillation { teachers: vec![&teacher], ensemble, temperature: 2.0, class_weights: None };
+///
+/// let images = Tensor::zeros([3, 1, 8, 8], (Kind::Float, Device::Cpu));
+/// let student_logits = model(0)?.eval(&images);
+/// let labels = Tensor::from_slice(&[0_i64, 1, 0]);
+/// let batch = Batch { images, labels, scores: None, real: None };
+/// // The student has the teacher's weights, so there is nothing to learn.
+/// assert!(f64::try_from(&objective.loss(&student_logits, &batch)?)?.abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Distillation<'a> {
+    /// The teachers.
     pub teachers: Vec<&'a Teacher>,
+    /// The rule that combines their predictions.
     pub ensemble: Ensemble,
+    /// T.
     pub temperature: f64,
-    /// f32 [classes]: weight of each image by its label; `None`: all one.
+    /// Weight of each image by its label, f32 [classes]; with `None` all are 1.
     pub class_weights: Option<Tensor>,
 }
 
@@ -38,7 +70,7 @@ impl Objective for Distillation<'_> {
 }
 
 impl Distillation<'_> {
-    /// Target probabilities [N, classes].
+    /// Returns the target probabilities f32 [N,classes].
     fn target(&self, batch: &Batch, classes: i64) -> Result<Tensor> {
         let joint = self
             .ensemble

@@ -1,5 +1,5 @@
-//! Batches for the student: passes over the growing set, with fresh batches made against the
-//! student at even distances.
+//! Supplies batches to the student's training: passes over the growing set, with fresh batches at
+//! even distances that are made against the student. Called by [`fit`](crate::train::fit).
 
 use super::growing::GrowingSet;
 use crate::data::augment;
@@ -12,26 +12,30 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
-/// How the source behaves.
+/// Holds the settings of an [`AdaptiveSource`].
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
+    /// Images of a batch that is drawn from the set.
     pub batch_size: usize,
+    /// Fresh batches that an epoch adds.
     pub new_batches_per_epoch: usize,
-    /// Index of the first fresh batch: those of `generate_initial` come before.
+    /// Index of the first fresh batch, the number of initial batches.
     pub first_batch: usize,
-    /// Images an epoch passes over; `None`: those of the set, and the fresh ones.
+    /// Images of an epoch, fresh ones included; with `None` those of the set, and the fresh ones.
     pub epoch_images: Option<usize>,
-    /// Make fresh batches against the student.
+    /// Makes fresh batches against the student.
     pub adaptive: bool,
+    /// Augmentation of the batches that are drawn from the set.
     pub augment: AugmentSettings,
+    /// Augments fresh batches too when the student trains on them first.
     pub augment_fresh: bool,
-    /// Normalised value of a black pixel, one a channel: what a crop's padding shows.
+    /// Normalised value of a black pixel, one a channel, with which a crop is padded.
     pub black: Vec<f64>,
 }
 
 impl SourceSettings {
-    /// Steps of an epoch that begins with `images` in the set: those that train on them, and the
-    /// fresh batches.
+    /// Returns the steps of an epoch that begins with `images` in the set: those that train on
+    /// them, and one for each fresh batch.
     pub fn steps(&self, images: usize) -> usize {
         let fresh = self.new_batches_per_epoch;
         let kept = match self.epoch_images {
@@ -44,64 +48,126 @@ impl SourceSettings {
     }
 }
 
-/// What a fresh batch was worth when it was made, before the student trained on it.
+/// Reports how teachers and student predict a fresh batch before the student trains on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FreshReport {
+    /// Index of the epoch that made it, from 0.
     pub epoch: usize,
-    /// The step of that epoch that trained on it first.
+    /// The step of that epoch that trains on it.
     pub step: usize,
+    /// Index of the batch, after those of the initial batches.
     pub batch: usize,
     /// The teacher it was made from, in `cycle` mode.
     pub teacher: Option<usize>,
-    /// Share of the images that the teachers it was made from give the intended label, 0..1.
+    /// Share of the images to which the teachers it was made from give the intended label, 0..1.
     pub teacher_accuracy: f64,
-    /// The same of the student, in evaluation mode.
+    /// Share of the images to which the student, in evaluation mode, gives the intended label,
+    /// 0..1.
     pub student_accuracy: f64,
+    /// Lowest inversion loss.
     pub best_loss: f64,
+    /// Inversion losses at some steps.
     pub history: Vec<TermsAt>,
 }
 
-/// What attends an [`AdaptiveSource`] at work.
-pub trait Attendant {
-    /// After each inversion step.
-    fn tick(&self) {}
+/// Observes an [`AdaptiveSource`]. `()` does nothing.
+pub trait SourceObserver {
+    /// Is called after each inversion step.
+    fn inversion_step(&self) {}
 
-    /// A fresh batch was made and judged; the student trains on it next.
+    /// Is called with each fresh batch, images f32 [N,C,H,W] normalised and labels i64 [N], before
+    /// the student trains on it.
     ///
     /// # Errors
-    /// Ends the run.
-    fn fresh(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
+    /// An error ends the run.
+    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
 }
 
-/// Listens to nothing.
-impl Attendant for () {
-    fn fresh(&self, _: FreshReport, _: &Tensor, _: &Tensor) -> Result<()> {
+/// Ignores all events.
+impl SourceObserver for () {
+    fn fresh_batch(&self, _: FreshReport, _: &Tensor, _: &Tensor) -> Result<()> {
         Ok(())
     }
 }
 
-/// The growing set as a batch source. An epoch has floor(images / batch) steps, fresh batches
-/// included.
+/// Supplies the images of a [`GrowingSet`] to a student, and adds fresh batches to the set. An
+/// epoch has floor(images / batch size) steps, fresh batches included.
+///
+/// ```
+/// use fed_distill::data::Normalisation;
+/// use fed_distill::distill::{AdaptiveSource, GrowingSet, SourceSettings};
+/// use fed_distill::inversion::{
+///     Ensemble, EnsembleKind, InversionSettings, Inverter, PhaseSettings, Teacher,
+/// };
+/// use fed_distill::model::{Model, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use fed_distill::train::{AugmentSettings, BatchSource};
+/// use tch::Device;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let seeds = Seeds::new(42);
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
+/// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
+/// let teacher = Teacher::new(model(0)?, vec![5, 3])?;
+/// let phase = PhaseSettings { grad_updates_batch: 2, ..PhaseSettings::default() };
+/// let inversion = InversionSettings {
+///     batch_size: 4,
+///     di: phase.clone(),
+///     adi: phase,
+///     ..InversionSettings::default()
+/// };
+/// let mut inverter = Inverter::new(vec![&teacher], &inversion, seeds)?;
+/// let initial = inverter.make(0, None, &|| ())?;
+///
+/// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
+/// let (images, labels) = (&initial.images, &initial.labels);
+/// let set = GrowingSet::new(images, labels, 8, None, &normalisation, Device::Cpu);
+/// let ensemble = Ensemble::new(EnsembleKind::MeanLogits, &[&teacher], Device::Cpu);
+/// let settings = SourceSettings {
+///     batch_size: 4,
+///     new_batches_per_epoch: 1,
+///     first_batch: 1,
+///     epoch_images: None,
+///     adaptive: true,
+///     augment: AugmentSettings { crop: 1, flip: false },
+///     augment_fresh: false,
+///     black: normalisation.black(),
+/// };
+/// let mut source = AdaptiveSource::new(set, inverter, ensemble, settings, seeds);
+///
+/// let student = model(1)?;
+/// assert_eq!(source.begin(0)?, 2);
+/// // The first step makes a fresh batch against the student, the second draws from the set.
+/// assert_eq!(source.next(0, &student)?.images.size(), [4, 1, 8, 8]);
+/// assert_eq!(source.set.len(), 8);
+/// assert_eq!(source.next(1, &student)?.images.size(), [4, 1, 8, 8]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct AdaptiveSource<'a> {
+    /// The images so far.
     pub set: GrowingSet<'a>,
     inverter: Inverter<'a>,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
     epoch: usize,
-    /// Fresh batches in the set.
+    /// Number of fresh batches in the set.
     made: usize,
     /// Steps of this epoch that make a fresh batch.
-    places: Vec<usize>,
+    fresh_steps: Vec<usize>,
     order: Vec<i64>,
     rng: Rng,
     store: &'a dyn BatchStore,
-    attendant: &'a dyn Attendant,
+    observer: &'a dyn SourceObserver,
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` judges those
-    /// made from several teachers. It keeps no batch beside the set and reports to nobody.
+    /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` combines the
+    /// teachers' predictions for reports on batches of several teachers. It has no store and no
+    /// observer.
     pub fn new(
         set: GrowingSet<'a>,
         inverter: Inverter<'a>,
@@ -118,36 +184,37 @@ impl<'a> AdaptiveSource<'a> {
             seeds,
             epoch: 0,
             made: 0,
-            places: Vec::new(),
+            fresh_steps: Vec::new(),
             order: Vec::new(),
             store: &(),
-            attendant: &(),
+            observer: &(),
         }
     }
 
-    /// Keeps every fresh batch in `store`, from which a resumed run takes it.
+    /// Puts every fresh batch into `store`, from which a resumed run gets it.
     #[must_use]
-    pub fn stored_in(self, store: &'a dyn BatchStore) -> Self {
+    pub fn with_store(self, store: &'a dyn BatchStore) -> Self {
         Self { store, ..self }
     }
 
-    /// Reports steps and fresh batches to `attendant`.
+    /// Reports steps and fresh batches to `observer`.
     #[must_use]
-    pub fn reported_to(self, attendant: &'a dyn Attendant) -> Self {
-        Self { attendant, ..self }
+    pub fn with_observer(self, observer: &'a dyn SourceObserver) -> Self {
+        Self { observer, ..self }
     }
 
-    /// Makes a fresh batch, has it judged and keeps it.
+    /// Makes a fresh batch, reports on it and adds it to the set.
     fn fresh(&mut self, step: usize, student: &Model) -> Result<Batch> {
         let against = self.settings.adaptive.then_some(student);
         let index = self.settings.first_batch + self.made;
-        let attendant = self.attendant;
+        let observer = self.observer;
         let made = self
             .inverter
-            .make_once(index, against, self.store, &|| attendant.tick())
+            .make_or_load(index, against, self.store, &|| observer.inversion_step())
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
-        self.attendant.fresh(report, &made.images, &made.labels)?;
+        self.observer
+            .fresh_batch(report, &made.images, &made.labels)?;
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
@@ -164,27 +231,28 @@ impl<'a> AdaptiveSource<'a> {
         })
     }
 
+    /// Adds a batch to the set.
     fn add(&mut self, made: &SyntheticBatch) {
         self.set.push(&made.images, &made.labels);
         self.made += 1;
     }
 
-    /// Adds fresh batches from the store until there are `count`: what a run that goes on had made
+    /// Adds fresh batches from the store until there are `count`, those that a resumed run had made
     /// before.
-    fn catch_up(&mut self, count: usize) -> Result<()> {
+    fn load_until(&mut self, count: usize) -> Result<()> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
-            let made = self.inverter.recall(index, self.store)?.ok_or_else(|| {
-                Error::failed(format!(
-                    "synthetic batch {index} of the interrupted run is gone"
-                ))
-                .hint("`overwrite=true` starts the run again")
+            let made = self.inverter.load(index, self.store)?.ok_or_else(|| {
+                let what = format!("synthetic batch {index} of the interrupted run is gone");
+                let hint = self.store.hint_if_missing().into_iter();
+                hint.fold(Error::failed(what), Error::hint)
             })?;
             self.add(&made);
         }
         Ok(())
     }
 
+    /// Compares the predictions of teachers and student on a fresh batch with its labels.
     fn report(
         &self,
         index: usize,
@@ -200,10 +268,10 @@ impl<'a> AdaptiveSource<'a> {
                     .mean(Kind::Float),
             )
         };
-        let judges = self.inverter.judges(made);
-        let scores = match judges[..] {
+        let teachers = self.inverter.teachers_of(made);
+        let scores = match teachers[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
-            _ => self.ensemble.predict(&judges, &made.images, 1.0)?,
+            _ => self.ensemble.predict(&teachers, &made.images, 1.0)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,
@@ -217,6 +285,7 @@ impl<'a> AdaptiveSource<'a> {
         })
     }
 
+    /// Augments normalised images f32 [N,C,H,W].
     fn augmented(&mut self, images: &Tensor, with: &AugmentSettings) -> Tensor {
         augment(
             images,
@@ -229,8 +298,8 @@ impl<'a> AdaptiveSource<'a> {
 }
 
 impl BatchSource for AdaptiveSource<'_> {
-    fn pass(&mut self, epochs: usize) -> Result<()> {
-        self.catch_up(epochs * self.settings.new_batches_per_epoch)
+    fn skip_epochs(&mut self, epochs: usize) -> Result<()> {
+        self.load_until(epochs * self.settings.new_batches_per_epoch)
     }
 
     fn begin(&mut self, epoch: usize) -> Result<usize> {
@@ -239,7 +308,7 @@ impl BatchSource for AdaptiveSource<'_> {
         let fresh = self.settings.new_batches_per_epoch;
         let steps = self.settings.steps(self.set.len());
         let kept = steps - fresh;
-        self.places = (0..fresh).map(|batch| batch * steps / fresh).collect();
+        self.fresh_steps = (0..fresh).map(|batch| batch * steps / fresh).collect();
         let mut pass: Vec<i64> = (0..self.set.len() as i64).collect();
         self.order.clear();
         // An epoch longer than the set passes over it again, in another order each time.
@@ -254,15 +323,15 @@ impl BatchSource for AdaptiveSource<'_> {
         seed::drawn(&self.rng)
     }
 
-    fn skip(&mut self, step: usize, drawn: u64) -> Result<()> {
-        let before = self.places.partition_point(|&place| place < step);
-        self.catch_up(self.epoch * self.settings.new_batches_per_epoch + before)?;
+    fn skip_steps(&mut self, step: usize, drawn: u64) -> Result<()> {
+        let before = self.fresh_steps.partition_point(|&fresh| fresh < step);
+        self.load_until(self.epoch * self.settings.new_batches_per_epoch + before)?;
         self.rng.set_word_pos(drawn.into());
         Ok(())
     }
 
     fn next(&mut self, step: usize, model: &Model) -> Result<Batch> {
-        let Err(before) = self.places.binary_search(&step) else {
+        let Err(before) = self.fresh_steps.binary_search(&step) else {
             return self.fresh(step, model);
         };
         // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn

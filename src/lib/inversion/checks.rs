@@ -1,25 +1,29 @@
-//! What is refused before the first batch: settings that do not fit the teachers they are for.
+//! Checks, before the first batch is made, that inversion settings fit the teachers they are for.
+//! Called by [`Inverter::new`](super::Inverter::new).
 
 use super::fused::Frozen;
 use super::settings::{EngineKind, InversionSettings, TeacherMode};
 use super::teacher::Teacher;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use crate::words::counted;
 
-/// Whether `settings` can be followed with so many teachers of so many classes.
+/// Checks that `settings` can be used with this number of `teachers` and `classes`.
 ///
 /// # Errors
-/// A sample larger than their number, label weights that do not match the classes, terms of other
-/// teachers where a batch has none.
+/// Fails with a usage error when a sample is larger than the number of teachers, when label weights
+/// do not match the classes, and when a term of other teachers is in use where a batch has none.
 pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64) -> Result<()> {
     if settings.teachers.mode == TeacherMode::Sample
         && !(1..=teachers).contains(&settings.teachers.n)
     {
-        return Err(Error::usage(format!(
-            "`deep_inv.teachers.n` is {} of {}",
-            settings.teachers.n,
-            counted(teachers, "teacher")
-        ))
+        return Err(Error::usage(
+            parameter("teachers.n")
+                + format!(
+                    " is {} of {}",
+                    settings.teachers.n,
+                    counted(teachers, "teacher")
+                ),
+        )
         .hint(format!("choose 1 to {teachers}")));
     }
     if let Some(weights) = settings
@@ -27,17 +31,20 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
         .as_ref()
         .filter(|weights| weights.len() as i64 != classes)
     {
-        return Err(Error::usage(format!(
-            "`deep_inv.label_weights` has {} for {}",
-            counted(weights.len(), "value"),
-            counted(classes, "class")
-        ))
+        return Err(Error::usage(
+            parameter("label_weights")
+                + format!(
+                    " has {} for {}",
+                    counted(weights.len(), "value"),
+                    counted(classes, "class")
+                ),
+        )
         .hint("give one for each class, in label order"));
     }
     check_others(settings, teachers)
 }
 
-/// Refuses terms of the teachers a batch is not made from where there are none.
+/// Refuses terms of the teachers that a batch is not made from, where there are none.
 fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     let alone = teachers < 2 || settings.teachers.mode != TeacherMode::Cycle;
     for (phase, loss) in [("di", &settings.di.loss), ("adi", &settings.adi.loss)] {
@@ -46,32 +53,34 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
             ("rival_scale", loss.rival_scale),
         ] {
             if alone && scale != 0.0 {
-                return Err(Error::usage(format!(
-                    "`deep_inv.{phase}.loss.{key}` is {scale}, but no batch has other teachers"
-                ))
+                let name = format!("{phase}.loss.{key}");
+                return Err(Error::usage(
+                    parameter(&name) + format!(" is {scale}, but no batch has other teachers"),
+                )
                 .note(
                     "expected",
-                    "`deep_inv.teachers.mode: cycle` and at least two teachers",
+                    assignment("teachers.mode", "cycle") + " and at least two teachers",
                 )
                 .note(
                     "found",
                     format!("{:?} and {teachers}", settings.teachers.mode).to_lowercase(),
                 )
-                .hint(format!("set deep_inv.{phase}.loss.{key}=0")));
+                .hint(Text::from("set ") + assignment(&name, 0)));
             }
         }
     }
     Ok(())
 }
 
-/// Whether batches are made by the fused passes.
+/// Returns `true` when batches are to be made by the fused engine.
 ///
 /// # Errors
-/// Fused passes are asked for and there are none.
-pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
+/// Fails with a usage error when `engine` is [`EngineKind::Fused`] and a teacher is no residual
+/// network.
+pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
     let without = teachers
         .iter()
-        .find(|teacher| !Frozen::has_path(&teacher.spec));
+        .find(|teacher| !Frozen::supports(&teacher.spec));
     let reason = without.map(|teacher| teacher.spec.model.kind.name());
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),
@@ -81,10 +90,10 @@ pub(super) fn fused(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
             Ok(false)
         }
         (EngineKind::Fused, Some(reason)) => Err(Error::usage(
-            "`deep_inv.engine` is fused, but not every teacher has a fused path",
+            parameter("engine") + " is fused, but not every teacher has a fused path",
         )
         .note("expected", "residual networks")
         .note("found", reason)
-        .hint("set deep_inv.engine=auto")),
+        .hint(Text::from("set ") + assignment("engine", "auto"))),
     }
 }

@@ -1,5 +1,5 @@
-//! What a batch draws anew at every step: the teachers it is held against, and by how much it is
-//! rolled.
+//! Draws what varies from step to step of a batch: the teachers it is optimised against, and the
+//! offsets it is rolled by. Called by [`Inverter::make`](super::Inverter::make).
 
 use super::engine::Draw;
 use super::settings::{SamplePer, TeacherMode, TeacherSampling};
@@ -7,10 +7,10 @@ use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use rand::seq::index::sample;
 
-/// Pixels a batch is rolled by, at most, in each direction.
+/// The largest offset, in pixels, by which a batch is rolled in each direction.
 const JITTER: i64 = 2;
 
-/// The random choices of one batch's steps.
+/// Makes the random choices of one batch's steps.
 pub(super) struct Draws<'a> {
     total: usize,
     mode: TeacherMode,
@@ -23,7 +23,8 @@ pub(super) struct Draws<'a> {
 }
 
 impl<'a> Draws<'a> {
-    /// Among `total` teachers, or for the one in `teacher`; `tick` is called after each step.
+    /// Returns the choices for a batch made from `teacher`, or from the teachers that `sampling`
+    /// selects among `total`; `tick` is called after each step.
     pub fn new(
         sampling: &TeacherSampling,
         total: usize,

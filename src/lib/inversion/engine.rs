@@ -1,74 +1,86 @@
-//! One synthetic batch: noise, optimised until the teachers recognise it (Yin et al. 2020,
-//! algorithm 1).
+//! Optimises one synthetic batch: starts from noise and changes it until the teachers recognise it
+//! (Yin et al. 2020, arXiv:1912.08795). Called by [`Inverter`](super::Inverter).
 //!
 //! A step is one forward and one input-gradient pass through each chosen teacher, and through the
-//! student where one competes, made by autograd ([`Plain`]) or by the fused passes ([`FusedStep`]).
-//! Nothing is read back from the device before the end: losses are kept there, and so is the best
-//! batch.
+//! student if one competes, by autograd ([`PlainEngine`]) or by the fused passes ([`FusedEngine`]).
+//! Nothing is read back from the device before the end: losses and the best batch stay there.
 
-use super::fused::FusedStep;
+use super::fused::FusedEngine;
 use super::objective::{Loss, Terms, inversion_loss};
-use super::pixels::{Best, PixelAdam};
+use super::pixels::{BestBatch, PixelAdam};
 use super::teacher::Teacher;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter};
 use crate::model::Model;
 use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
-/// Loss terms at one step, before scaling.
+/// Holds the loss terms at one step, before scaling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TermsAt {
+    /// Index of the step, from 0.
     pub step: usize,
+    /// Scaled sum of all terms.
     pub total: f64,
+    /// Cross-entropy of the teachers' predictions with the labels.
     pub cross_entropy: f64,
+    /// Euclidean norm of the batch.
     pub l2: f64,
+    /// Total variation of the batch.
     pub total_variation: f64,
+    /// Distance of the batch-norm statistics, the mean over teachers.
     pub batch_norm: f64,
-    /// `null` where no student competes.
+    /// Jensen-Shannon divergence of teachers and student; `null` if no student competes.
     pub jensen_shannon: Option<f64>,
-    /// Only where `entropy_scale` is set.
+    /// Mean entropy of the other teachers, if `entropy_scale` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f64>,
-    /// Only where `rival_scale` is set.
+    /// Mean highest wrong score of the other teachers, if `rival_scale` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<f64>,
 }
 
-/// What an inversion gave.
+/// Holds the result of an inversion.
 #[derive(Debug)]
 pub struct Inverted {
-    /// The rolled input with the lowest loss, f32 [N,C,H,W] normalised.
+    /// The rolled input with the lowest loss, f32 [N,C,H,W], normalised.
     pub best: Tensor,
     /// Its loss.
     pub best_loss: f64,
-    /// The input after the last step.
+    /// The input after the last step, f32 [N,C,H,W].
     pub last: Tensor,
-    /// About fifty evenly spaced steps, the first and the last among them.
+    /// The terms at about fifty evenly spaced steps, the first and the last among them.
     pub history: Vec<TermsAt>,
 }
 
-/// Everything that stays the same over the steps of a batch.
+/// Holds what stays the same over the steps of a batch.
 #[derive(Debug)]
 pub struct Inversion<'a> {
+    /// All teachers; a step uses some of them.
     pub teachers: &'a [&'a Teacher],
+    /// How their predictions become one loss.
     pub loss: Loss<'a>,
+    /// The student that competes, if any.
     pub student: Option<&'a Model>,
+    /// Number of optimisation steps.
     pub steps: usize,
-    /// By the fused passes, where networks have them.
+    /// Uses the fused passes for networks that have them.
     pub fused: bool,
 }
 
-/// One way to the loss of a batch and its gradient.
-pub(super) trait Step {
-    /// Images [N,C,H,W] in the order of memory this way works in, as a copy.
-    fn enter(&self, images: &Tensor) -> Tensor;
-    /// And back.
-    fn leave(&self, images: &Tensor) -> Tensor;
-    /// Where height and width are.
-    fn plane(&self) -> [i64; 2];
-    /// The terms for `images` (as entered), `labels` i64 [N] and the teachers `chosen` (indices),
-    /// and the total's gradient.
+/// Computes the loss of a batch and its gradient.
+pub(super) trait Engine {
+    /// Returns a copy of images [N,C,H,W] in the dimension order that the engine computes in.
+    fn to_engine_order(&self, images: &Tensor) -> Tensor;
+    /// Returns images in the engine's order as [N,C,H,W].
+    fn to_nchw(&self, images: &Tensor) -> Tensor;
+    /// Returns the dimensions of height and width in the engine's order.
+    fn spatial_dims(&self) -> [i64; 2];
+    /// Returns the terms for `images` (in the engine's order), `labels` i64 [N] and the teachers
+    /// `chosen` (indices), and the gradient of the total with respect to the images.
+    ///
+    /// # Errors
+    /// Fails when a teacher cannot be read, or libtorch fails.
     fn differentiate(
         &self,
         images: &Tensor,
@@ -77,19 +89,19 @@ pub(super) trait Step {
     ) -> Result<(Terms, Tensor)>;
 }
 
-/// Autograd through libtorch's own operations.
-struct Plain<'a>(&'a Inversion<'a>);
+/// Computes with libtorch's own operations and autograd.
+struct PlainEngine<'a>(&'a Inversion<'a>);
 
-impl Step for Plain<'_> {
-    fn enter(&self, images: &Tensor) -> Tensor {
+impl Engine for PlainEngine<'_> {
+    fn to_engine_order(&self, images: &Tensor) -> Tensor {
         images.detach().copy()
     }
 
-    fn leave(&self, images: &Tensor) -> Tensor {
+    fn to_nchw(&self, images: &Tensor) -> Tensor {
         images.shallow_clone()
     }
 
-    fn plane(&self) -> [i64; 2] {
+    fn spatial_dims(&self) -> [i64; 2] {
         [2, 3]
     }
 
@@ -112,47 +124,50 @@ impl Step for Plain<'_> {
     }
 }
 
-/// What varies from step to step.
+/// Draws what varies from step to step.
 pub trait Draw {
-    /// Teachers (indices) of this step.
+    /// Returns the teachers (indices) of this step.
     fn teachers(&mut self) -> Vec<usize>;
-    /// Rows and columns to roll the batch by.
+    /// Returns the numbers of rows and columns to roll the batch by.
     fn jitter(&mut self) -> (i64, i64);
-    /// After each step, for progress.
+    /// Is called after each step, to show progress.
     fn step(&mut self) {}
 }
 
-/// Points of the loss history that are kept.
+/// Number of steps whose loss terms are recorded, about.
 const HISTORY: usize = 50;
 
 impl Inversion<'_> {
-    fn way(&self) -> Box<dyn Step + '_> {
+    /// Returns the engine that `fused` selects.
+    fn engine(&self) -> Box<dyn Engine + '_> {
         match self.fused {
-            true => Box::new(FusedStep::new(self)),
-            false => Box::new(Plain(self)),
+            true => Box::new(FusedEngine::new(self)),
+            false => Box::new(PlainEngine(self)),
         }
     }
 
-    /// The loss of `images` (f32 [N,C,H,W] normalised) for `labels` (i64 [N]) and the teachers
-    /// `chosen` (indices), and the total's gradient with respect to the images.
+    /// Returns the loss terms of `images` (f32 [N,C,H,W], normalised) for `labels` (i64 [N]) and
+    /// the teachers `chosen` (indices), and the gradient of the total with respect to the images.
     ///
     /// # Errors
-    /// What libtorch reports.
+    /// Fails when a teacher cannot be read, or libtorch fails.
     pub fn differentiate(
         &self,
         images: &Tensor,
         labels: &Tensor,
         chosen: &[usize],
     ) -> Result<(Terms, Tensor)> {
-        let way = self.way();
-        let (terms, gradient) = way.differentiate(&way.enter(images), labels, chosen)?;
-        Ok((terms, way.leave(&gradient)))
+        let engine = self.engine();
+        let (terms, gradient) =
+            engine.differentiate(&engine.to_engine_order(images), labels, chosen)?;
+        Ok((terms, engine.to_nchw(&gradient)))
     }
 
-    /// Optimises `start` (f32 [N,C,H,W]) for `labels` (i64 [N]).
+    /// Optimises `start` (f32 [N,C,H,W], normalised) for `labels` (i64 [N]).
     ///
     /// # Errors
-    /// A loss that is never finite, Ctrl-C, and what libtorch reports.
+    /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
+    /// libtorch fails.
     pub fn run(
         &self,
         start: &Tensor,
@@ -160,18 +175,21 @@ impl Inversion<'_> {
         adam: &mut PixelAdam,
         draw: &mut dyn Draw,
     ) -> Result<Inverted> {
-        let way = self.way();
-        let mut images = way.enter(start);
-        let mut best = Best::new(&images);
+        let engine = self.engine();
+        let mut images = engine.to_engine_order(start);
+        let mut best = BestBatch::new(&images);
         let mut history = History::new(self.steps);
         for step in 0..self.steps {
             interrupt::check()?;
             let (rows, columns) = draw.jitter();
-            let rolled = roll(&images, rows, columns, way.plane());
-            let (terms, gradient) = way.differentiate(&rolled, labels, &draw.teachers())?;
-            best.offer(&terms.total, &rolled);
-            history.keep(step, &terms);
-            adam.step(&mut images, &roll(&gradient, -rows, -columns, way.plane()));
+            let rolled = roll(&images, rows, columns, engine.spatial_dims());
+            let (terms, gradient) = engine.differentiate(&rolled, labels, &draw.teachers())?;
+            best.update(&terms.total, &rolled);
+            history.record(step, &terms);
+            adam.step(
+                &mut images,
+                &roll(&gradient, -rows, -columns, engine.spatial_dims()),
+            );
             draw.step();
         }
         let best_loss = f64::try_from(&best.loss)?;
@@ -182,27 +200,31 @@ impl Inversion<'_> {
             .map(|at| at.step);
         if self.steps > 0 && (broken.is_some() || !best_loss.is_finite()) {
             let step = broken.map_or(String::new(), |step| format!(" (step {step})"));
-            return Err(Error::failed(format!("the inversion loss became NaN or infinite{step}")).hint(
-                "check the teachers' weights, or lower `deep_inv.optimizer.lr` and the scales under `deep_inv.di.loss`",
-            ));
+            let hint = Text::from("check the teachers' weights, or lower ")
+                + parameter("optimizer.lr")
+                + " and the scales under "
+                + parameter("di.loss");
+            let what = format!("the inversion loss became NaN or infinite{step}");
+            return Err(Error::failed(what).hint(hint));
         }
         Ok(Inverted {
-            best: way.leave(&best.images),
+            best: engine.to_nchw(&best.images),
             best_loss,
-            last: way.leave(&images),
+            last: engine.to_nchw(&images),
             history,
         })
     }
 }
 
-fn roll(images: &Tensor, rows: i64, columns: i64, plane: [i64; 2]) -> Tensor {
+/// Rolls images along the dimensions `dims` of height and width.
+fn roll(images: &Tensor, rows: i64, columns: i64, dims: [i64; 2]) -> Tensor {
     match (rows, columns) {
         (0, 0) => images.shallow_clone(),
-        offsets => images.roll([offsets.0, offsets.1], plane),
+        offsets => images.roll([offsets.0, offsets.1], dims),
     }
 }
 
-/// Loss terms of some steps, on the device until the end.
+/// Holds the loss terms of some steps on the device.
 struct History {
     every: usize,
     last: usize,
@@ -211,6 +233,7 @@ struct History {
 }
 
 impl History {
+    /// Returns an empty history of a run of `steps` steps.
     fn new(steps: usize) -> Self {
         Self {
             every: steps.div_ceil(HISTORY).max(1),
@@ -220,7 +243,8 @@ impl History {
         }
     }
 
-    fn keep(&mut self, step: usize, terms: &Terms) {
+    /// Records the terms of every few steps and of the last.
+    fn record(&mut self, step: usize, terms: &Terms) {
         if !step.is_multiple_of(self.every) && step != self.last {
             return;
         }
@@ -240,6 +264,7 @@ impl History {
             .push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
     }
 
+    /// Reads the terms back from the device.
     fn read(self) -> Result<Vec<TermsAt>> {
         let mut history = Vec::new();
         for (step, row) in self.steps.into_iter().zip(&self.rows) {

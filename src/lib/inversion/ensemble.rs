@@ -1,16 +1,44 @@
-//! How several teachers' predictions become one.
+//! Combines several teachers' predictions into one. Called by the inversion's loss and by
+//! distillation.
 
 use super::settings::EnsembleKind;
 use super::teacher::Teacher;
 use crate::error::Result;
 use tch::{Device, Kind, Tensor};
 
-/// A rule of combination, with each teacher's share of each class.
+/// Combines teachers' predictions by one of the rules of [`EnsembleKind`], and holds each teacher's
+/// share of each class.
+///
+/// ```
+/// use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher};
+/// use fed_distill::model::{Model, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let seeds = Seeds::new(42);
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
+/// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
+/// // Only the first teacher has seen class 0, and only the second class 1.
+/// let first = Teacher::new(model(0)?, vec![5, 0])?;
+/// let second = Teacher::new(model(1)?, vec![0, 3])?;
+/// let teachers = [&first, &second];
+/// let ensemble = Ensemble::new(EnsembleKind::LabelShare, &teachers, Device::Cpu);
+///
+/// let images = Tensor::zeros([4, 1, 8, 8], (Kind::Float, Device::Cpu));
+/// let probabilities = ensemble.predict(&teachers, &images, 1.0)?.exp();
+/// let sums = Vec::<f32>::try_from(probabilities.sum_dim_intlist(1_i64, false, Kind::Float))?;
+/// assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Ensemble {
     kind: EnsembleKind,
-    /// f32 [teachers, classes]: count of teacher i and class c over the count of class c among all;
-    /// zero for classes nobody saw.
+    /// f32 [teachers,classes]: images of class c that teacher i was trained on, over those of all
+    /// teachers; zero for classes that no teacher has seen.
     shares: Tensor,
 }
 
@@ -18,7 +46,10 @@ pub struct Ensemble {
 const SMALLEST: f64 = 1e-12;
 
 impl Ensemble {
-    /// The rule `kind` over `teachers`.
+    /// Returns the rule `kind` for `teachers`, with tensors on `device`.
+    ///
+    /// # Panics
+    /// When there are no teachers.
     pub fn new(kind: EnsembleKind, teachers: &[&Teacher], device: Device) -> Self {
         let rows: Vec<Tensor> = teachers
             .iter()
@@ -41,8 +72,8 @@ impl Ensemble {
         }
     }
 
-    /// Log-probabilities [N, classes] from each teacher's logits [N, classes] at a softmax
-    /// temperature.
+    /// Combines each teacher's logits [N,classes], softened at `temperature`, to log-probabilities
+    /// f32 [N,classes].
     pub fn log_probabilities(&self, logits: &[Tensor], temperature: f64) -> Tensor {
         let count = logits.len() as f64;
         let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
@@ -65,11 +96,11 @@ impl Ensemble {
         }
     }
 
-    /// The teachers' log-probabilities of `images` (normalised [N,C,H,W]) at a temperature, without
-    /// a graph.
+    /// Returns the log-probabilities f32 [N,classes] of `images`, [N,C,H,W] normalised, softened at
+    /// `temperature`, without a graph.
     ///
     /// # Errors
-    /// Teachers that cannot be read.
+    /// Fails when a teacher cannot be read.
     pub fn predict(
         &self,
         teachers: &[&Teacher],
@@ -82,6 +113,7 @@ impl Ensemble {
     }
 }
 
+/// Adds the terms, at least one.
 fn sum(mut terms: impl Iterator<Item = Tensor>) -> Tensor {
     let first = terms.next().unwrap_or_default();
     terms.fold(first, |sum, term| sum + term)

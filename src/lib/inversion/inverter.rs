@@ -1,15 +1,16 @@
-//! Batch after batch: chooses teachers and labels as configured, starts from noise, runs the
-//! engine.
+//! Makes one synthetic batch after another: chooses teachers and labels by the settings, starts
+//! from noise, and runs the engine. Called by `generate_initial` and by
+//! [`AdaptiveSource`](crate::distill::AdaptiveSource).
 //!
-//! Everything random about batch `index` comes from streams of that index, so batches can be made
-//! in any order, on any machine.
+//! All random numbers of batch `index` come from streams of that index, so batches can be made in
+//! any order, on any machine.
 
-use super::checks::{check, fused};
+use super::checks::{check, uses_fused_engine};
 use super::draws::Draws;
 use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
 use super::labels::draw_labels;
-use super::objective::{Loss, Opinion};
+use super::objective::{Combination, Loss};
 use super::pixels::PixelAdam;
 use super::settings::{InversionSettings, PhaseSettings, TeacherMode};
 use super::teacher::{LabelMask, Teacher};
@@ -19,16 +20,18 @@ use crate::runtime::seed::{Rng, Seeds};
 use rand_distr::{Distribution, StandardNormal};
 use tch::Tensor;
 
-/// A synthetic batch.
+/// Holds a synthetic batch.
 #[derive(Debug)]
 pub struct SyntheticBatch {
-    /// f32 [N,C,H,W], normalised.
+    /// Images f32 [N,C,H,W], normalised.
     pub images: Tensor,
-    /// i64 [N].
+    /// The labels that they were made for, i64 [N].
     pub labels: Tensor,
-    /// The one teacher it was made from, in `cycle` mode.
+    /// Index of the teacher it was made from, in `cycle` mode.
     pub teacher: Option<usize>,
+    /// The lowest inversion loss, that of the images.
     pub best_loss: f64,
+    /// Loss terms at about fifty evenly spaced steps.
     pub history: Vec<TermsAt>,
 }
 
@@ -46,6 +49,32 @@ impl SyntheticBatch {
 }
 
 /// Makes synthetic batches from a set of teachers.
+///
+/// ```
+/// use fed_distill::inversion::{InversionSettings, Inverter, PhaseSettings, Teacher};
+/// use fed_distill::model::{Model, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use tch::Device;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let seeds = Seeds::new(42);
+/// let (width, blocks) = (Some(4), Some(vec![1]));
+/// let settings = ModelSettings { width, blocks, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
+/// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
+/// let teacher = Teacher::new(model(0)?, vec![5, 3])?;
+/// let settings = InversionSettings {
+///     batch_size: 4,
+///     di: PhaseSettings { grad_updates_batch: 3, ..PhaseSettings::default() },
+///     ..InversionSettings::default()
+/// };
+/// let mut inverter = Inverter::new(vec![&teacher], &settings, seeds)?;
+/// let batch = inverter.make(0, None, &|| ())?;
+/// assert_eq!(batch.images.size(), [4, 1, 8, 8]);
+/// assert_eq!(batch.history.len(), 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Inverter<'a> {
     teachers: Vec<&'a Teacher>,
@@ -54,16 +83,18 @@ pub struct Inverter<'a> {
     ensemble: Ensemble,
     seeds: Seeds,
     fused: bool,
-    /// Kept from batch to batch only with `keep_moments`.
+    /// Moments of Adam, which are kept from batch to batch only with `keep_moments`.
     pub(super) moments: Option<PixelAdam>,
 }
 
 impl<'a> Inverter<'a> {
-    /// An inverter of `teachers`, which share one architecture's input and classes.
+    /// Returns an inverter of `teachers`, whose images have one shape and whose classes are the
+    /// same.
     ///
     /// # Errors
-    /// No teachers, a sample larger than their number, label weights that do not match the classes,
-    /// terms of other teachers where a batch has none, fused passes where there are none.
+    /// Fails when there are no teachers, a sample is larger than their number, label weights do not
+    /// match the classes, a term of other teachers is in use where a batch has none, and the fused
+    /// engine is asked for where a teacher is no residual network.
     pub fn new(
         teachers: Vec<&'a Teacher>,
         settings: &'a InversionSettings,
@@ -74,7 +105,7 @@ impl<'a> Inverter<'a> {
         };
         let (classes, device) = (first.spec.classes, first.device);
         check(settings, teachers.len(), classes)?;
-        let fused = fused(settings.engine, &teachers)?;
+        let fused = uses_fused_engine(settings.engine, &teachers)?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {
             let seen = teacher.seen();
@@ -95,24 +126,24 @@ impl<'a> Inverter<'a> {
         })
     }
 
-    /// Gradient steps of one batch, for progress bars.
+    /// Returns the number of gradient steps of one batch, made against a student or not.
     pub fn steps(&self, student: bool) -> usize {
         self.phase(student).grad_updates_batch
     }
 
-    /// The teachers whose opinion batch `index` is held to afterwards: its own in `cycle` mode,
-    /// else all.
-    pub fn judges(&self, batch: &SyntheticBatch) -> Vec<&'a Teacher> {
+    /// Returns the teachers that `batch` was made from: one in `cycle` mode, else all.
+    pub fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&'a Teacher> {
         match batch.teacher {
             Some(teacher) => vec![self.teachers[teacher]],
             None => self.teachers.clone(),
         }
     }
 
-    /// Makes batch `index`, against `student` where given. `tick` is called after each step.
+    /// Makes batch `index`, against `student` if there is one; `tick` is called after each step.
     ///
     /// # Errors
-    /// A loss that is never finite, Ctrl-C, and what libtorch reports.
+    /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
+    /// libtorch fails.
     pub fn make(
         &mut self,
         index: usize,
@@ -129,12 +160,12 @@ impl<'a> Inverter<'a> {
             None => PixelAdam::new(&self.settings.optimizer),
         };
         let phase = self.phase(student.is_some());
-        let opinion = match mode {
+        let combination = match mode {
             TeacherMode::Cycle if phase.loss.others().in_use() => {
-                Opinion::Among(&self.masks, phase.loss.others())
+                Combination::WithOthers(&self.masks, phase.loss.others())
             }
-            TeacherMode::Cycle | TeacherMode::Sample => Opinion::Each(&self.masks),
-            TeacherMode::Ensemble => Opinion::Joint(&self.ensemble),
+            TeacherMode::Cycle | TeacherMode::Sample => Combination::Separate(&self.masks),
+            TeacherMode::Ensemble => Combination::Ensemble(&self.ensemble),
         };
         let mut draw = Draws::new(
             &self.settings.teachers,
@@ -147,7 +178,7 @@ impl<'a> Inverter<'a> {
         let inversion = Inversion {
             teachers: &self.teachers,
             loss: Loss {
-                opinion,
+                combination,
                 scales: &phase.loss.published(),
             },
             student,
@@ -165,6 +196,7 @@ impl<'a> Inverter<'a> {
         })
     }
 
+    /// Returns the settings with or without a student.
     fn phase(&self, student: bool) -> &'a PhaseSettings {
         match student {
             true => &self.settings.adi,
@@ -172,16 +204,16 @@ impl<'a> Inverter<'a> {
         }
     }
 
-    /// Labels for a batch of one teacher, or of all.
+    /// Draws the labels i64 [N] of a batch of one teacher, or of all.
     fn labels(&self, teacher: Option<usize>, rng: &mut Rng) -> Tensor {
         let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
         let all: Vec<i64> = (0..spec.classes).collect();
-        let members = match teacher {
+        let sources = match teacher {
             Some(index) => vec![self.teachers[index]],
             None => self.teachers.clone(),
         };
         let counts = |class: &i64| {
-            members
+            sources
                 .iter()
                 .map(|t| t.label_counts[*class as usize])
                 .sum::<u64>()
@@ -207,8 +239,8 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&labels).to_device(device)
     }
 
-    /// Standard normal noise [N,C,H,W], drawn on the host so that every device starts from the
-    /// same.
+    /// Draws standard normal noise f32 [N,C,H,W], on the host so that every device starts from the
+    /// same values.
     fn noise(&self, rng: &mut Rng) -> Tensor {
         let spec = &self.teachers[0].spec;
         let shape = [

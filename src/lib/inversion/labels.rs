@@ -1,4 +1,4 @@
-//! Which labels a synthetic batch is made for.
+//! Draws the labels that a synthetic batch is made for. Called by [`Inverter`](super::Inverter).
 
 use super::settings::LabelSampling;
 use crate::runtime::seed::Rng;
@@ -9,9 +9,20 @@ use rand_distr::weighted::WeightedIndex;
 
 /// Draws `count` labels among `classes`.
 ///
-/// `shares` are the classes' proportions in the teachers' training data and `weights` the
-/// configured ones, both in the order of `classes`. Weights that leave nothing to draw from (all
-/// zero here) fall back to a uniform draw.
+/// `shares` are the numbers of images of the classes that the teachers were trained on, and
+/// `weights` the configured ones, both in the order of `classes`. If all weights are zero, labels
+/// are drawn uniformly.
+///
+/// ```
+/// use fed_distill::inversion::{LabelSampling, draw_labels};
+/// use fed_distill::runtime::seed::Seeds;
+///
+/// let mut rng = Seeds::new(42).stream("labels", 0);
+/// let mut labels =
+///     draw_labels(LabelSampling::Balanced, 4, &[3, 7], &[1.0, 1.0], &[1.0, 1.0], &mut rng);
+/// labels.sort();
+/// assert_eq!(labels, [3, 3, 7, 7]);
+/// ```
 pub fn draw_labels(
     sampling: LabelSampling,
     count: usize,
@@ -39,6 +50,7 @@ pub fn draw_labels(
     }
 }
 
+/// Draws `count` labels uniformly.
 fn uniform(count: usize, classes: &[i64], rng: &mut Rng) -> Vec<i64> {
     (0..count)
         .map(|_| classes[rng.random_range(0..classes.len())])

@@ -1,21 +1,22 @@
-//! The loss terms of DeepInversion and Adaptive DeepInversion (Yin et al. 2020, arXiv:1912.08795,
-//! eq. 1–8), with the norms (not squared norms) and the constants of its CIFAR-10 release. Tensors
-//! in, scalar tensors with their graph out.
+//! Computes the loss terms of DeepInversion and Adaptive DeepInversion (Yin et al. 2020,
+//! arXiv:1912.08795, eq. 1–8), with the norms (not squared norms) and the constants of its CIFAR-10
+//! release. Each function maps tensors to a scalar tensor with its graph. Called by
+//! [`super::objective`].
 
 use super::teacher::LabelMask;
 use crate::model::BatchNorm;
 use tch::{Kind, Reduction, Tensor};
 
-/// Temperature of the softmaxes that [`jensen_shannon`] compares.
+/// The temperature of the softmaxes that [`jensen_shannon`] compares.
 pub const COMPETITION_TEMPERATURE: f64 = 3.0;
 
-/// Euclidean norm of the whole tensor.
+/// Returns the Euclidean norm of all values.
 pub fn norm(x: &Tensor) -> Tensor {
     x.norm_scalaropt_dtype(2.0, Kind::Float)
 }
 
-/// Total variation of images [N,C,H,W] in four directions (right, down, both diagonals): a sum of
-/// four norms, each over the whole batch.
+/// Returns the total variation of images [N,C,H,W] in four directions (right, down, both
+/// diagonals): a sum of four norms, each over the whole batch (eq. 2).
 pub fn total_variation(x: &Tensor) -> Tensor {
     let (height, width) = (x.size()[2], x.size()[3]);
     let cut = |rows: (i64, i64), columns: (i64, i64)| {
@@ -31,11 +32,11 @@ pub fn total_variation(x: &Tensor) -> Tensor {
         + norm(&(cut(top, left) - cut(bottom, right)))
 }
 
-/// One layer's distance ‖running_var − var‖ + ‖running_mean − mean‖ between the running statistics
-/// and those of the layer's input [N,C,H,W] (or [N,C]) over everything but channels, with the
-/// biased variance, in float32.
+/// Returns one layer's distance ‖running_var − var‖ + ‖running_mean − mean‖ (eq. 4) between the
+/// running statistics and those of the layer's input [N,C,H,W] (or [N,C]) over all dimensions but
+/// channels, with the biased variance, in float32.
 ///
-/// The variance is taken around the running mean, where both moments are small differences: two
+/// The variance is computed around the running mean, where both moments are small differences: two
 /// cheap means instead of libtorch's `var_mean`, which is ten times slower on a CPU, without the
 /// cancellation of a mean of squares around zero.
 pub fn feature_distance(layer: &BatchNorm, input: &Tensor) -> Tensor {
@@ -49,15 +50,15 @@ pub fn feature_distance(layer: &BatchNorm, input: &Tensor) -> Tensor {
     norm(&(&layer.running_var - variance)) + norm(&shift)
 }
 
-/// Cross-entropy [N, classes] with labels i64 [N], averaged; under a mask only over its classes,
-/// with its weights.
+/// Returns the mean cross-entropy of logits [N,classes] with labels i64 [N]; with a mask, over its
+/// classes only and with its weights.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     let Some(mask) = mask else {
         return logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
     };
-    let (places, weights) = mask.targets(labels);
+    let (indices, weights) = mask.targets(labels);
     let each = mask.columns(logits).cross_entropy_loss(
-        &places,
+        &indices,
         None::<&Tensor>,
         Reduction::None,
         -100,
@@ -68,12 +69,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>)
     (each * &weights).sum(Kind::Float) / weights.sum(Kind::Float).clamp_min(1e-12)
 }
 
-/// Jensen-Shannon divergence of two batches of logits [N, classes] at temperature 3, with the
-/// clamps of the CIFAR-10 release (probabilities and their mean to 0.01..0.99, the result to 0..1),
-/// averaged over the batch (eq. 7).
+/// Returns the Jensen-Shannon divergence of two batches of logits [N,classes] at temperature 3,
+/// averaged over the batch (eq. 7), with the clamps of the CIFAR-10 release: probabilities and
+/// their mean to 0.01..0.99, the result to 0..1.
 ///
-/// In float64: for predictions that are nearly equal it is a small difference of logarithms, and
-/// the matrices are tiny.
+/// It is computed in float64: for predictions that are nearly equal it is a small difference of
+/// logarithms, and the matrices are tiny.
 pub fn jensen_shannon(teacher: &Tensor, student: &Tensor) -> Tensor {
     let soften = |logits: &Tensor| (logits / COMPETITION_TEMPERATURE).softmax(1, Kind::Double);
     let (p, q) = (soften(teacher), soften(student));
@@ -89,10 +90,10 @@ pub fn jensen_shannon(teacher: &Tensor, student: &Tensor) -> Tensor {
         .to_kind(Kind::Float)
 }
 
-/// Shannon entropy −Σ p log p (nats) of softmax(logits) [N, classes], averaged over the batch;
-/// under a mask over its classes alone.
+/// Returns the Shannon entropy −Σ p log p (in nats) of softmax(logits) [N,classes], averaged over
+/// the batch; with a mask, over its classes only.
 ///
-/// The term of the public Python project's `ADIEntropyLoss`: there p is the other teacher's
+/// It is the term of the public Python project's `ADIEntropyLoss`, where p is another teacher's
 /// prediction over the classes of the teacher that makes the batch, and the loss grows with the
 /// entropy.
 pub fn entropy(logits: &Tensor, mask: Option<&LabelMask>) -> Tensor {
@@ -102,11 +103,11 @@ pub fn entropy(logits: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     -(log_probabilities.exp() * log_probabilities).sum(Kind::Float) / rows
 }
 
-/// The highest probability in softmax(logits) [N, classes] of a class that is not the label (i64
-/// [N]), averaged over the batch: for a teacher the batch is not made from, the class that it finds
-/// most similar to the target. A teacher's relative probabilities of wrong classes are its own
-/// measure of similarity (Hinton et al. 2015, arXiv:1503.02531), which needs no images and no
-/// common last layer. Under a mask only its classes can be rivals; without any the term is 0.
+/// Returns the highest probability in softmax(logits) [N,classes] of a class that is not the label
+/// (i64 [N]), averaged over the batch. For a teacher that the batch is not made from, that class is
+/// the one it finds most similar to the target. A teacher's relative probabilities of wrong classes
+/// are its measure of similarity (Hinton et al. 2015, arXiv:1503.02531), which needs no images and
+/// no common last layer. With a mask, only its classes count; if there are none, the term is 0.
 pub fn rival(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     let probabilities = logits.softmax(1, Kind::Float);
     let wrong: Tensor = 1.0 - labels.one_hot(logits.size()[1]).to_kind(Kind::Float);

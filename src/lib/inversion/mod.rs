@@ -1,10 +1,10 @@
-//! Inversion: synthetic batches from trained teachers, DeepInversion and Adaptive DeepInversion
-//! (Yin et al. 2020, arXiv:1912.08795).
+//! Makes synthetic batches from trained teachers: DeepInversion and Adaptive DeepInversion (Yin et
+//! al. 2020, arXiv:1912.08795).
 //!
-//! From the inside out: [`losses`] are the terms, [`objective`] joins them over teachers and
-//! student, [`fused`] computes them fast, [`engine`] optimises one batch, [`Inverter`] makes batch
-//! after batch as configured. Called by the stages `generate_initial` and `train_student`; knows
-//! models, never files or images of a dataset.
+//! [`losses`] computes the terms, [`objective`] combines them over teachers and student, [`fused`]
+//! computes them fast, [`engine`] optimises one batch, and [`Inverter`] makes the batches that the
+//! settings describe. Called by the stages `generate_initial` and `train_student`; knows models,
+//! but neither files nor images of a dataset.
 
 mod checks;
 mod draws;
@@ -17,9 +17,9 @@ pub mod losses;
 pub mod objective;
 mod pixels;
 mod settings;
-mod shelf;
 mod store;
 mod teacher;
+mod teacher_cache;
 
 pub use engine::TermsAt;
 pub use ensemble::Ensemble;
@@ -27,6 +27,6 @@ pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
-pub use shelf::{Loaded, Shelf};
-pub use store::{BatchStore, MemoryStore, Moments, Stored};
+pub use store::{BatchStore, MemoryStore, Moments, StoredBatch};
 pub use teacher::{LabelMask, Teacher};
+pub use teacher_cache::{Loaded, TeacherCache};

@@ -1,6 +1,6 @@
-//! The inversion loss of a batch. [`Loss`] joins what networks say of it into terms and a total,
-//! however their logits were computed; [`inversion_loss`] computes them with autograd: one forward
-//! pass through each teacher (and the student).
+//! Computes the inversion loss of a batch. [`Loss`] combines the logits of all networks into terms
+//! and a total, however the logits were computed; [`inversion_loss`] computes them with autograd,
+//! by one forward pass through each teacher (and the student). Called by both engines.
 
 use super::ensemble::Ensemble;
 use super::losses::{
@@ -12,36 +12,41 @@ use crate::error::Result;
 use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
 
-/// A batch's loss terms before scaling: scalars on the device, `total` with its graph.
+/// Holds a batch's loss terms before scaling: scalars on the device, `total` with its graph.
 #[derive(Debug)]
 pub struct Terms {
+    /// Scaled sum of all terms.
     pub total: Tensor,
+    /// Cross-entropy of the teachers' predictions with the labels.
     pub cross_entropy: Tensor,
+    /// Euclidean norm of the batch.
     pub l2: Tensor,
+    /// Total variation of the batch.
     pub total_variation: Tensor,
+    /// Distance of the batch-norm statistics, the mean over teachers.
     pub batch_norm: Tensor,
-    /// Only where a student competes.
+    /// Jensen-Shannon divergence of teachers and student, if a student competes.
     pub jensen_shannon: Option<Tensor>,
-    /// Mean entropy of the other teachers; only where it has a scale.
+    /// Mean entropy of the other teachers, if it has a scale.
     pub entropy: Option<Tensor>,
-    /// Mean highest wrong score of the other teachers; only where it has a scale.
+    /// Mean highest wrong score of the other teachers, if it has a scale.
     pub rival: Option<Tensor>,
 }
 
-/// How the chosen teachers' opinions are joined.
+/// Selects how the chosen teachers' predictions are combined into one loss.
 #[derive(Clone, Copy, Debug)]
-pub enum Opinion<'a> {
-    /// Each teacher its own loss under its own mask; the mean of the losses.
-    Each(&'a [Option<LabelMask>]),
-    /// As `Each`, and terms of what the teachers that were not chosen see in the images: one more
-    /// forward and input-gradient pass for each of them.
-    Among(&'a [Option<LabelMask>], OtherScales),
-    /// One prediction of all; the mean of the batch-norm terms.
-    Joint(&'a Ensemble),
+pub enum Combination<'a> {
+    /// Takes the mean of the teachers' losses, each under its own mask.
+    Separate(&'a [Option<LabelMask>]),
+    /// Does the same as `Separate`, and adds terms of the predictions of the teachers that were not
+    /// chosen, which takes one more forward and input-gradient pass for each of them.
+    WithOthers(&'a [Option<LabelMask>], OtherScales),
+    /// Takes the loss of the ensemble's prediction, and the mean of the batch-norm terms.
+    Ensemble(&'a Ensemble),
 }
 
-/// Logits [N, classes] of a teacher in evaluation mode, and each batch-norm layer's distance, in
-/// module order.
+/// Returns the logits f32 [N,classes] of a teacher in evaluation mode for images [N,C,H,W], and
+/// each batch-norm layer's distance, in module order.
 pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     let mut distances = Vec::new();
     let logits = teacher.forward(
@@ -51,68 +56,79 @@ pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     (logits, distances)
 }
 
-/// What a batch is held to, the same at every step.
+/// Holds how predictions are combined and scaled; the same at every step of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss<'a> {
-    pub opinion: Opinion<'a>,
+    /// How the teachers' predictions are combined.
+    pub combination: Combination<'a>,
+    /// Scales of the published terms.
     pub scales: &'a LossScales,
 }
 
-/// Logits [N, classes] of every network that has a say in a batch.
+/// Holds the logits f32 [N,classes] of every network that a batch is optimised against.
 #[derive(Debug)]
 pub struct Logits {
-    /// Of the teachers the batch is made from.
+    /// Logits of the teachers that the batch is made from.
     pub chosen: Vec<Tensor>,
-    /// Of the teachers [`Loss::others`] names.
+    /// Logits of the teachers that [`Loss::others`] returns.
     pub others: Vec<Tensor>,
-    /// Of the student, where [`Loss::competes`].
+    /// Logits of the student, if [`Loss::competes`].
     pub student: Option<Tensor>,
 }
 
-/// The terms that logits alone decide; scalars with their graph.
+/// Holds the terms that depend on logits alone; scalars with their graph.
 #[derive(Debug)]
-pub struct Opinions {
+pub struct LogitTerms {
+    /// Cross-entropy of the teachers' predictions with the labels.
     pub cross_entropy: Tensor,
+    /// Jensen-Shannon divergence of teachers and student.
     pub jensen_shannon: Option<Tensor>,
+    /// Mean entropy of the other teachers.
     pub entropy: Option<Tensor>,
+    /// Mean highest wrong score of the other teachers.
     pub rival: Option<Tensor>,
-    /// Their sum, scaled.
+    /// Their scaled sum.
     pub total: Tensor,
 }
 
 impl Loss<'_> {
-    /// Whether a student's logits count.
+    /// Returns `true` when the student's logits are part of the loss.
     pub fn competes(&self) -> bool {
         self.scales.comp_scale != 0.0
     }
 
-    /// The teachers (of `count`) that a batch made from `chosen` looks at besides.
+    /// Returns the teachers (indices below `count`) whose predictions are part of the loss of a
+    /// batch made from `chosen`, besides those.
     pub fn others(&self, count: usize, chosen: &[usize]) -> Vec<usize> {
-        match self.opinion {
-            Opinion::Among(..) => (0..count).filter(|index| !chosen.contains(index)).collect(),
+        match self.combination {
+            Combination::WithOthers(..) => {
+                (0..count).filter(|index| !chosen.contains(index)).collect()
+            }
             _ => Vec::new(),
         }
     }
 
-    /// The terms of `logits` for `labels` i64 [N].
-    pub fn opinions(
+    /// Returns the terms of `logits` for `labels` i64 [N].
+    pub fn logit_terms(
         &self,
         logits: &Logits,
         labels: &Tensor,
         chosen: &[usize],
         others: &[usize],
-    ) -> Opinions {
+    ) -> LogitTerms {
         let student = logits.student.as_ref();
-        let (cross_entropy, jensen_shannon) = match self.opinion {
-            Opinion::Each(masks) | Opinion::Among(masks, _) => {
-                each(&logits.chosen, labels, chosen, masks, student)
+        let (cross_entropy, jensen_shannon) = match self.combination {
+            Combination::Separate(masks) | Combination::WithOthers(masks, _) => {
+                separate_terms(&logits.chosen, labels, chosen, masks, student)
             }
-            Opinion::Joint(ensemble) => joint(&logits.chosen, labels, ensemble, student),
+            Combination::Ensemble(ensemble) => {
+                ensemble_terms(&logits.chosen, labels, ensemble, student)
+            }
         };
-        let (entropy, rival, scales) = match self.opinion {
-            Opinion::Among(masks, scales) => {
+        let (entropy, rival, scales) = match self.combination {
+            Combination::WithOthers(masks, scales) => {
                 let (entropy, rival) =
-                    among(&logits.others, labels, chosen, others, masks, &scales);
+                    other_terms(&logits.others, labels, chosen, others, masks, &scales);
                 (entropy, rival, scales)
             }
             _ => (None, None, OtherScales::default()),
@@ -127,7 +143,7 @@ impl Loss<'_> {
             scaled(&rival, scales.rival_scale),
         ];
         let alone = cross_entropy.shallow_clone();
-        Opinions {
+        LogitTerms {
             total: added
                 .into_iter()
                 .flatten()
@@ -139,11 +155,11 @@ impl Loss<'_> {
         }
     }
 
-    /// All terms: those of the logits, and the images' norm, total variation and batch-norm
+    /// Returns all terms: those of the logits, and the images' norm, total variation and batch-norm
     /// distance (scalars).
     pub fn terms(
         &self,
-        opinions: Opinions,
+        logit_terms: LogitTerms,
         l2: Tensor,
         total_variation: Tensor,
         batch_norm: Tensor,
@@ -153,23 +169,23 @@ impl Loss<'_> {
             + &total_variation * scales.var_scale
             + &batch_norm * scales.bn_scale;
         Terms {
-            total: opinions.total + images,
-            cross_entropy: opinions.cross_entropy,
+            total: logit_terms.total + images,
+            cross_entropy: logit_terms.cross_entropy,
             l2,
             total_variation,
             batch_norm,
-            jensen_shannon: opinions.jensen_shannon,
-            entropy: opinions.entropy,
-            rival: opinions.rival,
+            jensen_shannon: logit_terms.jensen_shannon,
+            entropy: logit_terms.entropy,
+            rival: logit_terms.rival,
         }
     }
 }
 
-/// The loss of normalised images [N,C,H,W] made for `labels` i64 [N], against the teachers `chosen`
-/// (indices) and an optional student, with its graph.
+/// Returns the loss of images f32 [N,C,H,W], normalised, for `labels` i64 [N], against the teachers
+/// `chosen` (indices) and an optional student, with its graph.
 ///
 /// # Errors
-/// Teachers that cannot be read.
+/// Fails when a teacher cannot be read.
 pub fn inversion_loss(
     images: &Tensor,
     labels: &Tensor,
@@ -181,7 +197,7 @@ pub fn inversion_loss(
     let (mut distances, mut seen) = (Vec::new(), Vec::new());
     for &index in chosen {
         let (logits, layers) = observe(&teachers[index].loaded()?.model, images);
-        distances.push(total_of(layers, images));
+        distances.push(sum_of(layers, images));
         seen.push(logits);
     }
     let others = loss.others(teachers.len(), chosen);
@@ -193,20 +209,27 @@ pub fn inversion_loss(
             .filter(|_| loss.competes())
             .map(|student| student.eval(images)),
     };
-    let opinions = loss.opinions(&logits, labels, chosen, &others);
+    let logit_terms = loss.logit_terms(&logits, labels, chosen, &others);
     let batch_norm = mean_of(distances, images);
-    Ok(loss.terms(opinions, norm(images), total_variation(images), batch_norm))
+    Ok(loss.terms(
+        logit_terms,
+        norm(images),
+        total_variation(images),
+        batch_norm,
+    ))
 }
 
-type Pair = (Tensor, Option<Tensor>);
+/// Holds a cross-entropy, and the Jensen-Shannon divergence if a student competes.
+type CrossEntropyAndDivergence = (Tensor, Option<Tensor>);
 
-fn each(
+/// Returns the means of the terms of each teacher under its own mask.
+fn separate_terms(
     logits: &[Tensor],
     labels: &Tensor,
     chosen: &[usize],
     masks: &[Option<LabelMask>],
     student: Option<&Tensor>,
-) -> Pair {
+) -> CrossEntropyAndDivergence {
     let mut entropies = Vec::new();
     let mut divergences = Vec::new();
     for (logits, &index) in logits.iter().zip(chosen) {
@@ -223,21 +246,22 @@ fn each(
     (mean_of(entropies, labels), divergence)
 }
 
-fn joint(
+/// Returns the terms of the ensemble's prediction.
+fn ensemble_terms(
     logits: &[Tensor],
     labels: &Tensor,
     ensemble: &Ensemble,
     student: Option<&Tensor>,
-) -> Pair {
+) -> CrossEntropyAndDivergence {
     let log_probabilities = ensemble.log_probabilities(logits, 1.0);
     // Log-probabilities are logits of the same distribution.
     let divergence = student.map(|student| jensen_shannon(&log_probabilities, student));
     (log_probabilities.nll_loss(labels), divergence)
 }
 
-/// Entropy and rival terms, averaged over the `others` (indices), whose logits are given; each only
-/// where it has a scale.
-fn among(
+/// Returns the entropy and rival terms, each only if it has a scale, averaged over the teachers
+/// `others` (indices), whose logits are given.
+fn other_terms(
     logits: &[Tensor],
     labels: &Tensor,
     chosen: &[usize],
@@ -263,7 +287,8 @@ fn among(
     (mean(entropies), mean(rivals))
 }
 
-fn total_of(terms: Vec<Tensor>, like: &Tensor) -> Tensor {
+/// Adds scalars; without any, returns zero on the device of `like`.
+fn sum_of(terms: Vec<Tensor>, like: &Tensor) -> Tensor {
     match terms.is_empty() {
         // A teacher without batch norm.
         true => Tensor::zeros([], (Kind::Float, like.device())),
@@ -271,7 +296,8 @@ fn total_of(terms: Vec<Tensor>, like: &Tensor) -> Tensor {
     }
 }
 
+/// Returns the mean of scalars; without any, zero on the device of `like`.
 fn mean_of(terms: Vec<Tensor>, like: &Tensor) -> Tensor {
     let count = terms.len().max(1) as f64;
-    total_of(terms, like) / count
+    sum_of(terms, like) / count
 }

@@ -1,6 +1,6 @@
-//! Finished batches outlive the process that made them: an [`Inverter`] puts each into a store, and
-//! takes what is there instead of making it again. Called by the sources of batches; what a store
-//! is made of is the stages' business.
+//! Defines stores of finished batches: an [`Inverter`] puts each batch into a store, and gets those
+//! that are there instead of making them again. Called by `generate_initial` and
+//! [`AdaptiveSource`](crate::distill::AdaptiveSource); the stages' store consists of files.
 
 use super::inverter::{Inverter, SyntheticBatch};
 use super::pixels::PixelAdam;
@@ -10,65 +10,75 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
+/// Holds Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
 #[derive(Debug)]
 pub struct Moments {
+    /// First moment.
     pub first: Tensor,
+    /// Second moment.
     pub second: Tensor,
+    /// Number of steps so far.
     pub steps: i32,
 }
 
-/// A batch, and what making the next one needs of it.
+/// Holds a batch, and what the next one needs of it.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredBatch {
+    /// The batch.
     pub batch: SyntheticBatch,
+    /// Moments after the batch, if the next one continues from them.
     pub moments: Option<Moments>,
 }
 
-/// Where finished batches are kept, by index.
+/// Stores finished batches by index. `()` stores nothing.
 pub trait BatchStore {
-    /// The batch, if it is there.
+    /// Returns the batch, or `None` if it is not there.
     ///
     /// # Errors
-    /// One that is damaged, or of another run.
-    fn take(&self, index: usize) -> Result<Option<Stored>>;
+    /// Fails when it is damaged or of another run.
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>>;
 
-    /// Keeps a batch. When this returns, it survives the process.
+    /// Stores a batch. When this returns, the batch survives the process.
     ///
     /// # Errors
-    /// The store's own.
-    fn put(&self, index: usize, stored: &Stored) -> Result<()>;
+    /// Fails when it cannot be stored.
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()>;
+
+    /// Returns what the user can do when a batch that a resumed run needs is not there.
+    fn hint_if_missing(&self) -> Option<&'static str> {
+        None
+    }
 }
 
-/// Keeps nothing.
+/// Stores nothing.
 impl BatchStore for () {
-    fn take(&self, _: usize) -> Result<Option<Stored>> {
+    fn get(&self, _: usize) -> Result<Option<StoredBatch>> {
         Ok(None)
     }
 
-    fn put(&self, _: usize, _: &Stored) -> Result<()> {
+    fn put(&self, _: usize, _: &StoredBatch) -> Result<()> {
         Ok(())
     }
 }
 
-/// Keeps finished batches in memory, for as long as the process lives.
+/// Stores finished batches in memory, for as long as the process lives.
 #[derive(Debug, Default)]
-pub struct MemoryStore(RefCell<BTreeMap<usize, Stored>>);
+pub struct MemoryStore(RefCell<BTreeMap<usize, StoredBatch>>);
 
 impl BatchStore for MemoryStore {
-    fn take(&self, index: usize) -> Result<Option<Stored>> {
-        Ok(self.0.borrow().get(&index).map(Stored::share))
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
+        Ok(self.0.borrow().get(&index).map(StoredBatch::share))
     }
 
-    fn put(&self, index: usize, stored: &Stored) -> Result<()> {
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
         self.0.borrow_mut().insert(index, stored.share());
         Ok(())
     }
 }
 
-impl Stored {
-    /// Returns the same batch; its images are views, and its moments, which the next batch changes
-    /// in place, are copies.
+impl StoredBatch {
+    /// Returns the same batch. Its images are views; its moments, which the next batch changes in
+    /// place, are copies.
     fn share(&self) -> Self {
         Self {
             batch: self.batch.share(),
@@ -82,17 +92,13 @@ impl Stored {
 }
 
 impl Inverter<'_> {
-    /// Batch `index` from the store, and the moments that belong to it; `None` when it is not
-    /// there.
+    /// Gets batch `index` from the store, and continues from its moments; returns `None` if it is
+    /// not there.
     ///
     /// # Errors
-    /// The store's.
-    pub fn recall(
-        &mut self,
-        index: usize,
-        store: &dyn BatchStore,
-    ) -> Result<Option<SyntheticBatch>> {
-        let Some(Stored { batch, moments }) = store.take(index)? else {
+    /// Fails when [`BatchStore::get`] does.
+    pub fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
+        let Some(StoredBatch { batch, moments }) = store.get(index)? else {
             return Ok(None);
         };
         let settings = &self.settings.optimizer;
@@ -101,18 +107,18 @@ impl Inverter<'_> {
         Ok(Some(batch))
     }
 
-    /// As [`Inverter::make`], but once for all processes that share the store.
+    /// Gets batch `index` from the store, or makes it as [`Inverter::make`] does and stores it.
     ///
     /// # Errors
-    /// Those of making and of the store.
-    pub fn make_once(
+    /// Fails when the batch cannot be made, read or stored.
+    pub fn make_or_load(
         &mut self,
         index: usize,
         student: Option<&Model>,
         store: &dyn BatchStore,
         tick: &dyn Fn(),
     ) -> Result<SyntheticBatch> {
-        if let Some(batch) = self.recall(index, store)? {
+        if let Some(batch) = self.load(index, store)? {
             return Ok(batch);
         }
         let batch = self.make(index, student, tick)?;
@@ -122,7 +128,7 @@ impl Inverter<'_> {
             second: second.shallow_clone(),
             steps,
         });
-        let stored = Stored { batch, moments };
+        let stored = StoredBatch { batch, moments };
         store.put(index, &stored)?;
         Ok(stored.batch)
     }

@@ -1,62 +1,84 @@
-//! A teacher as the server holds it: frozen weights and the label counts its node uploaded with
-//! them.
+//! Defines a teacher as the server has it: frozen weights and the label counts that its client
+//! uploaded with them. Called by inversion and distillation.
 
-use super::shelf::{Loaded, Shelf};
+use super::teacher_cache::{Loaded, TeacherCache};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelSpec};
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// A frozen model, in memory or on a shelf, and the number of training images of each class it
-/// learned from.
+/// Holds a frozen model, in memory or in a [`TeacherCache`], and the number of training images of
+/// each class that it was trained on.
+///
+/// ```
+/// use fed_distill::inversion::Teacher;
+/// use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use tch::Device;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let settings = ModelSettings { kind: ModelKind::Linear, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 3)?;
+/// let mut rng = Seeds::new(42).stream("initialisation", 0);
+/// let teacher = Teacher::new(Model::new(&spec, Device::Cpu, &mut rng)?, vec![3, 0, 1])?;
+/// assert_eq!(teacher.seen(), [0, 2]);
+/// assert_eq!(teacher.shares(&[0, 2]), [0.75, 0.25]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Teacher {
+    /// Architecture and shape of the model.
     pub spec: ModelSpec,
+    /// Device of the weights.
     pub device: Device,
+    /// Number of training images of each class.
     pub label_counts: Vec<u64>,
     weights: Weights,
 }
 
+/// Holds the network itself, or a cache and the index at which the cache reads it.
 #[derive(Debug)]
 enum Weights {
-    Held(Rc<Loaded>),
-    Shelved(Rc<Shelf>, usize),
+    InMemory(Rc<Loaded>),
+    Cached(Rc<TeacherCache>, usize),
 }
 
 impl Teacher {
     /// Freezes `model`, which stays in memory.
     ///
     /// # Errors
-    /// Label counts that do not fit the model's classes, or are all zero.
+    /// Fails when there is not one label count for each class, or all are zero.
     pub fn new(model: Model, label_counts: Vec<u64>) -> Result<Self> {
         let (spec, device) = (model.spec().clone(), model.device());
         Self::with(
             spec,
             device,
             label_counts,
-            Weights::Held(Rc::new(Loaded::new(model))),
+            Weights::InMemory(Rc::new(Loaded::new(model))),
         )
     }
 
-    /// Teacher `index` of a shelf, whose model is of `spec`.
+    /// Returns teacher `index` of a cache, whose model is of `spec`.
     ///
     /// # Errors
-    /// As [`Teacher::new`].
-    pub fn shelved(
+    /// Fails as [`Teacher::new`] does.
+    pub fn cached(
         spec: ModelSpec,
         device: Device,
         label_counts: Vec<u64>,
-        shelf: &Rc<Shelf>,
+        cache: &Rc<TeacherCache>,
         index: usize,
     ) -> Result<Self> {
         Self::with(
             spec,
             device,
             label_counts,
-            Weights::Shelved(Rc::clone(shelf), index),
+            Weights::Cached(Rc::clone(cache), index),
         )
     }
 
+    /// Checks the label counts.
     fn with(
         spec: ModelSpec,
         device: Device,
@@ -83,18 +105,18 @@ impl Teacher {
         })
     }
 
-    /// Its weights.
+    /// Returns the network, reading it if it is not in memory.
     ///
     /// # Errors
-    /// A shelf that cannot read them any more.
+    /// Fails when the network cannot be read.
     pub fn loaded(&self) -> Result<Rc<Loaded>> {
         match &self.weights {
-            Weights::Held(loaded) => Ok(Rc::clone(loaded)),
-            Weights::Shelved(shelf, index) => shelf.get(*index),
+            Weights::InMemory(loaded) => Ok(Rc::clone(loaded)),
+            Weights::Cached(cache, index) => cache.get(*index),
         }
     }
 
-    /// The classes it has seen, ascending.
+    /// Returns the classes that the teacher has seen, ascending.
     pub fn seen(&self) -> Vec<i64> {
         let seen = self
             .label_counts
@@ -104,7 +126,7 @@ impl Teacher {
         seen.map(|(class, _)| class as i64).collect()
     }
 
-    /// Share of each class in its training images, in the order of `classes`.
+    /// Returns the share of each of `classes` in the teacher's training images, in their order.
     pub fn shares(&self, classes: &[i64]) -> Vec<f64> {
         let total: u64 = self.label_counts.iter().sum();
         classes
@@ -114,58 +136,57 @@ impl Teacher {
     }
 }
 
-/// Restriction of a teacher's cross-entropy and competition to some classes, with weights in their
-/// order.
+/// Restricts a teacher's cross-entropy and competition to some classes, with a weight for each.
 #[derive(Debug)]
 pub struct LabelMask {
-    /// i64 [K]: the classes kept.
+    /// The K classes of the mask, i64 [K].
     classes: Tensor,
-    /// i64 [classes]: each class's place among those kept; 0 for the others, whose weight must be
-    /// zero.
-    place: Tensor,
-    /// f32 [classes]: 1 for a class kept, else 0.
+    /// Index of each class among those of the mask, i64 [classes]; 0 for the others, whose weight
+    /// must be zero.
+    index_of: Tensor,
+    /// f32 [classes], 1 for a class of the mask, else 0.
     kept: Tensor,
-    /// f32 [K], the class weights; `None`: all one.
+    /// Weights of the classes, f32 [K]; with `None` all are 1.
     pub weights: Option<Tensor>,
 }
 
 impl LabelMask {
-    /// Keeps `classes` of `total`; `weights` follow the order of `classes`.
+    /// Returns a mask of `classes`, of `total` in all; `weights` are in the order of `classes`.
     pub fn new(classes: &[i64], total: i64, weights: Option<&[f64]>, device: Device) -> Self {
-        let mut place = vec![0i64; total as usize];
+        let mut index_of = vec![0i64; total as usize];
         let mut kept = vec![0f32; total as usize];
         for (index, &class) in classes.iter().enumerate() {
-            place[class as usize] = index as i64;
+            index_of[class as usize] = index as i64;
             kept[class as usize] = 1.0;
         }
         let to = |tensor: Tensor| tensor.to_device(device);
         Self {
             classes: to(Tensor::from_slice(classes)),
-            place: to(Tensor::from_slice(&place)),
+            index_of: to(Tensor::from_slice(&index_of)),
             kept: to(Tensor::from_slice(&kept)),
             weights: weights.map(|weights| to(Tensor::from_slice(weights).to_kind(Kind::Float))),
         }
     }
 
-    /// The columns of the kept classes: [N, classes] to [N, K].
+    /// Selects the columns of the mask's classes: [N,classes] to [N,K].
     pub fn columns(&self, logits: &Tensor) -> Tensor {
         logits.index_select(1, &self.classes)
     }
 
-    /// f32 [classes]: 1 for a class kept, else 0.
+    /// Returns f32 [classes], 1 for a class of the mask, else 0.
     pub fn kept(&self) -> &Tensor {
         &self.kept
     }
 
-    /// Labels as places among the kept classes, and each image's weight (zero for a class that is
-    /// not kept).
+    /// Returns the labels as indices among the mask's classes, i64 [N], and each image's weight,
+    /// f32 [N], zero for a class that is not in the mask.
     pub fn targets(&self, labels: &Tensor) -> (Tensor, Tensor) {
-        let places = self.place.index_select(0, labels);
+        let indices = self.index_of.index_select(0, labels);
         let kept = self.kept.index_select(0, labels);
         let weights = match &self.weights {
-            Some(weights) => weights.index_select(0, &places) * kept,
+            Some(weights) => weights.index_select(0, &indices) * kept,
             None => kept,
         };
-        (places, weights)
+        (indices, weights)
     }
 }

@@ -1,27 +1,29 @@
-//! Makes and registers a network's tensors while its layers are constructed, in PyTorch's
-//! registration order.
+//! Creates and registers a network's tensors while its layers are constructed, in PyTorch's
+//! registration order. Called by the layers and by [`Model`](super::Model).
 
 use crate::runtime::seed::Rng;
 use crate::{Error, Result};
 use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
 
-/// One tensor of the state dict; the layer holds a shallow clone.
+/// Holds one tensor of the state dict; the layer holds a shallow clone of it.
 pub(super) struct Entry {
     pub name: String,
     pub tensor: Tensor,
     pub is_parameter: bool,
 }
 
-/// Collects [`Entry`]s.
+/// Creates tensors for layers and collects their [`Entry`]s.
 pub(super) struct Builder<'a> {
     device: Device,
-    /// `None` leaves weights zero: a state is about to be loaded.
+    /// Generator of the initial weights; with `None` they are zero, because a state will be
+    /// loaded.
     rng: Option<&'a mut Rng>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Builder<'a> {
+    /// Returns a builder without entries, whose tensors will be on `device`.
     pub fn new(device: Device, rng: Option<&'a mut Rng>) -> Self {
         Self {
             device,
@@ -30,13 +32,17 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Returns the entries in the order in which they were registered.
     pub fn finish(self) -> Vec<Entry> {
         self.entries
     }
 
-    /// A parameter drawn from U(−1/√fan_in, 1/√fan_in): PyTorch's default for conv and linear
-    /// weights (Kaiming-uniform with a = √5) and biases. Drawn on the host in f32, so every device
-    /// gets the same bits.
+    /// Registers an f32 parameter drawn from U(−1/√fan_in, 1/√fan_in): PyTorch's default for
+    /// convolution and linear weights (Kaiming-uniform with a = √5) and biases. It is drawn on the
+    /// host, so every device gets the same bits.
+    ///
+    /// # Errors
+    /// Fails when the host or the device has no memory for it.
     pub fn uniform(&mut self, name: String, shape: &[i64], fan_in: i64) -> Result<Tensor> {
         let tensor = match self.rng.as_deref_mut() {
             None => Tensor::f_zeros(shape, (Kind::Float, self.device))?,
@@ -49,9 +55,10 @@ impl<'a> Builder<'a> {
         self.parameter(name, self.ordered(tensor)?)
     }
 
-    /// Convolution weights in channels-last order, which libtorch's convolutions hand on to what
-    /// they compute: a training step of a ResNet is 1.3 times as fast on the CPU (two AVX-512
-    /// cores, width 16 and 64), and on CUDA the tensor cores take their operands in this order.
+    /// Returns convolution weights in channels-last order, and other tensors as they are. The
+    /// outputs of libtorch's convolutions have the order of their weights: a training step of a
+    /// ResNet is 1.3 times as fast on the CPU (two AVX-512 cores, width 16 and 64), and on CUDA the
+    /// tensor cores take their operands in this order.
     fn ordered(&self, tensor: Tensor) -> Result<Tensor> {
         if tensor.dim() != 4 {
             return Ok(tensor);
@@ -60,29 +67,31 @@ impl<'a> Builder<'a> {
         Ok(last.f_permute([0, 3, 1, 2])?)
     }
 
-    /// A parameter of one value.
+    /// Registers an f32 parameter [length], every element of which is `value`.
     pub fn filled(&mut self, name: String, length: i64, value: f64) -> Result<Tensor> {
         let tensor = Tensor::f_full([length], value, (Kind::Float, self.device))?;
         self.parameter(name, tensor)
     }
 
-    /// A float buffer of one value.
+    /// Registers an f32 buffer [length], every element of which is `value`.
     pub fn buffer(&mut self, name: String, length: i64, value: f64) -> Result<Tensor> {
         let tensor = Tensor::f_full([length], value, (Kind::Float, self.device))?;
         Ok(self.register(name, tensor, false))
     }
 
-    /// An i64 scalar that counts from zero.
+    /// Registers an i64 scalar that is zero.
     pub fn counter(&mut self, name: String) -> Result<Tensor> {
         let tensor = Tensor::f_zeros([0i64; 0], (Kind::Int64, self.device))?;
         Ok(self.register(name, tensor, false))
     }
 
+    /// Registers a tensor that requires gradients.
     fn parameter(&mut self, name: String, tensor: Tensor) -> Result<Tensor> {
         let tensor = tensor.f_set_requires_grad(true)?;
         Ok(self.register(name, tensor, true))
     }
 
+    /// Registers a tensor and returns a shallow clone of it.
     fn register(&mut self, name: String, tensor: Tensor, is_parameter: bool) -> Tensor {
         let handle = tensor.shallow_clone();
         self.entries.push(Entry {
@@ -94,8 +103,10 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Draws from U(−bound, bound) for a whole tensor. A size that the machine cannot hold is an error
-/// and not an abort.
+/// Draws the values of a tensor of `shape` from U(−bound, bound).
+///
+/// # Errors
+/// Fails, and does not abort, when the host has no memory for them.
 fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> {
     let count: i64 = shape.iter().product();
     let mut values = Vec::new();

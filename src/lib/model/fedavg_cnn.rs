@@ -1,12 +1,13 @@
-//! The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629, section 3): two 5×5 convolutions of 32
-//! and 64 channels, each followed by 2×2 max pooling, a linear layer of 512 with ReLU, and the
-//! output. "Same" padding gives the published 1,663,370 parameters at 1×28×28.
+//! Defines the MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629, section 3): two 5×5 convolutions
+//! of 32 and 64 channels, each followed by 2×2 max pooling, a linear layer of 512 with ReLU, and
+//! the output. "Same" padding gives the published 1,663,370 parameters at 1×28×28.
 
 use super::builder::Builder;
 use super::settings::ModelSpec;
 use super::stack::{Stack, Stage};
 use crate::Result;
 
+/// Builds the layers `conv1`, `conv2`, `fc1` and `fc2`.
 pub(super) fn fedavg_cnn(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
     let conv = |channels| Stage {
         channels,

@@ -1,22 +1,22 @@
-//! Convolution, linear and batch-norm layers as PyTorch defines and initialises them, and what a
-//! forward pass does at batch norm.
+//! Defines convolution, linear and batch-norm layers as PyTorch defines and initialises them, and
+//! the modes of a forward pass. The architectures are made of these layers.
 
 use super::builder::Builder;
 use crate::Result;
 use tch::Tensor;
 
-/// What a forward pass does at batch norm.
+/// Selects what a forward pass does in batch-norm layers.
 pub enum Pass<'a> {
     /// Normalises with the batch's statistics and updates the running ones.
     Train,
     /// Normalises with the running statistics.
     Eval,
-    /// As `Eval`; each batch-norm layer and its input [N,C,H,W] are handed to the observer, in
-    /// module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
+    /// Does the same as `Eval`, and calls the function with each batch-norm layer and its input
+    /// [N,C,H,W], in module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
     Observe(&'a mut dyn FnMut(&BatchNorm, &Tensor)),
 }
 
-/// Kernel, stride and zero padding of a square window.
+/// Holds the kernel size, stride and zero padding of a square window, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub kernel: i64,
@@ -24,7 +24,7 @@ pub(crate) struct Window {
     pub padding: i64,
 }
 
-/// 2-D convolution.
+/// Holds a 2-D convolution: its weight [out,in,k,k] and its bias [out], if it has one.
 pub struct Conv {
     pub(crate) weight: Tensor,
     bias: Option<Tensor>,
@@ -32,7 +32,7 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// `channels` is (in, out).
+    /// Registers `path.weight` and, with `bias`, `path.bias`; `channels` is (in, out).
     pub(super) fn new(
         builder: &mut Builder,
         path: &str,
@@ -54,8 +54,8 @@ impl Conv {
         })
     }
 
-    /// Computes in the type of `input`: of another one, the weights are rounded to it on the way,
-    /// and their gradients come in the weights' own.
+    /// Convolves `input` [N,in,H,W] in the type of `input`: weights of another type are rounded to
+    /// it, and their gradients have the weights' own type.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let Window {
             stride, padding, ..
@@ -66,13 +66,14 @@ impl Conv {
     }
 }
 
-/// Fully connected layer.
+/// Holds a fully connected layer: its weight [outputs,inputs] and bias [outputs].
 pub(crate) struct Linear {
     pub weight: Tensor,
     pub bias: Tensor,
 }
 
 impl Linear {
+    /// Registers `path.weight` and `path.bias`.
     pub(super) fn new(
         builder: &mut Builder,
         path: &str,
@@ -85,30 +86,35 @@ impl Linear {
         })
     }
 
-    /// Computes in the type of `input`, as [`Conv::forward`].
+    /// Maps `input` [N,inputs] to [N,outputs] in the type of `input`, as [`Conv::forward`] does.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let kind = input.kind();
         input.linear(&self.weight.to_kind(kind), Some(&self.bias.to_kind(kind)))
     }
 }
 
-/// Batch normalisation over (N, H, W) (Ioffe and Szegedy 2015, arXiv:1502.03167); every tensor is
-/// [C] but the counter.
+/// Holds a batch normalisation over (N, H, W) (Ioffe and Szegedy 2015, arXiv:1502.03167). Its
+/// tensors are f32 [C], except the counter.
 pub struct BatchNorm {
+    /// Scale γ.
     pub weight: Tensor,
+    /// Shift β.
     pub bias: Tensor,
+    /// Running mean of the input.
     pub running_mean: Tensor,
+    /// Running unbiased variance of the input.
     pub running_var: Tensor,
-    /// i64 scalar: training batches seen.
+    /// Number of training batches so far, an i64 scalar.
     pub num_batches_tracked: Tensor,
 }
 
 impl BatchNorm {
-    /// Added to the variance under the root.
+    /// The ε that is added to the variance under the root.
     pub const EPS: f64 = 1e-5;
     /// Share of the batch's statistics in the updated running ones.
     pub const MOMENTUM: f64 = 0.1;
 
+    /// Registers the five tensors under `path`.
     pub(super) fn new(builder: &mut Builder, path: &str, channels: i64) -> Result<Self> {
         Ok(Self {
             weight: builder.filled(format!("{path}.weight"), channels, 1.0)?,
@@ -119,6 +125,7 @@ impl BatchNorm {
         })
     }
 
+    /// Normalises `input` [N,C,H,W] in the mode `pass`.
     pub(super) fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         match pass {
             Pass::Train => return self.train(input),
@@ -128,8 +135,9 @@ impl BatchNorm {
         self.normalise(input, Some((&self.running_mean, &self.running_var)), false)
     }
 
-    /// The running variance takes the unbiased estimate, as in PyTorch. One value a channel has
-    /// none (PyTorch refuses such a batch): then the running statistics stay as they are.
+    /// Normalises with the batch's statistics and updates the running ones. The running variance
+    /// takes the unbiased estimate, as in PyTorch. A batch of one value a channel has none (PyTorch
+    /// refuses it): then the running statistics stay as they are.
     fn train(&self, input: &Tensor) -> Tensor {
         let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
         let has_variance = input.numel() > self.weight.numel();
@@ -137,6 +145,8 @@ impl BatchNorm {
         self.normalise(input, running, true)
     }
 
+    /// Normalises with the batch's statistics, and updates `running` (mean and variance), or
+    /// normalises with `running`.
     fn normalise(
         &self,
         input: &Tensor,

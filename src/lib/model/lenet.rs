@@ -1,38 +1,26 @@
-//! LeNet-5 (LeCun et al. 1998, "Gradient-based learning applied to document recognition") in its
-//! usual modern form: ReLU, max pooling, full connections between the feature maps, and a linear
-//! output.
+//! Defines LeNet-5 (LeCun et al. 1998, "Gradient-based learning applied to document recognition")
+//! in its usual modern form: ReLU, max pooling, full connections between the feature maps, and a
+//! linear output.
 
 use super::builder::Builder;
 use super::settings::ModelSpec;
 use super::stack::{Stack, Stage};
-use crate::{Error, Result};
+use crate::Result;
 
-/// The smallest image that two unpadded 5×5 convolutions and poolings leave something of.
-const SMALLEST_UNPADDED: i64 = 16;
-
-/// The first 5×5 convolution is padded by 2, so 28×28 images give the published 400 features. Below
-/// 12 pixels the second one is padded by 2 as well, or nothing would be left.
+/// Builds the padded form. The first 5×5 convolution is padded by 2, so 28×28 images give the
+/// published 400 features. Below 12 pixels the second one is padded by 2 as well, or nothing would
+/// be left.
 pub(super) fn lenet5(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
     let second_padding = if spec.size < 12 { 2 } else { 0 };
     padded(spec, builder, [2, second_padding])
 }
 
-/// Without padding 32×32 images give 400 features, as in the paper.
+/// Builds the form without padding: 32×32 images give 400 features, as in the paper.
 pub(super) fn lenet5_unpadded(spec: &ModelSpec, builder: &mut Builder) -> Result<Stack> {
-    if spec.size < SMALLEST_UNPADDED {
-        return Err(Error::usage(
-            "the images are too small for `lenet5_unpadded`: nothing would be left of them",
-        )
-        .note(
-            "expected",
-            format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
-        )
-        .note("found", format!("{0}×{0}", spec.size))
-        .hint("`model=lenet5` pads them"));
-    }
     padded(spec, builder, [0, 0])
 }
 
+/// Builds the layers with the given padding of the two convolutions, in pixels.
 fn padded(spec: &ModelSpec, builder: &mut Builder, [first, second]: [i64; 2]) -> Result<Stack> {
     let conv = |channels, padding| Stage {
         channels,

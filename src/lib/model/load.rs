@@ -1,5 +1,5 @@
-//! Strict loading: does a state dict fit a network, and if not, why. Everything is checked before
-//! anything is copied.
+//! Checks that a state dict fits a network, for [`Model::load_state`](super::Model::load_state),
+//! and reports why not. Everything is checked before anything is copied.
 
 use super::StateDict;
 use super::builder::Entry;
@@ -7,17 +7,20 @@ use crate::{Error, Result};
 use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
-/// Most names or tensors that an error lists.
+/// The number of names or tensors that an error lists at most.
 const LISTED: usize = 5;
 
-/// The tensors of `state` in the order of `entries`, converted to their types.
-pub(super) fn fit(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
-    let found = matching(entries, state)?;
+/// Returns the tensors of `state` in the order of `entries`, converted to their types.
+///
+/// # Errors
+/// Fails when names, shapes or types differ, or values are not finite, or a variance is negative.
+pub(super) fn matching_tensors(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
+    let found = named_tensors(entries, state)?;
     let pairs = || entries.iter().zip(found.iter().copied());
-    complain(
+    report_problems(
         "cannot be loaded into the model",
         pairs()
-            .filter_map(|(entry, tensor)| misfit(entry, tensor))
+            .filter_map(|(entry, tensor)| shape_problem(entry, tensor))
             .collect(),
     )?;
     let fitted = tch::no_grad(|| {
@@ -27,16 +30,19 @@ pub(super) fn fit(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
     let values = entries
         .iter()
         .zip(&fitted)
-        .map(|(entry, tensor)| bad_values(entry, tensor));
+        .map(|(entry, tensor)| value_problem(entry, tensor));
     let values = values
         .filter_map(Result::transpose)
         .collect::<Result<Vec<_>>>()?;
-    complain("cannot be right", values)?;
+    report_problems("cannot be right", values)?;
     Ok(fitted)
 }
 
-/// One tensor of `state` for every entry, or an error about the names.
-fn matching<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tensor>> {
+/// Returns one tensor of `state` for every entry.
+///
+/// # Errors
+/// Fails when the names differ, and lists those that are missing or unexpected.
+fn named_tensors<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tensor>> {
     let wanted: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     let unexpected: Vec<&str> = state
         .iter()
@@ -58,7 +64,7 @@ fn matching<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tenso
         .note("found", format!("{} tensors", state.len()));
     for (label, names) in [("missing", &missing), ("unexpected", &unexpected)] {
         if !names.is_empty() {
-            error = error.note(label, list(names));
+            error = error.note(label, first_names(names));
         }
     }
     Err(match nearest(&missing, &unexpected) {
@@ -69,7 +75,7 @@ fn matching<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tenso
     })
 }
 
-/// The most alike pair of a missing and an unexpected name, among the first of each.
+/// Returns the most similar pair of a missing and an unexpected name, among the first of each.
 fn nearest<'a>(missing: &[&'a str], unexpected: &[&'a str]) -> Option<(&'a str, &'a str)> {
     let few = |names: &[&'a str]| names.iter().take(100).copied().collect::<Vec<_>>();
     let others = few(unexpected);
@@ -82,7 +88,8 @@ fn nearest<'a>(missing: &[&'a str], unexpected: &[&'a str]) -> Option<(&'a str, 
     (best.0 > 0.8).then_some((best.1, best.2))
 }
 
-fn list(names: &[&str]) -> String {
+/// Lists the first names in code quotes.
+fn first_names(names: &[&str]) -> String {
     let quoted: Vec<_> = names
         .iter()
         .take(LISTED)
@@ -95,8 +102,8 @@ fn list(names: &[&str]) -> String {
     quoted.join(", ") + &more
 }
 
-/// An error that lists the first of `problems`, if there are any.
-fn complain(what: &str, problems: Vec<String>) -> Result<()> {
+/// Fails with an error that lists the first of `problems`, if there are any.
+fn report_problems(what: &str, problems: Vec<String>) -> Result<()> {
     let count = match problems.len() {
         0 => return Ok(()),
         1 => "one tensor".to_string(),
@@ -107,8 +114,8 @@ fn complain(what: &str, problems: Vec<String>) -> Result<()> {
     Err(listed.fold(error, |error, problem| error.note("tensor", problem)))
 }
 
-/// Is shape or type wrong?
-fn misfit(entry: &Entry, tensor: &Tensor) -> Option<String> {
+/// Returns how shape or type of `tensor` differ from those of `entry`, if they do.
+fn shape_problem(entry: &Entry, tensor: &Tensor) -> Option<String> {
     let floats = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
     let kind_fits = match entry.tensor.kind() {
         Kind::Float => floats.contains(&tensor.kind()),
@@ -126,8 +133,8 @@ fn misfit(entry: &Entry, tensor: &Tensor) -> Option<String> {
     ))
 }
 
-/// Are there values that no training leaves behind?
-fn bad_values(entry: &Entry, tensor: &Tensor) -> Result<Option<String>> {
+/// Returns how many values of `tensor` no training can produce, if there are any.
+fn value_problem(entry: &Entry, tensor: &Tensor) -> Result<Option<String>> {
     let count = |mask: Tensor| -> Result<i64> { Ok(mask.f_sum(Kind::Int64)?.f_int64_value(&[])?) };
     let bad = count(tensor.f_isfinite()?.f_logical_not()?)?;
     if bad > 0 {

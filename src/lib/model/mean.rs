@@ -1,30 +1,43 @@
-//! The weighted mean of state dicts, FedAvg's aggregation.
+//! Computes the weighted mean of state dicts, FedAvg's aggregation. Called by the federated
+//! methods.
 
 use crate::artifact::StateDict;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
-/// Weighted mean of state dicts, as FedAvg takes it (McMahan et al. 2017, arXiv:1602.05629,
-/// algorithm 1).
+/// Returns the weighted mean of state dicts, as FedAvg takes it (McMahan et al. 2017,
+/// arXiv:1602.05629, algorithm 1).
 ///
 /// Weights are normalised to sum 1. Every tensor is accumulated in f64 and rounded once to its own
 /// type; integers (`num_batches_tracked`) to the nearest. Order and device are those of the first
 /// dict.
 ///
 /// # Errors
-/// No dicts, as many weights as dicts not given, a weight that is negative or not finite, only
-/// zeros, different names, shapes or types.
+/// Fails when there is no dict, when there is not one weight for each dict, when a weight is
+/// negative or not finite, when all are zero, and when names, shapes or types differ.
+///
+/// ```
+/// use fed_distill::model::{StateDict, weighted_mean};
+/// use tch::Tensor;
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let dict = |value: f32| StateDict::new(vec![("weight".into(), Tensor::from_slice(&[value]))]);
+/// let mean = weighted_mean(&[&dict(1.0), &dict(5.0)], &[3.0, 1.0])?;
+/// assert_eq!(mean.get("weight"), Some(&Tensor::from_slice(&[2_f32])));
+/// # Ok(())
+/// # }
+/// ```
 pub fn weighted_mean(dicts: &[&StateDict], weights: &[f64]) -> Result<StateDict> {
     weighted_mean_of(dicts.len(), weights, |index| {
         Ok(dicts[index].map(|tensor| tensor.shallow_clone()))
     })
 }
 
-/// [`weighted_mean`] of `count` state dicts of which no more than two are in memory at a time:
-/// `read` gets each, once.
+/// Returns the [`weighted_mean`] of `count` state dicts, of which no more than two are in memory at
+/// a time: `read` is called once with the index of each.
 ///
 /// # Errors
-/// As [`weighted_mean`], and those of `read`.
+/// Fails when [`weighted_mean`] or `read` does.
 pub fn weighted_mean_of(
     count: usize,
     weights: &[f64],
@@ -46,7 +59,7 @@ pub fn weighted_mean_of(
         add(&mut sums, &first, &first, 0, shares[0])?;
         for (index, &share) in shares.iter().enumerate().skip(1) {
             let dict = read(index)?;
-            same_names(&first, &dict, index)?;
+            check_names(&first, &dict, index)?;
             add(&mut sums, &first, &dict, index, share)?;
         }
         let means = first.iter().zip(sums);
@@ -57,7 +70,7 @@ pub fn weighted_mean_of(
     })
 }
 
-/// Adds `share` of `dict` to the sums, which are in the order of `first`.
+/// Adds `share` · `dict` to `sums`, which are in the order of `first`.
 fn add(
     sums: &mut [Tensor],
     first: &StateDict,
@@ -80,6 +93,7 @@ fn add(
     Ok(())
 }
 
+/// Converts `sum` to `kind`, rounding to the nearest integer where that is no float type.
 fn rounded(sum: Tensor, kind: Kind) -> Result<Tensor> {
     let is_float = matches!(
         kind,
@@ -89,7 +103,7 @@ fn rounded(sum: Tensor, kind: Kind) -> Result<Tensor> {
     Ok(mean.f_to_kind(kind)?)
 }
 
-/// The weights over their sum.
+/// Divides the weights by their sum.
 fn shares(dicts: usize, weights: &[f64]) -> Result<Vec<f64>> {
     let largest = weights.iter().copied().fold(0.0, f64::max);
     let wrong = weights.iter().any(|w| !w.is_finite() || *w < 0.0);
@@ -106,7 +120,8 @@ fn shares(dicts: usize, weights: &[f64]) -> Result<Vec<f64>> {
     Ok(weights.iter().map(|w| w / largest / sum).collect())
 }
 
-fn same_names(first: &StateDict, other: &StateDict, index: usize) -> Result<()> {
+/// Fails when the two dicts do not hold tensors of the same names.
+fn check_names(first: &StateDict, other: &StateDict, index: usize) -> Result<()> {
     let odd = |a: &StateDict, b: &StateDict| {
         a.iter()
             .find(|(n, _)| b.get(n).is_none())

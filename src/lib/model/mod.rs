@@ -1,9 +1,9 @@
-//! Networks: architectures with PyTorch's names, initialisation and batch norm, and their state
-//! dicts.
+//! Defines networks: architectures with PyTorch's names, initialisation and batch norm, and their
+//! state dicts.
 //!
-//! Used by `inversion`, `train` and `stage`; knows nothing of files, folders or command lines.
-//! Tensors are our own named ones, in the order in which PyTorch registers them, so that a student
-//! opens in Python with `strict=True`.
+//! Used by `inversion`, `train`, `federated` and the stages; knows nothing of files, folders or
+//! command lines. Tensors have names and an order of ours instead of libtorch's variable store:
+//! those of PyTorch, so that a student opens in Python with `strict=True`.
 
 mod builder;
 mod cnn5;

@@ -1,4 +1,5 @@
-//! The registry of architectures, and [`Model`]: a network together with its named tensors.
+//! Defines [`Model`], a network together with its named tensors, and builds the network of each
+//! [`ModelKind`].
 
 use super::StateDict;
 use super::builder::{Builder, Entry};
@@ -7,31 +8,33 @@ use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
 use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet};
 use crate::Result;
-use crate::descent::Layout;
+use crate::optim::Layout;
 use crate::runtime::seed::Rng;
 use std::fmt;
 use tch::{Device, Tensor};
 
-/// What an architecture computes: images [N,C,H,W] to logits f32 [N,classes]. Convolutions and
-/// what lies between them are in the type of the images.
+/// Maps images [N,C,H,W] to logits f32 [N,classes]. Convolutions and the layers between them
+/// compute in the type of the images.
 pub(super) trait Network: Send {
+    /// Maps images to logits.
     fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
         let features = self.features(images, pass);
         self.classify(&features)
     }
 
-    /// Images to what the last linear layer sees: f32 [N,F].
+    /// Maps images to the input of the last linear layer, f32 [N,F].
     fn features(&self, images: &Tensor, pass: &mut Pass) -> Tensor;
 
-    /// Those to logits.
+    /// Maps these features to logits.
     fn classify(&self, features: &Tensor) -> Tensor;
 
-    /// Its layers, if it is a residual network.
+    /// Returns the layers of a residual network, and `None` for another network.
     fn residual(&self) -> Option<&resnet::ResNet> {
         None
     }
 }
 
+/// Builds the network of `spec`.
 fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> {
     Ok(match spec.model.kind {
         ModelKind::Resnet18 | ModelKind::Resnet34 | ModelKind::Resnet50 => {
@@ -45,7 +48,30 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
     })
 }
 
-/// A network with its weights, on one device.
+/// Holds a network with its weights on one device.
+///
+/// ```
+/// use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let settings = ModelSettings { kind: ModelKind::Lenet5, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 28, 10)?;
+/// let mut rng = Seeds::new(42).stream("initialisation", 0);
+/// let model = Model::new(&spec, Device::Cpu, &mut rng)?;
+/// let images = Tensor::zeros([2, 1, 28, 28], (Kind::Float, Device::Cpu));
+/// let logits = model.eval(&images);
+/// assert_eq!(logits.size(), [2, 10]);
+///
+/// // The state dict has PyTorch's names; another model can be made from it.
+/// let state = model.state();
+/// assert_eq!(state.get("conv1.weight").unwrap().size(), [6, 1, 5, 5]);
+/// let copy = Model::from_state(&spec, &state, Device::Cpu)?;
+/// assert_eq!(copy.eval(&images), logits);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Model {
     spec: ModelSpec,
     device: Device,
@@ -55,25 +81,26 @@ pub struct Model {
 }
 
 impl Model {
-    /// A fresh network, trainable, with PyTorch's initialisation drawn from `rng`: the same seed
+    /// Returns a trainable network with PyTorch's initialisation drawn from `rng`: the same seed
     /// gives the same weights on every device.
     ///
     /// # Errors
-    /// A spec that [`ModelSpec::check`] refuses; a device without memory.
+    /// Fails when [`ModelSpec::check`] refuses `spec`, or the device has no memory.
     pub fn new(spec: &ModelSpec, device: Device, rng: &mut Rng) -> Result<Self> {
         Self::build(spec, device, Some(rng))
     }
 
-    /// A trainable network with the weights of `state`, copied.
+    /// Returns a trainable network with a copy of the weights of `state`.
     ///
     /// # Errors
-    /// As [`Model::new`] and [`Model::load_state`].
+    /// Fails when [`Model::new`] or [`Model::load_state`] does.
     pub fn from_state(spec: &ModelSpec, state: &StateDict, device: Device) -> Result<Self> {
         let mut model = Self::build(spec, device, None)?;
         model.load_state(state)?;
         Ok(model)
     }
 
+    /// Builds a network with weights drawn from `rng`, or zero.
     fn build(spec: &ModelSpec, device: Device, rng: Option<&mut Rng>) -> Result<Self> {
         spec.check()?;
         let mut builder = Builder::new(device, rng);
@@ -91,8 +118,8 @@ impl Model {
         Ok(model)
     }
 
-    /// Moves the parameters into one buffer, where an optimiser's step is a few kernels in all
-    /// instead of a few for each of them.
+    /// Moves the parameters into one buffer, on which an optimiser's step takes a few kernels in
+    /// all, instead of a few for each parameter.
     fn pack(&self) {
         let mut parameters = self.parameters();
         if let Some(layout) = Layout::of(&parameters) {
@@ -103,10 +130,10 @@ impl Model {
     /// Copies `state` into the network's own tensors. Other float types are converted to f32.
     ///
     /// # Errors
-    /// Names that are missing or not the model's, a wrong shape or type, a value that is not
-    /// finite, a negative variance. On error nothing has changed.
+    /// Fails when names are missing or unexpected, a shape or type differs, a value is not finite,
+    /// or a variance is negative. On error nothing has changed.
     pub fn load_state(&mut self, state: &StateDict) -> Result<()> {
-        let fitted = load::fit(&self.entries, state)?;
+        let fitted = load::matching_tensors(&self.entries, state)?;
         tch::no_grad(|| {
             for (entry, source) in self.entries.iter().zip(&fitted) {
                 entry.tensor.shallow_clone().f_copy_(source)?;
@@ -115,43 +142,44 @@ impl Model {
         })
     }
 
-    /// Parameters and buffers under PyTorch's names and in its order: detached views that follow
-    /// the model.
+    /// Returns parameters and buffers under PyTorch's names and in its order, as detached views
+    /// that follow the model.
     pub fn state(&self) -> StateDict {
         let view = |entry: &Entry| (entry.name.clone(), entry.tensor.detach());
         StateDict::new(self.entries.iter().map(view).collect())
     }
 
-    /// Architecture and shape.
+    /// Returns the architecture and the shape of input and output.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// What convolutions are computed in: float32 unless [`Model::compute_in`] said otherwise.
+    /// Returns the type that convolutions are computed in: float32 unless
+    /// [`Model::with_precision`] has set another.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The same model with its convolutions computed in `precision`. The weights themselves stay
-    /// float32.
-    pub fn compute_in(mut self, precision: Precision) -> Self {
+    /// Sets the type that convolutions are computed in. The weights themselves stay float32.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// Where the weights are.
+    /// Returns the device of the weights.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// Logits [N,classes] of `images` [N,C,H,W], whose shape must be the spec's.
+    /// Returns the logits f32 [N,classes] of `images` [N,C,H,W], normalised and of the spec's
+    /// shape.
     pub fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
-        self.network.forward(&self.given(images), pass)
+        self.network.forward(&self.prepared(images), pass)
     }
 
-    /// Images as the first convolution takes them: in its type, and in channels-last order where
-    /// that is the order of tensor cores. Later layers keep both.
-    fn given(&self, images: &Tensor) -> Tensor {
+    /// Converts images to what the first convolution takes: to its type, and on a GPU to
+    /// channels-last order, which tensor cores need. Later layers keep both.
+    fn prepared(&self, images: &Tensor) -> Tensor {
         if self.device == Device::Cpu {
             return images.to_kind(self.precision.kind());
         }
@@ -159,18 +187,20 @@ impl Model {
         last.to_kind(self.precision.kind()).permute([0, 3, 1, 2])
     }
 
-    /// [`Model::forward`] with the running statistics. Gradients follow the ambient mode.
+    /// Returns the logits f32 [N,classes] of `images` with the running statistics. The caller
+    /// decides about gradients (`tch::no_grad`).
     pub fn eval(&self, images: &Tensor) -> Tensor {
         self.forward(images, &mut Pass::Eval)
     }
 
-    /// Penultimate activations f32 [N,F] of `images` with the running statistics: what the last
-    /// linear layer sees.
+    /// Returns the penultimate activations f32 [N,F] of `images`, the input of the last linear
+    /// layer, with the running statistics.
     pub fn features(&self, images: &Tensor) -> Tensor {
-        self.network.features(&self.given(images), &mut Pass::Eval)
+        self.network
+            .features(&self.prepared(images), &mut Pass::Eval)
     }
 
-    /// Shallow clones of the parameters, in state-dict order.
+    /// Returns shallow clones of the parameters, in state-dict order.
     pub fn parameters(&self) -> Vec<Tensor> {
         let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
         parameters
@@ -178,26 +208,26 @@ impl Model {
             .collect()
     }
 
-    /// The same with their names in the state dict.
+    /// Returns shallow clones of the parameters with their names in the state dict, in its order.
     pub fn named_parameters(&self) -> Vec<(&str, Tensor)> {
         let parameters = self.entries.iter().filter(|entry| entry.is_parameter);
         let named = parameters.map(|entry| (entry.name.as_str(), entry.tensor.shallow_clone()));
         named.collect()
     }
 
-    /// The layers of a residual network; `None` for the other kinds.
+    /// Returns the layers of a residual network, and `None` for the other kinds.
     pub fn residual(&self) -> Option<&resnet::ResNet> {
         self.network.residual()
     }
 
-    /// Takes every parameter out of autograd: no gradient of a weight is ever computed.
+    /// Takes every parameter out of autograd, so that no gradient of a weight is ever computed.
     pub fn freeze(&mut self) {
         for parameter in self.parameters() {
             let _ = parameter.set_requires_grad(false);
         }
     }
 
-    /// Number of batch-norm layers.
+    /// Returns the number of batch-norm layers.
     pub fn batch_norms(&self) -> usize {
         let means = self
             .entries
@@ -206,7 +236,7 @@ impl Model {
         means.count()
     }
 
-    /// Number of parameter values; buffers do not count.
+    /// Returns the number of parameter values; buffers do not count.
     pub fn parameter_count(&self) -> u64 {
         self.parameters().iter().map(|p| p.numel() as u64).sum()
     }

@@ -1,22 +1,24 @@
-//! What a network's convolutions are computed in.
+//! Defines the types that a network's convolutions can be computed in.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
-/// The `precision` of a config.
+/// Selects a [`Precision`], possibly by the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrecisionChoice {
     /// `bf16` on CUDA, `f32` elsewhere.
     Auto,
+    /// float32 on every device.
     F32,
+    /// bfloat16 on every device.
     Bf16,
 }
 
-/// The type of the activations, of the images given to convolutions and of the convolutions'
-/// weights. Batch-norm statistics, logits, losses, master weights and the state of optimisers are
-/// float32 in either case.
+/// Selects the type of the activations, of the images that convolutions are given, and of the
+/// convolutions' weights. Batch-norm statistics, logits, losses, master weights and the state of
+/// optimisers are float32 in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// float32. On CUDA libtorch's default lets convolutions round to TF32 (10 bits of mantissa)
@@ -28,7 +30,7 @@ pub enum Precision {
 }
 
 impl PrecisionChoice {
-    /// What the choice means on `device`.
+    /// Returns the precision that the choice means on `device`.
     pub fn on(self, device: Device) -> Precision {
         match (self, device) {
             (Self::Bf16, _) | (Self::Auto, Device::Cuda(_)) => Precision::Bf16,
@@ -38,7 +40,7 @@ impl PrecisionChoice {
 }
 
 impl Precision {
-    /// The tensors' type.
+    /// Returns the type of the tensors.
     pub fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
@@ -48,7 +50,7 @@ impl Precision {
 }
 
 impl From<Precision> for PrecisionChoice {
-    /// The choice that names this precision on every device.
+    /// Returns the choice that means this precision on every device.
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,

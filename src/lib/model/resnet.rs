@@ -1,6 +1,6 @@
-//! CIFAR ResNets (He et al. 2016, arXiv:1512.03385): a 3×3 stem of stride 1 without pooling, stages
-//! of width·2^i channels with stride 2 from the second on, the mean over whatever height and width
-//! is left, and one linear layer.
+//! Defines CIFAR ResNets (He et al. 2016, arXiv:1512.03385): a 3×3 stem of stride 1 without
+//! pooling, stages of width·2^i channels with stride 2 from the second on, the mean over the
+//! remaining height and width, and one linear layer.
 //!
 //! ResNet-18 and -34 stack basic blocks, ResNet-50 bottlenecks that widen four times. Names are
 //! those of the DAFL release (`layer1.0.conv1.weight`, `layer2.0.shortcut.1.running_var`,
@@ -13,18 +13,18 @@ use super::settings::{ModelKind, ModelSpec};
 use crate::Result;
 use tch::{Kind, Tensor};
 
-/// Output channels of a bottleneck over those of its 3×3 convolution.
+/// Ratio of a bottleneck's output channels to those of its 3×3 convolution.
 const EXPANSION: i64 = 4;
 
-/// A convolution without bias and the batch norm behind it.
+/// Holds a convolution without bias and the batch norm that follows it.
 pub struct ConvNorm {
     pub(crate) conv: Conv,
     pub(crate) norm: BatchNorm,
 }
 
 impl ConvNorm {
-    /// `names` are the paths of the convolution and the norm; `kernel` is odd and padded to keep
-    /// the size at stride 1.
+    /// Registers a convolution and a norm under the paths `names`; `kernel` is odd, and padded so
+    /// that stride 1 keeps the size.
     fn new(
         builder: &mut Builder,
         names: [&str; 2],
@@ -42,12 +42,14 @@ impl ConvNorm {
         Ok(Self { conv, norm })
     }
 
+    /// Applies the convolution and the norm.
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         self.norm.forward(&self.conv.forward(input), pass)
     }
 }
 
-/// A residual block: convolutions with a ReLU between each two, plus the shortcut, then a ReLU.
+/// Holds a residual block: convolutions with a ReLU between each two, plus the shortcut, and then
+/// a ReLU.
 pub struct Block {
     pub(crate) body: Vec<ConvNorm>,
     /// A 1×1 convolution where stride or channels differ; otherwise the input itself.
@@ -55,7 +57,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// `layers` lists (output channels, kernel, stride) of the body.
+    /// Registers a block under `path`; `layers` lists (output channels, kernel, stride) of the
+    /// body.
     fn new(
         builder: &mut Builder,
         path: &str,
@@ -95,6 +98,7 @@ impl Block {
         Ok(Self { body, shortcut })
     }
 
+    /// Applies the block to `input` [N,C,H,W].
     fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         let mut hidden = input.shallow_clone();
         for (i, layer) in self.body.iter().enumerate() {
@@ -111,7 +115,8 @@ impl Block {
     }
 }
 
-/// The layers, for whoever passes through them in another way than [`Network::forward`].
+/// Holds the layers of a residual network. The fused inversion engine reads them instead of calling
+/// [`Model::forward`](super::Model::forward).
 pub struct ResNet {
     pub(crate) stem: ConvNorm,
     pub(crate) blocks: Vec<Block>,
@@ -119,6 +124,7 @@ pub struct ResNet {
 }
 
 impl ResNet {
+    /// Registers the layers of `spec`.
     pub(super) fn new(spec: &ModelSpec, builder: &mut Builder) -> Result<Self> {
         let width = spec.model.width();
         let bottleneck = spec.model.kind == ModelKind::Resnet50;

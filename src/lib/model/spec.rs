@@ -1,18 +1,21 @@
-//! Which model settings make sense: checked before any tensor is made, whether they come from a
-//! config or from a file's metadata.
+//! Checks model settings before any tensor is made, whether they come from a config or from a
+//! file's metadata, and names architectures.
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
-use crate::{Error, Result};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use std::fmt;
 
-/// Channels of a ResNet's first stage where `width` is `null`.
+/// Channels of a ResNet's first stage if no `width` is set.
 const WIDTH: i64 = 64;
-/// What a channel count, a depth or a class count may reach: far beyond use, and small enough for
-/// every product to fit an i64.
+/// The largest channel and class count that is accepted: more than anyone needs, and so small that
+/// every product fits an i64.
 const MOST: i64 = 65_536;
+/// The smallest image size, in pixels, of which the unpadded LeNet-5's convolutions and poolings
+/// leave anything.
+const SMALLEST_UNPADDED: i64 = 16;
 
 impl ModelKind {
-    /// The name in a config: `resnet18`, `fedavg_cnn`, …
+    /// Returns the name in a config: `resnet18`, `fedavg_cnn`, …
     pub fn name(self) -> &'static str {
         match self {
             Self::Resnet18 => "resnet18",
@@ -26,12 +29,13 @@ impl ModelKind {
         }
     }
 
-    /// Whether it is a ResNet.
+    /// Returns `true` for a ResNet.
     pub fn is_residual(self) -> bool {
         self.published_blocks().is_some()
     }
 
-    /// Blocks in each stage of a ResNet as published; `None` for the other kinds.
+    /// Returns the published number of blocks in each stage of a ResNet, and `None` for the other
+    /// kinds.
     fn published_blocks(self) -> Option<&'static [i64]> {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
@@ -43,7 +47,8 @@ impl ModelKind {
     }
 }
 
-/// `resnet18 width 16 blocks [1, 1, 1]`: the kind, and what is not its default.
+/// Writes the kind, and the settings that are not its defaults: `resnet18 width 16 blocks [1, 1,
+/// 1]`.
 impl fmt::Display for ModelSettings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.kind.name())?;
@@ -58,17 +63,18 @@ impl fmt::Display for ModelSettings {
 }
 
 impl ModelSettings {
-    /// `width`, or its default.
+    /// Returns `width` or its default.
     pub(super) fn width(&self) -> i64 {
         self.width.unwrap_or(WIDTH)
     }
 
-    /// `blocks`, or those of the kind's name.
+    /// Returns `blocks` or the published ones of the kind.
     pub(super) fn blocks(&self) -> Vec<i64> {
         let published = || self.kind.published_blocks().unwrap_or_default().to_vec();
         self.blocks.clone().unwrap_or_else(published)
     }
 
+    /// Checks that the kind takes the settings, and their ranges.
     fn check(&self) -> Result<()> {
         if self.kind.published_blocks().is_none() {
             let set = [
@@ -80,43 +86,44 @@ impl ModelSettings {
                 Some((field, _)) => Err(does_not_apply(field, self.kind)),
             };
         }
-        within("model.width", self.width(), 1, MOST)?;
+        check_range(parameter("width"), self.width(), 1, MOST)?;
         let blocks = self.blocks();
         if blocks.is_empty() || blocks.len() > 5 {
-            return Err(Error::usage("`model.blocks` must name one to five stages")
-                .note("found", format!("{blocks:?}"))
-                .hint("say `model.blocks=[2,2,2,2]`"));
+            return Err(
+                Error::usage(parameter("blocks") + " must name one to five stages")
+                    .note("found", format!("{blocks:?}"))
+                    .hint(Text::from("say ") + assignment("blocks", "[2,2,2,2]")),
+            );
         }
         blocks
             .iter()
-            .try_for_each(|&count| within("model.blocks", count, 1, 1024))
+            .try_for_each(|&count| check_range(parameter("blocks"), count, 1, 1024))
     }
 }
 
+/// Returns the error of a setting that is for residual networks only.
 fn does_not_apply(field: &str, kind: ModelKind) -> Error {
-    Error::usage(format!(
-        "`model.{field}` does not apply to `{}`",
-        kind.name()
-    ))
-    .note("available", "resnet18, resnet34 and resnet50 take it")
-    .hint(format!("leave it out, or set `model.{field}=null`"))
+    Error::usage(parameter(field) + format!(" does not apply to `{}`", kind.name()))
+        .note("available", "resnet18, resnet34 and resnet50 take it")
+        .hint(Text::from("leave it out, or set ") + assignment(field, "null"))
 }
 
-fn within(field: &str, value: i64, least: i64, most: i64) -> Result<()> {
+/// Fails when `value`, which errors call `name`, is not in `least`..=`most`.
+fn check_range(name: Text, value: i64, least: i64, most: i64) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!("`{field}` is out of range"))
+    Err(Error::usage(name + " is out of range")
         .note("expected", format!("{least} to {most}"))
         .note("found", value.to_string()))
 }
 
 impl ModelSpec {
-    /// Settings plus the data's shape: `channels` 1 or 3, `size` pixels at least 8, `classes` at
-    /// least 2.
+    /// Combines `settings` with the shape of the data: 1 or 3 `channels`, height and width `size`
+    /// in pixels, 8 or more, and 2 `classes` or more.
     ///
     /// # Errors
-    /// As [`ModelSpec::check`].
+    /// Fails when [`ModelSpec::check`] does.
     pub fn new(settings: &ModelSettings, channels: i64, size: i64, classes: i64) -> Result<Self> {
         let spec = Self {
             model: settings.clone(),
@@ -128,15 +135,30 @@ impl ModelSpec {
         Ok(spec)
     }
 
+    /// Checks the settings and the shape.
+    ///
     /// # Errors
-    /// Usage errors: a setting that the kind does not take, or a number out of range.
+    /// Fails with a usage error when the kind does not take a setting, a number is out of range, or
+    /// the images are too small for the kind.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
         if self.channels != 1 && self.channels != 3 {
             return Err(Error::usage("a model takes images of 1 or 3 channels")
                 .note("found", self.channels.to_string()));
         }
-        within("image size in pixels", self.size, 8, 4096)?;
-        within("number of classes", self.classes, 2, MOST)
+        check_range("`image size in pixels`".into(), self.size, 8, 4096)?;
+        check_range("`number of classes`".into(), self.classes, 2, MOST)?;
+        if self.model.kind == ModelKind::Lenet5Unpadded && self.size < SMALLEST_UNPADDED {
+            return Err(Error::usage(
+                "the images are too small for `lenet5_unpadded`: nothing would be left of them",
+            )
+            .note(
+                "expected",
+                format!("{SMALLEST_UNPADDED}×{SMALLEST_UNPADDED} pixels or more"),
+            )
+            .note("found", format!("{0}×{0}", self.size))
+            .hint(assignment("kind", "lenet5") + " pads them"));
+        }
+        Ok(())
     }
 }

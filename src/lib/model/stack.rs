@@ -1,5 +1,5 @@
-//! The plain networks' common shape: convolutions with ReLU and optional 2×2 max pooling, then
-//! linear layers with ReLU between them.
+//! Defines what the networks without batch norm have in common: convolutions with ReLU and optional
+//! 2×2 max pooling, then linear layers with ReLU between them.
 
 use super::builder::Builder;
 use super::layers::{Conv, Linear, Pass, Window};
@@ -8,25 +8,28 @@ use super::settings::ModelSpec;
 use crate::Result;
 use tch::{Kind, Tensor};
 
-/// One convolution of stride 1.
+/// Describes one convolution of stride 1.
 pub(super) struct Stage {
+    /// Output channels.
     pub channels: i64,
+    /// Height and width of the kernel in pixels.
     pub kernel: i64,
+    /// Zero padding in pixels.
     pub padding: i64,
-    /// Followed by 2×2 max pooling of stride 2, which drops an odd last row and column.
+    /// `true` when 2×2 max pooling of stride 2 follows, which drops an odd last row and column.
     pub pool: bool,
 }
 
-/// Layers `conv1`, `conv2`, … then `fc1`, `fc2`, …
+/// Holds the layers `conv1`, `conv2`, … and `fc1`, `fc2`, …
 pub(super) struct Stack {
     convs: Vec<(Conv, bool)>,
-    /// Linear layers with a ReLU behind each.
+    /// Linear layers that are each followed by a ReLU.
     hidden: Vec<Linear>,
     last: Linear,
 }
 
 impl Stack {
-    /// `hidden` lists the outputs of the linear layers before the last.
+    /// Registers the layers; `hidden` lists the outputs of the linear layers before the last.
     pub fn new(
         spec: &ModelSpec,
         builder: &mut Builder,
@@ -73,7 +76,7 @@ impl Stack {
 }
 
 impl Network for Stack {
-    /// These networks have no batch norm, so every pass is the same.
+    /// Computes the same in every pass, because there is no batch norm.
     fn features(&self, images: &Tensor, _: &mut Pass) -> Tensor {
         let mut hidden = images.shallow_clone();
         for (conv, pool) in &self.convs {

@@ -92,6 +92,7 @@ impl StageContext<'_> {
             dataset.size(),
             classes,
         )
+        .within("model")
     }
 
     /// Says that some of the ranks that share the nodes of a federation have none.

@@ -4,7 +4,7 @@
 
 use crate::artifact::tensors;
 use crate::data::{Dataset, Normalisation};
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
 use crate::model::{Model, ModelSpec, Precision, StateDict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,8 +98,8 @@ pub fn load(
             Some(card) => card,
             None => foreign()?,
         };
-        card.model.check()?;
-        let model = Model::from_state(&card.model, &state, device)?.compute_in(precision);
+        card.model.check().within("model")?;
+        let model = Model::from_state(&card.model, &state, device)?.with_precision(precision);
         Ok::<_, Error>((model, card))
     };
     read().map_err(|error| error.note("file", path.display().to_string()))

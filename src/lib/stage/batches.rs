@@ -3,7 +3,7 @@
 
 use crate::artifact::{json, tensors};
 use crate::error::{Error, Result};
-use crate::inversion::{BatchStore, Moments, Stored, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Moments, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::checkpoint::Checkpoints;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ fn name(index: usize) -> String {
 }
 
 impl BatchStore for BatchFiles<'_> {
-    fn take(&self, index: usize) -> Result<Option<Stored>> {
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
         let Some(saved) = self.checkpoints.read::<Notes>(&name(index))? else {
             return Ok(None);
         };
@@ -95,7 +95,7 @@ impl BatchStore for BatchFiles<'_> {
             }),
             None => None,
         };
-        Ok(Some(Stored {
+        Ok(Some(StoredBatch {
             batch: SyntheticBatch {
                 images: tensor("images")?,
                 labels: tensor("labels")?,
@@ -107,7 +107,7 @@ impl BatchStore for BatchFiles<'_> {
         }))
     }
 
-    fn put(&self, index: usize, stored: &Stored) -> Result<()> {
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
         let batch = &stored.batch;
         let notes = Notes::new(batch, stored.moments.as_ref().map(|moments| moments.steps));
         let mut tensors: Vec<(&str, &Tensor)> =
@@ -116,5 +116,9 @@ impl BatchStore for BatchFiles<'_> {
             tensors.extend([("first", &moments.first), ("second", &moments.second)]);
         }
         self.checkpoints.write(&name(index), &notes, &tensors)
+    }
+
+    fn hint_if_missing(&self) -> Option<&'static str> {
+        Some("`overwrite=true` starts the run again")
     }
 }

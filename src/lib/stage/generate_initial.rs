@@ -8,7 +8,7 @@ use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error, Result};
 use crate::federated::transport::Rank;
-use crate::inversion::{BatchStore, Inverter, Stored, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -79,7 +79,8 @@ impl Shared for Generate<'_> {
 
     fn work(&self, set: &TeacherSet, rank: &mut Rank, session: Option<&mut Session>) -> Result<()> {
         let config = self.context.config;
-        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))
+            .within("deep_inv")?;
         let Some(session) = session else {
             return assist(&mut inverter, rank);
         };
@@ -109,7 +110,7 @@ impl Generate<'_> {
         let mut missing = Vec::new();
         for index in 0..count {
             // With moments that are carried over, a batch depends on the one before.
-            if ranks > 1 && !config.deep_inv.keep_moments && store.take(index)?.is_none() {
+            if ranks > 1 && !config.deep_inv.keep_moments && store.get(index)?.is_none() {
                 missing.push(index);
             }
         }
@@ -128,9 +129,11 @@ impl Generate<'_> {
             let maker = index % ranks;
             let batch = match maker > 0 && missing.contains(&index) {
                 true => receive(rank, maker, index, &store).inspect(|_| progress.add(steps)),
-                false => inverter.make_once(index, None, &store, &|| progress.step()),
+                false => inverter.make_or_load(index, None, &store, &|| progress.step()),
             };
-            let batch = batch.during(|| format!("making synthetic batch {index}"))?;
+            let batch = batch
+                .within("deep_inv")
+                .during(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
             journal.add(&BatchLine::initial(
                 index,
@@ -153,7 +156,7 @@ fn receive(
     store: &BatchFiles,
 ) -> Result<SyntheticBatch> {
     let batch = batches::unpack(&rank.receive(maker)?, store.device)?;
-    let stored = Stored {
+    let stored = StoredBatch {
         batch,
         moments: None,
     };
@@ -172,6 +175,7 @@ fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
     for index in missing.into_iter().filter(|index| index % ranks == own) {
         let batch = inverter
             .make(index, None, &|| ())
+            .within("deep_inv")
             .during(|| format!("making synthetic batch {index}"))?;
         rank.send(0, batches::pack(&batch)?);
     }

@@ -68,5 +68,5 @@ fn average(set: &TeacherSet) -> Result<Option<Model>> {
     })?;
     let model = Model::from_state(spec, &mean, set.teachers[0].device)?;
     let precision = set.teachers[0].loaded()?.model.precision();
-    Ok(Some(model.compute_in(precision)))
+    Ok(Some(model.with_precision(precision)))
 }

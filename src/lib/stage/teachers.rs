@@ -4,7 +4,7 @@
 use super::train_teachers::weights_path;
 use crate::artifact::hash;
 use crate::error::{Error, Result};
-use crate::inversion::{Shelf, Teacher};
+use crate::inversion::{Teacher, TeacherCache};
 use crate::partition::label_counts;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
@@ -142,17 +142,17 @@ fn shelve(
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known) = (paths.to_vec(), cards.to_vec());
     let (device, precision) = (context.device, context.precision);
-    let shelf = Shelf::new(room, move |node| {
+    let cache = TeacherCache::new(room, move |node| {
         let card = || Ok(known[node].clone());
         let (model, _) = weights::load(&files[node], &card, device, precision)?;
         Ok(model)
     });
     let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {
-        Teacher::shelved(
+        Teacher::cached(
             card.model.clone(),
             device,
             card.label_counts.clone(),
-            &shelf,
+            &cache,
             node,
         )
         .map_err(|error| error.note("file", path.display().to_string()))

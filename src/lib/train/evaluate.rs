@@ -1,4 +1,5 @@
-//! Accuracy on a set, as a confusion matrix that every other figure follows from.
+//! Measures predictions on a set of images, as a confusion matrix from which accuracies follow.
+//! Called by the stages and the federated methods.
 
 use crate::data::{ImageSet, Normalisation};
 use crate::error::Result;
@@ -6,14 +7,15 @@ use crate::runtime::interrupt;
 use serde::Serialize;
 use tch::{Kind, Tensor, no_grad};
 
-/// Counts of predictions: `confusion[truth][prediction]`.
+/// Holds the counts of predictions on a set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
+    /// Number of images by `[true class][predicted class]`.
     pub confusion: Vec<Vec<u64>>,
 }
 
 impl Evaluation {
-    /// Share of images whose class was predicted, 0..1; `None` without images.
+    /// Returns the share of images whose class was predicted, 0..1, and `None` without images.
     pub fn accuracy(&self) -> Option<f64> {
         let correct: u64 = self
             .confusion
@@ -25,7 +27,7 @@ impl Evaluation {
         (total > 0).then(|| correct as f64 / total as f64)
     }
 
-    /// The same for each class; `None` for a class without images.
+    /// Returns the accuracy on the images of each class, and `None` for a class without images.
     pub fn per_class(&self) -> Vec<Option<f64>> {
         let class = |(class, row): (usize, &Vec<u64>)| {
             let total: u64 = row.iter().sum();
@@ -35,11 +37,31 @@ impl Evaluation {
     }
 }
 
-/// Evaluates `predict` (normalised images [N,C,H,W] to scores [N, classes]) on `set`, `batch_size`
-/// images at a time.
+/// Evaluates `predict`, which maps normalised images [N,C,H,W] to scores [N,classes], on `set`,
+/// `batch_size` images at a time.
 ///
 /// # Errors
-/// What libtorch and `predict` report; Ctrl-C.
+/// Fails when `predict` or libtorch does, and on Ctrl-C.
+///
+/// ```
+/// use fed_distill::data::{ImageSet, Normalisation};
+/// use fed_distill::train::evaluate;
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let images = Tensor::zeros([3, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+/// let set = ImageSet::new(images, vec![0, 1, 1])?;
+/// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
+/// // A model that always predicts class 1 of two.
+/// let predict = |images: &Tensor| {
+///     Ok(Tensor::from_slice(&[0_f32, 1.0]).expand([images.size()[0], 2], false))
+/// };
+/// let evaluation = evaluate(&predict, &set, &normalisation, 2, 256)?;
+/// assert_eq!(evaluation.confusion, [[0, 1], [0, 2]]);
+/// assert_eq!(evaluation.accuracy(), Some(2.0 / 3.0));
+/// # Ok(())
+/// # }
+/// ```
 pub fn evaluate(
     predict: &dyn Fn(&Tensor) -> Result<Tensor>,
     set: &ImageSet,

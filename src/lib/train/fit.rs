@@ -1,4 +1,4 @@
-//! The one training loop: teachers, student and baseline clients all run it.
+//! Defines the training loop that teachers, the student and the clients of the baselines share.
 //!
 //! Within an epoch nothing is read back from the device; sums stay there and are read once at its
 //! end.
@@ -6,7 +6,7 @@
 use super::callback::Callback;
 use super::objective::Objective;
 use super::optimizer::Optimizer;
-use super::schedule::Moment;
+use super::schedule::SchedulePoint;
 use super::settings::{OptimizerSettings, ScheduleSettings};
 use super::source::BatchSource;
 use super::state::{FitState, Position, restore};
@@ -16,34 +16,72 @@ use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// How to train.
+/// Holds the length of a training run, its update rule and its learning rates.
 #[derive(Clone, Debug)]
 pub struct FitSettings {
+    /// Passes over the source of batches.
     pub epochs: usize,
+    /// Update rule and base learning rate.
     pub optimizer: OptimizerSettings,
+    /// Factor on the learning rate over the run.
     pub schedule: ScheduleSettings,
 }
 
-/// What an epoch's training passes gave. Accuracy is that of the training forward passes: augmented
-/// images, batch-norm in training mode, weights on the move.
+/// Reports an epoch's training loss and accuracy. They are those of the training passes: on
+/// augmented images, with batch norm in training mode and weights that change from step to step.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
+    /// Index of the epoch, from 0.
     pub epoch: usize,
     /// Learning rate of the last step.
     pub lr: f64,
+    /// Number of steps.
     pub steps: usize,
-    /// Mean over images.
+    /// Mean loss over images.
     pub train_loss: f64,
-    /// Share of images, 0..1.
+    /// Share of images whose label was predicted, 0..1.
     pub train_accuracy: f64,
 }
 
-/// Trains `model` for `settings.epochs` epochs, or for what is left of them after `start`: then the
-/// model, the source and the result are those of a run that was never stopped.
+/// Trains `model` for `settings.epochs` epochs, or for the rest of them after `start`: the result
+/// is then that of a run that was never stopped.
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and step), Ctrl-C or another rank's failure (after the
-/// step in hand, and saved), a `start` of another run, and those of source, objective and callback.
+/// Fails when the loss or a weight becomes NaN or infinite (naming epoch and step), on Ctrl-C and
+/// on another rank's failure (after the current step, and after saving the run), when `start` does
+/// not fit the model, and when source, objective or callback fail.
+///
+/// ```
+/// use fed_distill::data::{ImageSet, Normalisation};
+/// use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use fed_distill::train::{
+///     AugmentSettings, CrossEntropy, FitSettings, OptimizerSettings, ScheduleSettings, Shuffled,
+///     fit,
+/// };
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let (seeds, device) = (Seeds::new(42), Device::Cpu);
+/// let images = Tensor::zeros([6, 1, 8, 8], (Kind::Uint8, device));
+/// let set = ImageSet::new(images, vec![0, 1, 0, 0, 0, 1])?;
+/// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
+///
+/// let settings = ModelSettings { kind: ModelKind::Linear, ..ModelSettings::default() };
+/// let spec = ModelSpec::new(&settings, 1, 8, 2)?;
+/// let mut model = Model::new(&spec, device, &mut seeds.stream("initialisation", 0))?;
+/// let augment = AugmentSettings { crop: 0, flip: false };
+/// let mut batches = Shuffled::new(&set, &normalisation, augment, 4, seeds, "batches".into());
+/// let settings = FitSettings {
+///     epochs: 3,
+///     optimizer: OptimizerSettings::default(),
+///     schedule: ScheduleSettings::default(),
+/// };
+/// // The callback `()` does nothing.
+/// fit(&mut model, &mut batches, &CrossEntropy::default(), &settings, None, &mut ())?;
+/// # Ok(())
+/// # }
+/// ```
 pub fn fit(
     model: &mut Model,
     source: &mut dyn BatchSource,
@@ -61,7 +99,7 @@ pub fn fit(
     };
     if let Some(start) = start {
         run.restore(start)?;
-        source.pass(run.at.epoch)?;
+        source.skip_epochs(run.at.epoch)?;
     }
     let outcome = run.train(source, objective, callback);
     if is_whole(&outcome) {
@@ -70,7 +108,7 @@ pub fn fit(
     outcome
 }
 
-/// A run in progress. Between steps it is whole: [`Fit::state`] is all there is to it.
+/// Holds a run in progress. Between steps, [`Fit::state`] returns all of its state.
 struct Fit<'a> {
     model: &'a mut Model,
     settings: &'a FitSettings,
@@ -80,6 +118,7 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    /// Runs the remaining epochs.
     fn train(
         &mut self,
         source: &mut dyn BatchSource,
@@ -87,7 +126,7 @@ impl Fit<'_> {
         callback: &mut dyn Callback,
     ) -> Result<()> {
         while self.at.epoch < self.settings.epochs {
-            let steps = source.enter(&self.at)?;
+            let steps = source.begin_at(&self.at)?;
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
@@ -114,8 +153,8 @@ impl Fit<'_> {
         Ok(())
     }
 
-    /// Hands the run to the callback, unless it has diverged: nothing good could come of going on
-    /// from there.
+    /// Lets the callback save the run, unless it has diverged: resuming from there would be
+    /// useless.
     fn save(&self, callback: &mut dyn Callback) -> Result<()> {
         self.sums.check(self.at.epoch)?;
         self.check_weights()?;
@@ -124,7 +163,8 @@ impl Fit<'_> {
             .during(|| "saving the training run")
     }
 
-    /// The loss of a step says nothing of the weights that it leaves.
+    /// Fails when a weight is not finite. A finite loss does not rule that out, because it was
+    /// computed before the step changed the weights.
     fn check_weights(&self) -> Result<()> {
         let finite = |parameter: &Tensor| bool::try_from(parameter.isfinite().all());
         for parameter in self.model.parameters() {
@@ -138,6 +178,7 @@ impl Fit<'_> {
         Ok(())
     }
 
+    /// Trains on the next of the epoch's `steps` batches.
     fn step(
         &mut self,
         steps: usize,
@@ -154,9 +195,9 @@ impl Fit<'_> {
         Ok(())
     }
 
-    /// The learning rate of a step of the epoch in hand.
+    /// Returns the learning rate of a step of the current epoch.
     fn lr(&self, step: usize, steps: usize) -> f64 {
-        let at = Moment {
+        let at = SchedulePoint {
             epoch: self.at.epoch,
             epochs: self.settings.epochs,
             within: step as f64 / steps as f64,
@@ -164,6 +205,7 @@ impl Fit<'_> {
         self.settings.optimizer.lr * self.settings.schedule.factor(at)
     }
 
+    /// Returns the state of the run; its tensors are views.
     fn state(&self) -> FitState {
         let at = Position {
             images: self.sums.images,
@@ -176,6 +218,7 @@ impl Fit<'_> {
         state
     }
 
+    /// Continues from `state`.
     fn restore(&mut self, state: &FitState) -> Result<()> {
         self.model.load_state(&state.part("model"))?;
         self.optimizer.restore(state)?;
@@ -189,7 +232,7 @@ impl Fit<'_> {
     }
 }
 
-/// An epoch's sums, on the device.
+/// Holds the sums over an epoch's images, on the device.
 struct Sums {
     loss: Tensor,
     correct: Tensor,
@@ -199,6 +242,7 @@ struct Sums {
 }
 
 impl Sums {
+    /// Returns zero sums.
     fn new(device: Device) -> Self {
         Self {
             loss: Tensor::zeros([], (Kind::Double, device)),
@@ -208,6 +252,7 @@ impl Sums {
         }
     }
 
+    /// Returns the sums under the names that a saved state has for them.
     fn tensors(&self) -> [(&'static str, &Tensor); 3] {
         [
             ("loss", &self.loss),
@@ -216,6 +261,7 @@ impl Sums {
         ]
     }
 
+    /// Adds a batch: its mean loss, logits f32 [N,classes] and labels i64 [N].
     fn add(&mut self, step: usize, loss: &Tensor, logits: &Tensor, labels: &Tensor) {
         no_grad(|| {
             let images = labels.size()[0];
@@ -227,7 +273,7 @@ impl Sums {
         });
     }
 
-    /// Refuses the sums of an epoch in which a loss was not finite.
+    /// Fails when a loss of the epoch was not finite.
     fn check(&self, epoch: usize) -> Result<()> {
         match i64::try_from(&self.broken)? {
             i64::MAX => Ok(()),
@@ -237,7 +283,7 @@ impl Sums {
         }
     }
 
-    /// Mean loss and accuracy.
+    /// Returns the mean loss and the accuracy.
     fn read(&self, epoch: usize) -> Result<(f64, f64)> {
         self.check(epoch)?;
         let images = self.images as f64;
@@ -248,6 +294,7 @@ impl Sums {
     }
 }
 
+/// Returns the error of a run that has diverged.
 fn diverged(what: String) -> Error {
     Error::failed(what)
         .hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation")

@@ -1,5 +1,5 @@
-//! The one training loop and its parts: where batches come from, what is minimised, how weights
-//! move, how accuracy is measured.
+//! Trains models: the training loop [`fit`], the sources of its batches, its losses, its update
+//! rules and schedules, and the evaluation of a model.
 //!
 //! Called by the stages and the baselines. Knows models and images; knows nothing of config files,
 //! folders or command lines.
@@ -19,7 +19,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochReport, FitSettings, fit};
 pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;
-pub use schedule::Moment;
+pub use schedule::SchedulePoint;
 pub use settings::*;
 pub use source::{Batch, BatchSource, Shuffled, steps};
 pub use state::{FitState, Position};

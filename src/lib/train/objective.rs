@@ -1,22 +1,22 @@
-//! What a training step minimises.
+//! Defines the losses that a training step can minimise. Called by [`fit`](super::fit).
 
 use super::source::Batch;
 use crate::error::Result;
 use tch::{Reduction, Tensor};
 
-/// A loss of logits [N, classes] against a batch.
+/// Computes a loss from logits and a batch.
 pub trait Objective {
-    /// The scalar loss, with its graph.
+    /// Returns the scalar loss, with its graph, of logits f32 [N,classes] for `batch`.
     ///
     /// # Errors
-    /// What libtorch reports.
+    /// Fails when libtorch does.
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor>;
 }
 
-/// Cross-entropy with the batch's labels, optionally weighted by class (f32 [classes]), averaged as
-/// PyTorch does.
+/// Computes the cross-entropy with the batch's labels, averaged as PyTorch does.
 #[derive(Debug, Default)]
 pub struct CrossEntropy {
+    /// Weight of each class, f32 [classes]; with `None` all are 1.
     pub class_weights: Option<Tensor>,
 }
 

@@ -1,13 +1,14 @@
-//! SGD or Adam over a model's parameters. Ours, not libtorch's, so that the moments can be saved.
+//! Updates a model's parameters by SGD or Adam. libtorch's optimisers are not used because tch does
+//! not let their moments be saved. Called by [`fit`](super::fit) and the federated methods.
 
 use super::settings::{OptimizerKind, OptimizerSettings};
 use super::state::{FitState, Position, restore};
-use crate::descent::{Adam, Layout, Sgd};
 use crate::error::Result;
 use crate::model::Model;
+use crate::optim::{Adam, Layout, Sgd};
 use tch::Tensor;
 
-/// An optimiser and its moments.
+/// Holds the parameters that an optimiser updates, and its moments.
 #[derive(Debug)]
 pub struct Optimizer {
     settings: OptimizerSettings,
@@ -16,25 +17,26 @@ pub struct Optimizer {
     first: Vec<Tensor>,
     /// Adam's second moment.
     second: Vec<Tensor>,
-    /// All of these in one buffer each, where the parameters lie in one.
-    joined: Option<Joined>,
+    /// One buffer each for parameters and moments, if the parameters are views of one buffer.
+    packed: Option<Packed>,
     steps: i32,
 }
 
-/// Parameters and moments, of which the optimiser's other tensors are views.
+/// Holds the buffers of parameters and moments, of which the optimiser's other tensors are views.
 #[derive(Debug)]
-struct Joined {
+struct Packed {
     layout: Layout,
     parameters: Tensor,
     first: Tensor,
-    /// Empty where the optimiser has no second moment.
+    /// Empty if the optimiser has no second moment.
     second: Tensor,
 }
 
-impl Joined {
+impl Packed {
+    /// Returns buffers with zero moments, and `None` when the parameters are not in one buffer.
     fn of(parameters: &[Tensor], kind: OptimizerKind) -> Option<Self> {
         let layout = Layout::of(parameters)?;
-        let buffer = layout.packed(parameters)?;
+        let buffer = layout.buffer_of(parameters)?;
         Some(Self {
             first: layout.zeros(&buffer),
             second: match kind {
@@ -48,24 +50,24 @@ impl Joined {
 }
 
 impl Optimizer {
-    /// An optimiser of `parameters` (leaves that require gradients) with zero moments.
+    /// Returns an optimiser of `parameters`, leaves that require gradients, with zero moments.
     pub fn new(settings: &OptimizerSettings, parameters: Vec<Tensor>) -> Self {
-        let joined = Joined::of(&parameters, settings.kind);
-        let zeros = |pick: fn(&Joined) -> &Tensor| match &joined {
-            Some(joined) => joined.layout.views(pick(joined)),
+        let packed = Packed::of(&parameters, settings.kind);
+        let zeros = |pick: fn(&Packed) -> &Tensor| match &packed {
+            Some(packed) => packed.layout.views(pick(packed)),
             None => parameters.iter().map(|p| p.detach().zeros_like()).collect(),
         };
-        let first = zeros(|joined| &joined.first);
+        let first = zeros(|packed| &packed.first);
         let second = match settings.kind {
             OptimizerKind::Sgd => Vec::new(),
-            OptimizerKind::Adam => zeros(|joined| &joined.second),
+            OptimizerKind::Adam => zeros(|packed| &packed.second),
         };
         Self {
             settings: settings.clone(),
             parameters,
             first,
             second,
-            joined,
+            packed,
             steps: 0,
         }
     }
@@ -73,27 +75,27 @@ impl Optimizer {
     /// Moves the parameters against the gradients of `loss` at learning rate `lr`.
     ///
     /// # Errors
-    /// What libtorch reports of the backward pass.
+    /// Fails when the backward pass does.
     pub fn step(&mut self, loss: &Tensor, lr: f64) -> Result<(), tch::TchError> {
         let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
         self.apply(&gradients, lr);
         Ok(())
     }
 
-    /// Moves the parameters along `gradients`, one of each parameter's shape, wherever they come
-    /// from: a sum over workers, or what federated clients ask for.
+    /// Moves the parameters against `gradients`, one of each parameter's shape, at learning rate
+    /// `lr`. They may come from elsewhere: a sum over ranks, or the updates of federated clients.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
-        if let Some(mut joined) = self.joined.take() {
-            let gradient = joined.layout.join(gradients, &self.parameters);
-            let Joined {
+        if let Some(mut packed) = self.packed.take() {
+            let gradient = packed.layout.concatenate(gradients, &self.parameters);
+            let Packed {
                 parameters,
                 first,
                 second,
                 ..
-            } = &mut joined;
+            } = &mut packed;
             self.step_one(parameters, &gradient, first, Some(second), lr);
-            self.joined = Some(joined);
+            self.packed = Some(packed);
             return;
         }
         for (index, gradient) in gradients.iter().enumerate() {
@@ -104,7 +106,7 @@ impl Optimizer {
         }
     }
 
-    /// The moments by name, `first.0`, `first.1`, …: views that follow the optimiser.
+    /// Returns the moments by name, `first.0`, `first.1`, …, as views that follow the optimiser.
     pub fn moments(&self) -> Vec<(String, Tensor)> {
         let named = |prefix: &'static str, moments: &[Tensor]| {
             let name = move |(index, tensor): (usize, &Tensor)| {
@@ -117,8 +119,8 @@ impl Optimizer {
         all
     }
 
-    /// A run at `at` that trains `model` by this optimiser: `model.*` and the moments, as views,
-    /// and the steps taken.
+    /// Returns the state of a run at `at` that trains `model` with this optimiser: `model.*` and
+    /// the moments, as views, and the number of steps.
     pub fn state(&self, model: &Model, at: Position) -> FitState {
         let weights = model.state();
         let named =
@@ -132,10 +134,10 @@ impl Optimizer {
         FitState { position, tensors }
     }
 
-    /// Goes on where `state` was taken.
+    /// Continues from `state`.
     ///
     /// # Errors
-    /// Moments of other parameters.
+    /// Fails when its moments do not have the shapes of the parameters.
     pub fn restore(&mut self, state: &FitState) -> Result<()> {
         for (prefix, moments) in [("first", &self.first), ("second", &self.second)] {
             let saved = state.part(prefix);
@@ -151,6 +153,7 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Takes a step of one tensor, with the moments that the update rule has.
     fn step_one(
         &self,
         parameter: &mut Tensor,

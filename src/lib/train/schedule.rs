@@ -1,21 +1,24 @@
-//! The learning rate at a moment of a training run, as a pure function, so that a resumed run needs
-//! no state for it.
+//! Computes the learning rate at any point of a training run. It is a pure function, so a resumed
+//! run needs no state for it. Called by [`fit`](super::fit).
 
 use super::settings::{ScheduleKind, ScheduleSettings};
 
-/// A moment of training: `epoch` of `epochs`, and how far into the epoch (0 at its first batch,
-/// towards 1).
+/// Holds a point of a training run.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct SchedulePoint {
+    /// Index of the epoch, from 0.
     pub epoch: usize,
+    /// Number of epochs of the run.
     pub epochs: usize,
+    /// Share of the epoch's steps before this one, from 0 to below 1.
     pub within: f64,
 }
 
 impl ScheduleSettings {
-    /// The factor on the base learning rate. As PyTorch's MultiStepLR and CosineAnnealingLR stepped
-    /// once an epoch; `one_cycle` is piecewise linear and moves at every batch.
-    pub fn factor(&self, at: Moment) -> f64 {
+    /// Returns the factor on the base learning rate. `milestones` and `cosine` are PyTorch's
+    /// MultiStepLR and CosineAnnealingLR, stepped once an epoch; `one_cycle` is piecewise linear
+    /// and changes at every batch.
+    pub fn factor(&self, at: SchedulePoint) -> f64 {
         let share = (at.epoch as f64 + at.within) / at.epochs.max(1) as f64;
         match self.kind {
             ScheduleKind::Constant => 1.0,

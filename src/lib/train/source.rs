@@ -1,5 +1,5 @@
-//! Where training batches come from: a trait, and the source that passes over a split once an
-//! epoch.
+//! Defines the sources of training batches: a trait, and a source that passes over a set of images
+//! once an epoch. Called by [`fit`](super::fit).
 
 use super::settings::AugmentSettings;
 use super::state::Position;
@@ -10,26 +10,27 @@ use crate::runtime::seed::{self, Rng, Seeds};
 use rand::seq::SliceRandom;
 use tch::Tensor;
 
-/// One step's images: f32 [N,C,H,W] normalised, labels i64 [N].
+/// Holds the images and labels of one step.
 #[derive(Debug)]
 pub struct Batch {
+    /// Images f32 [N,C,H,W], normalised.
     pub images: Tensor,
+    /// Labels i64 [N].
     pub labels: Tensor,
-    /// f32 [N, classes]: what a model should answer, of sources that know; `None` of the others.
+    /// Target logits f32 [N,classes], if the source has them.
     pub scores: Option<Tensor>,
-    /// f32 [N], 1 where an image is real and 0 where it is synthetic; `None` where the source does
-    /// not mix the two.
+    /// f32 [N], 1 for real images and 0 for synthetic ones; `None` if the source does not mix the
+    /// two.
     pub real: Option<Tensor>,
 }
 
-/// A supply of batches, an epoch at a time.
+/// Supplies batches, one epoch at a time.
 pub trait BatchSource {
-    /// Puts the source where `epochs` epochs leave it; called before the first is begun of a run
-    /// that goes on.
+    /// Brings the source into the state after `epochs` epochs; called once when a run resumes.
     ///
     /// # Errors
-    /// The source's own.
-    fn pass(&mut self, epochs: usize) -> Result<()> {
+    /// Fails when the source cannot be brought into that state.
+    fn skip_epochs(&mut self, epochs: usize) -> Result<()> {
         let _ = epochs;
         Ok(())
     }
@@ -37,40 +38,67 @@ pub trait BatchSource {
     /// Begins epoch `epoch` (from 0) and returns its number of steps.
     ///
     /// # Errors
-    /// The source's own.
+    /// Fails when the source has no batches for it.
     fn begin(&mut self, epoch: usize) -> Result<usize>;
 
-    /// How far the epoch's generator has come: what [`skip`](Self::skip) takes.
+    /// Returns the position of the epoch's random generator, for [`skip_steps`](Self::skip_steps).
     fn drawn(&self) -> u64;
 
-    /// Goes to the beginning of step `step` of the epoch just begun, as if the steps before had
-    /// been taken.
+    /// Skips to step `step` of the epoch just begun, where the generator was at `drawn`, as if the
+    /// steps before had been taken.
     ///
     /// # Errors
-    /// The source's own.
-    fn skip(&mut self, step: usize, drawn: u64) -> Result<()>;
+    /// Fails when the source cannot be brought into that state.
+    fn skip_steps(&mut self, step: usize, drawn: u64) -> Result<()>;
 
-    /// Begins the epoch of `at`, goes to its step, and returns the epoch's number of steps.
+    /// Begins the epoch of `at`, skips to its step, and returns the epoch's number of steps.
     ///
     /// # Errors
-    /// The source's own.
-    fn enter(&mut self, at: &Position) -> Result<usize> {
+    /// Fails when [`begin`](Self::begin) or [`skip_steps`](Self::skip_steps) does.
+    fn begin_at(&mut self, at: &Position) -> Result<usize> {
         let steps = self.begin(at.epoch)?;
         if at.step > 0 {
-            self.skip(at.step, at.drawn)?;
+            self.skip_steps(at.step, at.drawn)?;
         }
         Ok(steps)
     }
 
-    /// The batch of step `step` of the epoch begun. `model` is the model in training, for sources
-    /// that adapt to it.
+    /// Returns the batch of step `step` of the current epoch. `model` is the model in training, for
+    /// sources that adapt to it.
     ///
     /// # Errors
-    /// The source's own.
+    /// Fails when the source cannot make the batch.
     fn next(&mut self, step: usize, model: &Model) -> Result<Batch>;
 }
 
-/// Every image of a split once an epoch, in an order that the seed and the epoch alone decide.
+/// Supplies every image of a set once an epoch, in an order that depends on the seed and the epoch
+/// alone.
+///
+/// ```
+/// use fed_distill::data::{ImageSet, Normalisation};
+/// use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+/// use fed_distill::runtime::seed::Seeds;
+/// use fed_distill::train::{AugmentSettings, BatchSource, Shuffled};
+/// use tch::{Device, Kind, Tensor};
+///
+/// # fn main() -> fed_distill::Result<()> {
+/// let seeds = Seeds::new(42);
+/// let images = Tensor::zeros([6, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+/// let set = ImageSet::new(images, vec![0, 1, 2, 3, 4, 5])?;
+/// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
+/// let augment = AugmentSettings { crop: 0, flip: false };
+/// let mut batches = Shuffled::new(&set, &normalisation, augment, 4, seeds, "batches".into());
+///
+/// # let linear = ModelSettings { kind: ModelKind::Linear, ..ModelSettings::default() };
+/// # let spec = ModelSpec::new(&linear, 1, 8, 6)?;
+/// # let model = Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", 0))?;
+/// let steps = batches.begin(0)?;
+/// assert_eq!(steps, 2);
+/// assert_eq!(batches.next(0, &model)?.images.size(), [4, 1, 8, 8]);
+/// assert_eq!(batches.next(1, &model)?.images.size(), [2, 1, 8, 8]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Shuffled<'a> {
     set: &'a ImageSet,
@@ -84,14 +112,15 @@ pub struct Shuffled<'a> {
     rng: Rng,
 }
 
-/// Steps of a pass over `images` images, at least one. The last batch holds the remainder, but a
-/// remainder of one joins the batch before it: batch norm needs two.
+/// Returns the number of steps of a pass over `images` images, at least one. The last batch holds
+/// the remainder, but a remainder of one is added to the batch before it: batch norm needs two.
 pub fn steps(images: usize, batch_size: usize) -> usize {
     (images / batch_size + usize::from(images % batch_size > 1)).max(1)
 }
 
 impl<'a> Shuffled<'a> {
-    /// Passes over `set`; `purpose` names the stream of randomness (one a node).
+    /// Returns a source that passes over `set`; `purpose` names its stream of random numbers, which
+    /// is one for each client.
     pub fn new(
         set: &'a ImageSet,
         normalisation: &'a Normalisation,
@@ -114,13 +143,13 @@ impl<'a> Shuffled<'a> {
         }
     }
 
-    /// With `scores` f32 [images, classes] on the set's device, which its batches carry.
-    pub fn towards(mut self, scores: &'a Tensor) -> Self {
+    /// Adds target logits, f32 [images,classes] on the set's device, to the batches.
+    pub fn with_scores(mut self, scores: &'a Tensor) -> Self {
         self.scores = Some(scores);
         self
     }
 
-    /// Steps an epoch.
+    /// Returns the number of steps of an epoch.
     pub fn steps(&self) -> usize {
         steps(self.set.len(), self.batch_size)
     }
@@ -139,7 +168,7 @@ impl BatchSource for Shuffled<'_> {
         seed::drawn(&self.rng)
     }
 
-    fn skip(&mut self, _step: usize, drawn: u64) -> Result<()> {
+    fn skip_steps(&mut self, _step: usize, drawn: u64) -> Result<()> {
         self.rng.set_word_pos(drawn.into());
         Ok(())
     }

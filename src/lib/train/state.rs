@@ -1,29 +1,29 @@
-//! Where a training run stands: all that [`fit`](super::fit) needs to go on as if it had never
-//! stopped. Numbers and named tensors, so that whoever watches the run can keep them where it
-//! likes.
+//! Defines the state of a training run: all that [`fit`](super::fit) needs to continue as if the
+//! run had never stopped. It consists of numbers and named tensors, so that an observer can save it
+//! in any format.
 
 use crate::error::{Error, Result};
 use crate::model::StateDict;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// A place in a run, at the beginning of a step.
+/// Holds the position of a run at the beginning of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// From 0; the number of epochs when all are done.
+    /// Index of the epoch, from 0; the number of epochs when all are done.
     pub epoch: usize,
-    /// Steps of that epoch that are done.
+    /// Number of steps of that epoch that are done.
     pub step: usize,
-    /// How far the source's generator has come in that epoch.
+    /// Position of the source's random generator in that epoch.
     pub drawn: u64,
-    /// Images trained on in that epoch.
+    /// Number of images trained on in that epoch.
     pub images: i64,
-    /// Steps of the optimiser since the run began.
+    /// Number of steps of the optimiser since the run began.
     pub optimizer_steps: i32,
 }
 
 impl Position {
-    /// The beginning of the next epoch.
+    /// Returns the beginning of the next epoch.
     pub fn next_epoch(&self) -> Self {
         Self {
             epoch: self.epoch + 1,
@@ -32,16 +32,18 @@ impl Position {
     }
 }
 
-/// A run at a position. `tensors` are `model.*` (weights and buffers), `first.*` and `second.*`
-/// (the optimiser's moments, by parameter) and `sums.*` (loss and hits of the epoch in hand).
+/// Holds the state of a run at a position.
 #[derive(Debug)]
 pub struct FitState {
+    /// The position of the run.
     pub position: Position,
+    /// The tensors `model.*` (weights and buffers), `first.*` and `second.*` (the optimiser's
+    /// moments, by index of the parameter) and `sums.*` (loss and hits of the current epoch).
     pub tensors: Vec<(String, Tensor)>,
 }
 
 impl FitState {
-    /// The same state: tensors are views.
+    /// Returns the same state as views of the same tensors.
     pub fn share(&self) -> Self {
         let view = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.shallow_clone());
         Self {
@@ -50,7 +52,7 @@ impl FitState {
         }
     }
 
-    /// A copy that does not follow the run.
+    /// Returns a copy that does not follow the run.
     pub fn copy(&self) -> Self {
         let copy = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.detach().copy());
         Self {
@@ -59,8 +61,8 @@ impl FitState {
         }
     }
 
-    /// The tensors whose names begin with `prefix` and a dot, under the rest of their names, in
-    /// their order.
+    /// Returns the tensors whose names begin with `prefix` and a dot, under the rest of their
+    /// names, in their order.
     pub fn part(&self, prefix: &str) -> StateDict {
         let of = |(name, tensor): &(String, Tensor)| {
             let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
@@ -70,7 +72,10 @@ impl FitState {
     }
 }
 
-/// Copies `source` into `target`, which must be of the same shape and type.
+/// Copies `source`, the saved tensor `what`, into `target`.
+///
+/// # Errors
+/// Fails when there is no `source`, or one of another shape or type.
 pub(super) fn restore(what: &str, target: &Tensor, source: Option<&Tensor>) -> Result<()> {
     match source {
         Some(source) if source.size() == target.size() && source.kind() == target.kind() => {

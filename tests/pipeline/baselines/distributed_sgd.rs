@@ -68,7 +68,10 @@ fn three_methods_have_the_same_losses() {
         place.run_with("distributed_sgd", &DIGITS, &["distributed_sgd.ranks=0"]);
     assert_eq!(code, 2, "{errors}");
     let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &["dataset.size=8"]);
-    assert!(code == 2 && errors.contains("model=lenet5"), "{errors}");
+    assert!(
+        code == 2 && errors.contains("model.kind=lenet5"),
+        "{errors}"
+    );
 }
 
 /// On one, two and four ranks.

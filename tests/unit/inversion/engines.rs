@@ -4,7 +4,7 @@
 
 use crate::common::machine::device;
 use fed_distill::inversion::engine::Inversion;
-use fed_distill::inversion::objective::{Loss, Opinion, Terms};
+use fed_distill::inversion::objective::{Combination, Loss, Terms};
 use fed_distill::inversion::{
     EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, LabelMask, LossScales,
     OtherScales, Teacher,
@@ -129,12 +129,12 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn agree(&self, opinion: Opinion, what: &str) {
+    fn agree(&self, combination: Combination, what: &str) {
         let by = |fused| {
             let inversion = Inversion {
                 teachers: &self.teachers,
                 loss: Loss {
-                    opinion,
+                    combination,
                     scales: &SCALES,
                 },
                 student: self.student,
@@ -186,7 +186,7 @@ fn random_residual_networks() {
             labels: Tensor::full([count], classes[0], (Kind::Int64, device())),
         };
         scene.agree(
-            Opinion::Each(&masks),
+            Combination::Separate(&masks),
             &format!(
                 "round {round}: {kind:?} {width} {blocks:?}, {count}×{channels}×{size}×{size}"
             ),
@@ -215,7 +215,7 @@ fn several_teachers_and_their_ensemble() {
         labels: labels(6, &mut rng),
     };
     let masks = [None, None, None];
-    scene.agree(Opinion::Each(&masks), "two of three");
+    scene.agree(Combination::Separate(&masks), "two of three");
     for kind in [
         EnsembleKind::MeanLogits,
         EnsembleKind::MeanSoftmax,
@@ -223,14 +223,14 @@ fn several_teachers_and_their_ensemble() {
     ] {
         let ensemble = Ensemble::new(kind, &scene.teachers, device());
         scene.chosen = vec![0, 1, 2];
-        scene.agree(Opinion::Joint(&ensemble), &format!("{kind:?}"));
+        scene.agree(Combination::Ensemble(&ensemble), &format!("{kind:?}"));
     }
     scene.chosen = vec![1];
     let others = OtherScales {
         entropy_scale: 0.8,
         rival_scale: 2.0,
     };
-    scene.agree(Opinion::Among(&masks, others), "one among three");
+    scene.agree(Combination::WithOthers(&masks, others), "one among three");
 }
 
 #[test]
@@ -249,7 +249,10 @@ fn networks_without_a_fused_path_join_by_autograd() {
         images: normal(&mut rng, &[3, 1, 28, 28]),
         labels: labels(3, &mut rng),
     };
-    scene.agree(Opinion::Each(&[None, None]), "LeNet beside a ResNet");
+    scene.agree(
+        Combination::Separate(&[None, None]),
+        "LeNet beside a ResNet",
+    );
 }
 
 /// Whole batches: jitter, Adam and the best batch on top of the steps.

@@ -1,8 +1,8 @@
 //! Each pass of the fused engine against libtorch's own operations and autograd, in float64: within
 //! 1e-5 of the largest value.
 
-use fed_distill::inversion::fused::kernels::{self, Branch, Side};
-use fed_distill::inversion::fused::norm::{Norm, Pull};
+use fed_distill::inversion::fused::kernels::{self, Branch, Shortcut};
+use fed_distill::inversion::fused::norm::{DistanceGradient, Norm};
 use fed_distill::inversion::fused::winograd::Winograd;
 use fed_distill::inversion::{PixelAdam, PixelOptimizer};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -71,14 +71,14 @@ fn forward_with_and_without_statistics() {
         let (x64, side64) = (double(&x), double(&side));
         let alone = affine(&x64, &main);
         for (side, exact) in [
-            (Side::Nothing, alone.relu()),
-            (Side::Identity(&side), (&alone + &side64).relu()),
+            (Shortcut::None, alone.relu()),
+            (Shortcut::Identity(&side), (&alone + &side64).relu()),
             (
-                Side::Normed(&side, &other),
+                Shortcut::Projection(&side, &other),
                 (&alone + affine(&side64, &other)).relu(),
             ),
         ] {
-            let normed = matches!(side, Side::Normed(..));
+            let normed = matches!(side, Shortcut::Projection(..));
             let (output, moments, side_moments) = kernels::forward(&x, &main, side, true);
             near(&output, &exact, "observed");
             assert!(
@@ -94,7 +94,7 @@ fn forward_with_and_without_statistics() {
             }
         }
         let own = x.copy();
-        let (output, moments, _) = kernels::forward(&own, &main, Side::Identity(&side), false);
+        let (output, moments, _) = kernels::forward(&own, &main, Shortcut::Identity(&side), false);
         near(&output, &(&alone + &side64).relu(), "unobserved");
         assert_eq!(output.data_ptr(), own.data_ptr(), "in place");
         assert!(moments.is_none());
@@ -117,10 +117,10 @@ fn backward_through_relu_norm_and_statistics() {
                     + distance(&x64, &norm) * 7.0),
                 &x64,
             );
-            let (_, moments, _) = kernels::forward(&x, &norm, Side::Nothing, true);
-            let pull = moments.unwrap().pull(&norm, 7.0);
+            let (_, moments, _) = kernels::forward(&x, &norm, Shortcut::None, true);
+            let distance_gradient = moments.unwrap().distance_gradient(&norm, 7.0);
             let ours = upstream.copy();
-            kernels::backward(&x, &norm, Some(&pull), &ours, second);
+            kernels::backward(&x, &norm, Some(&distance_gradient), &ours, second);
             near(&ours, &exact, "with statistics");
 
             let exact = gradient(
@@ -175,19 +175,19 @@ fn backward_at_the_end_of_a_block() {
             }
             let exact = Tensor::run_backward(&[&loss], &[&x64, &side64], false, false);
 
-            let pull = |x: &Tensor, norm: &Norm| -> Option<Pull> {
-                let (_, moments, _) = kernels::forward(x, norm, Side::Nothing, true);
-                statistics.then(|| moments.unwrap().pull(norm, by))
+            let distance_gradient = |x: &Tensor, norm: &Norm| -> Option<DistanceGradient> {
+                let (_, moments, _) = kernels::forward(x, norm, Shortcut::None, true);
+                statistics.then(|| moments.unwrap().distance_gradient(norm, by))
             };
             let body = Branch {
                 input: &x,
                 norm: &main,
-                pull: pull(&x, &main),
+                distance_gradient: distance_gradient(&x, &main),
             };
             let second = normed.then(|| Branch {
                 input: &side,
                 norm: &across,
-                pull: pull(&side, &across),
+                distance_gradient: distance_gradient(&side, &across),
             });
             let (ours, output) = (upstream.copy(), output.detach().to_kind(Kind::Float));
             let down = kernels::branch(

@@ -3,7 +3,7 @@
 
 use crate::common::machine::device;
 use fed_distill::inversion::losses::{entropy, rival};
-use fed_distill::inversion::objective::{Loss, Opinion, Terms, inversion_loss};
+use fed_distill::inversion::objective::{Combination, Loss, Terms, inversion_loss};
 use fed_distill::inversion::{
     InversionSettings, Inverter, LabelMask, LossScales, OtherScales, SyntheticBatch, Teacher,
     TeacherMode,
@@ -153,9 +153,9 @@ fn loss(
         bn_scale: 1.0,
         comp_scale: 0.0,
     };
-    let opinion = match scales {
-        Some(scales) => Opinion::Among(masks, scales),
-        None => Opinion::Each(masks),
+    let combination = match scales {
+        Some(scales) => Combination::WithOthers(masks, scales),
+        None => Combination::Separate(masks),
     };
     let teachers: Vec<&Teacher> = teachers.iter().collect();
     inversion_loss(
@@ -164,7 +164,7 @@ fn loss(
         &teachers,
         &[0],
         Loss {
-            opinion,
+            combination,
             scales: &published,
         },
         None,

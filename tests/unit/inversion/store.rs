@@ -2,7 +2,8 @@
 
 use fed_distill::Result;
 use fed_distill::inversion::{
-    BatchStore, EngineKind, InversionSettings, Inverter, Moments, Stored, SyntheticBatch, Teacher,
+    BatchStore, EngineKind, InversionSettings, Inverter, Moments, StoredBatch, SyntheticBatch,
+    Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
@@ -12,7 +13,7 @@ use tch::{Device, Tensor};
 
 /// Keeps the values of tensors, as files do, but not the order in which they lie in memory.
 #[derive(Default)]
-struct Values(RefCell<BTreeMap<usize, Stored>>);
+struct Values(RefCell<BTreeMap<usize, StoredBatch>>);
 
 fn values(tensor: &Tensor) -> Tensor {
     let mut copy = Tensor::empty(tensor.size(), (tensor.kind(), Device::Cpu));
@@ -20,9 +21,9 @@ fn values(tensor: &Tensor) -> Tensor {
     copy
 }
 
-fn copy(stored: &Stored) -> Stored {
-    let Stored { batch, moments } = stored;
-    Stored {
+fn copy(stored: &StoredBatch) -> StoredBatch {
+    let StoredBatch { batch, moments } = stored;
+    StoredBatch {
         batch: SyntheticBatch {
             images: values(&batch.images),
             labels: values(&batch.labels),
@@ -39,11 +40,11 @@ fn copy(stored: &Stored) -> Stored {
 }
 
 impl BatchStore for Values {
-    fn take(&self, index: usize) -> Result<Option<Stored>> {
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
         Ok(self.0.borrow().get(&index).map(copy))
     }
 
-    fn put(&self, index: usize, stored: &Stored) -> Result<()> {
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
         self.0.borrow_mut().insert(index, copy(stored));
         Ok(())
     }
@@ -79,7 +80,7 @@ fn kept_moments_survive_the_process() {
         let make = |indices: &[usize]| {
             let mut inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(1)).unwrap();
             let made = indices.iter().map(|&index| {
-                let made = inverter.make_once(index, None, &store, &|| ());
+                let made = inverter.make_or_load(index, None, &store, &|| ());
                 made.unwrap().images
             });
             made.last().unwrap()

@@ -242,17 +242,14 @@ fn specs_that_make_no_sense_are_usage_errors() {
     };
     let text = with(ModelKind::Lenet5, Some(8), None);
     assert!(
-        text.contains("`model.width` does not apply to `lenet5`"),
+        text.contains("`width` does not apply to `lenet5`"),
         "{text}"
     );
     let text = with(ModelKind::Cnn5, None, Some(&[1]));
-    assert!(
-        text.contains("`model.blocks` does not apply to `cnn5`"),
-        "{text}"
-    );
-    assert!(with(ModelKind::Resnet18, Some(0), None).contains("model.width"));
-    assert!(with(ModelKind::Resnet18, Some(i64::MAX), None).contains("model.width"));
+    assert!(text.contains("`blocks` does not apply to `cnn5`"), "{text}");
+    assert!(with(ModelKind::Resnet18, Some(0), None).contains("`width` is out of range"));
+    assert!(with(ModelKind::Resnet18, Some(i64::MAX), None).contains("`width` is out of range"));
     assert!(with(ModelKind::Resnet18, None, Some(&[])).contains("one to five stages"));
     assert!(with(ModelKind::Resnet18, None, Some(&[1; 6])).contains("one to five stages"));
-    assert!(with(ModelKind::Resnet18, None, Some(&[2, 0])).contains("model.blocks"));
+    assert!(with(ModelKind::Resnet18, None, Some(&[2, 0])).contains("`blocks` is out of range"));
 }

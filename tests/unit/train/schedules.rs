@@ -1,7 +1,7 @@
 //! Learning rates over the epochs.
 
 use super::close;
-use fed_distill::train::{Moment, ScheduleKind, ScheduleSettings};
+use fed_distill::train::{ScheduleKind, SchedulePoint, ScheduleSettings};
 
 /// ```python
 /// def rates(make, epochs):
@@ -41,7 +41,7 @@ fn schedules() {
         };
         for (epoch, wanted) in wanted.into_iter().enumerate() {
             for within in [0.0, 0.5] {
-                let at = Moment {
+                let at = SchedulePoint {
                     epoch,
                     epochs: 8,
                     within,

@@ -62,7 +62,7 @@ impl<'a> Training<'a> {
             Method::AllReduce => link.share_start(start, &|_, _| true)?,
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
-        let model = Model::new(&task.spec, task.device, &mut rng)?.compute_in(task.precision);
+        let model = Model::new(&task.spec, task.device, &mut rng)?.with_precision(task.precision);
         let ranks = match method {
             Method::Centralised => 1,
             _ => link.ranks(),
@@ -120,7 +120,7 @@ impl<'a> Training<'a> {
             "distributed_sgd/batches".into(),
         );
         while self.at.epoch < self.settings.epochs {
-            let steps = source.enter(&self.at)?;
+            let steps = source.begin_at(&self.at)?;
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;

@@ -67,6 +67,6 @@ impl Task<'_> {
     pub(super) fn initial(&self) -> Result<Model> {
         let mut rng = self.seeds.stream("teacher/initialisation", 0);
         let model = Model::new(&self.spec, self.device, &mut rng)?;
-        Ok(model.compute_in(self.precision))
+        Ok(model.with_precision(self.precision))
     }
 }

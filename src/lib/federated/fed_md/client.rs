@@ -38,7 +38,7 @@ impl Trainer<'_> {
         };
         let mut rng = self.task.seeds.stream("teacher/initialisation", stream);
         let mut model =
-            Model::new(&client.spec, self.task.device, &mut rng)?.compute_in(self.task.precision);
+            Model::new(&client.spec, self.task.device, &mut rng)?.with_precision(self.task.precision);
         let (settings, task) = (self.settings, self.task);
         let mut phases = || {
             let public = (task.public, task.public_normalisation);
@@ -58,7 +58,7 @@ impl Trainer<'_> {
     /// A state of another model, Ctrl-C.
     pub fn scores(&self, client: &Client, state: &StateDict, images: &Tensor) -> Result<Tensor> {
         let model = Model::from_state(&client.spec, state, self.task.device)?
-            .compute_in(self.task.precision);
+            .with_precision(self.task.precision);
         let of = |part: Tensor| {
             interrupt::check()?;
             Ok(model.eval(&self.task.public_normalisation.apply(&part)))
@@ -84,7 +84,7 @@ impl Trainer<'_> {
     ) -> Result<Trained> {
         let Client { node, .. } = client;
         let mut model = Model::from_state(&client.spec, state, self.task.device)?
-            .compute_in(self.task.precision);
+            .with_precision(self.task.precision);
         let mut phases = || {
             let purpose = format!("fed_md/{node}/{round}/digest");
             let digest_loss = self.digest(&mut model, (images, consensus), purpose, step)?;
@@ -139,7 +139,7 @@ impl Trainer<'_> {
             self.task.seeds,
             purpose,
         )
-        .towards(&consensus);
+        .with_scores(&consensus);
         let objective = DistanceToScores(self.settings.digest_loss);
         let (epochs, optimizer) = (self.settings.digest_epochs, &self.settings.optimizer);
         let last = train(model, &mut source, &objective, epochs, optimizer, step)?;

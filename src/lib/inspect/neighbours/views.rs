@@ -1,7 +1,7 @@
 //! Two measures of how similar images are, and the nearest training image by each.
 
 use crate::data::{Dataset, ImageSet, Normalisation};
-use crate::distill::{Nearest, Search};
+use crate::distill::{Nearest, NearestSearch};
 use crate::error::Result;
 use crate::model::Model;
 use crate::runtime::{Progress, interrupt};
@@ -99,9 +99,9 @@ impl Compared<'_> {
                 (test.len() + train.len()) as u64,
             );
             let synthetic = variants(self.pixels);
-            let to_test = self.search(Search::new(&synthetic), test, describe, &progress)?;
+            let to_test = self.search(NearestSearch::new(&synthetic), test, describe, &progress)?;
             let both = Tensor::cat(&[&synthetic, &variants(self.unseen)], 0);
-            let to_train = self.search(Search::new(&both), train, describe, &progress)?;
+            let to_train = self.search(NearestSearch::new(&both), train, describe, &progress)?;
             let nearer = to_train
                 .distance
                 .iter()
@@ -128,7 +128,7 @@ impl Compared<'_> {
 
     fn search(
         &self,
-        mut search: Search,
+        mut search: NearestSearch,
         set: &ImageSet,
         describe: Describe,
         progress: &Progress,
@@ -136,7 +136,7 @@ impl Compared<'_> {
         for start in (0..set.len()).step_by(CHUNK) {
             interrupt::check()?;
             let count = CHUNK.min(set.len() - start);
-            search.offer(&describe(&set.images.narrow(0, start as i64, count as i64)))?;
+            search.add(&describe(&set.images.narrow(0, start as i64, count as i64)))?;
             progress.add(count as u64);
         }
         search.finish()

@@ -1,101 +1,104 @@
-//! What a frozen network is computed with: the convolutions, and what lies between them.
+//! Defines what a backend of the fused engine has to compute: convolutions and the layers between
+//! them. [`super::net`] calls it.
 
-use super::kernels::{Branch, Side};
+use super::kernels::{Branch, Shortcut};
 use crate::model::{BatchNorm, Conv};
 use tch::Tensor;
 
-/// What a unit leaves for the way back.
+/// Holds what a unit's backward pass needs of its forward pass.
 #[derive(Debug)]
-pub struct Seen {
-    /// The batch-norm input where statistics are observed, else the ReLU's output.
-    pub kept: Tensor,
-    /// The ReLU's output, where the way back cannot do without it.
+pub struct Saved {
+    /// The batch-norm input if statistics are observed, else the ReLU's output.
+    pub activation: Tensor,
+    /// The ReLU's output, if the backend's backward pass needs it besides.
     pub mask: Option<Tensor>,
 }
 
-/// Activations are dense [N,H,W,C] in a type of the backend's choice; everything else is float32.
+/// Computes with a frozen network. Activations are dense [N,H,W,C] in a type of the backend's
+/// choice; everything else is float32.
 pub trait Backend {
-    /// The weights of a convolution.
+    /// Holds the weights of a convolution.
     type Filter;
-    /// A frozen batch norm.
+    /// Holds a frozen batch norm.
     type Norm;
-    /// What a batch-norm input says of its mean and variance.
+    /// Holds the mean and variance of a batch-norm input, or sums they follow from.
     type Moments;
-    /// The moments of all layers, with what they are measured against.
+    /// Holds the statistics of all layers, in comparison with the running ones.
     type Statistics;
-    /// The gradient of a layer's distance with respect to its input.
-    type Pull;
+    /// Holds the gradient of a layer's distance with respect to its input.
+    type DistanceGradient;
 
-    /// The filter of a layer as it is now; `stem`: the one that is given the images.
+    /// Copies the weights of a layer; `stem` is `true` for the layer whose input are the images.
     fn filter(&self, layer: &Conv, stem: bool) -> Self::Filter;
 
-    /// The norm of a layer as it is now.
+    /// Copies the constants of a layer.
     fn norm(&self, layer: &BatchNorm) -> Self::Norm;
 
-    /// Images f32 [N,H,W,C] as the stem takes them.
-    fn enter(&self, images: &Tensor) -> Tensor;
+    /// Converts images f32 [N,H,W,C] to the input of the stem.
+    fn stem_input(&self, images: &Tensor) -> Tensor;
 
-    /// [N,H,W,I] to [N,H',W',O].
+    /// Convolves `input` [N,H,W,I] to [N,H',W',O].
     fn convolve(&self, filter: &Self::Filter, input: &Tensor) -> Tensor;
 
-    /// The gradient with respect to an input of `to` = (height, width), from that with respect to
-    /// the output.
+    /// Returns the gradient with respect to an input of `to` = (height, width) from that with
+    /// respect to the output.
     fn convolve_back(&self, filter: &Self::Filter, gradient: &Tensor, to: (i64, i64)) -> Tensor;
 
-    /// The gradient f32 [N,H,W,C] with respect to the images, from that with respect to the stem's
-    /// output.
-    fn leave(&self, stem: &Self::Filter, gradient: &Tensor) -> Tensor;
+    /// Returns the gradient f32 [N,H,W,C] with respect to the images from that with respect to the
+    /// stem's output.
+    fn image_gradient(&self, stem: &Self::Filter, gradient: &Tensor) -> Tensor;
 
-    /// relu(norm(`input`) + side), and what the way back needs. Where `moments` are wanted, those
-    /// of `input` and of a normed side are added to them.
+    /// Returns relu(norm(`input`) + shortcut), and what the backward pass needs. If there are
+    /// `moments`, those of `input` and of a projection shortcut are appended to them.
     fn forward(
         &self,
         input: Tensor,
         norm: &Self::Norm,
-        side: Side<Self::Norm>,
+        shortcut: Shortcut<Self::Norm>,
         moments: Option<&mut Vec<Self::Moments>>,
-    ) -> (Tensor, Seen);
+    ) -> (Tensor, Saved);
 
-    /// Turns `gradient` (+ `other`) with respect to relu(norm(x)) into that with respect to x.
+    /// Returns the gradient with respect to x from `gradient` (+ `other`) with respect to
+    /// relu(norm(x)), plus that of the distance.
     fn backward(
         &self,
-        seen: &Seen,
+        saved: &Saved,
         norm: &Self::Norm,
-        pull: Option<&Self::Pull>,
+        distance_gradient: Option<&Self::DistanceGradient>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> Tensor;
 
-    /// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU:
-    /// returns the gradients with respect to the body's last batch-norm input, and to the side (its
-    /// batch-norm input, or the block's input).
+    /// Passes `gradient` (+ `other`) with respect to a block's `output` back through its last ReLU
+    /// and norms. Returns the gradients with respect to the body's last batch-norm input and with
+    /// respect to the shortcut (its batch-norm input, or the block's input).
     fn branch(
         &self,
         output: &Tensor,
-        body: &Branch<Self::Norm, Self::Pull>,
-        side: Option<&Branch<Self::Norm, Self::Pull>>,
+        body: &Branch<Self::Norm, Self::DistanceGradient>,
+        shortcut: Option<&Branch<Self::Norm, Self::DistanceGradient>>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> (Tensor, Tensor);
 
-    /// [N,H,W,C] to its mean over height and width, f32 [N,C].
+    /// Returns the mean over height and width of [N,H,W,C], f32 [N,C].
     fn pool(&self, hidden: &Tensor) -> Tensor;
 
-    /// The gradient with respect to activations of `size` = [N,H,W,C], from that with respect to
-    /// their mean over height and width, f32 [N,C].
+    /// Returns the gradient with respect to activations of `size` = [N,H,W,C] from that with
+    /// respect to their mean over height and width, f32 [N,C].
     fn unpool(&self, gradient: &Tensor, size: &[i64]) -> Tensor;
 
-    /// The moments of all layers, in module order.
-    fn settle(&self, moments: Vec<Self::Moments>) -> Self::Statistics;
+    /// Compares the moments of all layers, in module order, with the running statistics.
+    fn statistics(&self, moments: Vec<Self::Moments>) -> Self::Statistics;
 
-    /// The sum of all layers' distances, a scalar.
+    /// Returns the sum of all layers' distances, a scalar.
     fn distance(&self, statistics: &Self::Statistics, norms: &[&Self::Norm]) -> Tensor;
 
-    /// The gradient of `by` times that sum, for each layer in module order.
-    fn pulls(
+    /// Returns the gradient of `by` times that sum, for each layer in module order.
+    fn distance_gradients(
         &self,
         statistics: &Self::Statistics,
         norms: &[&Self::Norm],
         by: f64,
-    ) -> Vec<Self::Pull>;
+    ) -> Vec<Self::DistanceGradient>;
 }

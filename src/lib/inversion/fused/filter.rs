@@ -1,4 +1,5 @@
-//! A convolution on the CPU, forward and backward, and the orders of memory it works in.
+//! Computes a convolution on the CPU, forward and backward, and converts between memory orders.
+//! Called by the backends.
 
 use super::kernels::LANES;
 use super::winograd::Winograd;
@@ -6,32 +7,34 @@ use crate::model::Conv;
 use std::cell::OnceCell;
 use tch::Tensor;
 
-/// 3×3 convolutions of stride 1 with this many channels or more on both sides go by Winograd's
-/// products: from 1.05 times as fast with 64 channels over 32×32 pixels to 2.4 times with 512 over
-/// 4×4 (two AVX-512 cores, batch 32); with fewer channels they are slower.
+/// 3×3 convolutions of stride 1 with this many channels or more on both sides are computed by
+/// Winograd's products: from 1.05 times as fast with 64 channels over 32×32 pixels to 2.4 times
+/// with 512 over 4×4 (two AVX-512 cores, batch 32); with fewer channels they are slower.
 const WINOGRAD_CHANNELS: i64 = 64;
 
-/// Other convolutions with this many output channels or more, over planes of this many pixels or
-/// fewer, go channels first: oneDNN then takes its own blocked order, and is 1.3 times as fast on
-/// two AVX-512 cores (512 channels over 4×4, batches of 32 to 256) in spite of the reordering; for
-/// larger planes or fewer channels it is slower. The transposed ones only at stride 1.
+/// Other convolutions with this many output channels or more, over planes of at most this many
+/// pixels, are computed channels first: oneDNN then uses its own blocked order, and is 1.3 times as
+/// fast on two AVX-512 cores (512 channels over 4×4, batches of 32 to 256) in spite of the
+/// reordering; for larger planes or fewer channels it is slower. Transposed convolutions only at
+/// stride 1.
 const BLOCKED_CHANNELS: i64 = 256;
 const BLOCKED_PLANE: i64 = 16;
 
-/// The weights of a convolution without bias.
+/// Holds the weights of a convolution without bias.
 #[derive(Debug)]
 pub struct Filter {
-    /// [O,I,k,k], the model's own, which is in channels-last order.
+    /// The model's own weights [O,I,k,k], in channels-last order.
     pub weight: Tensor,
-    /// The same in channels-first order, and transformed; each made when first needed.
+    /// The same in channels-first order, made at first use.
     weight_first: OnceCell<Tensor>,
+    /// The same transformed, made at first use.
     winograd: OnceCell<Winograd>,
     stride: i64,
     padding: i64,
 }
 
 impl Filter {
-    /// The layer as it is now; the weights are shared with it.
+    /// Returns the weights of a layer, which are shared with it.
     pub fn of(layer: &Conv) -> Self {
         Self {
             weight: layer.weight.detach(),
@@ -42,7 +45,7 @@ impl Filter {
         }
     }
 
-    /// [N,H,W,I] to [N,H',W',O].
+    /// Convolves `input` [N,H,W,I] to [N,H',W',O].
     pub fn convolve(&self, input: &Tensor) -> Tensor {
         if let Some(winograd) = self.winograd() {
             return winograd.convolve(input);
@@ -65,8 +68,8 @@ impl Filter {
         })
     }
 
-    /// Gradient with respect to an input of `to` = (height, width), from that with respect to the
-    /// output: the transposed convolution.
+    /// Returns the gradient with respect to an input of `to` = (height, width) from that with
+    /// respect to the output, by the transposed convolution.
     pub fn convolve_back(&self, gradient: &Tensor, to: (i64, i64)) -> Tensor {
         if let Some(winograd) = self.winograd() {
             return winograd.convolve_back(gradient);
@@ -93,7 +96,7 @@ impl Filter {
         })
     }
 
-    /// Where it applies and pays.
+    /// Returns the transformed weights if Winograd's products apply and are faster.
     fn winograd(&self) -> Option<&Winograd> {
         let size = self.weight.size();
         let fits = size[2..] == [3, 3] && (self.stride, self.padding) == (1, 1);
@@ -103,14 +106,15 @@ impl Filter {
         (fits && pays).then(|| self.winograd.get_or_init(|| Winograd::of(&self.weight)))
     }
 
+    /// Returns the weights in channels-first order.
     fn weight_first(&self) -> &Tensor {
         self.weight_first.get_or_init(|| self.weight.contiguous())
     }
 }
 
-/// Rows and columns of an input of `to` = (height, width) that a convolution of this window
-/// (kernel, stride, padding) left out: what the transposed convolution of `gradient` [N,O,H',W']
-/// has to add.
+/// Returns how many rows and columns of an input of `to` = (height, width) a convolution of this
+/// window (kernel, stride, padding) left out: what the transposed convolution of `gradient`
+/// [N,O,H',W'] has to add.
 pub fn output_padding(gradient: &Tensor, to: (i64, i64), window: [i64; 3]) -> [i64; 2] {
     let [kernel, stride, padding] = window;
     let rest = |input: i64, output: i64| input - ((output - 1) * stride - 2 * padding + kernel);
@@ -118,18 +122,18 @@ pub fn output_padding(gradient: &Tensor, to: (i64, i64), window: [i64; 3]) -> [i
     [rest(to.0, size[2]), rest(to.1, size[3])]
 }
 
-/// Height and width of [N,H,W,C].
+/// Returns height and width of [N,H,W,C].
 pub fn plane(nhwc: &Tensor) -> (i64, i64) {
     let size = nhwc.size();
     (size[1], size[2])
 }
 
-/// [N,H,W,C] seen as [N,C,H,W].
+/// Views [N,H,W,C] as [N,C,H,W].
 pub fn first(nhwc: &Tensor) -> Tensor {
     nhwc.permute([0, 3, 1, 2])
 }
 
-/// [N,C,H,W] as dense [N,H,W,C]; a copy only where the memory is in another order.
+/// Returns [N,C,H,W] as dense [N,H,W,C], copying only if the memory is in another order.
 pub fn last(nchw: &Tensor) -> Tensor {
     nchw.permute([0, 2, 3, 1]).contiguous()
 }

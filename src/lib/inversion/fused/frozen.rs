@@ -1,4 +1,5 @@
-//! A frozen network, whatever it is computed with.
+//! Defines a frozen network that one of the two backends computes. Called by the fused engine and
+//! by [`Loaded`](crate::inversion::Loaded).
 
 use super::net::{Net, Tape};
 use super::operations::Operations;
@@ -8,77 +9,82 @@ use std::fmt;
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
-/// A frozen residual network; a clone is the same network.
+/// Holds a frozen residual network; a clone shares it.
 #[derive(Clone)]
 pub enum Frozen {
-    /// float32 on the CPU.
+    /// Computes in float32 on the CPU by the C++ passes.
     Passes(Rc<Net<Passes>>),
-    /// Any device, any precision.
+    /// Computes on any device, in any precision, by libtorch's operations.
     Operations(Rc<Net<Operations>>),
 }
 
-/// A forward pass: logits [N,classes] without a graph, the sum of the batch-norm distances where it
-/// was observed, and the way back.
-pub struct Passed {
+/// Holds the result of a forward pass.
+pub struct ForwardPass {
+    /// Logits f32 [N,classes] without a graph.
     pub logits: Tensor,
-    /// A scalar on the device.
+    /// Sum of the batch-norm distances, a scalar, if they were observed.
     pub distance: Option<Tensor>,
-    pub back: Back,
+    /// The backward pass to the images.
+    pub backward: Backward,
 }
 
-/// The way back through the network that was passed.
-pub enum Back {
+/// Holds what the backward pass of a forward pass needs.
+pub enum Backward {
+    /// The pass was computed by the C++ passes.
     Passes(Rc<Net<Passes>>, Tape<Passes>),
+    /// The pass was computed by libtorch's operations.
     Operations(Rc<Net<Operations>>, Tape<Operations>),
 }
 
 impl Frozen {
-    /// Whether a model has a path of frozen weights: a residual network.
-    pub fn has_path(spec: &ModelSpec) -> bool {
+    /// Returns `true` when models of `spec` can be frozen: residual networks.
+    pub fn supports(spec: &ModelSpec) -> bool {
         spec.model.kind.is_residual()
     }
 
-    /// Freezes `model` in its precision; `None` where there is no such path.
+    /// Freezes `model` in its precision; returns `None` if it is no residual network.
     pub fn of(model: &Model) -> Option<Self> {
         match (model.device(), model.precision()) {
             (Device::Cpu, Precision::F32) => {
                 let net = Net::new(Passes::default(), model.residual()?);
                 Some(Self::Passes(Rc::new(net)))
             }
-            (_, precision) => Self::by_operations(model, precision),
+            (_, precision) => Self::with_operations(model, precision),
         }
     }
 
-    /// The same by libtorch's operations, in a precision of its own.
-    pub fn by_operations(model: &Model, precision: Precision) -> Option<Self> {
+    /// Freezes `model` for libtorch's operations, in a precision of choice; returns `None` if it is
+    /// no residual network.
+    pub fn with_operations(model: &Model, precision: Precision) -> Option<Self> {
         let network = model.residual()?;
         let operations = tch::no_grad(|| Operations::new(&norms(network), precision));
         Some(Self::Operations(Rc::new(Net::new(operations, network))))
     }
 
-    /// Passes `images` f32 [N,H,W,C]; `observe`: their batch-norm statistics count.
-    pub fn forward(&self, images: &Tensor, observe: bool) -> Passed {
+    /// Passes `images` f32 [N,H,W,C] through the network; with `observe`, the distances of their
+    /// batch-norm statistics are computed.
+    pub fn forward(&self, images: &Tensor, observe: bool) -> ForwardPass {
         match self {
             Self::Passes(net) => {
                 let (logits, tape) = net.forward(images, observe);
-                Passed {
+                ForwardPass {
                     logits,
                     distance: net.distance(&tape),
-                    back: Back::Passes(Rc::clone(net), tape),
+                    backward: Backward::Passes(Rc::clone(net), tape),
                 }
             }
             Self::Operations(net) => {
                 let (logits, tape) = net.forward(images, observe);
-                Passed {
+                ForwardPass {
                     logits,
                     distance: net.distance(&tape),
-                    back: Back::Operations(Rc::clone(net), tape),
+                    backward: Backward::Operations(Rc::clone(net), tape),
                 }
             }
         }
     }
 
-    /// Logits f32 [N,classes] of `images` f32 [N,C,H,W], without a graph.
+    /// Returns the logits f32 [N,classes] of `images` f32 [N,C,H,W], without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         match self {
             Self::Passes(net) => net.predict(images),
@@ -87,10 +93,10 @@ impl Frozen {
     }
 }
 
-impl Back {
-    /// Gradient f32 [N,H,W,C] with respect to the images, of a loss whose gradient with respect to
-    /// the logits is `logits` [N,classes], plus `by` times the distance.
-    pub fn images(self, logits: &Tensor, by: f64) -> Tensor {
+impl Backward {
+    /// Returns the gradient f32 [N,H,W,C] with respect to the images of a loss whose gradient with
+    /// respect to the logits is `logits` [N,classes], plus `by` times the distance.
+    pub fn image_gradient(self, logits: &Tensor, by: f64) -> Tensor {
         match self {
             Self::Passes(net, tape) => net.backward(tape, logits, by),
             Self::Operations(net, tape) => net.backward(tape, logits, by),
@@ -98,7 +104,7 @@ impl Back {
     }
 }
 
-/// All batch norms in module order.
+/// Returns all batch norms in module order.
 fn norms(network: &ResNet) -> Vec<&BatchNorm> {
     let mut layers = vec![&network.stem];
     for block in &network.blocks {

@@ -1,29 +1,32 @@
-//! The C++ passes of `activations.cpp` and `images.cpp`, with their expectations checked: dense f32
-//! tensors on the CPU, images and activations as [N,H,W,C].
+//! Calls the C++ passes of `activations.cpp` and `images.cpp`, and checks their preconditions:
+//! dense f32 tensors on the CPU, images and activations [N,H,W,C]. Called by [`super::passes`] and
+//! the fused engine.
 
-use super::foreign;
-use super::norm::{Moments, Norm, Pull};
+use super::ffi;
+use super::norm::{DistanceGradient, Moments, Norm};
 use tch::{Device, Kind, Tensor};
 
-/// Channels that the passes take at a time; those of the stem's weights are padded to a multiple of
-/// it.
+/// Number of channels that the passes process at a time; those of the stem's weights are padded to
+/// a multiple of it.
 pub(super) const LANES: i64 = 16;
 
-/// What a residual block adds before its last ReLU; `N` is a frozen batch norm.
-pub enum Side<'a, N = Norm> {
-    Nothing,
-    /// The block's input, as it is.
+/// Selects what a residual block adds before its last ReLU; `N` is a frozen batch norm.
+pub enum Shortcut<'a, N = Norm> {
+    /// Adds nothing.
+    None,
+    /// Adds the block's input.
     Identity(&'a Tensor),
-    /// A convolution's output, normalised.
-    Normed(&'a Tensor, &'a N),
+    /// Adds a convolution's output, normalised.
+    Projection(&'a Tensor, &'a N),
 }
 
-/// relu(norm(`input`) + side). With `observe` into a new tensor, and the moments of `input` and of
-/// a normed side around their running means; without, in place of `input`.
+/// Returns relu(norm(`input`) + shortcut). With `observe`, it is a new tensor, and the moments of
+/// `input` and of a projection shortcut around their running means are returned too; without, it
+/// replaces `input`.
 pub fn forward(
     input: &Tensor,
     norm: &Norm,
-    side: Side,
+    shortcut: Shortcut,
     observe: bool,
 ) -> (Tensor, Option<Moments>, Option<Moments>) {
     let (rows, channels) = rows_of(input);
@@ -35,24 +38,24 @@ pub fn forward(
     let sums = |wanted: bool| wanted.then(|| Moments::new(rows, channels));
     let (mut main, mut other) = (
         sums(observe),
-        sums(observe && matches!(side, Side::Normed(..))),
+        sums(observe && matches!(shortcut, Shortcut::Projection(..))),
     );
-    let (kind, side_input, side_norm) = match side {
-        Side::Nothing => (0, None, None),
-        Side::Identity(tensor) => (1, Some(tensor), None),
-        Side::Normed(tensor, norm) => (2, Some(tensor), Some(norm)),
+    let (kind, shortcut_input, shortcut_norm) = match shortcut {
+        Shortcut::None => (0, None, None),
+        Shortcut::Identity(tensor) => (1, Some(tensor), None),
+        Shortcut::Projection(tensor, norm) => (2, Some(tensor), Some(norm)),
     };
     check(norm, channels);
-    side_norm.inspect(|norm| check(norm, channels));
-    side_input.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
+    shortcut_norm.inspect(|norm| check(norm, channels));
+    shortcut_input.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
     let of = |pick: fn(&Norm) -> &Vec<f32>| {
-        side_norm.map_or(std::ptr::null(), |norm| pick(norm).as_ptr())
+        shortcut_norm.map_or(std::ptr::null(), |norm| pick(norm).as_ptr())
     };
     // SAFETY: every tensor is dense f32 on the CPU (`floats`) with `rows` × `channels` values,
     // every vector has `channels` of them (`check`), the sums twice as many; the output is the
     // input itself or apart from it, and each value is read before it is written.
     unsafe {
-        foreign::fd_forward(
+        ffi::fd_forward(
             rows,
             channels,
             floats(input),
@@ -62,7 +65,7 @@ pub fn forward(
             main.as_mut()
                 .map_or(std::ptr::null_mut(), |moments| moments.sums.as_mut_ptr()),
             kind,
-            side_input.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
+            shortcut_input.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
             of(|norm| &norm.scale),
             of(|norm| &norm.shift),
             of(|norm| &norm.mean),
@@ -75,12 +78,12 @@ pub fn forward(
     (output, main, other)
 }
 
-/// Turns `gradient` (+ `other`) with respect to relu(norm(x)) into that with respect to x, in
-/// place. `input` is x where there is a pull of statistics, else the ReLU's output.
+/// Replaces `gradient` (+ `other`) with respect to relu(norm(x)) by that with respect to x. `input`
+/// is x if there is a gradient of the distance to add, else the ReLU's output.
 pub fn backward(
     input: &Tensor,
     norm: &Norm,
-    pull: Option<&Pull>,
+    distance_gradient: Option<&DistanceGradient>,
     gradient: &Tensor,
     other: Option<&Tensor>,
 ) {
@@ -90,53 +93,68 @@ pub fn backward(
     other.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
     // SAFETY: as in `forward`; `gradient` is the only tensor written.
     unsafe {
-        foreign::fd_backward(
+        ffi::fd_backward(
             rows,
             channels,
             floats(input),
             norm.scale.as_ptr(),
             norm.shift.as_ptr(),
-            pull.map_or(std::ptr::null(), |pull| pull.offset.as_ptr()),
-            pull.map_or(std::ptr::null(), |pull| pull.slope.as_ptr()),
+            distance_gradient.map_or(std::ptr::null(), |distance_gradient| {
+                distance_gradient.offset.as_ptr()
+            }),
+            distance_gradient.map_or(std::ptr::null(), |distance_gradient| {
+                distance_gradient.slope.as_ptr()
+            }),
             floats(gradient),
             other.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
         );
     }
 }
 
-/// A branch of a block on the way back: the input of its last batch norm, the norm, and the pull of
-/// its statistics.
-pub struct Branch<'a, N = Norm, P = Pull> {
+/// Holds a branch of a block for the backward pass: the input of its last batch norm, the norm, and
+/// the gradient of the distance of its statistics.
+pub struct Branch<'a, N = Norm, P = DistanceGradient> {
+    /// Input of the branch's last batch norm, or without statistics a tensor of its size.
     pub input: &'a Tensor,
+    /// The batch norm.
     pub norm: &'a N,
-    pub pull: Option<P>,
+    /// Gradient of the distance of its statistics, if they are observed.
+    pub distance_gradient: Option<P>,
 }
 
-/// Takes `gradient` (+ `other`) with respect to a block's `output` through its last ReLU. Returns
-/// the gradient with respect to the body's last batch-norm input; `gradient` becomes that with
-/// respect to the side: its batch-norm input, or the block's input.
+/// Passes `gradient` (+ `other`) with respect to a block's `output` back through its last ReLU and
+/// norms. Returns the gradient with respect to the body's last batch-norm input; `gradient` is
+/// replaced by that with respect to the shortcut: its batch-norm input, or the block's input.
 pub fn branch(
     output: &Tensor,
     body: &Branch,
-    side: Option<&Branch>,
+    shortcut: Option<&Branch>,
     gradient: &Tensor,
     other: Option<&Tensor>,
 ) -> Tensor {
     let (rows, channels) = rows_of(output);
     let result = output.empty_like();
-    for part in [Some(body), side].into_iter().flatten() {
+    for part in [Some(body), shortcut].into_iter().flatten() {
         check(part.norm, channels);
         assert_eq!(part.input.size(), output.size());
     }
     assert_eq!(gradient.size(), output.size());
     other.inspect(|tensor| assert_eq!(tensor.size(), output.size()));
     let null = std::ptr::null();
-    let offset = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.offset.as_ptr());
-    let slope = |part: &Branch| part.pull.as_ref().map_or(null, |pull| pull.slope.as_ptr());
+    let offset = |part: &Branch| {
+        part.distance_gradient
+            .as_ref()
+            .map_or(null, |distance_gradient| distance_gradient.offset.as_ptr())
+    };
+    let slope = |part: &Branch| {
+        part.distance_gradient
+            .as_ref()
+            .map_or(null, |distance_gradient| distance_gradient.slope.as_ptr())
+    };
     // SAFETY: as in `forward`; `gradient` and `result` are the only tensors written, and they are
     // apart.
     unsafe {
-        foreign::fd_branch(
+        ffi::fd_branch(
             rows,
             channels,
             floats(output),
@@ -144,10 +162,10 @@ pub fn branch(
             body.norm.scale.as_ptr(),
             offset(body),
             slope(body),
-            side.map_or(null, |side| floats(side.input).cast_const()),
-            side.map_or(null, |side| side.norm.scale.as_ptr()),
-            side.map_or(null, offset),
-            side.map_or(null, slope),
+            shortcut.map_or(null, |shortcut| floats(shortcut.input).cast_const()),
+            shortcut.map_or(null, |shortcut| shortcut.norm.scale.as_ptr()),
+            shortcut.map_or(null, offset),
+            shortcut.map_or(null, slope),
             floats(gradient),
             other.map_or(null, |tensor| floats(tensor).cast_const()),
             floats(&result),
@@ -156,7 +174,7 @@ pub fn branch(
     result
 }
 
-/// The weights [O,I,3,3] of a stem in the order in which [`stem`] reads them: [3, 3, I, O padded].
+/// Returns the weights [O,I,3,3] of a stem in the order that [`stem`] reads: [3,3,I,O padded].
 pub fn stem_weight(weight: &Tensor) -> Tensor {
     let outputs = weight.size()[0];
     let padding = (LANES - outputs % LANES) % LANES;
@@ -166,8 +184,8 @@ pub fn stem_weight(weight: &Tensor) -> Tensor {
         .contiguous()
 }
 
-/// Gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1, from that with
-/// respect to its output [N,H,W,O].
+/// Returns the gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1 from
+/// that with respect to its output [N,H,W,O].
 ///
 /// The convolution's own backward pass is made for many channels; for one or three it takes several
 /// times as long.
@@ -182,7 +200,7 @@ pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     );
     // SAFETY: dense f32 tensors of these sizes; only `result` is written.
     unsafe {
-        foreign::fd_stem(
+        ffi::fd_stem(
             size[0],
             size[1],
             size[2],
@@ -197,14 +215,14 @@ pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     result
 }
 
-/// Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down, right-down)
-/// and of the images themselves.
+/// Returns the Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down,
+/// right-down) and of the images themselves.
 pub fn variation(images: &Tensor) -> [f64; 5] {
     let size = images.size();
     let mut sums = [0.0; 5];
     // SAFETY: a dense f32 tensor of this size, five sums.
     unsafe {
-        foreign::fd_variation(
+        ffi::fd_variation(
             size[0],
             size[1],
             size[2] * size[3],
@@ -216,8 +234,8 @@ pub fn variation(images: &Tensor) -> [f64; 5] {
     sums.map(f64::sqrt)
 }
 
-/// Gradient of tv_scale · (sum of the first four [`variation`]s) + l2_scale · (the fifth) with
-/// respect to the images.
+/// Returns the gradient of tv_scale · (sum of the first four [`variation`]s) + l2_scale · (the
+/// fifth) with respect to the images.
 pub fn variation_gradient(
     images: &Tensor,
     norms: &[f64; 5],
@@ -244,7 +262,7 @@ pub fn variation_gradient(
     ];
     // SAFETY: dense f32 tensors of this size; only `result` is written.
     unsafe {
-        foreign::fd_variation_gradient(
+        ffi::fd_variation_gradient(
             size[0],
             size[1],
             size[2] * size[3],
@@ -257,7 +275,7 @@ pub fn variation_gradient(
     result
 }
 
-/// Whether these tensors are what the passes take: dense f32 on the CPU.
+/// Returns `true` when the passes accept these tensors: dense f32 on the CPU.
 pub fn usable(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         tensor.device() == Device::Cpu
@@ -268,18 +286,26 @@ pub fn usable(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(fits)
 }
 
+/// Returns a pointer to the values of a tensor.
+///
+/// # Panics
+/// When the tensor is not [`usable`].
 pub(super) fn floats(tensor: &Tensor) -> *mut f32 {
     assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
     tensor.data_ptr().cast()
 }
 
-/// Rows and channels of [N,H,W,C].
+/// Returns the number of rows N·H·W and of channels of [N,H,W,C].
 fn rows_of(tensor: &Tensor) -> (i64, i64) {
     let size = tensor.size();
     let channels = size.last().copied().unwrap_or(1).max(1);
     (tensor.numel() as i64 / channels, channels)
 }
 
+/// Checks that a norm has this number of channels.
+///
+/// # Panics
+/// When it has not.
 fn check(norm: &Norm, channels: i64) {
     let channels = channels as usize;
     let fits = |values: &Vec<f32>| values.len() == channels;

@@ -1,27 +1,26 @@
-//! The fast way through frozen residual networks: what [`super::objective::inversion_loss`] and
-//! autograd compute, in fewer passes over memory. Called by [`super::engine`]; models without a
-//! fused path take autograd's.
+//! Computes what [`super::objective::inversion_loss`] and autograd compute, for frozen residual
+//! networks, in fewer passes over memory. Called by [`super::engine`]; other models use autograd.
 //!
-//! [`net`] is the way through the network, forward and backward, over a [`backend::Backend`]:
+//! [`net`] passes images through the network, forward and backward, with a [`backend::Backend`]:
 //! [`passes`], C++ for float32 on the CPU, or [`operations`], libtorch's for CUDA and for bfloat16.
 //!
-//! # What is left to do once the weights are frozen
+//! # What remains to be computed when weights are frozen
 //!
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward,
-//! the convolutions backward with respect to their inputs, and what lies between. On the CPU,
-//! convolutions of 3×3 at stride 1 between 64 channels or more go by Winograd's products
+//! the convolutions backward with respect to their inputs, and the layers between them. On the CPU,
+//! convolutions of 3×3 at stride 1 between 64 channels or more are computed by Winograd's products
 //! ([`winograd`]); libtorch runs the others (oneDNN, channels last: no reordering between layers,
 //! and the gradient of a convolution with respect to its input is a transposed convolution).
 //! Everything between two convolutions is one pass of `activations.cpp` over the data. On CUDA
-//! cuDNN runs them all, and what lies between takes a kernel for each of statistics, norm, shortcut
-//! and ReLU.
+//! cuDNN runs all convolutions, and the layers between them take a kernel for each of statistics,
+//! norm, shortcut and ReLU.
 //!
 //! # Algebra
 //!
 //! Let x [rows, C] be the input of a batch norm, rows = N·H·W, with running mean m and variance v,
 //! weight γ, bias β.
 //!
-//! **Forward.** Frozen, the norm is the affine map y = a·x + b, a = γ/√(v+ε), b = β − a·m
+//! **Forward.** The frozen norm is the affine map y = a·x + b, a = γ/√(v+ε), b = β − a·m
 //! ([`norm::Norm`]); then come the shortcut and the ReLU. The same pass sums d = x − m and d² per
 //! channel. With M rows, s = Σd/M is mean(x) − m, and q = Σd²/M − s² is the biased variance: around
 //! m instead of zero both moments are small differences, so nothing cancels.
@@ -35,22 +34,26 @@
 //!
 //! ∂R/∂x = s/(‖s‖·M) + 2(q − v)(x − mean)/(‖v − q‖·M) = offset + slope·x
 //!
-//! with slope = 2(q − v)/(‖v − q‖·M) and offset = s/(‖s‖·M) − slope·mean ([`norm::Moments::pull`]).
+//! with slope = 2(q − v)/(‖v − q‖·M) and offset = s/(‖s‖·M) − slope·mean
+//! ([`norm::Moments::distance_gradient`]).
 //!
-//! **Backward.** For an upstream gradient g of the ReLU's output h: ∂L/∂x = a·g·[h > 0] + λ(offset
-//! + slope·x), one pass that reads g and x. At the end of a block the same masked g goes down both
-//! branches, and the two gradients that meet at a block's input are added by the pass that reads
-//! them.
+//! **Backward.** For an upstream gradient g of the ReLU's output h,
 //!
-//! A network whose statistics nobody asks for (the student, or a teacher that only gives its
-//! opinion) keeps h in the memory of x: its backward pass needs the sign alone.
+//! ∂L/∂x = a·g·[h > 0] + λ(offset + slope·x),
+//!
+//! one pass that reads g and x. At the end of a block the same masked g is passed to both branches,
+//! and the two gradients with respect to a block's input are added by the pass that reads them.
+//!
+//! A network whose statistics are not observed (the student, or a teacher that the batch is not
+//! made from) stores h in the memory of x: its backward pass needs only the sign.
 //!
 //! Losses on logits are computed by the functions that autograd's path uses, with autograd, on
 //! matrices of [N, classes].
 
 mod backend;
+mod engine;
+mod ffi;
 mod filter;
-mod foreign;
 mod frozen;
 pub mod kernels;
 mod net;
@@ -58,8 +61,7 @@ pub mod norm;
 pub mod operations;
 mod passes;
 mod statistics;
-mod step;
 pub mod winograd;
 
-pub use frozen::{Back, Frozen, Passed};
-pub(super) use step::FusedStep;
+pub(super) use engine::FusedEngine;
+pub use frozen::{Backward, ForwardPass, Frozen};

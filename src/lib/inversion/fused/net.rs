@@ -1,53 +1,56 @@
-//! A frozen residual network in channels-last order: forward with a tape, backward to the images,
-//! whatever it is computed with.
+//! Passes images through a frozen residual network in channels-last order: forward with a tape, and
+//! backward to the images, with either backend. Called by [`super::frozen`].
 
-use super::backend::{Backend, Seen};
+use super::backend::{Backend, Saved};
 use super::filter::{last, plane};
-use super::kernels::{Branch, Side};
+use super::kernels::{Branch, Shortcut};
 use crate::model::{self, ConvNorm, ResNet};
 use tch::{Tensor, no_grad};
 
-/// A convolution and the batch norm behind it.
+/// Holds a convolution and the batch norm that follows it.
 struct Unit<B: Backend> {
     filter: B::Filter,
     norm: B::Norm,
 }
 
+/// Holds a residual block.
 struct Block<B: Backend> {
     body: Vec<Unit<B>>,
     shortcut: Option<Unit<B>>,
 }
 
-/// A residual network as it was when it was frozen.
+/// Holds a residual network as it was when it was frozen.
 pub struct Net<B: Backend> {
     backend: B,
     stem: Unit<B>,
     blocks: Vec<Block<B>>,
-    /// f32 [classes, C] and [classes].
+    /// Weight f32 [classes,C] and bias f32 [classes] of the last layer.
     linear: (Tensor, Tensor),
 }
 
+/// Holds what a block's backward pass needs of its forward pass.
 struct BlockTape {
     /// Height and width of the block's input.
     input: (i64, i64),
-    body: Vec<Seen>,
-    /// The shortcut's batch-norm input, or, without statistics, something of its size.
-    side: Option<Tensor>,
+    body: Vec<Saved>,
+    /// The projection shortcut's batch-norm input, or without statistics a tensor of its size.
+    shortcut: Option<Tensor>,
     output: Tensor,
 }
 
-/// What a forward pass leaves for the backward pass.
+/// Holds what the backward pass needs of a forward pass.
 pub struct Tape<B: Backend> {
-    stem: Seen,
+    stem: Saved,
     blocks: Vec<BlockTape>,
     statistics: Option<B::Statistics>,
 }
 
-/// Gradients of the layers' distances, the last layer's at the end; empty where nobody observes.
-type Pulls<B> = Vec<<B as Backend>::Pull>;
+/// Holds the gradients of the layers' distances, the last layer's at the end; empty if statistics
+/// are not observed.
+type DistanceGradients<B> = Vec<<B as Backend>::DistanceGradient>;
 
 impl<B: Backend> Net<B> {
-    /// The network as it is now.
+    /// Freezes the network as it is now.
     pub fn new(backend: B, network: &ResNet) -> Self {
         let unit = |layer: &ConvNorm, stem: bool| Unit {
             filter: backend.filter(&layer.conv, stem),
@@ -73,7 +76,7 @@ impl<B: Backend> Net<B> {
         }
     }
 
-    /// All norms in module order.
+    /// Returns all norms in module order.
     fn norms(&self) -> Vec<&B::Norm> {
         let mut units = vec![&self.stem];
         for block in &self.blocks {
@@ -82,8 +85,8 @@ impl<B: Backend> Net<B> {
         units.into_iter().map(|unit| &unit.norm).collect()
     }
 
-    /// Logits [N,classes] of `images` f32 [N,H,W,C], without a graph. With `observe`, the tape
-    /// holds every batch-norm input's statistics.
+    /// Returns the logits f32 [N,classes] of `images` f32 [N,H,W,C], without a graph, and the tape.
+    /// With `observe`, the tape holds every batch-norm input's statistics.
     pub fn forward(&self, images: &Tensor, observe: bool) -> (Tensor, Tape<B>) {
         no_grad(|| {
             let mut moments = observe.then(Vec::new);
@@ -97,43 +100,45 @@ impl<B: Backend> Net<B> {
             let tape = Tape {
                 stem,
                 blocks,
-                statistics: moments.map(|moments| self.backend.settle(moments)),
+                statistics: moments.map(|moments| self.backend.statistics(moments)),
             };
             (self.classify(&hidden), tape)
         })
     }
 
-    /// Logits [N,classes] of `images` f32 [N,C,H,W], without a graph.
+    /// Returns the logits f32 [N,classes] of `images` f32 [N,C,H,W], without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         no_grad(|| {
             let (mut hidden, _) = self.stem(&last(&images.detach()), None);
             for block in &self.blocks {
-                // The rest of the tape is let go at once: evaluation batches are large.
+                // The rest of the tape is freed at once: evaluation batches are large.
                 hidden = block.forward(&self.backend, &hidden, None).output;
             }
             self.classify(&hidden)
         })
     }
 
-    fn stem(&self, images: &Tensor, moments: Option<&mut Vec<B::Moments>>) -> (Tensor, Seen) {
-        let given = self.backend.enter(images);
+    /// Passes images f32 [N,H,W,C] through the stem.
+    fn stem(&self, images: &Tensor, moments: Option<&mut Vec<B::Moments>>) -> (Tensor, Saved) {
+        let given = self.backend.stem_input(images);
         self.stem.forward(&self.backend, &given, moments)
     }
 
-    /// The mean over height and width, and the linear layer.
+    /// Returns the logits of the last block's output: the mean over height and width, and the
+    /// linear layer.
     fn classify(&self, hidden: &Tensor) -> Tensor {
         let pooled = self.backend.pool(hidden);
         pooled.linear(&self.linear.0, Some(&self.linear.1))
     }
 
-    /// The sum of all layers' distances, a scalar; `None` where the tape holds no statistics.
+    /// Returns the sum of all layers' distances, a scalar; `None` if the tape holds no statistics.
     pub fn distance(&self, tape: &Tape<B>) -> Option<Tensor> {
         let statistics = tape.statistics.as_ref()?;
         Some(no_grad(|| self.backend.distance(statistics, &self.norms())))
     }
 
-    /// Gradient f32 [N,H,W,C] with respect to the images, of a loss whose gradient with respect to
-    /// the logits is `logits` [N,classes], plus `by` times [`Net::distance`].
+    /// Returns the gradient f32 [N,H,W,C] with respect to the images of a loss whose gradient with
+    /// respect to the logits is `logits` [N,classes], plus `by` times [`Net::distance`].
     pub fn backward(&self, tape: Tape<B>, logits: &Tensor, by: f64) -> Tensor {
         no_grad(|| {
             let Tape {
@@ -141,43 +146,55 @@ impl<B: Backend> Net<B> {
                 blocks,
                 statistics,
             } = tape;
-            let pulls = |statistics| self.backend.pulls(&statistics, &self.norms(), by);
-            let mut pulls: Pulls<B> = statistics.map(pulls).unwrap_or_default();
-            let hidden = blocks.last().map_or(&stem.kept, |block| &block.output);
+            let distance_gradients = |statistics| {
+                self.backend
+                    .distance_gradients(&statistics, &self.norms(), by)
+            };
+            let mut distance_gradients: DistanceGradients<B> =
+                statistics.map(distance_gradients).unwrap_or_default();
+            let hidden = blocks
+                .last()
+                .map_or(&stem.activation, |block| &block.output);
             let pooled = logits.matmul(&self.linear.0);
             let mut gradient = self.backend.unpool(&pooled, &hidden.size());
             let mut other = None;
             for (block, tape) in self.blocks.iter().zip(blocks).rev() {
-                (gradient, other) =
-                    block.backward(&self.backend, tape, gradient, other, &mut pulls);
+                (gradient, other) = block.backward(
+                    &self.backend,
+                    tape,
+                    gradient,
+                    other,
+                    &mut distance_gradients,
+                );
             }
-            let pull = pulls.pop();
+            let distance_gradient = distance_gradients.pop();
             let gradient = self.backend.backward(
                 &stem,
                 &self.stem.norm,
-                pull.as_ref(),
+                distance_gradient.as_ref(),
                 gradient,
                 other.as_ref(),
             );
-            self.backend.leave(&self.stem.filter, &gradient)
+            self.backend.image_gradient(&self.stem.filter, &gradient)
         })
     }
 }
 
 impl<B: Backend> Unit<B> {
-    /// ReLU, norm and convolution of `input`, and what the way back needs.
+    /// Returns ReLU, norm and convolution of `input`, and what the backward pass needs.
     fn forward(
         &self,
         backend: &B,
         input: &Tensor,
         moments: Option<&mut Vec<B::Moments>>,
-    ) -> (Tensor, Seen) {
+    ) -> (Tensor, Saved) {
         let convolved = backend.convolve(&self.filter, input);
-        backend.forward(convolved, &self.norm, Side::Nothing, moments)
+        backend.forward(convolved, &self.norm, Shortcut::None, moments)
     }
 }
 
 impl<B: Backend> Block<B> {
+    /// Passes `input` through the block.
     fn forward(
         &self,
         backend: &B,
@@ -190,97 +207,105 @@ impl<B: Backend> Block<B> {
             return BlockTape {
                 input: input_size,
                 body,
-                side: None,
+                shortcut: None,
                 output: hidden,
             };
         };
         for unit in inner {
-            let (output, seen) = unit.forward(backend, &hidden, moments.as_deref_mut());
+            let (output, saved) = unit.forward(backend, &hidden, moments.as_deref_mut());
             hidden = output;
-            body.push(seen);
+            body.push(saved);
         }
-        let shortcut = self
+        let projected = self
             .shortcut
             .as_ref()
             .map(|unit| (backend.convolve(&unit.filter, input), &unit.norm));
-        let side = match &shortcut {
-            Some((convolved, norm)) => Side::Normed(convolved, *norm),
-            None => Side::Identity(input),
+        let shortcut = match &projected {
+            Some((convolved, norm)) => Shortcut::Projection(convolved, *norm),
+            None => Shortcut::Identity(input),
         };
         let convolved = backend.convolve(&last.filter, &hidden);
         drop(hidden);
         let observed = moments.is_some();
-        let (output, seen) = backend.forward(convolved, &last.norm, side, moments);
-        body.push(seen);
-        let side = shortcut.map(|(convolved, _)| match observed {
+        let (output, saved) = backend.forward(convolved, &last.norm, shortcut, moments);
+        body.push(saved);
+        let shortcut = projected.map(|(convolved, _)| match observed {
             true => convolved,
-            // Its values are not needed on the way back.
+            // The backward pass does not need its values.
             false => output.shallow_clone(),
         });
         BlockTape {
             input: input_size,
             body,
-            side,
+            shortcut,
             output,
         }
     }
 
-    /// The gradient with respect to the block's input comes in two parts, body and side, that
-    /// whoever reads it adds.
+    /// Returns the gradient with respect to the block's input in two parts, of body and shortcut,
+    /// which the caller has to add.
     fn backward(
         &self,
         backend: &B,
         tape: BlockTape,
         gradient: Tensor,
         other: Option<Tensor>,
-        pulls: &mut Pulls<B>,
+        distance_gradients: &mut DistanceGradients<B>,
     ) -> (Tensor, Option<Tensor>) {
         let input = tape.input;
-        // Each tensor is let go as soon as it has been read: the memory serves the next.
-        let (mut down, gradient, mut seen) = self.branch(backend, tape, gradient, other, pulls);
+        // Each tensor is freed as soon as it has been read, so that the next can use its memory.
+        let (mut down, gradient, mut saved) =
+            self.branch(backend, tape, gradient, other, distance_gradients);
         for at in (0..self.body.len()).rev() {
-            let below = seen.pop();
-            let to = below.as_ref().map_or(input, |seen| plane(&seen.kept));
+            let below = saved.pop();
+            let to = below
+                .as_ref()
+                .map_or(input, |saved| plane(&saved.activation));
             down = backend.convolve_back(&self.body[at].filter, &down, to);
-            if let Some(seen) = below {
-                let (norm, pull) = (&self.body[at - 1].norm, pulls.pop());
-                down = backend.backward(&seen, norm, pull.as_ref(), down, None);
+            if let Some(saved) = below {
+                let (norm, distance_gradient) = (&self.body[at - 1].norm, distance_gradients.pop());
+                down = backend.backward(&saved, norm, distance_gradient.as_ref(), down, None);
             }
         }
-        let sideways = match &self.shortcut {
+        let to_shortcut = match &self.shortcut {
             Some(unit) => backend.convolve_back(&unit.filter, &gradient, input),
             None => gradient,
         };
-        (down, Some(sideways))
+        (down, Some(to_shortcut))
     }
 
-    /// Through the last ReLU and norms. Returns the gradients with respect to the body's last
-    /// convolution and to the side, and what the body's other layers left.
+    /// Passes the gradient back through the last ReLU and norms. Returns the gradients with respect
+    /// to the body's last convolution and to the shortcut, and what the body's other layers saved.
     fn branch(
         &self,
         backend: &B,
         tape: BlockTape,
         gradient: Tensor,
         other: Option<Tensor>,
-        pulls: &mut Pulls<B>,
-    ) -> (Tensor, Tensor, Vec<Seen>) {
-        let mut seen = tape.body;
-        let (Some(unit), Some(last)) = (self.body.last(), seen.pop()) else {
-            return (gradient.shallow_clone(), gradient, seen);
+        distance_gradients: &mut DistanceGradients<B>,
+    ) -> (Tensor, Tensor, Vec<Saved>) {
+        let mut saved = tape.body;
+        let (Some(unit), Some(last)) = (self.body.last(), saved.pop()) else {
+            return (gradient.shallow_clone(), gradient, saved);
         };
-        let side = tape.side.as_ref().zip(self.shortcut.as_ref());
-        let side = side.map(|(input, unit)| Branch {
+        let shortcut = tape.shortcut.as_ref().zip(self.shortcut.as_ref());
+        let shortcut = shortcut.map(|(input, unit)| Branch {
             input,
             norm: &unit.norm,
-            pull: pulls.pop(),
+            distance_gradient: distance_gradients.pop(),
         });
         let body = Branch {
-            input: &last.kept,
+            input: &last.activation,
             norm: &unit.norm,
-            pull: pulls.pop(),
+            distance_gradient: distance_gradients.pop(),
         };
-        let (down, sideways) =
-            backend.branch(&tape.output, &body, side.as_ref(), gradient, other.as_ref());
-        (down, sideways, seen)
+        let (down, to_shortcut) = backend.branch(
+            &tape.output,
+            &body,
+            shortcut.as_ref(),
+            gradient,
+            other.as_ref(),
+        );
+        (down, to_shortcut, saved)
     }
 }

@@ -1,22 +1,25 @@
-//! A frozen batch norm as numbers: the affine map it is, the distance of its input's statistics,
-//! and that distance's gradient.
+//! Computes with a frozen batch norm's constants: the affine map, the distance of its input's
+//! statistics, and that distance's gradient. Called by [`super::passes`].
 
 use crate::model::BatchNorm;
 use tch::{Kind, Tensor};
 
-/// y = scale·x + shift, with the running statistics the distance is measured against; f32 [C] each.
+/// Holds the affine map y = scale·x + shift and the running statistics that the distance is
+/// measured against, f32 [C] each.
 #[derive(Debug)]
 pub struct Norm {
-    /// γ / √(running_var + ε). Zero where γ is: nothing is divided by it.
+    /// γ / √(running_var + ε); zero where γ is, because nothing is divided by it.
     pub scale: Vec<f32>,
     /// β − scale·running_mean.
     pub shift: Vec<f32>,
+    /// Running mean.
     pub mean: Vec<f32>,
+    /// Running variance.
     pub var: Vec<f32>,
 }
 
 impl Norm {
-    /// The numbers of `layer` as they are now, rounded to f32 once.
+    /// Computes the constants of `layer` in f64 and rounds them to f32 once.
     pub fn of(layer: &BatchNorm) -> Self {
         let read = |tensor: &Tensor| -> Vec<f64> {
             Vec::try_from(tensor.detach().to_kind(Kind::Double)).unwrap_or_default()
@@ -39,24 +42,26 @@ impl Norm {
     }
 }
 
-/// Sums over the rows of a batch-norm input: Σ (x − running_mean) and Σ (x − running_mean)², f64
-/// [2, C].
+/// Holds sums over the rows of a batch-norm input.
 #[derive(Debug)]
 pub struct Moments {
+    /// Σ (x − running_mean) and Σ (x − running_mean)², f64 [2,C].
     pub sums: Vec<f64>,
     rows: f64,
 }
 
-/// The gradient of a distance with respect to each value x of the input: offset + slope·x, f32 [C]
-/// each.
+/// Holds the gradient of a distance with respect to each value x of the input, offset + slope·x,
+/// f32 [C] each.
 #[derive(Debug)]
-pub struct Pull {
+pub struct DistanceGradient {
+    /// Constant term.
     pub offset: Vec<f32>,
+    /// Factor of x.
     pub slope: Vec<f32>,
 }
 
 impl Moments {
-    /// No rows seen yet.
+    /// Returns zero sums for an input of so many rows and channels.
     pub fn new(rows: i64, channels: i64) -> Self {
         Self {
             sums: vec![0.0; 2 * channels as usize],
@@ -64,7 +69,7 @@ impl Moments {
         }
     }
 
-    /// mean − running_mean, and the biased variance, of each channel.
+    /// Returns mean − running_mean and the biased variance of each channel.
     fn statistics(&self) -> impl Iterator<Item = (f64, f64)> {
         let (first, second) = self.sums.split_at(self.sums.len() / 2);
         first.iter().zip(second).map(|(first, second)| {
@@ -73,7 +78,7 @@ impl Moments {
         })
     }
 
-    /// (‖running_mean − mean‖, ‖running_var − var‖); their sum is the layer's distance.
+    /// Returns (‖running_mean − mean‖, ‖running_var − var‖), the two parts of the distance.
     fn distances(&self, norm: &Norm) -> (f64, f64) {
         let squares = self
             .statistics()
@@ -83,14 +88,14 @@ impl Moments {
         (f64::sqrt(means), f64::sqrt(vars))
     }
 
-    /// ‖running_mean − mean‖ + ‖running_var − var‖.
+    /// Returns the layer's distance ‖running_mean − mean‖ + ‖running_var − var‖.
     pub fn distance(&self, norm: &Norm) -> f64 {
         let (means, vars) = self.distances(norm);
         means + vars
     }
 
-    /// Gradient of `by` times the distance; see the module docs for the formula.
-    pub fn pull(&self, norm: &Norm, by: f64) -> Pull {
+    /// Returns the gradient of `by` times the distance; the formula is in the docs of [`super`].
+    pub fn distance_gradient(&self, norm: &Norm, by: f64) -> DistanceGradient {
         let (means, vars) = self.distances(norm);
         // The norm's subgradient at zero is zero, as in PyTorch.
         let over = |norm: f64| {
@@ -109,6 +114,6 @@ impl Moments {
                 ((per_mean * shift - slope * mean) as f32, slope as f32)
             })
             .unzip();
-        Pull { offset, slope }
+        DistanceGradient { offset, slope }
     }
 }

@@ -1,63 +1,63 @@
-//! A frozen network by libtorch's operations: any device, float32 or bfloat16. On CUDA every
-//! operation is one kernel, and nothing waits for the device.
+//! Computes a frozen network with libtorch's operations, on any device, in float32 or bfloat16. On
+//! CUDA every operation is one kernel, and nothing waits for the device. Called by [`super::net`].
 //!
 //! Activations, their gradients and the convolutions' weights are in the precision's type, in
 //! channels-last order, for which CUDA has tensor cores. Statistics, and what follows from them,
 //! are float32: [`super::statistics`].
 //!
-//! Three functions carry what lies between two convolutions: [`moments`], [`affine`] and [`join`].
-//! CUDA has an operation for each that reads bfloat16 and float32 side by side; on the CPU, where
-//! two of them do not exist, the same functions are written out.
+//! The functions [`moments`], [`affine`] and [`norm_gradient`] compute what is between two
+//! convolutions. For each, CUDA has an operation that reads bfloat16 and float32 tensors together;
+//! on the CPU, where two of these do not exist, the same functions are written out.
 
-use super::backend::{Backend, Seen};
+use super::backend::{Backend, Saved};
 use super::filter::{first, last, output_padding};
-use super::kernels::{Branch, Side};
-use super::statistics::{Moments, Pull, Running, Statistics};
+use super::kernels::{Branch, Shortcut};
+use super::statistics::{DistanceGradient, Moments, Running, Statistics};
 use crate::model::{BatchNorm, Conv, Precision};
 use tch::{Device, Kind, Tensor};
 
-/// The stem's input channels are padded with zeros to a multiple of so many: the 16 bytes that a
-/// tensor core's operand begins with.
+/// The stem's input channels are padded with zeros to a multiple of this number: the alignment of
+/// tensor cores, 16 bytes.
 const ALIGNED: i64 = 8;
 
-/// libtorch's operations in a precision.
+/// Computes with libtorch's operations in a precision.
 #[derive(Debug)]
 pub struct Operations {
     kind: Kind,
     running: Running,
 }
 
-/// A convolution's weights [O,I,k,k] in channels-last order.
+/// Holds a convolution's weights [O,I,k,k] in channels-last order.
 #[derive(Debug)]
 pub struct Filter {
     weight: Tensor,
-    /// Input channels, without those that only pad.
+    /// Number of input channels, without those of the padding.
     inputs: i64,
     stride: i64,
     padding: i64,
 }
 
-/// A frozen batch norm, f32 [C] each: y = γ·(x − mean)·invstd + β.
+/// Holds a frozen batch norm y = γ·(x − mean)·invstd + β, f32 [C] each.
 #[derive(Debug)]
 pub struct Norm {
     weight: Tensor,
     bias: Tensor,
     mean: Tensor,
     invstd: Tensor,
-    /// a = γ·invstd, the derivative.
+    /// The derivative a = γ·invstd.
     scale: Tensor,
-    /// a, kept away from zero: [`join`] divides by it.
+    /// The same, but nowhere near zero, because [`norm_gradient`] divides by it.
     divisor: Tensor,
     zero: Tensor,
     one: Tensor,
 }
 
-/// The least |a| that is divided by; a channel whose scale is smaller takes it instead. Its
-/// gradient, at most 1e-12 of what arrives, is then lost in the rounding of any other.
+/// The least |a| that is divided by; a channel whose scale is smaller has this one instead. Its
+/// gradient, at most 1e-12 of the upstream gradient, is then lost in rounding.
 const SMALLEST: f64 = 1e-12;
 
 impl Norm {
-    /// The numbers of `layer` as they are now.
+    /// Computes the constants of `layer` in f64 and rounds them to f32 once.
     fn of(layer: &BatchNorm) -> Self {
         let double = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double);
         let invstd = (double(&layer.running_var) + BatchNorm::EPS).rsqrt();
@@ -80,7 +80,7 @@ impl Norm {
 }
 
 impl Operations {
-    /// For a network whose batch norms are `layers`, in module order.
+    /// Returns the backend of a network whose batch norms are `layers`, in module order.
     pub fn new(layers: &[&BatchNorm], precision: Precision) -> Self {
         let divisors: Vec<Tensor> = layers.iter().map(|layer| Norm::of(layer).divisor).collect();
         Self {
@@ -89,10 +89,12 @@ impl Operations {
         }
     }
 
-    /// Through a norm whose ReLU's gradient is `masked`.
-    fn through(&self, masked: &Tensor, branch: &Branch<Norm, Pull>) -> Tensor {
-        match &branch.pull {
-            Some(pull) => join(masked, branch.input, branch.norm, pull),
+    /// Passes the gradient `masked`, with respect to a norm's output, back to the norm's input.
+    fn branch_gradient(&self, masked: &Tensor, branch: &Branch<Norm, DistanceGradient>) -> Tensor {
+        match &branch.distance_gradient {
+            Some(distance_gradient) => {
+                norm_gradient(masked, branch.input, branch.norm, distance_gradient)
+            }
             None => scaled(masked, branch.norm),
         }
     }
@@ -103,7 +105,7 @@ impl Backend for Operations {
     type Norm = Norm;
     type Moments = Moments;
     type Statistics = Statistics;
-    type Pull = Pull;
+    type DistanceGradient = DistanceGradient;
 
     fn filter(&self, layer: &Conv, stem: bool) -> Filter {
         let inputs = layer.weight.size()[1];
@@ -124,7 +126,7 @@ impl Backend for Operations {
         Norm::of(layer)
     }
 
-    fn enter(&self, images: &Tensor) -> Tensor {
+    fn stem_input(&self, images: &Tensor) -> Tensor {
         let channels = images.size()[3];
         let surplus = (ALIGNED - channels % ALIGNED) % ALIGNED;
         images.constant_pad_nd([0, surplus]).to_kind(self.kind)
@@ -151,7 +153,7 @@ impl Backend for Operations {
         ))
     }
 
-    fn leave(&self, stem: &Filter, gradient: &Tensor) -> Tensor {
+    fn image_gradient(&self, stem: &Filter, gradient: &Tensor) -> Tensor {
         let size = gradient.size();
         let padded = self.convolve_back(stem, gradient, (size[1], size[2]));
         padded
@@ -164,46 +166,48 @@ impl Backend for Operations {
         &self,
         input: Tensor,
         norm: &Norm,
-        side: Side<Norm>,
+        shortcut: Shortcut<Norm>,
         observed: Option<&mut Vec<Moments>>,
-    ) -> (Tensor, Seen) {
+    ) -> (Tensor, Saved) {
         let mut output = affine(&input, norm);
-        let _ = match &side {
-            Side::Nothing => output.shallow_clone(),
-            Side::Identity(side) => output.g_add_(side),
-            Side::Normed(side, norm) => output.g_add_(&affine(side, norm)),
+        let _ = match &shortcut {
+            Shortcut::None => output.shallow_clone(),
+            Shortcut::Identity(shortcut) => output.g_add_(shortcut),
+            Shortcut::Projection(shortcut, norm) => output.g_add_(&affine(shortcut, norm)),
         };
         let output = output.relu_();
         let Some(observed) = observed else {
-            let seen = Seen {
-                kept: output.shallow_clone(),
+            let saved = Saved {
+                activation: output.shallow_clone(),
                 mask: None,
             };
-            return (output, seen);
+            return (output, saved);
         };
         observed.push(moments(&input));
-        if let Side::Normed(side, _) = side {
-            observed.push(moments(side));
+        if let Shortcut::Projection(shortcut, _) = shortcut {
+            observed.push(moments(shortcut));
         }
-        let seen = Seen {
-            kept: input,
+        let saved = Saved {
+            activation: input,
             mask: Some(output.shallow_clone()),
         };
-        (output, seen)
+        (output, saved)
     }
 
     fn backward(
         &self,
-        seen: &Seen,
+        saved: &Saved,
         norm: &Norm,
-        pull: Option<&Pull>,
+        distance_gradient: Option<&DistanceGradient>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> Tensor {
-        let mask = seen.mask.as_ref().unwrap_or(&seen.kept);
+        let mask = saved.mask.as_ref().unwrap_or(&saved.activation);
         let masked = masked(gradient, other, mask);
-        match pull {
-            Some(pull) => join(&masked, &seen.kept, norm, pull),
+        match distance_gradient {
+            Some(distance_gradient) => {
+                norm_gradient(&masked, &saved.activation, norm, distance_gradient)
+            }
             None => scaled(&masked, norm),
         }
     }
@@ -211,18 +215,18 @@ impl Backend for Operations {
     fn branch(
         &self,
         output: &Tensor,
-        body: &Branch<Norm, Pull>,
-        side: Option<&Branch<Norm, Pull>>,
+        body: &Branch<Norm, DistanceGradient>,
+        shortcut: Option<&Branch<Norm, DistanceGradient>>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> (Tensor, Tensor) {
         let masked = masked(gradient, other, output);
-        let down = self.through(&masked, body);
-        let sideways = match side {
-            Some(side) => self.through(&masked, side),
+        let down = self.branch_gradient(&masked, body);
+        let to_shortcut = match shortcut {
+            Some(shortcut) => self.branch_gradient(&masked, shortcut),
             None => masked,
         };
-        (down, sideways)
+        (down, to_shortcut)
     }
 
     fn pool(&self, hidden: &Tensor) -> Tensor {
@@ -237,20 +241,25 @@ impl Backend for Operations {
             .contiguous()
     }
 
-    fn settle(&self, moments: Vec<Moments>) -> Statistics {
-        self.running.settle(&moments)
+    fn statistics(&self, moments: Vec<Moments>) -> Statistics {
+        self.running.compare(&moments)
     }
 
     fn distance(&self, statistics: &Statistics, _: &[&Norm]) -> Tensor {
         statistics.distance()
     }
 
-    fn pulls(&self, statistics: &Statistics, _: &[&Norm], by: f64) -> Vec<Pull> {
-        self.running.pulls(statistics, by)
+    fn distance_gradients(
+        &self,
+        statistics: &Statistics,
+        _: &[&Norm],
+        by: f64,
+    ) -> Vec<DistanceGradient> {
+        self.running.distance_gradients(statistics, by)
     }
 }
 
-/// (`gradient` + `other`) where a ReLU's `output` is positive, else 0.
+/// Returns `gradient` + `other` where a ReLU's `output` is positive, and 0 elsewhere.
 fn masked(mut gradient: Tensor, other: Option<&Tensor>, output: &Tensor) -> Tensor {
     let sum = match other {
         Some(other) => gradient.g_add_(other),
@@ -259,12 +268,12 @@ fn masked(mut gradient: Tensor, other: Option<&Tensor>, output: &Tensor) -> Tens
     output.threshold_backward(&sum, 0)
 }
 
-/// [N,H,W,C] as [N·H·W,C].
+/// Views [N,H,W,C] as [N·H·W,C].
 fn rows(tensor: &Tensor) -> Tensor {
     tensor.view([-1, tensor.size()[3]])
 }
 
-/// Mean and biased variance of `x` [N,H,W,C] over its rows, f32 [C] each.
+/// Returns mean and biased variance of `x` [N,H,W,C] over its rows, f32 [C] each.
 ///
 /// The operation returns the variance itself. `batch_norm_stats` returns 1/√(variance + ε), from
 /// which a variance far below ε cannot be recovered.
@@ -278,18 +287,18 @@ pub fn moments(x: &Tensor) -> Moments {
     Moments { mean, var, rows }
 }
 
-/// γ·(x − mean)·invstd + β in the type of `x` [N,H,W,C], rounded once.
+/// Returns γ·(x − mean)·invstd + β in the type of `x` [N,H,W,C], rounded once.
 fn affine(x: &Tensor, norm: &Norm) -> Tensor {
     let (weight, bias) = (&norm.weight, &norm.bias);
     transformed(x, weight, bias, &norm.mean, &norm.invstd)
 }
 
-/// a·`gradient` in its type, rounded once.
+/// Returns a·`gradient` in its type, rounded once.
 fn scaled(gradient: &Tensor, norm: &Norm) -> Tensor {
     transformed(gradient, &norm.scale, &norm.zero, &norm.zero, &norm.one)
 }
 
-/// weight·(x − mean)·invstd + bias, with f32 [C] constants and `x` [N,H,W,C] in another type.
+/// Returns weight·(x − mean)·invstd + bias with f32 [C] constants, in the type of `x` [N,H,W,C].
 fn transformed(
     x: &Tensor,
     weight: &Tensor,
@@ -304,18 +313,23 @@ fn transformed(
     ((x.to_kind(Kind::Float) - mean) * invstd * weight + bias).to_kind(x.kind())
 }
 
-/// a·`gradient` + offset + slope·`x` in the type of `x`, rounded once, where the last two terms are
-/// the gradient of the layer's distance.
+/// Returns a·`gradient` + offset + slope·`x` in the type of `x`, rounded once, where the last two
+/// terms are the gradient of the layer's distance.
 ///
 /// The operation is the backward pass of a batch norm in training,
 ///
 /// (g − d/n − (x − m)·i²·e/n)·w·i
 ///
 /// for sums d and e over n rows, mean m, inverse deviation i and weight w. With i = n = 1, w = a, m
-/// the batch's mean, d = −(offset + slope·m)/a and e = −slope/a it is the sum that is wanted, and
-/// the mean, which offset and slope·x hold with opposite signs, cancels before it is multiplied.
-fn join(gradient: &Tensor, x: &Tensor, norm: &Norm, pull: &Pull) -> Tensor {
-    let Pull { mean, d, e, count } = pull;
+/// the batch's mean, d = −(offset + slope·m)/a and e = −slope/a it is the wanted sum, and the mean,
+/// which offset and slope·x contain with opposite signs, cancels before it is multiplied.
+fn norm_gradient(
+    gradient: &Tensor,
+    x: &Tensor,
+    norm: &Norm,
+    distance_gradient: &DistanceGradient,
+) -> Tensor {
+    let DistanceGradient { mean, d, e, count } = distance_gradient;
     if let Device::Cuda(_) = x.device() {
         let weight = Some(&norm.divisor);
         let joined = rows(x).batch_norm_backward_elemt(
@@ -334,9 +348,9 @@ fn join(gradient: &Tensor, x: &Tensor, norm: &Norm, pull: &Pull) -> Tensor {
     (sum * &norm.divisor).to_kind(x.kind())
 }
 
-/// The norms of the four differences of images f32 [N,H,W,C] (right, down, left-down, right-down)
-/// and of the images themselves, f32 [5], and the gradient of their sum weighted by `scales` f32
-/// [5].
+/// Returns the norms of the four differences of images f32 [N,H,W,C] (right, down, left-down,
+/// right-down) and of the images themselves, f32 [5], and the gradient of their sum weighted by
+/// `scales` f32 [5].
 pub fn image_terms(images: &Tensor, scales: &Tensor) -> (Tensor, Tensor) {
     let (height, width) = (images.size()[1], images.size()[2]);
     // Where a difference begins, and where the neighbour that it takes away lies.

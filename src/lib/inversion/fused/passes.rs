@@ -1,14 +1,15 @@
-//! A frozen network by the C++ passes: float32 on the CPU.
+//! Computes a frozen network with the C++ passes, in float32 on the CPU. Called by [`super::net`].
 
-use super::backend::{Backend, Seen};
+use super::backend::{Backend, Saved};
 use super::filter::Filter;
-use super::kernels::{self, Branch, Side};
-use super::norm::{Moments, Norm, Pull};
+use super::kernels::{self, Branch, Shortcut};
+use super::norm::{DistanceGradient, Moments, Norm};
 use crate::model::{BatchNorm, Conv};
 use std::cell::OnceCell;
 use tch::{Kind, Tensor};
 
-/// The passes, with the stem's weights in the order in which [`kernels::stem`] reads them.
+/// Computes with the C++ passes, and holds the stem's weights in the order that [`kernels::stem`]
+/// reads.
 #[derive(Debug, Default)]
 pub struct Passes {
     stem: OnceCell<Tensor>,
@@ -19,7 +20,7 @@ impl Backend for Passes {
     type Norm = Norm;
     type Moments = Moments;
     type Statistics = Vec<Moments>;
-    type Pull = Pull;
+    type DistanceGradient = DistanceGradient;
 
     fn filter(&self, layer: &Conv, _: bool) -> Filter {
         Filter::of(layer)
@@ -29,7 +30,7 @@ impl Backend for Passes {
         Norm::of(layer)
     }
 
-    fn enter(&self, images: &Tensor) -> Tensor {
+    fn stem_input(&self, images: &Tensor) -> Tensor {
         images.shallow_clone()
     }
 
@@ -41,7 +42,7 @@ impl Backend for Passes {
         filter.convolve_back(gradient, to)
     }
 
-    fn leave(&self, stem: &Filter, gradient: &Tensor) -> Tensor {
+    fn image_gradient(&self, stem: &Filter, gradient: &Tensor) -> Tensor {
         let weight = self.stem.get_or_init(|| kernels::stem_weight(&stem.weight));
         kernels::stem(gradient, weight)
     }
@@ -50,29 +51,29 @@ impl Backend for Passes {
         &self,
         input: Tensor,
         norm: &Norm,
-        side: Side,
+        shortcut: Shortcut,
         moments: Option<&mut Vec<Moments>>,
-    ) -> (Tensor, Seen) {
-        let (output, own, sides) = kernels::forward(&input, norm, side, moments.is_some());
+    ) -> (Tensor, Saved) {
+        let (output, own, sides) = kernels::forward(&input, norm, shortcut, moments.is_some());
         if let Some(moments) = moments {
             moments.extend(own.into_iter().chain(sides));
         }
-        let seen = Seen {
-            kept: input,
+        let saved = Saved {
+            activation: input,
             mask: None,
         };
-        (output, seen)
+        (output, saved)
     }
 
     fn backward(
         &self,
-        seen: &Seen,
+        saved: &Saved,
         norm: &Norm,
-        pull: Option<&Pull>,
+        distance_gradient: Option<&DistanceGradient>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> Tensor {
-        kernels::backward(&seen.kept, norm, pull, &gradient, other);
+        kernels::backward(&saved.activation, norm, distance_gradient, &gradient, other);
         gradient
     }
 
@@ -80,11 +81,11 @@ impl Backend for Passes {
         &self,
         output: &Tensor,
         body: &Branch,
-        side: Option<&Branch>,
+        shortcut: Option<&Branch>,
         gradient: Tensor,
         other: Option<&Tensor>,
     ) -> (Tensor, Tensor) {
-        let down = kernels::branch(output, body, side, &gradient, other);
+        let down = kernels::branch(output, body, shortcut, &gradient, other);
         (down, gradient)
     }
 
@@ -99,7 +100,7 @@ impl Backend for Passes {
             .contiguous()
     }
 
-    fn settle(&self, moments: Vec<Moments>) -> Vec<Moments> {
+    fn statistics(&self, moments: Vec<Moments>) -> Vec<Moments> {
         moments
     }
 
@@ -109,8 +110,14 @@ impl Backend for Passes {
         Tensor::from(sum).to_kind(Kind::Double)
     }
 
-    fn pulls(&self, statistics: &Vec<Moments>, norms: &[&Norm], by: f64) -> Vec<Pull> {
+    fn distance_gradients(
+        &self,
+        statistics: &Vec<Moments>,
+        norms: &[&Norm],
+        by: f64,
+    ) -> Vec<DistanceGradient> {
         let each = statistics.iter().zip(norms);
-        each.map(|(moments, norm)| moments.pull(norm, by)).collect()
+        each.map(|(moments, norm)| moments.distance_gradient(norm, by))
+            .collect()
     }
 }

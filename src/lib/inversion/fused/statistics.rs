@@ -1,66 +1,72 @@
-//! The distances of all batch-norm layers at once, on the device: a network has dozens of layers,
-//! and a kernel for each of their small vectors would take longer to launch than the convolutions
-//! to compute.
+//! Computes the distances of all batch-norm layers at once, on the device: a network has dozens of
+//! layers, and launching a kernel for each of their small vectors would take longer than the
+//! convolutions. Called by [`super::operations`].
 //!
-//! The layers' vectors lie one after the other in vectors of all Σ C channels; sums over a layer
-//! are a product with the matrix that says which channel is whose. All in float32.
+//! The layers' vectors are concatenated to vectors of all Σ C channels; sums over a layer are a
+//! product with the matrix that assigns channels to layers. All are float32.
 
 use crate::model::BatchNorm;
 use std::cell::RefCell;
 use tch::{Kind, Tensor};
 
-/// What all layers are measured against.
+/// Holds the running statistics of all layers.
 #[derive(Debug)]
 pub struct Running {
-    /// Channels of each layer.
+    /// Number of channels of each layer.
     channels: Vec<i64>,
     /// Running means, then running variances: f32 [2, Σ C].
     running: Tensor,
-    /// Which layer a channel belongs to: f32 [Σ C, layers], 1 where it does.
+    /// f32 [Σ C,layers], 1 where a channel belongs to a layer.
     member: Tensor,
-    /// The same as indices, i64 [Σ C].
+    /// Index of the layer that a channel belongs to, i64 [Σ C].
     layer: Tensor,
-    /// −1/a and −2/a: f32 [2, Σ C].
+    /// −1/a and −2/a, f32 [2,Σ C].
     factors: Tensor,
-    /// i32 [1]: 1.
+    /// The number 1, i32 [1].
     one: Tensor,
-    /// 1/rows of each layer f32 [layers], for the rows met last.
+    /// 1/rows of each layer, f32 [layers], for the numbers of rows of the last batch.
     rows: RefCell<(Vec<i64>, Tensor)>,
 }
 
-/// What a batch's statistics say, with mean and variance one below the other.
+/// Holds a batch's statistics in comparison with the running ones.
 #[derive(Debug)]
 pub struct Statistics {
     /// The batch's means, f32 [Σ C].
     means: Tensor,
-    /// From the running ones to the batch's, f32 [2, Σ C].
+    /// Batch statistics minus running ones, f32 [2,Σ C]: means, then variances.
     apart: Tensor,
-    /// Of each layer, f32 [2, layers].
+    /// Euclidean norm of these differences in each layer, f32 [2,layers].
     norms: Tensor,
     /// 1/rows of each layer, f32 [layers].
     rows: Tensor,
 }
 
-/// A layer's part of the arguments of [`super::operations::join`], f32 [C] each, and the count that
-/// it divides by.
+/// Holds a layer's part of the arguments of [`super::operations`]' `norm_gradient`, f32 [C] each.
 #[derive(Debug)]
-pub struct Pull {
+pub struct DistanceGradient {
+    /// The batch's mean.
     pub mean: Tensor,
+    /// −(offset + slope·mean)/a.
     pub d: Tensor,
+    /// −slope/a.
     pub e: Tensor,
+    /// The count that the sums are divided by, i32 [1].
     pub count: Tensor,
 }
 
-/// What a layer leaves: its mean and variance f32 [C], and the rows they are of.
+/// Holds the statistics of a layer's input.
 #[derive(Debug)]
 pub struct Moments {
+    /// Mean, f32 [C].
     pub mean: Tensor,
+    /// Biased variance, f32 [C].
     pub var: Tensor,
+    /// Number of rows N·H·W.
     pub rows: i64,
 }
 
 impl Running {
-    /// Of `layers`, with the scale `a` of each, none of it zero.
+    /// Returns the running statistics of `layers`, with the scale a of each, none of it zero.
     pub fn new(layers: &[&BatchNorm], scales: &[Tensor]) -> Self {
         let of = |pick: fn(&BatchNorm) -> &Tensor| {
             let each: Vec<Tensor> = layers.iter().map(|layer| pick(layer).detach()).collect();
@@ -85,8 +91,8 @@ impl Running {
         }
     }
 
-    /// Compares a batch's moments, one of each layer.
-    pub fn settle(&self, moments: &[Moments]) -> Statistics {
+    /// Compares a batch's moments, one for each layer, with the running statistics.
+    pub fn compare(&self, moments: &[Moments]) -> Statistics {
         let means: Vec<&Tensor> = moments.iter().map(|layer| &layer.mean).collect();
         let vars: Vec<&Tensor> = moments.iter().map(|layer| &layer.var).collect();
         let batch = Tensor::cat(&[means, vars].concat(), 0).view_as(&self.running);
@@ -99,7 +105,7 @@ impl Running {
         }
     }
 
-    /// 1/rows of each layer; uploaded when they differ from the last.
+    /// Returns 1/rows of each layer, and uploads it when it differs from the last.
     fn rows(&self, moments: &[Moments]) -> Tensor {
         let rows: Vec<i64> = moments.iter().map(|layer| layer.rows).collect();
         let mut last = self.rows.borrow_mut();
@@ -111,13 +117,13 @@ impl Running {
         last.1.shallow_clone()
     }
 
-    /// The gradient of `by` times the sum of distances: for each layer with s = mean − running
-    /// mean, t = variance − running variance and M rows,
+    /// Returns the gradient of `by` times the sum of distances: for each layer with s = mean −
+    /// running mean, t = variance − running variance and M rows,
     ///
     /// offset + slope·x = by/M · (s/‖s‖ + 2·t/‖t‖ · (x − mean)),
     ///
     /// as arguments d = −by·s/(‖s‖·M·a) and e = −2·by·t/(‖t‖·M·a).
-    pub fn pulls(&self, statistics: &Statistics, by: f64) -> Vec<Pull> {
+    pub fn distance_gradients(&self, statistics: &Statistics, by: f64) -> Vec<DistanceGradient> {
         let Statistics {
             means,
             apart,
@@ -131,21 +137,21 @@ impl Running {
         let mut start = 0;
         let part = |&count: &i64| {
             let part = |of: &Tensor| of.narrow(0, start, count);
-            let pull = Pull {
+            let distance_gradient = DistanceGradient {
                 mean: part(means),
                 d: part(&d),
                 e: part(&e),
                 count: self.one.shallow_clone(),
             };
             start += count;
-            pull
+            distance_gradient
         };
         self.channels.iter().map(part).collect()
     }
 }
 
 impl Statistics {
-    /// ‖running mean − mean‖ + ‖running variance − variance‖, summed over the layers.
+    /// Returns ‖running mean − mean‖ + ‖running variance − variance‖, summed over the layers.
     pub fn distance(&self) -> Tensor {
         self.norms.sum(Kind::Float)
     }

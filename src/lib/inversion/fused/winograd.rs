@@ -1,5 +1,6 @@
-//! Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray 2016, arXiv:1509.09308, section 4.1)
-//! for 3×3 convolutions of stride 1 and padding 1: 16 products for 2×2 outputs instead of 36.
+//! Computes 3×3 convolutions of stride 1 and padding 1 by Winograd's minimal filtering F(2×2, 3×3)
+//! (Lavin and Gray 2016, arXiv:1509.09308, section 4.1): 16 products for 2×2 outputs instead of 36.
+//! Called by [`super::filter`].
 //!
 //! With d a 4×4 tile of the input, g a 3×3 filter and ⊙ the product summed over input channels,
 //!
@@ -8,32 +9,32 @@
 //! Bᵀ = [1 0 −1 0; 0 1 1 0; 0 −1 1 0; 0 1 0 −1], G = [1 0 0; ½ ½ ½; ½ −½ ½; 0 0 1], Aᵀ = [1 1 1 0;
 //! 0 1 −1 −1].
 //!
-//! Seen over all tiles and channels, each of the 16 places is a matrix product [tiles,
-//! inputs]·[inputs, outputs]. The weights of a frozen network are transformed once. All factors are
-//! 0, ±1 and ½, so that rounding stays that of a sum in another order.
+//! Over all tiles and channels, each of the 16 positions is a matrix product
+//! [tiles,inputs]·[inputs,outputs]. The weights of a frozen network are transformed once. All
+//! factors are 0, ±1 and ½, so the rounding is that of a sum in another order.
 //!
 //! **Transposed convolution.** The gradient with respect to the input is a convolution with the
 //! filter turned by 180° and channels exchanged. Turning g exchanges the first and the last entry
-//! of G·g: the same weights serve, with the places 0 and 3 exchanged in rows and columns and each
-//! of the 16 matrices transposed.
+//! of G·g, so the same weights are used, with the positions 0 and 3 exchanged in rows and columns
+//! and each of the 16 matrices transposed.
 
-use super::foreign;
+use super::ffi;
 use super::kernels::{LANES, floats, usable};
 use tch::{Kind, Tensor};
 
-/// Values of a part of the batch that the transforms write at a time: what two AVX-512 cores keep
-/// in their caches.
+/// Number of values of a part of the batch that the transforms write at a time: as many as the
+/// caches of two AVX-512 cores hold.
 const PART: i64 = 1 << 19;
 
-/// Transformed weights.
+/// Holds transformed weights.
 #[derive(Debug)]
 pub struct Winograd {
-    /// [16, inputs, outputs]
+    /// The weights [16,inputs,outputs].
     weight: Tensor,
 }
 
 impl Winograd {
-    /// Of `weight` [O,I,3,3]; I and O divide by 16.
+    /// Transforms `weight` [O,I,3,3]; I and O are multiples of 16.
     pub fn of(weight: &Tensor) -> Self {
         let g = Tensor::from_slice2(&[
             [1f32, 0.0, 0.0],
@@ -48,19 +49,18 @@ impl Winograd {
         Self { weight }
     }
 
-    /// The convolution of `input` [N,H,W,I]: [N,H,W,O].
+    /// Convolves `input` [N,H,W,I] to [N,H,W,O].
     pub fn convolve(&self, input: &Tensor) -> Tensor {
         by_parts(input, &self.weight, false)
     }
 
-    /// The transposed convolution of `gradient` [N,H,W,O]: [N,H,W,I].
+    /// Computes the transposed convolution of `gradient` [N,H,W,O], [N,H,W,I].
     pub fn convolve_back(&self, gradient: &Tensor) -> Tensor {
         by_parts(gradient, &self.weight.transpose(1, 2), true)
     }
 }
 
-/// A few images at a time, so that what passes between the transforms and the products stays in the
-/// caches.
+/// Convolves a few images at a time, so that what the transforms write stays in the caches.
 fn by_parts(input: &Tensor, weight: &Tensor, flipped: bool) -> Tensor {
     let size = input.size();
     let [images, height, width, inputs] = [size[0], size[1], size[2], size[3]];
@@ -80,7 +80,7 @@ fn by_parts(input: &Tensor, weight: &Tensor, flipped: bool) -> Tensor {
         // SAFETY: dense f32 tensors on the CPU with as many values as the functions take from these
         // sizes.
         unsafe {
-            foreign::fd_winograd_input(
+            ffi::fd_winograd_input(
                 count,
                 height,
                 width,
@@ -93,7 +93,7 @@ fn by_parts(input: &Tensor, weight: &Tensor, flipped: bool) -> Tensor {
         let products = transformed.bmm(weight).contiguous();
         // SAFETY: as above.
         unsafe {
-            foreign::fd_winograd_output(
+            ffi::fd_winograd_output(
                 count,
                 height,
                 width,

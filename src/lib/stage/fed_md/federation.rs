@@ -180,7 +180,7 @@ fn party(
             dataset.size(),
             dataset.classes.len() as i64,
         );
-        let spec = ModelSpec::new(model, channels, size, classes)?;
+        let spec = ModelSpec::new(model, channels, size, classes).within("model")?;
         // Its weights do not matter: it is built to see that it can be, and how large it is.
         let mut rng = Seeds::new(context.config.seed).stream("fed_md/size", 0);
         let parameters = Model::new(&spec, context.device, &mut rng)?.parameter_count();

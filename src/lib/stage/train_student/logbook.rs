@@ -6,7 +6,7 @@ use super::super::test;
 use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
-use crate::distill::{Attendant, FreshReport};
+use crate::distill::{FreshReport, SourceObserver};
 use crate::error::Result;
 use crate::model::Model;
 use crate::run::BestWeights;
@@ -120,12 +120,12 @@ impl<'a> Logbook<'a> {
     }
 }
 
-impl Attendant for Logbook<'_> {
-    fn tick(&self) {
+impl SourceObserver for Logbook<'_> {
+    fn inversion_step(&self) {
         self.progress.step();
     }
 
-    fn fresh(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()> {
+    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()> {
         let open = &mut *self.open.borrow_mut();
         let line = open.notes.batch_line(&report);
         open.journal.add(&line)?;

@@ -81,7 +81,8 @@ fn train(
         context.device,
     );
     let mut model = student(context, set)?;
-    let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))?;
+    let inverter =
+        Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
     let supply = source_settings(config, dataset, initial);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
@@ -113,8 +114,8 @@ fn train(
         supply,
         Seeds::new(settings.seed),
     )
-    .stored_in(&batches)
-    .reported_to(&logbook);
+    .with_store(&batches)
+    .with_observer(&logbook);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
@@ -130,6 +131,8 @@ fn train(
         start.as_ref(),
         &mut observer,
     )
+    // The parameters in its errors are the inverter's.
+    .within("deep_inv")
     .during(|| "training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);
@@ -149,16 +152,15 @@ fn train(
 
 fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     let teacher = &set.card.model;
-    let settings = context
-        .config
-        .student
-        .model
-        .as_ref()
-        .unwrap_or(&teacher.model);
-    let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes)?;
+    let (settings, group) = match &context.config.student.model {
+        Some(own) => (own, "student.model"),
+        None => (&teacher.model, "model"),
+    };
+    let spec =
+        ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes).within(group)?;
     let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
     let model = Model::new(&spec, context.device, &mut rng)?;
-    Ok(model.compute_in(context.precision))
+    Ok(model.with_precision(context.precision))
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {

@@ -227,7 +227,7 @@ fn train(
         context.device,
         &mut seeds.stream("teacher/initialisation", start),
     )?
-    .compute_in(context.precision);
+    .with_precision(context.precision);
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,

@@ -1,24 +1,25 @@
-//! Many tensors in one buffer, so that an operation on all of them is one kernel. On CUDA launching
-//! a kernel for each of a network's many small tensors takes longer than what the kernels do.
+//! Packs many tensors into one buffer, so that an operation on all of them is one kernel: on CUDA,
+//! launching a kernel for each of a network's many small tensors takes longer than the kernels run.
+//! Called by `model` (weights) and `train` (gradients and moments).
 
-use super::{is_dense, like};
+use super::{in_order_of, is_dense};
 use tch::{Kind, Tensor, no_grad};
 
-/// Every tensor begins at a multiple of so many values: 256 bytes, as if it had memory of its own.
+/// Every tensor begins at a multiple of this many values: 256 bytes, as if it had its own memory.
 const ALIGNED: i64 = 64;
 
-/// Where tensors lie in a buffer of float32. What lies between them is zero and stays so: their
-/// gradients there are zero too.
+/// Holds the positions of tensors in a buffer of float32. The values between them are zero and stay
+/// zero, because their gradients are zero too.
 #[derive(Debug)]
 pub struct Layout {
-    /// Of each tensor: size, stride, and where it begins.
+    /// Size, stride and first position in the buffer of each tensor.
     parts: Vec<(Vec<i64>, Vec<i64>, i64)>,
     length: i64,
 }
 
 impl Layout {
-    /// For tensors like these, each in its own order of memory; `None` where one is not float32 or
-    /// has gaps.
+    /// Returns a layout for tensors like these, each in its own memory order, and `None` when one
+    /// is not float32 or has gaps.
     pub fn of(tensors: &[Tensor]) -> Option<Self> {
         let mut start = 0;
         let mut part = |tensor: &Tensor| {
@@ -35,7 +36,7 @@ impl Layout {
         })
     }
 
-    /// The tensors in `buffer` f32 [length], which begins its storage, as views.
+    /// Returns the tensors in `buffer`, f32 [length] at the beginning of its storage, as views.
     pub fn views(&self, buffer: &Tensor) -> Vec<Tensor> {
         let view = |(size, stride, start): &(Vec<i64>, Vec<i64>, i64)| {
             buffer.as_strided(size, stride, *start)
@@ -43,16 +44,17 @@ impl Layout {
         self.parts.iter().map(view).collect()
     }
 
-    /// A buffer of zeros for tensors like `like`.
+    /// Returns a buffer of zeros on the device of `like`.
     pub fn zeros(&self, like: &Tensor) -> Tensor {
         Tensor::zeros([self.length], (Kind::Float, like.device()))
     }
 
-    /// Copies `tensors`, of this layout's shapes in any order of memory, into one buffer.
-    pub fn join(&self, tensors: &[Tensor], like_these: &[Tensor]) -> Tensor {
+    /// Copies `tensors`, of this layout's shapes in any memory order, into one buffer; each gets
+    /// the memory order of the tensor in `like_these`.
+    pub fn concatenate(&self, tensors: &[Tensor], like_these: &[Tensor]) -> Tensor {
         let mut parts = Vec::new();
         for (tensor, target) in tensors.iter().zip(like_these) {
-            let (tensor, count) = (like(target, tensor), tensor.numel() as i64);
+            let (tensor, count) = (in_order_of(target, tensor), tensor.numel() as i64);
             parts.push(tensor.as_strided([count], [1], None));
             let gap = (ALIGNED - count % ALIGNED) % ALIGNED;
             if gap > 0 {
@@ -62,7 +64,7 @@ impl Layout {
         Tensor::cat(&parts, 0)
     }
 
-    /// Moves `tensors` into one buffer: whoever holds one of them holds a part of it from now on.
+    /// Moves `tensors` into one buffer; shallow clones of them become views of it too.
     pub fn pack(&self, tensors: &mut [Tensor]) {
         let Some(buffer) = tensors.first().map(|first| self.zeros(first)) else {
             return;
@@ -75,8 +77,9 @@ impl Layout {
         });
     }
 
-    /// The buffer that `tensors` lie in, if they do: as [`Layout::pack`] left them.
-    pub fn packed(&self, tensors: &[Tensor]) -> Option<Tensor> {
+    /// Returns the buffer that `tensors` are views of since [`Layout::pack`], and `None` when they
+    /// are not.
+    pub fn buffer_of(&self, tensors: &[Tensor]) -> Option<Tensor> {
         let first = tensors.first()?.detach();
         let start = first.data_ptr() as usize;
         let mut placed = tensors.iter().zip(&self.parts);

@@ -1,9 +1,9 @@
-//! One step of one tensor as PyTorch's SGD and Adam take it, for whoever minimises something:
-//! `train` moves weights, `inversion` pixels.
+//! Takes one step of one tensor as PyTorch's SGD and Adam do. `train` optimises weights with it,
+//! and `inversion` pixels.
 //!
-//! Written as operations, a step of Adam passes over memory a dozen times, more than a small
-//! network's backward pass. Tensors that lie alike in the CPU's memory are moved in a single pass
-//! (`steps.cpp`); all others by libtorch's operations.
+//! Written as operations, a step of Adam reads and writes memory a dozen times, more than a small
+//! network's backward pass. A function in C++ (`steps.cpp`) takes the step in one pass where all
+//! tensors are float32 on the CPU in one memory order; libtorch's operations take all others.
 
 mod buffer;
 
@@ -11,36 +11,56 @@ pub use buffer::Layout;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Stochastic gradient descent with momentum (Sutskever et al. 2013), weight decay added to the
-/// gradient.
+/// Implements stochastic gradient descent with momentum (Sutskever et al. 2013); weight decay is
+/// added to the gradient, as in PyTorch.
+///
+/// ```
+/// use fed_distill::optim::Sgd;
+/// use tch::Tensor;
+///
+/// let rule = Sgd { lr: 0.5, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+/// let (mut x, gradient) = (Tensor::from_slice(&[3_f32]), Tensor::from_slice(&[2_f32]));
+/// rule.step(&mut x, &gradient, &mut gradient.zeros_like());
+/// assert_eq!(x, Tensor::from_slice(&[2_f32]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
+    /// Learning rate.
     pub lr: f64,
+    /// Share of the momentum buffer that a step keeps.
     pub momentum: f64,
+    /// Adds the momentum that the next step will have (Nesterov).
     pub nesterov: bool,
+    /// Factor of the L2 penalty.
     pub weight_decay: f64,
 }
 
-/// Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay added to the gradient.
+/// Implements Adam (Kingma and Ba 2015, arXiv:1412.6980); weight decay is added to the gradient, as
+/// in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
+    /// Learning rate.
     pub lr: f64,
+    /// Decay rates of the first and second moment.
     pub betas: [f64; 2],
+    /// The ε that is added to the root of the second moment.
     pub eps: f64,
+    /// Factor of the L2 penalty.
     pub weight_decay: f64,
 }
 
 impl Sgd {
-    /// Moves `x` against `gradient`; `buffer` is its momentum, zero before the first step.
+    /// Moves `x` against `gradient`, in place; `buffer` is its momentum, zero before the first
+    /// step.
     pub fn step(&self, x: &mut Tensor, gradient: &Tensor, buffer: &mut Tensor) {
-        let gradient = &like(x, gradient);
+        let gradient = &in_order_of(x, gradient);
         let rate = self.lr as f32;
         no_grad(|| {
-            if alike(&[x, gradient, buffer]) {
+            if same_dense_layout(&[x, gradient, buffer]) {
                 // SAFETY: dense f32 tensors on the CPU, of one size and one order in memory
-                // (`alike`); the gradient is not written.
+                // (`same_dense_layout`); the gradient is not written.
                 return unsafe {
-                    foreign::fd_sgd(
+                    ffi::fd_sgd(
                         x.numel() as i64,
                         floats(x),
                         floats(gradient),
@@ -64,8 +84,8 @@ impl Sgd {
 }
 
 impl Adam {
-    /// Moves `x` against `gradient`; `first` and `second` are its moments, zero before step 1, and
-    /// this is step `step`.
+    /// Moves `x` against `gradient`, in place; `first` and `second` are its moments, zero before
+    /// the first step, and `step` counts steps from 1.
     pub fn step(
         &self,
         x: &mut Tensor,
@@ -73,15 +93,15 @@ impl Adam {
         [first, second]: [&mut Tensor; 2],
         step: i32,
     ) {
-        let gradient = &like(x, gradient);
+        let gradient = &in_order_of(x, gradient);
         let [beta1, beta2] = self.betas;
         let rate = self.lr / (1.0 - beta1.powi(step));
         let root = (1.0 - beta2.powi(step)).sqrt();
         no_grad(|| {
-            if alike(&[x, gradient, first, second]) {
+            if same_dense_layout(&[x, gradient, first, second]) {
                 // SAFETY: as for SGD.
                 return unsafe {
-                    foreign::fd_adam(
+                    ffi::fd_adam(
                         x.numel() as i64,
                         floats(x),
                         floats(gradient),
@@ -108,9 +128,9 @@ impl Adam {
     }
 }
 
-/// Returns `other` in the order in which `x` lies in memory: backward passes and files leave some
-/// tensors in another.
-pub(crate) fn like(x: &Tensor, other: &Tensor) -> Tensor {
+/// Returns `other` in the memory order of `x`; tensors from backward passes and files may have
+/// another order.
+pub(crate) fn in_order_of(x: &Tensor, other: &Tensor) -> Tensor {
     match x.stride() == other.stride() {
         true => other.shallow_clone(),
         false => {
@@ -121,8 +141,9 @@ pub(crate) fn like(x: &Tensor, other: &Tensor) -> Tensor {
     }
 }
 
-/// Whether these are f32 tensors on the CPU of one size and one order in memory, without gaps.
-fn alike(tensors: &[&Tensor]) -> bool {
+/// Returns `true` when these are f32 tensors on the CPU of one size and one memory order, without
+/// gaps.
+fn same_dense_layout(tensors: &[&Tensor]) -> bool {
     let (size, stride) = (tensors[0].size(), tensors[0].stride());
     let fits = |tensor: &&Tensor| {
         tensor.device() == Device::Cpu
@@ -133,7 +154,7 @@ fn alike(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(fits) && is_dense(&size, &stride)
 }
 
-/// Whether a tensor's values fill its memory, in whatever order.
+/// Returns `true` when a tensor's values fill its memory without gaps, in any order.
 fn is_dense(size: &[i64], stride: &[i64]) -> bool {
     let mut steps: Vec<(i64, i64)> = stride.iter().copied().zip(size.iter().copied()).collect();
     steps.retain(|(_, size)| *size != 1);
@@ -146,12 +167,13 @@ fn is_dense(size: &[i64], stride: &[i64]) -> bool {
     })
 }
 
+/// Returns a pointer to the values of an f32 tensor.
 fn floats(tensor: &Tensor) -> *mut f32 {
     tensor.data_ptr().cast()
 }
 
-/// The functions of `steps.cpp`.
-mod foreign {
+/// Declares the functions of `steps.cpp`.
+mod ffi {
     unsafe extern "C" {
         pub fn fd_sgd(
             count: i64,

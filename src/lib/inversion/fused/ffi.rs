@@ -1,5 +1,5 @@
-//! The functions of this folder's C++ files; `kernels` and `winograd` call them, and say what each
-//! argument is.
+//! Declares the functions of this folder's C++ files. `kernels` and `winograd` call them and
+//! document their arguments.
 
 unsafe extern "C" {
     pub fn fd_forward(
@@ -10,12 +10,12 @@ unsafe extern "C" {
         shift: *const f32,
         centre: *const f32,
         sums: *mut f64,
-        side: i32,
-        side_input: *const f32,
-        side_scale: *const f32,
-        side_shift: *const f32,
-        side_centre: *const f32,
-        side_sums: *mut f64,
+        shortcut: i32,
+        shortcut_input: *const f32,
+        shortcut_scale: *const f32,
+        shortcut_shift: *const f32,
+        shortcut_centre: *const f32,
+        shortcut_sums: *mut f64,
         output: *mut f32,
     );
     pub fn fd_backward(
@@ -37,10 +37,10 @@ unsafe extern "C" {
         scale: *const f32,
         offset: *const f32,
         slope: *const f32,
-        side_input: *const f32,
-        side_scale: *const f32,
-        side_offset: *const f32,
-        side_slope: *const f32,
+        shortcut_input: *const f32,
+        shortcut_scale: *const f32,
+        shortcut_offset: *const f32,
+        shortcut_slope: *const f32,
         gradient: *mut f32,
         other: *const f32,
         main_gradient: *mut f32,

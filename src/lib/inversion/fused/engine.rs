@@ -1,25 +1,27 @@
-//! A step by the fused passes: the same terms and gradient as
-//! [`crate::inversion::objective::inversion_loss`] and autograd give.
+//! Computes a step by the fused passes: the terms and the gradient that
+//! [`crate::inversion::objective::inversion_loss`] and autograd compute. Called by
+//! [`crate::inversion::engine`].
 
 use super::filter::{first, last};
-use super::frozen::{Back, Frozen, Passed};
+use super::frozen::{Backward, ForwardPass, Frozen};
 use super::{kernels, operations};
 use crate::error::Result;
 use crate::inversion::Teacher;
-use crate::inversion::engine::{Inversion, Step};
+use crate::inversion::engine::{Engine, Inversion};
 use crate::inversion::objective::{Logits, Loss, Terms, observe};
 use crate::model::Model;
 use tch::{Device, Kind, Tensor, no_grad, with_grad};
 
-/// A forward pass, by either way.
+/// Holds the result of a forward pass, by the fused passes or by autograd.
 struct Forward {
     logits: Tensor,
     distance: Option<Tensor>,
-    back: Way,
+    backward: BackwardPass,
 }
 
-enum Way {
-    Fused(Back),
+/// Holds what the backward pass needs, by the fused passes or by autograd.
+enum BackwardPass {
+    Fused(Backward),
     Graph {
         images: Tensor,
         logits: Tensor,
@@ -27,21 +29,21 @@ enum Way {
     },
 }
 
-/// `images` are [N,H,W,C]; `observed`: the distance counts.
+/// Passes `images` [N,H,W,C] through a frozen network; with `observed`, the distance is computed.
 fn fused(frozen: &Frozen, images: &Tensor, observed: bool) -> Forward {
-    let Passed {
+    let ForwardPass {
         logits,
         distance,
-        back,
+        backward,
     } = frozen.forward(images, observed);
     Forward {
         logits,
         distance,
-        back: Way::Fused(back),
+        backward: BackwardPass::Fused(backward),
     }
 }
 
-/// For networks without a fused path.
+/// Passes `images` [N,H,W,C] through a network that the fused passes do not support.
 fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Forward {
     let images = first(images).detach().set_requires_grad(true);
     let (logits, distance) = with_grad(|| match observed {
@@ -55,7 +57,7 @@ fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Forward {
     Forward {
         logits: logits.detach(),
         distance: distance.as_ref().map(Tensor::detach),
-        back: Way::Graph {
+        backward: BackwardPass::Graph {
             images,
             logits,
             distance,
@@ -63,11 +65,12 @@ fn by_autograd(model: &Model, images: &Tensor, observed: bool) -> Forward {
     }
 }
 
-impl Way {
-    /// Gradient [N,H,W,C] of a loss with the gradient `logits`, plus `by` times the distance.
-    fn images(self, logits: &Tensor, by: f64) -> Result<Tensor> {
+impl BackwardPass {
+    /// Returns the gradient [N,H,W,C] with respect to the images of a loss whose gradient with
+    /// respect to the logits is `logits`, plus `by` times the distance.
+    fn image_gradient(self, logits: &Tensor, by: f64) -> Result<Tensor> {
         match self {
-            Self::Fused(back) => Ok(back.images(logits, by)),
+            Self::Fused(backward) => Ok(backward.image_gradient(logits, by)),
             Self::Graph {
                 images,
                 logits: graph,
@@ -88,23 +91,25 @@ impl Way {
     }
 }
 
-/// The terms of the images themselves, and the gradient of their scaled sum.
+/// Holds the terms of the images themselves, and the gradient of their scaled sum.
 struct ImageTerms {
     l2: Tensor,
     variation: Tensor,
     gradient: Tensor,
 }
 
-/// The fused way through a batch, with the student frozen as it is when the batch starts.
-pub struct FusedStep<'a> {
+/// Computes the steps of a batch by the fused passes, with the student frozen as it is when the
+/// batch starts.
+pub struct FusedEngine<'a> {
     teachers: &'a [&'a Teacher],
     student: Option<(&'a Model, Option<Frozen>)>,
     loss: Loss<'a>,
-    /// f32 [5] on the device: what [`operations::image_terms`] are scaled by.
+    /// Scales of [`operations::image_terms`], f32 [5] on the device.
     scales: Tensor,
 }
 
-impl<'a> FusedStep<'a> {
+impl<'a> FusedEngine<'a> {
+    /// Returns the engine of a batch.
     pub fn new(inversion: &Inversion<'a>) -> Self {
         let student = inversion.student.filter(|_| inversion.loss.competes());
         let scales = inversion.loss.scales;
@@ -118,6 +123,7 @@ impl<'a> FusedStep<'a> {
         }
     }
 
+    /// Passes `images` [N,H,W,C] through teacher `index`.
     fn teacher(&self, index: usize, images: &Tensor, observed: bool) -> Result<Forward> {
         let teacher = self.teachers[index].loaded()?;
         Ok(match teacher.frozen() {
@@ -126,6 +132,7 @@ impl<'a> FusedStep<'a> {
         })
     }
 
+    /// Returns the terms of the images [N,H,W,C] themselves.
     fn image_terms(&self, images: &Tensor) -> ImageTerms {
         if images.device() != Device::Cpu {
             let (norms, gradient) = operations::image_terms(images, &self.scales);
@@ -151,6 +158,7 @@ impl<'a> FusedStep<'a> {
         }
     }
 
+    /// Returns the terms and the gradient [N,H,W,C] of their total.
     fn step(&self, images: &Tensor, labels: &Tensor, chosen: &[usize]) -> Result<(Terms, Tensor)> {
         let others = self.loss.others(self.teachers.len(), chosen);
         let mut passed = Vec::new();
@@ -173,7 +181,7 @@ impl<'a> FusedStep<'a> {
             Some(sum.map_or_else(|| distance.shallow_clone(), |sum| sum + distance))
         });
         let batch_norm = sum.map_or_else(zero, |sum| (sum / count).to_kind(Kind::Float));
-        let (opinions, gradients) = {
+        let (logit_terms, gradients) = {
             let leaves: Vec<Tensor> = passed
                 .iter()
                 .map(|passed| passed.logits.set_requires_grad(true))
@@ -184,9 +192,9 @@ impl<'a> FusedStep<'a> {
                 others: rest.by_ref().take(others.len()).collect(),
                 student: rest.next(),
             };
-            let opinions = with_grad(|| self.loss.opinions(&logits, labels, chosen, &others));
-            let gradients = Tensor::f_run_backward(&[&opinions.total], &leaves, false, false)?;
-            (opinions, gradients)
+            let logit_terms = with_grad(|| self.loss.logit_terms(&logits, labels, chosen, &others));
+            let gradients = Tensor::f_run_backward(&[&logit_terms.total], &leaves, false, false)?;
+            (logit_terms, gradients)
         };
         let scales = self.loss.scales;
         let ImageTerms {
@@ -200,23 +208,23 @@ impl<'a> FusedStep<'a> {
             } else {
                 0.0
             };
-            gradient += passed.back.images(logits, by)?;
+            gradient += passed.backward.image_gradient(logits, by)?;
         }
-        let terms = self.loss.terms(opinions, l2, variation, batch_norm);
+        let terms = self.loss.terms(logit_terms, l2, variation, batch_norm);
         Ok((terms, gradient))
     }
 }
 
-impl Step for FusedStep<'_> {
-    fn enter(&self, images: &Tensor) -> Tensor {
+impl Engine for FusedEngine<'_> {
+    fn to_engine_order(&self, images: &Tensor) -> Tensor {
         last(&images.detach()).copy()
     }
 
-    fn leave(&self, images: &Tensor) -> Tensor {
+    fn to_nchw(&self, images: &Tensor) -> Tensor {
         first(images).contiguous()
     }
 
-    fn plane(&self) -> [i64; 2] {
+    fn spatial_dims(&self) -> [i64; 2] {
         [1, 2]
     }
 

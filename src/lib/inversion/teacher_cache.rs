@@ -1,0 +1,98 @@
+//! Keeps the teachers that were used last in memory, and reads the others from their files when
+//! they are used again. Called by the stages and by [`Teacher`](super::Teacher).
+
+use super::fused::Frozen;
+use crate::error::Result;
+use crate::model::Model;
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use tch::{Tensor, no_grad};
+
+/// Holds a frozen network in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The network, without gradients of weights.
+    pub model: Model,
+    frozen: OnceCell<Option<Frozen>>,
+}
+
+impl Loaded {
+    /// Freezes `model`, so that no gradient of a weight is ever computed.
+    pub fn new(mut model: Model) -> Self {
+        model.freeze();
+        Self {
+            model,
+            frozen: OnceCell::new(),
+        }
+    }
+
+    /// Returns the network for the fused passes, which is made at the first call; `None` if there
+    /// are none for it.
+    pub fn frozen(&self) -> Option<Frozen> {
+        self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
+    }
+
+    /// Returns the logits f32 [N,classes] of images [N,C,H,W], normalised, without a graph, by the
+    /// fused passes if the network has them.
+    pub fn predict(&self, images: &Tensor) -> Tensor {
+        match self.frozen() {
+            Some(frozen) => frozen.predict(images),
+            None => no_grad(|| self.model.eval(images)),
+        }
+    }
+}
+
+/// Reads the model of the teacher of an index.
+type Read = dyn Fn(usize) -> Result<Model>;
+
+/// Holds the teachers that were used last.
+pub struct TeacherCache {
+    capacity: usize,
+    read: Box<Read>,
+    /// Index and network of each teacher in memory; the one used last is at the back.
+    loaded_last: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
+}
+
+impl TeacherCache {
+    /// Returns a cache of at most `capacity` teachers (at least one); `read` reads the model of the
+    /// teacher of an index.
+    pub fn new(capacity: usize, read: impl Fn(usize) -> Result<Model> + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            capacity: capacity.max(1),
+            read: Box::new(read),
+            loaded_last: RefCell::default(),
+        })
+    }
+
+    /// Returns teacher `index`. A teacher that a caller still holds stays in memory, whatever the
+    /// capacity.
+    ///
+    /// # Errors
+    /// Fails when the teacher cannot be read.
+    pub fn get(&self, index: usize) -> Result<Rc<Loaded>> {
+        let mut loaded_last = self.loaded_last.borrow_mut();
+        let position = loaded_last
+            .iter()
+            .position(|(teacher, _)| *teacher == index);
+        let loaded = match position.and_then(|position| loaded_last.remove(position)) {
+            Some((_, loaded)) => loaded,
+            None => {
+                let surplus = (loaded_last.len() + 1).saturating_sub(self.capacity);
+                loaded_last.drain(..surplus);
+                Rc::new(Loaded::new((self.read)(index)?))
+            }
+        };
+        loaded_last.push_back((index, Rc::clone(&loaded)));
+        Ok(loaded)
+    }
+}
+
+impl fmt::Debug for TeacherCache {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("TeacherCache")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
