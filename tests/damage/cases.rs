@@ -336,6 +336,6 @@ pub fn images() -> Vec<Case> {
     ]
 }
 
-fn pretty(value: &serde_json::Value) -> Vec<u8> {
+fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).unwrap()
 }
