@@ -108,7 +108,7 @@ fn resumes(federated: &Federated, place: &Place, options: &[&str]) {
         [options, &["resume=true"]].concat(),
     );
     assert!(
-        ended.errors.contains("going on from epoch"),
+        ended.errors.contains("resuming from epoch"),
         "{}",
         ended.errors
     );

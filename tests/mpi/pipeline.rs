@@ -159,7 +159,7 @@ fn teachers_resume_after_a_killed_rank() {
         [&options[..], &["resume=true"]].concat(),
     );
     assert!(
-        ended.errors.contains("going on from epoch"),
+        ended.errors.contains("resuming from epoch"),
         "{}",
         ended.errors
     );

@@ -5,7 +5,7 @@ use crate::train::Selection;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// The weights that will be saved, as training goes on.
+/// Holds the weights that a training run will save.
 #[derive(Default)]
 pub struct BestWeights {
     notes: BestWeightsNotes,

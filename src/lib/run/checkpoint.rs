@@ -2,7 +2,7 @@
 //! files that belongs to one run and is removed when the run is done.
 //!
 //! Each file names the run it belongs to (config and inputs, with hashes) and its own content's
-//! hash, so that a run never goes on from the state of another or from a damaged one.
+//! hash, so that a run never resumes from the state of another or from a damaged one.
 
 use super::manifest::paths;
 use crate::artifact::fault::explain;

@@ -23,7 +23,7 @@ struct Content<N> {
     notes: N,
 }
 
-/// A run to go on with.
+/// Holds what a run resumes from.
 pub struct Resumed<N> {
     pub fit: FitState,
     pub kept: BestWeights,
@@ -91,7 +91,7 @@ impl<'a> Checkpointer<'a> {
             tensors: saved.tensors,
         };
         tracing::info!(
-            "going on from epoch {}, step {}",
+            "resuming from epoch {}, step {}",
             position.epoch,
             position.step
         );

@@ -10,7 +10,7 @@ use std::sync::Once;
 /// How a panic of tch begins, before the exception's text as `Debug` prints it.
 const MARK: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
-/// Does `work`; what libtorch throws in this thread is its error, and any other panic goes on.
+/// Does `work`; what libtorch throws in this thread is its error, and any other panic continues.
 ///
 /// # Errors
 /// Those of `work`, and libtorch's, with what to lower where memory ran out.

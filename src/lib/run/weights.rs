@@ -81,14 +81,14 @@ pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
     Ok(Some(card))
 }
 
-/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `foreign`
+/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `default_card`
 /// makes up.
 ///
 /// # Errors
 /// A file that is missing, damaged, or of another architecture than its card says.
 pub fn load(
     path: &Path,
-    foreign: &dyn Fn() -> Result<Card>,
+    default_card: &dyn Fn() -> Result<Card>,
     device: tch::Device,
     precision: Precision,
 ) -> Result<(Model, Card)> {
@@ -96,7 +96,7 @@ pub fn load(
         let (state, metadata) = tensors::read_state(path)?;
         let card = match card(&metadata)? {
             Some(card) => card,
-            None => foreign()?,
+            None => default_card()?,
         };
         card.model.check().within("model")?;
         let model = Model::from_state(&card.model, &state, device)?.with_precision(precision);

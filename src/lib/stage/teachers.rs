@@ -73,8 +73,8 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     check_count(folder, paths.len(), wanted, split)?;
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
-        let foreign = || made_up_card(context, node);
-        let (model, card) = weights::load(path, &foreign, context.device, context.precision)?;
+        let default_card = || card_from_config(context, node);
+        let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
         }
@@ -274,7 +274,7 @@ fn gap(folder: &Path, node: usize) -> bool {
 
 /// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and
 /// the split.
-fn made_up_card(context: &StageContext, node: usize) -> Result<Card> {
+fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
     tracing::warn!(
         "teacher {node} brings no label counts: taking them from the dataset and the split"
     );

@@ -149,7 +149,7 @@ fn an_interrupted_binary_resumes_to_the_same_end() {
         );
         let (code, other, errors) = stopped.run_with("distributed_sgd", &options, &["resume=true"]);
         assert_eq!(code, 0, "{errors}");
-        assert!(errors.contains("going on from epoch"), "{errors}");
+        assert!(errors.contains("resuming from epoch"), "{errors}");
         assert_eq!(table, other);
         for file in [
             "out/model.safetensors",

@@ -172,7 +172,7 @@ fn torment(
         let killed = output.status.signal().is_some();
         let new = |found: BTreeSet<PathBuf>| !found.is_subset(&left);
         tally.half_written += usize::from(killed && new(half_written(&place.path("."))));
-        tally.resumed += usize::from(errors.contains("going on from epoch"));
+        tally.resumed += usize::from(errors.contains("resuming from epoch"));
         turn += 1;
         if killed {
             tally.kills += 1;

@@ -37,9 +37,9 @@ impl Trainer<'_> {
             false => *node as u64,
         };
         let mut rng = self.task.seeds.stream("teacher/initialisation", stream);
-        let mut model =
-            Model::new(&client.spec, self.task.device, &mut rng)?.with_precision(self.task.precision);
         let (settings, task) = (self.settings, self.task);
+        let model = Model::new(&client.spec, task.device, &mut rng)?;
+        let mut model = model.with_precision(task.precision);
         let mut phases = || {
             let public = (task.public, task.public_normalisation);
             let purpose = format!("fed_md/{node}/public");

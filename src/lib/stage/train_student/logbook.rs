@@ -22,7 +22,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 use tch::Tensor;
 
-/// All that was noted; what a resumed run goes on with.
+/// All that was noted; what a resumed run starts from.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Notes {
     pub epochs: Vec<StudentEpoch>,
