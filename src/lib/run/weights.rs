@@ -81,8 +81,8 @@ pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
     Ok(Some(card))
 }
 
-/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card `default_card`
-/// makes up.
+/// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card
+/// `default_card` makes up.
 ///
 /// # Errors
 /// A file that is missing, damaged, or of another architecture than its card says.

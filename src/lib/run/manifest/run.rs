@@ -83,8 +83,8 @@ impl Run {
         Self { writer, ..self }
     }
 
-    /// Writes the manifest with status `running`, in place of what was there: a stage that resumes the
-    /// run of `earlier` records all inputs, facts and outputs again, but says when that
+    /// Writes the manifest with status `running`, in place of what was there: a stage that resumes
+    /// the run of `earlier` records all inputs, facts and outputs again, but says when that
     /// run began.
     ///
     /// # Errors
