@@ -2,7 +2,7 @@
 //! (Yin et al. 2020, arXiv:1912.08795). Called by [`Inverter`](super::Inverter).
 //!
 //! A step is one forward and one input-gradient pass through each chosen teacher, and through the
-//! student if one competes, by autograd ([`PlainEngine`]) or by the fused passes ([`FusedEngine`]).
+//! student if one competes, by autograd (`PlainEngine`) or by the fused passes (`FusedEngine`).
 //! Nothing is read back from the device before the end: losses and the best batch stay there.
 
 use super::fused::FusedEngine;

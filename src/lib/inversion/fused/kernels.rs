@@ -1,5 +1,5 @@
 //! Calls the C++ passes of `activations.cpp` and `images.cpp`, and checks their preconditions:
-//! dense f32 tensors on the CPU, images and activations [N,H,W,C]. Called by [`super::passes`] and
+//! dense f32 tensors on the CPU, images and activations [N,H,W,C]. Called by `passes` and
 //! the fused engine.
 
 use super::ffi;

@@ -1,8 +1,8 @@
 //! Computes what [`super::objective::inversion_loss`] and autograd compute, for frozen residual
 //! networks, in fewer passes over memory. Called by [`super::engine`]; other models use autograd.
 //!
-//! [`net`] passes images through the network, forward and backward, with a [`backend::Backend`]:
-//! [`passes`], C++ for float32 on the CPU, or [`operations`], libtorch's for CUDA and for bfloat16.
+//! `net` passes images through the network, forward and backward, with a `backend::Backend`:
+//! `passes`, C++ for float32 on the CPU, or [`operations`], libtorch's for CUDA and for bfloat16.
 //!
 //! # What remains to be computed when weights are frozen
 //!

@@ -1,5 +1,5 @@
 //! Computes with a frozen batch norm's constants: the affine map, the distance of its input's
-//! statistics, and that distance's gradient. Called by [`super::passes`].
+//! statistics, and that distance's gradient. Called by `passes`.
 
 use crate::model::BatchNorm;
 use tch::{Kind, Tensor};

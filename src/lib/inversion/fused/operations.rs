@@ -1,11 +1,11 @@
 //! Computes a frozen network with libtorch's operations, on any device, in float32 or bfloat16. On
-//! CUDA every operation is one kernel, and nothing waits for the device. Called by [`super::net`].
+//! CUDA every operation is one kernel, and nothing waits for the device. Called by `net`.
 //!
 //! Activations, their gradients and the convolutions' weights are in the precision's type, in
 //! channels-last order, for which CUDA has tensor cores. Statistics, and what follows from them,
-//! are float32: [`super::statistics`].
+//! are float32: `statistics`.
 //!
-//! The functions [`moments`], [`affine`] and [`norm_gradient`] compute what is between two
+//! The functions [`moments`], `affine` and `norm_gradient` compute what is between two
 //! convolutions. For each, CUDA has an operation that reads bfloat16 and float32 tensors together;
 //! on the CPU, where two of these do not exist, the same functions are written out.
 
@@ -46,7 +46,7 @@ pub struct Norm {
     invstd: Tensor,
     /// The derivative a = γ·invstd.
     scale: Tensor,
-    /// The same, but nowhere near zero, because [`norm_gradient`] divides by it.
+    /// The same, but nowhere near zero, because `norm_gradient` divides by it.
     divisor: Tensor,
     zero: Tensor,
     one: Tensor,

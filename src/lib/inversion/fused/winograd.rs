@@ -1,6 +1,6 @@
 //! Computes 3×3 convolutions of stride 1 and padding 1 by Winograd's minimal filtering F(2×2, 3×3)
 //! (Lavin and Gray 2016, arXiv:1509.09308, section 4.1): 16 products for 2×2 outputs instead of 36.
-//! Called by [`super::filter`].
+//! Called by `filter`.
 //!
 //! With d a 4×4 tile of the input, g a 3×3 filter and ⊙ the product summed over input channels,
 //!
