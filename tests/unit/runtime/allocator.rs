@@ -3,7 +3,7 @@
 
 /// The module that gives each binary its allocator.
 #[path = "../../../src/bin/allocator/mod.rs"]
-mod allocator;
+mod of_the_binaries;
 
 use crate::common::child;
 use tch::{Device, Kind, Tensor};
