@@ -4,6 +4,7 @@ use super::atomic;
 use super::fault::explain;
 use crate::error::{Error, Result};
 use ciborium::Value as Tree;
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -135,8 +136,8 @@ pub type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 /// Returns the leaves in which two documents differ: first those of `old` in its order, then those
 /// that only `new` has.
 pub fn differences<'a>(old: &'a Value, new: &'a Value) -> Vec<Difference<'a>> {
-    let (old, mut new) = (leaves(old), indexed(leaves(new)));
-    let mut both: Vec<Difference> = old
+    let mut new: IndexMap<String, &Value> = leaves(new).into_iter().collect();
+    let mut both: Vec<Difference> = leaves(old)
         .into_iter()
         .map(|(key, value)| {
             let other = new.shift_remove(&key);
@@ -146,8 +147,4 @@ pub fn differences<'a>(old: &'a Value, new: &'a Value) -> Vec<Difference<'a>> {
     both.extend(new.into_iter().map(|(key, value)| (key, None, Some(value))));
     both.retain(|(_, old, new)| old != new);
     both
-}
-
-fn indexed<'a>(leaves: Vec<(String, &'a Value)>) -> indexmap::IndexMap<String, &'a Value> {
-    leaves.into_iter().collect()
 }

@@ -144,7 +144,7 @@ impl<'a> Link<'a> {
                 if server {
                     self.download(node, kind, &of(node))?;
                 }
-                received = self.from_server(node, kind)?;
+                received = self.receive_at(node, kind)?;
             }
             for (kind, state) in answers.into_iter().zip(client(node, received)?) {
                 self.upload(node, kind, &state)?;
@@ -160,7 +160,7 @@ impl<'a> Link<'a> {
     }
 
     fn answers<const N: usize>(&mut self, node: usize, kinds: [Kind; N]) -> Result<[StateDict; N]> {
-        let states = kinds.iter().map(|&kind| self.from_node(node, kind));
+        let states = kinds.iter().map(|&kind| self.receive_from(node, kind));
         let states: Vec<StateDict> = states.collect::<Result<_>>()?;
         // There is one of each kind.
         Ok(states.try_into().expect("as many states as kinds"))
@@ -175,7 +175,7 @@ impl<'a> Link<'a> {
         if let Some(state) = state {
             (0..self.ranks()).try_for_each(|rank| self.download(rank, kind, state))?;
         }
-        self.from_server(self.rank(), kind)
+        self.receive_at(self.rank(), kind)
     }
 
     /// Server: sends `state` to `node`.
@@ -188,7 +188,7 @@ impl<'a> Link<'a> {
     }
 
     /// Client: receives what the server sent to `node`. On the CPU, by name.
-    fn from_server(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
+    fn receive_at(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
         let bytes = self.rank.receive(0)?;
         let state = self.envelope(node, kind).decode(&bytes);
         state.during(|| format!("receiving from the server for node {node}"))
@@ -208,7 +208,7 @@ impl<'a> Link<'a> {
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange).
-    pub fn from_node(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
+    pub fn receive_from(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
         let bytes = self.rank.receive(self.host(node))?;
         let envelope = self.envelope(node, kind);
         let state = envelope.decode(&bytes);

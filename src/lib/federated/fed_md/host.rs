@@ -139,7 +139,7 @@ impl<'a> Host<'a> {
             let Some(&node) = arrived.or(next.values().next().filter(|_| all)) else {
                 break;
             };
-            let kept = self.link.from_node(node, Kind::Kept)?;
+            let kept = self.link.receive_from(node, Kind::Kept)?;
             self.states.insert(node, decode_kept(node, &kept)?);
             self.save_if_due(callback)?;
         }

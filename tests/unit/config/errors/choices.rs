@@ -22,7 +22,7 @@ fn unknown_group() {
     assert_snapshot!(groups().error(&["techer=one"]), @r#"
     unknown key `techer`
       set by: command line `techer=one`
-      available: seed, device, threads, …
+      available: seed, device, precision, …
     hint: did you mean `teacher`?
     "#);
     assert_snapshot!(groups().error(&["+student/teacher=one"]), @r#"

@@ -15,7 +15,7 @@ fn all_at_once_with_their_lines() {
     6 mistakes in the configuration
       mistake: unknown key `sed`
         set by: TREE/config.yaml:1
-        available: seed, device, threads, …
+        available: seed, device, precision, …
         hint: did you mean `seed`?
       mistake: unknown key `teacher.epoch`
         set by: TREE/config.yaml:3
@@ -27,7 +27,7 @@ fn all_at_once_with_their_lines() {
         hint: did you mean `teacher.optimizer.lr`?
       mistake: unknown key `modle`
         set by: command line `modle.width=1`
-        available: seed, device, threads, …
+        available: seed, device, precision, …
         hint: did you mean `model.width`?
       mistake: `student.epochs` must be a whole number, 1 or more, found string "many"
         set by: TREE/config.yaml:6
