@@ -302,7 +302,7 @@ fn the_fused_engine_is_refused_where_it_cannot_be() {
     };
     let error = inverter(EngineKind::Fused).unwrap_err().to_string();
     assert!(
-        error.contains("deep_inv.engine") && error.contains("lenet5"),
+        error.contains("`engine` is fused") && error.contains("lenet5"),
         "{error}"
     );
     inverter(EngineKind::Auto).unwrap();

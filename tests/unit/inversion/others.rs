@@ -303,11 +303,8 @@ fn refused_where_a_batch_has_no_other_teachers() {
         let error = Inverter::new(teachers, settings, Seeds::new(1))
             .unwrap_err()
             .to_string();
-        assert!(
-            error.contains("`deep_inv.adi.loss.rival_scale` is 1"),
-            "{error}"
-        );
-        assert!(error.contains("deep_inv.adi.loss.rival_scale=0"), "{error}");
+        assert!(error.contains("`adi.loss.rival_scale` is 1"), "{error}");
+        assert!(error.contains("adi.loss.rival_scale=0"), "{error}");
     };
     refused(vec![&teachers[0]], &settings);
     assert!(Inverter::new(teachers.iter().collect(), &settings, Seeds::new(1)).is_ok());
