@@ -6,7 +6,7 @@ use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
 
-/// Pads `images` [N,C,H,W] by `crop` pixels on every side, cuts a random H×W window out of each,
+/// Pads `images` `[N,C,H,W]` by `crop` pixels on every side, cuts a random H×W window out of each,
 /// and mirrors half of them left to right.
 ///
 /// Offsets are uniform over 0..=2·`crop` in both directions, and flips have probability ½,

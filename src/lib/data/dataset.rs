@@ -21,9 +21,9 @@ use tch::{Kind, Tensor};
 /// ```
 #[derive(Debug)]
 pub struct ImageSet {
-    /// Pixels, u8 [M,C,H,W].
+    /// Pixels, u8 `[M,C,H,W]`.
     pub images: Tensor,
-    /// Labels, i64 [M], on the device of the images.
+    /// Labels, i64 `[M]`, on the device of the images.
     pub labels: Tensor,
     /// The labels again, on the host, for partitioning and counting.
     pub label_list: Vec<i64>,
@@ -36,10 +36,10 @@ pub struct ImageSet {
 /// use fed_distill::data::Normalisation;
 /// use tch::Tensor;
 ///
-/// let constants = Normalisation { mean: vec![0.5], std: vec![0.25] };
+/// let constants = Normalisation { mean: vec![0.0], std: vec![0.5] };
 /// let pixels = Tensor::from_slice(&[0_u8, 255]).view([1, 1, 1, 2]);
 /// let input = constants.apply(&pixels);
-/// assert_eq!(Vec::<f32>::try_from(input.view(-1)).unwrap(), [-2.0, 2.0]);
+/// assert_eq!(Vec::<f32>::try_from(input.view(-1)).unwrap(), [0.0, 2.0]);
 /// assert_eq!(constants.to_pixels(&input), pixels);
 /// ```
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -93,7 +93,7 @@ impl Dataset {
 }
 
 impl ImageSet {
-    /// Makes a split of `images`, u8 [M,C,H,W], and one label for each; the labels are copied to
+    /// Makes a split of `images`, u8 `[M,C,H,W]`, and one label for each; the labels are copied to
     /// the images' device.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl ImageSet {
 }
 
 impl Normalisation {
-    /// Normalises pixels, u8 [N,C,H,W], to f32 [N,C,H,W] on their device: (p/255 − mean)/std.
+    /// Normalises pixels, u8 `[N,C,H,W]`, to f32 `[N,C,H,W]` on their device: (p/255 − mean)/std.
     ///
     /// # Panics
     /// When C is not the number of constants.
@@ -183,8 +183,8 @@ impl Normalisation {
         shift.addcmul(&pixels.to_kind(Kind::Float), &scale)
     }
 
-    /// Converts normalised images, f32 [N,C,H,W], to pixels, u8 [N,C,H,W], rounded and clamped to
-    /// 0..255, for pictures.
+    /// Converts normalised images, f32 `[N,C,H,W]`, to pixels, u8 `[N,C,H,W]`, rounded and clamped
+    /// to 0..255, for pictures.
     ///
     /// # Panics
     /// When C is not the number of constants.

@@ -4,7 +4,7 @@
 use crate::data::{ImageSet, Normalisation, upload};
 use tch::{Device, Kind, Tensor};
 
-/// Holds synthetic images, f32 [M,C,H,W] normalised, with memory reserved for those that will be
+/// Holds synthetic images, f32 `[M,C,H,W]` normalised, with memory reserved for those that will be
 /// added, followed by real images, u8.
 ///
 /// ```
@@ -33,9 +33,9 @@ pub struct GrowingSet<'a> {
 }
 
 impl<'a> GrowingSet<'a> {
-    /// Returns a set of the initial synthetic `images`, f32 [M,C,H,W] normalised, with `labels` i64
-    /// [M], and of the images of `real`, which `normalisation` is for. `capacity` is the number of
-    /// synthetic images that the set will hold at most.
+    /// Returns a set of the initial synthetic `images`, f32 `[M,C,H,W]` normalised, with `labels`
+    /// i64 `[M]`, and of the images of `real`, which `normalisation` is for. `capacity` is the
+    /// number of synthetic images that the set will hold at most.
     pub fn new(
         images: &Tensor,
         labels: &Tensor,
@@ -78,7 +78,8 @@ impl<'a> GrowingSet<'a> {
         self.len() == 0
     }
 
-    /// Returns the synthetic images so far, f32 [M,C,H,W] normalised, and their labels, i64 [M].
+    /// Returns the synthetic images so far, f32 `[M,C,H,W]` normalised, and their labels, i64
+    /// `[M]`.
     pub fn synthetic(&self) -> (Tensor, Tensor) {
         (
             self.images.narrow(0, 0, self.len as i64),
@@ -86,9 +87,9 @@ impl<'a> GrowingSet<'a> {
         )
     }
 
-    /// Returns the images at `indices` in 0..`len()`, f32 [N,C,H,W] normalised, synthetic ones
-    /// first; their labels, i64 [N]; and f32 [N], 1 for a real image and 0 for a synthetic one, or
-    /// `None` when the set holds no real image.
+    /// Returns the images at `indices` in 0..`len()`, f32 `[N,C,H,W]` normalised, synthetic ones
+    /// first; their labels, i64 `[N]`; and f32 `[N]`, 1 for a real image and 0 for a synthetic one,
+    /// or `None` when the set holds no real image.
     pub fn gather(&self, indices: &[i64]) -> (Tensor, Tensor, Option<Tensor>) {
         let device = self.images.device();
         let (synthetic, real): (Vec<i64>, Vec<i64>) = indices

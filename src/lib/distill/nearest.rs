@@ -46,7 +46,7 @@ pub struct Nearest {
 }
 
 impl NearestSearch {
-    /// Returns a search for `queries` [N,V,F]: the distance of a candidate to a query is that to
+    /// Returns a search for `queries` `[N,V,F]`: the distance of a candidate to a query is that to
     /// the nearest of the query's V variants.
     pub fn new(queries: &Tensor) -> Self {
         let (count, variants, device) = (queries.size()[0], queries.size()[1], queries.device());
@@ -59,7 +59,7 @@ impl NearestSearch {
         }
     }
 
-    /// Compares `candidates` [M,F], M at least 1, with the queries.
+    /// Compares `candidates` `[M,F]`, M at least 1, with the queries.
     ///
     /// # Errors
     /// Fails when F differs from that of the queries.

@@ -45,7 +45,7 @@ pub struct Distillation<'a> {
     pub ensemble: Ensemble,
     /// T.
     pub temperature: f64,
-    /// Weight of each image by its label, f32 [classes]; with `None` all are 1.
+    /// Weight of each image by its label, f32 `[classes]`; with `None` all are 1.
     pub class_weights: Option<Tensor>,
 }
 

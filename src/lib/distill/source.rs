@@ -75,8 +75,8 @@ pub trait SourceObserver {
     /// Is called after each inversion step.
     fn inversion_step(&self) {}
 
-    /// Is called with each fresh batch, images f32 [N,C,H,W] normalised and labels i64 [N], before
-    /// the student trains on it.
+    /// Is called with each fresh batch, images f32 `[N,C,H,W]` normalised and labels i64 `[N]`,
+    /// before the student trains on it.
     ///
     /// # Errors
     /// An error ends the run.

@@ -2,7 +2,7 @@
 //! metrics, tensors and splits, writes pictures beside them (into a folder `inspect/`, or to
 //! `--out`) and changes nothing that a stage wrote.
 //!
-//! Each subcommand has a file of its own and returns an [`Answer`]: a text for people, JSON for
+//! Each subcommand has a file of its own and returns an `Answer`: a text for people, JSON for
 //! machines, and an error if something is wrong. `find` and `run` read runs on disk, `metrics` what
 //! they measured; `settings` compares configs, `identity` tells which runs repeat each other.
 

@@ -43,11 +43,11 @@ pub struct TermsAt {
 /// Holds the result of an inversion.
 #[derive(Debug)]
 pub struct Inverted {
-    /// The rolled input with the lowest loss, f32 [N,C,H,W], normalised.
+    /// The rolled input with the lowest loss, f32 `[N,C,H,W]`, normalised.
     pub best: Tensor,
     /// Its loss.
     pub best_loss: f64,
-    /// The input after the last step, f32 [N,C,H,W].
+    /// The input after the last step, f32 `[N,C,H,W]`.
     pub last: Tensor,
     /// The terms at about fifty evenly spaced steps, the first and the last among them.
     pub history: Vec<TermsAt>,
@@ -146,8 +146,9 @@ impl Inversion<'_> {
         }
     }
 
-    /// Returns the loss terms of `images` (f32 [N,C,H,W], normalised) for `labels` (i64 [N]) and
-    /// the teachers `chosen` (indices), and the gradient of the total with respect to the images.
+    /// Returns the loss terms of `images` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`)
+    /// and the teachers `chosen` (indices), and the gradient of the total with respect to the
+    /// images.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read, or libtorch fails.
@@ -163,7 +164,7 @@ impl Inversion<'_> {
         Ok((terms, engine.to_nchw(&gradient)))
     }
 
-    /// Optimises `start` (f32 [N,C,H,W], normalised) for `labels` (i64 [N]).
+    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`).
     ///
     /// # Errors
     /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or

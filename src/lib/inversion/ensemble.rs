@@ -72,8 +72,8 @@ impl Ensemble {
         }
     }
 
-    /// Combines each teacher's logits [N,classes], softened at `temperature`, to log-probabilities
-    /// f32 [N,classes].
+    /// Combines each teacher's logits `[N,classes]`, softened at `temperature`, to
+    /// log-probabilities f32 `[N,classes]`.
     pub fn log_probabilities(&self, logits: &[Tensor], temperature: f64) -> Tensor {
         let count = logits.len() as f64;
         let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
@@ -96,8 +96,8 @@ impl Ensemble {
         }
     }
 
-    /// Returns the log-probabilities f32 [N,classes] of `images`, [N,C,H,W] normalised, softened at
-    /// `temperature`, without a graph.
+    /// Returns the log-probabilities f32 `[N,classes]` of `images`, `[N,C,H,W]` normalised,
+    /// softened at `temperature`, without a graph.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read.

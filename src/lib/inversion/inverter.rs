@@ -23,9 +23,9 @@ use tch::Tensor;
 /// Holds a synthetic batch.
 #[derive(Debug)]
 pub struct SyntheticBatch {
-    /// Images f32 [N,C,H,W], normalised.
+    /// Images f32 `[N,C,H,W]`, normalised.
     pub images: Tensor,
-    /// The labels that they were made for, i64 [N].
+    /// The labels that they were made for, i64 `[N]`.
     pub labels: Tensor,
     /// Index of the teacher it was made from, in `cycle` mode.
     pub teacher: Option<usize>,

@@ -15,7 +15,7 @@ pub fn norm(x: &Tensor) -> Tensor {
     x.norm_scalaropt_dtype(2.0, Kind::Float)
 }
 
-/// Returns the total variation of images [N,C,H,W] in four directions (right, down, both
+/// Returns the total variation of images `[N,C,H,W]` in four directions (right, down, both
 /// diagonals): a sum of four norms, each over the whole batch (eq. 2).
 pub fn total_variation(x: &Tensor) -> Tensor {
     let (height, width) = (x.size()[2], x.size()[3]);
@@ -33,8 +33,8 @@ pub fn total_variation(x: &Tensor) -> Tensor {
 }
 
 /// Returns one layer's distance ‖running_var − var‖ + ‖running_mean − mean‖ (eq. 4) between the
-/// running statistics and those of the layer's input [N,C,H,W] (or [N,C]) over all dimensions but
-/// channels, with the biased variance, in float32.
+/// running statistics and those of the layer's input `[N,C,H,W]` (or `[N,C]`) over all dimensions
+/// but channels, with the biased variance, in float32.
 ///
 /// The variance is computed around the running mean, where both moments are small differences: two
 /// cheap means instead of libtorch's `var_mean`, which is ten times slower on a CPU, without the
@@ -50,8 +50,8 @@ pub fn feature_distance(layer: &BatchNorm, input: &Tensor) -> Tensor {
     norm(&(&layer.running_var - variance)) + norm(&shift)
 }
 
-/// Returns the mean cross-entropy of logits [N,classes] with labels i64 [N]; with a mask, over its
-/// classes only and with its weights.
+/// Returns the mean cross-entropy of logits `[N,classes]` with labels i64 `[N]`; with a mask, over
+/// its classes only and with its weights.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     let Some(mask) = mask else {
         return logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
@@ -69,7 +69,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>)
     (each * &weights).sum(Kind::Float) / weights.sum(Kind::Float).clamp_min(1e-12)
 }
 
-/// Returns the Jensen-Shannon divergence of two batches of logits [N,classes] at temperature 3,
+/// Returns the Jensen-Shannon divergence of two batches of logits `[N,classes]` at temperature 3,
 /// averaged over the batch (eq. 7), with the clamps of the CIFAR-10 release: probabilities and
 /// their mean to 0.01..0.99, the result to 0..1.
 ///
@@ -90,7 +90,7 @@ pub fn jensen_shannon(teacher: &Tensor, student: &Tensor) -> Tensor {
         .to_kind(Kind::Float)
 }
 
-/// Returns the Shannon entropy −Σ p log p (in nats) of softmax(logits) [N,classes], averaged over
+/// Returns the Shannon entropy −Σ p log p (in nats) of softmax(logits) `[N,classes]`, averaged over
 /// the batch; with a mask, over its classes only.
 ///
 /// It is the term of the public Python project's `ADIEntropyLoss`, where p is another teacher's
@@ -103,11 +103,12 @@ pub fn entropy(logits: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     -(log_probabilities.exp() * log_probabilities).sum(Kind::Float) / rows
 }
 
-/// Returns the highest probability in softmax(logits) [N,classes] of a class that is not the label
-/// (i64 [N]), averaged over the batch. For a teacher that the batch is not made from, that class is
-/// the one it finds most similar to the target. A teacher's relative probabilities of wrong classes
-/// are its measure of similarity (Hinton et al. 2015, arXiv:1503.02531), which needs no images and
-/// no common last layer. With a mask, only its classes count; if there are none, the term is 0.
+/// Returns the highest probability in softmax(logits) `[N,classes]` of a class that is not the
+/// label (i64 `[N]`), averaged over the batch. For a teacher that the batch is not made from, that
+/// class is the one it finds most similar to the target. A teacher's relative probabilities of
+/// wrong classes are its measure of similarity (Hinton et al. 2015, arXiv:1503.02531), which needs
+/// no images and no common last layer. With a mask, only its classes count; if there are none, the
+/// term is 0.
 pub fn rival(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>) -> Tensor {
     let probabilities = logits.softmax(1, Kind::Float);
     let wrong: Tensor = 1.0 - labels.one_hot(logits.size()[1]).to_kind(Kind::Float);

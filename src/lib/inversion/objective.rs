@@ -45,7 +45,7 @@ pub enum Combination<'a> {
     Ensemble(&'a Ensemble),
 }
 
-/// Returns the logits f32 [N,classes] of a teacher in evaluation mode for images [N,C,H,W], and
+/// Returns the logits f32 `[N,classes]` of a teacher in evaluation mode for images `[N,C,H,W]`, and
 /// each batch-norm layer's distance, in module order.
 pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     let mut distances = Vec::new();
@@ -65,7 +65,7 @@ pub struct Loss<'a> {
     pub scales: &'a LossScales,
 }
 
-/// Holds the logits f32 [N,classes] of every network that a batch is optimised against.
+/// Holds the logits f32 `[N,classes]` of every network that a batch is optimised against.
 #[derive(Debug)]
 pub struct Logits {
     /// Logits of the teachers that the batch is made from.
@@ -108,7 +108,7 @@ impl Loss<'_> {
         }
     }
 
-    /// Returns the terms of `logits` for `labels` i64 [N].
+    /// Returns the terms of `logits` for `labels` i64 `[N]`.
     pub fn logit_terms(
         &self,
         logits: &Logits,
@@ -181,8 +181,8 @@ impl Loss<'_> {
     }
 }
 
-/// Returns the loss of images f32 [N,C,H,W], normalised, for `labels` i64 [N], against the teachers
-/// `chosen` (indices) and an optional student, with its graph.
+/// Returns the loss of images f32 `[N,C,H,W]`, normalised, for `labels` i64 `[N]`, against the
+/// teachers `chosen` (indices) and an optional student, with its graph.
 ///
 /// # Errors
 /// Fails when a teacher cannot be read.

@@ -40,7 +40,7 @@ impl PixelAdam {
         self.moments.as_ref().map(|moments| (moments, self.steps))
     }
 
-    /// Moves `images` f32 [N,C,H,W] against `gradient`, in place.
+    /// Moves `images` f32 `[N,C,H,W]` against `gradient`, in place.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;
         let zeros = || [images.detach().zeros_like(), images.detach().zeros_like()];

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// Holds Adam's moments [N,C,H,W] after a batch, for the next one (`keep_moments`).
+/// Holds Adam's moments `[N,C,H,W]` after a batch, for the next one (`keep_moments`).
 #[derive(Debug)]
 pub struct Moments {
     /// First moment.

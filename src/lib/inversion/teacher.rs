@@ -146,7 +146,7 @@ pub struct LabelMask {
     index_of: Tensor,
     /// f32 [classes], 1 for a class of the mask, else 0.
     kept: Tensor,
-    /// Weights of the classes, f32 [K]; with `None` all are 1.
+    /// Weights of the classes, f32 `[K]`; with `None` all are 1.
     pub weights: Option<Tensor>,
 }
 
@@ -168,18 +168,18 @@ impl LabelMask {
         }
     }
 
-    /// Selects the columns of the mask's classes: [N,classes] to [N,K].
+    /// Selects the columns of the mask's classes: `[N,classes]` to `[N,K]`.
     pub fn columns(&self, logits: &Tensor) -> Tensor {
         logits.index_select(1, &self.classes)
     }
 
-    /// Returns f32 [classes], 1 for a class of the mask, else 0.
+    /// Returns f32 `[classes]`, 1 for a class of the mask, else 0.
     pub fn kept(&self) -> &Tensor {
         &self.kept
     }
 
-    /// Returns the labels as indices among the mask's classes, i64 [N], and each image's weight,
-    /// f32 [N], zero for a class that is not in the mask.
+    /// Returns the labels as indices among the mask's classes, i64 `[N]`, and each image's weight,
+    /// f32 `[N]`, zero for a class that is not in the mask.
     pub fn targets(&self, labels: &Tensor) -> (Tensor, Tensor) {
         let indices = self.index_of.index_select(0, labels);
         let kept = self.kept.index_select(0, labels);

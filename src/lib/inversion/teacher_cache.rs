@@ -34,8 +34,8 @@ impl Loaded {
         self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
     }
 
-    /// Returns the logits f32 [N,classes] of images [N,C,H,W], normalised, without a graph, by the
-    /// fused passes if the network has them.
+    /// Returns the logits f32 `[N,classes]` of images `[N,C,H,W]`, normalised, without a graph, by
+    /// the fused passes if the network has them.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         match self.frozen() {
             Some(frozen) => frozen.predict(images),

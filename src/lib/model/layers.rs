@@ -12,7 +12,7 @@ pub enum Pass<'a> {
     /// Normalises with the running statistics.
     Eval,
     /// Does the same as `Eval`, and calls the function with each batch-norm layer and its input
-    /// [N,C,H,W], in module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
+    /// `[N,C,H,W]`, in module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
     Observe(&'a mut dyn FnMut(&BatchNorm, &Tensor)),
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Window {
     pub padding: i64,
 }
 
-/// Holds a 2-D convolution: its weight [out,in,k,k] and its bias [out], if it has one.
+/// Holds a 2-D convolution: its weight `[out,in,k,k]` and its bias `[out]`, if it has one.
 pub struct Conv {
     pub(crate) weight: Tensor,
     bias: Option<Tensor>,
@@ -54,8 +54,8 @@ impl Conv {
         })
     }
 
-    /// Convolves `input` [N,in,H,W] in the type of `input`: weights of another type are rounded to
-    /// it, and their gradients have the weights' own type.
+    /// Convolves `input` `[N,in,H,W]` in the type of `input`: weights of another type are rounded
+    /// to it, and their gradients have the weights' own type.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let Window {
             stride, padding, ..
@@ -94,7 +94,7 @@ impl Linear {
 }
 
 /// Holds a batch normalisation over (N, H, W) (Ioffe and Szegedy 2015, arXiv:1502.03167). Its
-/// tensors are f32 [C], except the counter.
+/// tensors are f32 `[C]`, except the counter.
 pub struct BatchNorm {
     /// Scale γ.
     pub weight: Tensor,

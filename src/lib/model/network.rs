@@ -171,7 +171,7 @@ impl Model {
         self.device
     }
 
-    /// Returns the logits f32 [N,classes] of `images` [N,C,H,W], normalised and of the spec's
+    /// Returns the logits f32 `[N,classes]` of `images` `[N,C,H,W]`, normalised and of the spec's
     /// shape.
     pub fn forward(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
         self.network.forward(&self.prepared(images), pass)
@@ -187,13 +187,13 @@ impl Model {
         last.to_kind(self.precision.kind()).permute([0, 3, 1, 2])
     }
 
-    /// Returns the logits f32 [N,classes] of `images` with the running statistics. The caller
+    /// Returns the logits f32 `[N,classes]` of `images` with the running statistics. The caller
     /// decides about gradients (`tch::no_grad`).
     pub fn eval(&self, images: &Tensor) -> Tensor {
         self.forward(images, &mut Pass::Eval)
     }
 
-    /// Returns the penultimate activations f32 [N,F] of `images`, the input of the last linear
+    /// Returns the penultimate activations f32 `[N,F]` of `images`, the input of the last linear
     /// layer, with the running statistics.
     pub fn features(&self, images: &Tensor) -> Tensor {
         self.network

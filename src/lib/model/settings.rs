@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// CIFAR ResNet-18 of basic blocks (He et al. 2016, arXiv:1512.03385, with a 3×3 stem), blocks
-    /// [2,2,2,2].
+    /// `[2,2,2,2]`.
     Resnet18,
-    /// The same with blocks [3,4,6,3].
+    /// The same with blocks `[3,4,6,3]`.
     Resnet34,
-    /// Bottleneck blocks [3,4,6,3], expansion 4.
+    /// Bottleneck blocks `[3,4,6,3]`, expansion 4.
     Resnet50,
     /// LeNet-5 (LeCun et al. 1998).
     Lenet5,

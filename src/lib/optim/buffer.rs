@@ -36,7 +36,7 @@ impl Layout {
         })
     }
 
-    /// Returns the tensors in `buffer`, f32 [length] at the beginning of its storage, as views.
+    /// Returns the tensors in `buffer`, f32 `[length]` at the beginning of its storage, as views.
     pub fn views(&self, buffer: &Tensor) -> Vec<Tensor> {
         let view = |(size, stride, start): &(Vec<i64>, Vec<i64>, i64)| {
             buffer.as_strided(size, stride, *start)

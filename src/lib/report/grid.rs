@@ -30,7 +30,7 @@ const LABEL_LIMIT: f64 = 180.0;
 /// Largest picture, in pixels.
 const AREA_LIMIT: u64 = 120_000_000;
 
-/// One row of images with an optional label at the left; `pixels` is u8 [N,C,H,W] (C 1 or 3).
+/// One row of images with an optional label at the left; `pixels` is u8 `[N,C,H,W]` (C 1 or 3).
 #[derive(Debug)]
 pub struct GridRow {
     pub label: String,

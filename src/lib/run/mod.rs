@@ -3,8 +3,8 @@
 //! ranks that share one run.
 //!
 //! [`context`] opens a stage. [`job`] performs one run: admission, lock, [`manifest`], checkpoints,
-//! log, and the config beside it ([`config_record`]). [`ranks`] performs a run that several ranks
-//! share. [`journal`] writes metrics as they come; [`checkpoint`] and [`checkpointer`] save what an
+//! log, and the config beside it (`config_record`). [`ranks`] performs a run that several ranks
+//! share. [`journal`] writes metrics as they come; [`checkpoint`] and `checkpointer` save what an
 //! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
 //! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
 //! the split that all stages work on. [`stages`] declares each stage once: its name, the config

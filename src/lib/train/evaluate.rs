@@ -37,7 +37,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates `predict`, which maps normalised images [N,C,H,W] to scores [N,classes], on `set`,
+/// Evaluates `predict`, which maps normalised images `[N,C,H,W]` to scores `[N,classes]`, on `set`,
 /// `batch_size` images at a time.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use tch::{Reduction, Tensor};
 
 /// Computes a loss from logits and a batch.
 pub trait Objective {
-    /// Returns the scalar loss, with its graph, of logits f32 [N,classes] for `batch`.
+    /// Returns the scalar loss, with its graph, of logits f32 `[N,classes]` for `batch`.
     ///
     /// # Errors
     /// Fails when libtorch does.
@@ -16,7 +16,7 @@ pub trait Objective {
 /// Computes the cross-entropy with the batch's labels, averaged as PyTorch does.
 #[derive(Debug, Default)]
 pub struct CrossEntropy {
-    /// Weight of each class, f32 [classes]; with `None` all are 1.
+    /// Weight of each class, f32 `[classes]`; with `None` all are 1.
     pub class_weights: Option<Tensor>,
 }
 

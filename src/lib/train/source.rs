@@ -13,13 +13,13 @@ use tch::Tensor;
 /// Holds the images and labels of one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// Images f32 [N,C,H,W], normalised.
+    /// Images f32 `[N,C,H,W]`, normalised.
     pub images: Tensor,
-    /// Labels i64 [N].
+    /// Labels i64 `[N]`.
     pub labels: Tensor,
-    /// Target logits f32 [N,classes], if the source has them.
+    /// Target logits f32 `[N,classes]`, if the source has them.
     pub scores: Option<Tensor>,
-    /// f32 [N], 1 for real images and 0 for synthetic ones; `None` if the source does not mix the
+    /// f32 `[N]`, 1 for real images and 0 for synthetic ones; `None` if the source does not mix the
     /// two.
     pub real: Option<Tensor>,
 }
@@ -143,7 +143,7 @@ impl<'a> Shuffled<'a> {
         }
     }
 
-    /// Adds target logits, f32 [images,classes] on the set's device, to the batches.
+    /// Adds target logits, f32 `[images,classes]` on the set's device, to the batches.
     pub fn with_scores(mut self, scores: &'a Tensor) -> Self {
         self.scores = Some(scores);
         self

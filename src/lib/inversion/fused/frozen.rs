@@ -20,7 +20,7 @@ pub enum Frozen {
 
 /// Holds the result of a forward pass.
 pub struct ForwardPass {
-    /// Logits f32 [N,classes] without a graph.
+    /// Logits f32 `[N,classes]` without a graph.
     pub logits: Tensor,
     /// Sum of the batch-norm distances, a scalar, if they were observed.
     pub distance: Option<Tensor>,
@@ -61,7 +61,7 @@ impl Frozen {
         Some(Self::Operations(Rc::new(Net::new(operations, network))))
     }
 
-    /// Passes `images` f32 [N,H,W,C] through the network; with `observe`, the distances of their
+    /// Passes `images` f32 `[N,H,W,C]` through the network; with `observe`, the distances of their
     /// batch-norm statistics are computed.
     pub fn forward(&self, images: &Tensor, observe: bool) -> ForwardPass {
         match self {
@@ -84,7 +84,7 @@ impl Frozen {
         }
     }
 
-    /// Returns the logits f32 [N,classes] of `images` f32 [N,C,H,W], without a graph.
+    /// Returns the logits f32 `[N,classes]` of `images` f32 `[N,C,H,W]`, without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
         match self {
             Self::Passes(net) => net.predict(images),
@@ -94,8 +94,8 @@ impl Frozen {
 }
 
 impl Backward {
-    /// Returns the gradient f32 [N,H,W,C] with respect to the images of a loss whose gradient with
-    /// respect to the logits is `logits` [N,classes], plus `by` times the distance.
+    /// Returns the gradient f32 `[N,H,W,C]` with respect to the images of a loss whose gradient
+    /// with respect to the logits is `logits` `[N,classes]`, plus `by` times the distance.
     pub fn image_gradient(self, logits: &Tensor, by: f64) -> Tensor {
         match self {
             Self::Passes(net, tape) => net.backward(tape, logits, by),

@@ -1,5 +1,5 @@
 //! Calls the C++ passes of `activations.cpp` and `images.cpp`, and checks their preconditions:
-//! dense f32 tensors on the CPU, images and activations [N,H,W,C]. Called by `passes` and
+//! dense f32 tensors on the CPU, images and activations `[N,H,W,C]`. Called by `passes` and
 //! the fused engine.
 
 use super::ffi;
@@ -174,7 +174,7 @@ pub fn branch(
     result
 }
 
-/// Returns the weights [O,I,3,3] of a stem in the order that [`stem`] reads: [3,3,I,O padded].
+/// Returns the weights `[O,I,3,3]` of a stem in the order that [`stem`] reads: [3,3,I,O padded].
 pub fn stem_weight(weight: &Tensor) -> Tensor {
     let outputs = weight.size()[0];
     let padding = (LANES - outputs % LANES) % LANES;
@@ -184,8 +184,8 @@ pub fn stem_weight(weight: &Tensor) -> Tensor {
         .contiguous()
 }
 
-/// Returns the gradient with respect to the images [N,H,W,I] of a 3×3 convolution of stride 1 from
-/// that with respect to its output [N,H,W,O].
+/// Returns the gradient with respect to the images `[N,H,W,I]` of a 3×3 convolution of stride 1
+/// from that with respect to its output `[N,H,W,O]`.
 ///
 /// The convolution's own backward pass is made for many channels; for one or three it takes several
 /// times as long.
@@ -215,8 +215,8 @@ pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     result
 }
 
-/// Returns the Euclidean norms of the four differences of images [N,H,W,C] (right, down, left-down,
-/// right-down) and of the images themselves.
+/// Returns the Euclidean norms of the four differences of images `[N,H,W,C]` (right, down,
+/// left-down, right-down) and of the images themselves.
 pub fn variation(images: &Tensor) -> [f64; 5] {
     let size = images.size();
     let mut sums = [0.0; 5];

@@ -39,7 +39,7 @@
 //!
 //! **Backward.** For an upstream gradient g of the ReLU's output h,
 //!
-//! ∂L/∂x = a·g·[h > 0] + λ(offset + slope·x),
+//! ∂L/∂x = a·g·`[h > 0]` + λ(offset + slope·x),
 //!
 //! one pass that reads g and x. At the end of a block the same masked g is passed to both branches,
 //! and the two gradients with respect to a block's input are added by the pass that reads them.

@@ -5,7 +5,7 @@ use crate::model::BatchNorm;
 use tch::{Kind, Tensor};
 
 /// Holds the affine map y = scale·x + shift and the running statistics that the distance is
-/// measured against, f32 [C] each.
+/// measured against, f32 `[C]` each.
 #[derive(Debug)]
 pub struct Norm {
     /// γ / √(running_var + ε); zero where γ is, because nothing is divided by it.
@@ -45,13 +45,13 @@ impl Norm {
 /// Holds sums over the rows of a batch-norm input.
 #[derive(Debug)]
 pub struct Moments {
-    /// Σ (x − running_mean) and Σ (x − running_mean)², f64 [2,C].
+    /// Σ (x − running_mean) and Σ (x − running_mean)², f64 `[2,C]`.
     pub sums: Vec<f64>,
     rows: f64,
 }
 
 /// Holds the gradient of a distance with respect to each value x of the input, offset + slope·x,
-/// f32 [C] each.
+/// f32 `[C]` each.
 #[derive(Debug)]
 pub struct DistanceGradient {
     /// Constant term.

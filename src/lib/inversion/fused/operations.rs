@@ -27,7 +27,7 @@ pub struct Operations {
     running: Running,
 }
 
-/// Holds a convolution's weights [O,I,k,k] in channels-last order.
+/// Holds a convolution's weights `[O,I,k,k]` in channels-last order.
 #[derive(Debug)]
 pub struct Filter {
     weight: Tensor,
@@ -37,7 +37,7 @@ pub struct Filter {
     padding: i64,
 }
 
-/// Holds a frozen batch norm y = γ·(x − mean)·invstd + β, f32 [C] each.
+/// Holds a frozen batch norm y = γ·(x − mean)·invstd + β, f32 `[C]` each.
 #[derive(Debug)]
 pub struct Norm {
     weight: Tensor,
@@ -273,7 +273,7 @@ fn rows(tensor: &Tensor) -> Tensor {
     tensor.view([-1, tensor.size()[3]])
 }
 
-/// Returns mean and biased variance of `x` [N,H,W,C] over its rows, f32 [C] each.
+/// Returns mean and biased variance of `x` `[N,H,W,C]` over its rows, f32 `[C]` each.
 ///
 /// The operation returns the variance itself. `batch_norm_stats` returns 1/√(variance + ε), from
 /// which a variance far below ε cannot be recovered.
@@ -348,9 +348,9 @@ fn norm_gradient(
     (sum * &norm.divisor).to_kind(x.kind())
 }
 
-/// Returns the norms of the four differences of images f32 [N,H,W,C] (right, down, left-down,
-/// right-down) and of the images themselves, f32 [5], and the gradient of their sum weighted by
-/// `scales` f32 [5].
+/// Returns the norms of the four differences of images f32 `[N,H,W,C]` (right, down, left-down,
+/// right-down) and of the images themselves, f32 `[5]`, and the gradient of their sum weighted by
+/// `scales` f32 `[5]`.
 pub fn image_terms(images: &Tensor, scales: &Tensor) -> (Tensor, Tensor) {
     let (height, width) = (images.size()[1], images.size()[2]);
     // Where a difference begins, and where the neighbour that it takes away lies.

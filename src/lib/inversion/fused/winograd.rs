@@ -10,7 +10,7 @@
 //! 0 1 −1 −1].
 //!
 //! Over all tiles and channels, each of the 16 positions is a matrix product
-//! [tiles,inputs]·[inputs,outputs]. The weights of a frozen network are transformed once. All
+//! `[tiles,inputs]`·`[inputs,outputs]`. The weights of a frozen network are transformed once. All
 //! factors are 0, ±1 and ½, so the rounding is that of a sum in another order.
 //!
 //! **Transposed convolution.** The gradient with respect to the input is a convolution with the
@@ -34,7 +34,7 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Transforms `weight` [O,I,3,3]; I and O are multiples of 16.
+    /// Transforms `weight` `[O,I,3,3]`; I and O are multiples of 16.
     pub fn of(weight: &Tensor) -> Self {
         let g = Tensor::from_slice2(&[
             [1f32, 0.0, 0.0],
@@ -49,12 +49,12 @@ impl Winograd {
         Self { weight }
     }
 
-    /// Convolves `input` [N,H,W,I] to [N,H,W,O].
+    /// Convolves `input` `[N,H,W,I]` to `[N,H,W,O]`.
     pub fn convolve(&self, input: &Tensor) -> Tensor {
         by_parts(input, &self.weight, false)
     }
 
-    /// Computes the transposed convolution of `gradient` [N,H,W,O], [N,H,W,I].
+    /// Computes the transposed convolution of `gradient` `[N,H,W,O]`, `[N,H,W,I]`.
     pub fn convolve_back(&self, gradient: &Tensor) -> Tensor {
         by_parts(gradient, &self.weight.transpose(1, 2), true)
     }

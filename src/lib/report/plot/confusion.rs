@@ -48,8 +48,8 @@ impl Writing {
     }
 }
 
-/// Draws counts[truth][prediction] as SVG or PNG by the path's extension: rows are true classes,
-/// colours are shares of a row, and percentages and counts are written where they fit.
+/// Draws counts`[truth]``[prediction]` as SVG or PNG by the path's extension: rows are true
+/// classes, colours are shares of a row, and percentages and counts are written where they fit.
 /// `owners[class]` is shown beside the true class (who was trained on it).
 ///
 /// No classes, or counts or owners of another length, are errors. A class without images has a grey
