@@ -5,6 +5,7 @@ use crate::common::{Place, TINY};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -128,14 +129,14 @@ fn calm(place: &Place, stage: &str, options: &[&str]) -> Duration {
     Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime))
 }
 
-/// Has a stage killed again and again, at moments spread over the time it takes and while it writes
-/// files, then lets it finish.
+/// Has a stage killed again and again, at moments spread over the processor time from its start to
+/// its end and while it writes files, then lets it finish.
 fn torment(
     place: &Place,
     stage: &str,
     options: &[&str],
     kills: usize,
-    whole: Duration,
+    time: Range<Duration>,
     rng: &mut impl Rng,
     tally: &mut Tally,
 ) {
@@ -162,7 +163,7 @@ fn torment(
         // Every third is killed while it writes a file.
         let kill = match turn % 3 {
             2 => Kill::Writing(1 << rng.random_range(10..15)),
-            _ => Kill::After(whole.mul_f64(moments[turn % kills])),
+            _ => Kill::After(time.start + (time.end - time.start).mul_f64(moments[turn % kills])),
         };
         let left = half_written(&place.path("."));
         let mut command = command(place, stage, &all);
@@ -208,7 +209,8 @@ fn killed_runs_end_with_the_same_bytes() {
     for options in KINDS {
         let (whole, killed) = (Place::new(), Place::new());
         for (stage, kills) in STAGES.into_iter().zip(KILLS) {
-            let time = calm(&whole, stage, options);
+            let begun = calm(&whole, stage, &[options, &["--cfg", "job"]].concat());
+            let time = begun..calm(&whole, stage, options);
             torment(&killed, stage, options, kills, time, &mut rng, &mut tally);
         }
         assert_eq!(
