@@ -85,23 +85,12 @@ impl StageContext<'_> {
         inputs: impl FnOnce(&mut manifest::Run) -> Result<I>,
         work: impl FnOnce(I, &mut Session) -> Result<T>,
     ) -> Result<Option<T>> {
-        self.perform_as(job, |run| run, inputs, work)
-    }
-
-    /// The same, of a run that `recorded` has changed, say to be written by another process.
-    pub fn perform_as<I, T>(
-        &self,
-        job: &Job,
-        recorded: impl FnOnce(manifest::Run) -> manifest::Run,
-        inputs: impl FnOnce(&mut manifest::Run) -> Result<I>,
-        work: impl FnOnce(I, &mut Session) -> Result<T>,
-    ) -> Result<Option<T>> {
         let saved = companion(&job.manifest, "checkpoint");
         if self.admit(job, &saved)? == Admission::Done {
             clear_leftovers(job, &saved)?;
             return Ok(None);
         }
-        let mut run = recorded(manifest::Run::prepare(&job.manifest, self.start(job)?));
+        let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
         let given = inputs(&mut run)?;
         let _lock = lock(job)?;
         // Somebody may have done the job in the meantime.

@@ -12,7 +12,7 @@ mod run;
 mod trace;
 
 pub use admit::{Admission, admit};
-pub use run::{Run, Start, Writer};
+pub use run::{Run, Start};
 pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, producer_of, verify};
 
 use crate::artifact::json;

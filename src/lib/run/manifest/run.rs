@@ -28,15 +28,11 @@ pub struct Start {
     pub result: PathBuf,
 }
 
-/// Puts a manifest at a path, in place of what is there.
-pub type Writer = Box<dyn Fn(&Path, &Manifest) -> Result<()>>;
-
 /// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as
 /// unfinished.
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
-    writer: Writer,
     /// Whether it is on disk yet.
     begun: bool,
 }
@@ -48,7 +44,6 @@ impl Run {
         Self {
             path: manifest_path.to_path_buf(),
             begun: false,
-            writer: Box::new(json::write),
             manifest: Manifest {
                 schema_version: SCHEMA_VERSION,
                 stage: start.stage,
@@ -75,12 +70,6 @@ impl Run {
                 error: None,
             },
         }
-    }
-
-    /// Has another write the manifest.
-    #[must_use]
-    pub fn written_by(self, writer: Writer) -> Self {
-        Self { writer, ..self }
     }
 
     /// Writes the manifest with status `running`, in place of what was there: a stage that resumes
@@ -179,7 +168,7 @@ impl Run {
         if !self.begun {
             return Ok(());
         }
-        (self.writer)(&self.path, &self.manifest)
+        json::write(&self.path, &self.manifest)
     }
 }
 
