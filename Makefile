@@ -136,6 +136,8 @@ gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.m
 lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings allowed
 	@python3 scripts/check_lines.py
 	@python3 scripts/check_layers.py
+	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
+		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets --features bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib

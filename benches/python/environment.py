@@ -69,8 +69,8 @@ def install(root):
     if not (small or pip(python, TORCH)) or not pip(python, *OTHERS):
         fail(
             "pip could not install the Python side of the benchmark (its own message is above)",
-            "check the network and run `make bench` again, or set BENCH_PYTHON to an
-            interpreter with torch",
+            "check the network and run `make bench` again, or set BENCH_PYTHON to an interpreter "
+            "with torch",
         )
 
 
