@@ -3,27 +3,17 @@
 use super::run::Run;
 use crate::config::{list, nearest};
 use crate::error::{Error, Result};
-use crate::run::manifest;
+use crate::run::{manifest, stages};
 use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
 const DEPTH: usize = 12;
-/// All stages that write manifests, in the order in which an experiment runs them.
-const STAGES: [&str; 7] = [
-    "split_data",
-    "train_teachers",
-    "generate_initial",
-    "train_student",
-    "fed_avg",
-    "fed_md",
-    "distributed_sgd",
-];
 /// Names that an error lists, at most.
 const LISTED: usize = 12;
 
 /// Returns the runs below `folder`, in the order in which they began, and the errors of manifests
 /// that cannot be read. Runs that began at the same time (older manifests hold whole seconds) are
-/// in the order of [`STAGES`], and runs of one stage in that of their manifests' paths.
+/// in the order of [`stages::ALL`], and runs of one stage in that of their manifests' paths.
 ///
 /// # Errors
 /// No such folder.
@@ -46,10 +36,12 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
 
 /// Returns what runs are sorted by; no two are equal.
 fn order(run: &Run) -> (Option<jiff::Timestamp>, usize, PathBuf) {
-    let stage = STAGES.iter().position(|stage| *stage == run.manifest.stage);
+    let stage = stages::ALL
+        .iter()
+        .position(|stage| stage.name == run.manifest.stage);
     (
         run.manifest.started.parse().ok(),
-        stage.unwrap_or(STAGES.len()),
+        stage.unwrap_or(stages::ALL.len()),
         run.place.clone(),
     )
 }
