@@ -205,12 +205,12 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         if !ELEMENTS.contains(&element) {
             return Err(strange(format!("it holds <{element}>")));
         }
-        let foreign = |attribute: &roxmltree::Attribute| {
+        let refused = |attribute: &roxmltree::Attribute| {
             !ATTRIBUTES.contains(&attribute.name())
                 || attribute.value().contains("url(")
                 || attribute.namespace().is_some()
         };
-        if let Some(attribute) = node.attributes().find(foreign) {
+        if let Some(attribute) = node.attributes().find(refused) {
             return Err(strange(format!(
                 "it holds <{element} {}=…>",
                 attribute.name()
