@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use std::sync::Once;
 use tch::{Device, Kind, Tensor};
 
-/// The forms of `device`, as shown in errors.
+/// Lists the forms of `device`, for errors.
 const FORMS: &str = "auto, cpu, cuda, cuda:N (N counts from 0)";
 
-/// What the config asks for.
+/// Holds what `device` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Auto,
@@ -17,15 +17,15 @@ enum Wanted {
     Cuda(usize),
 }
 
-/// The device for `wanted`: `auto` (CUDA when it works, else the CPU, saying once which and why),
-/// `cpu`, `cuda` (the first) or `cuda:N`.
+/// Returns the device for `wanted`: `auto` (CUDA when it works, else the CPU; which and why is
+/// logged once), `cpu`, `cuda` (the first) or `cuda:N`.
 ///
 /// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before
 /// anything else that uses libtorch.
 ///
 /// # Errors
-/// Another form (usage), or a CUDA device that is not there or does not work: with what is missing
-/// and what there is.
+/// Fails for another form (usage), and for a CUDA device that is not there or does not work: the
+/// error says what is missing and what there is.
 pub fn choose(wanted: &str) -> Result<Device> {
     match parse(wanted)? {
         Wanted::Cpu => Ok(Device::Cpu),
@@ -42,7 +42,7 @@ pub fn choose(wanted: &str) -> Result<Device> {
 /// products may not.
 ///
 /// # Errors
-/// A libtorch without the switch that `deterministic` needs.
+/// Fails when libtorch lacks the switch that `deterministic` needs.
 pub fn tune(device: Device, deterministic: bool) -> Result<()> {
     if !matches!(device, Device::Cuda(_)) {
         return Ok(());
