@@ -1,5 +1,8 @@
-//! The one error type of the library. Its text is product: what failed, where it came from, what is
-//! allowed, what to type.
+//! The error that a user is shown: what failed, where it came from, what is allowed, what to type.
+//!
+//! Engines, file formats and the config return it. Above them `anyhow::Result` carries it, with
+//! contexts that say what was being done; `?` converts both ways, and the contexts become `while`
+//! lines.
 
 mod text;
 
@@ -111,6 +114,14 @@ impl Error {
         self
     }
 
+    /// Adds what was being done as a `while` line, if the error is of this rank.
+    fn during(self, what: impl Into<String>) -> Self {
+        match self.0.elsewhere {
+            true => self,
+            false => self.note("while", what.into()),
+        }
+    }
+
     /// Whether the work that it ended was only stopped, and can be saved.
     pub fn only_stops(&self) -> bool {
         self.0.elsewhere || self.0.class == Class::Interrupted
@@ -189,6 +200,32 @@ pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
+impl From<anyhow::Error> for Error {
+    /// Takes the error out of its contexts, which become `while` lines, the innermost first. Any
+    /// other type of error is a failed run, whose message is that error's with its contexts and
+    /// causes.
+    fn from(error: anyhow::Error) -> Self {
+        without_contexts::<Self>(error)
+            .or_else(without_contexts::<std::io::Error>)
+            .or_else(without_contexts::<tch::TchError>)
+            .unwrap_or_else(|error| Self::failed(format!("{error:#}")).caused_by(error))
+    }
+}
+
+/// Converts an error of type `E` with anyhow's contexts.
+///
+/// # Errors
+/// The given error, if it is of another type.
+fn without_contexts<E>(error: anyhow::Error) -> Result<Error, anyhow::Error>
+where
+    E: std::error::Error + Into<Error> + Send + Sync + 'static,
+{
+    let contexts = error.chain().take_while(|cause| !cause.is::<E>());
+    let contexts: Vec<String> = contexts.map(ToString::to_string).collect();
+    let inner = error.downcast::<E>()?.into();
+    Ok(contexts.into_iter().rev().fold(inner, Error::during))
+}
+
 impl From<tch::TchError> for Error {
     /// libtorch's messages carry a C++ backtrace after the first line.
     fn from(error: tch::TchError) -> Self {
@@ -214,10 +251,7 @@ pub trait During<T> {
 
 impl<T, E: Into<Error>> During<T> for Result<T, E> {
     fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| match error.into() {
-            error if error.0.elsewhere => error,
-            error => error.note("while", what().into()),
-        })
+        self.map_err(|error| error.into().during(what()))
     }
 
     fn within(self, group: &str) -> Result<T> {

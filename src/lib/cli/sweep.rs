@@ -4,7 +4,8 @@
 
 use crate::artifact::hash;
 use crate::config::{Composed, Request, compose};
-use crate::error::{Error, Result};
+use crate::error::Error;
+use anyhow::{Result, bail};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -24,13 +25,15 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
     let mut first: HashMap<&[&str], usize> = HashMap::new();
     for (index, job) in varied.iter().enumerate() {
         if let Some(other) = first.insert(job, index) {
-            return Err(Error::usage(format!(
-                "jobs {} and {} of this sweep are the same",
-                other + 1,
-                index + 1
-            ))
-            .note("from", format!("command line `{}`", job.join(" ")))
-            .hint("list each value once"));
+            bail!(
+                Error::usage(format!(
+                    "jobs {} and {} of this sweep are the same",
+                    other + 1,
+                    index + 1
+                ))
+                .note("from", format!("command line `{}`", job.join(" ")))
+                .hint("list each value once")
+            );
         }
     }
     let paths: Vec<Option<PathBuf>> = jobs.iter().map(|job| path(job, output)).collect();
@@ -51,10 +54,10 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
                 own.display().to_string().replace('\'', "\\'")
             ));
         }
-        compose(&Request {
+        Ok(compose(&Request {
             overrides,
             ..request.clone()
-        })
+        })?)
     };
     (0..jobs.len()).map(again).collect()
 }

@@ -3,8 +3,9 @@
 
 use super::{arguments, exit};
 use crate::config::{list, nearest};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::runtime::output;
+use anyhow::Result;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
@@ -21,9 +22,9 @@ fn start<P: Parser>(run: fn(P) -> Result<()>, arguments: &[OsString]) -> Result<
         Ok(parsed) => run(parsed),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                output::print(error.to_string().trim_end())
+                Ok(output::print(error.to_string().trim_end())?)
             }
-            _ => Err(explain(&error, &P::command(), arguments)),
+            _ => Err(explain(&error, &P::command(), arguments).into()),
         },
     }
 }

@@ -2,10 +2,10 @@
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find, settings};
-use crate::error::Result;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -3,9 +3,9 @@
 
 use super::StageContext;
 use super::best_weights::{BestWeights, BestWeightsNotes};
-use crate::error::Result;
 use crate::run::checkpoint::Checkpoints;
 use crate::train::{FitState, Position};
+use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;

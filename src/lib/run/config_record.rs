@@ -3,7 +3,7 @@
 use super::StageContext;
 use super::job::{Job, companion};
 use crate::artifact::atomic;
-use crate::error::Result;
+use anyhow::Result;
 use serde_json::Value;
 
 impl StageContext<'_> {
@@ -26,6 +26,7 @@ impl StageContext<'_> {
             .map(|line| format!("- {}\n", Value::from(line.as_str())))
             .collect();
         let list = if list.is_empty() { "[]\n".into() } else { list };
-        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())
+        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())?;
+        Ok(())
     }
 }

@@ -3,11 +3,12 @@
 use super::ranks;
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::model::{ModelSpec, Precision};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::setting::FilePath;
 use crate::words::counted;
+use anyhow::{Context, Result};
 use std::path::Path;
 use tch::Device;
 
@@ -54,7 +55,7 @@ impl StageContext<'_> {
     pub fn dataset(&self) -> Result<Dataset> {
         let dataset = data::load(&self.config.dataset, self.device)
             .within("dataset")
-            .during(|| "loading the dataset")?;
+            .context("loading the dataset")?;
         tracing::info!(
             "{}: {} training and {} test images of {}×{}×{}, {} classes",
             dataset.name,
@@ -86,13 +87,13 @@ impl StageContext<'_> {
     /// The architecture that nodes train on `dataset`.
     pub fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
         let classes = dataset.classes.len() as i64;
-        ModelSpec::new(
+        let spec = ModelSpec::new(
             &self.config.model,
             dataset.channels(),
             dataset.size(),
             classes,
-        )
-        .within("model")
+        );
+        Ok(spec.within("model")?)
     }
 
     /// Says that some of the ranks that share the nodes of a federation have none.
@@ -114,9 +115,9 @@ impl StageContext<'_> {
 
 /// A path that this stage cannot do without.
 pub fn required<'a>(path: &'a Option<FilePath>, key: &str, example: &str) -> Result<&'a Path> {
-    path.as_deref()
-        .filter(|path| !path.as_os_str().is_empty())
-        .ok_or_else(|| {
-            Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}"))
-        })
+    let path = path.as_deref().filter(|path| !path.as_os_str().is_empty());
+    path.ok_or_else(|| {
+        let error = Error::usage(format!("`{key}` is not set"));
+        error.hint(format!("say where: {key}={example}")).into()
+    })
 }

@@ -2,7 +2,8 @@
 //! they fail where there is no memory, and a run of millions of operations is not made clearer by
 //! asking each of them. Here the panic ends.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
+use anyhow::Result;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::Once;
@@ -14,23 +15,23 @@ const MARK: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 ///
 /// # Errors
 /// Those of `work`, and libtorch's, with what to lower where memory ran out.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
     quiet();
     // What the work has changed is dropped with it.
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(error)) if is_out_of_memory(&error.what()) => Err(advise(error)),
-        Ok(outcome) => outcome,
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => match outcome {
+            Ok(value) => return Ok(value),
+            Err(error) => Error::from(error),
+        },
         Err(payload) => match exception(payload.as_ref()) {
             None => resume_unwind(payload),
-            Some(text) => {
-                let error = Error::failed(format!("libtorch: {text}"));
-                Err(match is_out_of_memory(&text) {
-                    true => advise(error),
-                    false => error,
-                })
-            }
+            Some(text) => Error::failed(format!("libtorch: {text}")),
         },
-    }
+    };
+    Err(match is_out_of_memory(&error.what()) {
+        true => advise(error),
+        false => error,
+    })
 }
 
 /// Keeps the default message of a panic for panics that are not turned into an error.

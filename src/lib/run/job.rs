@@ -8,11 +8,12 @@ use super::weights::{self, Card};
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::{atomic, json};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::StateDict;
 use crate::run::checkpoint::{self, Checkpoints, Identity};
 use crate::run::manifest::{self, Admission};
 use crate::runtime::logging;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -53,7 +54,8 @@ impl Session<'_> {
     /// Those of [`weights::save`].
     pub fn save_weights(&mut self, state: &StateDict, card: &Card) -> Result<()> {
         weights::save(&self.job.output, state, card)?;
-        self.run.output("weights", &self.job.output)
+        self.run.output("weights", &self.job.output)?;
+        Ok(())
     }
 
     /// Writes `metrics.json`, and records it.
@@ -63,7 +65,8 @@ impl Session<'_> {
     pub fn save_metrics(&mut self, metrics: &impl Serialize) -> Result<()> {
         let path = self.companion("metrics.json");
         json::write(&path, metrics)?;
-        self.run.output("metrics", &path)
+        self.run.output("metrics", &path)?;
+        Ok(())
     }
 
     /// The path of a file or folder of this run, named after its manifest.
@@ -127,6 +130,7 @@ impl StageContext<'_> {
         };
         let done = self
             .snapshot(job)
+            .map_err(Error::from)
             .and_then(|()| guarded(|| work(given, &mut session)));
         match done {
             Ok(value) => {
@@ -143,7 +147,7 @@ impl StageContext<'_> {
                 // written either.
                 let _ = run.end_with(&error);
                 log.failed(&error);
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -193,8 +197,10 @@ impl StageContext<'_> {
             precision: self.precision.into(),
             ..self.config.clone()
         };
-        serde_json::to_value(resolved)
-            .map_err(|error| Error::failed(format!("cannot record the config: {error}")))
+        serde_json::to_value(resolved).map_err(|error| {
+            let text = format!("cannot record the config: {error}");
+            Error::failed(text).caused_by(error).into()
+        })
     }
 
     /// Decides whether to start, to resume, or to keep a finished run.
@@ -206,13 +212,15 @@ impl StageContext<'_> {
             false => manifest::existing(&job.manifest)?,
         };
         if let Some(there) = there.filter(|there| there.stage != job.stage.name) {
-            return Err(Error::usage(format!(
-                "`{}` would share its manifest with what `{}` wrote there",
-                job.output.display(),
-                there.stage
-            ))
-            .note("file", job.manifest.display().to_string())
-            .hint("give it another name"));
+            bail!(
+                Error::usage(format!(
+                    "`{}` would share its manifest with what `{}` wrote there",
+                    job.output.display(),
+                    there.stage
+                ))
+                .note("file", job.manifest.display().to_string())
+                .hint("give it another name")
+            );
         }
         let config = &self.config;
         let identity = job.stage.identity(&self.settings()?);
@@ -231,7 +239,8 @@ impl StageContext<'_> {
                     job.output.display()
                 ))
                 .note("file", finding.to_string())
-                .hint("`overwrite=true` makes it again from what is there now")),
+                .hint("`overwrite=true` makes it again from what is there now")
+                .into()),
             },
             Admission::Fresh if !*config.overwrite && checkpoint::any_in(saved) => {
                 match *config.resume {
@@ -241,7 +250,8 @@ impl StageContext<'_> {
                         job.output.display()
                     ))
                     .note("file", saved.display().to_string())
-                    .hint("`resume=true` resumes it, `overwrite=true` starts again")),
+                    .hint("`resume=true` resumes it, `overwrite=true` starts again")
+                    .into()),
                 }
             }
             other => Ok(other),
@@ -290,7 +300,8 @@ fn lock(job: &Job) -> Result<Lock> {
                 holder
             },
         )
-        .hint("wait for it to end, or write to another path")),
+        .hint("wait for it to end, or write to another path")
+        .into()),
     }
 }
 

@@ -8,10 +8,11 @@ use super::StageContext;
 use super::job::Session;
 use crate::artifact::{atomic, json};
 use crate::distill::FreshReport;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::TermsAt;
 use crate::report::EventWriter;
 use crate::train::EpochReport;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Write;
@@ -210,10 +211,10 @@ impl Journal {
 
     /// Records a number that is not part of the result, such as seconds, as an event alone.
     pub fn scalar(&mut self, tag: &str, step: i64, value: f64) -> Result<()> {
-        match &mut self.events {
-            Some(events) => events.scalar(tag, step, value as f32),
-            None => Ok(()),
+        if let Some(events) = &mut self.events {
+            events.scalar(tag, step, value as f32)?;
         }
+        Ok(())
     }
 
     /// Records a picture file (PNG) as an event.
@@ -266,14 +267,15 @@ impl Journal {
     /// Closes the file and records it as an output.
     pub fn finish(self, session: &mut Session) -> Result<()> {
         atomic::write(&self.path, self.text.as_bytes())?;
-        session.run.output("metrics log", &self.path)
+        session.run.output("metrics log", &self.path)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {
-        match &mut self.events {
-            Some(events) => events.flush(),
-            None => Ok(()),
+        if let Some(events) = &mut self.events {
+            events.flush()?;
         }
+        Ok(())
     }
 }
 

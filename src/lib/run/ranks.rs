@@ -4,10 +4,11 @@
 
 use super::StageContext;
 use super::job::{Job, Session};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::federated::transport::{self, Rank};
 use crate::run::manifest;
 use crate::runtime::launcher::launched;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -19,11 +20,13 @@ use std::time::Duration;
 /// Another number than was started (usage).
 pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
     match (launched(), asked) {
-        (Some(launched), Some(asked)) if asked != launched.size => Err(Error::usage(format!(
-            "`{key}` is {asked}, but {} processes were started together",
-            launched.size
-        ))
-        .hint(format!("leave it out, or {key}={}", launched.size))),
+        (Some(launched), Some(asked)) if asked != launched.size => bail!(
+            Error::usage(format!(
+                "`{key}` is {asked}, but {} processes were started together",
+                launched.size
+            ))
+            .hint(format!("leave it out, or {key}={}", launched.size))
+        ),
         (Some(launched), _) => Ok(launched.size),
         (None, asked) => Ok(asked.unwrap_or(usual)),
     }
@@ -35,11 +38,13 @@ pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
 /// Usage.
 pub fn refuse_other_processes() -> Result<()> {
     match launched() {
-        Some(launched) => Err(Error::usage(format!(
-            "{} processes of this stage were started together, but it works alone",
-            launched.size
-        ))
-        .hint("start it without `mpirun` or `srun`, or with `-n 1`")),
+        Some(launched) => bail!(
+            Error::usage(format!(
+                "{} processes of this stage were started together, but it works alone",
+                launched.size
+            ))
+            .hint("start it without `mpirun` or `srun`, or with `-n 1`")
+        ),
         None => Ok(()),
     }
 }
@@ -50,7 +55,7 @@ pub fn refuse_other_processes() -> Result<()> {
 /// Usage.
 pub fn refuse_without_mpi() -> Result<()> {
     match launched() {
-        Some(launched) if cfg!(not(feature = "mpi")) => Err(Error::usage(format!(
+        Some(launched) if cfg!(not(feature = "mpi")) => bail!(Error::usage(format!(
             "{} processes of this stage were started together, but this program was built without \
              MPI",
             launched.size
@@ -112,10 +117,10 @@ pub fn perform<S: Threaded<Inputs: Send>>(
             let others = |view: _, rank: &mut Rank| {
                 // A new thread begins with all cores.
                 tch::set_num_threads(threads);
-                shared.work(&view, rank, None)
+                Ok(shared.work(&view, rank, None)?)
             };
-            let first = |rank: &mut Rank| shared.work(&given, rank, Some(session));
-            transport::lead(timeout(context), views, first, others)
+            let first = |rank: &mut Rank| Ok(shared.work(&given, rank, Some(session))?);
+            Ok(transport::lead(timeout(context), views, first, others)?)
         },
     )?;
     Ok(done.is_some())
@@ -189,10 +194,9 @@ fn receive(rank: &mut Rank, from: usize, known: &[&'static [u8]]) -> Result<&'st
     let word = rank.receive(from)?;
     let known = known.iter().find(|known| **known == word);
     known.copied().ok_or_else(|| {
-        Error::failed(format!(
-            "rank {from} sent another message than the one expected"
-        ))
-        .note("found", format!("{} bytes", word.len()))
+        let text = format!("rank {from} sent another message than the one expected");
+        let error = Error::failed(text).note("found", format!("{} bytes", word.len()));
+        error.into()
     })
 }
 
@@ -209,7 +213,7 @@ pub fn together<T>(context: &StageContext, work: impl FnOnce(&mut Rank) -> Resul
     let mut rank = join(context)?;
     rank.set_timeout(timeout(context));
     let result = agree(context, &mut rank).and_then(|()| work(&mut rank));
-    rank.finish(result, true).result
+    Ok(rank.finish(result.map_err(Error::from), true).result?)
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -225,14 +229,14 @@ fn join(context: &StageContext) -> Result<Rank> {
     }
     let rank = Rank::new(Box::new(transport::mpi::join()?));
     if rank.ranks() != context.ranks {
-        return Err(
+        bail!(
             Error::failed("MPI does not connect the processes that were started together")
                 .note("expected", format!("{} ranks", context.ranks))
                 .note("found", rank.ranks().to_string())
                 .hint(
                     "start them with the `mpirun` of the MPI that this program was built with; \
                     under SLURM `srun --mpi=pmix`",
-                ),
+                )
         );
     }
     Ok(rank)
@@ -262,10 +266,12 @@ fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
         .collect();
     match differing.is_empty() {
         true => Ok(()),
-        false => Err(Error::usage(format!(
-            "rank {rank} was started with another config than rank 0"
-        ))
-        .note("differs", differing.join(", "))
-        .hint("start all ranks with the same arguments: they share the work out by themselves")),
+        false => bail!(
+            Error::usage(format!(
+                "rank {rank} was started with another config than rank 0"
+            ))
+            .note("differs", differing.join(", "))
+            .hint("start all ranks with the same arguments: they share the work out by themselves")
+        ),
     }
 }

@@ -7,10 +7,11 @@ use super::checkpointer::Checkpointer;
 use super::job::Session;
 use super::journal::{Journal, Mark};
 use crate::artifact::json;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::{Direction, Ledger, Traffic};
 use crate::runtime::Progress;
 use crate::train::FitState;
+use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,7 +156,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
             None => (None, Vec::new(), None),
         };
         let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
-        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(title, steps.iter().sum());
         progress.add(steps.iter().take(rounds.len()).sum());
         let log = Self {

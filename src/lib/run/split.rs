@@ -5,9 +5,10 @@ use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::SplitConfig;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::partition::{Part, Split};
 use crate::run::manifest;
+use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -24,9 +25,11 @@ impl StageContext<'_> {
             });
         };
         if !path.exists() {
-            return Err(Error::failed("the split does not exist yet")
-                .note("file", path.display().to_string())
-                .hint("make it with `split_data` and the same overrides"));
+            bail!(
+                Error::failed("the split does not exist yet")
+                    .note("file", path.display().to_string())
+                    .hint("make it with `split_data` and the same overrides")
+            );
         }
         refuse_other_dataset(path, dataset)?;
         let split = read(path)?;
@@ -45,12 +48,12 @@ impl StageContext<'_> {
 pub fn read(path: &Path) -> Result<Split> {
     let named = |error: Error| error.note("file", path.display().to_string());
     let split = json::read(path).and_then(|parts| Split::from_json(parts).map_err(named));
-    split.map_err(|error| {
+    Ok(split.map_err(|error| {
         error.hint(
             "a split is {\"teacher0\": {\"train\": [0, 2, …], \"test\": [1, …]}, \"teacher1\": …}: \
              `split_data` makes one",
         )
-    })
+    })?)
 }
 
 /// Refuses a file whose manifest names another dataset.
@@ -75,7 +78,8 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
             "found",
             format!("fingerprint {found}, as {} says", record.display()),
         )
-        .hint("use the `dataset` overrides it was made with, or make it again")),
+        .hint("use the `dataset` overrides it was made with, or make it again")
+        .into()),
         _ => Ok(()),
     }
 }
@@ -89,7 +93,7 @@ pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) ->
     let (asked, nodes) = (composed.config.split.partition.nodes(), split.nodes.len());
     if composed.is_set("split.num_nodes") && asked != nodes {
         let (asked, found) = (Value::from(asked), Value::from(nodes));
-        return Err(differs(composed, "split.num_nodes", &asked, &found, path));
+        bail!(differs(composed, "split.num_nodes", &asked, &found, path));
     }
     let Some((record, made)) = manifest::made(path) else {
         return Ok(());
@@ -103,7 +107,7 @@ pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) ->
         let dotted = format!("split.{key}");
         if key != "save_path" && composed.is_set(&dotted) && matters(made, key, asked) {
             let found = made.get(key).unwrap_or(&Value::Null);
-            return Err(differs(composed, &dotted, asked, found, &record));
+            bail!(differs(composed, &dotted, asked, found, &record));
         }
     }
     Ok(())

@@ -2,9 +2,10 @@
 //! an hour. And as messages between the ranks that make them.
 
 use crate::artifact::{json, tensors};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::{BatchStore, Moments, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::checkpoint::Checkpoints;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
@@ -46,7 +47,10 @@ impl Notes {
 pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
     let notes = json::value(&Notes::new(batch, None))?.to_string();
     let tensors: [(&str, &Tensor); 2] = [("images", &batch.images), ("labels", &batch.labels)];
-    tensors::encode(&tensors, &BTreeMap::from([(KEY.to_owned(), notes)]))
+    Ok(tensors::encode(
+        &tensors,
+        &BTreeMap::from([(KEY.to_owned(), notes)]),
+    )?)
 }
 
 /// What [`pack`] made, on `device`.
@@ -76,7 +80,7 @@ fn name(index: usize) -> String {
 }
 
 impl BatchStore for BatchFiles<'_> {
-    fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>, Error> {
         let Some(saved) = self.checkpoints.read::<Notes>(&name(index))? else {
             return Ok(None);
         };
@@ -107,7 +111,7 @@ impl BatchStore for BatchFiles<'_> {
         }))
     }
 
-    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<(), Error> {
         let batch = &stored.batch;
         let notes = Notes::new(batch, stored.moments.as_ref().map(|moments| moments.steps));
         let mut tensors: Vec<(&str, &Tensor)> =

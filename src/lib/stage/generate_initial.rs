@@ -6,7 +6,7 @@ use super::pictures;
 use super::teachers::{self, TeacherSet};
 use crate::artifact::{json, tensors};
 use crate::config::Composed;
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::federated::transport::Rank;
 use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
@@ -19,6 +19,7 @@ use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::counted;
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -45,7 +46,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/initial.safetensors",
     )?;
     if context.config.initial.num_batches == 0 {
-        return Err(Error::usage(
+        bail!(Error::usage(
             "`initial.num_batches` is 0: the student needs something to start with",
         ));
     }
@@ -133,7 +134,7 @@ impl Generate<'_> {
             };
             let batch = batch
                 .within("deep_inv")
-                .during(|| format!("making synthetic batch {index}"))?;
+                .with_context(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
             journal.add(&BatchLine::initial(
                 index,
@@ -154,7 +155,7 @@ fn receive(
     maker: usize,
     index: usize,
     store: &BatchFiles,
-) -> Result<SyntheticBatch> {
+) -> Result<SyntheticBatch, Error> {
     let batch = batches::unpack(&rank.receive(maker)?, store.device)?;
     let stored = StoredBatch {
         batch,
@@ -176,7 +177,7 @@ fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
         let batch = inverter
             .make(index, None, &|| ())
             .within("deep_inv")
-            .during(|| format!("making synthetic batch {index}"))?;
+            .with_context(|| format!("making synthetic batch {index}"))?;
         rank.send(0, batches::pack(&batch)?);
     }
     Ok(())

@@ -4,7 +4,6 @@
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
-use crate::error::Result;
 use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
@@ -13,6 +12,7 @@ use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
+use anyhow::Result;
 use std::path::Path;
 
 /// Most nodes that are drawn.
@@ -123,5 +123,6 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         )?;
         run.output("plot", &plot)?;
     }
-    output::print(format!("plot:  {}", path.with_extension("png").display()))
+    output::print(format!("plot:  {}", path.with_extension("png").display()))?;
+    Ok(())
 }

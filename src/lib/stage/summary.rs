@@ -4,11 +4,12 @@
 use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::inversion::Ensemble;
 use crate::model::{Model, weighted_mean_of};
 use crate::run::Comparison;
 use crate::train::{Evaluation, evaluate};
+use anyhow::Result;
 use tch::Tensor;
 
 /// Evaluates teachers, ensemble and weight average on the dataset's test split.
@@ -21,7 +22,7 @@ pub fn compare(
     student: &Evaluation,
     config: &Config,
 ) -> Result<Comparison> {
-    let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor>| {
+    let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor, Error>| {
         let evaluation = evaluate(
             predict,
             &dataset.test,
@@ -29,13 +30,13 @@ pub fn compare(
             dataset.classes.len(),
             *config.student.eval_batch_size,
         );
-        Ok::<_, crate::Error>(evaluation?.accuracy())
+        Ok::<_, Error>(evaluation?.accuracy())
     };
     let teachers = set
         .teachers
         .iter()
         .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.predict(images))))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>, Error>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
     let ensemble = Ensemble::new(config.deep_inv.ensemble, &all, set.teachers[0].device);

@@ -3,13 +3,14 @@
 
 use super::train_teachers::weights_path;
 use crate::artifact::hash;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::{Teacher, TeacherCache};
 use crate::partition::label_counts;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, required, split};
 use crate::words::counted;
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and
@@ -39,7 +40,8 @@ impl TeacherSet {
             .map(|teacher| teacher.spec.model.to_string())
             .collect();
         models.dedup();
-        run.fact(manifest::TEACHERS_MODEL, models.join(", "))
+        run.fact(manifest::TEACHERS_MODEL, models.join(", "))?;
+        Ok(())
     }
 }
 
@@ -73,7 +75,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     check_count(folder, paths.len(), wanted, split)?;
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
-        let default_card = || card_from_config(context, node);
+        let default_card = || Ok(card_from_config(context, node)?);
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
             agree(first, &card, path, &paths[0])?;
@@ -155,7 +157,7 @@ fn shelve(
             &cache,
             node,
         )
-        .map_err(|error| error.note("file", path.display().to_string()))
+        .map_err(|error| error.note("file", path.display().to_string()).into())
     };
     paths.iter().zip(cards).enumerate().map(teacher).collect()
 }
@@ -172,7 +174,7 @@ fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
             .iter()
             .find(|input| input.role == "split" && input.sha256 != expected)
         {
-            return Err(Error::failed("the teachers were trained on another split")
+            bail!(Error::failed("the teachers were trained on another split")
                 .note(
                     "file",
                     format!("{}: trained on sha256 {}", path.display(), input.sha256),
@@ -250,10 +252,11 @@ fn check_count(
             ),
         _ => error,
     };
-    Err(error.hint(
+    let error = error.hint(
         "train it with `train_teachers` and the same overrides (a PyTorch state dict \
         named `model_teacher{i}.pt` will do as well)",
-    ))
+    );
+    Err(error.into())
 }
 
 /// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run
@@ -304,7 +307,8 @@ fn agree(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()
         ))
         .note("file", format!("{}: {a}", first_path.display()))
         .note("file", format!("{}: {b}", path.display()))
-        .hint("train all teachers on one split of one dataset"))
+        .hint("train all teachers on one split of one dataset")
+        .into())
     };
     let shape = |card: &Card| (card.model.channels, card.model.size, card.model.classes);
     if shape(first) != shape(card) {

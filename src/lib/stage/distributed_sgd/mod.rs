@@ -7,7 +7,7 @@ use super::test;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
@@ -22,6 +22,7 @@ use crate::runtime::launcher::launched;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
+use anyhow::Result;
 use recorder::Recorder;
 use serde::Serialize;
 
@@ -121,8 +122,8 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
-            return distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
-                .map(drop);
+            distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())?;
+            return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
         let trained = distributed_sgd::run(
@@ -146,7 +147,8 @@ impl Shared for Descent<'_> {
         session.save_metrics(&metrics)?;
         journal.finish(session)?;
         summary(&metrics)?;
-        output::print(format!("weights:  {}", session.job.output.display()))
+        output::print(format!("weights:  {}", session.job.output.display()))?;
+        Ok(())
     }
 }
 
@@ -213,5 +215,6 @@ fn summary(metrics: &Metrics) -> Result<()> {
             .to_lowercase(),
         )?;
     }
-    output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))
+    output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))?;
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::artifact::json;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::distributed_sgd::LossAt;
 use crate::model::Model;
 use crate::run::BestWeights;
@@ -12,6 +12,7 @@ use crate::run::job::Session;
 use crate::run::journal::{Journal, Mark};
 use crate::runtime::Progress;
 use crate::train::{self, Callback, FitState};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ impl<'a> Recorder<'a> {
         };
         let Notes { losses, events } = notes;
         let lines = losses.iter().map(|&at| json::value(&line(steps, at)));
-        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(
             "stochastic gradient descent",
             (steps * config.epochs) as u64,
@@ -98,24 +99,24 @@ impl Callback<LossAt> for Recorder<'_> {
         self.progress.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<(), Error> {
         let LossAt { epoch, batch, loss } = *at;
         tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
         self.progress
             .message(format!("epoch {epoch}, loss {loss:.3}"));
         self.losses.push(*at);
-        self.journal.add(&line(self.steps, *at))
+        Ok(self.journal.add(&line(self.steps, *at))?)
     }
 
     fn due(&self) -> bool {
         self.saver.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
         let notes = Notes {
             losses: self.losses.clone(),
             events: self.journal.mark()?,
         };
-        self.saver.save(state, &BestWeights::default(), &notes)
+        Ok(self.saver.save(state, &BestWeights::default(), &notes)?)
     }
 }

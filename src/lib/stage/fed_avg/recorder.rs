@@ -4,7 +4,7 @@
 use super::super::{test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Statistics, selected};
 use crate::model::Model;
 use crate::run::StageContext;
@@ -13,6 +13,7 @@ use crate::run::journal::Journal;
 use crate::run::rounds::{Course, Log, RoundLine};
 use crate::train::{self, Callback, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// What a round gave. Accuracies are shares, 0..1.
@@ -151,7 +152,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let round = report.round;
         let model = model.filter(|model| self.evaluates(model, round));
         let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {
@@ -177,14 +178,14 @@ impl Callback<RoundReport> for Recorder<'_> {
             |node| node.node,
             &report.ledger,
         );
-        self.log.add(line, message)
+        Ok(self.log.add(line, message)?)
     }
 
     fn due(&self) -> bool {
         self.log.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        self.log.save(state)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        Ok(self.log.save(state)?)
     }
 }

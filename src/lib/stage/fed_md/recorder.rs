@@ -1,7 +1,7 @@
 //! Listens to the server of `fed_md`: writes the metrics as they come, saves the run.
 
 use super::federation::{Party, Roles};
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
 use crate::model::Model;
 use crate::run::StageContext;
@@ -10,6 +10,7 @@ use crate::run::journal::Journal;
 use crate::run::rounds::{self, Course, Log};
 use crate::train::{Callback, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning.
@@ -124,7 +125,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = Means {
             digest_loss: mean(nodes, |node| node.digest_loss),
@@ -137,14 +138,14 @@ impl Callback<RoundReport> for Recorder<'_> {
         };
         let message = format!("round {round}, test {}", percent(means.test_accuracy));
         let line = RoundLine::new(round, means, nodes, |node| node.node, &report.ledger);
-        self.log.add(line, message)
+        Ok(self.log.add(line, message)?)
     }
 
     fn due(&self) -> bool {
         self.log.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        self.log.save(state)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        Ok(self.log.save(state)?)
     }
 }

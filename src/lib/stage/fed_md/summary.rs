@@ -1,12 +1,12 @@
 //! The tables on stdout.
 
 use super::recorder::{Means, Metrics, NodeLine, RoundLine};
-use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::run::rounds::Course;
 use crate::runtime::output;
 use crate::words::percent;
+use anyhow::Result;
 use std::path::Path;
 
 /// Most lines of the table of rounds.
@@ -34,7 +34,8 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
         metrics.classes,
         metrics.public_bytes
     ))?;
-    output::print(format!("metrics:  {}", path.display()))
+    output::print(format!("metrics:  {}", path.display()))?;
+    Ok(())
 }
 
 /// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among

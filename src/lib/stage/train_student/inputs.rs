@@ -4,10 +4,11 @@ use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::{hash, tensors};
 use crate::data::{Dataset, ImageSet};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::ModelSpec;
 use crate::run::manifest;
 use crate::run::{StageContext, required};
+use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -29,7 +30,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     set.record(run)?;
     let dataset = context.dataset()?;
     if dataset.fingerprint != set.card.dataset_fingerprint {
-        return Err(
+        bail!(
             Error::failed("the teachers were trained on another dataset")
                 .note(
                     "expected",
@@ -42,7 +43,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
                         set.card.dataset, set.card.dataset_fingerprint
                     ),
                 )
-                .hint("use the `dataset` overrides the teachers were trained with"),
+                .hint("use the `dataset` overrides the teachers were trained with")
         );
     }
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
@@ -99,9 +100,11 @@ fn initial(
         "outputs/initial.safetensors",
     )?;
     if !path.exists() {
-        return Err(Error::failed("the initial batches do not exist yet")
-            .note("file", path.display().to_string())
-            .hint("make them with `generate_initial` and the same overrides"));
+        bail!(
+            Error::failed("the initial batches do not exist yet")
+                .note("file", path.display().to_string())
+                .hint("make them with `generate_initial` and the same overrides")
+        );
     }
     run.input("initial", path)?;
     belong_together(path, set)?;
@@ -120,7 +123,7 @@ fn initial(
             labels.to_device(context.device),
         ))
     };
-    read().map_err(|error| error.note("file", path.display().to_string()))
+    Ok(read().map_err(|error| error.note("file", path.display().to_string()))?)
 }
 
 /// Refuses initial batches that were made of other teachers than those loaded.
@@ -134,15 +137,17 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
         .filter(|input| input.role.starts_with("teacher"))
         .count();
     if made_from > set.paths.len() {
-        return Err(Error::failed(format!(
-            "the initial batches were made from {made_from} teachers, but {} are given",
-            set.paths.len()
-        ))
-        .note("file", path.display().to_string())
-        .hint(
-            "give them all (`teacher.num_teachers`), or make the initial batches again with \
+        bail!(
+            Error::failed(format!(
+                "the initial batches were made from {made_from} teachers, but {} are given",
+                set.paths.len()
+            ))
+            .note("file", path.display().to_string())
+            .hint(
+                "give them all (`teacher.num_teachers`), or make the initial batches again with \
             `generate_initial`",
-        ));
+            )
+        );
     }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
@@ -152,15 +157,17 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
             .find(|input| input.role == format!("teacher{index}"));
         let expected = recorded.map_or("no such teacher", |input| &input.sha256);
         if expected != found {
-            return Err(Error::failed(format!(
-                "the initial batches were made from another teacher {index}"
-            ))
-            .note(
-                "file",
-                format!("{}: made from sha256 {expected}", path.display()),
-            )
-            .note("file", format!("{}: sha256 {found}", teacher.display()))
-            .hint("make the initial batches again with `generate_initial`"));
+            bail!(
+                Error::failed(format!(
+                    "the initial batches were made from another teacher {index}"
+                ))
+                .note(
+                    "file",
+                    format!("{}: made from sha256 {expected}", path.display()),
+                )
+                .note("file", format!("{}: sha256 {found}", teacher.display()))
+                .hint("make the initial batches again with `generate_initial`")
+            );
         }
     }
     Ok(())
@@ -171,23 +178,25 @@ fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<(
     let shape = images.size();
     let fits = shape.len() == 4 && shape[1..] == wanted && images.kind() == Kind::Float;
     if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 || shape[0] == 0 {
-        return Err(Error::failed("the initial batches do not fit the teachers")
-            .note(
-                "expected",
-                format!(
-                    "images f32 [M, {}, {}, {}] and labels i64 [M]",
-                    wanted[0], wanted[1], wanted[2]
-                ),
-            )
-            .note(
-                "found",
-                format!(
-                    "images {:?} {shape:?} and labels {:?} {:?}",
-                    images.kind(),
-                    labels.kind(),
-                    labels.size()
-                ),
-            ));
+        bail!(
+            Error::failed("the initial batches do not fit the teachers")
+                .note(
+                    "expected",
+                    format!(
+                        "images f32 [M, {}, {}, {}] and labels i64 [M]",
+                        wanted[0], wanted[1], wanted[2]
+                    ),
+                )
+                .note(
+                    "found",
+                    format!(
+                        "images {:?} {shape:?} and labels {:?} {:?}",
+                        images.kind(),
+                        labels.kind(),
+                        labels.size()
+                    ),
+                )
+        );
     }
     let outside = i64::try_from(
         labels
@@ -196,7 +205,7 @@ fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<(
             .sum(Kind::Int64),
     )?;
     if outside > 0 || !bool::try_from(images.isfinite().all())? {
-        return Err(Error::failed(
+        bail!(Error::failed(
             "the initial batches hold labels out of range or pixels that are not finite",
         ));
     }

@@ -7,7 +7,7 @@ use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
 use crate::distill::{FreshReport, SourceObserver};
-use crate::error::Result;
+use crate::error::Error;
 use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
@@ -16,6 +16,7 @@ use crate::run::metrics::StudentEpoch;
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -125,7 +126,12 @@ impl SourceObserver for Logbook<'_> {
         self.progress.step();
     }
 
-    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()> {
+    fn fresh_batch(
+        &self,
+        report: FreshReport,
+        images: &Tensor,
+        labels: &Tensor,
+    ) -> Result<(), Error> {
         let open = &mut *self.open.borrow_mut();
         let line = open.notes.batch_line(&report);
         open.journal.add(&line)?;
@@ -152,7 +158,7 @@ impl Callback for &Logbook<'_> {
         self.progress.step();
     }
 
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
         let evaluation = test(model, self.dataset, *self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
         let open = &mut *self.open.borrow_mut();
@@ -181,9 +187,9 @@ impl Callback for &Logbook<'_> {
         self.saver.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
         let open = &mut *self.open.borrow_mut();
         open.notes.events = open.journal.mark()?;
-        self.saver.save(state, &open.kept, &open.notes)
+        Ok(self.saver.save(state, &open.kept, &open.notes)?)
     }
 }

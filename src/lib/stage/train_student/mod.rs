@@ -11,7 +11,7 @@ use crate::config::schema::Objective as ObjectiveKind;
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, ImageSet};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
 use crate::run::BestWeights;
@@ -25,6 +25,7 @@ use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Objective, fit};
 use crate::words::counted;
+use anyhow::{Context, Result, bail};
 use inputs::Inputs;
 use logbook::{Logbook, Notes};
 use std::path::Path;
@@ -133,7 +134,7 @@ fn train(
     )
     // The parameters in its errors are the inverter's.
     .within("deep_inv")
-    .during(|| "training the student")?;
+    .context("training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);
     let (notes, kept, journal) = logbook.close();
@@ -191,15 +192,17 @@ fn objective<'a>(
         .as_ref()
         .filter(|weights| weights.len() != classes.len())
     {
-        return Err(Error::usage(format!(
-            "`student.class_weights` has {} for {}",
-            counted(weights.len(), "value"),
-            counted(classes.len(), "class")
-        ))
-        .hint(format!(
-            "give one for each class, in this order: {}",
-            list(&classes[..classes.len().min(NAMED)])
-        )));
+        bail!(
+            Error::usage(format!(
+                "`student.class_weights` has {} for {}",
+                counted(weights.len(), "value"),
+                counted(classes.len(), "class")
+            ))
+            .hint(format!(
+                "give one for each class, in this order: {}",
+                list(&classes[..classes.len().min(NAMED)])
+            ))
+        );
     }
     let weights = settings.class_weights.as_ref();
     let class_weights = weights.map(|weights| {

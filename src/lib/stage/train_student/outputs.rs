@@ -9,7 +9,6 @@ use super::logbook::Notes;
 use crate::artifact::{json, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;
-use crate::error::Result;
 use crate::model::Model;
 use crate::partition::owners;
 use crate::report::{HeatMap, LinePlot, Series, confusion};
@@ -24,6 +23,7 @@ use crate::run::weights::{self, Card};
 use crate::runtime::output;
 use crate::train::Evaluation;
 use crate::words::percent;
+use anyhow::Result;
 use std::path::Path;
 use tch::Tensor;
 
@@ -219,7 +219,8 @@ impl Finished<'_> {
             &evaluation.confusion,
             owners.as_deref(),
         )?;
-        add("confusion.png")
+        add("confusion.png")?;
+        Ok(())
     }
 
     /// Accuracy over epochs.

@@ -6,7 +6,7 @@ mod watcher;
 use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
-use crate::error::{During, Error, Result};
+use crate::error::Error;
 use crate::federated::transport::Rank;
 use crate::model::Model;
 use crate::partition::{Part, Split};
@@ -26,6 +26,7 @@ use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
 use crate::words::percent;
+use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 use std::path::Path;
 use std::time::Instant;
@@ -62,7 +63,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     for (_, row) in rows {
         table.row(row);
     }
-    output::print(&table)
+    output::print(&table)?;
+    Ok(())
 }
 
 /// A teacher's place among those to be trained, and its line of the table on stdout.
@@ -131,7 +133,8 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
             "`teacher.num_teachers` is {count}, but the split has {}",
             counted(nodes, "node")
         ))
-        .hint(format!("choose 1 to {nodes}"))),
+        .hint(format!("choose 1 to {nodes}"))
+        .into()),
     }
 }
 
@@ -141,7 +144,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
         return Ok((0..count).collect());
     };
     if only.is_empty() {
-        return Err(
+        bail!(
             Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all")
         );
     }
@@ -150,20 +153,22 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
         .enumerate()
         .find(|&(at, node)| only[..at].contains(node))
     {
-        return Err(Error::usage(format!(
+        bail!(Error::usage(format!(
             "`teacher.only` names teacher {twice} twice"
         )));
     }
     if let Some(wrong) = only.iter().find(|&&node| node >= count) {
-        return Err(Error::usage(format!(
-            "`teacher.only` names teacher {wrong}, but there {} {}",
-            if count == 1 { "is" } else { "are" },
-            counted(count, "teacher")
-        ))
-        .hint(match count {
-            1 => "the only teacher is 0: `teacher.only=[0]`".into(),
-            _ => format!("teachers count from 0: choose from 0 to {}", count - 1),
-        }));
+        bail!(
+            Error::usage(format!(
+                "`teacher.only` names teacher {wrong}, but there {} {}",
+                if count == 1 { "is" } else { "are" },
+                counted(count, "teacher")
+            ))
+            .hint(match count {
+                1 => "the only teacher is 0: `teacher.only=[0]`".into(),
+                _ => format!("teachers count from 0: choose from 0 to {}", count - 1),
+            })
+        );
     }
     Ok(only.clone())
 }
@@ -186,14 +191,14 @@ fn teacher(
     let inputs = |run: &mut manifest::Run| {
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("node", node)?;
-        match &context.config.split.save_path {
-            Some(split) => run.input("split", split),
-            None => Ok(()),
+        if let Some(split) = &context.config.split.save_path {
+            run.input("split", split)?;
         }
+        Ok(())
     };
     let metrics = context.perform(&job, inputs, |(), session| {
         train(context, dataset, &split.nodes[node], node, session)
-            .during(|| format!("training teacher {node}"))
+            .with_context(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
         tracing::info!("teacher {node} is trained already: {}", path.display());
@@ -307,7 +312,7 @@ fn hold_out(
     };
     if settings.selection != Selection::BestValidation {
         return match part.train.len() {
-            count @ (0 | 1) => Err(few(count)),
+            count @ (0 | 1) => Err(few(count).into()),
             _ => Ok((part.train.clone(), None)),
         };
     }
@@ -315,7 +320,7 @@ fn hold_out(
     order.shuffle(&mut seeds.stream("teacher/validation", node as u64));
     let held = ((order.len() as f64 * settings.validation_share).round() as usize).max(1);
     if order.len() < held + 2 {
-        return Err(few(order.len().saturating_sub(held)));
+        bail!(few(order.len().saturating_sub(held)));
     }
     let mut train = order.split_off(held);
     train.sort_unstable();

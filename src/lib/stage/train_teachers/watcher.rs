@@ -4,7 +4,7 @@
 use crate::artifact::json;
 use crate::config::schema::TeacherConfig;
 use crate::data::{Dataset, ImageSet};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
@@ -13,6 +13,7 @@ use crate::run::metrics::{TeacherEpoch, TeacherMetrics};
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState, Selection, evaluate};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Instant;
@@ -42,7 +43,7 @@ pub struct Watcher<'a> {
 
 /// The metrics' lines of some first epochs.
 pub fn lines(node: usize, epochs: &[TeacherEpoch]) -> Result<Vec<Value>> {
-    let line = |index: usize| json::value(&line(node, &epochs[..index], &epochs[index]));
+    let line = |index: usize| Ok(json::value(&line(node, &epochs[..index], &epochs[index]))?);
     (0..epochs.len()).map(line).collect()
 }
 
@@ -102,7 +103,7 @@ impl Callback for Watcher<'_> {
         self.progress.step();
     }
 
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
         let accuracy = |set: &ImageSet| {
             let classes = self.dataset.classes.len();
             let predict = |images: &tch::Tensor| Ok(model.eval(images));
@@ -145,18 +146,19 @@ impl Callback for Watcher<'_> {
         let seconds = self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.journal
-            .scalar("epoch/seconds", line.step as i64, seconds)
+            .scalar("epoch/seconds", line.step as i64, seconds)?;
+        Ok(())
     }
 
     fn due(&self) -> bool {
         self.saver.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
         let notes = Notes {
             epochs: self.epochs.clone(),
             events: self.journal.mark()?,
         };
-        self.saver.save(state, &self.best, &notes)
+        Ok(self.saver.save(state, &self.best, &notes)?)
     }
 }
