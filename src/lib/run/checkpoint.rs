@@ -114,8 +114,9 @@ impl Checkpoints {
             sha256: hash(&state, tensors)?,
             state,
         };
-        let text = serde_json::to_string(&header)
-            .map_err(|error| Error::failed(format!("cannot record the checkpoint: {error}")))?;
+        let text = serde_json::to_string(&header).map_err(|error| {
+            Error::failed(format!("cannot record the checkpoint: {error}")).caused_by(error)
+        })?;
         tensors::write(&path, tensors, &BTreeMap::from([(KEY.to_owned(), text)]))
     }
 
@@ -145,6 +146,7 @@ impl Checkpoints {
                 "the checkpoint is damaged: its {what} cannot be read"
             ))
             .note("found", error.to_string())
+            .caused_by(error)
         };
         let file = tensors::read(path)?;
         let text = file.metadata.get(KEY).ok_or_else(|| {

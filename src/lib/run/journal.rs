@@ -234,7 +234,8 @@ impl Journal {
             image::ImageReader::with_format(std::io::Cursor::new(png), image::ImageFormat::Png)
                 .into_dimensions()
                 .map_err(|error| {
-                    Error::failed(format!("cannot show a picture in TensorBoard: {error}"))
+                    let text = format!("cannot show a picture in TensorBoard: {error}");
+                    Error::failed(text).caused_by(error)
                 })?;
         events.image(tag, step, png, width, height, 3)?;
         self.flush()

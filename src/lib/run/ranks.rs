@@ -255,8 +255,9 @@ fn agree(context: &StageContext, rank: &mut Rank) -> Result<()> {
 /// Refuses the config of another rank that differs, but for device and threads: ranks may differ
 /// there.
 fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
-    let theirs: Value = serde_json::from_slice(theirs)
-        .map_err(|_| Error::failed(format!("rank {rank} sent another message than its config")))?;
+    let theirs: Value = serde_json::from_slice(theirs).map_err(|error| {
+        Error::failed(format!("rank {rank} sent another message than its config")).caused_by(error)
+    })?;
     let groups = ours.as_object().into_iter().flatten();
     let differing: Vec<&str> = groups
         .filter(|(key, value)| {

@@ -60,8 +60,9 @@ pub fn save(path: &Path, state: &StateDict, card: &Card) -> Result<()> {
 /// Metadata for a file that belongs to `card`. `format` is what safetensors' PyTorch loader
 /// expects.
 pub fn metadata(card: &Card) -> Result<BTreeMap<String, String>> {
-    let text = serde_json::to_string(card)
-        .map_err(|error| Error::failed(format!("cannot record the model: {error}")))?;
+    let text = serde_json::to_string(card).map_err(|error| {
+        Error::failed(format!("cannot record the model: {error}")).caused_by(error)
+    })?;
     Ok(BTreeMap::from([
         ("format".into(), "pt".into()),
         (KEY.into(), text),
@@ -76,8 +77,9 @@ pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
     let Some(text) = metadata.get(KEY) else {
         return Ok(None);
     };
-    let card = serde_json::from_str(text)
-        .map_err(|error| Error::failed(format!("its `{KEY}` metadata cannot be read: {error}")))?;
+    let card = serde_json::from_str(text).map_err(|error| {
+        Error::failed(format!("its `{KEY}` metadata cannot be read: {error}")).caused_by(error)
+    })?;
     Ok(Some(card))
 }
 

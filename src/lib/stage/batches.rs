@@ -64,8 +64,9 @@ pub fn unpack(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
         .get(KEY)
         .map(String::as_str)
         .unwrap_or_default();
-    let notes: Notes = serde_json::from_str(notes)
-        .map_err(|error| Error::failed(format!("a synthetic batch cannot be read: {error}")))?;
+    let notes: Notes = serde_json::from_str(notes).map_err(|error| {
+        Error::failed(format!("a synthetic batch cannot be read: {error}")).caused_by(error)
+    })?;
     Ok(SyntheticBatch {
         images: message.get("images")?.to_device(device),
         labels: message.get("labels")?.to_device(device),

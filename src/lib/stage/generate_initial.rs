@@ -168,9 +168,8 @@ fn receive(
 /// Any other rank: makes its batches of those that rank 0 misses.
 fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
     let missing: Vec<usize> = serde_json::from_slice(&rank.receive(0)?).map_err(|error| {
-        Error::failed(format!(
-            "the list of missing batches cannot be read: {error}"
-        ))
+        let text = format!("the list of missing batches cannot be read: {error}");
+        Error::failed(text).caused_by(error)
     })?;
     let (own, ranks) = (rank.number(), rank.ranks());
     for index in missing.into_iter().filter(|index| index % ranks == own) {

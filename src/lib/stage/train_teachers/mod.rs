@@ -95,7 +95,8 @@ fn collect(mut rows: Vec<Row>, rank: &mut Rank) -> Result<Vec<Row>> {
     }
     for other in 1..rank.ranks() {
         let theirs: Vec<Row> = serde_json::from_slice(&rank.receive(other)?).map_err(|error| {
-            Error::failed(format!("what rank {other} trained cannot be read: {error}"))
+            let text = format!("what rank {other} trained cannot be read: {error}");
+            Error::failed(text).caused_by(error)
         })?;
         rows.extend(theirs);
     }
