@@ -1,5 +1,5 @@
-//! Command line: what a stage binary's `main` calls. Arguments are read, the config is composed,
-//! the stage runs, the exit code says how it went.
+//! Implements the command line, which a binary's `main` calls: reads the arguments, composes the
+//! config, runs the stage, prints the error and returns the exit code.
 //!
 //! Results (`--cfg`, `--info`, `--help`) go to stdout, everything else to stderr.
 
@@ -24,11 +24,11 @@ use std::process::ExitCode;
 
 pub use tool::tool;
 
-/// What a stage does with one composed config.
+/// Runs a stage with one composed config.
 type Run = fn(&Composed) -> Result<()>;
 
-/// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a
-/// failed run, 130 for Ctrl-C.
+/// Runs a stage's binary. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run,
+/// 130 for Ctrl-C.
 pub fn main(stage: &Stage, run: Run) -> ExitCode {
     exit(start(stage, run, &std::env::args_os().collect::<Vec<_>>()))
 }
@@ -112,7 +112,7 @@ fn run(work: Run, jobs: &[Composed], labels: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// One text for each job, told apart by a comment and YAML's document mark.
+/// Returns one text for each job, separated by a comment and YAML's document mark.
 fn shown(jobs: &[Composed], labels: &[String], show: &dyn Fn(&Composed) -> String) -> String {
     if let [job] = jobs {
         return show(job);

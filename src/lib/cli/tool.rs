@@ -1,5 +1,5 @@
-//! Command line of a binary that takes subcommands instead of a config; its errors in the words of
-//! this program.
+//! Implements the command line of a binary that takes subcommands instead of a config, and words
+//! clap's errors as this program does.
 
 use super::{arguments, exit};
 use crate::config::{list, nearest};
@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The whole `main` of such a binary. Help and results go to stdout, errors to stderr, exit codes
-/// are those of the stages.
+/// Runs such a binary. Help and results go to stdout, errors to stderr; exit codes are those of the
+/// stages.
 pub fn tool<P: Parser>(run: fn(P) -> Result<()>) -> ExitCode {
     exit(start(run, &std::env::args_os().collect::<Vec<_>>()))
 }

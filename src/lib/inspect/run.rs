@@ -86,7 +86,7 @@ impl Run {
             .outputs
             .iter()
             .find(|record| record.role == role)?;
-        Some(record.place(&self.place))
+        Some(record.current_path(&self.place))
     }
 
     /// Returns the paths of all outputs of a role.
@@ -96,7 +96,7 @@ impl Run {
             .outputs
             .iter()
             .filter(move |record| record.role == role);
-        of_role.map(|record| record.place(&self.place))
+        of_role.map(|record| record.current_path(&self.place))
     }
 
     /// Returns the paths of the teachers that the run was given, in order.
@@ -108,7 +108,7 @@ impl Run {
                 .inputs
                 .iter()
                 .find(|record| record.role == role)?;
-            Some(record.place(&self.place))
+            Some(record.current_path(&self.place))
         };
         (0..).map_while(place).collect()
     }

@@ -1,4 +1,4 @@
-//! The split that a stage works on: read, and refused where it is not what the config says of it.
+//! Reads the split that a stage works on, and refuses one that is not what the config says of it.
 
 use super::StageContext;
 use crate::artifact::json;
@@ -13,7 +13,11 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 impl StageContext<'_> {
-    /// The split of `dataset`; without one, a single node that holds everything.
+    /// Returns the split of `dataset`; without `split.save_path`, a single node that holds
+    /// everything.
+    ///
+    /// # Errors
+    /// Fails when the file is missing, damaged, of another dataset, or made with other settings.
     pub fn split(&self, dataset: &Dataset) -> Result<Split> {
         let Some(path) = &self.config.split.save_path else {
             let all = |count| (0..count).collect();
@@ -41,10 +45,10 @@ impl StageContext<'_> {
     }
 }
 
-/// The split at `path`.
+/// Reads the split at `path`.
 ///
 /// # Errors
-/// A file that is missing, damaged, or no split.
+/// Fails when the file is missing, damaged, or no split.
 pub fn read(path: &Path) -> Result<Split> {
     let named = |error: Error| error.note("file", path.display().to_string());
     let split = json::read(path).and_then(|parts| Split::from_json(parts).map_err(named));
@@ -84,11 +88,11 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
     }
 }
 
-/// Refuses a split that was made otherwise than a file or the command line says. A built-in default
-/// says nothing: who names the file alone means what is in it.
+/// Refuses a split that was made with other settings than a file or the command line sets. A
+/// built-in default does not count: who names the file alone means what is in it.
 ///
 /// # Errors
-/// The first setting that differs (usage).
+/// Fails with the first setting that differs (usage).
 pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) -> Result<()> {
     let (asked, nodes) = (composed.config.split.partition.nodes(), split.nodes.len());
     if composed.is_set("split.num_nodes") && asked != nodes {
@@ -113,8 +117,8 @@ pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) ->
     Ok(())
 }
 
-/// Whether a split with the settings `made` would be dealt otherwise if `key` had another value:
-/// not if its kind does not read the key, or if the value is what `null` stands for.
+/// Returns true if a split with the settings `made` would be dealt otherwise with another value of
+/// `key`: not if its kind does not read the key, or if the value is what `null` stands for.
 fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
     let mut other = made.clone();
     other.insert(key.to_owned(), value.clone());

@@ -1,5 +1,5 @@
-//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost
-//! an hour. And as messages between the ranks that make them.
+//! Stores finished synthetic batches as files of a run's checkpoints, one each, because making one
+//! again may take an hour; and encodes them as messages between the ranks that make them.
 
 use crate::artifact::{json, tensors};
 use crate::error::Error;
@@ -10,23 +10,23 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// What a file says beside its tensors.
+/// Is what a file holds beside its tensors.
 #[derive(Serialize, Deserialize)]
 struct Notes {
     teacher: Option<usize>,
     best_loss: f64,
     history: Vec<TermsAt>,
-    /// Steps behind the moments, where they are kept.
+    /// Counts the steps behind the moments, where they are kept.
     moment_steps: Option<i32>,
 }
 
-/// The batches of one run; they are taken onto `device`.
+/// Stores the batches of one run; they are read onto `device`.
 pub struct BatchFiles<'a> {
     pub checkpoints: &'a Checkpoints,
     pub device: Device,
 }
 
-/// The metadata key of a batch that travels.
+/// Names the metadata of a batch in a message.
 const KEY: &str = "batch";
 
 impl Notes {
@@ -40,11 +40,11 @@ impl Notes {
     }
 }
 
-/// A batch from one rank to another.
+/// Encodes a batch for another rank.
 ///
 /// # Errors
-/// A number that JSON cannot hold.
-pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
+/// Fails when a number is not finite.
+pub fn encode(batch: &SyntheticBatch) -> Result<Vec<u8>> {
     let notes = json::value(&Notes::new(batch, None))?.to_string();
     let tensors: [(&str, &Tensor); 2] = [("images", &batch.images), ("labels", &batch.labels)];
     Ok(tensors::encode(
@@ -53,11 +53,11 @@ pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
     )?)
 }
 
-/// What [`pack`] made, on `device`.
+/// Decodes what [`encode`] returned, onto `device`.
 ///
 /// # Errors
-/// Bytes that are no batch.
-pub fn unpack(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
+/// Fails when the bytes are no batch.
+pub fn decode(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
     let message = tensors::decode(bytes)?;
     let notes = message
         .metadata

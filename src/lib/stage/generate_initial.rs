@@ -1,5 +1,5 @@
-//! `generate_initial`: the synthetic batches that the student starts with, made from the teachers
-//! alone. Never looks at an image.
+//! `generate_initial` makes the synthetic batches that the student starts with from the teachers
+//! alone. It never reads an image.
 
 use super::batches::{self, BatchFiles};
 use super::pictures;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// One batch in `STEM.metrics.json`.
+/// Is one batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
 struct BatchMetrics {
     batch: usize,
@@ -37,7 +37,8 @@ struct BatchMetrics {
 /// Runs the stage.
 ///
 /// # Errors
-/// Missing or damaged teachers, a loss that is never finite, a place that cannot be written.
+/// Fails when teachers are missing or damaged, when a loss is never finite, and when a file cannot
+/// be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open_for(composed, ranks::processes())?;
     let path = required(
@@ -62,8 +63,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work. Where a batch follows from its number alone, batch i is dealt to rank i mod
-/// ranks; rank 0 keeps and writes them all.
+/// Does the stage's work. Where a batch follows from its number alone, batch i is made by rank i
+/// mod ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
 }
@@ -83,7 +84,7 @@ impl Shared for Generate<'_> {
         let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))
             .within("deep_inv")?;
         let Some(session) = session else {
-            return assist(&mut inverter, rank);
+            return make_for_rank_0(&mut inverter, rank);
         };
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
@@ -94,7 +95,7 @@ impl Shared for Generate<'_> {
 }
 
 impl Generate<'_> {
-    /// Rank 0: returns all batches in order, its own and those of the others.
+    /// Returns all batches in order on rank 0: its own and those of the others.
     fn make(
         &self,
         inverter: &mut Inverter,
@@ -156,7 +157,7 @@ fn receive(
     index: usize,
     store: &BatchFiles,
 ) -> Result<SyntheticBatch, Error> {
-    let batch = batches::unpack(&rank.receive(maker)?, store.device)?;
+    let batch = batches::decode(&rank.receive(maker)?, store.device)?;
     let stored = StoredBatch {
         batch,
         moments: None,
@@ -165,8 +166,8 @@ fn receive(
     Ok(stored.batch)
 }
 
-/// Any other rank: makes its batches of those that rank 0 misses.
-fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
+/// Makes, on any other rank, its batches of those that rank 0 lacks.
+fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
     let missing: Vec<usize> = serde_json::from_slice(&rank.receive(0)?).map_err(|error| {
         let text = format!("the list of missing batches cannot be read: {error}");
         Error::failed(text).caused_by(error)
@@ -177,7 +178,7 @@ fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
             .make(index, None, &|| ())
             .within("deep_inv")
             .with_context(|| format!("making synthetic batch {index}"))?;
-        rank.send(0, batches::pack(&batch)?);
+        rank.send(0, batches::encode(&batch)?);
     }
     Ok(())
 }

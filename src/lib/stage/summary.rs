@@ -1,5 +1,5 @@
-//! The models that the student is compared with on the test set: each teacher, their ensemble, and
-//! one round of federated averaging.
+//! Evaluates the models that the student is compared with on the test set: each teacher, their
+//! ensemble, and one round of federated averaging.
 
 use super::teachers::TeacherSet;
 use crate::config::Config;
@@ -15,7 +15,7 @@ use tch::Tensor;
 /// Evaluates teachers, ensemble and weight average on the dataset's test split.
 ///
 /// # Errors
-/// What libtorch reports; Ctrl-C.
+/// Fails when a teacher cannot be read, as libtorch does, and on Ctrl-C.
 pub fn compare(
     set: &TeacherSet,
     dataset: &Dataset,
@@ -53,7 +53,8 @@ pub fn compare(
     })
 }
 
-/// Returns the teachers' mean, weighted by their numbers of training images.
+/// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed
+/// architectures.
 fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let spec = &set.teachers[0].spec;
     if set.teachers.iter().any(|teacher| teacher.spec != *spec) {

@@ -156,7 +156,7 @@ fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
         .iter()
         .find(|record| record.role == "split");
     let Some(path) = split
-        .map(|record| record.place(&run.place))
+        .map(|record| record.current_path(&run.place))
         .filter(|path| path.exists())
     else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! `distributed_sgd`: one model trained by stochastic gradient descent over several ranks,
-//! all-reduced or with a parameter server, and every byte counted.
+//! `distributed_sgd` trains one model by stochastic gradient descent over several ranks,
+//! all-reduced or with a parameter server, and counts every byte.
 
 mod recorder;
 
@@ -26,7 +26,7 @@ use anyhow::Result;
 use recorder::Recorder;
 use serde::Serialize;
 
-/// `metrics.json`.
+/// Is the content of `metrics.json`.
 #[derive(Serialize)]
 struct Metrics {
     method: Method,
@@ -41,7 +41,8 @@ struct Metrics {
 /// Runs the stage.
 ///
 /// # Errors
-/// A training that diverges; a rank that is gone; a place that cannot be written.
+/// Fails when the training diverges, when a rank fails or does not answer, and when a file cannot
+/// be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config.distributed_sgd;
     let usual = if config.method == Method::Centralised {
@@ -84,7 +85,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Descent<'a> {
     context: &'a StageContext<'a>,
     config: &'a DistributedSgdConfig,

@@ -1,5 +1,5 @@
-//! `fed_avg`: the nodes of a split train one model in many rounds of federated averaging, and every
-//! byte between them and the server is counted.
+//! `fed_avg` trains one model with the nodes of a split, in many rounds of federated averaging, and
+//! counts every byte between them and the server.
 
 mod recorder;
 
@@ -24,14 +24,14 @@ use anyhow::{Result, bail};
 use recorder::{Metrics, Recorder};
 use std::path::Path;
 
-/// Most lines of the table on stdout.
+/// Limits the lines of the table on stdout.
 const SHOWN: usize = 10;
 
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a training that diverges; a rank that is gone; a place that
-/// cannot be written.
+/// Fails without a split and with one of another dataset, when the training diverges, when a rank
+/// fails or does not answer, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
@@ -56,10 +56,10 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Average<'a> {
     context: &'a StageContext<'a>,
-    /// The split's file.
+    /// Is the path of the split.
     split: &'a Path,
 }
 

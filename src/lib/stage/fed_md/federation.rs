@@ -1,5 +1,5 @@
-//! The roles of the split's nodes: which are clients, whose images are public, which client has
-//! which architecture.
+//! Assigns the roles of the split's nodes: which are clients, whose images are public, which client
+//! has which architecture.
 
 use super::super::train_teachers::teacher_count;
 use crate::data::{self, Dataset, ImageSet};
@@ -14,18 +14,18 @@ use crate::runtime::seed::Seeds;
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 
-/// A node that takes part.
+/// Is a node that takes part.
 #[derive(Clone)]
 pub struct Party {
     /// Its number in the split.
     pub node: usize,
     pub spec: ModelSpec,
-    /// Of its model.
+    /// Counts the parameters of its model.
     pub parameters: u64,
     part: Part,
 }
 
-/// The split's parts with their roles.
+/// Holds the split's parts with their roles.
 pub struct Roles {
     pub parties: Vec<Party>,
     /// The public images, where they are part of the dataset.
@@ -35,10 +35,12 @@ pub struct Roles {
 }
 
 impl Roles {
+    /// Reads the split and assigns the roles.
+    ///
     /// # Errors
-    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture
-    /// that does not take the images; a public set of another shape or with more classes; as many
-    /// weights as clients not given.
+    /// Fails without a split and with one of another dataset or of too few nodes; when a part has
+    /// one image, when an architecture does not take the images, when the public set has another
+    /// shape or more classes, and when there are not as many weights as clients.
     pub(in super::super) fn new(context: &StageContext, dataset: &Dataset) -> Result<Self> {
         let config = &context.config.fed_md;
         let split = context.split(dataset)?;

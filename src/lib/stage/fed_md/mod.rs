@@ -1,5 +1,5 @@
-//! `fed_md`: the nodes of a split, each with a model of its own, learn from each other's scores of
-//! public images, and every byte between them and the server is counted.
+//! `fed_md` trains a model of its own for each node of a split: they learn from each other's scores
+//! of public images, and every byte between them and the server is counted.
 
 mod federation;
 mod recorder;
@@ -28,8 +28,8 @@ use std::path::Path;
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a
-/// rank that is gone; a place that cannot be written.
+/// Fails without a split and with one of another dataset, when the public set does not fit, when
+/// the training diverges, when a rank fails or does not answer, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
@@ -54,10 +54,10 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Distill<'a> {
     context: &'a StageContext<'a>,
-    /// The split's file.
+    /// Is the path of the split.
     split: &'a Path,
 }
 

@@ -1,4 +1,4 @@
-//! Listens to the server of `fed_md`: writes the metrics as they come, saves the run.
+//! Records the rounds of `fed_md`: writes the metrics as they come, and saves the run.
 
 use super::federation::{Party, Roles};
 use crate::error::Error;
@@ -13,8 +13,8 @@ use crate::words::percent;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning.
-/// Accuracies are shares, 0..1.
+/// Holds the means of a round, unweighted, over the clients that have the number; round 0 is
+/// transfer learning. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     pub digest_loss: Option<f64>,
@@ -26,17 +26,19 @@ pub struct Means {
     pub test_accuracy: Option<f64>,
 }
 
+/// Is what a node reports of a round.
 pub type NodeLine = rounds::NodeLine<NodeReport>;
+/// Is the line of a round.
 pub type RoundLine = rounds::RoundLine<Means, NodeReport>;
 
-/// `metrics.json`.
+/// Is the content of `metrics.json`.
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     pub clients: Vec<ClientNote>,
-    /// The public set, which everyone holds from the start: its bytes are in no sum.
+    /// Counts the public images, which everyone holds from the start: their bytes are in no sum.
     pub public_images: usize,
     pub public_bytes: u64,
-    /// Of them in a round.
+    /// Counts the public images of a round.
     pub public_samples: usize,
     pub classes: i64,
     /// Accuracies are means over the clients.
@@ -44,7 +46,7 @@ pub struct Metrics {
     pub course: Course<Means, NodeReport>,
 }
 
-/// Who a client is.
+/// Describes a client.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClientNote {
     pub node: usize,
@@ -53,6 +55,7 @@ pub struct ClientNote {
     pub images: usize,
 }
 
+/// Records the rounds of a run.
 pub struct Recorder<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
@@ -61,7 +64,10 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and the state from which an interrupted run resumes.
+    ///
+    /// # Errors
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
         roles: &Roles,

@@ -1,4 +1,5 @@
-//! What `train_student` reads, checked: the student's own images and the initial batches.
+//! Loads and checks what `train_student` reads beside the teachers: the student's own images and
+//! the initial batches.
 
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// All that a student is made from.
+/// Holds all that a student is made from.
 pub struct Inputs {
     pub set: TeacherSet,
     pub dataset: Dataset,
@@ -25,6 +26,9 @@ pub struct Inputs {
 }
 
 /// Loads everything and checks that it belongs together.
+///
+/// # Errors
+/// Fails when a file is missing or damaged, and when the files do not belong together.
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
     set.record(run)?;
@@ -58,7 +62,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     })
 }
 
-/// The student's own real images: those of the nodes that train no teacher.
+/// Returns the student's own real images: those of the nodes that train no teacher.
 fn own_images(
     context: &StageContext,
     dataset: &Dataset,
@@ -88,7 +92,7 @@ fn own_images(
     Ok(Some(dataset.train.select(&indices)?))
 }
 
-/// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
+/// Returns the initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
 fn initial(
     context: &StageContext,
     set: &TeacherSet,
@@ -107,7 +111,7 @@ fn initial(
         );
     }
     run.input("initial", path)?;
-    belong_together(path, set)?;
+    refuse_other_teachers(path, set)?;
     let read = || {
         let file = tensors::read(path)?;
         let take = |name: &str| {
@@ -127,7 +131,7 @@ fn initial(
 }
 
 /// Refuses initial batches that were made of other teachers than those loaded.
-fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
+fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };

@@ -1,9 +1,9 @@
-//! `train_student`: the server trains one student on synthetic batches, adding fresh ones as it
+//! `train_student` trains one student on synthetic batches at the server, adds fresh ones as it
 //! learns, and compares it with what the teachers could do without it.
 
 mod inputs;
-mod logbook;
 mod outputs;
+mod recorder;
 
 use super::batches::BatchFiles;
 use super::teachers::TeacherSet;
@@ -27,18 +27,18 @@ use crate::train::{CrossEntropy, FitSettings, Objective, fit};
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 use inputs::Inputs;
-use logbook::{Logbook, Notes};
+use recorder::{Notes, Recorder};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// Classes that a message names, at most.
+/// Limits the classes that a message names.
 const NAMED: usize = 20;
 
 /// Runs the stage.
 ///
 /// # Errors
-/// Teachers, initial batches, split and dataset that do not belong together; a diverging training;
-/// a place that cannot be written.
+/// Fails when teachers, initial batches, split and dataset do not belong together, when the
+/// training diverges, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open(composed)?;
     let folder = required(
@@ -93,9 +93,9 @@ fn train(
         .sum();
     let steps = inverter.steps(settings.adaptive);
     let progress = Progress::new("training the student", (training + fresh * steps) as u64);
-    let saver = Checkpointer::new(context, session.checkpoints);
-    let (start, kept, notes) = match saver.load::<Notes>()? {
-        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+    let checkpointer = Checkpointer::new(context, session.checkpoints);
+    let (start, best, notes) = match checkpointer.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
     let done = start
@@ -103,7 +103,15 @@ fn train(
         .map_or(0, |start| start.position.optimizer_steps as usize);
     progress.add((done + notes.fresh.len() * steps) as u64);
     let journal = Journal::open(context, session, &notes.lines()?, notes.events.as_ref())?;
-    let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
+    let recorder = Recorder::new(
+        dataset,
+        settings,
+        checkpointer,
+        &progress,
+        journal,
+        best,
+        notes,
+    );
     let batches = BatchFiles {
         checkpoints: session.checkpoints,
         device: context.device,
@@ -116,14 +124,14 @@ fn train(
         Seeds::new(settings.seed),
     )
     .with_store(&batches)
-    .with_observer(&logbook);
+    .with_observer(&recorder);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
         schedule: settings.schedule.clone(),
     };
-    let mut observer = &logbook;
+    let mut observer = &recorder;
     fit(
         &mut model,
         &mut source,
@@ -137,14 +145,14 @@ fn train(
     .context("training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);
-    let (notes, kept, journal) = logbook.close();
+    let (notes, best, journal) = recorder.close();
     progress.finish();
     let finished = outputs::Finished {
         set,
         dataset,
         folder,
         notes: &notes,
-        kept,
+        best,
         real: own.as_ref().map_or(0, ImageSet::len),
         synthetic,
     };

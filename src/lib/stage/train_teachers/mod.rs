@@ -1,7 +1,7 @@
-//! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a
-//! node uploads.
+//! `train_teachers` trains a teacher for every node on the node's own images. A teacher's file is
+//! all that a node uploads.
 
-mod watcher;
+mod recorder;
 
 use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
@@ -28,15 +28,15 @@ use crate::words::counted;
 use crate::words::percent;
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
+use recorder::{Notes, Recorder};
 use std::path::Path;
 use std::time::Instant;
-use watcher::{Notes, Watcher};
 
 /// Runs the stage.
 ///
 /// # Errors
-/// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
-/// that cannot be written.
+/// Fails when the split is of another dataset, when `teacher.only` names an unknown teacher, when
+/// the training diverges, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open_for(composed, ranks::processes())?;
     let folder = required(
@@ -67,12 +67,12 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// A teacher's place among those to be trained, and its line of the table on stdout.
+/// Is a teacher's index among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
-/// Trains this rank's teachers: of those to be trained, number i is dealt to rank i mod ranks. Each
-/// is a run of its own, and its rank writes all of its files. Returns the lines of those that were
-/// not there already.
+/// Trains this rank's teachers: of those to be trained, number i is trained by rank i mod ranks.
+/// Each is a run of its own, and its rank writes all of its files. Returns the lines of those that
+/// were not there already.
 fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
@@ -120,12 +120,15 @@ fn row(metrics: &TeacherMetrics, weights: &Path) -> Vec<String> {
     ]
 }
 
-/// Where teacher `node`'s weights are.
+/// Returns the path of teacher `node`'s weights.
 pub(super) fn weights_path(folder: &Path, node: usize) -> std::path::PathBuf {
     folder.join(format!("model_teacher{node}.safetensors"))
 }
 
-/// How many of a split's nodes train teachers.
+/// Returns how many of a split's nodes train teachers.
+///
+/// # Errors
+/// Fails when the config names more than there are (usage).
 pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<usize> {
     match settings.num_teachers {
         None => Ok(nodes),
@@ -174,7 +177,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     Ok(only.clone())
 }
 
-/// Trains one teacher; `None` when it was there already and is kept.
+/// Trains one teacher; returns `None` when it was there already and is kept.
 fn teacher(
     context: &StageContext,
     dataset: &Dataset,
@@ -246,9 +249,9 @@ fn train(
         &format!("teacher {node}"),
         (settings.epochs * source.steps()) as u64,
     );
-    let saver = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match saver.load::<Notes>()? {
-        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+    let checkpointer = Checkpointer::new(context, session.checkpoints);
+    let (start, best, notes) = match checkpointer.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
     let Notes { epochs, events } = notes;
@@ -257,7 +260,7 @@ fn train(
             .as_ref()
             .map_or(0, |start| start.position.optimizer_steps as u64),
     );
-    let mut watcher = Watcher {
+    let mut recorder = Recorder {
         dataset,
         settings,
         own_test,
@@ -266,12 +269,12 @@ fn train(
         journal: Journal::open(
             context,
             session,
-            &watcher::lines(node, &epochs)?,
+            &recorder::lines(node, &epochs)?,
             events.as_ref(),
         )?,
         epochs,
         best,
-        saver,
+        checkpointer,
         progress,
         clock: Instant::now(),
     };
@@ -286,18 +289,18 @@ fn train(
         &CrossEntropy::default(),
         &fitting,
         start.as_ref(),
-        &mut watcher,
+        &mut recorder,
     )?;
     let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
-    session.save_weights(&watcher.best.state(&model), &card)?;
+    session.save_weights(&recorder.best.state(&model), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
-    let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
+    let (metrics, journal) = recorder.metrics(&model, card.label_counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
 }
 
-/// The node's training indices, and those held out for `selection: best_validation`.
+/// Returns the node's training indices, and those held out for `selection: best_validation`.
 fn hold_out(
     settings: &TeacherConfig,
     part: &Part,
