@@ -21,10 +21,8 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
     silence_exceptions();
     // What the work has changed is dropped with it.
     let error = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(outcome) => match outcome {
-            Ok(value) => return Ok(value),
-            Err(error) => Error::from(error),
-        },
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => Error::from(error),
         Err(payload) => match exception(payload.as_ref()) {
             None => resume_unwind(payload),
             Some(text) => Error::failed(format!("libtorch: {text}")),

@@ -4,6 +4,7 @@
 use crate::common::datasets::*;
 use fed_distill::data::DatasetKind::{self, Cifar10, ImageFolder, Mnist};
 use proptest::prelude::*;
+use std::error::Error as _;
 
 /// One file of a set in which everything else is whole.
 struct Case {
@@ -105,6 +106,31 @@ fn the_undamaged_sets_load() {
         }
         load_cpu(&settings(case.kind, root.path())).unwrap();
     }
+}
+
+/// The errors of the decoders stay behind the text.
+#[test]
+fn causes_of_damage_are_kept() {
+    let error = |picture: Vec<u8>, share: usize| {
+        let names = ["train/a/1.png", "train/b/1.png", "test/a/1.png"];
+        let files: Vec<(&str, Vec<u8>)> = names.map(|name| (name, picture.clone())).into();
+        let archive = gzip(&tar(&files));
+        let root = tempfile::tempdir().unwrap();
+        let cut = &archive[..archive.len() * share / 10];
+        std::fs::write(root.path().join("set.tar.gz"), cut).unwrap();
+        load_cpu(&settings(ImageFolder, root.path())).unwrap_err()
+    };
+    let no_picture = error(b"no picture".into(), 10);
+    assert!(
+        no_picture
+            .source()
+            .is_some_and(|source| source.is::<image::ImageError>())
+    );
+    let cut = error(png(40, 40, 3, &noise(4800, 1)), 5);
+    assert!(
+        cut.source()
+            .is_some_and(|source| source.is::<std::io::Error>())
+    );
 }
 
 /// The error names the archive and no picture in it.

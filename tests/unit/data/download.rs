@@ -3,6 +3,7 @@
 use fed_distill::data::download::fetch;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
+use std::error::Error as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -179,7 +180,13 @@ fn failures_say_from_where_to_where_and_what_to_do() {
     assert!(not_found.contains("404 Not Found"), "{not_found}");
     // Nobody listens there, and no other test can.
     let nowhere = "http://127.0.0.1:1/set/file.gz";
-    let refused = fetch(nowhere, None, &to, &silent).unwrap_err().to_string();
+    let refused = fetch(nowhere, None, &to, &silent).unwrap_err();
+    assert!(
+        refused
+            .source()
+            .is_some_and(|source| source.is::<ureq::Error>())
+    );
+    let refused = refused.to_string();
     for (text, url) in [(not_found, url.as_str()), (refused, nowhere)] {
         for expected in [
             "cannot download `file.gz`",
