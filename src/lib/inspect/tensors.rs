@@ -78,7 +78,7 @@ impl Request {
         if let Some(card) = &card {
             text += &format!(
                 "\n{} of {}×{}×{} images in {} classes of {}",
-                card.model.model.kind.name(),
+                card.model.model.kind,
                 card.model.channels,
                 card.model.size,
                 card.model.size,

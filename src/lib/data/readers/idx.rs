@@ -42,14 +42,13 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     for remote in official::files(kind) {
         let path = match find(kind, root, remote.name) {
             Some(path) => path,
-            None => download::fetch_missing(kind.name(), remote, root, download)?,
+            None => download::fetch_missing(kind, remote, root, download)?,
         };
         paths.push(path);
     }
     let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
         return Err(Error::failed(format!(
-            "`{}` is not a set of four IDX files",
-            kind.name()
+            "`{kind}` is not a set of four IDX files"
         )));
     };
     Ok(RawSet {

@@ -44,14 +44,10 @@ pub enum Status {
     Interrupted,
 }
 
+/// Writes the name that serde writes.
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        })
+        self.serialize(out)
     }
 }
 

@@ -205,13 +205,10 @@ fn summary(metrics: &Metrics) -> Result<()> {
         false => output::print(&table)?,
     }
     for part in &metrics.traffic {
-        output::print(
-            format!(
-                "bytes: {} of {:?}, {:?}",
-                part.bytes, part.kind, part.direction
-            )
-            .to_lowercase(),
-        )?;
+        output::print(format!(
+            "bytes: {} of {}, {}",
+            part.bytes, part.kind, part.direction
+        ))?;
     }
     output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))
 }

@@ -3,7 +3,7 @@
 use super::federation::{Party, Roles};
 use crate::error::Result;
 use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
-use crate::model::Model;
+use crate::model::{Model, ModelKind};
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
@@ -47,7 +47,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, Serialize)]
 pub struct ClientNote {
     pub node: usize,
-    pub model: &'static str,
+    pub model: ModelKind,
     pub parameters: u64,
     pub images: usize,
 }
@@ -107,7 +107,7 @@ fn note(party: &Party, federation: &Federation) -> ClientNote {
     let images = |client: &Client| (client.node == party.node).then(|| client.data.train.len());
     ClientNote {
         node: party.node,
-        model: party.spec.model.kind.name(),
+        model: party.spec.model.kind,
         parameters: party.parameters,
         images: federation.clients.iter().find_map(images).unwrap_or(0),
     }

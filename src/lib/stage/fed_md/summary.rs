@@ -97,7 +97,7 @@ fn clients(metrics: &Metrics) -> Table {
         };
         table.row(vec![
             client.node.to_string(),
-            client.model.into(),
+            client.model.to_string(),
             client.parameters.to_string(),
             client.images.to_string(),
             of(&last, |line| line.report.local_accuracy),
