@@ -108,16 +108,21 @@ fn name(key: &Tree) -> String {
 }
 
 /// Returns every leaf of a document by its dotted key, in the document's order. An array and an
-/// empty object are leaves.
+/// empty object within it are leaves.
 pub fn leaves(document: &Value) -> Vec<(String, &Value)> {
     let mut leaves = Vec::new();
     descend(String::new(), document, &mut leaves);
     leaves
 }
 
+/// Returns the value at a dotted key; `null` where the document has none.
+pub fn at<'a>(document: &'a Value, key: &str) -> &'a Value {
+    key.split('.').fold(document, |value, name| &value[name])
+}
+
 fn descend<'a>(key: String, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
     match value {
-        Value::Object(map) if !map.is_empty() => {
+        Value::Object(map) if key.is_empty() || !map.is_empty() => {
             for (name, inner) in map {
                 let key = match key.is_empty() {
                     true => name.clone(),

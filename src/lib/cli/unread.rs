@@ -4,12 +4,11 @@
 
 use crate::config::{Composed, Request, compose};
 use crate::run::stages::Stage;
-use serde_json::Value;
 
-/// More unread overrides than this are one set for all stages.
+/// More unread overrides than this are taken for one set for all stages.
 const FEW: usize = 3;
 
-/// A line that names the overrides of `job` without which `stage` would do the same, if there are
+/// Returns a line that names the overrides of `job` without which `stage` would do the same, if there are
 /// some and not many.
 pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
     let unread: Vec<String> = (0..job.overrides.len())
@@ -21,14 +20,15 @@ pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> 
         .then(|| format!("{} does not read {}", stage.name, unread.join(", ")))
 }
 
-/// `student` of `++student.epochs=5` and of `student=1_teacher_paper`.
+/// Returns the group of an override: `student` of `++student.epochs=5` and of
+/// `student=1_teacher_paper`.
 fn group(typed: &str) -> &str {
     let key = typed.trim_start_matches(['+', '~']);
     key.split(['.', '=']).next().unwrap_or(key)
 }
 
-/// Whether an override is of a group that the stage reads, or changes something in one: by a
-/// reference, or as the name of a file that sets keys of several groups.
+/// Returns true for an override of a group that the stage reads, and for one that changes something
+/// in such a group: by a reference, or as the name of a file that sets keys of several groups.
 fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
     let group = group(&job.overrides[index]);
     if stage.reads(group) || stage.groups().any(|known| known == group) {
@@ -40,13 +40,7 @@ fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool
         overrides,
         ..request.clone()
     });
-    let part = |job: &Composed| {
-        let mut config = serde_json::to_value(&job.config).unwrap_or(Value::Null);
-        if let Some(keys) = config.as_object_mut() {
-            keys.retain(|group, _| stage.reads(group));
-        }
-        config
-    };
+    let part = |job: &Composed| stage.part(serde_json::to_value(&job.config).unwrap_or_default());
     // What cannot be composed without it needs it.
     without.map_or(true, |without| part(&without) != part(job))
 }

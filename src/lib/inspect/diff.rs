@@ -1,7 +1,9 @@
 //! `inspect diff`: in what two runs differ.
 
 use super::run::{Metrics, Run};
-use super::{Answer, find, settings};
+use super::settings::typed;
+use super::{Answer, find};
+use crate::artifact::json::{self, Difference};
 use crate::config::schema::recorded;
 use crate::error::Result;
 use crate::report::Table;
@@ -18,14 +20,6 @@ pub struct Request {
     /// The other
     #[arg(value_name = "B")]
     other: PathBuf,
-}
-
-/// A key with its two values; none where a run has no such key.
-#[derive(Serialize)]
-struct Difference {
-    key: String,
-    a: Option<Value>,
-    b: Option<Value>,
 }
 
 /// A measure of both, and B − A.
@@ -51,14 +45,16 @@ impl Request {
                 stages.1
             );
         }
-        let configs = differences(&read_settings(&one), &read_settings(&other));
-        let circumstances = differences(&circumstances(&one), &circumstances(&other));
+        let settings = (read_settings(&one), read_settings(&other));
+        let settings = json::differences(&settings.0, &settings.1);
+        let circumstances = (circumstances(&one), circumstances(&other));
+        let circumstances = json::differences(&circumstances.0, &circumstances.1);
         let measures = measures(
             &one.metrics()?.unwrap_or_default(),
             &other.metrics()?.unwrap_or_default(),
         );
         let mut text = format!("A: {}\nB: {}\n\n", one.name, other.name);
-        text += &section("setting", &configs, "the settings are the same");
+        text += &section("setting", &settings, "the settings are the same");
         text += &section(
             "circumstance",
             &circumstances,
@@ -70,26 +66,25 @@ impl Request {
             json!({
                 "a": one.place,
                 "b": other.place,
-                "config": configs,
-                "circumstances": circumstances,
+                "config": data(&settings),
+                "circumstances": data(&circumstances),
                 "metrics": measures,
             }),
         )
     }
 }
 
-/// The settings that the run's stage reads, by their dotted keys.
-fn read_settings(run: &Run) -> Vec<(String, Value)> {
-    let stage = stages::named(&run.manifest.stage);
-    let mut config = recorded(&run.manifest.config);
-    if let (Some(stage), Some(keys)) = (stage, config.as_object_mut()) {
-        keys.retain(|key, _| stage.reads(key));
+/// Returns the part of a run's config that its stage reads.
+fn read_settings(run: &Run) -> Value {
+    let config = recorded(&run.manifest.config);
+    match stages::named(&run.manifest.stage) {
+        Some(stage) => stage.part(config),
+        None => config,
     }
-    settings::flat(&config)
 }
 
-/// What is not in the config: files read, versions, device.
-fn circumstances(run: &Run) -> Vec<(String, Value)> {
+/// Returns what is not in the config: the files that were read, versions, device.
+fn circumstances(run: &Run) -> Value {
     let manifest = &run.manifest;
     let inputs = manifest
         .inputs
@@ -110,32 +105,21 @@ fn circumstances(run: &Run) -> Vec<(String, Value)> {
     let rest = rest
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
-    facts.chain(inputs).chain(rest).collect()
+    Value::Object(facts.chain(inputs).chain(rest).collect())
 }
 
-fn differences(one: &[(String, Value)], other: &[(String, Value)]) -> Vec<Difference> {
-    let find = |list: &[(String, Value)], key: &str| {
-        list.iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.clone())
-    };
-    let only_there = other.iter().filter(|(key, _)| find(one, key).is_none());
-    let keys = one.iter().chain(only_there).map(|(key, _)| key.clone());
-    let both = keys.map(|key| Difference {
-        a: find(one, &key),
-        b: find(other, &key),
-        key,
-    });
-    both.filter(|difference| difference.a != difference.b)
-        .collect()
+fn data(differences: &[Difference]) -> Vec<Value> {
+    let data = |(key, a, b): &Difference| json!({"key": key, "a": a, "b": b});
+    differences.iter().map(data).collect()
 }
 
+/// Returns a table of the differences, or the sentence `none` if there is no difference.
 fn section(what: &str, differences: &[Difference], none: &str) -> String {
     if differences.is_empty() {
         return format!("{none}\n\n");
     }
-    let text = |value: &Option<Value>| {
-        let text = value.as_ref().map_or("–".into(), settings::typed);
+    let text = |value: Option<&Value>| {
+        let text = value.map_or("–".into(), typed);
         // A hash is told apart by its beginning.
         match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             true => text.chars().take(12).collect(),
@@ -143,12 +127,8 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
         }
     };
     let mut table = Table::new(&[what, "A", "B"]);
-    for difference in differences {
-        table.row(vec![
-            difference.key.clone(),
-            text(&difference.a),
-            text(&difference.b),
-        ]);
+    for (key, a, b) in differences {
+        table.row(vec![key.clone(), text(*a), text(*b)]);
     }
     format!("{table}\n\n")
 }

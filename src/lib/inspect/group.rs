@@ -155,15 +155,8 @@ fn group(stage: &str, settings: String, members: &[Member]) -> Group {
 /// The settings in which a group differs from others of its stage; where it is the only one, what
 /// it is about.
 fn label(own: &Identity, all: &[&Identity], example: &Run) -> String {
-    let differs = |(key, value): &&(String, Value)| {
-        all.iter().any(|other| {
-            other
-                .iter()
-                .find(|(name, _)| name == key)
-                .map(|(_, value)| value)
-                != Some(value)
-        })
-    };
+    let differs =
+        |(key, value): &(&String, &Value)| all.iter().any(|other| other.get(*key) != Some(*value));
     let differing: Vec<String> = own
         .iter()
         .filter(differs)

@@ -2,18 +2,17 @@
 //! what it read.
 
 use super::run::Run;
-use super::settings::flat;
-use crate::artifact::hash;
+use crate::artifact::{hash, json};
 use crate::config::shape::{self, Takes};
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::run::manifest::{self, FileRecord, Manifest};
 use crate::run::stages;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Settings by their dotted keys. Two runs of equal identity are repetitions of each other.
-pub type Identity = Vec<(String, Value)>;
+/// Settings by their dotted keys. Runs of equal identity are repetitions of each other.
+pub type Identity = Map<String, Value>;
 
 /// Finds identities, through the manifests of what the runs read. A stage's own config does not say
 /// how its split was dealt or its teachers were trained: it only needs to know where they are.
@@ -35,48 +34,45 @@ impl Lineage {
     }
 
     fn identity(&mut self, path: &Path, manifest: &Manifest) -> Identity {
-        let mut leaves = own(manifest);
+        let mut settings = own(manifest);
         // The dataset itself stands for its folder.
         let fingerprint = manifest.facts.get("dataset_fingerprint").cloned();
-        leaves.push(("dataset".into(), fingerprint.unwrap_or_default()));
+        settings.insert("dataset".into(), fingerprint.unwrap_or_default());
         if manifest.stage == "split_data" {
-            return leaves;
+            return settings;
         }
         let input = |role: &str| manifest.inputs.iter().find(|record| record.role == role);
         let (split, initial) = (input("split"), input("initial"));
-        leaves.retain(|(key, _)| !key.starts_with("split."));
-        leaves.extend(self.of_split(path, split));
+        settings.retain(|key, _| !key.starts_with("split."));
+        settings.extend(self.of_split(path, split));
         let of_teachers = self.of_teachers(path, manifest);
         // They were trained on the split that the run itself was given.
-        leaves.extend(
+        settings.extend(
             of_teachers
                 .into_iter()
                 .filter(|(key, _)| split.is_none() || !is_split(key)),
         );
         if let Some(record) = initial {
-            self.put_initial(path, record, &mut leaves);
+            self.put_initial(path, record, &mut settings);
         }
         // The server's stages work with what the teachers are, whatever `model` says.
         if let Some(teachers) = manifest.facts.get(TEACHERS_MODEL) {
-            leaves.push(("model".into(), teachers.clone()));
+            settings.insert("model".into(), teachers.clone());
         }
-        leaves
+        settings
     }
 
     /// Whether there is a split, and how it was dealt.
     fn of_split(&mut self, path: &Path, split: Option<&FileRecord>) -> Identity {
         let Some(record) = split else {
-            return vec![("split".into(), false.into())];
+            return Map::from_iter([("split".into(), false.into())]);
         };
         match self.maker(path, record) {
-            None => vec![("split".into(), unknown(&record.sha256))],
-            Some(made) => {
-                let dealt = made
-                    .into_iter()
-                    .filter(|(key, _)| key.starts_with("split."));
-                std::iter::once(("split".into(), true.into()))
-                    .chain(dealt)
-                    .collect()
+            None => Map::from_iter([("split".into(), unknown(&record.sha256))]),
+            Some(mut made) => {
+                made.retain(|key, _| key.starts_with("split."));
+                made.shift_insert(0, "split".into(), true.into());
+                made
             }
         }
     }
@@ -107,32 +103,28 @@ impl Lineage {
                 _ => {}
             }
         }
-        let mut leaves: Identity = values
-            .into_iter()
-            .map(|(key, values)| (key, alike(values)))
-            .collect();
+        let values = values.into_iter();
+        let mut settings: Identity = values.map(|(key, values)| (key, alike(values))).collect();
         if !unvouched.is_empty() {
-            leaves.push((
-                "teachers".into(),
-                unknown(&hash::bytes(unvouched.as_bytes())),
-            ));
+            let content = hash::bytes(unvouched.as_bytes());
+            settings.insert("teachers".into(), unknown(&content));
         }
-        leaves
+        settings
     }
 
     /// Replaces what the run's own config says of the initial batches by how they were made.
-    fn put_initial(&mut self, path: &Path, record: &FileRecord, leaves: &mut Identity) {
+    fn put_initial(&mut self, path: &Path, record: &FileRecord, settings: &mut Identity) {
         let Some(made) = self.maker(path, record) else {
-            leaves.push(("initial".into(), unknown(&record.sha256)));
+            settings.insert("initial".into(), unknown(&record.sha256));
             return;
         };
-        leaves.retain(|(key, _)| !key.starts_with("initial."));
+        settings.retain(|key, _| !key.starts_with("initial."));
         for (key, value) in made {
             if key.starts_with("initial.") {
-                leaves.push((key, value));
+                settings.insert(key, value);
             } else if key.starts_with("deep_inv.") {
                 // The student's own are those of its fresh batches.
-                leaves.push((format!("generate_initial:{key}"), value));
+                settings.insert(format!("generate_initial:{key}"), value);
             }
         }
     }
@@ -160,9 +152,11 @@ fn own(manifest: &Manifest) -> Identity {
         let shape = shape::config().get(&names);
         shape.is_some_and(|shape| matches!(shape.takes, Takes::Path))
     };
-    let mut leaves = flat(&stage.identity(&manifest.config));
-    leaves.retain(|(key, _)| !path(key) && !manifest.seeds.contains_key(key));
-    leaves
+    json::leaves(&stage.identity(&manifest.config))
+        .into_iter()
+        .filter(|(key, _)| !path(key) && !manifest.seeds.contains_key(key))
+        .map(|(key, value)| (key, value.clone()))
+        .collect()
 }
 
 fn is_split(key: &str) -> bool {

@@ -2,21 +2,22 @@
 
 use crate::artifact::json;
 use crate::error::Result;
-use crate::federated::{Direction, Kind};
+use crate::federated::distributed_sgd::Method;
+use crate::federated::{Direction, Traffic};
 use crate::run::Comparison;
-use crate::run::metrics::{StudentEpoch, StudentMetrics, TeacherEpoch, TeacherMetrics};
+use crate::run::metrics::{
+    Course, DistributedSgdMetrics, FedAvgMetrics, FedMdMetrics, StudentEpoch, StudentMetrics,
+    TeacherEpoch, TeacherMetrics,
+};
 use crate::train::EpochReport;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 
 /// The numbers of a run that `inspect` shows. Those that a stage does not measure are `None` or
 /// empty.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
-    /// Stages that measure once call it `test_accuracy`.
-    #[serde(alias = "test_accuracy")]
     pub final_test_accuracy: Option<f64>,
     pub best_test_accuracy: Option<f64>,
     pub saved_test_accuracy: Option<f64>,
@@ -33,14 +34,14 @@ pub struct Metrics {
     /// Of the multi-round baselines.
     pub rounds: Vec<Round>,
     /// Of `distributed_sgd`, which takes steps instead of rounds.
-    pub method: Option<String>,
+    pub method: Option<Method>,
     pub ranks: Option<usize>,
     pub steps: Option<usize>,
     pub traffic: Vec<Traffic>,
 }
 
 /// An epoch of a teacher or a student.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Epoch {
     pub epoch: usize,
     pub lr: f64,
@@ -51,8 +52,7 @@ pub struct Epoch {
 }
 
 /// A round of a baseline; the bytes are those of this round alone.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Round {
     pub round: usize,
     /// Of the global model, or the mean over the nodes' own models; `None` in rounds without
@@ -60,15 +60,8 @@ pub struct Round {
     pub test_accuracy: Option<f64>,
     pub upload_bytes: u64,
     pub download_bytes: u64,
+    /// What each node reported.
     pub nodes: Vec<Value>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    pub bytes: u64,
 }
 
 impl Metrics {
@@ -80,7 +73,10 @@ impl Metrics {
         match stage {
             "train_teachers" => json::read(path).map(TeacherMetrics::into),
             "train_student" => json::read(path).map(StudentMetrics::into),
-            _ => json::read(path),
+            "fed_avg" => json::read(path).map(FedAvgMetrics::into),
+            "fed_md" => json::read(path).map(FedMdMetrics::into),
+            "distributed_sgd" => json::read(path).map(DistributedSgdMetrics::into),
+            _ => Ok(Self::default()),
         }
     }
 
@@ -140,6 +136,58 @@ impl From<StudentMetrics> for Metrics {
             comparison: student.comparison,
             confusion: student.confusion,
             epochs: student.epochs.into_iter().map(epoch).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<FedAvgMetrics> for Metrics {
+    fn from(average: FedAvgMetrics) -> Self {
+        Self {
+            parameters: Some(average.parameters),
+            ..Self::of_rounds(average.course, |means| means.test_accuracy)
+        }
+    }
+}
+
+impl From<FedMdMetrics> for Metrics {
+    fn from(distillation: FedMdMetrics) -> Self {
+        Self::of_rounds(distillation.course, |means| means.test_accuracy)
+    }
+}
+
+impl From<DistributedSgdMetrics> for Metrics {
+    fn from(sgd: DistributedSgdMetrics) -> Self {
+        Self {
+            final_test_accuracy: sgd.test_accuracy,
+            parameters: Some(sgd.parameters),
+            method: Some(sgd.method),
+            ranks: Some(sgd.ranks),
+            steps: Some(sgd.steps),
+            traffic: sgd.traffic,
+            ..Self::default()
+        }
+    }
+}
+
+impl Metrics {
+    fn of_rounds<M, N: Serialize>(
+        course: Course<M, N>,
+        test_accuracy: fn(&M) -> Option<f64>,
+    ) -> Self {
+        let rounds = course.rounds.into_iter().map(|line| Round {
+            round: line.round,
+            test_accuracy: test_accuracy(&line.means),
+            upload_bytes: line.upload_bytes,
+            download_bytes: line.download_bytes,
+            // They were read from JSON.
+            nodes: line.nodes.iter().flat_map(serde_json::to_value).collect(),
+        });
+        Self {
+            final_test_accuracy: course.final_test_accuracy,
+            best_test_accuracy: course.best_test_accuracy,
+            upload_bytes: Some(course.upload_bytes),
+            rounds: rounds.collect(),
             ..Self::default()
         }
     }

@@ -1,6 +1,7 @@
 //! A run on disk: its manifest, the files it names, its metrics.
 
 pub use super::metrics::{Epoch, Metrics};
+use crate::artifact::json;
 use crate::artifact::lock::Lock;
 use crate::config::Config;
 use crate::data::{self, Dataset, DatasetSettings};
@@ -154,8 +155,7 @@ impl Run {
 
     /// Returns a value of the config by its dotted key.
     pub fn setting(&self, key: &str) -> &Value {
-        key.split('.')
-            .fold(&self.manifest.config, |value, part| &value[part])
+        json::at(&self.manifest.config, key)
     }
 
     /// Returns the card (classes, normalisation, …) of the weights that it read or wrote; `None` if

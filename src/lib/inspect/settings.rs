@@ -1,37 +1,16 @@
 //! Configs as dotted keys: what differs, what a run was about.
 
 use super::run::Run;
+use crate::artifact::json;
 use crate::config::Config;
 use crate::config::schema::SplitConfig;
 use crate::model::ModelSettings;
+use crate::report::Table;
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::words::counted;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-
-/// Every leaf of a config by its dotted key, in the config's order.
-pub fn flat(config: &Value) -> Vec<(String, Value)> {
-    let mut leaves = Vec::new();
-    descend("", config, &mut leaves);
-    leaves
-}
-
-fn descend(path: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                descend(&path, value, leaves);
-            }
-        }
-        _ => leaves.push((path.to_owned(), value.clone())),
-    }
-}
+use std::sync::LazyLock;
 
 /// A value as it is typed on the command line.
 pub fn typed(value: &Value) -> String {
@@ -45,15 +24,22 @@ pub fn typed(value: &Value) -> String {
     }
 }
 
-/// The settings in which a config is not the built-in default.
-pub fn chosen(config: &Value) -> Vec<(String, Value)> {
-    let default: BTreeMap<String, Value> = serde_json::to_value(Config::default())
-        .map(|default| flat(&default).into_iter().collect())
-        .unwrap_or_default();
-    flat(config)
-        .into_iter()
-        .filter(|(key, value)| default.get(key) != Some(value))
+/// Returns the settings in which a config is not the built-in default, by their dotted keys.
+pub fn chosen(config: &Value) -> Vec<(String, &Value)> {
+    static DEFAULT: LazyLock<Value> = LazyLock::new(|| json!(Config::default()));
+    let differences = json::differences(config, &DEFAULT).into_iter();
+    differences
+        .filter_map(|(key, own, _)| Some((key, own?)))
         .collect()
+}
+
+/// Returns a table with a line for each setting.
+pub fn table(settings: &[(String, &Value)]) -> Table {
+    let mut table = Table::new(&["setting", "value"]);
+    for (key, value) in settings {
+        table.row(vec![key.clone(), typed(value)]);
+    }
+    table
 }
 
 /// The seeds that the stage used, `42` or for a student `42, 43`.

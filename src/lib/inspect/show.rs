@@ -2,6 +2,7 @@
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find, settings};
+use crate::artifact::json;
 use crate::error::Result;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
@@ -26,24 +27,18 @@ impl Request {
         let run = find::one(&self.run, "run", |_| true)?;
         let metrics = run.metrics()?;
         let config = &run.manifest.config;
-        let listed = if self.all {
-            settings::flat(config)
-        } else {
-            settings::chosen(config)
-        };
-        let mut table = Table::new(&["setting", "value"]);
-        for (key, value) in &listed {
-            table.row(vec![key.clone(), settings::typed(value)]);
-        }
-        let remark = if self.all {
-            ""
-        } else {
-            "\n(other settings: built-in defaults; `--all` lists them)"
+        let (listed, remark) = match self.all {
+            true => (json::leaves(config), ""),
+            false => (
+                settings::chosen(config),
+                "\n(other settings: built-in defaults; `--all` lists them)",
+            ),
         };
         let text = format!(
-            "{}\n\n{}\n\n{table}{remark}",
+            "{}\n\n{}\n\n{}{remark}",
             facts(&run, metrics.as_ref()),
-            files(&run)
+            files(&run),
+            settings::table(&listed)
         );
         Answer::new(
             text,

@@ -3,6 +3,7 @@
 use super::super::run::percent;
 use super::super::{settings, show};
 use super::Entry;
+use crate::artifact::json;
 use crate::error::Result;
 use crate::report::{Table, html};
 use crate::run::manifest;
@@ -51,11 +52,8 @@ pub fn provenance(entries: &[Entry]) -> Result<Markup> {
 
 fn of(entry: &Entry) -> Markup {
     let manifest = &entry.run.manifest;
-    let mut chosen = Table::new(&["setting", "value"]);
-    for (key, value) in settings::chosen(&manifest.config) {
-        chosen.row(vec![key, settings::typed(&value)]);
-    }
-    let every: Vec<String> = settings::flat(&manifest.config)
+    let chosen = settings::table(&settings::chosen(&manifest.config));
+    let every: Vec<String> = json::leaves(&manifest.config)
         .iter()
         .map(|(key, value)| format!("{key}={}", settings::typed(value)))
         .collect();

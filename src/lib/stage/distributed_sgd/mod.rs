@@ -8,12 +8,12 @@ use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
+use crate::run::metrics::DistributedSgdMetrics;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::Card;
@@ -23,19 +23,6 @@ use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use recorder::Recorder;
-use serde::Serialize;
-
-/// `metrics.json`.
-#[derive(Serialize)]
-struct Metrics {
-    method: Method,
-    ranks: usize,
-    parameters: u64,
-    steps: usize,
-    losses: Vec<LossAt>,
-    test_accuracy: Option<f64>,
-    traffic: Vec<Traffic>,
-}
 
 /// Runs the stage.
 ///
@@ -176,8 +163,8 @@ impl Descent<'_> {
         trained: &Trained,
         losses: Vec<LossAt>,
         test_accuracy: Option<f64>,
-    ) -> Metrics {
-        Metrics {
+    ) -> DistributedSgdMetrics {
+        DistributedSgdMetrics {
             method: self.config.method,
             ranks: self.used(),
             parameters: trained.model.parameter_count(),
@@ -189,7 +176,7 @@ impl Descent<'_> {
     }
 }
 
-fn summary(metrics: &Metrics) -> Result<()> {
+fn summary(metrics: &DistributedSgdMetrics) -> Result<()> {
     let mut table = Table::new(&["epoch", "batch", "mean loss"]);
     for at in &metrics.losses {
         table.row(vec![

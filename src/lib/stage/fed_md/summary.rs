@@ -1,19 +1,21 @@
 //! The tables on stdout.
 
-use super::recorder::{Means, Metrics, NodeLine, RoundLine};
 use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
-use crate::run::rounds::Course;
+use crate::run::metrics::{Course, FedMdMeans, FedMdMetrics, NodeLine, RoundLine};
 use crate::runtime::output;
 use crate::words::percent;
 use std::path::Path;
+
+type Node = NodeLine<NodeReport>;
+type Round = RoundLine<FedMdMeans, NodeReport>;
 
 /// Most lines of the table of rounds.
 const SHOWN: usize = 10;
 
 /// Rounds, clients, bytes.
-pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
+pub fn print(metrics: &FedMdMetrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
     output::print(rounds(course))?;
     output::print(clients(metrics))?;
@@ -39,7 +41,7 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
 
 /// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among
 /// them.
-fn rounds(course: &Course<Means, NodeReport>) -> Table {
+fn rounds(course: &Course<FedMdMeans, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
         "digest loss",
@@ -70,7 +72,7 @@ fn rounds(course: &Course<Means, NodeReport>) -> Table {
 }
 
 /// Each client after the last round, and on the test set before the first.
-fn clients(metrics: &Metrics) -> Table {
+fn clients(metrics: &FedMdMetrics) -> Table {
     let mut table = Table::new(&[
         "node",
         "model",
@@ -82,7 +84,7 @@ fn clients(metrics: &Metrics) -> Table {
         "test",
         "test before",
     ]);
-    let at = |round: Option<&'_ RoundLine>, node: usize| -> Option<NodeLine> {
+    let at = |round: Option<&Round>, node: usize| -> Option<Node> {
         round?
             .nodes
             .iter()
@@ -92,9 +94,8 @@ fn clients(metrics: &Metrics) -> Table {
     for client in &metrics.clients {
         let last = at(metrics.course.rounds.last(), client.node);
         let first = at(metrics.course.rounds.first(), client.node);
-        let of = |line: &Option<NodeLine>, of: fn(&NodeLine) -> Option<f64>| {
-            percent(line.as_ref().and_then(of))
-        };
+        let of =
+            |line: &Option<Node>, of: fn(&Node) -> Option<f64>| percent(line.as_ref().and_then(of));
         table.row(vec![
             client.node.to_string(),
             client.model.to_string(),
