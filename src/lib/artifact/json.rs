@@ -1,4 +1,5 @@
-//! JSON files: indented, written atomically, and never with a number that JSON cannot hold.
+//! Reads, writes and compares JSON. Files are indented and written atomically, and never hold a
+//! number that JSON cannot hold.
 
 use super::atomic;
 use super::fault::explain;
@@ -53,10 +54,10 @@ fn unreadable(path: &Path, error: serde_json::Error) -> Error {
         serde_json::error::Category::Eof => "ends too early",
         _ => "is not valid JSON",
     };
-    let place = format!("{}:{}:{}", path.display(), error.line(), error.column());
+    let position = format!("{}:{}:{}", path.display(), error.line(), error.column());
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    let plain = Error::failed(format!("`{}` {what}", path.display())).note("file", place);
+    let plain = Error::failed(format!("`{}` {what}", path.display())).note("file", position);
     match text.split_once(", expected ") {
         Some((found, expected)) => plain.note("found", found).note("expected", expected),
         None => plain.note("found", text),
@@ -135,7 +136,8 @@ fn descend<'a>(key: String, value: &'a Value, leaves: &mut Vec<(String, &'a Valu
     }
 }
 
-/// A dotted key with its value in the old document and in the new one; `None` where it is missing.
+/// Holds a dotted key with its value in the old document and in the new one; `None` where it is
+/// missing.
 pub type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 
 /// Returns the leaves in which two documents differ: first those of `old` in its order, then those

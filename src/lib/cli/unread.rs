@@ -8,8 +8,8 @@ use crate::run::stages::Stage;
 /// More unread overrides than this are taken for one set for all stages.
 const FEW: usize = 3;
 
-/// Returns a line that names the overrides of `job` without which `stage` would do the same, if there are
-/// some and not many.
+/// Returns a line that names the overrides of `job` without which `stage` would do the same, if
+/// there are some and not many.
 pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
     let unread: Vec<String> = (0..job.overrides.len())
         .filter(|&index| !reads(stage, job, index, request))

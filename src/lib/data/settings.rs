@@ -27,7 +27,7 @@ pub enum DatasetKind {
     ImageFolder,
 }
 
-/// Writes the name that serde writes: `digits`, `fashion_mnist`, ….
+/// Writes the name that serde writes: `digits`, `fashion_mnist`, …
 impl fmt::Display for DatasetKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(out)

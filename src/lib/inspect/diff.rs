@@ -1,6 +1,7 @@
-//! `inspect diff`: in what two runs differ.
+//! `inspect diff` shows in what two runs differ.
 
-use super::run::{Metrics, Run};
+use super::format::short;
+use super::run::{Comparison, Metrics, Run};
 use super::settings::typed;
 use super::{Answer, find};
 use crate::artifact::json::{self, Difference};
@@ -22,7 +23,7 @@ pub struct Request {
     other: PathBuf,
 }
 
-/// A measure of both, and B − A.
+/// Holds a measure of both runs, and B − A.
 #[derive(Serialize)]
 struct Measure {
     name: &'static str,
@@ -32,6 +33,8 @@ struct Measure {
 }
 
 impl Request {
+    /// Returns the settings, circumstances and metrics in which the runs differ.
+    ///
     /// # Errors
     /// No such runs.
     pub fn answer(&self) -> Result<Answer> {
@@ -64,8 +67,8 @@ impl Request {
         Answer::new(
             text,
             json!({
-                "a": one.place,
-                "b": other.place,
+                "a": one.path,
+                "b": other.path,
                 "config": data(&settings),
                 "circumstances": data(&circumstances),
                 "metrics": measures,
@@ -108,6 +111,7 @@ fn circumstances(run: &Run) -> Value {
     Value::Object(facts.chain(inputs).chain(rest).collect())
 }
 
+/// Returns the differences as JSON.
 fn data(differences: &[Difference]) -> Vec<Value> {
     let data = |(key, a, b): &Difference| json!({"key": key, "a": a, "b": b});
     differences.iter().map(data).collect()
@@ -122,7 +126,7 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
         let text = value.map_or("–".into(), typed);
         // A hash is told apart by its beginning.
         match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            true => text.chars().take(12).collect(),
+            true => short(&text),
             false => text,
         }
     };
@@ -133,12 +137,13 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
     format!("{table}\n\n")
 }
 
-/// What a measure is, of a run's metrics.
+/// Takes a measure from a run's metrics.
 type Of<'a> = &'a dyn Fn(&Metrics) -> Option<f64>;
 
+/// Returns the measures that at least one of the runs has.
 fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
     let loss = |metrics: &Metrics| metrics.epochs.last().and_then(|epoch| epoch.train_loss);
-    let compared = |metrics: &Metrics, of: fn(&super::run::Comparison) -> Option<f64>| {
+    let compared = |metrics: &Metrics, of: fn(&Comparison) -> Option<f64>| {
         metrics.comparison.as_ref().and_then(of)
     };
     let all: [(&str, Of); 7] = [
@@ -169,6 +174,7 @@ fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
         .collect()
 }
 
+/// Returns the measures as a table.
 fn metrics_table(measures: &[Measure]) -> String {
     if measures.is_empty() {
         return "neither has metrics".into();

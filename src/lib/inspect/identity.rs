@@ -1,5 +1,5 @@
-//! What the result of a run depends on beside seeds: its settings, and those of the runs that made
-//! what it read.
+//! Finds what the result of a run depends on beside seeds: its settings, and those of the runs that
+//! made what it read.
 
 use super::run::Run;
 use crate::artifact::{hash, json};
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// Settings by their dotted keys. Runs of equal identity are repetitions of each other.
 pub type Identity = Map<String, Value>;
 
-/// Finds identities, through the manifests of what the runs read. A stage's own config does not say
-/// how its split was dealt or its teachers were trained: it only needs to know where they are.
+/// Finds identities, through the manifests of what the runs read. A stage's own config does not
+/// tell how its split was made or its teachers were trained.
 #[derive(Default)]
 pub struct Lineage {
     /// By path and hash: runs share inputs.
@@ -23,12 +23,12 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// What the run's result depends on beside seeds and places.
+    /// Returns what the run's result depends on beside seeds and paths.
     pub fn of(&mut self, run: &Run) -> Identity {
-        self.identity(&run.place, &run.manifest)
+        self.identity(&run.path, &run.manifest)
     }
 
-    /// How many files were read of which nothing says how they were made.
+    /// Returns the number of files that were read and that no manifest describes.
     pub fn unknown(&self) -> usize {
         self.followed.values().filter(|made| made.is_none()).count()
     }
@@ -36,13 +36,11 @@ impl Lineage {
     fn identity(&mut self, path: &Path, manifest: &Manifest) -> Identity {
         let mut settings = own(manifest);
         // The dataset itself stands for its folder.
-        let fingerprint = manifest.facts.get("dataset_fingerprint").cloned();
-        settings.insert("dataset".into(), fingerprint.unwrap_or_default());
+        settings.insert("dataset".into(), manifest.fingerprint().into());
         if manifest.stage == "split_data" {
             return settings;
         }
-        let input = |role: &str| manifest.inputs.iter().find(|record| record.role == role);
-        let (split, initial) = (input("split"), input("initial"));
+        let (split, initial) = (manifest.input("split"), manifest.input("initial"));
         settings.retain(|key, _| !key.starts_with("split."));
         settings.extend(self.of_split(path, split));
         let of_teachers = self.of_teachers(path, manifest);
@@ -62,7 +60,7 @@ impl Lineage {
         settings
     }
 
-    /// Whether there is a split, and how it was dealt.
+    /// Returns whether there is a split, and how it was made.
     fn of_split(&mut self, path: &Path, split: Option<&FileRecord>) -> Identity {
         let Some(record) = split else {
             return Map::from_iter([("split".into(), false.into())]);
@@ -77,9 +75,10 @@ impl Lineage {
         }
     }
 
-    /// How the teachers were trained, and on what; a list where they were not trained alike.
+    /// Returns how the teachers were trained, and on what: a list where they were not trained
+    /// alike.
     fn of_teachers(&mut self, path: &Path, manifest: &Manifest) -> Identity {
-        let (mut made, mut unvouched) = (Vec::new(), String::new());
+        let (mut made, mut unknown_files) = (Vec::new(), String::new());
         for record in manifest
             .inputs
             .iter()
@@ -87,7 +86,7 @@ impl Lineage {
         {
             match self.maker(path, record) {
                 Some(identity) => made.push(identity),
-                None => unvouched += &record.sha256,
+                None => unknown_files += &record.sha256,
             }
         }
         let mut values = BTreeMap::<String, Vec<Value>>::new();
@@ -105,8 +104,8 @@ impl Lineage {
         }
         let values = values.into_iter();
         let mut settings: Identity = values.map(|(key, values)| (key, alike(values))).collect();
-        if !unvouched.is_empty() {
-            let content = hash::bytes(unvouched.as_bytes());
+        if !unknown_files.is_empty() {
+            let content = hash::bytes(unknown_files.as_bytes());
             settings.insert("teachers".into(), unknown(&content));
         }
         settings
@@ -129,9 +128,9 @@ impl Lineage {
         }
     }
 
-    /// The identity of the run that wrote an input of the run at `path`.
+    /// Returns the identity of the run that wrote an input of the run at `path`.
     fn maker(&mut self, path: &Path, record: &FileRecord) -> Option<Identity> {
-        let key = (record.place(path), record.sha256.clone());
+        let key = (record.resolve(path), record.sha256.clone());
         if let Some(known) = self.followed.get(&key) {
             return known.clone();
         }
@@ -144,7 +143,7 @@ impl Lineage {
     }
 }
 
-/// Returns the run's own settings. What it read counts by its content, wherever that lies.
+/// Returns the run's own settings. What it read counts by its content, whatever its path.
 fn own(manifest: &Manifest) -> Identity {
     let stage = stages::named(&manifest.stage).unwrap_or(&stages::TRAIN_STUDENT);
     let path = |key: &str| {
@@ -159,11 +158,12 @@ fn own(manifest: &Manifest) -> Identity {
         .collect()
 }
 
+/// Returns true for a key that tells how a split was made.
 fn is_split(key: &str) -> bool {
     key.starts_with("split.") || key == "teacher.split"
 }
 
-/// The value that all have, or all of them.
+/// Returns the value that all have, or the list of all.
 fn alike(mut values: Vec<Value>) -> Value {
     match values.iter().all(|value| *value == values[0]) {
         true => values.swap_remove(0),
@@ -171,8 +171,8 @@ fn alike(mut values: Vec<Value>) -> Value {
     }
 }
 
-/// A file that only its content tells from others: whether another one differs in a seed alone,
-/// nobody knows.
+/// Returns what stands for a file that no manifest describes: its hash, since another file may
+/// differ in more than a seed.
 fn unknown(sha256: &str) -> Value {
     format!("{}(unknown)", sha256.get(..8).unwrap_or(sha256)).into()
 }

@@ -1,4 +1,4 @@
-//! The metrics of a run, of whichever stage.
+//! Reads the metrics of a run, whichever its stage.
 
 use crate::artifact::json;
 use crate::error::Result;
@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 
-/// The numbers of a run that `inspect` shows. Those that a stage does not measure are `None` or
-/// empty.
+/// Holds the numbers of a run that `inspect` shows. Those that a stage does not measure are `None`
+/// or empty.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
     pub final_test_accuracy: Option<f64>,
@@ -40,7 +40,7 @@ pub struct Metrics {
     pub traffic: Vec<Traffic>,
 }
 
-/// An epoch of a teacher or a student.
+/// Holds an epoch of a teacher or a student.
 #[derive(Clone, Debug, Serialize)]
 pub struct Epoch {
     pub epoch: usize,
@@ -51,7 +51,7 @@ pub struct Epoch {
     pub own_test_accuracy: Option<f64>,
 }
 
-/// A round of a baseline; the bytes are those of this round alone.
+/// Holds a round of a baseline; the bytes are those of this round alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
     pub round: usize,
@@ -99,6 +99,28 @@ impl Metrics {
             )
         };
         (!self.rounds.is_empty()).then(bytes)
+    }
+
+    /// Returns what a baseline of many rounds measured.
+    fn of_rounds<M, N: Serialize>(
+        course: Course<M, N>,
+        test_accuracy: fn(&M) -> Option<f64>,
+    ) -> Self {
+        let rounds = course.rounds.into_iter().map(|line| Round {
+            round: line.round,
+            test_accuracy: test_accuracy(&line.means),
+            upload_bytes: line.upload_bytes,
+            download_bytes: line.download_bytes,
+            // They were read from JSON.
+            nodes: line.nodes.iter().flat_map(serde_json::to_value).collect(),
+        });
+        Self {
+            final_test_accuracy: course.final_test_accuracy,
+            best_test_accuracy: course.best_test_accuracy,
+            upload_bytes: Some(course.upload_bytes),
+            rounds: rounds.collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -170,30 +192,8 @@ impl From<DistributedSgdMetrics> for Metrics {
     }
 }
 
-impl Metrics {
-    fn of_rounds<M, N: Serialize>(
-        course: Course<M, N>,
-        test_accuracy: fn(&M) -> Option<f64>,
-    ) -> Self {
-        let rounds = course.rounds.into_iter().map(|line| Round {
-            round: line.round,
-            test_accuracy: test_accuracy(&line.means),
-            upload_bytes: line.upload_bytes,
-            download_bytes: line.download_bytes,
-            // They were read from JSON.
-            nodes: line.nodes.iter().flat_map(serde_json::to_value).collect(),
-        });
-        Self {
-            final_test_accuracy: course.final_test_accuracy,
-            best_test_accuracy: course.best_test_accuracy,
-            upload_bytes: Some(course.upload_bytes),
-            rounds: rounds.collect(),
-            ..Self::default()
-        }
-    }
-}
-
 impl Epoch {
+    /// Returns the numbers of an epoch of training, with the accuracy on the test set.
     fn new(fit: EpochReport, test_accuracy: Option<f64>) -> Self {
         Self {
             epoch: fit.epoch,

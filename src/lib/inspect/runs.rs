@@ -1,6 +1,7 @@
-//! `inspect runs`: every run below a folder.
+//! `inspect runs` lists every run below a folder.
 
-use super::run::{Metrics, percent};
+use super::format::percent;
+use super::run::Entry;
 use super::{Answer, find, group, settings};
 use crate::error::{Error, Result};
 use crate::report::Table;
@@ -23,22 +24,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the runs below the folder, or their groups.
+    ///
     /// # Errors
     /// No such folder, or no run in it.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
-        if runs.is_empty() && broken.is_empty() {
-            return Err(find::no_run(&self.folder));
-        }
         broken.iter().for_each(|error| tracing::warn!("{error}"));
-        let mut metrics = Vec::new();
-        for run in &runs {
-            let read = run.metrics().inspect_err(|error| tracing::warn!("{error}"));
-            metrics.push(read.unwrap_or_default().unwrap_or_default());
-        }
+        let entry = |run| Entry::new(run, |error| tracing::warn!("{error}"));
+        let entries: Vec<Entry> = runs.into_iter().map(entry).collect();
         let mut answer = match self.group {
-            true => group::answer(&runs, &metrics)?,
-            false => listed(&runs, &metrics)?,
+            true => group::answer(&entries)?,
+            false => listed(&entries)?,
         };
         if !broken.is_empty() {
             answer.failure = Some(Error::failed(format!(
@@ -50,7 +47,7 @@ impl Request {
     }
 }
 
-fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
+fn listed(entries: &[Entry]) -> Result<Answer> {
     let mut table = Table::new(&[
         "run",
         "stage",
@@ -63,12 +60,12 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
         "best %",
     ]);
     let mut data = Vec::new();
-    for (run, metrics) in runs.iter().zip(metrics) {
+    for Entry { run, metrics } in entries {
         let manifest = &run.manifest;
         table.row(vec![
             run.name.clone(),
             manifest.stage.clone(),
-            run.status().to_string(),
+            run.status(),
             run.started(),
             settings::dataset(run),
             settings::seeds(run),
@@ -78,7 +75,7 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
         ]);
         data.push(json!({
             "run": run.name,
-            "manifest": run.place,
+            "manifest": run.path,
             "stage": manifest.stage,
             "status": run.status(),
             "started": manifest.started,

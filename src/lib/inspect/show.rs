@@ -1,6 +1,7 @@
-//! `inspect show`: all about one run.
+//! `inspect show` describes one run.
 
-use super::run::{Metrics, Run, percent, size};
+use super::format::{percent, short, size};
+use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
 use crate::artifact::json;
 use crate::error::Result;
@@ -21,6 +22,8 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns facts, files and settings of the run.
+    ///
     /// # Errors
     /// No such run, or several.
     pub fn answer(&self) -> Result<Answer> {
@@ -42,7 +45,7 @@ impl Request {
         );
         Answer::new(
             text,
-            json!({"manifest": run.place, "run": run.manifest, "metrics": metrics}),
+            json!({"manifest": run.path, "run": run.manifest, "metrics": metrics}),
         )
     }
 }
@@ -55,7 +58,7 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
         table.row(vec![name.into(), value]);
     };
     fact("stage", manifest.stage.clone());
-    fact("status", run.status().to_string());
+    fact("status", run.status());
     if let Some(error) = &manifest.error {
         fact("ended by", error.lines().next().unwrap_or_default().into());
     }
@@ -107,13 +110,13 @@ pub fn files(run: &Run) -> Table {
     let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
     let mut list = |way: &str, records: &[FileRecord]| {
         for record in records {
-            let there = record.place(&run.place).exists();
+            let there = record.resolve(&run.path).exists();
             table.row(vec![
                 way.into(),
                 record.role.clone(),
                 run.shown(record).display().to_string(),
                 size(record.bytes),
-                record.sha256.chars().take(12).collect(),
+                short(&record.sha256),
                 if there { String::new() } else { "gone".into() },
             ]);
         }

@@ -15,7 +15,7 @@ const MOST: i64 = 65_536;
 /// leave anything.
 const SMALLEST_UNPADDED: i64 = 16;
 
-/// Writes the name that serde writes: `resnet18`, `fedavg_cnn`, ….
+/// Writes the name that serde writes: `resnet18`, `fedavg_cnn`, …
 impl fmt::Display for ModelKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(out)

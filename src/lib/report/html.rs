@@ -1,5 +1,5 @@
-//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. It has
-//! no script and no font, and loads nothing.
+//! Makes one self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs.
+//! It has no script and no font, and loads nothing.
 //!
 //! The text is well-formed XML as well. Plots are drawn on white; on a dark page `style.css`
 //! inverts their lightness and keeps their hues, so that colours that differ still do.
@@ -48,7 +48,7 @@ const ELEMENTS: [&str; 9] = [
 /// Plots wider than this, in pixels, are not made narrower.
 const BROAD: f64 = 560.0;
 
-/// A page, section by section.
+/// Holds a page, section by section.
 #[derive(Debug)]
 pub struct Page {
     title: String,
@@ -101,7 +101,7 @@ impl Page {
                 }
             }
         };
-        // Names may hold control characters, which have no place in XML.
+        // Names may hold control characters, which XML does not allow.
         page.into_string()
             .replace(|letter: char| letter.is_control() && letter != '\n', " ")
             + "\n"
@@ -157,7 +157,7 @@ pub fn tiles(tiles: &[(String, String)]) -> Markup {
     }
 }
 
-/// A bar of a length 0..1 with a name and a value.
+/// Describes a bar of a length 0..1 with a name and a value.
 #[derive(Clone, Debug)]
 pub struct Bar {
     pub name: String,

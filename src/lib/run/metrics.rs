@@ -1,5 +1,5 @@
-//! The JSON files that sum up a training run: `metrics_teacher{i}.json`, and the `metrics.json` of a
-//! student and of each baseline. The stages write these types and `inspect` reads them.
+//! The JSON files that sum up a training run: `metrics_teacher{i}.json`, and the `metrics.json` of
+//! a student and of each baseline. The stages write these types and `inspect` reads them.
 //!
 //! Accuracies are shares, 0..1. A key that an older file lacks is read as its default.
 

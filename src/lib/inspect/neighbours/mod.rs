@@ -1,13 +1,12 @@
-//! `inspect neighbours`: which training images synthetic ones come close to, and whether closer
-//! than they should.
+//! `inspect neighbours` shows which training images synthetic ones come close to, and whether
+//! closer than they should.
 
 mod sampled;
 mod views;
 
 use super::grid::Images;
-use super::run::{self, Run};
-use super::split::dataset_of;
-use super::{Answer, picture};
+use super::run::Run;
+use super::{Answer, dataset, picture};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::{Model, Precision};
@@ -50,6 +49,8 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the distances and draws the nearest images.
+    ///
     /// # Errors
     /// No such images, another dataset than theirs, a picture that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
@@ -59,8 +60,8 @@ impl Request {
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, _) = dataset_of(&set.path, &self.overrides)?;
-        let dataset = run::dataset(&settings, Some(&card.dataset_fingerprint))?;
+        let (settings, _) = dataset::of(&set.path, &self.overrides)?;
+        let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
             return Err(Error::failed(
                 "the dataset has no test images to compare with",
@@ -89,7 +90,7 @@ impl Request {
             unseen: &unseen,
         };
         let run = manifest::producer_of(&set.path)
-            .map(|place| Run::open(&place, String::new()))
+            .map(|manifest| Run::open(&manifest, String::new()))
             .transpose()?;
         let models = teachers(run.as_ref(), device)?;
         let mut views = vec![compared.by_pixels(i64::from(self.shift))?];
@@ -126,6 +127,7 @@ impl Request {
     }
 }
 
+/// Returns the first `count`.
 fn take(mut order: Vec<i64>, count: usize) -> Vec<i64> {
     order.truncate(count);
     order
@@ -149,13 +151,9 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
 
 /// Returns the node that holds each training image, where the run read a split.
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
-    let split = run
-        .manifest
-        .inputs
-        .iter()
-        .find(|record| record.role == "split");
+    let split = run.manifest.input("split");
     let Some(path) = split
-        .map(|record| record.place(&run.place))
+        .map(|record| record.resolve(&run.path))
         .filter(|path| path.exists())
     else {
         return Ok(None);
@@ -209,6 +207,7 @@ fn distances(views: &[View]) -> Table {
     table
 }
 
+/// Returns how many synthetic images are nearest to a training image, in two sentences.
 fn verdict(views: &[View], count: usize) -> String {
     let share = |view: &View| {
         format!(
@@ -222,9 +221,8 @@ fn verdict(views: &[View], count: usize) -> String {
     format!(
         "The nearest of all training and test images is a training image: {} of {count} synthetic \
          images.\n\
-         {:.0} % (± {:.0}) is the share of training images among all, and the result for \
-         images that \
-         reveal nothing.",
+         {:.0} % (± {:.0}) is the share of training images among all, and the result for images \
+         that reveal nothing.",
         shares.join(", "),
         100.0 * expected,
         100.0 * (expected * (1.0 - expected) / count as f64).sqrt()

@@ -1,8 +1,9 @@
-//! The origin of the results: the runs, their commands and settings, the files and their hashes.
+//! Makes the sections on the origin of the results: the runs, their commands and settings, the
+//! files and their hashes.
 
-use super::super::run::percent;
+use super::super::format::{or_dash, percent};
+use super::super::run::Entry;
 use super::super::{settings, show};
-use super::Entry;
 use crate::artifact::json;
 use crate::error::Result;
 use crate::report::{Table, html};
@@ -27,9 +28,9 @@ pub fn runs(entries: &[Entry]) -> Markup {
         table.row(vec![
             run.name.clone(),
             run.manifest.stage.clone(),
-            run.status().to_string(),
+            run.status(),
             run.started(),
-            run.took().unwrap_or("–".into()),
+            or_dash(run.took()),
             settings::seeds(run),
             settings::summary(run),
             percent(metrics.final_test_accuracy),
@@ -50,6 +51,7 @@ pub fn provenance(entries: &[Entry]) -> Result<Markup> {
     })
 }
 
+/// Returns command, settings, files and hashes of a run.
 fn of(entry: &Entry) -> Markup {
     let manifest = &entry.run.manifest;
     let chosen = settings::table(&settings::chosen(&manifest.config));
@@ -84,7 +86,7 @@ fn of(entry: &Entry) -> Markup {
 fn checked(entries: &[Entry]) -> Result<Markup> {
     let (mut findings, mut hashed, mut gone) = (Vec::new(), 0, 0);
     for entry in entries {
-        let check = manifest::check(&entry.run.place)?;
+        let check = manifest::check(&entry.run.path)?;
         hashed += check.hashed;
         gone += check.gone.len();
         findings.extend(check.findings.iter().map(ToString::to_string));

@@ -136,8 +136,8 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         ))
 }
 
-/// Returns a line for each key of `config` that had another value in the earlier run. A key that was
-/// missing then counts as `null`.
+/// Returns a line for each key of `config` that had another value in the earlier run. A key that
+/// was missing then counts as `null`.
 fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
     let earlier = recorded(&earlier.config);
     let leaves = json::leaves(config).into_iter();

@@ -63,7 +63,7 @@ pub struct Versions {
 pub struct FileRecord {
     /// What the file is to the stage: `teacher`, `split`, `images`, …
     pub role: String,
-    /// Relative to the manifest's folder, or absolute.
+    /// The path, relative to the manifest's folder or absolute.
     pub path: PathBuf,
     pub bytes: u64,
     /// Lower-case hexadecimal.
@@ -71,8 +71,8 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// Where the file is now, by the manifest that records it.
-    pub fn place(&self, manifest_path: &Path) -> PathBuf {
+    /// Returns where the file is now, by the manifest that records it.
+    pub fn resolve(&self, manifest_path: &Path) -> PathBuf {
         paths::from_record(manifest_path, &self.path)
     }
 }
@@ -114,7 +114,24 @@ pub struct Manifest {
     pub error: Option<String>,
 }
 
-/// The manifest at `manifest_path`; none when there is no file.
+impl Manifest {
+    /// Returns the file that was read in a role.
+    pub fn input(&self, role: &str) -> Option<&FileRecord> {
+        self.inputs.iter().find(|record| record.role == role)
+    }
+
+    /// Returns the first file that was written in a role.
+    pub fn output(&self, role: &str) -> Option<&FileRecord> {
+        self.outputs.iter().find(|record| record.role == role)
+    }
+
+    /// Returns the fingerprint of the dataset, if it is recorded.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.facts.get("dataset_fingerprint")?.as_str()
+    }
+}
+
+/// Returns the manifest at `manifest_path`; `None` when there is no file.
 ///
 /// # Errors
 /// A file that cannot be read, is no manifest, or was written in a newer format.
@@ -139,7 +156,7 @@ pub fn existing(manifest_path: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// The format of the manifest there, if it is one that this program does not know.
+/// Returns the format of the manifest there, if it is newer than this program.
 fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     struct Format {
@@ -149,7 +166,7 @@ fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     Ok(Some(format.schema_version).filter(|version| *version > SCHEMA_VERSION))
 }
 
-/// Where the manifest of the single file `output` goes: `initial.safetensors` has
+/// Returns where the manifest of the single file `output` goes: `initial.safetensors` has
 /// `initial.manifest.json` beside it.
 pub fn beside(output: &Path) -> PathBuf {
     output.with_extension("manifest.json")
