@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 5;
 /// Downloads a missing file of a dataset into `root` and returns its path.
 ///
 /// # Errors
-/// Fails when `allowed` is false, and as [`fetch`] does; the error says what to do.
+/// Fails when `allowed` is false, and as [`fetch`] does; the error names what to do.
 pub(super) fn fetch_missing(
     set: DatasetKind,
     remote: &Remote,
@@ -139,7 +139,7 @@ pub fn fetch(
     Ok(fs::rename(&part, to)?)
 }
 
-/// Tells why a transfer ended early.
+/// Names why a transfer ended early.
 enum TransferError {
     /// The connection was cut off; another one may resume.
     Cut(String),

@@ -34,7 +34,7 @@ impl fmt::Display for DatasetKind {
     }
 }
 
-/// Says which dataset [`load`](super::load) reads and what it makes of it; the config group
+/// Selects which dataset [`load`](super::load) reads and what it makes of it; the config group
 /// `dataset` has these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -124,7 +124,7 @@ fn section(what: &str, differences: &[Difference], none: &str) -> String {
     }
     let text = |value: Option<&Value>| {
         let text = value.map_or("–".into(), typed);
-        // A hash is told apart by its beginning.
+        // The first digits of a hash are enough.
         match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             true => short(&text),
             false => text,

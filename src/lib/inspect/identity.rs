@@ -53,7 +53,7 @@ impl Lineage {
         if let Some(record) = initial {
             self.put_initial(path, record, &mut settings);
         }
-        // The server's stages work with what the teachers are, whatever `model` says.
+        // The server's stages work with what the teachers are, whatever `model` is set to.
         if let Some(teachers) = manifest.facts.get(TEACHERS_MODEL) {
             settings.insert("model".into(), teachers.clone());
         }
@@ -111,7 +111,7 @@ impl Lineage {
         settings
     }
 
-    /// Replaces what the run's own config says of the initial batches by how they were made.
+    /// Replaces the run's own settings of the initial batches by those that they were made with.
     fn put_initial(&mut self, path: &Path, record: &FileRecord, settings: &mut Identity) {
         let Some(made) = self.maker(path, record) else {
             settings.insert("initial".into(), unknown(&record.sha256));

@@ -14,7 +14,7 @@ const ZOOM: u32 = 2;
 /// Largest drawing in square pixels.
 const AREA_LIMIT: f64 = 16e6;
 
-/// Says where text stands relative to its point; the names are SVG's.
+/// Selects where text stands relative to its point; the names are SVG's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     Start,

@@ -197,25 +197,8 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
     let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
     let root = &svg[document.root_element().range()];
-    if root.contains("<!") || root.contains("<?") {
-        return Err(strange("it holds a comment or an instruction".into()));
-    }
-    for node in document.descendants().filter(roxmltree::Node::is_element) {
-        let element = node.tag_name().name();
-        if !ELEMENTS.contains(&element) {
-            return Err(strange(format!("it holds <{element}>")));
-        }
-        let refused = |attribute: &roxmltree::Attribute| {
-            !ATTRIBUTES.contains(&attribute.name())
-                || attribute.value().contains("url(")
-                || attribute.namespace().is_some()
-        };
-        if let Some(attribute) = node.attributes().find(refused) {
-            return Err(strange(format!(
-                "it holds <{element} {}=…>",
-                attribute.name()
-            )));
-        }
+    if let Some(what) = foreign(&document, root) {
+        return Err(strange(what));
     }
     let label = html! { (name) }.into_string();
     let svg = root.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
@@ -233,6 +216,27 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         figure class=(if broad { "plot broad" } else { "plot" }) {
             div class="wide" { (PreEscaped(svg)) }
         } "\n"
+    })
+}
+
+/// Returns what an SVG holds that our plots do not draw, if it holds anything else.
+fn foreign(document: &roxmltree::Document, root: &str) -> Option<String> {
+    if root.contains("<!") || root.contains("<?") {
+        return Some("it holds a comment or an instruction".into());
+    }
+    let refused = |attribute: &roxmltree::Attribute| {
+        !ATTRIBUTES.contains(&attribute.name())
+            || attribute.value().contains("url(")
+            || attribute.namespace().is_some()
+    };
+    let mut elements = document.descendants().filter(roxmltree::Node::is_element);
+    elements.find_map(|node| {
+        let element = node.tag_name().name();
+        if !ELEMENTS.contains(&element) {
+            return Some(format!("it holds <{element}>"));
+        }
+        let attribute = node.attributes().find(refused)?;
+        Some(format!("it holds <{element} {}=…>", attribute.name()))
     })
 }
 

@@ -312,7 +312,7 @@ fn resume_with_another_config_names_the_keys() {
 
     let text = again(json!({"split": null})).unwrap_err().to_string();
     assert!(
-        text.contains("differs: split: {\"num_nodes\":2") && text.contains("} then, null now"),
+        text.contains("differs: split: {") && text.contains(" then, null now"),
         "{text}"
     );
 

@@ -134,7 +134,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .try_fold(1_u64, |product, &length| product.checked_mul(length as u64))
         .filter(|bytes| (1..=MAX_BODY).contains(bytes))
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
-    // Reading one byte more than the header says tells a body that is too short from one that is
+    // Reading one byte more than the header states tells a body that is too short from one that is
     // too long, and bounds the memory that a hostile file can take.
     let mut body = Vec::new();
     file.take(bytes + 1)

@@ -70,16 +70,14 @@ impl Request {
         let device = dataset.train.images.device();
         let mut rng = Seeds::new(self.seed).stream("inspect/neighbours", 0);
         let mut draw = |count: usize| {
-            let mut order: Vec<i64> = (0..count as i64).collect();
+            let mut order: Vec<usize> = (0..count).collect();
             order.shuffle(&mut rng);
+            order.truncate(self.samples as usize);
             order
         };
-        let drawn = take(draw(set.labels.size()[0] as usize), self.samples as usize);
-        let indices: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
-            .into_iter()
-            .map(|index| index as usize)
-            .collect();
-        let unseen = dataset.test.select(&indices)?.images;
+        let drawn = draw(set.labels.size()[0] as usize);
+        let drawn: Vec<i64> = drawn.into_iter().map(|index| index as i64).collect();
+        let unseen = dataset.test.select(&draw(dataset.test.len()))?.images;
         let pixels = card
             .normalisation
             .to_pixels(&set.images.index_select(0, &Tensor::from_slice(&drawn)))
@@ -125,12 +123,6 @@ impl Request {
             json!({"file": set.path, "sampled": drawn, "views": views, "picture": out}),
         )
     }
-}
-
-/// Returns the first `count`.
-fn take(mut order: Vec<i64>, count: usize) -> Vec<i64> {
-    order.truncate(count);
-    order
 }
 
 /// Loads the teachers that a run was given; none, with a warning, where they are gone.

@@ -161,7 +161,7 @@ fn bar(
         if count > 0 {
             canvas.rect((from, top), (to, frame.bottom), colour);
         }
-        // A seam would swallow a thin segment.
+        // A seam would hide a thin segment.
         if own > 6.0 * SEAM {
             canvas.rect((from, top), (to, top + SEAM), WHITE);
         }
