@@ -1,11 +1,11 @@
-//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this
-//! is no mistake, and many of them are no news; but who types `split_data teacher.epochs=5` alone
-//! should see that nothing comes of it.
+//! Finds overrides that a stage does not read. One set of overrides often serves all stages, so
+//! this is no mistake, and many of them need no message; but who types `split_data
+//! teacher.epochs=5` alone should see that it has no effect.
 
 use crate::config::{Composed, Request, compose};
 use crate::run::stages::Stage;
 
-/// More unread overrides than this are taken for one set for all stages.
+/// Limits the unread overrides that are reported: more than this are one set for all stages.
 const FEW: usize = 3;
 
 /// Returns a line that names the overrides of `job` without which `stage` would do the same, if
@@ -27,8 +27,8 @@ fn group(typed: &str) -> &str {
     key.split(['.', '=']).next().unwrap_or(key)
 }
 
-/// Returns true for an override of a group that the stage reads, and for one that changes something
-/// in such a group: by a reference, or as the name of a file that sets keys of several groups.
+/// Returns true if an override is of a group that the stage reads, or changes something in one: by
+/// a reference, or as the name of a file that sets keys of several groups.
 fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
     let group = group(&job.overrides[index]);
     if stage.reads(group) || stage.groups().any(|known| known == group) {

@@ -3,9 +3,10 @@
 use super::format::percent;
 use super::run::{Metrics, Run, card_of};
 use super::{Answer, find, picture};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::partition::owners;
 use crate::report::{self, Table};
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -46,13 +47,16 @@ impl Matrix {
         })?;
         if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
             let file = run.output("metrics").unwrap_or_else(|| run.path.clone());
-            return Err(Error::failed("the confusion matrix is not square")
-                .note("file", file.display().to_string())
-                .note("expected", format!("{0} rows of {0} counts", counts.len()))
-                .note("found", format!("{} in row {row}", counts[row].len()))
-                .hint(
-                    "`inspect verify` reports whether the file was changed since it was written",
-                ));
+            bail!(
+                Error::failed("the confusion matrix is not square")
+                    .note("file", file.display().to_string())
+                    .note("expected", format!("{0} rows of {0} counts", counts.len()))
+                    .note("found", format!("{} in row {row}", counts[row].len()))
+                    .hint(
+                        "`inspect verify` reports whether the file was changed since it was \
+                         written",
+                    )
+            );
         }
         let named = run
             .card()?
@@ -89,7 +93,8 @@ impl Matrix {
             &self.classes,
             &self.counts,
             self.owners.as_deref(),
-        )
+        )?;
+        Ok(())
     }
 
     /// Returns the images of the class, its recall and its precision; the shares are 0..1, or

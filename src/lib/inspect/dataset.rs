@@ -3,9 +3,10 @@
 use super::run::Run;
 use crate::config::{Request, compose};
 use crate::data::{self, Dataset, DatasetSettings};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::run::manifest;
 use crate::runtime::device;
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Returns the dataset settings that `overrides` compose, else those of the run that wrote `path`;
@@ -22,7 +23,7 @@ pub fn of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<
     let fingerprint = fingerprint.map(str::to_owned);
     let settings = match (overrides, made) {
         ([], Some(run)) => run.config()?.dataset,
-        ([], None) => return Err(unknown(path)),
+        ([], None) => bail!(unknown(path)),
         _ => {
             let request = Request {
                 overrides: overrides.to_vec(),
@@ -51,10 +52,10 @@ fn unknown(path: &Path) -> Error {
 pub fn load(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
     let dataset = data::load(settings, device::choose("auto")?)
         .within("dataset")
-        .during(|| "loading the dataset")?;
+        .context("loading the dataset")?;
     match expected {
         Some(expected) if expected != dataset.fingerprint => {
-            Err(Error::failed("this is not the dataset that was used")
+            bail!(Error::failed("this is not the dataset that was used")
                 .note("expected", format!("fingerprint {expected}"))
                 .note(
                     "found",

@@ -2,8 +2,9 @@
 
 use super::run::Run;
 use crate::config::{list, nearest};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::run::{manifest, stages};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
@@ -20,18 +21,18 @@ const LISTED: usize = 12;
 /// No such folder; no manifest in it.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     if !folder.is_dir() {
-        return Err(nothing_there("folder", folder));
+        bail!(nothing_there("folder", folder));
     }
     let mut manifests = Vec::new();
     walk(folder, 0, &mut manifests);
     if manifests.is_empty() {
-        return Err(no_run(folder));
+        bail!(no_run(folder));
     }
     let (mut runs, mut broken) = (Vec::new(), Vec::new());
     for path in manifests {
         match Run::open(&path, name_within(folder, &path)) {
             Ok(run) => runs.push(run),
-            Err(error) => broken.push(error),
+            Err(error) => broken.push(error.into()),
         }
     }
     runs.sort_by_cached_key(order);
@@ -56,7 +57,7 @@ pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     let (runs, broken) = below(folder)?;
     broken.iter().for_each(|error| tracing::warn!("{error}"));
     match runs.is_empty() {
-        true => Err(no_run(folder)),
+        true => Err(no_run(folder).into()),
         false => Ok(runs),
     }
 }
@@ -96,10 +97,11 @@ pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     let shown = &names[..names.len().min(LISTED)];
     let error =
         Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
-    Err(match found.first() {
+    let error = match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
         _ => error,
-    })
+    };
+    Err(error.into())
 }
 
 /// Returns every run that `path` means.
@@ -138,7 +140,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     }
     match beside.into_iter().find(|manifest| manifest.is_file()) {
         Some(manifest) => Ok(vec![named_by_path(&manifest)?]),
-        None => Err(nothing_there("run", path)),
+        None => Err(nothing_there("run", path).into()),
     }
 }
 
@@ -153,8 +155,9 @@ pub fn file(path: &Path) -> Result<&Path> {
             "`{}` is a folder, not a file",
             path.display()
         ))
-        .note("available", list(&files_in(path)))),
-        path => Err(nothing_there("file", path)),
+        .note("available", list(&files_in(path)))
+        .into()),
+        path => Err(nothing_there("file", path).into()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Reads the metrics of a run, whichever its stage.
 
 use crate::artifact::json;
-use crate::error::Result;
 use crate::federated::distributed_sgd::Method;
 use crate::federated::{Direction, Traffic};
 use crate::run::Comparison;
@@ -10,6 +9,7 @@ use crate::run::metrics::{
     TeacherEpoch, TeacherMetrics,
 };
 use crate::train::EpochReport;
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -70,14 +70,14 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be read or holds something else.
     pub fn read(stage: &str, path: &Path) -> Result<Self> {
-        match stage {
-            "train_teachers" => json::read(path).map(TeacherMetrics::into),
-            "train_student" => json::read(path).map(StudentMetrics::into),
-            "fed_avg" => json::read(path).map(FedAvgMetrics::into),
-            "fed_md" => json::read(path).map(FedMdMetrics::into),
-            "distributed_sgd" => json::read(path).map(DistributedSgdMetrics::into),
-            _ => Ok(Self::default()),
-        }
+        Ok(match stage {
+            "train_teachers" => json::read::<TeacherMetrics>(path)?.into(),
+            "train_student" => json::read::<StudentMetrics>(path)?.into(),
+            "fed_avg" => json::read::<FedAvgMetrics>(path)?.into(),
+            "fed_md" => json::read::<FedMdMetrics>(path)?.into(),
+            "distributed_sgd" => json::read::<DistributedSgdMetrics>(path)?.into(),
+            _ => Self::default(),
+        })
     }
 
     /// Returns the bytes that all nodes of a baseline uploaded and downloaded; `None` for a run

@@ -4,13 +4,14 @@ pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
 use crate::artifact::{json, tensors};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Error;
 pub use crate::run::Comparison;
 use crate::run::job::lock_path;
 use crate::run::manifest;
 use crate::run::manifest::{FileRecord, Manifest, Status};
 use crate::run::weights::{self, Card};
 use crate::runtime::progress::duration;
+use anyhow::Result;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct Entry {
 impl Entry {
     /// Reads the metrics of a run; gives damaged ones to `warn` and leaves them out.
     pub fn new(run: Run, warn: impl FnOnce(&Error)) -> Self {
-        let metrics = run.metrics().inspect_err(warn);
+        let metrics = run.metrics().map_err(Error::from).inspect_err(warn);
         Self {
             metrics: metrics.unwrap_or_default().unwrap_or_default(),
             run,
@@ -106,7 +107,7 @@ impl Run {
 
     /// Returns the path of the first output of a role, if there is one.
     pub fn output(&self, role: &str) -> Option<PathBuf> {
-        Some(self.manifest.output(role)?.resolve(&self.path))
+        Some(self.manifest.output(role)?.current_path(&self.path))
     }
 
     /// Returns the paths of all outputs of a role.
@@ -114,14 +115,14 @@ impl Run {
         let outputs = self.manifest.outputs.iter();
         outputs
             .filter(move |record| record.role == role)
-            .map(|record| record.resolve(&self.path))
+            .map(|record| record.current_path(&self.path))
     }
 
     /// Returns the paths of the teachers that the run was given, in order.
     pub fn teachers(&self) -> Vec<PathBuf> {
         (0..)
             .map_while(|node| self.manifest.input(&format!("teacher{node}")))
-            .map(|record| record.resolve(&self.path))
+            .map(|record| record.current_path(&self.path))
             .collect()
     }
 
@@ -161,6 +162,7 @@ impl Run {
             .note("file", self.path.display().to_string())
             .hint("it was written by another version of fed-distill")
             .caused_by(error)
+            .into()
         })
     }
 
@@ -219,7 +221,7 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
         .is_some_and(|extension| extension == "safetensors");
     match ours {
         true => weights::card(&tensors::metadata(path)?)
-            .map_err(|error| error.note("file", path.display().to_string())),
+            .map_err(|error| error.note("file", path.display().to_string()).into()),
         false => Ok(None),
     }
 }

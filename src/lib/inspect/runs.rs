@@ -3,9 +3,10 @@
 use super::format::percent;
 use super::run::Entry;
 use super::{Answer, find, group, settings};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::Table;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 

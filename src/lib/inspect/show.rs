@@ -4,10 +4,10 @@ use super::format::{percent, short, size};
 use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
 use crate::artifact::json;
-use crate::error::Result;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -110,7 +110,7 @@ pub fn files(run: &Run) -> Table {
     let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
     let mut list = |way: &str, records: &[FileRecord]| {
         for record in records {
-            let there = record.resolve(&run.path).exists();
+            let there = record.current_path(&run.path).exists();
             table.row(vec![
                 way.into(),
                 record.role.clone(),

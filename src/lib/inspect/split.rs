@@ -2,10 +2,10 @@
 
 use super::{Answer, dataset, find, picture};
 use crate::data::Dataset;
-use crate::error::Result;
 use crate::partition::{Part, Skew, Split, label_counts, skew};
 use crate::report::{Table, stacked_bars};
 use crate::run::split::read;
+use anyhow::Result;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

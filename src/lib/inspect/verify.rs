@@ -3,10 +3,11 @@
 use super::format::short;
 use super::run::Run;
 use super::{Answer, find};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::Table;
 use crate::run::manifest::{Finding, Problem, check};
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

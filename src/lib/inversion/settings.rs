@@ -1,10 +1,11 @@
-//! Config group `deep_inv`: how synthetic batches are made.
+//! Defines the settings of inversion: how synthetic batches are made. The stages read them from the
+//! config group `deep_inv`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8); cross-entropy
-/// has scale 1.
+/// Holds the scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8);
+/// cross-entropy has scale 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossScales {
     pub l2_scale: f64,
@@ -13,8 +14,8 @@ pub struct LossScales {
     pub comp_scale: f64,
 }
 
-/// Scales of the terms that look at the teachers a batch is *not* made from; experiments of the
-/// EPFL report.
+/// Holds the scales of the terms of the teachers that a batch is *not* made from; experiments of
+/// the EPFL report use them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OtherScales {
     pub entropy_scale: f64,
@@ -22,13 +23,13 @@ pub struct OtherScales {
 }
 
 impl OtherScales {
-    /// Whether any of them counts.
+    /// Returns `true` when one of the terms has a scale other than zero.
     pub fn in_use(&self) -> bool {
         *self != Self::default()
     }
 }
 
-/// `deep_inv.di.loss`, `deep_inv.adi.loss`: the scales of all loss terms.
+/// Holds the scales of all loss terms in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossSettings {
@@ -54,7 +55,7 @@ pub struct LossSettings {
 }
 
 impl LossSettings {
-    /// The published terms.
+    /// Returns the scales of the published terms.
     pub fn published(&self) -> LossScales {
         LossScales {
             l2_scale: self.l2_scale,
@@ -64,7 +65,7 @@ impl LossSettings {
         }
     }
 
-    /// The terms of the other teachers.
+    /// Returns the scales of the terms of the other teachers.
     pub fn others(&self) -> OtherScales {
         OtherScales {
             entropy_scale: self.entropy_scale,
@@ -86,15 +87,16 @@ impl Default for LossSettings {
     }
 }
 
-/// `deep_inv.di` (before a student exists) and `deep_inv.adi` (against a student).
+/// Holds the settings of one of the two phases: `di`, before a student exists, or `adi`, against a
+/// student.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PhaseSettings {
     pub loss: LossSettings,
-    /// Adam steps on each batch.
+    /// Number of Adam steps on each batch.
     #[schemars(range(min = 1))]
     pub grad_updates_batch: usize,
-    /// Roll the batch by −2..2 pixels in both directions at every step.
+    /// Rolls the batch by −2..2 pixels in both directions at every step.
     pub input_jitter: bool,
 }
 
@@ -108,7 +110,7 @@ impl Default for PhaseSettings {
     }
 }
 
-/// Adam on the pixels.
+/// Holds the settings of the Adam that changes the pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PixelOptimizer {
@@ -130,31 +132,31 @@ impl Default for PixelOptimizer {
     }
 }
 
-/// How a step's loss and gradient are computed; the numbers agree to float32 rounding.
+/// Selects how a step's loss and gradient are computed; the numbers agree to float32 rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// `fused` where every teacher has such a path, else `plain`.
+    /// Takes `fused` where every teacher has such a path, else `plain`.
     Auto,
-    /// Frozen weights and a backward pass written out: residual networks.
+    /// Freezes the weights and computes a backward pass that is written out: residual networks.
     Fused,
-    /// libtorch's operations and autograd: any network, any device.
+    /// Uses libtorch's operations and autograd: any network, any device.
     Plain,
 }
 
-/// Which teachers a batch is optimised against.
+/// Selects the teachers that a batch is optimised against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TeacherMode {
-    /// One teacher a batch, in turn.
+    /// Takes one teacher a batch, in turn.
     Cycle,
-    /// `n` of N teachers, drawn without replacement; the loss is the mean of theirs.
+    /// Draws `n` of N teachers without replacement; the loss is the mean of theirs.
     Sample,
-    /// All at once: the ensemble's prediction, the mean of the batch-norm terms.
+    /// Takes all at once: the ensemble's prediction, the mean of the batch-norm terms.
     Ensemble,
 }
 
-/// How long a sample of teachers is kept.
+/// Selects how long a sample of teachers is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplePer {
@@ -162,7 +164,7 @@ pub enum SamplePer {
     Batch,
 }
 
-/// `deep_inv.teachers`.
+/// Holds which teachers make a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherSampling {
@@ -171,7 +173,7 @@ pub struct TeacherSampling {
     #[schemars(range(min = 1))]
     pub n: usize,
     pub per: SamplePer,
-    /// Restrict each teacher's cross-entropy and competition to the classes it was trained on.
+    /// Restricts each teacher's cross-entropy and competition to the classes it was trained on.
     pub mask: bool,
 }
 
@@ -186,49 +188,49 @@ impl Default for TeacherSampling {
     }
 }
 
-/// How teachers' predictions become one.
+/// Selects how the teachers' predictions become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EnsembleKind {
     MeanLogits,
     MeanSoftmax,
-    /// Softmaxes weighted class by class with each teacher's share of that class's training images,
-    /// renormalised.
+    /// Weighs the softmaxes class by class with each teacher's share of that class's training
+    /// images, and renormalises.
     LabelShare,
 }
 
-/// What labels a synthetic batch asks for.
+/// Selects the labels that a synthetic batch is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelSampling {
-    /// Uniformly at random over the allowed classes.
+    /// Draws uniformly from the allowed classes.
     Random,
-    /// Every allowed class equally often (up to one), in random order.
+    /// Takes every allowed class equally often (up to one), in random order.
     Balanced,
-    /// At random with `label_weights`.
+    /// Draws with `label_weights`.
     Weighted,
-    /// At random in the proportions the teachers were trained on, which is what their batch-norm
+    /// Draws in the proportions that the teachers were trained on, which is what their batch-norm
     /// statistics describe.
     TeacherShare,
 }
 
-/// Config group `deep_inv`.
+/// Holds the settings of inversion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InversionSettings {
-    /// Images in a synthetic batch.
+    /// Number of images in a synthetic batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     pub di: PhaseSettings,
     pub adi: PhaseSettings,
     pub optimizer: PixelOptimizer,
-    /// Carry Adam's moments from batch to batch, as the public Python project does.
+    /// Carries Adam's moments from batch to batch, as the public Python project does.
     pub keep_moments: bool,
     pub engine: EngineKind,
     pub teachers: TeacherSampling,
     pub ensemble: EnsembleKind,
     pub labels: LabelSampling,
-    /// One weight a class, for `labels: weighted`.
+    /// One weight for each class, for `labels: weighted`.
     #[schemars(extend("minimum" = 0))]
     pub label_weights: Option<Vec<f64>>,
 }

@@ -3,13 +3,13 @@
 
 use super::cuda::{self, Missing};
 use crate::error::{Error, Result};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use tch::{Device, Kind, Tensor};
 
-/// The forms of `device`, as shown in errors.
+/// Lists the forms of `device`, for errors.
 const FORMS: &str = "auto, cpu, cuda, cuda:N (N counts from 0)";
 
-/// What the config asks for.
+/// Holds what `device` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Auto,
@@ -17,15 +17,15 @@ enum Wanted {
     Cuda(usize),
 }
 
-/// The device for `wanted`: `auto` (CUDA when it works, else the CPU, saying once which and why),
-/// `cpu`, `cuda` (the first) or `cuda:N`.
+/// Returns the device for `wanted`: `auto` (CUDA when it works, else the CPU; which and why is
+/// logged once), `cpu`, `cuda` (the first) or `cuda:N`.
 ///
 /// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before
 /// anything else that uses libtorch.
 ///
 /// # Errors
-/// Another form (usage), or a CUDA device that is not there or does not work: with what is missing
-/// and what there is.
+/// Fails for another form (usage), and for a CUDA device that is not there or does not work: the
+/// error says what is missing and what there is.
 pub fn choose(wanted: &str) -> Result<Device> {
     match parse(wanted)? {
         Wanted::Cpu => Ok(Device::Cpu),
@@ -42,7 +42,7 @@ pub fn choose(wanted: &str) -> Result<Device> {
 /// products may not.
 ///
 /// # Errors
-/// A libtorch without the switch that `deterministic` needs.
+/// Fails when libtorch lacks the switch that `deterministic` needs.
 pub fn tune(device: Device, deterministic: bool) -> Result<()> {
     if !matches!(device, Device::Cuda(_)) {
         return Ok(());
@@ -121,6 +121,10 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
     match cuda::devices() {
         Err(missing) => {
             let error = refuse(missing.describe()).note("available", "cpu");
+            let error = match &missing {
+                Missing::Broken(cause) => error.caused_by(Arc::clone(cause)),
+                _ => error,
+            };
             let error = missing
                 .found()
                 .into_iter()
@@ -139,7 +143,9 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
             .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
         }
         Ok(_) => works(index).map(|()| Device::Cuda(index)).map_err(|error| {
-            refuse(error.to_string()).hint("`device=cpu`, or another CUDA device")
+            refuse(error.to_string())
+                .hint("`device=cpu`, or another CUDA device")
+                .caused_by(error)
         }),
     }
 }

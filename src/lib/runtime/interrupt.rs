@@ -1,5 +1,5 @@
-//! Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the second
-//! ends the process at once, unless a launcher started it, which ends processes itself.
+//! Handles Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the
+//! second ends the process at once, unless a launcher started it, which ends processes itself.
 //!
 //! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error
 //! up, past what saves their work. What must happen at these safe points as well, such as a rank's
@@ -21,7 +21,7 @@ const INTERRUPTED: i32 = 130;
 /// (`nohup`) stay ignored.
 ///
 /// # Errors
-/// Another handler of the `ctrlc` crate is installed.
+/// Fails when another handler of the `ctrlc` crate is installed.
 pub fn install() -> Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = INSTALLED
@@ -31,8 +31,9 @@ pub fn install() -> Result<()> {
         return Ok(());
     }
     let ignored = ignored_signals();
-    ctrlc::set_handler(on_signal)
-        .map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+    ctrlc::set_handler(on_signal).map_err(|error| {
+        Error::failed(format!("cannot listen for Ctrl-C: {error}")).caused_by(error)
+    })?;
     for signal in ignored {
         // SAFETY: restores a disposition that this process had a moment ago.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -63,10 +64,10 @@ pub fn watch(poll: impl Fn() -> Result<()> + 'static) -> Watch {
     Watch(POLL.with(|current| current.borrow_mut().replace(Rc::new(poll))))
 }
 
-/// A safe point: fails once a stop was asked for.
+/// Marks a safe point: returns an error once a stop was asked for.
 ///
 /// # Errors
-/// Of class interrupted, and those of a [`watch`].
+/// Fails, with class interrupted, once a stop was asked for; and when a [`watch`] does.
 pub fn check() -> Result<()> {
     if requested() {
         return Err(stopped());

@@ -3,18 +3,18 @@
 
 use std::env::var;
 
-/// One of several processes.
+/// Describes one of several processes that were started together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launched {
-    /// From 0.
+    /// Index of this process, from 0.
     pub rank: usize,
-    /// Processes in all.
+    /// Number of processes.
     pub size: usize,
-    /// Processes on this machine.
+    /// Number of processes on this machine.
     pub here: usize,
 }
 
-/// Returns this process's place among those started together; `None` if it was started alone.
+/// Returns which of the processes started together this one is; `None` if it was started alone.
 pub fn launched() -> Option<Launched> {
     // Open MPI; MPICH and those built on it; SLURM with PMIx, which names the rank alone.
     const NAMES: [[&str; 3]; 3] = [

@@ -1,4 +1,4 @@
-//! The log: short plain lines on stderr, stamped lines in a file.
+//! Writes the log: short plain lines to stderr, lines with times to a file.
 //!
 //! The library logs through `tracing`; binaries call [`init`] once, and stages call [`to_file`] for
 //! as long as they write into a folder.
@@ -119,7 +119,7 @@ static OPEN: Mutex<Open> = Mutex::new(Open {
     early: Vec::new(),
 });
 
-/// One log file, created with its first line.
+/// Writes one log file, which is created with its first line.
 struct LogFile {
     id: u64,
     path: PathBuf,
@@ -187,7 +187,7 @@ fn filter(wanted: Option<&str>) -> Result<EnvFilter> {
     if !wanted.contains('=') && !LEVELS.contains(&wanted.to_ascii_lowercase().as_str()) {
         return Err(wrong());
     }
-    EnvFilter::try_new(wanted).map_err(|_| wrong())
+    EnvFilter::try_new(wanted).map_err(|error| wrong().caused_by(error))
 }
 
 /// Formats an event: `message`, `warning: message`, `error: message`; stamped

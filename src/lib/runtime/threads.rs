@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, assignment, parameter};
 
-/// Most threads for each core; more are taken for a typing error.
+/// Largest number of threads for each core; more are taken for a typing error.
 const MAX_PER_CORE: usize = 4;
 
 /// Sets the number of threads that libtorch uses inside one operation, and returns it.

@@ -130,8 +130,8 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, length: u64) -> Result<()> {
-        let text =
-            std::str::from_utf8(self.take(length)?).map_err(|_| broken("a string is not UTF-8"))?;
+        let text = std::str::from_utf8(self.take(length)?)
+            .map_err(|error| broken("a string is not UTF-8").caused_by(error))?;
         self.push(Object::Text(text.to_string()))
     }
 
@@ -216,7 +216,7 @@ impl<'a> Machine<'a> {
         let end = self.rest.iter().position(|&byte| byte == b'\n');
         let line = self.take(end.ok_or_else(|| broken("a name does not end"))? as u64)?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| broken("a name is not UTF-8"))
+        std::str::from_utf8(line).map_err(|error| broken("a name is not UTF-8").caused_by(error))
     }
 
     fn global_from_stack(&mut self) -> Result<()> {

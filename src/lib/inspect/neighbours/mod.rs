@@ -8,13 +8,14 @@ use super::grid::Images;
 use super::run::Run;
 use super::{Answer, dataset, picture};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::{Model, Precision};
 use crate::report::Table;
 use crate::run::manifest;
 use crate::run::split::read;
 use crate::run::weights;
 use crate::runtime::seed::Seeds;
+use anyhow::{Result, bail};
 use clap::value_parser;
 use rand::seq::SliceRandom;
 use sampled::Sampled;
@@ -63,7 +64,7 @@ impl Request {
         let (settings, _) = dataset::of(&set.path, &self.overrides)?;
         let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
-            return Err(Error::failed(
+            bail!(Error::failed(
                 "the dataset has no test images to compare with",
             ));
         }
@@ -145,7 +146,7 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
     let split = run.manifest.input("split");
     let Some(path) = split
-        .map(|record| record.resolve(&run.path))
+        .map(|record| record.current_path(&run.path))
         .filter(|path| path.exists())
     else {
         return Ok(None);

@@ -3,8 +3,8 @@
 use super::super::format::{or_dash, percent, size};
 use super::super::run::{Entry, Metrics};
 use super::plots;
-use crate::error::Result;
 use crate::report::{LinePlot, Series, Table, html};
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Stages that train a model for all nodes in many exchanges.

@@ -18,9 +18,10 @@ use super::format::size;
 use super::run::Entry;
 use super::{Answer, find, settings};
 use crate::artifact::atomic;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::html::Page;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -5,10 +5,10 @@ use super::super::format::{or_dash, percent};
 use super::super::run::Entry;
 use super::super::{settings, show};
 use crate::artifact::json;
-use crate::error::Result;
 use crate::report::{Table, html};
 use crate::run::manifest;
 use crate::words::counted;
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Returns a table with a line for every run.

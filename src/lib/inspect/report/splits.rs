@@ -3,10 +3,10 @@
 use super::super::run::Entry;
 use super::super::split;
 use super::plots;
-use crate::error::Result;
 use crate::partition::skew;
 use crate::report::html;
 use crate::report::stacked_bars;
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Returns what each node holds: the plot of every split, with the label skew of the teachers that

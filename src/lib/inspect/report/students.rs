@@ -3,8 +3,9 @@
 use super::super::confusion::Matrix;
 use super::super::run::Entry;
 use super::plots;
-use crate::error::Result;
+use crate::error::Error;
 use crate::report::html;
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Returns curves, confusion and synthetic images of the students.
@@ -58,11 +59,11 @@ fn matrix(entry: &Entry) -> Result<Markup> {
     }
     match Matrix::new(&entry.run, &entry.metrics) {
         Ok(matrix) => Ok(html! {
-            (plots::drawn("Confusion matrix of the student", |path| matrix.save(path))?)
+            (plots::drawn("Confusion matrix of the student", |path| Ok(matrix.save(path)?))?)
             (html::table(&matrix.table()))
         }),
         Err(error) => {
-            tracing::warn!("left out of the report: {error}");
+            tracing::warn!("left out of the report: {}", Error::from(error));
             Ok(html! {})
         }
     }

@@ -3,8 +3,8 @@
 use super::super::format::{or_dash, percent, size};
 use super::super::run::Entry;
 use super::plots;
-use crate::error::Result;
 use crate::report::{Table, html};
+use anyhow::Result;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// What the stage is to do.
+/// Tells what the stage is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Start from nothing; whatever is there may be replaced.
@@ -18,7 +18,7 @@ pub enum Admission {
     Continue,
 }
 
-/// Differing keys that an error lists, at most.
+/// Limits the differing keys that an error spells out.
 const SHOWN: usize = 5;
 
 /// Decides by the manifest at `manifest_path` and by whether `primary_output`, the stage's main
@@ -37,7 +37,8 @@ const SHOWN: usize = 5;
 /// ([`Stage::identity`](crate::run::stages::Stage::identity)).
 ///
 /// # Errors
-/// The refusals above, another config, both flags at once, a damaged manifest (unless `overwrite`).
+/// Fails with the refusals above, for another config, for both flags at once, and for a damaged
+/// manifest (unless `overwrite`).
 pub fn admit(
     manifest_path: &Path,
     resume: bool,
@@ -157,7 +158,7 @@ fn list(error: Error, differences: &[String]) -> Error {
     }
 }
 
-/// Returns a value as an error shows it: a long one, such as a whole group, is cut short.
+/// Formats a value for an error line: a long one, such as a whole group, is cut short.
 fn brief(value: &Value) -> String {
     const LONG: usize = 60;
     let text = value.to_string();

@@ -1,7 +1,7 @@
-//! Listens to the server of `fed_md`: writes the metrics as they come, saves the run.
+//! Records the rounds of `fed_md`: writes the metrics as they come, and saves the run.
 
 use super::federation::{Party, Roles};
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
 use crate::model::Model;
 use crate::run::StageContext;
@@ -11,7 +11,9 @@ use crate::run::metrics::{FedMdClient, FedMdMeans, FedMdMetrics, RoundLine};
 use crate::run::rounds::Log;
 use crate::train::{Callback, FitState};
 use crate::words::percent;
+use anyhow::Result;
 
+/// Records the rounds of a run.
 pub struct Recorder<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
@@ -20,7 +22,10 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and the state from which an interrupted run resumes.
+    ///
+    /// # Errors
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
         roles: &Roles,
@@ -84,7 +89,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = FedMdMeans {
             digest_loss: mean(nodes, |node| node.digest_loss),
@@ -97,14 +102,14 @@ impl Callback<RoundReport> for Recorder<'_> {
         };
         let message = format!("round {round}, test {}", percent(means.test_accuracy));
         let line = RoundLine::new(round, means, nodes, |node| node.node, &report.ledger);
-        self.log.add(line, message)
+        Ok(self.log.add(line, message)?)
     }
 
     fn due(&self) -> bool {
         self.log.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        self.log.save(state)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        Ok(self.log.save(state)?)
     }
 }

@@ -1,20 +1,23 @@
-//! The tables on stdout.
+//! Prints the tables of `fed_md` on stdout.
 
-use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::run::metrics::{Course, FedMdMeans, FedMdMetrics, NodeLine, RoundLine};
 use crate::runtime::output;
 use crate::words::percent;
+use anyhow::Result;
 use std::path::Path;
 
 type Node = NodeLine<NodeReport>;
 type Round = RoundLine<FedMdMeans, NodeReport>;
 
-/// Most lines of the table of rounds.
+/// Limits the lines of the table of rounds.
 const SHOWN: usize = 10;
 
-/// Rounds, clients, bytes.
+/// Prints rounds, clients and bytes.
+///
+/// # Errors
+/// Fails when stdout cannot be written.
 pub fn print(metrics: &FedMdMetrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
     output::print(rounds(course))?;
@@ -36,11 +39,12 @@ pub fn print(metrics: &FedMdMetrics, path: &Path) -> Result<()> {
         metrics.classes,
         metrics.public_bytes
     ))?;
-    output::print(format!("metrics:  {}", path.display()))
+    output::print(format!("metrics:  {}", path.display()))?;
+    Ok(())
 }
 
-/// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among
-/// them.
+/// Returns the table of means over the clients: transfer learning (round 0), then rounds spread
+/// evenly, the last among them.
 fn rounds(course: &Course<FedMdMeans, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
@@ -71,7 +75,7 @@ fn rounds(course: &Course<FedMdMeans, NodeReport>) -> Table {
     table
 }
 
-/// Each client after the last round, and on the test set before the first.
+/// Returns the table of clients after the last round, and on the test set before the first.
 fn clients(metrics: &FedMdMetrics) -> Table {
     let mut table = Table::new(&[
         "node",
