@@ -56,7 +56,7 @@ pub fn write_with(
 /// Creates the folder `path` and its parents; one that is there already is fine.
 ///
 /// # Errors
-/// No permission, or a file in the way.
+/// No permission, or a file at that path.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, error))
 }
@@ -65,7 +65,7 @@ pub fn create_folder(path: &Path) -> Result<()> {
 /// during a run.
 ///
 /// # Errors
-/// No permission, or something else in the way.
+/// No permission, or something else at that path.
 pub fn append(path: &Path) -> Result<File> {
     create_folder(folder_of(path))?;
     let opened = File::options().create(true).append(true).open(path);

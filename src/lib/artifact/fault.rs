@@ -1,4 +1,4 @@
-//! Turns an I/O error into one that names the path and says what to do about it.
+//! Turns an I/O error into one that names the path and what to do about it.
 
 use crate::error::{Error, advice};
 use std::io::{self, ErrorKind};

@@ -1,4 +1,4 @@
-//! SHA-256 of files and bytes, as lower-case hexadecimal.
+//! Computes the SHA-256 of files and bytes, as lower-case hexadecimal.
 
 use super::fault::explain;
 use crate::error::Result;

@@ -1,4 +1,5 @@
-//! JSON files: indented, written atomically, and never with a number that JSON cannot hold.
+//! Reads, writes and compares JSON. Files are indented and written atomically, and never hold a
+//! number that JSON cannot hold.
 
 use super::atomic;
 use super::fault::explain;
@@ -53,10 +54,10 @@ fn unreadable(path: &Path, error: serde_json::Error) -> Error {
         serde_json::error::Category::Eof => "ends too early",
         _ => "is not valid JSON",
     };
-    let place = format!("{}:{}:{}", path.display(), error.line(), error.column());
+    let position = format!("{}:{}:{}", path.display(), error.line(), error.column());
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    let plain = Error::failed(format!("`{}` {what}", path.display())).note("file", place);
+    let plain = Error::failed(format!("`{}` {what}", path.display())).note("file", position);
     match text.split_once(", expected ") {
         Some((found, expected)) => plain.note("found", found).note("expected", expected),
         None => plain.note("found", text),
@@ -108,16 +109,21 @@ fn name(key: &Tree) -> String {
 }
 
 /// Returns every leaf of a document by its dotted key, in the document's order. An array and an
-/// empty object are leaves.
+/// empty object within it are leaves.
 pub fn leaves(document: &Value) -> Vec<(String, &Value)> {
     let mut leaves = Vec::new();
     descend(String::new(), document, &mut leaves);
     leaves
 }
 
+/// Returns the value at a dotted key; `null` where the document has none.
+pub fn at<'a>(document: &'a Value, key: &str) -> &'a Value {
+    key.split('.').fold(document, |value, name| &value[name])
+}
+
 fn descend<'a>(key: String, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
     match value {
-        Value::Object(map) if !map.is_empty() => {
+        Value::Object(map) if key.is_empty() || !map.is_empty() => {
             for (name, inner) in map {
                 let key = match key.is_empty() {
                     true => name.clone(),
@@ -130,7 +136,8 @@ fn descend<'a>(key: String, value: &'a Value, leaves: &mut Vec<(String, &'a Valu
     }
 }
 
-/// A dotted key with its value in the old document and in the new one; `None` where it is missing.
+/// Holds a dotted key with its value in the old document and in the new one; `None` where it is
+/// missing.
 pub type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 
 /// Returns the leaves in which two documents differ: first those of `old` in its order, then those

@@ -1,4 +1,4 @@
-//! A lock file that one process holds at a time, until it ends for whatever reason.
+//! Locks a file, which one process holds at a time, until it ends for whatever reason.
 //!
 //! The lock is the system's (`flock`), so a killed process leaves none behind; the file may stay,
 //! and is taken over by the next.
@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A lock that is held. Dropping it releases it and removes its file.
+/// Holds a lock. Dropping it releases it and removes its file.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub struct Lock {
     _file: File,
 }
 
-/// The result of trying to take a lock.
+/// Reports the result of trying to take a lock.
 #[derive(Debug)]
 pub enum Attempt {
     Taken(Lock),

@@ -1,4 +1,5 @@
-//! File formats: atomic writes, JSON without NaN, safetensors and PyTorch files, hashes, locks.
+//! Reads and writes file formats: atomic writes, JSON without NaN, safetensors and PyTorch files,
+//! hashes, locks.
 //!
 //! Everything that is written to disk is written through this module. It knows tensors and state
 //! dicts, but neither networks nor datasets nor splits.

@@ -1,4 +1,4 @@
-//! A pickle reader that can only build data: the part of Python's pickle machine that `torch.save`
+//! Reads pickles that only build data: the part of Python's pickle machine that `torch.save`
 //! of a state dict uses.
 //!
 //! Called by `pytorch`. Nothing is ever imported or called: the few allowed names stand for
@@ -14,7 +14,7 @@ use tch::Kind;
 /// Index of an object.
 pub(super) type Ref = usize;
 
-/// The names a state dict may use.
+/// Names what a state dict may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
     OrderedDict,
@@ -23,7 +23,7 @@ pub(super) enum Global {
     Storage(Kind),
 }
 
-/// A flat run of values in the archive: its entry, type and number of values.
+/// Describes a flat run of values in the archive: its entry, type and number of values.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     pub key: String,
@@ -31,7 +31,7 @@ pub(super) struct Storage {
     pub count: i64,
 }
 
-/// A tensor as a view of a storage, nothing checked yet.
+/// Describes a tensor as a view of a storage, nothing checked yet.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub storage: Storage,
@@ -40,7 +40,7 @@ pub(super) struct View {
     pub stride: Vec<i64>,
 }
 
-/// An object that the pickle built.
+/// Holds an object that the pickle built.
 #[derive(Debug)]
 pub(super) enum Object {
     None,
@@ -75,7 +75,7 @@ impl Object {
     }
 }
 
-/// A finished pickle.
+/// Holds a finished pickle.
 pub(super) struct Pickle {
     objects: Vec<Object>,
     pub root: Ref,

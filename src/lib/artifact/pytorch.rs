@@ -1,5 +1,5 @@
-//! PyTorch's `.pt` files: a zip archive of one pickle and one entry of raw values per storage.
-//! Called by `tensors::read_state`.
+//! Reads PyTorch's `.pt` files: a zip archive of one pickle and one entry of raw values per
+//! storage. Called by `tensors::read_state`.
 //!
 //! Everything the file claims is checked against what is there before memory is taken for it.
 
@@ -102,7 +102,7 @@ fn text(pickle: &Pickle, at: Ref) -> Option<&str> {
     }
 }
 
-/// The open file, and how much was read from it.
+/// Holds the open file, and how much was read from it.
 struct Archive {
     zip: ZipArchive<BufReader<fs::File>>,
     /// The folder that holds everything, with its slash.

@@ -1,8 +1,8 @@
-//! State dicts: named tensors in PyTorch's order.
+//! Defines state dicts: named tensors in PyTorch's order.
 
 use tch::{Device, Tensor};
 
-/// Named tensors in PyTorch's order: parameters and buffers, `num_batches_tracked` included.
+/// Holds named tensors in PyTorch's order: parameters and buffers, `num_batches_tracked` included.
 #[derive(Debug)]
 pub struct StateDict(Vec<(String, Tensor)>);
 

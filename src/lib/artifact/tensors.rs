@@ -1,4 +1,4 @@
-//! Tensor files: safetensors read and written here, PyTorch's `.pt` recognised by content. Every
+//! Reads and writes tensor files: safetensors, and PyTorch's `.pt`, recognised by content. Every
 //! stage reads and writes weights and images through this module, which attaches no meaning to
 //! them.
 
@@ -16,7 +16,7 @@ use tch::{Kind, Tensor};
 /// Longest header that is read; the format's own limit.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// The content of a safetensors file.
+/// Holds the content of a safetensors file.
 #[derive(Debug)]
 pub struct TensorFile {
     /// On the CPU, by name.

@@ -4,7 +4,6 @@
 
 use crate::config::{Composed, Request, compose};
 use crate::run::stages::Stage;
-use serde_json::Value;
 
 /// Limits the unread overrides that are reported: more than this are one set for all stages.
 const FEW: usize = 3;
@@ -41,13 +40,7 @@ fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool
         overrides,
         ..request.clone()
     });
-    let part = |job: &Composed| {
-        let mut config = serde_json::to_value(&job.config).unwrap_or(Value::Null);
-        if let Some(keys) = config.as_object_mut() {
-            keys.retain(|group, _| stage.reads(group));
-        }
-        config
-    };
+    let part = |job: &Composed| stage.part(serde_json::to_value(&job.config).unwrap_or_default());
     // What cannot be composed without it needs it.
     without.map_or(true, |without| part(&without) != part(job))
 }

@@ -1,4 +1,4 @@
-//! Random crops and flips of whole batches on their device. Called by the batch sources before
+//! Crops and flips whole batches at random, on their device. Called by the batch sources before
 //! normalisation.
 
 use super::upload::upload;
@@ -51,8 +51,8 @@ pub fn augment(
         .view([batch, channels, height, width])
 }
 
-/// Per image, i64 [N,1,1] on the device: the first row, the first column, and the step between
-/// columns, which is −1 for a mirrored image.
+/// Draws for each image, as i64 [N,1,1] on the device: the first row, the first column, and the
+/// step between columns, which is −1 for a mirrored image.
 struct Draws {
     row: Tensor,
     column: Tensor,

@@ -2,6 +2,7 @@
 //! progress. Called by the readers; writes only into the dataset's folder.
 
 use super::official::Remote;
+use super::settings::DatasetKind;
 use crate::artifact::hash;
 use crate::artifact::lock::Lock;
 use crate::error::{Error, Result, Text, assignment};
@@ -22,9 +23,9 @@ const ATTEMPTS: usize = 5;
 /// Downloads a missing file of a dataset into `root` and returns its path.
 ///
 /// # Errors
-/// Fails when `allowed` is false, and as [`fetch`] does; the error says what to do.
+/// Fails when `allowed` is false, and as [`fetch`] does; the error names what to do.
 pub(super) fn fetch_missing(
-    set: &str,
+    set: DatasetKind,
     remote: &Remote,
     root: &Path,
     allowed: bool,

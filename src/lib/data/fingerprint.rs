@@ -1,11 +1,12 @@
-//! The hash that identifies a dataset by its contents, after limits and resizing. Called by `load`.
+//! Computes the hash that identifies a dataset by its contents, after limits and resizing. Called
+//! by `load`.
 
 use super::raw::RawSplit;
 use sha2::{Digest, Sha256};
 
 /// Returns the SHA-256, in hexadecimal, over the shapes, labels and pixels of both splits.
 ///
-/// Where images are files of their own, the hashes of the files are hashed in place of the pixels,
+/// Where images are files of their own, the hashes of the files are hashed instead of the pixels,
 /// because JPEG decoders differ in rounding, and from version to version. File names, class names,
 /// the normalisation and the device are not hashed.
 pub(super) fn fingerprint(train: &RawSplit, test: &RawSplit) -> String {

@@ -58,7 +58,7 @@ pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
     let test = convert(test, &target)?;
     check_same_shape(&train, &test)?;
     Ok(Dataset {
-        name: settings.kind.name().to_owned(),
+        name: settings.kind.to_string(),
         classes,
         normalisation: normalisation(settings, &train)?,
         fingerprint: fingerprint(&train, &test),

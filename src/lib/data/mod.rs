@@ -1,5 +1,5 @@
-//! Image datasets: [`load`] reads a whole set into u8 tensors, [`Normalisation`] and [`augment`]
-//! turn batches of them into a model's input.
+//! Reads image datasets: [`load`] reads a whole set into u8 tensors, [`Normalisation`] and
+//! [`augment`] turn batches of them into a model's input.
 //!
 //! The stages call it, and so does a program that uses the library. Errors name the fields of
 //! [`DatasetSettings`].

@@ -1,14 +1,15 @@
-//! The constants that normalise a set: given ones checked, missing ones computed from the training
-//! split. Called by `load`.
+//! Returns the constants that normalise a set: checks given ones, and computes missing ones from
+//! the training split. Called by `load`.
 
 use super::dataset::Normalisation;
 use super::raw::RawSplit;
 use super::settings::DatasetSettings;
 use crate::error::{Error, Result, assignment, parameter};
 
-/// `settings.mean` and `settings.std` where given, else those of `train`.
+/// Returns `settings.mean` and `settings.std` where given, else those of `train`.
 ///
-/// Errors (usage) for a wrong number of values, a value that is not finite, or a standard deviation
+/// # Errors
+/// Fails (usage) for a wrong number of values, a value that is not finite, or a standard deviation
 /// that is not positive.
 pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Result<Normalisation> {
     let (mut mean, mut std) = statistics(train);
@@ -59,8 +60,8 @@ fn check(
     }
 }
 
-/// Mean and (biased) standard deviation of each channel, of pixels scaled to 0..1. Sums are exact
-/// integers.
+/// Returns the mean and (biased) standard deviation of each channel, of pixels scaled to 0..1. Sums
+/// are exact integers.
 fn statistics(split: &RawSplit) -> (Vec<f64>, Vec<f64>) {
     let plane = (split.height * split.width).max(1);
     let mut histograms = vec![[0_u64; 256]; split.channels];

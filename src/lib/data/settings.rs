@@ -3,6 +3,7 @@
 use crate::setting::{FilePath, Free};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Names the datasets and formats that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,22 +27,14 @@ pub enum DatasetKind {
     ImageFolder,
 }
 
-impl DatasetKind {
-    /// Returns the name that serde writes: `digits`, `fashion_mnist`, …
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Digits => "digits",
-            Self::Mnist => "mnist",
-            Self::FashionMnist => "fashion_mnist",
-            Self::Kmnist => "kmnist",
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-            Self::ImageFolder => "image_folder",
-        }
+/// Writes the name that serde writes: `digits`, `fashion_mnist`, …
+impl fmt::Display for DatasetKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
     }
 }
 
-/// Says which dataset [`load`](super::load) reads and what it makes of it; the config group
+/// Selects which dataset [`load`](super::load) reads and what it makes of it; the config group
 /// `dataset` has these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

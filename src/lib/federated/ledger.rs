@@ -3,6 +3,7 @@
 use super::link::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Seen from the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -10,6 +11,13 @@ use std::collections::BTreeMap;
 pub enum Direction {
     Upload,
     Download,
+}
+
+/// Writes the name that serde writes.
+impl fmt::Display for Direction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
+    }
 }
 
 /// How much.

@@ -10,8 +10,9 @@ use crate::train::FitState;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// What a message holds. Its name in the message is the variant's in lower case.
+/// What a message holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -29,6 +30,13 @@ pub enum Kind {
     Scores,
     /// The mean of all clients' scores.
     Consensus,
+}
+
+/// Writes the name that serde writes, as messages have it.
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
+    }
 }
 
 /// One rank's end of the federation. Rank 0 is the server; the ledger is complete there. Node i is
@@ -255,7 +263,7 @@ impl Envelope {
         BTreeMap::from([
             ("round".to_owned(), self.round.to_string()),
             ("node".to_owned(), self.node.to_string()),
-            ("kind".to_owned(), format!("{:?}", self.kind).to_lowercase()),
+            ("kind".to_owned(), self.kind.to_string()),
         ])
     }
 

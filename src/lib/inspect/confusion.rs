@@ -1,6 +1,7 @@
-//! `inspect confusion`: which classes a student confuses.
+//! `inspect confusion` shows which classes a student confuses.
 
-use super::run::{Metrics, Run, card_of, percent};
+use super::format::percent;
+use super::run::{Metrics, Run, card_of};
 use super::{Answer, find, picture};
 use crate::error::Error;
 use crate::partition::owners;
@@ -19,10 +20,10 @@ pub struct Request {
     out: Option<PathBuf>,
 }
 
-/// Classes up to which the whole matrix is a table.
+/// The whole matrix is a table for at most this many classes.
 const LISTED: usize = 15;
 
-/// A student's confusion matrix with the names of the classes and the teachers that own them.
+/// Holds a student's confusion matrix with the names of the classes and the teachers that own them.
 pub struct Matrix {
     pub counts: Vec<Vec<u64>>,
     pub classes: Vec<String>,
@@ -31,6 +32,8 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Takes the matrix of a run from its `metrics`, and names from the files beside it.
+    ///
     /// # Errors
     /// A run without a matrix, or with one that is not square; damaged weights.
     pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
@@ -43,15 +46,15 @@ impl Matrix {
                 .hint("finished runs of `train_student` have one")
         })?;
         if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
-            let place = run.output("metrics").unwrap_or_else(|| run.place.clone());
+            let file = run.output("metrics").unwrap_or_else(|| run.path.clone());
             bail!(
                 Error::failed("the confusion matrix is not square")
-                    .note("file", place.display().to_string())
+                    .note("file", file.display().to_string())
                     .note("expected", format!("{0} rows of {0} counts", counts.len()))
                     .note("found", format!("{} in row {row}", counts[row].len()))
                     .hint(
                         "`inspect verify` reports whether the file was changed since it was \
-                written",
+                         written",
                     )
             );
         }
@@ -82,6 +85,7 @@ impl Matrix {
         })
     }
 
+    /// Draws the matrix; `path` ends in .svg or .png.
     pub fn save(&self, path: &Path) -> Result<()> {
         report::confusion(
             path,
@@ -140,6 +144,7 @@ impl Matrix {
         table
     }
 
+    /// Returns the counts as a table.
     fn matrix(&self) -> Table {
         let mut headers = vec!["true \\ predicted"];
         headers.extend(self.classes.iter().map(String::as_str));
@@ -159,6 +164,8 @@ impl Matrix {
 }
 
 impl Request {
+    /// Returns recall and precision of each class and the matrix, and draws it.
+    ///
     /// # Errors
     /// No such student; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
@@ -185,7 +192,7 @@ impl Request {
         Answer::new(
             text,
             json!({
-                "run": run.place, "classes": matrix.classes, "owners": matrix.owners,
+                "run": run.path, "classes": matrix.classes, "owners": matrix.owners,
                 "confusion": matrix.counts,
                 "recall": per_class.iter().map(|score| score.1).collect::<Vec<_>>(),
                 "precision": per_class.iter().map(|score| score.2).collect::<Vec<_>>(),

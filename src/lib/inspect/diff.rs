@@ -1,7 +1,10 @@
-//! `inspect diff`: in what two runs differ.
+//! `inspect diff` shows in what two runs differ.
 
-use super::run::{Metrics, Run};
-use super::{Answer, find, settings};
+use super::format::short;
+use super::run::{Comparison, Metrics, Run};
+use super::settings::typed;
+use super::{Answer, find};
+use crate::artifact::json::{self, Difference};
 use crate::config::schema::recorded;
 use crate::report::Table;
 use crate::run::stages;
@@ -20,15 +23,7 @@ pub struct Request {
     other: PathBuf,
 }
 
-/// A key with its two values; none where a run has no such key.
-#[derive(Serialize)]
-struct Difference {
-    key: String,
-    a: Option<Value>,
-    b: Option<Value>,
-}
-
-/// A measure of both, and B − A.
+/// Holds a measure of both runs, and B − A.
 #[derive(Serialize)]
 struct Measure {
     name: &'static str,
@@ -38,6 +33,8 @@ struct Measure {
 }
 
 impl Request {
+    /// Returns the settings, circumstances and metrics in which the runs differ.
+    ///
     /// # Errors
     /// No such runs.
     pub fn answer(&self) -> Result<Answer> {
@@ -51,14 +48,16 @@ impl Request {
                 stages.1
             );
         }
-        let configs = differences(&read_settings(&one), &read_settings(&other));
-        let circumstances = differences(&circumstances(&one), &circumstances(&other));
+        let settings = (read_settings(&one), read_settings(&other));
+        let settings = json::differences(&settings.0, &settings.1);
+        let circumstances = (circumstances(&one), circumstances(&other));
+        let circumstances = json::differences(&circumstances.0, &circumstances.1);
         let measures = measures(
             &one.metrics()?.unwrap_or_default(),
             &other.metrics()?.unwrap_or_default(),
         );
         let mut text = format!("A: {}\nB: {}\n\n", one.name, other.name);
-        text += &section("setting", &configs, "the settings are the same");
+        text += &section("setting", &settings, "the settings are the same");
         text += &section(
             "circumstance",
             &circumstances,
@@ -68,28 +67,27 @@ impl Request {
         Answer::new(
             text,
             json!({
-                "a": one.place,
-                "b": other.place,
-                "config": configs,
-                "circumstances": circumstances,
+                "a": one.path,
+                "b": other.path,
+                "config": data(&settings),
+                "circumstances": data(&circumstances),
                 "metrics": measures,
             }),
         )
     }
 }
 
-/// The settings that the run's stage reads, by their dotted keys.
-fn read_settings(run: &Run) -> Vec<(String, Value)> {
-    let stage = stages::named(&run.manifest.stage);
-    let mut config = recorded(&run.manifest.config);
-    if let (Some(stage), Some(keys)) = (stage, config.as_object_mut()) {
-        keys.retain(|key, _| stage.reads(key));
+/// Returns the part of a run's config that its stage reads.
+fn read_settings(run: &Run) -> Value {
+    let config = recorded(&run.manifest.config);
+    match stages::named(&run.manifest.stage) {
+        Some(stage) => stage.part(config),
+        None => config,
     }
-    settings::flat(&config)
 }
 
-/// What is not in the config: files read, versions, device.
-fn circumstances(run: &Run) -> Vec<(String, Value)> {
+/// Returns what is not in the config: the files that were read, versions, device.
+fn circumstances(run: &Run) -> Value {
     let manifest = &run.manifest;
     let inputs = manifest
         .inputs
@@ -110,55 +108,42 @@ fn circumstances(run: &Run) -> Vec<(String, Value)> {
     let rest = rest
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
-    facts.chain(inputs).chain(rest).collect()
+    Value::Object(facts.chain(inputs).chain(rest).collect())
 }
 
-fn differences(one: &[(String, Value)], other: &[(String, Value)]) -> Vec<Difference> {
-    let find = |list: &[(String, Value)], key: &str| {
-        list.iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.clone())
-    };
-    let only_there = other.iter().filter(|(key, _)| find(one, key).is_none());
-    let keys = one.iter().chain(only_there).map(|(key, _)| key.clone());
-    let both = keys.map(|key| Difference {
-        a: find(one, &key),
-        b: find(other, &key),
-        key,
-    });
-    both.filter(|difference| difference.a != difference.b)
-        .collect()
+/// Returns the differences as JSON.
+fn data(differences: &[Difference]) -> Vec<Value> {
+    let data = |(key, a, b): &Difference| json!({"key": key, "a": a, "b": b});
+    differences.iter().map(data).collect()
 }
 
+/// Returns a table of the differences, or the sentence `none` if there is no difference.
 fn section(what: &str, differences: &[Difference], none: &str) -> String {
     if differences.is_empty() {
         return format!("{none}\n\n");
     }
-    let text = |value: &Option<Value>| {
-        let text = value.as_ref().map_or("–".into(), settings::typed);
-        // A hash is told apart by its beginning.
+    let text = |value: Option<&Value>| {
+        let text = value.map_or("–".into(), typed);
+        // The first digits of a hash are enough.
         match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            true => text.chars().take(12).collect(),
+            true => short(&text),
             false => text,
         }
     };
     let mut table = Table::new(&[what, "A", "B"]);
-    for difference in differences {
-        table.row(vec![
-            difference.key.clone(),
-            text(&difference.a),
-            text(&difference.b),
-        ]);
+    for (key, a, b) in differences {
+        table.row(vec![key.clone(), text(*a), text(*b)]);
     }
     format!("{table}\n\n")
 }
 
-/// What a measure is, of a run's metrics.
+/// Takes a measure from a run's metrics.
 type Of<'a> = &'a dyn Fn(&Metrics) -> Option<f64>;
 
+/// Returns the measures that at least one of the runs has.
 fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
     let loss = |metrics: &Metrics| metrics.epochs.last().and_then(|epoch| epoch.train_loss);
-    let compared = |metrics: &Metrics, of: fn(&super::run::Comparison) -> Option<f64>| {
+    let compared = |metrics: &Metrics, of: fn(&Comparison) -> Option<f64>| {
         metrics.comparison.as_ref().and_then(of)
     };
     let all: [(&str, Of); 7] = [
@@ -189,6 +174,7 @@ fn measures(one: &Metrics, other: &Metrics) -> Vec<Measure> {
         .collect()
 }
 
+/// Returns the measures as a table.
 fn metrics_table(measures: &[Measure]) -> String {
     if measures.is_empty() {
         return "neither has metrics".into();

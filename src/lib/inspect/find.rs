@@ -13,20 +13,24 @@ const DEPTH: usize = 12;
 const LISTED: usize = 12;
 
 /// Returns the runs below `folder`, in the order in which they began, and the errors of manifests
-/// that cannot be read. Runs that began at the same time (older manifests hold whole seconds) are
-/// in the order of [`stages::ALL`], and runs of one stage in that of their manifests' paths.
+/// that cannot be read; of both at least one. Runs that began at the same time (older manifests
+/// hold whole seconds) are in the order of [`stages::ALL`], and runs of one stage in that of their
+/// manifests' paths.
 ///
 /// # Errors
-/// No such folder.
+/// No such folder; no manifest in it.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     if !folder.is_dir() {
         bail!(nothing_there("folder", folder));
     }
-    let mut places = Vec::new();
-    walk(folder, 0, &mut places);
+    let mut manifests = Vec::new();
+    walk(folder, 0, &mut manifests);
+    if manifests.is_empty() {
+        bail!(no_run(folder));
+    }
     let (mut runs, mut broken) = (Vec::new(), Vec::new());
-    for place in places {
-        match Run::open(&place, name(&place, folder)) {
+    for path in manifests {
+        match Run::open(&path, name_within(folder, &path)) {
             Ok(run) => runs.push(run),
             Err(error) => broken.push(error.into()),
         }
@@ -43,7 +47,7 @@ fn order(run: &Run) -> (Option<jiff::Timestamp>, usize, PathBuf) {
     (
         run.manifest.started.parse().ok(),
         stage.unwrap_or(stages::ALL.len()),
-        run.place.clone(),
+        run.path.clone(),
     )
 }
 
@@ -58,8 +62,8 @@ pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     }
 }
 
-/// Reports that no manifest was found in `folder`.
-pub fn no_run(folder: &Path) -> Error {
+/// Reports that there is no run in `folder`.
+fn no_run(folder: &Path) -> Error {
     Error::failed(format!("there is no run in `{}`", folder.display()))
         .note(
             "expected",
@@ -108,23 +112,23 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
         folder.join(format!("{name}.manifest.json")),
     ];
     if path.is_file() {
-        let place = match is_manifest(&name) {
+        let manifest = match is_manifest(&name) {
             true => Some(path.to_path_buf()),
             false => manifest::producer_of(path),
         };
-        let place = place.ok_or_else(|| {
+        let manifest = manifest.ok_or_else(|| {
             Error::failed(format!(
                 "no manifest says which run wrote `{}`",
                 path.display()
             ))
             .hint("give the folder that a stage wrote to")
         })?;
-        return Ok(vec![Run::open(&place, shown(&place))?]);
+        return Ok(vec![named_by_path(&manifest)?]);
     }
     if path.is_dir() {
         let own = path.join("manifest.json");
         return match own.is_file() {
-            true => Ok(vec![Run::open(&own, shown(&own))?]),
+            true => Ok(vec![named_by_path(&own)?]),
             false => {
                 // Named so that the name can be typed.
                 let mut runs = some_below(path)?;
@@ -134,8 +138,8 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
             }
         };
     }
-    match beside.into_iter().find(|place| place.is_file()) {
-        Some(place) => Ok(vec![Run::open(&place, shown(&place))?]),
+    match beside.into_iter().find(|manifest| manifest.is_file()) {
+        Some(manifest) => Ok(vec![named_by_path(&manifest)?]),
         None => Err(nothing_there("run", path).into()),
     }
 }
@@ -157,6 +161,7 @@ pub fn file(path: &Path) -> Result<&Path> {
     }
 }
 
+/// Reports that there is no file or folder at `path`, and what lies beside it.
 fn nothing_there(what: &str, path: &Path) -> Error {
     let folder = path
         .parent()
@@ -183,6 +188,7 @@ fn nothing_there(what: &str, path: &Path) -> Error {
     }
 }
 
+/// Returns the names in a folder that are not hidden, sorted.
 fn files_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -198,6 +204,7 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
+/// Appends the manifests in `folder` and below.
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for name in files_in(folder) {
         let path = folder.join(&name);
@@ -219,10 +226,14 @@ fn is_manifest(name: &str) -> bool {
         || (name.starts_with("manifest_") && name.ends_with(".json"))
 }
 
+/// Opens a run under the name that its path gives it.
+fn named_by_path(manifest: &Path) -> Result<Run> {
+    Run::open(manifest, name(manifest))
+}
+
 /// Returns a run's name as a path from `folder`.
-fn name(place: &Path, folder: &Path) -> String {
-    let within = place.strip_prefix(folder).unwrap_or(place);
-    match shown(within) {
+fn name_within(folder: &Path, manifest: &Path) -> String {
+    match name(manifest.strip_prefix(folder).unwrap_or(manifest)) {
         // The folder's own run.
         name if name.is_empty() => folder
             .file_name()
@@ -233,13 +244,13 @@ fn name(place: &Path, folder: &Path) -> String {
 
 /// Returns the name of a run by its manifest: `student/manifest.json` is `student`,
 /// `teachers/manifest_teacher0.json` is `teachers/teacher0`, `split.manifest.json` is `split`.
-fn shown(place: &Path) -> String {
-    let name = file_name(place);
+fn name(manifest: &Path) -> String {
+    let name = file_name(manifest);
     let own = name.strip_suffix(".manifest.json");
     let own = own.or_else(|| name.strip_prefix("manifest_")?.strip_suffix(".json"));
     let path = match own {
-        Some(own) => place.with_file_name(own),
-        None => place.parent().unwrap_or(Path::new("")).to_path_buf(),
+        Some(own) => manifest.with_file_name(own),
+        None => manifest.parent().unwrap_or(Path::new("")).to_path_buf(),
     };
     path.display().to_string()
 }

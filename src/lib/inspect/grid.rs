@@ -1,6 +1,6 @@
-//! `inspect grid`: the images of a synthetic dataset or an initial batch.
+//! `inspect grid` draws the images of a synthetic dataset or an initial batch.
 
-use super::run::card_of;
+use super::run::{Run, card_of};
 use super::{Answer, find, picture};
 use crate::artifact::tensors::{self, TensorFile};
 use crate::data::Normalisation;
@@ -11,7 +11,7 @@ use crate::words::counted;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ enum By {
 /// Rows of a grid, at most.
 const ROWS: usize = 100;
 
-/// Synthetic images: f32 [M,C,H,W] normalised, i64 [M].
+/// Holds synthetic images, f32 [M,C,H,W] normalised, and their labels, i64 [M].
 pub struct Images {
     pub path: PathBuf,
     pub images: Tensor,
@@ -60,16 +60,11 @@ impl Images {
     ///
     /// # Errors
     /// Neither a file of that kind nor a run that wrote one.
-    pub fn read(path: &std::path::Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let path = match path.is_dir() {
             true => {
-                let made = |run: &super::run::Run| {
-                    run.output("dataset").or(run.output("initial")).is_some()
-                };
-                let run = find::one(path, "run that made images", made)?;
-                run.output("dataset")
-                    .or(run.output("initial"))
-                    .unwrap_or_default()
+                let run = find::one(path, "run that made images", |run| images_of(run).is_some())?;
+                images_of(&run).unwrap_or_default()
             }
             false => find::file(path)?.to_path_buf(),
         };
@@ -100,6 +95,12 @@ impl Images {
     }
 }
 
+/// Returns the path of the images that a run made, if it made any.
+fn images_of(run: &Run) -> Option<PathBuf> {
+    run.output("dataset").or(run.output("initial"))
+}
+
+/// Refuses tensors that are not images and their labels.
 fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
     let shape = images.size();
     let fits =
@@ -120,6 +121,7 @@ fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
     Ok(())
 }
 
+/// Returns the teacher that each image was made from, if there is one for each.
 fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
     let Ok(teachers) = file.get("teachers") else {
         return Ok(None);
@@ -130,6 +132,8 @@ fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
 }
 
 impl Request {
+    /// Draws the grid; returns its path.
+    ///
     /// # Errors
     /// No such images; `--by teacher` where no single teacher made a batch; a picture that cannot
     /// be written.
@@ -197,6 +201,7 @@ impl Request {
         }
     }
 
+    /// Returns the rows of the grid.
     fn rows(&self, set: &Images, by: By, pixels: &Tensor) -> Result<Vec<GridRow>> {
         let classes = set.classes();
         let (groups, names) = match (by, &set.teachers) {

@@ -1,7 +1,8 @@
-//! `inspect runs --group`: repetitions of a run with other seeds in one line.
+//! `inspect runs --group` shows repetitions of a run with other seeds in one line.
 
 use super::identity::{Identity, Lineage};
-use super::run::{Metrics, Run};
+use super::run::{Comparison, Entry, Metrics};
+use super::settings::typed;
 use super::{Answer, settings};
 use crate::report::Table;
 use crate::words::counted;
@@ -9,13 +10,13 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// Runs that repeat each other.
+/// Describes runs that repeat each other.
 #[derive(Serialize)]
 pub struct Group {
     pub stage: String,
-    /// What tells it from the other groups of its stage.
+    /// What distinguishes it from the other groups of its stage.
     pub settings: String,
     /// Repetitions: runs of a student, or folders of teachers (whose accuracy is the mean over the
     /// nodes).
@@ -29,7 +30,7 @@ pub struct Group {
     pub one_shot_average: Option<Spread>,
 }
 
-/// Mean and sample standard deviation (over n − 1; none for a single value) of shares 0..1.
+/// Holds mean and sample standard deviation (over n − 1; none for a single value) of shares 0..1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     pub n: usize,
@@ -38,7 +39,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of the values there are; none if there are none.
+    /// Returns the spread of the values there are; `None` if there are none.
     pub fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Self> {
         let values: Vec<f64> = values.flatten().collect();
         let n = values.len();
@@ -51,7 +52,8 @@ impl Spread {
         })
     }
 
-    /// `98.5 ± 0.5`, in percent; with a `(n=2)` where other columns of its line have `runs` values.
+    /// Returns `98.5 ± 0.5`, in percent; with a `(n=2)` where other columns of its line have `runs`
+    /// values.
     fn text(spread: Option<Self>, runs: usize) -> String {
         let Some(spread) = spread else {
             return "–".into();
@@ -68,25 +70,32 @@ impl Spread {
     }
 }
 
-type Member<'a> = (&'a Run, &'a Metrics);
-/// A stage, what its runs have in common, and these.
-type Found<'a> = (&'a str, Identity, Vec<Member<'a>>);
+/// Holds runs of one stage and what they have in common.
+struct Found<'a> {
+    stage: &'a str,
+    identity: Identity,
+    members: Vec<&'a Entry>,
+}
 
-/// Groups of finished runs that have an accuracy.
-pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
+/// Returns the groups of those runs that are finished and have an accuracy.
+pub fn groups(entries: &[&Entry]) -> Vec<Group> {
     let (mut found, mut lineage) = (Vec::<Found>::new(), Lineage::default());
-    for (&run, metrics) in runs.iter().zip(metrics) {
-        if !run.is_done() || metrics.final_test_accuracy.is_none() {
+    for &entry in entries {
+        if !entry.run.is_done() || entry.metrics.final_test_accuracy.is_none() {
             continue;
         }
-        let stage = run.manifest.stage.as_str();
-        let identity = lineage.of(run);
+        let stage = entry.run.manifest.stage.as_str();
+        let identity = lineage.of(&entry.run);
         match found
             .iter_mut()
-            .find(|group| group.0 == stage && group.1 == identity)
+            .find(|group| group.stage == stage && group.identity == identity)
         {
-            Some(group) => group.2.push((run, metrics)),
-            None => found.push((stage, identity, vec![(run, metrics)])),
+            Some(group) => group.members.push(entry),
+            None => found.push(Found {
+                stage,
+                identity,
+                members: vec![entry],
+            }),
         }
     }
     if lineage.unknown() > 0 {
@@ -100,50 +109,38 @@ pub fn groups(runs: &[&Run], metrics: &[Metrics]) -> Vec<Group> {
             }
         );
     }
-    // Only settings that matter on the same dataset are named.
-    let dataset = |run: &Run| run.manifest.facts.get("dataset_fingerprint").cloned();
-    let mut groups: Vec<Group> = found
-        .iter()
-        .map(|(stage, identity, members)| {
-            let alike = |other: &&Found| {
-                other.0 == *stage && dataset(other.2[0].0) == dataset(members[0].0)
-            };
-            let peers: Vec<&Identity> = found.iter().filter(alike).map(|other| &other.1).collect();
-            group(stage, label(identity, &peers, members[0].0), members)
-        })
-        .collect();
+    let group = |group: &Found| summarised(group, label(group, &found));
+    let mut groups: Vec<Group> = found.iter().map(group).collect();
     groups.sort_by(|a, b| a.stage.cmp(&b.stage));
     groups
 }
 
-fn group(stage: &str, settings: String, members: &[Member]) -> Group {
+/// Returns the means over a group's repetitions.
+fn summarised(group: &Found, settings: String) -> Group {
     // Teachers of one folder are one repetition.
-    let mut repetitions: BTreeMap<PathBuf, Vec<Member>> = BTreeMap::new();
-    for &(run, metrics) in members {
-        let key = if run.is_student() {
-            run.place.clone()
-        } else {
-            run.folder().to_path_buf()
+    let mut repetitions: BTreeMap<&Path, Vec<&Entry>> = BTreeMap::new();
+    for entry in &group.members {
+        let key = match entry.run.is_student() {
+            true => entry.run.path.as_path(),
+            false => entry.run.folder(),
         };
-        repetitions.entry(key).or_default().push((run, metrics));
+        repetitions.entry(key).or_default().push(entry);
     }
     let spread = |of: &dyn Fn(&Metrics) -> Option<f64>| {
-        let mean = |members: &Vec<Member>| {
-            Spread::of(members.iter().map(|member| of(member.1))).map(|s| s.mean)
+        let mean = |entries: &Vec<&Entry>| {
+            Spread::of(entries.iter().map(|entry| of(&entry.metrics))).map(|s| s.mean)
         };
         Spread::of(repetitions.values().map(mean))
     };
-    let compared = |of: fn(&super::run::Comparison) -> Option<f64>| {
+    let compared = |of: fn(&Comparison) -> Option<f64>| {
         spread(&|metrics| metrics.comparison.as_ref().and_then(of))
     };
+    let seeds = |entries: &Vec<&Entry>| settings::seeds(&entries[0].run);
     Group {
-        stage: stage.into(),
+        stage: group.stage.into(),
         settings,
         runs: repetitions.len(),
-        seeds: repetitions
-            .values()
-            .map(|members| settings::seeds(members[0].0))
-            .collect(),
+        seeds: repetitions.values().map(seeds).collect(),
         last: spread(&|metrics| metrics.final_test_accuracy),
         best: spread(&|metrics| metrics.best_test_accuracy),
         teachers_mean: compared(|comparison| comparison.teachers_mean),
@@ -152,32 +149,38 @@ fn group(stage: &str, settings: String, members: &[Member]) -> Group {
     }
 }
 
-/// The settings in which a group differs from others of its stage; where it is the only one, what
-/// it is about.
-fn label(own: &Identity, all: &[&Identity], example: &Run) -> String {
-    let differs = |(key, value): &&(String, Value)| {
-        all.iter().any(|other| {
-            other
-                .iter()
-                .find(|(name, _)| name == key)
-                .map(|(_, value)| value)
-                != Some(value)
-        })
+/// Returns the settings in which a group differs from the others of its stage and dataset; where it
+/// is the only one, what it is about.
+fn label(group: &Found, all: &[Found]) -> String {
+    let example = &group.members[0].run;
+    let dataset = |group: &Found| {
+        group.members[0]
+            .run
+            .manifest
+            .fingerprint()
+            .map(str::to_owned)
     };
-    let differing: Vec<String> = own
+    let others: Vec<&Found> = all
         .iter()
-        .filter(differs)
-        .map(|(key, value)| format!("{key}={}", settings::typed(value)))
+        .filter(|other| other.stage == group.stage && dataset(other) == dataset(group))
         .collect();
-    let what = if all.len() == 1 {
-        settings::summary(example)
-    } else {
-        differing.join(" ")
+    let differs = |(key, value): &(&String, &Value)| {
+        others
+            .iter()
+            .any(|other| other.identity.get(*key) != Some(*value))
+    };
+    let what = match others.len() {
+        1 => settings::summary(example),
+        _ => {
+            let differing = group.identity.iter().filter(differs);
+            let settings = differing.map(|(key, value)| format!("{key}={}", typed(value)));
+            settings.collect::<Vec<_>>().join(" ")
+        }
     };
     format!("{}, {what}", settings::dataset(example))
 }
 
-/// The table.
+/// Returns a table with a line for each group.
 pub fn table(groups: &[Group]) -> Table {
     let mut table = Table::new(&[
         "stage",
@@ -207,22 +210,24 @@ pub fn table(groups: &[Group]) -> Table {
     table
 }
 
+/// Returns the groups of `entries` as an answer; warns about runs that are not finished.
+///
 /// # Errors
-/// None but an accuracy that JSON cannot hold.
-pub fn answer(runs: &[Run], metrics: &[Metrics]) -> Result<Answer> {
-    let unfinished = runs.iter().filter(|run| !run.is_done()).count();
+/// An accuracy that JSON cannot hold.
+pub fn answer(entries: &[Entry]) -> Result<Answer> {
+    let unfinished = entries.iter().filter(|entry| !entry.run.is_done()).count();
     if unfinished > 0 {
         tracing::warn!(
             "not finished and left out: {unfinished} of {}",
-            counted(runs.len(), "run")
+            counted(entries.len(), "run")
         );
     }
-    let groups = groups(&runs.iter().collect::<Vec<_>>(), metrics);
+    let groups = groups(&entries.iter().collect::<Vec<_>>());
     let text = match groups.is_empty() {
         true => "no finished run has an accuracy yet".into(),
         false => format!(
             "{}\n\nTest accuracy, mean ± sample standard deviation over runs that differ in seeds \
-             and places only; teachers: of the means over the nodes.",
+             and paths only; teachers: of the means over the nodes.",
             table(&groups)
         ),
     };

@@ -1,22 +1,21 @@
-//! What the result of a run depends on beside seeds: its settings, and those of the runs that made
-//! what it read.
+//! Finds what the result of a run depends on beside seeds: its settings, and those of the runs that
+//! made what it read.
 
 use super::run::Run;
-use super::settings::flat;
-use crate::artifact::hash;
+use crate::artifact::{hash, json};
 use crate::config::shape::{self, Takes};
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::run::manifest::{self, FileRecord, Manifest};
 use crate::run::stages;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Settings by their dotted keys. Two runs of equal identity are repetitions of each other.
-pub type Identity = Vec<(String, Value)>;
+/// Settings by their dotted keys. Runs of equal identity are repetitions of each other.
+pub type Identity = Map<String, Value>;
 
-/// Finds identities, through the manifests of what the runs read. A stage's own config does not say
-/// how its split was dealt or its teachers were trained: it only needs to know where they are.
+/// Finds identities, through the manifests of what the runs read. A stage's own config does not
+/// tell how its split was made or its teachers were trained.
 #[derive(Default)]
 pub struct Lineage {
     /// By path and hash: runs share inputs.
@@ -24,66 +23,62 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// What the run's result depends on beside seeds and places.
+    /// Returns what the run's result depends on beside seeds and paths.
     pub fn of(&mut self, run: &Run) -> Identity {
-        self.identity(&run.place, &run.manifest)
+        self.identity(&run.path, &run.manifest)
     }
 
-    /// How many files were read of which nothing says how they were made.
+    /// Returns the number of files that were read and that no manifest describes.
     pub fn unknown(&self) -> usize {
         self.followed.values().filter(|made| made.is_none()).count()
     }
 
     fn identity(&mut self, path: &Path, manifest: &Manifest) -> Identity {
-        let mut leaves = own(manifest);
+        let mut settings = own(manifest);
         // The dataset itself stands for its folder.
-        let fingerprint = manifest.facts.get("dataset_fingerprint").cloned();
-        leaves.push(("dataset".into(), fingerprint.unwrap_or_default()));
+        settings.insert("dataset".into(), manifest.fingerprint().into());
         if manifest.stage == "split_data" {
-            return leaves;
+            return settings;
         }
-        let input = |role: &str| manifest.inputs.iter().find(|record| record.role == role);
-        let (split, initial) = (input("split"), input("initial"));
-        leaves.retain(|(key, _)| !key.starts_with("split."));
-        leaves.extend(self.of_split(path, split));
+        let (split, initial) = (manifest.input("split"), manifest.input("initial"));
+        settings.retain(|key, _| !key.starts_with("split."));
+        settings.extend(self.of_split(path, split));
         let of_teachers = self.of_teachers(path, manifest);
         // They were trained on the split that the run itself was given.
-        leaves.extend(
+        settings.extend(
             of_teachers
                 .into_iter()
                 .filter(|(key, _)| split.is_none() || !is_split(key)),
         );
         if let Some(record) = initial {
-            self.put_initial(path, record, &mut leaves);
+            self.put_initial(path, record, &mut settings);
         }
-        // The server's stages work with what the teachers are, whatever `model` says.
+        // The server's stages work with what the teachers are, whatever `model` is set to.
         if let Some(teachers) = manifest.facts.get(TEACHERS_MODEL) {
-            leaves.push(("model".into(), teachers.clone()));
+            settings.insert("model".into(), teachers.clone());
         }
-        leaves
+        settings
     }
 
-    /// Whether there is a split, and how it was dealt.
+    /// Returns whether there is a split, and how it was made.
     fn of_split(&mut self, path: &Path, split: Option<&FileRecord>) -> Identity {
         let Some(record) = split else {
-            return vec![("split".into(), false.into())];
+            return Map::from_iter([("split".into(), false.into())]);
         };
         match self.maker(path, record) {
-            None => vec![("split".into(), unknown(&record.sha256))],
-            Some(made) => {
-                let dealt = made
-                    .into_iter()
-                    .filter(|(key, _)| key.starts_with("split."));
-                std::iter::once(("split".into(), true.into()))
-                    .chain(dealt)
-                    .collect()
+            None => Map::from_iter([("split".into(), unknown(&record.sha256))]),
+            Some(mut made) => {
+                made.retain(|key, _| key.starts_with("split."));
+                made.shift_insert(0, "split".into(), true.into());
+                made
             }
         }
     }
 
-    /// How the teachers were trained, and on what; a list where they were not trained alike.
+    /// Returns how the teachers were trained, and on what: a list where they were not trained
+    /// alike.
     fn of_teachers(&mut self, path: &Path, manifest: &Manifest) -> Identity {
-        let (mut made, mut unvouched) = (Vec::new(), String::new());
+        let (mut made, mut unknown_files) = (Vec::new(), String::new());
         for record in manifest
             .inputs
             .iter()
@@ -91,7 +86,7 @@ impl Lineage {
         {
             match self.maker(path, record) {
                 Some(identity) => made.push(identity),
-                None => unvouched += &record.sha256,
+                None => unknown_files += &record.sha256,
             }
         }
         let mut values = BTreeMap::<String, Vec<Value>>::new();
@@ -107,37 +102,33 @@ impl Lineage {
                 _ => {}
             }
         }
-        let mut leaves: Identity = values
-            .into_iter()
-            .map(|(key, values)| (key, alike(values)))
-            .collect();
-        if !unvouched.is_empty() {
-            leaves.push((
-                "teachers".into(),
-                unknown(&hash::bytes(unvouched.as_bytes())),
-            ));
+        let values = values.into_iter();
+        let mut settings: Identity = values.map(|(key, values)| (key, alike(values))).collect();
+        if !unknown_files.is_empty() {
+            let content = hash::bytes(unknown_files.as_bytes());
+            settings.insert("teachers".into(), unknown(&content));
         }
-        leaves
+        settings
     }
 
-    /// Replaces what the run's own config says of the initial batches by how they were made.
-    fn put_initial(&mut self, path: &Path, record: &FileRecord, leaves: &mut Identity) {
+    /// Replaces the run's own settings of the initial batches by those that they were made with.
+    fn put_initial(&mut self, path: &Path, record: &FileRecord, settings: &mut Identity) {
         let Some(made) = self.maker(path, record) else {
-            leaves.push(("initial".into(), unknown(&record.sha256)));
+            settings.insert("initial".into(), unknown(&record.sha256));
             return;
         };
-        leaves.retain(|(key, _)| !key.starts_with("initial."));
+        settings.retain(|key, _| !key.starts_with("initial."));
         for (key, value) in made {
             if key.starts_with("initial.") {
-                leaves.push((key, value));
+                settings.insert(key, value);
             } else if key.starts_with("deep_inv.") {
                 // The student's own are those of its fresh batches.
-                leaves.push((format!("generate_initial:{key}"), value));
+                settings.insert(format!("generate_initial:{key}"), value);
             }
         }
     }
 
-    /// The identity of the run that wrote an input of the run at `path`.
+    /// Returns the identity of the run that wrote an input of the run at `path`.
     fn maker(&mut self, path: &Path, record: &FileRecord) -> Option<Identity> {
         let key = (record.current_path(path), record.sha256.clone());
         if let Some(known) = self.followed.get(&key) {
@@ -152,7 +143,7 @@ impl Lineage {
     }
 }
 
-/// Returns the run's own settings. What it read counts by its content, wherever that lies.
+/// Returns the run's own settings. What it read counts by its content, whatever its path.
 fn own(manifest: &Manifest) -> Identity {
     let stage = stages::named(&manifest.stage).unwrap_or(&stages::TRAIN_STUDENT);
     let path = |key: &str| {
@@ -160,16 +151,19 @@ fn own(manifest: &Manifest) -> Identity {
         let shape = shape::config().get(&names);
         shape.is_some_and(|shape| matches!(shape.takes, Takes::Path))
     };
-    let mut leaves = flat(&stage.identity(&manifest.config));
-    leaves.retain(|(key, _)| !path(key) && !manifest.seeds.contains_key(key));
-    leaves
+    json::leaves(&stage.identity(&manifest.config))
+        .into_iter()
+        .filter(|(key, _)| !path(key) && !manifest.seeds.contains_key(key))
+        .map(|(key, value)| (key, value.clone()))
+        .collect()
 }
 
+/// Returns true for a key that tells how a split was made.
 fn is_split(key: &str) -> bool {
     key.starts_with("split.") || key == "teacher.split"
 }
 
-/// The value that all have, or all of them.
+/// Returns the value that all have, or the list of all.
 fn alike(mut values: Vec<Value>) -> Value {
     match values.iter().all(|value| *value == values[0]) {
         true => values.swap_remove(0),
@@ -177,8 +171,8 @@ fn alike(mut values: Vec<Value>) -> Value {
     }
 }
 
-/// A file that only its content tells from others: whether another one differs in a seed alone,
-/// nobody knows.
+/// Returns what stands for a file that no manifest describes: its hash, since another file may
+/// differ in more than a seed.
 fn unknown(sha256: &str) -> Value {
     format!("{}(unknown)", sha256.get(..8).unwrap_or(sha256)).into()
 }

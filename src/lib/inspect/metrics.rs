@@ -1,22 +1,23 @@
-//! The metrics of a run, of whichever stage.
+//! Reads the metrics of a run, whichever its stage.
 
 use crate::artifact::json;
-use crate::federated::{Direction, Kind};
+use crate::federated::distributed_sgd::Method;
+use crate::federated::{Direction, Traffic};
 use crate::run::Comparison;
-use crate::run::metrics::{StudentEpoch, StudentMetrics, TeacherEpoch, TeacherMetrics};
+use crate::run::metrics::{
+    Course, DistributedSgdMetrics, FedAvgMetrics, FedMdMetrics, StudentEpoch, StudentMetrics,
+    TeacherEpoch, TeacherMetrics,
+};
 use crate::train::EpochReport;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
 
-/// The numbers of a run that `inspect` shows. Those that a stage does not measure are `None` or
-/// empty.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+/// Holds the numbers of a run that `inspect` shows. Those that a stage does not measure are `None`
+/// or empty.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
-    /// Stages that measure once call it `test_accuracy`.
-    #[serde(alias = "test_accuracy")]
     pub final_test_accuracy: Option<f64>,
     pub best_test_accuracy: Option<f64>,
     pub saved_test_accuracy: Option<f64>,
@@ -33,14 +34,14 @@ pub struct Metrics {
     /// Of the multi-round baselines.
     pub rounds: Vec<Round>,
     /// Of `distributed_sgd`, which takes steps instead of rounds.
-    pub method: Option<String>,
+    pub method: Option<Method>,
     pub ranks: Option<usize>,
     pub steps: Option<usize>,
     pub traffic: Vec<Traffic>,
 }
 
-/// An epoch of a teacher or a student.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// Holds an epoch of a teacher or a student.
+#[derive(Clone, Debug, Serialize)]
 pub struct Epoch {
     pub epoch: usize,
     pub lr: f64,
@@ -50,9 +51,8 @@ pub struct Epoch {
     pub own_test_accuracy: Option<f64>,
 }
 
-/// A round of a baseline; the bytes are those of this round alone.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+/// Holds a round of a baseline; the bytes are those of this round alone.
+#[derive(Clone, Debug, Serialize)]
 pub struct Round {
     pub round: usize,
     /// Of the global model, or the mean over the nodes' own models; `None` in rounds without
@@ -60,15 +60,8 @@ pub struct Round {
     pub test_accuracy: Option<f64>,
     pub upload_bytes: u64,
     pub download_bytes: u64,
+    /// What each node reported.
     pub nodes: Vec<Value>,
-}
-
-/// Bytes of one kind in one direction.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Traffic {
-    pub kind: Kind,
-    pub direction: Direction,
-    pub bytes: u64,
 }
 
 impl Metrics {
@@ -80,7 +73,10 @@ impl Metrics {
         Ok(match stage {
             "train_teachers" => json::read::<TeacherMetrics>(path)?.into(),
             "train_student" => json::read::<StudentMetrics>(path)?.into(),
-            _ => json::read(path)?,
+            "fed_avg" => json::read::<FedAvgMetrics>(path)?.into(),
+            "fed_md" => json::read::<FedMdMetrics>(path)?.into(),
+            "distributed_sgd" => json::read::<DistributedSgdMetrics>(path)?.into(),
+            _ => Self::default(),
         })
     }
 
@@ -103,6 +99,28 @@ impl Metrics {
             )
         };
         (!self.rounds.is_empty()).then(bytes)
+    }
+
+    /// Returns what a baseline of many rounds measured.
+    fn of_rounds<M, N: Serialize>(
+        course: Course<M, N>,
+        test_accuracy: fn(&M) -> Option<f64>,
+    ) -> Self {
+        let rounds = course.rounds.into_iter().map(|line| Round {
+            round: line.round,
+            test_accuracy: test_accuracy(&line.means),
+            upload_bytes: line.upload_bytes,
+            download_bytes: line.download_bytes,
+            // They were read from JSON.
+            nodes: line.nodes.iter().flat_map(serde_json::to_value).collect(),
+        });
+        Self {
+            final_test_accuracy: course.final_test_accuracy,
+            best_test_accuracy: course.best_test_accuracy,
+            upload_bytes: Some(course.upload_bytes),
+            rounds: rounds.collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -145,7 +163,37 @@ impl From<StudentMetrics> for Metrics {
     }
 }
 
+impl From<FedAvgMetrics> for Metrics {
+    fn from(average: FedAvgMetrics) -> Self {
+        Self {
+            parameters: Some(average.parameters),
+            ..Self::of_rounds(average.course, |means| means.test_accuracy)
+        }
+    }
+}
+
+impl From<FedMdMetrics> for Metrics {
+    fn from(distillation: FedMdMetrics) -> Self {
+        Self::of_rounds(distillation.course, |means| means.test_accuracy)
+    }
+}
+
+impl From<DistributedSgdMetrics> for Metrics {
+    fn from(sgd: DistributedSgdMetrics) -> Self {
+        Self {
+            final_test_accuracy: sgd.test_accuracy,
+            parameters: Some(sgd.parameters),
+            method: Some(sgd.method),
+            ranks: Some(sgd.ranks),
+            steps: Some(sgd.steps),
+            traffic: sgd.traffic,
+            ..Self::default()
+        }
+    }
+}
+
 impl Epoch {
+    /// Returns the numbers of an epoch of training, with the accuracy on the test set.
     fn new(fit: EpochReport, test_accuracy: Option<f64>) -> Self {
         Self {
             epoch: fit.epoch,

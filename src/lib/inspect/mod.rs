@@ -1,15 +1,18 @@
-//! `inspect`: tables, pictures and reports of finished and unfinished runs. It reads manifests,
-//! metrics, tensors and splits, writes pictures beside them (into a folder `inspect/`, or to
-//! `--out`) and changes nothing that a stage wrote.
+//! `inspect` shows tables, pictures and reports of finished and unfinished runs. It reads
+//! manifests, metrics, tensors and splits, writes pictures beside them (into a folder `inspect/`,
+//! or to `--out`) and changes nothing that a stage wrote.
 //!
 //! Each subcommand has a file of its own and returns an `Answer`: a text for people, JSON for
 //! machines, and an error if something is wrong. `find` and `run` read runs on disk, `metrics` what
-//! they measured; `settings` compares configs, `identity` tells which runs repeat each other.
+//! they measured, `dataset` the images that they used; `settings` describes configs, and `identity`
+//! tells which runs repeat each other.
 
 mod compare;
 mod confusion;
+mod dataset;
 mod diff;
 mod find;
+mod format;
 mod grid;
 mod group;
 mod identity;
@@ -84,7 +87,7 @@ enum What {
     Report(report::Request),
 }
 
-/// The result of a subcommand.
+/// Holds the result of a subcommand.
 struct Answer {
     text: String,
     json: Value,
@@ -93,6 +96,8 @@ struct Answer {
 }
 
 impl Answer {
+    /// Returns an answer without a failure.
+    ///
     /// # Errors
     /// A number in `data` that JSON cannot hold.
     fn new(text: impl Display, data: impl Serialize) -> Result<Self> {

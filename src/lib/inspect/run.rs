@@ -1,51 +1,76 @@
-//! A run on disk: its manifest, the files it names, its metrics.
+//! Reads a run on disk: its manifest, the files it names, its metrics.
 
 pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
+use crate::artifact::{json, tensors};
 use crate::config::Config;
-use crate::data::{self, Dataset, DatasetSettings};
-use crate::error::{During, Error};
+use crate::error::Error;
 pub use crate::run::Comparison;
 use crate::run::job::lock_path;
 use crate::run::manifest;
 use crate::run::manifest::{FileRecord, Manifest, Status};
 use crate::run::weights::{self, Card};
-use crate::runtime::device;
 use crate::runtime::progress::duration;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// A manifest that was found.
+/// Holds a run, found by its manifest.
 pub struct Run {
     /// The path of the manifest.
-    pub place: PathBuf,
+    pub path: PathBuf,
     /// The run as it is listed: `student`, `teachers/teacher0`, `split`.
     pub name: String,
     pub manifest: Manifest,
 }
 
+/// Holds a run with what it measured.
+pub struct Entry {
+    pub run: Run,
+    pub metrics: Metrics,
+}
+
+impl Entry {
+    /// Reads the metrics of a run; gives damaged ones to `warn` and leaves them out.
+    pub fn new(run: Run, warn: impl FnOnce(&Error)) -> Self {
+        let metrics = run.metrics().map_err(Error::from).inspect_err(warn);
+        Self {
+            metrics: metrics.unwrap_or_default().unwrap_or_default(),
+            run,
+        }
+    }
+
+    /// Returns true for a run of that stage.
+    pub fn is(&self, stage: &str) -> bool {
+        self.run.manifest.stage == stage
+    }
+}
+
 impl Run {
+    /// Reads the manifest at `path`.
+    ///
     /// # Errors
     /// A manifest that is missing or damaged.
-    pub fn open(place: &Path, name: String) -> Result<Self> {
-        let manifest = manifest::existing(place)?
-            .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", place.display())))?;
+    pub fn open(path: &Path, name: String) -> Result<Self> {
+        let manifest = manifest::existing(path)?
+            .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", path.display())))?;
         Ok(Self {
-            place: place.to_path_buf(),
+            path: path.to_path_buf(),
             name,
             manifest,
         })
     }
 
+    /// Returns the folder of the manifest.
     pub fn folder(&self) -> &Path {
-        self.place
+        self.path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
     }
 
+    /// Returns true for a run that is finished.
     pub fn is_done(&self) -> bool {
         self.manifest.status == Status::Done
     }
@@ -53,13 +78,14 @@ impl Run {
     /// Returns the status as of today: a run that is recorded as `running` and has no process any
     /// more was killed.
     pub fn status(&self) -> String {
-        let alive = || Lock::is_held(&lock_path(&self.place));
+        let alive = || Lock::is_held(&lock_path(&self.path));
         match self.manifest.status {
             Status::Running if !alive() => "killed".into(),
             status => status.to_string(),
         }
     }
 
+    /// Returns true for a run of `train_student`.
     pub fn is_student(&self) -> bool {
         self.manifest.stage == "train_student"
     }
@@ -79,38 +105,25 @@ impl Run {
         path
     }
 
-    /// Returns the path of the output of that role, if there is one.
+    /// Returns the path of the first output of a role, if there is one.
     pub fn output(&self, role: &str) -> Option<PathBuf> {
-        let record = self
-            .manifest
-            .outputs
-            .iter()
-            .find(|record| record.role == role)?;
-        Some(record.current_path(&self.place))
+        Some(self.manifest.output(role)?.current_path(&self.path))
     }
 
     /// Returns the paths of all outputs of a role.
     pub fn outputs(&self, role: &str) -> impl Iterator<Item = PathBuf> {
-        let of_role = self
-            .manifest
-            .outputs
-            .iter()
-            .filter(move |record| record.role == role);
-        of_role.map(|record| record.current_path(&self.place))
+        let outputs = self.manifest.outputs.iter();
+        outputs
+            .filter(move |record| record.role == role)
+            .map(|record| record.current_path(&self.path))
     }
 
     /// Returns the paths of the teachers that the run was given, in order.
     pub fn teachers(&self) -> Vec<PathBuf> {
-        let place = |node: usize| {
-            let role = format!("teacher{node}");
-            let record = self
-                .manifest
-                .inputs
-                .iter()
-                .find(|record| record.role == role)?;
-            Some(record.current_path(&self.place))
-        };
-        (0..).map_while(place).collect()
+        (0..)
+            .map_while(|node| self.manifest.input(&format!("teacher{node}")))
+            .map(|record| record.current_path(&self.path))
+            .collect()
     }
 
     /// Returns its metrics; `None` for a stage that has no accuracy, a run that ended before it had
@@ -128,18 +141,17 @@ impl Run {
         if !path.exists() {
             return Ok(None);
         }
-        manifest::check_output(&path, (&self.place, &self.manifest), record)?;
+        manifest::check_output(&path, (&self.path, &self.manifest), record)?;
         Metrics::read(&self.manifest.stage, &path).map(Some)
     }
 
     /// Returns the record of its metrics file.
     pub fn metrics_record(&self) -> Option<&FileRecord> {
-        self.manifest
-            .outputs
-            .iter()
-            .find(|record| record.role == "metrics")
+        self.manifest.output("metrics")
     }
 
+    /// Returns the run's config.
+    ///
     /// # Errors
     /// A config of another version of this program.
     pub fn config(&self) -> Result<Config> {
@@ -147,7 +159,7 @@ impl Run {
             Error::failed(format!(
                 "the config recorded in the manifest cannot be read: {error}"
             ))
-            .note("file", self.place.display().to_string())
+            .note("file", self.path.display().to_string())
             .hint("it was written by another version of fed-distill")
             .caused_by(error)
             .into()
@@ -156,8 +168,7 @@ impl Run {
 
     /// Returns a value of the config by its dotted key.
     pub fn setting(&self, key: &str) -> &Value {
-        key.split('.')
-            .fold(&self.manifest.config, |value, part| &value[part])
+        json::at(&self.manifest.config, key)
     }
 
     /// Returns the card (classes, normalisation, …) of the weights that it read or wrote; `None` if
@@ -184,7 +195,7 @@ impl Run {
         Ok(None)
     }
 
-    /// Returns when it began, as `2026-11-22 04:39` in UTC.
+    /// Returns the time when it began, as `2026-11-22 04:39` in UTC.
     pub fn started(&self) -> String {
         self.manifest
             .started
@@ -209,48 +220,8 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
         .extension()
         .is_some_and(|extension| extension == "safetensors");
     match ours {
-        true => weights::card(&crate::artifact::tensors::metadata(path)?)
+        true => weights::card(&tensors::metadata(path)?)
             .map_err(|error| error.note("file", path.display().to_string()).into()),
         false => Ok(None),
-    }
-}
-
-/// Loads the dataset that a run was made of, onto the GPU if there is one.
-///
-/// # Errors
-/// An unreadable dataset; another fingerprint than `expected`.
-pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
-    let dataset = data::load(settings, device::choose("auto")?)
-        .within("dataset")
-        .context("loading the dataset")?;
-    match expected {
-        Some(expected) if expected != dataset.fingerprint => {
-            Err(Error::failed("this is not the dataset that was used")
-                .note("expected", format!("fingerprint {expected}"))
-                .note(
-                    "found",
-                    format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-                )
-                .hint(
-                    "say which: `dataset=NAME dataset.root=FOLDER dataset.size=…` behind the file",
-                )
-                .into())
-        }
-        _ => Ok(dataset),
-    }
-}
-
-/// Formats a share in percent, `98.6`, or as a dash.
-pub fn percent(accuracy: Option<f64>) -> String {
-    accuracy.map_or("–".into(), |share| format!("{:.1}", 100.0 * share))
-}
-
-/// Formats a number of bytes: `318 B`, `319.0 kB`, `44.8 MB`, `1.2 GB`.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

@@ -1,11 +1,12 @@
-//! `inspect runs`: every run below a folder.
+//! `inspect runs` lists every run below a folder.
 
-use super::run::{Metrics, percent};
+use super::format::percent;
+use super::run::Entry;
 use super::{Answer, find, group, settings};
 use crate::error::Error;
 use crate::report::Table;
 use crate::words::counted;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -24,23 +25,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the runs below the folder, or their groups.
+    ///
     /// # Errors
     /// No such folder, or no run in it.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
-        if runs.is_empty() && broken.is_empty() {
-            bail!(find::no_run(&self.folder));
-        }
         broken.iter().for_each(|error| tracing::warn!("{error}"));
-        let mut metrics = Vec::new();
-        for run in &runs {
-            let read = run.metrics().map_err(Error::from);
-            let read = read.inspect_err(|error| tracing::warn!("{error}"));
-            metrics.push(read.unwrap_or_default().unwrap_or_default());
-        }
+        let entry = |run| Entry::new(run, |error| tracing::warn!("{error}"));
+        let entries: Vec<Entry> = runs.into_iter().map(entry).collect();
         let mut answer = match self.group {
-            true => group::answer(&runs, &metrics)?,
-            false => listed(&runs, &metrics)?,
+            true => group::answer(&entries)?,
+            false => listed(&entries)?,
         };
         if !broken.is_empty() {
             answer.failure = Some(Error::failed(format!(
@@ -52,7 +48,7 @@ impl Request {
     }
 }
 
-fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
+fn listed(entries: &[Entry]) -> Result<Answer> {
     let mut table = Table::new(&[
         "run",
         "stage",
@@ -65,12 +61,12 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
         "best %",
     ]);
     let mut data = Vec::new();
-    for (run, metrics) in runs.iter().zip(metrics) {
+    for Entry { run, metrics } in entries {
         let manifest = &run.manifest;
         table.row(vec![
             run.name.clone(),
             manifest.stage.clone(),
-            run.status().to_string(),
+            run.status(),
             run.started(),
             settings::dataset(run),
             settings::seeds(run),
@@ -80,7 +76,7 @@ fn listed(runs: &[super::run::Run], metrics: &[Metrics]) -> Result<Answer> {
         ]);
         data.push(json!({
             "run": run.name,
-            "manifest": run.place,
+            "manifest": run.path,
             "stage": manifest.stage,
             "status": run.status(),
             "started": manifest.started,

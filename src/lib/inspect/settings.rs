@@ -1,39 +1,18 @@
-//! Configs as dotted keys: what differs, what a run was about.
+//! Describes the settings of runs: those that are not defaults, and the main ones in a few words.
 
 use super::run::Run;
+use crate::artifact::json;
 use crate::config::Config;
 use crate::config::schema::SplitConfig;
 use crate::model::ModelSettings;
+use crate::report::Table;
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::words::counted;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-/// Every leaf of a config by its dotted key, in the config's order.
-pub fn flat(config: &Value) -> Vec<(String, Value)> {
-    let mut leaves = Vec::new();
-    descend("", config, &mut leaves);
-    leaves
-}
-
-fn descend(path: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                descend(&path, value, leaves);
-            }
-        }
-        _ => leaves.push((path.to_owned(), value.clone())),
-    }
-}
-
-/// A value as it is typed on the command line.
+/// Returns a value as it is typed on the command line.
 pub fn typed(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -45,18 +24,25 @@ pub fn typed(value: &Value) -> String {
     }
 }
 
-/// The settings in which a config is not the built-in default.
-pub fn chosen(config: &Value) -> Vec<(String, Value)> {
-    let default: BTreeMap<String, Value> = serde_json::to_value(Config::default())
-        .map(|default| flat(&default).into_iter().collect())
-        .unwrap_or_default();
-    flat(config)
-        .into_iter()
-        .filter(|(key, value)| default.get(key) != Some(value))
+/// Returns the settings in which a config is not the built-in default, by their dotted keys.
+pub fn chosen(config: &Value) -> Vec<(String, &Value)> {
+    static DEFAULT: LazyLock<Value> = LazyLock::new(|| json!(Config::default()));
+    let differences = json::differences(config, &DEFAULT).into_iter();
+    differences
+        .filter_map(|(key, own, _)| Some((key, own?)))
         .collect()
 }
 
-/// The seeds that the stage used, `42` or for a student `42, 43`.
+/// Returns a table with a line for each setting.
+pub fn table(settings: &[(String, &Value)]) -> Table {
+    let mut table = Table::new(&["setting", "value"]);
+    for (key, value) in settings {
+        table.row(vec![key.clone(), typed(value)]);
+    }
+    table
+}
+
+/// Returns the seeds that the stage used, `42` or for a student `42, 43`.
 pub fn seeds(run: &Run) -> String {
     let seed = typed(run.setting("seed"));
     match run.is_student() {
@@ -65,7 +51,7 @@ pub fn seeds(run: &Run) -> String {
     }
 }
 
-/// A run's key settings in a few words.
+/// Returns the main settings of a run in a few words.
 pub fn summary(run: &Run) -> String {
     let of = |key: &str| typed(run.setting(key));
     let count = |key: &str, noun: &str| counted(run.setting(key).as_u64().unwrap_or(0), noun);
@@ -104,16 +90,16 @@ pub fn summary(run: &Run) -> String {
     }
 }
 
-/// `resnet18 width 16 blocks [1, 1, 1]` of a config group.
+/// Returns the model of a config group: `resnet18 width 16 blocks [1, 1, 1]`.
 fn architecture(run: &Run, group: &str) -> String {
     match ModelSettings::deserialize(run.setting(group)) {
         Ok(settings) => settings.to_string(),
-        // Of a version that knew others.
+        // Written by a version that had other settings.
         Err(_) => typed(run.setting(&format!("{group}.kind"))),
     }
 }
 
-/// The student's own architecture, or the teachers'.
+/// Returns the student's own architecture, or the teachers'.
 fn student(run: &Run) -> String {
     match (
         run.setting("student.model"),
@@ -125,7 +111,7 @@ fn student(run: &Run) -> String {
     }
 }
 
-/// What happens in the rounds of federated averaging, in the paper's letters.
+/// Returns what happens in the rounds of federated averaging, in the paper's letters.
 fn rounds(run: &Run) -> String {
     let of = |key: &str| typed(run.setting(&format!("fed_avg.{key}")));
     let batch = match run.setting("fed_avg.batch_size") {
@@ -154,7 +140,7 @@ fn rounds(run: &Run) -> String {
     text
 }
 
-/// The clients' architectures.
+/// Returns the clients' architectures.
 fn clients(run: &Run) -> String {
     match run.setting("fed_md.models").as_array() {
         Some(models) => models
@@ -166,7 +152,7 @@ fn clients(run: &Run) -> String {
     }
 }
 
-/// What happens in the rounds of FedMD.
+/// Returns what happens in the rounds of FedMD.
 fn consensus(run: &Run) -> String {
     let of = |key: &str| run.setting(&format!("fed_md.{key}"));
     let count = |key: &str, noun: &str| counted(of(key).as_u64().unwrap_or(0), noun);
@@ -184,7 +170,7 @@ fn consensus(run: &Run) -> String {
     )
 }
 
-/// The dataset as it was configured: `digits`, `cifar10 16×16`.
+/// Returns the dataset as it was configured: `digits`, `cifar10 16×16`.
 pub fn dataset(run: &Run) -> String {
     let kind = typed(run.setting("dataset.kind"));
     match run.setting("dataset.size").as_i64() {

@@ -1,7 +1,9 @@
-//! `inspect show`: all about one run.
+//! `inspect show` describes one run.
 
-use super::run::{Metrics, Run, percent, size};
+use super::format::{percent, short, size};
+use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
+use crate::artifact::json;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
 use crate::words::counted;
@@ -20,34 +22,30 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns facts, files and settings of the run.
+    ///
     /// # Errors
     /// No such run, or several.
     pub fn answer(&self) -> Result<Answer> {
         let run = find::one(&self.run, "run", |_| true)?;
         let metrics = run.metrics()?;
         let config = &run.manifest.config;
-        let listed = if self.all {
-            settings::flat(config)
-        } else {
-            settings::chosen(config)
-        };
-        let mut table = Table::new(&["setting", "value"]);
-        for (key, value) in &listed {
-            table.row(vec![key.clone(), settings::typed(value)]);
-        }
-        let remark = if self.all {
-            ""
-        } else {
-            "\n(other settings: built-in defaults; `--all` lists them)"
+        let (listed, remark) = match self.all {
+            true => (json::leaves(config), ""),
+            false => (
+                settings::chosen(config),
+                "\n(other settings: built-in defaults; `--all` lists them)",
+            ),
         };
         let text = format!(
-            "{}\n\n{}\n\n{table}{remark}",
+            "{}\n\n{}\n\n{}{remark}",
             facts(&run, metrics.as_ref()),
-            files(&run)
+            files(&run),
+            settings::table(&listed)
         );
         Answer::new(
             text,
-            json!({"manifest": run.place, "run": run.manifest, "metrics": metrics}),
+            json!({"manifest": run.path, "run": run.manifest, "metrics": metrics}),
         )
     }
 }
@@ -60,7 +58,7 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
         table.row(vec![name.into(), value]);
     };
     fact("stage", manifest.stage.clone());
-    fact("status", run.status().to_string());
+    fact("status", run.status());
     if let Some(error) = &manifest.error {
         fact("ended by", error.lines().next().unwrap_or_default().into());
     }
@@ -112,13 +110,13 @@ pub fn files(run: &Run) -> Table {
     let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
     let mut list = |way: &str, records: &[FileRecord]| {
         for record in records {
-            let there = record.current_path(&run.place).exists();
+            let there = record.current_path(&run.path).exists();
             table.row(vec![
                 way.into(),
                 record.role.clone(),
                 run.shown(record).display().to_string(),
                 size(record.bytes),
-                record.sha256.chars().take(12).collect(),
+                short(&record.sha256),
                 if there { String::new() } else { "gone".into() },
             ]);
         }

@@ -1,15 +1,11 @@
-//! `inspect split`: the images of each node, and measures of label skew.
+//! `inspect split` shows the images of each node, and measures of label skew.
 
-use super::run::{self, Run};
-use super::{Answer, find, picture};
-use crate::config::{Request as Composition, compose};
-use crate::data::{Dataset, DatasetSettings};
-use crate::error::Error;
-use crate::partition::{Skew, Split, label_counts, skew};
+use super::{Answer, dataset, find, picture};
+use crate::data::Dataset;
+use crate::partition::{Part, Skew, Split, label_counts, skew};
 use crate::report::{Table, stacked_bars};
-use crate::run::manifest;
 use crate::run::split::read;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -27,65 +23,27 @@ pub struct Request {
     out: Option<PathBuf>,
 }
 
-/// Classes that a table lists.
+/// Classes that a table lists, at most.
 const LISTED: usize = 20;
 
-/// Returns the dataset settings that `overrides` compose, else those of the run that wrote `path`;
-/// and the fingerprint it must have.
-///
-/// # Errors
-/// Overrides that do not compose; neither overrides nor a manifest.
-pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
-    let made = match manifest::producer_of(path) {
-        Some(place) => Some(Run::open(&place, String::new())?),
-        None => None,
-    };
-    let fingerprint = made.as_ref().and_then(|run| {
-        run.manifest
-            .facts
-            .get("dataset_fingerprint")?
-            .as_str()
-            .map(str::to_owned)
-    });
-    let settings = match (overrides, made) {
-        ([], Some(run)) => run.config()?.dataset,
-        ([], None) => {
-            bail!(
-                Error::usage("no manifest says which dataset this belongs to")
-                    .note("file", path.display().to_string())
-                    .hint(format!(
-                        "say it: `{} dataset=mnist dataset.root=FOLDER`",
-                        path.display()
-                    ))
-            );
-        }
-        _ => {
-            compose(&Composition {
-                overrides: overrides.to_vec(),
-                ..Composition::default()
-            })?
-            .config
-            .dataset
-        }
-    };
-    Ok((settings, fingerprint))
-}
-
-/// A split with the images of its nodes: `counts[node][class]`.
+/// Holds a split with the training images of its nodes.
 pub struct SplitCounts {
     pub split: Split,
     pub classes: Vec<String>,
+    /// `counts[node][class]`.
     pub counts: Vec<Vec<u64>>,
 }
 
 impl SplitCounts {
+    /// Counts the training images of each node and class.
+    ///
     /// # Errors
     /// A split of another dataset.
     pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
         split
             .check(dataset.train.len(), dataset.test.len())
             .map_err(|error| error.note("file", path.display().to_string()))?;
-        let count = |part: &crate::partition::Part| {
+        let count = |part: &Part| {
             label_counts(
                 &part.train,
                 &dataset.train.label_list,
@@ -99,6 +57,7 @@ impl SplitCounts {
         })
     }
 
+    /// Returns the names of the nodes.
     pub fn nodes(&self) -> Vec<String> {
         (0..self.counts.len())
             .map(|node| format!("node {node}"))
@@ -107,10 +66,9 @@ impl SplitCounts {
 
     /// Returns a table with a line a node: its counts and its measures.
     pub fn table(&self, skew: &Skew) -> Table {
-        let listed = if self.classes.len() <= LISTED {
-            &self.classes[..]
-        } else {
-            &[]
+        let listed = match self.classes.len() {
+            0..=LISTED => &self.classes[..],
+            _ => &[],
         };
         let mut headers = vec!["node", "train", "test"];
         headers.extend(listed.iter().map(String::as_str));
@@ -174,14 +132,16 @@ pub fn measures(skew: &Skew) -> Table {
 }
 
 impl Request {
+    /// Returns counts and measures of each node, and draws the counts.
+    ///
     /// # Errors
     /// A missing or damaged split or dataset; one that does not belong to the other; a plot that
     /// cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
         let split = read(path)?;
-        let (settings, fingerprint) = dataset_of(path, &self.overrides)?;
-        let dataset = run::dataset(&settings, fingerprint.as_deref())?;
+        let (settings, fingerprint) = dataset::of(path, &self.overrides)?;
+        let dataset = dataset::load(&settings, fingerprint.as_deref())?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);
         let stem = path

@@ -1,6 +1,6 @@
-//! `inspect tensors`: the tensors in a file.
+//! `inspect tensors` lists the tensors in a file.
 
-use super::run::size;
+use super::format::{or_dash, size};
 use super::{Answer, find};
 use crate::artifact::{hash, tensors};
 use crate::report::Table;
@@ -18,7 +18,7 @@ pub struct Request {
     file: PathBuf,
 }
 
-/// Least, greatest and mean of the finite values, and how many are not finite.
+/// Holds least, greatest and mean of the finite values, and how many are not finite.
 struct Range {
     least: Option<f64>,
     greatest: Option<f64>,
@@ -27,6 +27,8 @@ struct Range {
 }
 
 impl Request {
+    /// Returns a table with a line for each tensor.
+    ///
     /// # Errors
     /// A file that is missing, damaged, or of neither format.
     pub fn answer(&self) -> Result<Answer> {
@@ -46,7 +48,7 @@ impl Request {
         let (mut data, mut values) = (Vec::new(), 0);
         for (name, tensor) in state.iter() {
             let range = range(tensor)?;
-            let write = |value: Option<f64>| value.map_or("–".into(), number);
+            let write = |value: Option<f64>| or_dash(value.map(number));
             values += tensor.numel();
             table.row(vec![
                 name.into(),
@@ -78,7 +80,7 @@ impl Request {
         if let Some(card) = &card {
             text += &format!(
                 "\n{} of {}×{}×{} images in {} classes of {}",
-                card.model.model.kind.name(),
+                card.model.model.kind,
                 card.model.channels,
                 card.model.size,
                 card.model.size,
@@ -94,7 +96,7 @@ impl Request {
     }
 }
 
-/// PyTorch's names of types.
+/// Returns the name of a type.
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Float => "f32",
@@ -111,6 +113,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
+/// Returns the range of a tensor's values.
 fn range(tensor: &Tensor) -> Result<Range> {
     let all = tensor.f_to_kind(Kind::Double)?.f_flatten(0, -1)?;
     let finite = all.f_masked_select(&all.f_isfinite()?)?;
@@ -129,7 +132,7 @@ fn range(tensor: &Tensor) -> Result<Range> {
 }
 
 /// Formats a number with four significant digits.
-pub fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         size if value.fract() == 0.0 && size < 1e9 => format!("{value:.0}"),

@@ -1,12 +1,14 @@
-//! `inspect verify`: reports recorded files that have changed since.
+//! `inspect verify` reports recorded files that have changed since.
 
+use super::format::short;
+use super::run::Run;
 use super::{Answer, find};
 use crate::error::Error;
 use crate::report::Table;
-use crate::run::manifest::{Problem, check};
+use crate::run::manifest::{Finding, Problem, check};
 use crate::words::counted;
-use anyhow::{Result, bail};
-use serde_json::json;
+use anyhow::Result;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -14,6 +16,67 @@ pub struct Request {
     /// Folder whose runs are checked
     #[arg(value_name = "DIR", default_value = "outputs")]
     folder: PathBuf,
+}
+
+/// Holds what was found in all runs.
+struct Findings {
+    /// Files that are recorded, and those of them that are there and were hashed.
+    files: usize,
+    hashed: usize,
+    /// Inputs that are gone.
+    gone: Vec<Value>,
+    /// Files that are missing or have changed, as JSON and as a table.
+    data: Vec<Value>,
+    table: Table,
+}
+
+impl Findings {
+    fn new() -> Self {
+        Self {
+            files: 0,
+            hashed: 0,
+            gone: Vec::new(),
+            data: Vec::new(),
+            table: Table::new(&["run", "role", "file", "problem", "recorded", "found"]),
+        }
+    }
+
+    /// Hashes every recorded file of a run again.
+    fn add(&mut self, run: &Run) -> Result<()> {
+        self.files += run.manifest.inputs.len() + run.manifest.outputs.len();
+        let check = check(&run.path)?;
+        self.hashed += check.hashed;
+        let gone = check.gone.iter();
+        self.gone.extend(
+            gone.map(|input| json!({"run": run.name, "role": input.role, "file": input.path})),
+        );
+        for Finding {
+            role,
+            path,
+            problem,
+        } in check.findings
+        {
+            let (problem, recorded, found) = match &problem {
+                Problem::Missing => ("missing", "", ""),
+                Problem::Changed { recorded, found } => {
+                    ("changed", recorded.as_str(), found.as_str())
+                }
+            };
+            self.table.row(vec![
+                run.name.clone(),
+                role.clone(),
+                path.display().to_string(),
+                problem.into(),
+                short(recorded),
+                short(found),
+            ]);
+            self.data.push(json!({
+                "run": run.name, "role": role, "file": path,
+                "problem": problem, "recorded": recorded, "found": found,
+            }));
+        }
+        Ok(())
+    }
 }
 
 impl Request {
@@ -24,53 +87,24 @@ impl Request {
     /// No run there. Findings are the answer's failure.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
-        if runs.is_empty() && broken.is_empty() {
-            bail!(find::no_run(&self.folder));
-        }
-        let mut table = Table::new(&["run", "role", "file", "problem", "recorded", "found"]);
-        let (mut data, mut gone, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut files, mut hashed) = (0, 0);
-        for run in &runs {
-            files += run.manifest.inputs.len() + run.manifest.outputs.len();
-            if !run.is_done() {
-                unfinished.push(format!("{} ({})", run.name, run.status()));
-            }
-            let check = check(&run.place)?;
-            hashed += check.hashed;
-            gone.extend(
-                check
-                    .gone
-                    .iter()
-                    .map(|input| json!({"run": run.name, "role": input.role, "file": input.path})),
-            );
-            for finding in check.findings {
-                let (problem, recorded, found) = match &finding.problem {
-                    Problem::Missing => ("missing", "", ""),
-                    Problem::Changed { recorded, found } => {
-                        ("changed", recorded.as_str(), found.as_str())
-                    }
-                };
-                let short = |hash: &str| hash.chars().take(12).collect::<String>();
-                let path = finding.path.display().to_string();
-                table.row(vec![
-                    run.name.clone(),
-                    finding.role.clone(),
-                    path,
-                    problem.into(),
-                    short(recorded),
-                    short(found),
-                ]);
-                data.push(json!({
-                    "run": run.name, "role": finding.role, "file": finding.path,
-                    "problem": problem, "recorded": recorded, "found": found,
-                }));
-            }
-        }
-        let findings = data.len() + broken.len();
-        let mut text = if data.is_empty() {
-            String::new()
-        } else {
-            format!("{table}\n\n")
+        let mut findings = Findings::new();
+        runs.iter().try_for_each(|run| findings.add(run))?;
+        let unfinished: Vec<String> = runs
+            .iter()
+            .filter(|run| !run.is_done())
+            .map(|run| format!("{} ({})", run.name, run.status()))
+            .collect();
+        let Findings {
+            files,
+            hashed,
+            gone,
+            data,
+            table,
+        } = &findings;
+        let faults = data.len() + broken.len();
+        let mut text = match data.is_empty() {
+            true => String::new(),
+            false => format!("{table}\n\n"),
         };
         for error in &broken {
             text += &format!("{error}\n\n");
@@ -78,15 +112,14 @@ impl Request {
         text += &format!(
             "{}, {}: ",
             counted(runs.len(), "run"),
-            counted(files, "recorded file")
+            counted(*files, "recorded file")
         );
         if !gone.is_empty() {
             text += &format!("{hashed} checked, ");
         }
-        text += if findings == 0 {
-            "all unchanged"
-        } else {
-            "not all unchanged"
+        text += match faults {
+            0 => "all unchanged",
+            _ => "not all unchanged",
         };
         if !gone.is_empty() {
             text += &format!("; {} no longer there", counted(gone.len(), "input"));
@@ -100,17 +133,18 @@ impl Request {
             json!({"runs": runs.len(), "files": files, "checked": hashed, "inputs_gone": gone,
                 "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
         )?;
-        if findings > 0 {
-            let what = if findings == 1 {
-                "one file is".into()
-            } else {
-                format!("{findings} files are")
-            };
-            answer.failure = Some(
-                Error::failed(format!("{what} missing, changed or damaged"))
-                    .hint("restore them, or make the run again with `overwrite=true`"),
-            );
-        }
+        answer.failure = failure(faults);
         Ok(answer)
     }
+}
+
+/// Returns the error of so many faults, if there are any.
+fn failure(faults: usize) -> Option<Error> {
+    let what = match faults {
+        0 => return None,
+        1 => "one file is".into(),
+        _ => format!("{faults} files are"),
+    };
+    let error = Error::failed(format!("{what} missing, changed or damaged"));
+    Some(error.hint("restore them, or make the run again with `overwrite=true`"))
 }

@@ -81,7 +81,7 @@ pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Re
     let without = teachers
         .iter()
         .find(|teacher| !Frozen::supports(&teacher.spec));
-    let reason = without.map(|teacher| teacher.spec.model.kind.name());
+    let reason = without.map(|teacher| teacher.spec.model.kind);
     match (engine, reason) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
@@ -93,7 +93,7 @@ pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Re
             parameter("engine") + " is fused, but not every teacher has a fused path",
         )
         .note("expected", "residual networks")
-        .note("found", reason)
+        .note("found", reason.to_string())
         .hint(Text::from("set ") + assignment("engine", "auto"))),
     }
 }

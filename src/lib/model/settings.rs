@@ -1,5 +1,5 @@
-//! What a model is: the part of the config that names an architecture, and the complete shape that
-//! travels with saved weights.
+//! Describes a model: the part of the config that names an architecture, and the complete shape
+//! that is saved with weights.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

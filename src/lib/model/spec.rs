@@ -3,6 +3,7 @@
 
 use super::settings::{ModelKind, ModelSettings, ModelSpec};
 use crate::error::{Error, Result, Text, assignment, parameter};
+use serde::Serialize;
 use std::fmt;
 
 /// Channels of a ResNet's first stage if no `width` is set.
@@ -14,21 +15,14 @@ const MOST: i64 = 65_536;
 /// leave anything.
 const SMALLEST_UNPADDED: i64 = 16;
 
-impl ModelKind {
-    /// Returns the name in a config: `resnet18`, `fedavg_cnn`, …
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resnet18 => "resnet18",
-            Self::Resnet34 => "resnet34",
-            Self::Resnet50 => "resnet50",
-            Self::Lenet5 => "lenet5",
-            Self::Lenet5Unpadded => "lenet5_unpadded",
-            Self::Cnn5 => "cnn5",
-            Self::FedavgCnn => "fedavg_cnn",
-            Self::Linear => "linear",
-        }
+/// Writes the name that serde writes: `resnet18`, `fedavg_cnn`, …
+impl fmt::Display for ModelKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
     }
+}
 
+impl ModelKind {
     /// Returns `true` for a ResNet.
     pub fn is_residual(self) -> bool {
         self.published_blocks().is_some()
@@ -51,7 +45,7 @@ impl ModelKind {
 /// 1]`.
 impl fmt::Display for ModelSettings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.kind.name())?;
+        write!(out, "{}", self.kind)?;
         if let Some(width) = self.width {
             write!(out, " width {width}")?;
         }
@@ -103,7 +97,7 @@ impl ModelSettings {
 
 /// Returns the error of a setting that is for residual networks only.
 fn does_not_apply(field: &str, kind: ModelKind) -> Error {
-    Error::usage(parameter(field) + format!(" does not apply to `{}`", kind.name()))
+    Error::usage(parameter(field) + format!(" does not apply to `{kind}`"))
         .note("available", "resnet18, resnet34 and resnet50 take it")
         .hint(Text::from("leave it out, or set ") + assignment(field, "null"))
 }

@@ -1,5 +1,4 @@
-//! Drawings: composed as SVG in pixels, x to the right and y down, and rasterised from that SVG for
-//! PNG files.
+//! Draws pictures: as SVG in pixels, x to the right and y down, rasterised for PNG files.
 
 use super::colours::{Colour, WHITE};
 use super::text::{CAPITAL, FAMILIES, FONTS, Face};
@@ -15,7 +14,7 @@ const ZOOM: u32 = 2;
 /// Largest drawing in square pixels.
 const AREA_LIMIT: f64 = 16e6;
 
-/// Where text stands relative to its point; the names are SVG's.
+/// Selects where text stands relative to its point; the names are SVG's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     Start,
@@ -23,7 +22,7 @@ pub enum Align {
     End,
 }
 
-/// Shapes that tell lines apart where colours do not.
+/// Names the shapes that tell lines apart where colours do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     Circle,
@@ -34,7 +33,7 @@ pub enum Mark {
     Wedge,
 }
 
-/// A picture in the making: its size in pixels and the SVG elements drawn so far.
+/// Holds a picture that is being drawn: its size in pixels and the SVG elements drawn so far.
 #[derive(Debug)]
 pub struct Canvas {
     size: (f64, f64),
@@ -104,7 +103,7 @@ impl Canvas {
                 "\n" (PreEscaped(self.elements))
             }
         };
-        // Names may hold control characters, which have no place in XML.
+        // Names may hold control characters, which XML does not allow.
         document
             .into_string()
             .replace(|letter: char| letter.is_control() && letter != '\n', " ")
@@ -173,25 +172,40 @@ impl Canvas {
             Mark::Diamond => &[(0.0, -1.35), (1.35, 0.0), (0.0, 1.35), (-1.35, 0.0)],
             Mark::Wedge => &[(0.0, 1.3), (1.2, -0.8), (-1.2, -0.8)],
         };
-        let place = |&(x, y): &(f64, f64)| (at.0 + radius * x, at.1 + radius * y);
-        let corners: Vec<_> = corners.iter().map(place).collect();
+        let moved = |&(x, y): &(f64, f64)| (at.0 + radius * x, at.1 + radius * y);
+        let corners: Vec<_> = corners.iter().map(moved).collect();
         self.add(html! { polygon points=(joined(&corners)) fill=(hex(colour)) {} });
     }
 
-    /// Draws a line of text, its capitals centred on `at.1` (for `turned` text, which reads
-    /// upwards, on `at.0`).
-    pub fn text(&mut self, text: &str, at: (f64, f64), face: Face, align: Align, turned: bool) {
-        let (x, y) = (rounded(at.0), rounded(at.1));
+    /// Draws a line of text, its capitals centred on `at.1`.
+    pub fn text(&mut self, text: &str, at: (f64, f64), face: Face, align: Align) {
+        self.write(text, at, face, align, None);
+    }
+
+    /// Draws a line of text that reads upwards, its capitals centred on `at.0`.
+    pub fn text_upwards(&mut self, text: &str, at: (f64, f64), face: Face, align: Align) {
+        let turn = format!("rotate(-90 {} {})", rounded(at.0), rounded(at.1));
+        self.write(text, at, face, align, Some(turn));
+    }
+
+    fn write(
+        &mut self,
+        text: &str,
+        at: (f64, f64),
+        face: Face,
+        align: Align,
+        transform: Option<String>,
+    ) {
         let anchor = match align {
             Align::Start => "start",
             Align::Middle => "middle",
             Align::End => "end",
         };
         self.add(html! {
-            text x=(x) y=(y) dy=(rounded(CAPITAL * face.em / 2.0)) text-anchor=(anchor)
-                font-size=(face.em) font-weight=[face.bold.then_some("600")]
-                fill=(hex(face.colour))
-                transform=[turned.then(|| format!("rotate(-90 {x} {y})"))] { (text) }
+            text x=(rounded(at.0)) y=(rounded(at.1)) dy=(rounded(CAPITAL * face.em / 2.0))
+                text-anchor=(anchor) font-size=(face.em)
+                font-weight=[face.bold.then_some("600")] fill=(hex(face.colour))
+                transform=[transform] { (text) }
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Colours that colour-blind readers can tell apart, for classes, lines and heat maps.
+//! Chooses colours that colour-blind readers can tell apart, for classes, lines and heat maps.
 //!
 //! Up to 8: Okabe and Ito 2008, "Color Universal Design". Up to 10 areas: the "muted" scheme of
 //! Paul Tol's technical note SRON/EPS/TN/09-002; up to 10 lines: Petroff 2021, "Accessible Color
@@ -69,7 +69,7 @@ pub fn fills(count: usize) -> Vec<Colour> {
     }
 }
 
-/// Colours of `count` lines on white: no light ones.
+/// Returns the colours of `count` lines on white: no light ones.
 pub fn lines(count: usize) -> Vec<Colour> {
     match count {
         0..=7 => OKABE_ITO[..count].to_vec(),
@@ -80,6 +80,7 @@ pub fn lines(count: usize) -> Vec<Colour> {
     }
 }
 
+/// Returns how far an index is between the first and the last: 0..1.
 fn share(index: usize, count: usize) -> f64 {
     index as f64 / (count.max(2) - 1) as f64
 }

@@ -1,4 +1,4 @@
-//! Rows of images in one PNG: synthetic batches by class or by epoch. Stages pass u8 pixels;
+//! Draws rows of images in one PNG: synthetic batches by class or by epoch. Stages pass u8 pixels;
 //! nothing is normalised here.
 
 use super::canvas::{Align, Canvas};
@@ -30,22 +30,23 @@ const LABEL_LIMIT: f64 = 180.0;
 /// Largest picture, in pixels.
 const AREA_LIMIT: u64 = 120_000_000;
 
-/// One row of images with an optional label at the left; `pixels` is u8 `[N,C,H,W]` (C 1 or 3).
+/// Holds one row of images with an optional label at the left; `pixels` is u8 `[N,C,H,W]` (C 1 or
+/// 3).
 #[derive(Debug)]
 pub struct GridRow {
     pub label: String,
     pub pixels: Tensor,
 }
 
-/// Rows of images under a title (none when it is empty). Rows may differ in length and in image
-/// size.
+/// Holds rows of images under a title (none when it is empty). Rows may differ in length and in
+/// image size.
 #[derive(Debug)]
 pub struct Grid {
     pub title: String,
     pub rows: Vec<GridRow>,
 }
 
-/// A row's images on the host, and the size of its cells.
+/// Holds a row's images on the host, and the size of its cells.
 struct Images {
     label: String,
     bytes: Vec<u8>,
@@ -57,6 +58,7 @@ struct Images {
 }
 
 impl Images {
+    /// Copies the images of a row to the host.
     fn new(row: &GridRow) -> Result<Self> {
         let wrong = |expected: &str| {
             Error::failed(format!("cannot draw row `{}` of an image grid", row.label))
@@ -90,6 +92,7 @@ impl Images {
         })
     }
 
+    /// Returns the width and height of a cell.
     fn cell(&self) -> (u32, u32) {
         (
             (self.width * self.factor) as u32,
@@ -111,6 +114,7 @@ impl Images {
         )
     }
 
+    /// Returns the colour of a pixel of an image.
     fn colour(&self, image: usize, y: usize, x: usize) -> Rgb<u8> {
         let plane = self.height * self.width;
         let first = image * self.channels * plane + y * self.width + x;
@@ -132,8 +136,11 @@ impl Images {
 }
 
 impl Grid {
-    /// Draws the grid. A grid without a single image, a tensor of another kind or shape, and a
-    /// picture that is too large are errors.
+    /// Draws the grid.
+    ///
+    /// # Errors
+    /// A grid without a single image, a tensor of another kind or shape, and a picture that is too
+    /// large.
     pub fn render(&self) -> Result<RgbImage> {
         let rows = self
             .rows
@@ -146,10 +153,7 @@ impl Grid {
                 self.title
             )));
         }
-        let widest = rows
-            .iter()
-            .map(|row| LABEL.width(&row.label))
-            .fold(0.0, f64::max);
+        let widest = LABEL.widest(rows.iter().map(|row| &row.label));
         let indent = MARGIN
             + if widest > 0.0 {
                 widest.ceil() as u32 + 12
@@ -159,29 +163,10 @@ impl Grid {
         let head = MARGIN + if self.title.is_empty() { 0 } else { 30 };
         let title = TITLE.cut(&self.title, 1400.0);
 
-        let body = rows.iter().map(|row| row.extent().0).max().unwrap_or(0);
-        let width = (u64::from(indent) + body)
-            .max(u64::from(MARGIN) + TITLE.width(&title).ceil() as u64)
-            + u64::from(MARGIN);
-        let lines: u64 = rows
-            .iter()
-            .map(|row| row.extent().1 + u64::from(2 * GAP))
-            .sum();
-        let height = u64::from(head) + lines - u64::from(2 * GAP) + u64::from(MARGIN);
-        if width * height > AREA_LIMIT {
-            return Err(Error::failed(format!(
-                "the image grid `{}` would be {width}×{height} pixels",
-                self.title
-            ))
-            .note(
-                "expected",
-                format!("at most {AREA_LIMIT} pixels: show fewer images"),
-            ));
-        }
-
+        let (width, height) = self.size(&rows, TITLE.width(&title), (indent, head))?;
         let left = f64::from(MARGIN);
         let mut canvas = Canvas::new((width as f64, height as f64));
-        canvas.text(&title, (left, left + 8.0), TITLE, Align::Start, false);
+        canvas.text(&title, (left, left + 8.0), TITLE, Align::Start);
         let mut tops = Vec::new();
         let mut top = head;
         for row in &rows {
@@ -190,7 +175,7 @@ impl Grid {
                 _ => f64::from(row.cell().1),
             };
             let middle = f64::from(top) + first / 2.0;
-            canvas.text(&row.label, (left, middle), LABEL, Align::Start, false);
+            canvas.text(&row.label, (left, middle), LABEL, Align::Start);
             tops.push(top);
             top += row.extent().1 as u32 + 2 * GAP;
         }
@@ -199,6 +184,26 @@ impl Grid {
             row.draw(&mut picture, (indent, top));
         }
         Ok(picture)
+    }
+
+    /// Returns the width and height of the picture; the rows begin at `indent` and `head`.
+    fn size(&self, rows: &[Images], title: f64, (indent, head): (u32, u32)) -> Result<(u64, u64)> {
+        let (margin, gap) = (u64::from(MARGIN), u64::from(2 * GAP));
+        let body = rows.iter().map(|row| row.extent().0).max().unwrap_or(0);
+        let width = (u64::from(indent) + body).max(margin + title.ceil() as u64) + margin;
+        let lines: u64 = rows.iter().map(|row| row.extent().1 + gap).sum();
+        let height = u64::from(head) + lines - gap + margin;
+        if width * height <= AREA_LIMIT {
+            return Ok((width, height));
+        }
+        Err(Error::failed(format!(
+            "the image grid `{}` would be {width}×{height} pixels",
+            self.title
+        ))
+        .note(
+            "expected",
+            format!("at most {AREA_LIMIT} pixels: show fewer images"),
+        ))
     }
 
     /// Returns the grid as PNG.

@@ -1,5 +1,5 @@
-//! One self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs. It has
-//! no script and no font, and loads nothing.
+//! Makes one self-contained HTML page: headings, tables, bars, inline SVG, pictures as data URIs.
+//! It has no script and no font, and loads nothing.
 //!
 //! The text is well-formed XML as well. Plots are drawn on white; on a dark page `style.css`
 //! inverts their lightness and keeps their hues, so that colours that differ still do.
@@ -48,7 +48,7 @@ const ELEMENTS: [&str; 9] = [
 /// Plots wider than this, in pixels, are not made narrower.
 const BROAD: f64 = 560.0;
 
-/// A page, section by section.
+/// Holds a page, section by section.
 #[derive(Debug)]
 pub struct Page {
     title: String,
@@ -101,7 +101,7 @@ impl Page {
                 }
             }
         };
-        // Names may hold control characters, which have no place in XML.
+        // Names may hold control characters, which XML does not allow.
         page.into_string()
             .replace(|letter: char| letter.is_control() && letter != '\n', " ")
             + "\n"
@@ -157,7 +157,7 @@ pub fn tiles(tiles: &[(String, String)]) -> Markup {
     }
 }
 
-/// A bar of a length 0..1 with a name and a value.
+/// Describes a bar of a length 0..1 with a name and a value.
 #[derive(Clone, Debug)]
 pub struct Bar {
     pub name: String,
@@ -197,25 +197,8 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
     let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
     let root = &svg[document.root_element().range()];
-    if root.contains("<!") || root.contains("<?") {
-        return Err(strange("it holds a comment or an instruction".into()));
-    }
-    for node in document.descendants().filter(roxmltree::Node::is_element) {
-        let element = node.tag_name().name();
-        if !ELEMENTS.contains(&element) {
-            return Err(strange(format!("it holds <{element}>")));
-        }
-        let refused = |attribute: &roxmltree::Attribute| {
-            !ATTRIBUTES.contains(&attribute.name())
-                || attribute.value().contains("url(")
-                || attribute.namespace().is_some()
-        };
-        if let Some(attribute) = node.attributes().find(refused) {
-            return Err(strange(format!(
-                "it holds <{element} {}=…>",
-                attribute.name()
-            )));
-        }
+    if let Some(what) = foreign(&document, root) {
+        return Err(strange(what));
     }
     let label = html! { (name) }.into_string();
     let svg = root.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
@@ -233,6 +216,27 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         figure class=(if broad { "plot broad" } else { "plot" }) {
             div class="wide" { (PreEscaped(svg)) }
         } "\n"
+    })
+}
+
+/// Returns what an SVG holds that our plots do not draw, if it holds anything else.
+fn foreign(document: &roxmltree::Document, root: &str) -> Option<String> {
+    if root.contains("<!") || root.contains("<?") {
+        return Some("it holds a comment or an instruction".into());
+    }
+    let refused = |attribute: &roxmltree::Attribute| {
+        !ATTRIBUTES.contains(&attribute.name())
+            || attribute.value().contains("url(")
+            || attribute.namespace().is_some()
+    };
+    let mut elements = document.descendants().filter(roxmltree::Node::is_element);
+    elements.find_map(|node| {
+        let element = node.tag_name().name();
+        if !ELEMENTS.contains(&element) {
+            return Some(format!("it holds <{element}>"));
+        }
+        let attribute = node.attributes().find(refused)?;
+        Some(format!("it holds <{element} {}=…>", attribute.name()))
     })
 }
 

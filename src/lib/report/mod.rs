@@ -1,6 +1,6 @@
-//! Text tables, image grids, plots (SVG or PNG by the path's extension), HTML pages and TensorBoard
-//! events. Everything is made from names and numbers, without configs or models, and written to
-//! the given path alone.
+//! Makes text tables, image grids, plots (SVG or PNG by the path's extension), HTML pages and
+//! TensorBoard events. Everything is made from names and numbers, without configs or models, and
+//! written to the given path alone.
 
 mod canvas;
 mod colours;

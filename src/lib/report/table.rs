@@ -1,10 +1,10 @@
-//! Aligned text tables for the terminal and for HTML. Nothing is printed here.
+//! Aligns text tables for the terminal and for HTML. Nothing is printed here.
 
 use comfy_table::{CellAlignment, TableComponent, presets};
 use std::fmt;
 
-/// A plain text table: no colours, no borders, a rule under the headers, columns of numbers to the
-/// right.
+/// Holds a plain text table: no colours, no borders, a rule under the headers, columns of numbers
+/// to the right.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     headers: Vec<String>,
@@ -12,6 +12,7 @@ pub struct Table {
 }
 
 impl Table {
+    /// Starts a table without rows.
     pub fn new(headers: &[&str]) -> Self {
         Self {
             headers: headers.iter().map(|&header| header.to_owned()).collect(),

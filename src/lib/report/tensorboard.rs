@@ -1,4 +1,4 @@
-//! TensorBoard event files: scalars and images. They are written and never read back.
+//! Writes TensorBoard event files: scalars and images. They are never read back.
 //!
 //! A file is a sequence of TFRecords (length, masked CRC-32C of it, data, masked CRC-32C of that;
 //! little-endian), each a protobuf `Event`. It grows during a run, so unlike the other files
@@ -17,7 +17,7 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts a new event file in `folder`, which is made if missing.
+    /// Starts a new event file in `folder`, which is created if missing.
     pub fn create(folder: &Path) -> Result<Self> {
         fs_err::create_dir_all(folder)?;
         // TensorBoard reads the files of a folder in the order of their names, which begin with the
@@ -125,7 +125,7 @@ fn now() -> std::time::Duration {
         .unwrap_or_default()
 }
 
-/// Protobuf wire format: a field is (number << 3 | type), then its value.
+/// Encodes a message in Protobuf's wire format: a field is (number << 3 | type), then its value.
 #[derive(Default)]
 struct Message(Vec<u8>);
 

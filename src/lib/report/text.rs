@@ -1,4 +1,5 @@
-//! The text of pictures: the embedded font, widths, cutting to a width. Grids and plots use it.
+//! Measures the text of pictures: the embedded font, widths, cutting to a width. Grids and plots
+//! use it.
 
 use super::colours::Colour;
 use resvg::usvg::fontdb;
@@ -24,7 +25,7 @@ pub static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
     Arc::new(fonts)
 });
 
-/// Size, weight and colour of a piece of text. `em` is the font size in pixels.
+/// Holds size, weight and colour of a piece of text. `em` is the font size in pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Face {
     pub em: f64,
@@ -44,6 +45,12 @@ impl Face {
             f64::from(metrics.advance_width(glyph).unwrap_or(0.0))
         };
         text.chars().map(advance).sum()
+    }
+
+    /// Returns the width of the widest of some lines in pixels; 0 for none.
+    pub fn widest(&self, lines: impl IntoIterator<Item: AsRef<str>>) -> f64 {
+        let widths = lines.into_iter().map(|line| self.width(line.as_ref()));
+        widths.fold(0.0, f64::max)
     }
 
     /// Returns the text itself if it is at most `limit` pixels wide, else its beginning and an

@@ -1,105 +1,20 @@
-//! Records what the baselines of many rounds have in common: a line for each round with its bytes,
-//! the progress, and checkpoints.
+//! Records a baseline of many rounds: a line for each round as it comes, the progress, and
+//! checkpoints.
 
 use super::StageContext;
 use super::best_weights::BestWeights;
 use super::checkpointer::Checkpointer;
 use super::job::Session;
 use super::journal::{EventPosition, Journal};
+use super::metrics::{Course, NodeLine, RoundLine};
 use crate::artifact::json;
 use crate::error::Error;
-use crate::federated::{Direction, Ledger, Traffic};
 use crate::runtime::Progress;
 use crate::train::FitState;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Holds what a node reports of a round, and the bytes it sent and received.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeLine<N> {
-    #[serde(flatten)]
-    pub report: N,
-    pub traffic: Vec<Traffic>,
-}
-
-/// Is the line of a round, with the algorithm's own means over its nodes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RoundLine<M, N> {
-    /// Rounds that are complete.
-    pub round: usize,
-    #[serde(flatten)]
-    pub means: M,
-    /// In this round, as serialised.
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub nodes: Vec<NodeLine<N>>,
-}
-
-impl<M, N: Clone> RoundLine<M, N> {
-    /// Returns the line of the nodes' `reports` and their traffic in `ledger`; `node` returns the
-    /// number of a report's node.
-    pub fn new(
-        round: usize,
-        means: M,
-        reports: &[N],
-        node: fn(&N) -> usize,
-        ledger: &Ledger,
-    ) -> Self {
-        let bytes = |direction| ledger.sum(|entry| entry.direction == direction).bytes;
-        let line = |report: &N| NodeLine {
-            report: report.clone(),
-            traffic: ledger.traffic(|entry| entry.node == node(report)),
-        };
-        Self {
-            round,
-            means,
-            upload_bytes: bytes(Direction::Upload),
-            download_bytes: bytes(Direction::Download),
-            nodes: reports.iter().map(line).collect(),
-        }
-    }
-}
-
-/// Holds all rounds, as `metrics.json` has them.
-#[derive(Debug, Serialize)]
-pub struct Course<M, N> {
-    pub upload_bytes: u64,
-    pub download_bytes: u64,
-    pub final_test_accuracy: Option<f64>,
-    pub best_test_accuracy: Option<f64>,
-    pub rounds: Vec<RoundLine<M, N>>,
-}
-
-impl<M, N> Course<M, N> {
-    fn new(rounds: Vec<RoundLine<M, N>>, test_accuracy: fn(&M) -> Option<f64>) -> Self {
-        let tested = |line: &RoundLine<M, N>| test_accuracy(&line.means);
-        let (upload_bytes, download_bytes) = bytes(&rounds);
-        Self {
-            upload_bytes,
-            download_bytes,
-            final_test_accuracy: rounds.last().and_then(tested),
-            // FedMD's round 0 is before anything was sent: its accuracy is not FedMD's.
-            best_test_accuracy: rounds
-                .iter()
-                .filter(|line| line.round > 0)
-                .filter_map(tested)
-                .max_by(f64::total_cmp),
-            rounds,
-        }
-    }
-
-    /// Returns the bytes uploaded and downloaded in the first `lines`.
-    pub fn bytes_of_first(&self, lines: usize) -> (u64, u64) {
-        bytes(&self.rounds[..lines])
-    }
-}
-
-fn bytes<M, N>(lines: &[RoundLine<M, N>]) -> (u64, u64) {
-    let up = lines.iter().map(|line| line.upload_bytes).sum();
-    (up, lines.iter().map(|line| line.download_bytes).sum())
-}
 
 /// Is a line of `metrics.jsonl`.
 #[derive(Serialize)]

@@ -269,6 +269,14 @@ impl Stage {
         self.keys.iter().any(|known| known.name == key) || free()
     }
 
+    /// Returns the keys of a config that the stage reads.
+    pub fn part(&self, mut config: Value) -> Value {
+        if let Some(keys) = config.as_object_mut() {
+            keys.retain(|key, _| self.reads(key));
+        }
+        config
+    }
+
     /// Returns the part of a config that the stage's result depends on. Two runs that differ only
     /// in the rest are the same, so experiments share splits, teachers and initial batches. Keys
     /// that this version does not know count. The config may be that of an earlier version.

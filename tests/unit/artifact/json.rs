@@ -174,3 +174,16 @@ fn differences_are_leaves_by_dotted_key() {
     assert_eq!(shown, expected);
     assert!(json::differences(&old, &old).is_empty());
 }
+
+#[test]
+fn leaves_are_found_again_by_their_keys() {
+    let document = serde_json::json!({"a": {"b": [1, 2], "c": {}, "d": {"e": null}}, "f": "g"});
+    let leaves = json::leaves(&document);
+    let keys: Vec<&str> = leaves.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["a.b", "a.c", "a.d.e", "f"]);
+    for (key, value) in leaves {
+        assert_eq!(json::at(&document, &key), value);
+    }
+    assert_eq!(*json::at(&document, "a.b.c"), serde_json::Value::Null);
+    assert!(json::leaves(&serde_json::json!({})).is_empty());
+}

@@ -27,7 +27,7 @@ fn all_folder_forms_hold_the_same_set() {
             .collect();
         assert_eq!(set.test.label_list, labels);
         assert_eq!(Vec::<i64>::try_from(&set.test.labels).unwrap(), labels);
-        assert_eq!((set.name.as_str(), set.classes.len()), (kind.name(), 10));
+        assert_eq!((set.name, set.classes.len()), (kind.to_string(), 10));
     }
 }
 

@@ -310,6 +310,12 @@ fn resume_with_another_config_names_the_keys() {
     );
     assert!(!text.contains("unif_percentage"), "{text}");
 
+    let text = again(json!({"split": null})).unwrap_err().to_string();
+    assert!(
+        text.contains("differs: split: {") && text.contains(" then, null now"),
+        "{text}"
+    );
+
     begin(&place).end_with(&Error::failed("stopped")).unwrap();
     assert!(
         again(json!({"seed": 2})).is_err(),

@@ -1,4 +1,4 @@
-//! The machine: a stack, a memo, and one arm an opcode. Opcodes outside the list are errors.
+//! Runs the opcodes of a pickle on a stack and a memo. Opcodes outside the list are errors.
 
 use super::{Global, Object, Ref, Storage, View, global};
 use crate::{Error, Result};
@@ -8,7 +8,7 @@ pub(super) struct Machine<'a> {
     rest: &'a [u8],
     objects: Vec<Object>,
     stack: Vec<Ref>,
-    /// Heights of the stack.
+    /// The heights of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Ref>,
 }
@@ -29,7 +29,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Runs up to the stop. All objects, and the one that is left on the stack.
+    /// Runs up to the stop. Returns all objects, and the index of the one that is left on the
+    /// stack.
     pub fn run(mut self) -> Result<(Vec<Object>, Ref)> {
         loop {
             match self.byte()? {

@@ -48,7 +48,7 @@ pub(super) fn walk(
         ended: Rc::clone(&ended),
         broken: Rc::clone(&broken),
     });
-    // An error of the archive as a whole is reported in place of the one that it causes in the
+    // An error of the archive as a whole is reported instead of the one that it causes in the
     // entry that was being read.
     let check_whole = || match (broken.take(), ended.get()) {
         (Some(error), _) => Err(incomplete(path, &error.to_string()).caused_by(error)),

@@ -84,13 +84,13 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
         None => {
             let remote = official::files(kind)
                 .first()
-                .ok_or_else(|| Error::failed(format!("`{}` has no archive", kind.name())))?;
+                .ok_or_else(|| Error::failed(format!("`{kind}` has no archive")))?;
             let present = Some(root.join(remote.name)).filter(|path| path.is_file());
             match present {
                 Some(archive) => from_archive(layout, &archive)?,
                 None => from_archive(
                     layout,
-                    &download::fetch_missing(kind.name(), remote, root, download)?,
+                    &download::fetch_missing(kind, remote, root, download)?,
                 )?,
             }
         }

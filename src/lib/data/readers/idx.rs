@@ -42,14 +42,13 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     for remote in official::files(kind) {
         let path = match find(kind, root, remote.name) {
             Some(path) => path,
-            None => download::fetch_missing(kind.name(), remote, root, download)?,
+            None => download::fetch_missing(kind, remote, root, download)?,
         };
         paths.push(path);
     }
     let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
         return Err(Error::failed(format!(
-            "`{}` is not a set of four IDX files",
-            kind.name()
+            "`{kind}` is not a set of four IDX files"
         )));
     };
     Ok(RawSet {
@@ -135,7 +134,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .try_fold(1_u64, |product, &length| product.checked_mul(length as u64))
         .filter(|bytes| (1..=MAX_BODY).contains(bytes))
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
-    // Reading one byte more than the header says tells a body that is too short from one that is
+    // Reading one byte more than the header states tells a body that is too short from one that is
     // too long, and bounds the memory that a hostile file can take.
     let mut body = Vec::new();
     file.take(bytes + 1)

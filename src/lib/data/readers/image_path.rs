@@ -1,7 +1,7 @@
 //! Reads split, class and name from the path of an image in an image folder:
 //! `[TOP/]train|test/CLASS/…/NAME.png|jpg|jpeg`. Used by the image folder reader.
 
-/// Tells training images from test images.
+/// Distinguishes training images from test images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Split {
     Train,

@@ -39,15 +39,14 @@ pub(super) fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<R
 }
 
 fn no_root(kind: DatasetKind) -> Error {
-    let name = kind.name();
     let error = Error::usage(parameter("root") + " is not set")
-        .note("while", format!("looking for dataset `{name}`"));
+        .note("while", format!("looking for dataset `{kind}`"));
     match kind {
         DatasetKind::ImageFolder => error.hint(
             assignment("root", "PATH") + ": the folder or archive that holds train/ and test/",
         ),
         _ => error.hint(
-            assignment("root", format!("data/{name}"))
+            assignment("root", format!("data/{kind}"))
                 + ": the folder that holds its files, or is to hold them",
         ),
     }

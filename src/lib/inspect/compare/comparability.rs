@@ -1,10 +1,10 @@
-//! Whether methods are on the same dataset and split: on different ones their accuracies do not
-//! compare.
+//! Checks that methods are on the same dataset and split: on different ones their accuracies cannot
+//! be compared.
 
 use super::methods::Method;
 use std::collections::BTreeSet;
 
-/// The datasets and splits that the methods were measured on.
+/// Counts the datasets and splits that the methods were measured on.
 pub struct Comparability {
     /// How many datasets there are.
     datasets: usize,
@@ -16,6 +16,7 @@ pub struct Comparability {
 }
 
 impl Comparability {
+    /// Counts the datasets and splits of the methods.
     pub fn of(methods: &[Method]) -> Self {
         let datasets: BTreeSet<_> = methods
             .iter()

@@ -1,17 +1,18 @@
-//! The methods that a run stands for: accuracies, rounds, and the bytes that were really sent.
+//! Lists the methods that a run stands for: accuracies, rounds, and the bytes that were really
+//! sent.
 
 use super::super::run::{Comparison, Metrics, Run};
-use crate::run::manifest;
+use crate::run::manifest::{Manifest, made};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Stages whose runs are methods.
+/// Stages whose runs are compared.
 pub const COMPARABLE: [&str; 4] = ["train_student", "fed_avg", "fed_md", "distributed_sgd"];
 pub const STUDENT: &str = "one-shot student";
 pub const FED_MD: &str = "FedMD";
 
-/// A method and its results in one run. Accuracies are shares, 0..1.
-#[derive(Debug, Serialize)]
+/// Holds a method and its results in one run. Accuracies are shares, 0..1.
+#[derive(Clone, Debug, Serialize)]
 pub struct Method {
     pub method: String,
     /// The run as it is listed, and its manifest.
@@ -40,7 +41,7 @@ pub struct Method {
     pub points: Vec<Point>,
 }
 
-/// An accuracy that was measured, and the bytes that had been sent by then.
+/// Holds an accuracy that was measured, and the bytes that had been sent by then.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Point {
     pub round: usize,
@@ -79,16 +80,13 @@ pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
 
 /// Returns a method with the run's name, dataset and split; all else is to be filled in.
 fn blank(run: &Run) -> Method {
-    let inputs = &run.manifest.inputs;
-    let fact = run.manifest.facts.get("dataset_fingerprint");
-    let teachers = inputs
-        .iter()
-        .filter(|input| input.role.starts_with("teacher"));
+    let inputs = run.manifest.inputs.iter();
+    let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
     Method {
         method: name(run),
         run: run.name.clone(),
-        manifest: run.place.clone(),
-        dataset: fact.and_then(|value| value.as_str()).map(str::to_owned),
+        manifest: run.path.clone(),
+        dataset: run.manifest.fingerprint().map(str::to_owned),
         split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
@@ -104,16 +102,13 @@ fn blank(run: &Run) -> Method {
 
 /// Returns the hash of the split that the run read, or else that its first teacher was trained on.
 fn split(run: &Run) -> Option<String> {
-    let of = |manifest: &manifest::Manifest| {
-        let input = manifest.inputs.iter().find(|input| input.role == "split");
-        input.map(|input| input.sha256.clone())
-    };
+    let of = |manifest: &Manifest| Some(manifest.input("split")?.sha256.clone());
     if let Some(own) = of(&run.manifest) {
         return Some(own);
     }
     let teacher = run.teachers().into_iter().next();
-    let (_, made) = teacher.and_then(|path| manifest::made(&path))?;
-    of(&made)
+    let (_, of_teacher) = teacher.and_then(|path| made(&path))?;
+    of(&of_teacher)
 }
 
 /// Returns what the literature calls the method under the run's settings.
@@ -141,19 +136,13 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     let bytes = comparison.upload_bytes.iter().sum();
     let method = |name: &str, last: Option<f64>, best: Option<f64>| Method {
         method: name.into(),
-        run: blank.run.clone(),
-        manifest: blank.manifest.clone(),
-        dataset: blank.dataset.clone(),
-        split: blank.split.clone(),
-        unsplit: blank.unsplit,
-        teachers: blank.teachers.clone(),
         final_test_accuracy: last,
         best_test_accuracy: best,
         rounds: Some(1),
         nodes: Some(comparison.upload_bytes.len()),
         upload_bytes: bytes,
-        download_bytes: 0,
         points: point(1, bytes, last).into_iter().collect(),
+        ..blank.clone()
     };
     let student = metrics.final_test_accuracy.or(comparison.student);
     let mut all = vec![method(STUDENT, student, metrics.best_test_accuracy)];

@@ -1,5 +1,5 @@
-//! `inspect compare`: the accuracy of each method and the bytes it sends. `methods` reads both from
-//! the runs, `comparability` checks that they are on one dataset and split, `plot` draws them,
+//! `inspect compare` shows the accuracy of each method and the bytes it sends. `methods` reads both
+//! from the runs, `comparability` checks that they are on one dataset and split, `plot` draws them,
 //! `students` compares students with the methods that need no student.
 
 mod comparability;
@@ -7,7 +7,8 @@ mod methods;
 mod plot;
 mod students;
 
-use super::run::{Metrics, Run, percent, size};
+use super::format::{or_dash, percent, size};
+use super::run::{Entry, Run};
 use super::{Answer, find};
 use crate::error::Error;
 use crate::report::Table;
@@ -30,13 +31,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns a table of the methods, and draws their accuracies against bytes.
+    ///
     /// # Errors
     /// No finished run, or one whose metrics are gone or changed; with `--out` also runs that no
     /// plot can hold; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let found = self.find()?;
         let mut methods = Vec::new();
-        for (run, metrics) in &found {
+        for Entry { run, metrics } in &found {
             methods::add(&mut methods, run, metrics);
         }
         let comparability = Comparability::of(&methods);
@@ -67,21 +70,24 @@ impl Request {
     }
 
     /// Returns the finished runs of students and baselines, each once.
-    fn find(&self) -> Result<Vec<(Run, Metrics)>> {
-        let mut found = Vec::<(Run, Metrics)>::new();
+    fn find(&self) -> Result<Vec<Entry>> {
+        let mut found = Vec::<Entry>::new();
         for path in &self.runs {
             let mut finished = false;
             for run in find::all(path)?.into_iter().filter(methods::is_comparable) {
                 // A run that was named twice, in whatever way, is shown once.
-                let place = |run: &Run| run.place.canonicalize().ok();
-                if found.iter().any(|other| place(&other.0) == place(&run)) {
+                let manifest = |run: &Run| run.path.canonicalize().ok();
+                if found
+                    .iter()
+                    .any(|other| manifest(&other.run) == manifest(&run))
+                {
                     finished = true;
                     continue;
                 }
                 match (run.metrics()?, run.metrics_record()) {
                     (Some(metrics), _) => {
                         finished = true;
-                        found.push((run, metrics));
+                        found.push(Entry { run, metrics });
                     }
                     (None, Some(record)) => bail!(lost(&run, record)),
                     (None, None) => {}
@@ -107,7 +113,7 @@ impl Request {
 fn lost(run: &Run, record: &FileRecord) -> Error {
     Error::failed(format!("the metrics of `{}` are missing", run.name))
         .note("file", run.shown(record).display().to_string())
-        .note("from", format!("manifest {}", run.place.display()))
+        .note("from", format!("manifest {}", run.path.display()))
         .hint(format!(
             "put the file back, or make it again with `{} overwrite=true`; or name the other runs \
              alone",
@@ -133,21 +139,22 @@ fn table(methods: &[Method], comparability: &Comparability) -> Table {
     }
     let mut table = Table::new(&headers);
     for method in methods {
-        let count = |count: Option<usize>| count.map_or("–".into(), |count| count.to_string());
         let mut cells = vec![
             method.method.clone(),
             method.run.clone(),
             percent(method.final_test_accuracy),
             percent(method.best_test_accuracy),
-            count(method.rounds),
-            count(method.nodes),
+            or_dash(method.rounds),
+            or_dash(method.nodes),
             size(method.upload_bytes),
             size(method.download_bytes),
         ];
         if !comparability.is_one_split() {
             let short = |hash: &Option<String>| {
-                hash.as_ref()
-                    .map_or("–".into(), |hash| hash.chars().take(8).collect())
+                or_dash(
+                    hash.as_ref()
+                        .map(|hash| hash.chars().take(8).collect::<String>()),
+                )
             };
             cells.extend([short(&method.dataset), short(&method.split)]);
         }

@@ -1,10 +1,9 @@
-//! The plot of test accuracy against bytes.
+//! Draws the plot of test accuracy against bytes.
 
 use super::comparability::Comparability;
 use super::methods::Method;
-use super::{Request, Run};
+use super::{Entry, Request};
 use crate::error::Error;
-use crate::inspect::run::Metrics;
 use crate::inspect::settings;
 use crate::report::{LinePlot, Series};
 use anyhow::Result;
@@ -22,15 +21,12 @@ pub fn obstacle(methods: &[Method], comparability: &Comparability) -> Option<Err
     (!drawn).then(|| Error::failed("no method has a test accuracy and bytes"))
 }
 
-/// Draws a curve for each method of many rounds and a point for each other. Returns the files.
+/// Draws a curve for each method of many rounds and a point for each other. Returns the paths of
+/// the plots.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save(
-    methods: &[Method],
-    found: &[(Run, Metrics)],
-    request: &Request,
-) -> Result<Vec<PathBuf>> {
+pub fn save(methods: &[Method], found: &[Entry], request: &Request) -> Result<Vec<PathBuf>> {
     let folder = common(request, found);
     let kinds = |method: &Method| {
         methods
@@ -59,7 +55,7 @@ pub fn save(
         "Test accuracy against communication, {}",
         found
             .first()
-            .map_or(String::new(), |(run, _)| settings::dataset(run))
+            .map_or(String::new(), |entry| settings::dataset(&entry.run))
     );
     let plot = LinePlot {
         title: &title,
@@ -81,13 +77,13 @@ pub fn save(
 
 /// Returns the folder that was named, or the one that holds all the runs; the current one where
 /// they share none.
-fn common(request: &Request, found: &[(Run, Metrics)]) -> PathBuf {
+fn common(request: &Request, found: &[Entry]) -> PathBuf {
     if let [folder] = &request.runs[..]
         && folder.is_dir()
     {
         return folder.clone();
     }
-    let mut folders = found.iter().map(|(run, _)| run.folder());
+    let mut folders = found.iter().map(|entry| entry.run.folder());
     let first: Vec<Component> = folders
         .next()
         .map_or(Vec::new(), |folder| folder.components().collect());

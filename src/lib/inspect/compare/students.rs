@@ -1,23 +1,26 @@
-//! Students compared with the methods that need no student: each teacher, their ensemble, their
+//! Compares students with the methods that need no student: each teacher, their ensemble, their
 //! average.
 
-use super::super::run::{Comparison, Metrics, Run, percent, size};
+use super::super::format::{percent, size};
+use super::super::run::{Comparison, Entry, Run};
 use crate::report::Table;
 use serde_json::{Value, json};
 
-/// Students that have a comparison.
+/// Holds the students that have a comparison.
 pub struct Students<'a>(Vec<(&'a Run, &'a Comparison, Option<f64>)>);
 
 impl<'a> Students<'a> {
-    pub fn of(found: &'a [(Run, Metrics)]) -> Self {
-        let students = found.iter().filter(|(run, _)| run.is_student());
-        let compared = students.filter_map(|(run, metrics)| {
+    /// Selects the students among `found` that have a comparison.
+    pub fn of(found: &'a [Entry]) -> Self {
+        let students = found.iter().filter(|entry| entry.run.is_student());
+        let compared = students.filter_map(|Entry { run, metrics }| {
             let comparison = metrics.comparison.as_ref()?;
             Some((run, comparison, metrics.best_test_accuracy))
         });
         Self(compared.collect())
     }
 
+    /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -35,9 +38,10 @@ impl<'a> Students<'a> {
         }
     }
 
+    /// Returns them as JSON.
     pub fn data(&self) -> Vec<Value> {
         let of = |(run, comparison, best): &(&Run, &Comparison, Option<f64>)| {
-            json!({"run": run.place, "name": run.name, "comparison": comparison,
+            json!({"run": run.path, "name": run.name, "comparison": comparison,
                 "best_test_accuracy": best})
         };
         self.0.iter().map(of).collect()

@@ -1,13 +1,12 @@
-//! `inspect neighbours`: which training images synthetic ones come close to, and whether closer
-//! than they should.
+//! `inspect neighbours` shows which training images synthetic ones come close to, and whether
+//! closer than they should.
 
 mod sampled;
 mod views;
 
 use super::grid::Images;
-use super::run::{self, Run};
-use super::split::dataset_of;
-use super::{Answer, picture};
+use super::run::Run;
+use super::{Answer, dataset, picture};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::model::{Model, Precision};
@@ -51,6 +50,8 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the distances and draws the nearest images.
+    ///
     /// # Errors
     /// No such images, another dataset than theirs, a picture that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
@@ -60,8 +61,8 @@ impl Request {
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, _) = dataset_of(&set.path, &self.overrides)?;
-        let dataset = run::dataset(&settings, Some(&card.dataset_fingerprint))?;
+        let (settings, _) = dataset::of(&set.path, &self.overrides)?;
+        let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
                 "the dataset has no test images to compare with",
@@ -70,16 +71,14 @@ impl Request {
         let device = dataset.train.images.device();
         let mut rng = Seeds::new(self.seed).stream("inspect/neighbours", 0);
         let mut draw = |count: usize| {
-            let mut order: Vec<i64> = (0..count as i64).collect();
+            let mut order: Vec<usize> = (0..count).collect();
             order.shuffle(&mut rng);
+            order.truncate(self.samples as usize);
             order
         };
-        let drawn = take(draw(set.labels.size()[0] as usize), self.samples as usize);
-        let indices: Vec<usize> = take(draw(dataset.test.len()), self.samples as usize)
-            .into_iter()
-            .map(|index| index as usize)
-            .collect();
-        let unseen = dataset.test.select(&indices)?.images;
+        let drawn = draw(set.labels.size()[0] as usize);
+        let drawn: Vec<i64> = drawn.into_iter().map(|index| index as i64).collect();
+        let unseen = dataset.test.select(&draw(dataset.test.len()))?.images;
         let pixels = card
             .normalisation
             .to_pixels(&set.images.index_select(0, &Tensor::from_slice(&drawn)))
@@ -90,7 +89,7 @@ impl Request {
             unseen: &unseen,
         };
         let run = manifest::producer_of(&set.path)
-            .map(|place| Run::open(&place, String::new()))
+            .map(|manifest| Run::open(&manifest, String::new()))
             .transpose()?;
         let models = teachers(run.as_ref(), device)?;
         let mut views = vec![compared.by_pixels(i64::from(self.shift))?];
@@ -127,11 +126,6 @@ impl Request {
     }
 }
 
-fn take(mut order: Vec<i64>, count: usize) -> Vec<i64> {
-    order.truncate(count);
-    order
-}
-
 /// Loads the teachers that a run was given; none, with a warning, where they are gone.
 fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
     let paths = run.map(Run::teachers).unwrap_or_default();
@@ -150,13 +144,9 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
 
 /// Returns the node that holds each training image, where the run read a split.
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
-    let split = run
-        .manifest
-        .inputs
-        .iter()
-        .find(|record| record.role == "split");
+    let split = run.manifest.input("split");
     let Some(path) = split
-        .map(|record| record.current_path(&run.place))
+        .map(|record| record.current_path(&run.path))
         .filter(|path| path.exists())
     else {
         return Ok(None);
@@ -210,6 +200,7 @@ fn distances(views: &[View]) -> Table {
     table
 }
 
+/// Returns how many synthetic images are nearest to a training image, in two sentences.
 fn verdict(views: &[View], count: usize) -> String {
     let share = |view: &View| {
         format!(
@@ -223,9 +214,8 @@ fn verdict(views: &[View], count: usize) -> String {
     format!(
         "The nearest of all training and test images is a training image: {} of {count} synthetic \
          images.\n\
-         {:.0} % (± {:.0}) is the share of training images among all, and the result for \
-         images that \
-         reveal nothing.",
+         {:.0} % (± {:.0}) is the share of training images among all, and the result for images \
+         that reveal nothing.",
         shares.join(", "),
         100.0 * expected,
         100.0 * (expected * (1.0 - expected) / count as f64).sqrt()

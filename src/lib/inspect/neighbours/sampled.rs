@@ -1,11 +1,11 @@
-//! The synthetic images that were drawn: the nearest of them as a table and as a picture.
+//! Shows the nearest of the synthetic images that were drawn, as a table and as a picture.
 
 use super::views::View;
 use crate::data::Dataset;
 use crate::report::{Grid, GridRow, Table};
 use tch::Tensor;
 
-/// The synthetic images that were compared.
+/// Holds the synthetic images that were compared.
 pub struct Sampled<'a> {
     /// Their indices in the file.
     pub drawn: &'a [i64],
@@ -25,6 +25,7 @@ impl Sampled<'_> {
         order
     }
 
+    /// Returns the name of a class, empty for one that does not exist.
     fn class(&self, label: i64) -> String {
         usize::try_from(label)
             .ok()
@@ -33,6 +34,7 @@ impl Sampled<'_> {
             .unwrap_or_default()
     }
 
+    /// Returns a table with a line for each image shown.
     pub fn table(&self, shown: &[usize]) -> Table {
         let mut headers = vec!["synthetic", "class"];
         for view in self.views {

@@ -1,4 +1,4 @@
-//! Two measures of how similar images are, and the nearest training image by each.
+//! Finds the nearest training images by two measures of how similar images are.
 
 use crate::data::{Dataset, ImageSet, Normalisation};
 use crate::distill::{Nearest, NearestSearch};
@@ -8,10 +8,10 @@ use anyhow::Result;
 use serde::Serialize;
 use tch::{Kind, Tensor, no_grad};
 
-/// Images of a pass.
+/// Images that are compared at once.
 const CHUNK: usize = 1024;
 
-/// What one measure of similarity found.
+/// Holds what one measure of similarity found.
 #[derive(Serialize)]
 pub struct View {
     pub name: &'static str,
@@ -27,11 +27,11 @@ pub struct View {
     pub expected: f64,
 }
 
-/// Images to vectors: u8 [N,C,H,W] to f32 [N,F].
+/// Turns images into vectors: u8 [N,C,H,W] into f32 [N,F].
 pub type Describe<'a> = &'a dyn Fn(&Tensor) -> Tensor;
 
-/// The images that are compared: u8 [N,C,H,W] of synthetic and of unseen images, with all training
-/// and test images.
+/// Holds the images that are compared: u8 [N,C,H,W] of synthetic and of unseen images, with all
+/// training and test images.
 pub struct Compared<'a> {
     pub dataset: &'a Dataset,
     pub pixels: &'a Tensor,
@@ -126,6 +126,7 @@ impl Compared<'_> {
         })
     }
 
+    /// Looks for the nearest images of a set.
     fn search(
         &self,
         mut search: NearestSearch,

@@ -1,7 +1,8 @@
-//! The section of the baselines: what each reached by which round, and the bytes that took.
+//! Makes the section of the baselines: what each reached by which round, and the bytes that took.
 
-use super::super::run::{Metrics, percent, size};
-use super::{Entry, plots};
+use super::super::format::{or_dash, percent, size};
+use super::super::run::{Entry, Metrics};
+use super::plots;
 use crate::report::{LinePlot, Series, Table, html};
 use anyhow::Result;
 use maud::{Markup, html};
@@ -9,6 +10,7 @@ use maud::{Markup, html};
 /// Stages that train a model for all nodes in many exchanges.
 const STAGES: [&str; 3] = ["fed_avg", "fed_md", "distributed_sgd"];
 
+/// Returns true for a run of a baseline.
 pub fn is_baseline(entry: &Entry) -> bool {
     STAGES.iter().any(|stage| entry.is(stage))
 }
@@ -33,6 +35,7 @@ pub fn baselines(entries: &[&Entry]) -> Result<Markup> {
     })
 }
 
+/// Returns a plot of the test accuracy over the rounds, a line for each run that has rounds.
 fn over_rounds(entries: &[&Entry]) -> Result<Markup> {
     let series = |entry: &&Entry| Series {
         name: entry.run.name.clone(),
@@ -57,6 +60,7 @@ fn over_rounds(entries: &[&Entry]) -> Result<Markup> {
     })
 }
 
+/// Returns a table with a line for each run.
 fn table(entries: &[&Entry]) -> Table {
     let mut table = Table::new(&[
         "run",
@@ -72,21 +76,20 @@ fn table(entries: &[&Entry]) -> Table {
         "took",
     ]);
     for Entry { run, metrics } in entries {
-        let count = |count: Option<usize>| count.map_or("–".into(), |count| count.to_string());
         let sent = metrics.sent();
-        let bytes = |of: fn((u64, u64)) -> u64| sent.map_or("–".into(), |sent| size(of(sent)));
+        let bytes = |of: fn((u64, u64)) -> u64| or_dash(sent.map(|sent| size(of(sent))));
         table.row(vec![
             run.name.clone(),
             run.manifest.stage.clone(),
-            run.status().to_string(),
-            count(metrics.rounds.iter().map(|round| round.round).max()),
-            count(metrics.steps),
-            count(nodes(metrics)),
+            run.status(),
+            or_dash(metrics.rounds.iter().map(|round| round.round).max()),
+            or_dash(metrics.steps),
+            or_dash(nodes(metrics)),
             percent(metrics.final_test_accuracy),
             percent(metrics.best_test_accuracy),
             bytes(|(up, _)| up),
             bytes(|(_, down)| down),
-            run.took().unwrap_or("–".into()),
+            or_dash(run.took()),
         ]);
     }
     table

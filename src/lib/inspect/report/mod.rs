@@ -1,12 +1,21 @@
-//! `inspect report`: one HTML file of a run, an experiment or a sweep. Everything comes from the
-//! files that the stages wrote; no dataset is read, so it works wherever the folder is copied to.
+//! `inspect report` writes one HTML file of a run, an experiment or a sweep. Everything comes from
+//! the files that the stages wrote; no dataset is read, so it works wherever the folder is copied
+//! to.
+//!
+//! Each section of the page has a file of its own and is left out where it has no content; `plots`
+//! has the plots of all.
 
 mod baselines;
+mod initial;
 mod plots;
 mod provenance;
-mod sections;
+mod result;
+mod splits;
+mod students;
+mod teachers;
 
-use super::run::{Metrics, Run, size};
+use super::format::size;
+use super::run::Entry;
 use super::{Answer, find, settings};
 use crate::artifact::atomic;
 use crate::error::Error;
@@ -26,19 +35,9 @@ pub struct Request {
     out: Option<PathBuf>,
 }
 
-/// A run with what it measured.
-pub struct Entry {
-    pub run: Run,
-    pub metrics: Metrics,
-}
-
-impl Entry {
-    fn is(&self, stage: &str) -> bool {
-        self.run.manifest.stage == stage
-    }
-}
-
 impl Request {
+    /// Writes the page; returns its path.
+    ///
     /// # Errors
     /// No run there; a file that cannot be written. Metrics that are damaged or changed are left
     /// out with a warning.
@@ -47,15 +46,9 @@ impl Request {
             true => find::some_below(&self.folder)?,
             false => find::all(&self.folder)?,
         };
-        let entry = |run: Run| {
-            let read = run.metrics().map_err(Error::from);
-            let read = read.inspect_err(|error| tracing::warn!("left out of the report: {error}"));
-            Entry {
-                metrics: read.unwrap_or_default().unwrap_or_default(),
-                run,
-            }
-        };
-        let entries: Vec<Entry> = runs.into_iter().map(entry).collect();
+        let warn = |error: &Error| tracing::warn!("left out of the report: {error}");
+        let entries = runs.into_iter().map(|run| Entry::new(run, warn));
+        let entries: Vec<Entry> = entries.collect();
         let out = self
             .out
             .clone()
@@ -76,6 +69,7 @@ impl Request {
         )
     }
 
+    /// Returns the page with all its sections.
     fn page(&self, entries: &[Entry]) -> Result<Page> {
         let of = |stage: &str| {
             entries
@@ -93,11 +87,11 @@ impl Request {
             .file_name()
             .map_or("runs".into(), |name| name.to_string_lossy().into_owned());
         let mut page = Page::new(&name, &lead(entries));
-        page.section("Result", sections::result(&students, &teachers));
-        page.section("Split", sections::splits(&splits, &teachers)?);
-        page.section("Teachers", sections::teachers(&teachers)?);
-        page.section("Initial batches", sections::initial(&initial));
-        page.section("Student", sections::students(&students)?);
+        page.section("Result", result::result(&students, &teachers));
+        page.section("Split", splits::splits(&splits, &teachers)?);
+        page.section("Teachers", teachers::teachers(&teachers)?);
+        page.section("Initial batches", initial::initial(&initial));
+        page.section("Student", students::students(&students)?);
         let baselines: Vec<_> = entries
             .iter()
             .filter(|entry| baselines::is_baseline(entry))
@@ -109,7 +103,7 @@ impl Request {
     }
 }
 
-/// Returns dataset, time and versions.
+/// Returns the line below the title: dataset, time and versions.
 fn lead(entries: &[Entry]) -> String {
     let mut datasets: Vec<String> = entries
         .iter()

@@ -1,6 +1,7 @@
-//! Plots and pictures of a run as HTML: those that the stage wrote, or drawn from its metrics.
+//! Returns plots and pictures of a run as HTML: those that the stage wrote, or drawn from its
+//! metrics.
 
-use super::Entry;
+use super::super::run::{Entry, Epoch};
 use crate::error::Error;
 use crate::report::{LinePlot, Series, html};
 use anyhow::Result;
@@ -44,13 +45,23 @@ pub fn picture(name: &str, path: &Path) -> Markup {
     }
 }
 
-/// Returns a plot with a line for each run over its epochs.
-pub fn over_epochs(
+/// Returns a plot of the test accuracy over the epochs, a line for each run.
+pub fn accuracy(title: &str, entries: &[(String, &Entry)]) -> Result<Markup> {
+    let percent = |epoch: &Epoch| Some(100.0 * epoch.test_accuracy?);
+    over_epochs(title, "accuracy (%)", false, entries, percent)
+}
+
+/// Returns a plot of the training loss over the epochs, a line for each run.
+pub fn training_loss(title: &str, entries: &[(String, &Entry)]) -> Result<Markup> {
+    over_epochs(title, "loss", true, entries, |epoch| epoch.train_loss)
+}
+
+fn over_epochs(
     title: &str,
     y: &str,
     log_y: bool,
     entries: &[(String, &Entry)],
-    of: fn(&super::super::run::Epoch) -> Option<f64>,
+    of: fn(&Epoch) -> Option<f64>,
 ) -> Result<Markup> {
     let series = |(name, entry): &(String, &Entry)| Series {
         name: name.clone(),
@@ -61,15 +72,14 @@ pub fn over_epochs(
             .filter_map(|epoch| Some((epoch.epoch as f64, of(epoch)?)))
             .collect(),
     };
-    let plot = LinePlot {
+    lines(&LinePlot {
         title,
         x: "epoch",
         y,
         log_x: false,
         log_y,
         series: entries.iter().map(series).collect(),
-    };
-    lines(&plot)
+    })
 }
 
 /// Returns a plot of lines under its own title; nothing if none has a point.

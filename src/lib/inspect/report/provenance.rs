@@ -1,8 +1,10 @@
-//! The origin of the results: the runs, their commands and settings, the files and their hashes.
+//! Makes the sections on the origin of the results: the runs, their commands and settings, the
+//! files and their hashes.
 
-use super::super::run::percent;
+use super::super::format::{or_dash, percent};
+use super::super::run::Entry;
 use super::super::{settings, show};
-use super::Entry;
+use crate::artifact::json;
 use crate::report::{Table, html};
 use crate::run::manifest;
 use crate::words::counted;
@@ -26,9 +28,9 @@ pub fn runs(entries: &[Entry]) -> Markup {
         table.row(vec![
             run.name.clone(),
             run.manifest.stage.clone(),
-            run.status().to_string(),
+            run.status(),
             run.started(),
-            run.took().unwrap_or("–".into()),
+            or_dash(run.took()),
             settings::seeds(run),
             settings::summary(run),
             percent(metrics.final_test_accuracy),
@@ -49,13 +51,11 @@ pub fn provenance(entries: &[Entry]) -> Result<Markup> {
     })
 }
 
+/// Returns command, settings, files and hashes of a run.
 fn of(entry: &Entry) -> Markup {
     let manifest = &entry.run.manifest;
-    let mut chosen = Table::new(&["setting", "value"]);
-    for (key, value) in settings::chosen(&manifest.config) {
-        chosen.row(vec![key, settings::typed(&value)]);
-    }
-    let every: Vec<String> = settings::flat(&manifest.config)
+    let chosen = settings::table(&settings::chosen(&manifest.config));
+    let every: Vec<String> = json::leaves(&manifest.config)
         .iter()
         .map(|(key, value)| format!("{key}={}", settings::typed(value)))
         .collect();
@@ -86,7 +86,7 @@ fn of(entry: &Entry) -> Markup {
 fn checked(entries: &[Entry]) -> Result<Markup> {
     let (mut findings, mut hashed, mut gone) = (Vec::new(), 0, 0);
     for entry in entries {
-        let check = manifest::check(&entry.run.place)?;
+        let check = manifest::check(&entry.run.path)?;
         hashed += check.hashed;
         gone += check.gone.len();
         findings.extend(check.findings.iter().map(ToString::to_string));

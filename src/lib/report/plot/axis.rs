@@ -1,9 +1,10 @@
-//! Value axes: ranges that are never empty, round ticks, their labels. `layout` draws them.
+//! Computes value axes: ranges that are never empty, round ticks, their labels. `layout` draws
+//! them.
 
 /// Values beyond this are skipped like non-finite ones: their differences would overflow.
 const LIMIT: f64 = 1e100;
 
-/// A range of values, linear or logarithmic.
+/// Holds a range of values, linear or logarithmic.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// Ends of the range; powers of ten when `log`.
@@ -14,7 +15,7 @@ pub struct Scale {
     whole: bool,
 }
 
-/// A labelled place on an axis, 0 at its low end and 1 at its high end.
+/// Holds a labelled point on an axis, 0 at its low end and 1 at its high end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
     pub at: f64,
@@ -119,6 +120,7 @@ impl Scale {
         round_values(self.low, self.high, most, self.whole)
     }
 
+    /// Returns powers of ten, or of a short range round values.
     fn log_ticks(&self, most: usize) -> Vec<Tick> {
         let decades = (self.low.ceil() as i32, self.high.floor() as i32);
         let plain = decades.0 >= -4 && decades.1 <= 6;
@@ -139,15 +141,14 @@ impl Scale {
                 .collect();
         }
         if self.high - self.low > 0.7 {
-            let place = |exponent: i32, factor: f64| Tick {
+            let tick = |exponent: i32, factor: f64| Tick {
                 at: (f64::from(exponent) + factor.log10() - self.low) / (self.high - self.low),
                 label: fixed(factor * 10f64.powi(exponent), -exponent),
             };
             let ticks = |factors: &[f64]| -> Vec<Tick> {
-                let places = (decades.0 - 1..=decades.1).flat_map(|exponent| {
-                    factors.iter().map(move |&factor| place(exponent, factor))
-                });
-                places
+                let ticks = (decades.0 - 1..=decades.1)
+                    .flat_map(|exponent| factors.iter().map(move |&factor| tick(exponent, factor)));
+                ticks
                     .filter(|tick| (0.0..=1.0).contains(&tick.at))
                     .collect()
             };
@@ -182,7 +183,7 @@ fn step(low: f64, high: f64, most: usize, whole: bool) -> f64 {
     if whole { step.max(1.0) } else { step }
 }
 
-/// Multiples of the step between two values.
+/// Returns the multiples of the step between two values.
 fn round_values(low: f64, high: f64, most: usize, whole: bool) -> Vec<Tick> {
     let step = step(low, high, most, whole);
     let first = (low / step - 1e-9).ceil();

@@ -1,4 +1,4 @@
-//! The split plot: one bar a node, its images stacked by class.
+//! Draws the split plot: one bar a node, its images stacked by class.
 
 use super::axis::{Scale, thousands};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, Names, TICK, Title};
@@ -19,7 +19,8 @@ const SEAM: f64 = 0.75;
 /// Draws one bar a node with its images stacked by class, `counts[node][class]`, as SVG or PNG by
 /// the path's extension.
 ///
-/// No nodes, no classes, or counts of another shape are errors.
+/// # Errors
+/// No nodes, no classes, or counts of another shape; a file that cannot be written.
 pub fn stacked_bars(
     path: &Path,
     title: &str,
@@ -27,29 +28,7 @@ pub fn stacked_bars(
     classes: &[String],
     counts: &[Vec<u64>],
 ) -> Result<()> {
-    let shape_fits =
-        counts.len() == nodes.len() && counts.iter().all(|row| row.len() == classes.len());
-    if nodes.is_empty() || classes.is_empty() || !shape_fits {
-        let lengths = counts.iter().map(Vec::len);
-        let found = format!(
-            "{} rows of {} to {} counts",
-            counts.len(),
-            lengths.clone().min().unwrap_or(0),
-            lengths.max().unwrap_or(0)
-        );
-        return Err(
-            Error::failed(format!("cannot draw the split plot `{title}`"))
-                .note(
-                    "expected",
-                    format!(
-                        "counts of {} nodes × {} classes, at least one of each",
-                        nodes.len(),
-                        classes.len()
-                    ),
-                )
-                .note("found", found),
-        );
-    }
+    check(title, nodes, classes, counts)?;
     let totals: Vec<u128> = counts
         .iter()
         .map(|row| row.iter().map(|&count| u128::from(count)).sum())
@@ -93,14 +72,8 @@ pub fn stacked_bars(
             );
             let text = thousands(total);
             if nodes.len() <= 20 && TICK.width(&text) + 4.0 <= slot {
-                let above = frame.y(scale.at(total as f64)) - 9.0;
-                let half = TICK.width(&text) / 2.0 + 2.0;
-                canvas.rect(
-                    (middle - half, above - 7.0),
-                    (middle + half, above + 7.0),
-                    WHITE,
-                );
-                canvas.text(&text, (middle, above), TICK, Align::Middle, false);
+                let top = frame.y(scale.at(total as f64));
+                number(canvas, &text, (middle, top - 9.0));
             }
         }
         layout::floor(canvas, &frame);
@@ -110,20 +83,52 @@ pub fn stacked_bars(
     })
 }
 
+/// Refuses no nodes, no classes, and counts of another shape.
+fn check(title: &str, nodes: &[String], classes: &[String], counts: &[Vec<u64>]) -> Result<()> {
+    let fits = counts.len() == nodes.len() && counts.iter().all(|row| row.len() == classes.len());
+    if !nodes.is_empty() && !classes.is_empty() && fits {
+        return Ok(());
+    }
+    let lengths = counts.iter().map(Vec::len);
+    let found = format!(
+        "{} rows of {} to {} counts",
+        counts.len(),
+        lengths.clone().min().unwrap_or(0),
+        lengths.max().unwrap_or(0)
+    );
+    Err(
+        Error::failed(format!("cannot draw the split plot `{title}`"))
+            .note(
+                "expected",
+                format!(
+                    "counts of {} nodes × {} classes, at least one of each",
+                    nodes.len(),
+                    classes.len()
+                ),
+            )
+            .note("found", found),
+    )
+}
+
 /// Returns the width of a bar and the space beside it: wide enough for level names while that fits
 /// the usual width.
 fn slot_width(nodes: &[String]) -> f64 {
     let count = nodes.len() as f64;
-    let widest = nodes
-        .iter()
-        .map(|name| NAME.width(name))
-        .fold(0.0, f64::max);
-    let wanted = (widest + 10.0).clamp(44.0, 72.0).max(NARROWEST / count);
+    let wanted = (NAME.widest(nodes) + 10.0)
+        .clamp(44.0, 72.0)
+        .max(NARROWEST / count);
     if wanted * count <= WIDTH {
         wanted
     } else {
         (WIDTH / count).max(2.0)
     }
+}
+
+/// Writes the number of a bar's images, on white where it covers a grid line.
+fn number(canvas: &mut Canvas, text: &str, (x, y): (f64, f64)) {
+    let half = TICK.width(text) / 2.0 + 2.0;
+    canvas.rect((x - half, y - 7.0), (x + half, y + 7.0), WHITE);
+    canvas.text(text, (x, y), TICK, Align::Middle);
 }
 
 fn bar_width(slot: f64) -> f64 {
@@ -134,18 +139,18 @@ fn bar_width(slot: f64) -> f64 {
     }
 }
 
-/// Draws one bar from the bottom up; `place` is its middle and width.
+/// Draws one bar from the bottom up.
 fn bar(
     canvas: &mut Canvas,
     frame: &Frame,
     scale: &Scale,
-    place: (f64, f64),
+    (middle, width): (f64, f64),
     row: &[u64],
     colours: &[Colour],
 ) {
     // On whole pixels, unless bars are so narrow that their widths would differ visibly.
-    let snap = |x: f64| if place.1 < 12.0 { x } else { x.round() };
-    let (from, to) = (snap(place.0 - place.1 / 2.0), snap(place.0 + place.1 / 2.0));
+    let snap = |x: f64| if width < 12.0 { x } else { x.round() };
+    let (from, to) = (snap(middle - width / 2.0), snap(middle + width / 2.0));
     let mut upto: u128 = row.iter().map(|&count| u128::from(count)).sum();
     // From the top down, each to the floor: the next one covers what is not its own, and viewers
     // show no gaps between them.
@@ -156,7 +161,7 @@ fn bar(
         if count > 0 {
             canvas.rect((from, top), (to, frame.bottom), colour);
         }
-        // A seam would swallow a thin segment.
+        // A seam would hide a thin segment.
         if own > 6.0 * SEAM {
             canvas.rect((from, top), (to, top + SEAM), WHITE);
         }

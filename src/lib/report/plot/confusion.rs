@@ -1,8 +1,8 @@
-//! The confusion matrix, with the teachers that own the classes.
+//! Draws the confusion matrix, with the teachers that own the classes.
 
 use super::axis::thousands;
 use super::heat::{BAR, border, colour_bar};
-use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title};
 use crate::report::canvas::{Align, Canvas, save};
 use crate::report::colours::{FAINT, RULE, WHITE, heat, ink_on};
 use crate::report::text::Face;
@@ -15,7 +15,7 @@ const CELL: (f64, f64) = (2.0, 68.0);
 /// Longest owner text.
 const OWNER_LIMIT: f64 = 110.0;
 
-/// The counts and the sizes at which they are drawn.
+/// Holds the counts and the sizes at which they are drawn.
 struct Matrix<'a> {
     counts: &'a [Vec<u64>],
     cell: f64,
@@ -23,7 +23,7 @@ struct Matrix<'a> {
     writing: Writing,
 }
 
-/// The text that fits into every cell.
+/// Selects the text that fits into every cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Nothing,
@@ -34,6 +34,7 @@ enum Writing {
 }
 
 impl Writing {
+    /// Returns the most that fits into a cell of that width.
     fn that_fits(cell: f64, counts: &[Vec<u64>]) -> Self {
         let fits = |text: &str| NAME.width(text) + 4.0 <= cell;
         let largest = counts.iter().flatten().max().copied().unwrap_or(0);
@@ -48,12 +49,14 @@ impl Writing {
     }
 }
 
-/// Draws counts`[truth]``[prediction]` as SVG or PNG by the path's extension: rows are true
+/// Draws `counts[truth][prediction]` as SVG or PNG by the path's extension: rows are true
 /// classes, colours are shares of a row, and percentages and counts are written where they fit.
 /// `owners[class]` is shown beside the true class (who was trained on it).
 ///
-/// No classes, or counts or owners of another length, are errors. A class without images has a grey
-/// row.
+/// A class without images has a grey row.
+///
+/// # Errors
+/// No classes, or counts or owners of another length; a file that cannot be written.
 pub fn confusion(
     path: &Path,
     title: &str,
@@ -61,39 +64,12 @@ pub fn confusion(
     counts: &[Vec<u64>],
     owners: Option<&[String]>,
 ) -> Result<()> {
+    check(title, classes, counts, owners)?;
     let n = classes.len();
-    let square = counts.len() == n && counts.iter().all(|row| row.len() == n);
-    if n == 0 || !square || owners.is_some_and(|owners| owners.len() != n) {
-        return Err(
-            Error::failed(format!("cannot draw the confusion matrix `{title}`"))
-                .note(
-                    "expected",
-                    format!("{n} × {n} counts and an owner a class, at least one class"),
-                )
-                .note(
-                    "found",
-                    format!(
-                        "{} rows of counts, {} owners",
-                        counts.len(),
-                        owners.map_or(0, <[String]>::len)
-                    ),
-                ),
-        );
-    }
     let cell = (SIDE / n as f64).clamp(CELL.0, CELL.1).floor();
     let columns = Names::new(classes, cell);
-    let names_wide = classes
-        .iter()
-        .map(|name| NAME.width(name).min(NAME_LIMIT))
-        .fold(0.0, f64::max)
-        + 8.0;
-    let owners_wide = owners.map_or(0.0, |owners| {
-        owners
-            .iter()
-            .map(|owner| TICK.width(owner).min(OWNER_LIMIT))
-            .fold(0.0, f64::max)
-            + 20.0
-    });
+    let names_wide = NAME.widest(classes).min(NAME_LIMIT) + 8.0;
+    let owners_wide = owners.map_or(0.0, |owners| TICK.widest(owners).min(OWNER_LIMIT) + 20.0);
     let left = (MARGIN + AXIS.em + 10.0 + owners_wide + names_wide).ceil();
     let right = left + cell * n as f64;
     let width = (right + 24.0 + BAR + 50.0 + MARGIN).max(300.0);
@@ -121,10 +97,10 @@ pub fn confusion(
             (MARGIN, top - 18.0),
             TICK,
             Align::Start,
-            false,
         );
         matrix.draw(canvas);
-        matrix.row_names(canvas, classes);
+        let names: Vec<&str> = classes.iter().map(String::as_str).collect();
+        layout::row_names(canvas, &frame, &names, cell);
         if let Some(owners) = owners {
             matrix.owners(canvas, owners, frame.left - names_wide - 8.0);
         }
@@ -138,6 +114,35 @@ pub fn confusion(
         );
         colour_bar(canvas, &frame)
     })
+}
+
+/// Refuses no classes, and counts or owners of another length.
+fn check(
+    title: &str,
+    classes: &[String],
+    counts: &[Vec<u64>],
+    owners: Option<&[String]>,
+) -> Result<()> {
+    let n = classes.len();
+    let square = counts.len() == n && counts.iter().all(|row| row.len() == n);
+    if n > 0 && square && owners.is_none_or(|owners| owners.len() == n) {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("cannot draw the confusion matrix `{title}`"))
+            .note(
+                "expected",
+                format!("{n} × {n} counts and an owner a class, at least one class"),
+            )
+            .note(
+                "found",
+                format!(
+                    "{} rows of counts, {} owners",
+                    counts.len(),
+                    owners.map_or(0, <[String]>::len)
+                ),
+            ),
+    )
 }
 
 /// Returns the accuracy over all images, and the unit of the cells' numbers where they lack it.
@@ -170,6 +175,7 @@ fn summary(counts: &[Vec<u64>], writing: Writing) -> String {
 }
 
 impl Matrix<'_> {
+    /// Draws the cells and the lines between them.
     fn draw(&self, canvas: &mut Canvas) {
         let frame = &self.frame;
         canvas.rect(
@@ -216,18 +222,10 @@ impl Matrix<'_> {
         let (x, y) = (corner.0 + self.cell / 2.0, corner.1 + self.cell / 2.0);
         match self.writing {
             Writing::Nothing => {}
-            Writing::Bare | Writing::Percent => {
-                canvas.text(&percent, (x, y), face, Align::Middle, false)
-            }
+            Writing::Bare | Writing::Percent => canvas.text(&percent, (x, y), face, Align::Middle),
             Writing::PercentAndCount => {
-                canvas.text(&percent, (x, y - 8.0), face, Align::Middle, false);
-                canvas.text(
-                    &thousands(count.into()),
-                    (x, y + 8.0),
-                    face,
-                    Align::Middle,
-                    false,
-                )
+                canvas.text(&percent, (x, y - 8.0), face, Align::Middle);
+                canvas.text(&thousands(count.into()), (x, y + 8.0), face, Align::Middle)
             }
         }
     }
@@ -248,17 +246,6 @@ impl Matrix<'_> {
         border(canvas, frame)
     }
 
-    fn row_names(&self, canvas: &mut Canvas, classes: &[String]) {
-        let every = stride(self.cell, 1.2 * NAME.em);
-        for (row, name) in classes.iter().enumerate().step_by(every) {
-            let at = (
-                self.frame.left - 8.0,
-                self.frame.top + (row as f64 + 0.5) * self.cell,
-            );
-            canvas.text(&NAME.cut(name, NAME_LIMIT), at, NAME, Align::End, false);
-        }
-    }
-
     /// Draws one bracket for each run of classes of the same owner; its text is left out where the
     /// one above is too near.
     fn owners(&self, canvas: &mut Canvas, owners: &[String], x: f64) {
@@ -277,7 +264,6 @@ impl Matrix<'_> {
                     (x - 6.0, middle),
                     TICK,
                     Align::End,
-                    false,
                 );
                 free = middle + TICK.em * 0.6;
             }

@@ -1,7 +1,7 @@
-//! Shares over time as a heat map, a row a name and a column an epoch, for what would be too many
-//! curves; and what heat maps share with the confusion matrix.
+//! Draws shares over time as a heat map, a row a name and a column an epoch, for what would be too
+//! many curves; and what heat maps share with the confusion matrix.
 
-use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title, stride};
+use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title};
 use super::lines::Series;
 use crate::report::canvas::{Align, Canvas, save};
 use crate::report::colours::{FAINT, RULE, WHITE, heat};
@@ -17,7 +17,7 @@ const ROW: (f64, f64) = (5.0, 26.0);
 /// Width of the bar that explains the colours.
 pub const BAR: f64 = 16.0;
 
-/// Shares 0..1 over a common x. `x` and `y` are the axes' titles.
+/// Holds shares 0..1 over a common x. `x` and `y` are the axes' titles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap<'a> {
     pub title: &'a str,
@@ -29,10 +29,10 @@ pub struct HeatMap<'a> {
 
 impl HeatMap<'_> {
     /// Draws the map as SVG or PNG by the path's extension. Where there are more x than columns, a
-    /// column is the mean of neighbours. A place without a value is grey.
+    /// column is the mean of neighbours. A cell without a value is grey.
     ///
     /// # Errors
-    /// No rows, or no points in any; a place that cannot be written.
+    /// No rows, or no points in any; a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut all: Vec<f64> = self
             .rows
@@ -53,11 +53,9 @@ impl HeatMap<'_> {
         let tall = (HEIGHT / self.rows.len() as f64).clamp(ROW.0, ROW.1);
         let below: Vec<String> = columns.iter().map(|column| column[0].to_string()).collect();
         let below = Names::new(&below, wide);
-        let names = self
-            .rows
-            .iter()
-            .map(|row| NAME.width(&row.name).min(NAME_LIMIT));
-        let left = (MARGIN + AXIS.em + 10.0 + names.fold(0.0, f64::max) + 8.0).ceil();
+        let names: Vec<&str> = self.rows.iter().map(|row| row.name.as_str()).collect();
+        let names_wide = NAME.widest(&names).min(NAME_LIMIT);
+        let left = (MARGIN + AXIS.em + 10.0 + names_wide + 8.0).ceil();
         let right = left + wide * columns.len() as f64;
         let width = (right + 24.0 + BAR + 50.0 + MARGIN).max(360.0);
         let title = Title::new(self.title, width - 2.0 * MARGIN);
@@ -79,17 +77,7 @@ impl HeatMap<'_> {
             |canvas| {
                 title.draw(canvas);
                 self.cells(canvas, &frame, (wide, tall), &columns);
-                let every = stride(tall, 1.2 * NAME.em);
-                for (row, series) in self.rows.iter().enumerate().step_by(every) {
-                    let at = (frame.left - 8.0, frame.top + (row as f64 + 0.5) * tall);
-                    canvas.text(
-                        &NAME.cut(&series.name, NAME_LIMIT),
-                        at,
-                        NAME,
-                        Align::End,
-                        false,
-                    );
-                }
+                layout::row_names(canvas, &frame, &names, tall);
                 below.draw(canvas, &frame);
                 layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y);
                 layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x);
@@ -98,6 +86,7 @@ impl HeatMap<'_> {
         )
     }
 
+    /// Draws the cells; `columns` are the x of each column.
     fn cells(
         &self,
         canvas: &mut Canvas,
@@ -158,7 +147,6 @@ pub fn colour_bar(canvas: &mut Canvas, matrix: &Frame) {
             (frame.right + 6.0, frame.y(share)),
             TICK,
             Align::Start,
-            false,
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The names of colours beside the data: a list, or for many names a strip of all colours with a
-//! few of them named.
+//! Draws the names of colours beside the data: a list, or for many names a strip of all colours
+//! with a few of them named.
 
 use super::layout::{NAME, NAME_LIMIT, TICK, stride};
 use crate::report::canvas::{Align, Canvas};
@@ -14,7 +14,7 @@ const STRIP: f64 = 16.0;
 /// Space between a swatch and its name.
 const SPACE: f64 = 8.0;
 
-/// Names and their colours, from the bottom up, as they are stacked.
+/// Holds names and their colours, from the bottom up, as they are stacked.
 pub struct Legend<'a> {
     pub heading: &'a str,
     pub names: &'a [String],
@@ -22,12 +22,9 @@ pub struct Legend<'a> {
 }
 
 impl Legend<'_> {
+    /// Returns the width that a list or a strip needs.
     pub fn width(&self) -> f64 {
-        let names = self
-            .names
-            .iter()
-            .map(|name| NAME.width(name).min(NAME_LIMIT))
-            .fold(0.0, f64::max);
+        let names = NAME.widest(self.names).min(NAME_LIMIT);
         (STRIP + SPACE + 6.0 + names).max(TICK.width(self.heading))
     }
 
@@ -47,7 +44,6 @@ impl Legend<'_> {
             (corner.0, corner.1 + LINE / 2.0),
             TICK,
             Align::Start,
-            false,
         );
         let corner = (corner.0, corner.1 + LINE);
         if self.names.len() > LIST_LIMIT {
@@ -67,13 +63,7 @@ impl Legend<'_> {
                 colour,
             );
             let name = NAME.cut(name, NAME_LIMIT);
-            canvas.text(
-                &name,
-                (left + SWATCH + SPACE, middle),
-                NAME,
-                Align::Start,
-                false,
-            );
+            canvas.text(&name, (left + SWATCH + SPACE, middle), NAME, Align::Start);
         }
     }
 
@@ -95,13 +85,7 @@ impl Legend<'_> {
                     RULE,
                 );
                 let name = NAME.cut(name, NAME_LIMIT);
-                canvas.text(
-                    &name,
-                    (left + STRIP + SPACE, middle),
-                    NAME,
-                    Align::Start,
-                    false,
-                );
+                canvas.text(&name, (left + STRIP + SPACE, middle), NAME, Align::Start);
             }
         }
     }

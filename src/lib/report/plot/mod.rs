@@ -1,8 +1,9 @@
-//! Plots of splits, training curves and confusion, as SVG or PNG.
+//! Draws plots of splits, training curves and confusion, as SVG or PNG.
 
 mod axis;
 mod bars;
 mod confusion;
+mod curve;
 mod heat;
 mod layout;
 mod legend;

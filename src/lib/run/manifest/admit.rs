@@ -1,6 +1,7 @@
 //! Decides what a stage does where an earlier run may have written already.
 
 use super::{Manifest, Status, existing};
+use crate::artifact::json;
 use crate::config::schema::recorded;
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -81,6 +82,7 @@ fn holds_something(path: &Path) -> bool {
     }
 }
 
+/// Reports a result that has no manifest.
 fn unknown(primary_output: &Path) -> Error {
     Error::usage(format!(
         "`{}` is there already, and no manifest says where it comes from",
@@ -95,6 +97,7 @@ fn to_the_second(time: &str) -> String {
     parsed.map_or_else(|_| time.to_owned(), |time| format!("{time:.0}"))
 }
 
+/// Reports a finished run, and what its config differs in.
 fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error {
     let when = to_the_second(earlier.ended.as_deref().unwrap_or(&earlier.started));
     let error = Error::usage(format!(
@@ -134,13 +137,18 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         ))
 }
 
-/// Returns a line for each key of `config` that had another value in the earlier run.
+/// Returns a line for each key of `config` that had another value in the earlier run. A key that
+/// was missing then counts as `null`.
 fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
-    let mut differences = Vec::new();
-    compare("", &recorded(&earlier.config), config, &mut differences);
-    differences
+    let earlier = recorded(&earlier.config);
+    let leaves = json::leaves(config).into_iter();
+    let both = leaves.map(|(key, now)| (json::at(&earlier, &key), now, key));
+    both.filter(|(then, now, _)| then != now)
+        .map(|(then, now, key)| format!("{key}: {} then, {} now", brief(then), brief(now)))
+        .collect()
 }
 
+/// Adds the first differences to an error.
 fn list(error: Error, differences: &[String]) -> Error {
     let shown = differences.iter().take(SHOWN);
     let error = shown.fold(error, |error, line| error.note("differs", line));
@@ -150,30 +158,7 @@ fn list(error: Error, differences: &[String]) -> Error {
     }
 }
 
-/// Adds a line for each key of `new` whose value in `old` is another.
-fn compare(path: &str, old: &Value, new: &Value, differences: &mut Vec<String>) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                let inner = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                compare(
-                    &inner,
-                    old.get(key).unwrap_or(&Value::Null),
-                    value,
-                    differences,
-                );
-            }
-        }
-        _ if old == new => (),
-        _ => differences.push(format!("{path}: {} then, {} now", brief(old), brief(new))),
-    }
-}
-
-/// Formats a value for an error line, with whole groups cut short.
+/// Formats a value for an error line: a long one, such as a whole group, is cut short.
 fn brief(value: &Value) -> String {
     const LONG: usize = 60;
     let text = value.to_string();

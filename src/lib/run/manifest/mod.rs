@@ -44,14 +44,10 @@ pub enum Status {
     Interrupted,
 }
 
+/// Writes the name that serde writes.
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        })
+        self.serialize(out)
     }
 }
 
@@ -67,7 +63,7 @@ pub struct Versions {
 pub struct FileRecord {
     /// Tells what the file is to the stage: `teacher`, `split`, `images`, …
     pub role: String,
-    /// Relative to the manifest's folder, or absolute.
+    /// The path, relative to the manifest's folder or absolute.
     pub path: PathBuf,
     pub bytes: u64,
     /// Lower-case hexadecimal.
@@ -117,6 +113,23 @@ pub struct Manifest {
     pub facts: BTreeMap<String, serde_json::Value>,
     /// Tells why the run ended, unless it is done.
     pub error: Option<String>,
+}
+
+impl Manifest {
+    /// Returns the file that was read in a role.
+    pub fn input(&self, role: &str) -> Option<&FileRecord> {
+        self.inputs.iter().find(|record| record.role == role)
+    }
+
+    /// Returns the first file that was written in a role.
+    pub fn output(&self, role: &str) -> Option<&FileRecord> {
+        self.outputs.iter().find(|record| record.role == role)
+    }
+
+    /// Returns the fingerprint of the dataset, if it is recorded.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.facts.get("dataset_fingerprint")?.as_str()
+    }
 }
 
 /// Reads the manifest at `manifest_path`; `None` when there is no file.

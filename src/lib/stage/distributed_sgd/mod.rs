@@ -8,12 +8,12 @@ use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
+use crate::run::metrics::DistributedSgdMetrics;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::Card;
@@ -24,19 +24,6 @@ use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use anyhow::Result;
 use recorder::Recorder;
-use serde::Serialize;
-
-/// Is the content of `metrics.json`.
-#[derive(Serialize)]
-struct Metrics {
-    method: Method,
-    ranks: usize,
-    parameters: u64,
-    steps: usize,
-    losses: Vec<LossAt>,
-    test_accuracy: Option<f64>,
-    traffic: Vec<Traffic>,
-}
 
 /// Runs the stage.
 ///
@@ -179,8 +166,8 @@ impl Descent<'_> {
         trained: &Trained,
         losses: Vec<LossAt>,
         test_accuracy: Option<f64>,
-    ) -> Metrics {
-        Metrics {
+    ) -> DistributedSgdMetrics {
+        DistributedSgdMetrics {
             method: self.config.method,
             ranks: self.used(),
             parameters: trained.model.parameter_count(),
@@ -192,7 +179,7 @@ impl Descent<'_> {
     }
 }
 
-fn summary(metrics: &Metrics) -> Result<()> {
+fn summary(metrics: &DistributedSgdMetrics) -> Result<()> {
     let mut table = Table::new(&["epoch", "batch", "mean loss"]);
     for at in &metrics.losses {
         table.row(vec![
@@ -208,13 +195,10 @@ fn summary(metrics: &Metrics) -> Result<()> {
         false => output::print(&table)?,
     }
     for part in &metrics.traffic {
-        output::print(
-            format!(
-                "bytes: {} of {:?}, {:?}",
-                part.bytes, part.kind, part.direction
-            )
-            .to_lowercase(),
-        )?;
+        output::print(format!(
+            "bytes: {} of {}, {}",
+            part.bytes, part.kind, part.direction
+        ))?;
     }
     output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))?;
     Ok(())

@@ -13,6 +13,7 @@ use crate::partition::Split;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
+use crate::run::metrics::FedAvgMetrics;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::Card;
@@ -21,7 +22,7 @@ use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use anyhow::{Result, bail};
-use recorder::{Metrics, Recorder};
+use recorder::Recorder;
 use std::path::Path;
 
 /// Limits the lines of the table on stdout.
@@ -173,7 +174,7 @@ fn label_counts(federation: &Federation, classes: usize) -> Vec<u64> {
 }
 
 /// Prints the table on stdout: rounds spread evenly, the last among them.
-fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
+fn summary(metrics: &FedAvgMetrics, weights: &Path) -> Result<()> {
     let mut table = Table::new(&[
         "round",
         "nodes",

@@ -10,45 +10,18 @@ use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
-use crate::run::rounds::{Course, Log, RoundLine};
+use crate::run::metrics::{FedAvgMeans, FedAvgMetrics, RoundLine};
+use crate::run::rounds::Log;
 use crate::train::{self, Callback, FitState};
 use crate::words::percent;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
-
-/// Holds what a round resulted in. Accuracies are shares, 0..1.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Means {
-    /// Over the round's nodes, weighted by their training images: of their last epoch's training
-    /// passes, and of their own models on their own test images.
-    pub train_loss: f64,
-    pub train_accuracy: f64,
-    pub own_test_accuracy: Option<f64>,
-    /// Of the global model on the whole test set; `None` in rounds without evaluation, and where
-    /// nodes keep their statistics.
-    pub test_accuracy: Option<f64>,
-    /// The same on the training images of all nodes, those of this round and the others; `None`
-    /// without `fed_avg.eval_train`.
-    pub global_train_accuracy: Option<f64>,
-}
-
-/// Is the content of `metrics.json`.
-#[derive(Debug, Serialize)]
-pub struct Metrics {
-    pub parameters: u64,
-    /// Counts the bytes of one transfer, framing aside: the state dict, without what nodes keep to
-    /// themselves.
-    pub model_bytes: u64,
-    #[serde(flatten)]
-    pub course: Course<Means, NodeReport>,
-}
 
 /// Records the rounds of a run.
 pub struct Recorder<'a> {
     config: &'a FedAvgConfig,
     dataset: &'a Dataset,
     federation: &'a Federation<'a>,
-    log: Log<'a, Means, NodeReport>,
+    log: Log<'a, FedAvgMeans, NodeReport>,
 }
 
 impl<'a> Recorder<'a> {
@@ -75,9 +48,9 @@ impl<'a> Recorder<'a> {
     }
 
     /// Returns what `metrics.json` will hold, and the journal, to be closed.
-    pub fn finish(self, model: &Model) -> (Metrics, Journal) {
+    pub fn finish(self, model: &Model) -> (FedAvgMetrics, Journal) {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
-        let metrics = Metrics {
+        let metrics = FedAvgMetrics {
             parameters: model.parameter_count(),
             model_bytes: match self.config.statistics {
                 Statistics::Average => model.state().bytes(),
@@ -163,7 +136,7 @@ impl Callback<RoundReport> for Recorder<'_> {
             Some(model) => test(self, model),
             None => Ok(None),
         };
-        let means = Means {
+        let means = FedAvgMeans {
             train_loss: report.mean(|node| node.train_loss),
             train_accuracy: report.mean(|node| node.train_accuracy),
             own_test_accuracy: own_test(report),

@@ -7,60 +7,18 @@ use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
 use crate::run::journal::Journal;
-use crate::run::rounds::{self, Course, Log};
+use crate::run::metrics::{FedMdClient, FedMdMeans, FedMdMetrics, RoundLine};
+use crate::run::rounds::Log;
 use crate::train::{Callback, FitState};
 use crate::words::percent;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
-
-/// Holds the means of a round, unweighted, over the clients that have the number; round 0 is
-/// transfer learning. Accuracies are shares, 0..1.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Means {
-    pub digest_loss: Option<f64>,
-    pub train_loss: Option<f64>,
-    pub train_accuracy: Option<f64>,
-    pub local_accuracy: Option<f64>,
-    pub public_accuracy: Option<f64>,
-    pub own_test_accuracy: Option<f64>,
-    pub test_accuracy: Option<f64>,
-}
-
-/// Is what a node reports of a round.
-pub type NodeLine = rounds::NodeLine<NodeReport>;
-/// Is the line of a round.
-pub type RoundLine = rounds::RoundLine<Means, NodeReport>;
-
-/// Is the content of `metrics.json`.
-#[derive(Debug, Serialize)]
-pub struct Metrics {
-    pub clients: Vec<ClientNote>,
-    /// Counts the public images, which everyone holds from the start: their bytes are in no sum.
-    pub public_images: usize,
-    pub public_bytes: u64,
-    /// Counts the public images of a round.
-    pub public_samples: usize,
-    pub classes: i64,
-    /// Accuracies are means over the clients.
-    #[serde(flatten)]
-    pub course: Course<Means, NodeReport>,
-}
-
-/// Describes a client.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClientNote {
-    pub node: usize,
-    pub model: &'static str,
-    pub parameters: u64,
-    pub images: usize,
-}
 
 /// Records the rounds of a run.
 pub struct Recorder<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
-    clients: Vec<ClientNote>,
-    log: Log<'a, Means, NodeReport>,
+    clients: Vec<FedMdClient>,
+    log: Log<'a, FedMdMeans, NodeReport>,
 }
 
 impl<'a> Recorder<'a> {
@@ -95,10 +53,10 @@ impl<'a> Recorder<'a> {
     }
 
     /// Returns what `metrics.json` will hold, and the journal, to be closed.
-    pub fn finish(self) -> (Metrics, Journal) {
+    pub fn finish(self) -> (FedMdMetrics, Journal) {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
         let public = self.federation.task.public;
-        let metrics = Metrics {
+        let metrics = FedMdMetrics {
             clients: self.clients,
             public_images: public.len(),
             public_bytes: public.images.numel() as u64,
@@ -110,11 +68,11 @@ impl<'a> Recorder<'a> {
     }
 }
 
-fn note(party: &Party, federation: &Federation) -> ClientNote {
+fn note(party: &Party, federation: &Federation) -> FedMdClient {
     let images = |client: &Client| (client.node == party.node).then(|| client.data.train.len());
-    ClientNote {
+    FedMdClient {
         node: party.node,
-        model: party.spec.model.kind.name(),
+        model: party.spec.model.kind,
         parameters: party.parameters,
         images: federation.clients.iter().find_map(images).unwrap_or(0),
     }
@@ -133,7 +91,7 @@ impl Callback<RoundReport> for Recorder<'_> {
 
     fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let (round, nodes) = (report.round, &report.nodes);
-        let means = Means {
+        let means = FedMdMeans {
             digest_loss: mean(nodes, |node| node.digest_loss),
             train_loss: mean(nodes, |node| node.train_loss),
             train_accuracy: mean(nodes, |node| node.train_accuracy),

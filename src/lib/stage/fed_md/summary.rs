@@ -1,13 +1,15 @@
 //! Prints the tables of `fed_md` on stdout.
 
-use super::recorder::{Means, Metrics, NodeLine, RoundLine};
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
-use crate::run::rounds::Course;
+use crate::run::metrics::{Course, FedMdMeans, FedMdMetrics, NodeLine, RoundLine};
 use crate::runtime::output;
 use crate::words::percent;
 use anyhow::Result;
 use std::path::Path;
+
+type Node = NodeLine<NodeReport>;
+type Round = RoundLine<FedMdMeans, NodeReport>;
 
 /// Limits the lines of the table of rounds.
 const SHOWN: usize = 10;
@@ -16,7 +18,7 @@ const SHOWN: usize = 10;
 ///
 /// # Errors
 /// Fails when stdout cannot be written.
-pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
+pub fn print(metrics: &FedMdMetrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
     output::print(rounds(course))?;
     output::print(clients(metrics))?;
@@ -43,7 +45,7 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
 
 /// Returns the table of means over the clients: transfer learning (round 0), then rounds spread
 /// evenly, the last among them.
-fn rounds(course: &Course<Means, NodeReport>) -> Table {
+fn rounds(course: &Course<FedMdMeans, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
         "digest loss",
@@ -74,7 +76,7 @@ fn rounds(course: &Course<Means, NodeReport>) -> Table {
 }
 
 /// Returns the table of clients after the last round, and on the test set before the first.
-fn clients(metrics: &Metrics) -> Table {
+fn clients(metrics: &FedMdMetrics) -> Table {
     let mut table = Table::new(&[
         "node",
         "model",
@@ -86,7 +88,7 @@ fn clients(metrics: &Metrics) -> Table {
         "test",
         "test before",
     ]);
-    let at = |round: Option<&'_ RoundLine>, node: usize| -> Option<NodeLine> {
+    let at = |round: Option<&Round>, node: usize| -> Option<Node> {
         round?
             .nodes
             .iter()
@@ -96,12 +98,11 @@ fn clients(metrics: &Metrics) -> Table {
     for client in &metrics.clients {
         let last = at(metrics.course.rounds.last(), client.node);
         let first = at(metrics.course.rounds.first(), client.node);
-        let of = |line: &Option<NodeLine>, of: fn(&NodeLine) -> Option<f64>| {
-            percent(line.as_ref().and_then(of))
-        };
+        let of =
+            |line: &Option<Node>, of: fn(&Node) -> Option<f64>| percent(line.as_ref().and_then(of));
         table.row(vec![
             client.node.to_string(),
-            client.model.into(),
+            client.model.to_string(),
             client.parameters.to_string(),
             client.images.to_string(),
             of(&last, |line| line.report.local_accuracy),
