@@ -84,7 +84,11 @@ impl SplitCounts {
     pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
         split
             .check(dataset.train.len(), dataset.test.len())
-            .map_err(|error| error.note("file", path.display().to_string()))?;
+            .map_err(|error| {
+                error
+                    .within("dataset")
+                    .note("file", path.display().to_string())
+            })?;
         let count = |part: &crate::partition::Part| {
             label_counts(
                 &part.train,
