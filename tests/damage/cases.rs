@@ -22,7 +22,7 @@ defaults:
   - _self_
 
 seed: 42
-student: {epochs: 3, optimizer: {lr: 0.1, betas: [0.9, 0.99]}}
+student: {epochs: 3, optimizer: {kind: adam, betas: [0.9, 0.99]}}
 dataset:
   root: \"data/${seed}\"
 ";

@@ -1,4 +1,4 @@
-//! The keys of the config and what each of them takes, read once from the JSON schema that is
+//! Holds the keys of the config and what each of them takes, read once from the JSON schema that is
 //! derived from the settings structs.
 
 use super::range::{Range, is_unsigned};
@@ -9,48 +9,52 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
-/// What a key takes.
+/// Says what a key takes.
 #[derive(Clone, Debug)]
 pub struct Shape {
+    /// Type of its value.
     pub takes: Takes,
-    /// `null` is allowed.
+    /// Whether `null` is allowed.
     pub nullable: bool,
-    /// No result depends on it.
+    /// Whether it changes no result.
     pub free: bool,
-    /// What a number, or each number of a list, must lie in.
+    /// Range that a number, or each number of a list, must lie in.
     pub range: Option<Range>,
-    /// The built-in default of a key that only some kinds of its group have.
+    /// Built-in default of a key that only some kinds of its group have.
     pub default: Value,
 }
 
-/// The type of a key's value.
+/// Is the type of a key's value.
 #[derive(Clone, Debug)]
 pub enum Takes {
-    /// A mapping of these keys.
+    /// Takes a mapping of these keys.
     Keys(Keys),
-    /// A list of as many values, if there is a number.
+    /// Takes a list, of so many values if there is a number.
     List(Box<Shape>, Option<usize>),
-    /// One of these names.
+    /// Takes one of these names.
     Names(Vec<String>),
+    /// Takes any text.
     Text,
-    /// The path of a file or folder.
+    /// Takes the path of a file or folder.
     Path,
+    /// Takes `true` or `false`.
     Flag,
-    /// A whole number; `true`: of any sign.
+    /// Takes a whole number, with `true` of any sign, else 0 or more.
     Whole(bool),
+    /// Takes a finite number.
     Number,
 }
 
-/// The keys of a mapping.
+/// Holds the keys of a mapping.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    /// All of them, whatever the kind.
+    /// All keys, whatever the kind.
     pub all: IndexMap<String, Shape>,
-    /// Where other keys depend on the name under `kind`: each name with the keys of its own.
+    /// Each name that `kind` may have, with the keys that depend on it; empty where none do.
     pub kinds: IndexMap<String, IndexMap<String, Shape>>,
 }
 
-/// The shape of the whole config.
+/// Returns the shape of the whole config.
 pub fn config() -> &'static Shape {
     static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
         let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
@@ -142,6 +146,8 @@ impl Takes {
             "number" => Self::Number,
             _ if !names.is_empty() => Self::Names(names),
             _ if schema.get("format") == Some(&FILE_PATH.into()) => Self::Path,
+            // An enum of which each variant is a mapping.
+            _ if schema.contains_key("oneOf") => Self::Keys(Keys::read(schema)),
             _ => Self::Text,
         }
     }
@@ -199,7 +205,15 @@ impl Keys {
         own.or_else(|| self.all.get(key))
     }
 
-    /// Returns the keys that all kinds have.
+    /// Returns true for a key that other kinds have and this one has not.
+    pub fn is_foreign(&self, kind: &str, key: &str) -> bool {
+        let others = || self.kinds.values().any(|own| own.contains_key(key));
+        self.kinds
+            .get(kind)
+            .is_some_and(|own| !own.contains_key(key) && others())
+    }
+
+    /// Returns the keys that all kinds have, and those that depend on no kind.
     pub fn common(&self) -> impl Iterator<Item = &String> {
         let of_kind = |key: &&String| self.kinds.values().all(|own| own.contains_key(*key));
         let of_none = |key: &&String| !self.kinds.values().any(|own| own.contains_key(*key));
@@ -209,7 +223,7 @@ impl Keys {
     }
 }
 
-/// The key that says which others there are.
+/// Name of the key that says which others there are.
 pub const KIND: &str = "kind";
 
 /// Returns the names of a schema of unit variants: `enum`, `const`, or `oneOf` of both, where

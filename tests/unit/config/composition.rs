@@ -1,6 +1,7 @@
 //! Which file's value wins, and who is named for it.
 
 use crate::config::Tree;
+use fed_distill::train::{Milestones, ScheduleSettings};
 
 #[test]
 fn later_layers_win_and_are_named() {
@@ -65,14 +66,14 @@ fn mappings_merge_and_lists_replace() {
             "schedule:\n  milestones: [1, 2, 3]\n  gamma: 0.5\n",
         ),
     ]);
-    let schedule = tree.compose(&[]).config.student.schedule;
-    assert_eq!((schedule.milestones, schedule.gamma), (vec![7], 0.5));
-    let schedule = tree
-        .compose(&["student.schedule={warmup: 0.3}"])
-        .config
-        .student
-        .schedule;
-    assert_eq!((schedule.gamma, schedule.warmup), (0.5, 0.3));
+    let schedule = |overrides: &[&str]| tree.compose(overrides).config.student.schedule;
+    let milestones =
+        |milestones, gamma| ScheduleSettings::Milestones(Milestones { milestones, gamma });
+    assert_eq!(schedule(&[]), milestones(vec![7], 0.5));
+    assert_eq!(
+        schedule(&["student.schedule={gamma: 0.3}"]),
+        milestones(vec![7], 0.3)
+    );
 }
 
 #[test]

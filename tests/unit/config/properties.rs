@@ -2,6 +2,7 @@
 
 use crate::config::Tree;
 use fed_distill::config::{Composed, Request, compose};
+use fed_distill::train::{Milestones, ScheduleSettings};
 use proptest::prelude::*;
 
 /// Text as an override's value: references made plain, then quoted.
@@ -71,10 +72,11 @@ proptest! {
         ]).config;
         prop_assert_eq!(config.seed, seed);
         prop_assert_eq!(config.student.optimizer.lr, lr);
-        prop_assert_eq!(
-            config.student.schedule.milestones,
-            list.iter().map(|i| *i as usize).collect::<Vec<_>>(),
-        );
+        let milestones = Milestones {
+            milestones: list.iter().map(|i| *i as usize).collect(),
+            ..Milestones::default()
+        };
+        prop_assert_eq!(config.student.schedule, ScheduleSettings::Milestones(milestones));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::Tree;
 use fed_distill::config::Config;
+use fed_distill::train::{AdamMoments, OptimizerKind, ScheduleSettings};
 
 fn given(argument: &str) -> Config {
     Tree::new(&[]).compose(&[argument]).config
@@ -71,16 +72,21 @@ fn text() {
 
 #[test]
 fn lists_and_mappings() {
-    let milestones = |text: &str| {
-        given(&format!("teacher.schedule.milestones={text}"))
-            .teacher
-            .schedule
-            .milestones
+    let milestones = |text: &str| match given(&format!("teacher.schedule.milestones={text}"))
+        .teacher
+        .schedule
+    {
+        ScheduleSettings::Milestones(schedule) => schedule.milestones,
+        other => panic!("{other:?}"),
     };
     assert_eq!(milestones("[1,2, 3 ]"), [1, 2, 3]);
     assert_eq!(milestones("[]"), Vec::<usize>::new());
     let config = given("student={optimizer: {kind: adam, betas: [0.5, 0.9]}, 'epochs': 4}");
-    assert_eq!(config.student.optimizer.betas, [0.5, 0.9]);
+    let adam = AdamMoments {
+        betas: [0.5, 0.9],
+        ..AdamMoments::default()
+    };
+    assert_eq!(config.student.optimizer.kind, OptimizerKind::Adam(adam));
     assert_eq!(
         (config.student.epochs, config.student.optimizer.lr),
         (4, 0.1)
