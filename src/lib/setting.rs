@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Keyword that the schema of a [`Free`] setting has.
 pub const FREE: &str = "x-free";
 
+/// Keyword in the schema of a setting that some kinds of its group do not read: their names.
+pub const UNREAD_BY: &str = "x-unread-by";
+
 /// Value of `format` in the schema of a [`FilePath`].
 pub const FILE_PATH: &str = "path";
 

@@ -24,6 +24,7 @@ defaults:
 seed: 42
 student: {epochs: 3, optimizer: {kind: adam, betas: [0.9, 0.99]}}
 dataset:
+  kind: mnist
   root: \"data/${seed}\"
 ";
 

@@ -102,7 +102,7 @@ pub fn settle(value: &mut Json, shape: &Shape) {
     let (Takes::Keys(keys), Some(map)) = (&shape.takes, value.as_object_mut()) else {
         return;
     };
-    if let Some(first) = keys.kinds.keys().next() {
+    if let Some(first) = keys.kinds.keys().next().filter(|_| keys.is_enum) {
         // Splits had no kinds at first: all were of what is now the first.
         let kind = map.entry(KIND).or_insert_with(|| first.as_str().into());
         let kind = kind.as_str().unwrap_or_default().to_owned();

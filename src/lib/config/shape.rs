@@ -3,7 +3,7 @@
 
 use super::range::{Range, is_unsigned};
 use super::schema::Config;
-use crate::setting::{FILE_PATH, FREE};
+use crate::setting::{FILE_PATH, FREE, UNREAD_BY};
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -18,6 +18,8 @@ pub struct Shape {
     pub nullable: bool,
     /// Whether it changes no result.
     pub free: bool,
+    /// Kinds of its group that do not read it.
+    pub unread_by: Vec<String>,
     /// Range that a number, or each number of a list, must lie in.
     pub range: Option<Range>,
     /// Built-in default of a key that only some kinds of its group have.
@@ -52,6 +54,8 @@ pub struct Keys {
     pub all: IndexMap<String, Shape>,
     /// Each name that `kind` may have, with the keys that depend on it; empty where none do.
     pub kinds: IndexMap<String, IndexMap<String, Shape>>,
+    /// Whether the config holds the keys of one kind alone, as an enum does.
+    pub is_enum: bool,
 }
 
 /// Returns the shape of the whole config.
@@ -125,6 +129,7 @@ impl Shape {
             takes,
             nullable: types.contains(&"null"),
             free: schema.contains_key(FREE),
+            unread_by: strings(schema, UNREAD_BY).collect(),
             default: schema.get("default").cloned().unwrap_or_default(),
         }
     }
@@ -163,12 +168,7 @@ impl Keys {
             properties.into_iter().flatten().filter_map(shape).collect()
         };
         let mut keys = Self::default();
-        for kind in schema
-            .get("oneOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for kind in array(schema, "oneOf") {
             let mut own = kind.as_object().map(shapes).unwrap_or_default();
             let Some(Shape {
                 takes: Takes::Names(name),
@@ -180,23 +180,33 @@ impl Keys {
             keys.kinds.insert(name.concat(), own);
         }
         if !keys.kinds.is_empty() {
-            let names = Takes::Names(keys.kinds.keys().cloned().collect());
-            let kind = Shape {
-                takes: names,
-                nullable: false,
-                free: false,
-                range: None,
-                default: Value::Null,
-            };
-            keys.all.insert(KIND.into(), kind);
+            let names: Value = keys.kinds.keys().cloned().collect();
+            let kind = Map::from_iter([("enum".to_owned(), names)]);
+            keys.all.insert(KIND.into(), Shape::read(&kind));
         }
         for own in keys.kinds.values() {
             for (key, shape) in own {
                 keys.all.entry(key.clone()).or_insert_with(|| shape.clone());
             }
         }
+        keys.is_enum = !keys.kinds.is_empty();
         keys.all.extend(shapes(schema));
+        keys.divide();
         keys
+    }
+
+    /// Divides keys of a struct that not all kinds read among the kinds.
+    fn divide(&mut self) {
+        let mut divided = self.all.clone();
+        divided.retain(|_, shape| !shape.unread_by.is_empty());
+        let kind = self.all.get(KIND).map(|kind| &kind.takes);
+        if let (Some(Takes::Names(names)), false) = (kind, divided.is_empty()) {
+            for name in names {
+                let mut own = divided.clone();
+                own.retain(|_, shape| !shape.unread_by.contains(name));
+                self.kinds.insert(name.clone(), own);
+            }
+        }
     }
 
     /// Returns the shape of a key where the group's kind is `kind`.
@@ -229,17 +239,21 @@ pub const KIND: &str = "kind";
 /// Returns the names of a schema of unit variants: `enum`, `const`, or `oneOf` of both, where
 /// variants have docs.
 fn names(schema: &Map<String, Value>) -> Vec<String> {
-    let list = |key: &str| {
-        schema
-            .get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let own = list("enum")
-        .chain(schema.get("const"))
+    let constant = schema.get("const").and_then(Value::as_str);
+    let own = strings(schema, "enum").chain(constant.map(str::to_owned));
+    let variants = array(schema, "oneOf").filter_map(Value::as_object);
+    own.chain(variants.flat_map(names)).collect()
+}
+
+/// Returns the values of an array in a schema.
+fn array<'a>(schema: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    let array = schema.get(key).and_then(Value::as_array);
+    array.into_iter().flatten()
+}
+
+/// Returns the strings of an array in a schema.
+fn strings(schema: &Map<String, Value>, key: &str) -> impl Iterator<Item = String> {
+    array(schema, key)
         .filter_map(Value::as_str)
-        .map(str::to_owned);
-    own.chain(list("oneOf").filter_map(Value::as_object).flat_map(names))
-        .collect()
+        .map(str::to_owned)
 }

@@ -294,7 +294,10 @@ fn nested_groups_have_slashes() {
 
 #[test]
 fn keys_are_set_added_forced_and_deleted() {
-    let tree = Tree::new(&[("config.yaml", "seed: 5\ndataset: {root: here}\n")]);
+    let tree = Tree::new(&[(
+        "config.yaml",
+        "seed: 5\ndataset: {kind: mnist, root: here}\n",
+    )]);
     let seed = |overrides: &[&str]| tree.compose(overrides).config.seed;
     assert_eq!(seed(&["seed=6"]), 6);
     assert_eq!(seed(&["seed=6", "seed=7"]), 7);
@@ -350,11 +353,11 @@ fn sweeps_multiply_with_the_last_fastest() {
         ]
     );
     assert_eq!(
-        tree.sweep(&["dataset.root=choice('a,b', c d ,${oc.env:NO_SUCH_NAME,x})"]),
+        tree.sweep(&["teacher.save_folder=choice('a,b', c d ,${oc.env:NO_SUCH_NAME,x})"]),
         [
-            "dataset.root='a,b'",
-            "dataset.root=c d",
-            "dataset.root=${oc.env:NO_SUCH_NAME,x}"
+            "teacher.save_folder='a,b'",
+            "teacher.save_folder=c d",
+            "teacher.save_folder=${oc.env:NO_SUCH_NAME,x}"
         ]
     );
     assert_eq!(tree.sweep(&["seed=3"]), ["seed=3"]);

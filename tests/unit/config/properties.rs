@@ -53,8 +53,9 @@ proptest! {
 
     #[test]
     fn quoted_text_arrives(text in words()) {
-        let config = Tree::new(&[]).compose(&[&format!("dataset.root={}", typed(&text))]).config;
-        prop_assert_eq!(config.dataset.root, Some(text.into()));
+        let typed = format!("teacher.save_folder={}", typed(&text));
+        let config = Tree::new(&[]).compose(&[&typed]).config;
+        prop_assert_eq!(config.teacher.save_folder, Some(text.into()));
     }
 
     #[test]
@@ -89,7 +90,7 @@ proptest! {
     ) {
         let weights = weights.map_or("null".to_owned(), |weights| format!("{weights:?}"));
         let composed = Tree::new(&[]).compose(&[
-            &format!("dataset.root={}", typed(&text)),
+            &format!("teacher.save_folder={}", typed(&text)),
             &format!("seed={seed}"),
             &format!("deep_inv.optimizer.eps={eps:?}"),
             &format!("student.class_weights={weights}"),

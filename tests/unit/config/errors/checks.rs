@@ -139,6 +139,13 @@ fn keys_of_another_kind_below_a_group() {
       available: kind
     hint: `student.schedule.kind=milestones` reads it
     "#);
+    assert_snapshot!(mistake("dataset.root=data/mnist"), @r#"
+    `dataset.root` means nothing when `dataset.kind` is `digits`
+      set by: command line `dataset.root=data/mnist`
+      found: dataset.kind=digits, set by config/dataset/digits.yaml:2
+      available: kind, size, channels, …
+    hint: `dataset.kind=mnist`, `dataset.kind=fashion_mnist`, `dataset.kind=kmnist`, `dataset.kind=cifar10`, `dataset.kind=cifar100` or `dataset.kind=image_folder` reads it
+    "#);
     // What a file repeats of the built-in default says nothing against another kind.
     let tree = Tree::new(&[(
         "config.yaml",
