@@ -13,7 +13,7 @@ use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::partition::{Dirichlet, Part, Split};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, CrossEntropy, FitSettings, OptimizerSettings, ScheduleKind, ScheduleSettings,
+    AugmentSettings, CrossEntropy, FitSettings, OneCycle, OptimizerSettings, ScheduleSettings,
     Shuffled, evaluate, fit,
 };
 use tch::{Device, Tensor};
@@ -160,10 +160,7 @@ fn settings(epochs: usize) -> FitSettings {
     FitSettings {
         epochs,
         optimizer: OptimizerSettings::default(),
-        schedule: ScheduleSettings {
-            kind: ScheduleKind::OneCycle,
-            ..ScheduleSettings::default()
-        },
+        schedule: ScheduleSettings::OneCycle(OneCycle::default()),
     }
 }
 

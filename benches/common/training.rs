@@ -7,7 +7,7 @@ use fed_distill::model::{Model, Pass, Precision};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
     AugmentSettings, Batch, Callback, CrossEntropy, EpochReport, FitSettings, Objective,
-    OptimizerSettings, ScheduleKind, ScheduleSettings, Shuffled, fit,
+    OptimizerSettings, ScheduleSettings, Shuffled, fit,
 };
 use tch::{Device, Tensor};
 
@@ -41,10 +41,7 @@ impl Steps {
         let settings = FitSettings {
             epochs: 1,
             optimizer: OptimizerSettings::default(),
-            schedule: ScheduleSettings {
-                kind: ScheduleKind::Constant,
-                ..ScheduleSettings::default()
-            },
+            schedule: ScheduleSettings::Constant,
         };
         Ok(move || {
             let mut source = Shuffled::new(

@@ -9,7 +9,7 @@ mod text;
 use std::fmt;
 use std::io::ErrorKind;
 
-pub use text::{Text, assignment, parameter};
+pub use text::{Text, assignment, parameter, unquoted};
 
 /// Is the result of everything in the library that a user, a file or a network can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -29,7 +29,7 @@
 //! use fed_distill::runtime::seed::Seeds;
 //! use fed_distill::train::{
 //!     AugmentSettings, Callback, CrossEntropy, EpochReport, FitSettings, OptimizerSettings,
-//!     ScheduleKind, ScheduleSettings, Shuffled, evaluate, fit,
+//!     ScheduleSettings, Shuffled, evaluate, fit,
 //! };
 //! use tch::{Device, Tensor};
 //!
@@ -57,7 +57,7 @@
 //! let settings = FitSettings {
 //!     epochs: 2,
 //!     optimizer: OptimizerSettings { lr: 0.05, ..OptimizerSettings::default() },
-//!     schedule: ScheduleSettings { kind: ScheduleKind::Constant, ..ScheduleSettings::default() },
+//!     schedule: ScheduleSettings::Constant,
 //! };
 //! for (client, part) in split.nodes.iter().enumerate() {
 //!     let images = digits.train.select(&part.train)?;

@@ -1,7 +1,7 @@
-//! Types of settings that say whether a run's result depends on them.
+//! Marks settings by whether a run's result depends on them.
 //!
 //! A plain field of a settings struct is part of a run's identity: another value makes another
-//! result. A [`Free`] one is not. A [`FilePath`] counts by what lies there. The marks are in the
+//! result. A [`Free`] one is not. Of a [`FilePath`] the content counts. The marks are in the
 //! JSON schema of the settings ([`schemars`]), where the config layer reads them.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -10,13 +10,16 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// The schema keyword that a [`Free`] setting carries.
+/// Keyword that the schema of a [`Free`] setting has.
 pub const FREE: &str = "x-free";
 
-/// The `format` in the schema of a [`FilePath`].
+/// Keyword in the schema of a setting that some kinds of its group do not read: their names.
+pub const UNREAD_BY: &str = "x-unread-by";
+
+/// Value of `format` in the schema of a [`FilePath`].
 pub const FILE_PATH: &str = "path";
 
-/// A setting that changes no result: how fast a run works, on what, what it keeps meanwhile.
+/// Holds a setting that changes no result: how fast a run works, on what, what it keeps meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Free<T>(pub T);
@@ -57,8 +60,8 @@ impl<T: JsonSchema> JsonSchema for Free<T> {
     }
 }
 
-/// The path of a file or folder. Where it lies changes no result; what lies there does, so a path
-/// that a stage reads from is compared, and the one that it writes to is not.
+/// Holds the path of a file or folder. The path itself changes no result, but its content does: a
+/// path that a stage reads from is compared, and the one that it writes to is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FilePath(PathBuf);

@@ -22,8 +22,9 @@ defaults:
   - _self_
 
 seed: 42
-student: {epochs: 3, optimizer: {lr: 0.1, betas: [0.9, 0.99]}}
+student: {epochs: 3, optimizer: {kind: adam, betas: [0.9, 0.99]}}
 dataset:
+  kind: mnist
   root: \"data/${seed}\"
 ";
 

@@ -168,7 +168,7 @@ fn references_that_multiply_are_refused() {
     let _alone = memory::alone();
     let many = |key: &str| format!("${{{key}}}").repeat(300);
     let text = format!(
-        "dataset: {{root: {}}}\nsplit: {{save_path: \"{}\"}}\nteacher: {{save_folder: \
+        "dataset: {{kind: mnist, root: {}}}\nsplit: {{save_path: \"{}\"}}\nteacher: {{save_folder: \
          \"{}\"}}\nstudent: {{save_folder: \"{}\"}}\n",
         "x".repeat(300),
         many("dataset.root"),

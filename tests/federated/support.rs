@@ -9,7 +9,7 @@ use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
     AugmentSettings, Callback, CrossEntropy, EpochReport, FitSettings, OptimizerSettings,
-    ScheduleKind, ScheduleSettings, Shuffled, fit,
+    ScheduleSettings, Shuffled, fit,
 };
 use std::sync::Mutex;
 use tch::{Device, Kind as Type, Tensor};
@@ -69,12 +69,7 @@ pub fn normalisation() -> Normalisation {
 }
 
 pub fn sgd(lr: f64, momentum: f64) -> OptimizerSettings {
-    OptimizerSettings {
-        lr,
-        momentum,
-        weight_decay: 0.0,
-        ..OptimizerSettings::default()
-    }
+    OptimizerSettings::sgd(lr, momentum)
 }
 
 pub fn initial(kind: ModelKind, node: usize) -> Model {
@@ -118,10 +113,7 @@ impl Passes<'_> {
         let fitting = FitSettings {
             epochs: self.epochs,
             optimizer: self.optimizer.clone(),
-            schedule: ScheduleSettings {
-                kind: ScheduleKind::Constant,
-                ..ScheduleSettings::default()
-            },
+            schedule: ScheduleSettings::Constant,
         };
         let mut losses = Losses(Vec::new());
         fit(

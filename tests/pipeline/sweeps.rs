@@ -56,8 +56,8 @@ fn no_two_jobs_of_a_sweep_share_a_place() {
         ),
         // Values that a file's name cannot hold, one place in two spellings, a reference.
         (
-            &["dataset.root='a/b','a_b'"],
-            &["dataset.root='a%2Fb'", "dataset.root='a_b'"],
+            &["teacher.save_folder='a/b','a_b'"],
+            &["teacher.save_folder='a%2Fb'", "teacher.save_folder='a_b'"],
         ),
         (
             &[
@@ -91,7 +91,7 @@ fn no_two_jobs_of_a_sweep_share_a_place() {
     // A list so long that its name would not fit.
     let place = Place::new();
     let long = "x".repeat(300);
-    let swept = format!("dataset.root={long}1,{long}2");
+    let swept = format!("teacher.save_folder={long}1,{long}2");
     place.ok("split_data", &["--multirun", &swept]);
     assert_eq!(std::fs::read_dir(place.path(".")).unwrap().count(), 2);
     let text = place.fails("split_data", &["--multirun", "seed=3,4,3"], 2);

@@ -21,7 +21,9 @@ use fed_distill::model::{BatchNorm, PrecisionChoice};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision};
 use fed_distill::optim::Layout;
 use fed_distill::runtime::seed::{Rng, Seeds};
-use fed_distill::train::{Optimizer, OptimizerKind, OptimizerSettings, Position};
+use fed_distill::train::{
+    AdamMoments, Optimizer, OptimizerKind, OptimizerSettings, Position, SgdMomentum,
+};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_distr::{Distribution, StandardNormal};
@@ -339,10 +341,14 @@ fn a_training_step_in_bf16_is_within_its_roundings() {
 #[test]
 fn an_optimiser_of_one_buffer_takes_the_same_steps() {
     let shape = spec(ModelKind::Resnet18, 5, &[1, 1], 3, 8);
-    for kind in [OptimizerKind::Sgd, OptimizerKind::Adam] {
+    let nesterov = SgdMomentum {
+        nesterov: true,
+        ..SgdMomentum::default()
+    };
+    let adam = AdamMoments::default();
+    for kind in [OptimizerKind::Sgd(nesterov), OptimizerKind::Adam(adam)] {
         let settings = OptimizerSettings {
-            kind,
-            nesterov: true,
+            kind: kind.clone(),
             ..OptimizerSettings::default()
         };
         let run = |packed: bool| {

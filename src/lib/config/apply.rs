@@ -3,11 +3,14 @@
 use super::grammar::Parsed;
 use super::node::{Node, Origin, Value};
 use super::overrides::{Override, Sign};
-use super::suggest::nearest;
+use super::suggest::{did_you_mean, nearest};
 use super::yaml;
 use crate::error::{Error, Result};
 
 /// Applies a key override to the merged tree. Unknown keys are found later, all together.
+///
+/// # Errors
+/// Fails when `+` names a key that is set, and when `~` names none or another value.
 pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> {
     let path = parsed.path();
     let present = root.get(&path);
@@ -46,8 +49,8 @@ fn user_origin(node: &Node) -> Option<Origin> {
     }
 }
 
-/// `~a`: the schema has every key, so what is deleted is what files and arguments said; the
-/// built-in default comes back.
+/// Applies `~a`: the schema has every key, so what is deleted is what files and arguments set, and
+/// the built-in default is the value again.
 fn delete(
     parsed: &Override,
     expected: Option<&Node>,
@@ -60,10 +63,8 @@ fn delete(
         root.leaves(&mut |path, _| keys.push(path.join(".")));
         let error = Error::usage(format!("there is no key `{}` to delete", parsed.key))
             .note("from", parsed.origin.to_string());
-        return Err(match nearest(&parsed.key, &keys) {
-            Some(key) => error.hint(format!("did you mean `~{key}`?")),
-            None => error,
-        });
+        let meant = nearest(&parsed.key, &keys).map(|key| format!("~{key}"));
+        return Err(did_you_mean(error, meant));
     };
     if let Some(expected) = expected
         && !same(&present.value, &expected.value)
@@ -77,11 +78,11 @@ fn delete(
         .note("set by", present.origin.to_string())
         .hint(format!("to delete any value of it type ~{}", parsed.key)));
     }
-    put_back(root, built_in, &path);
+    restore_default(root, built_in, &path);
     Ok(())
 }
 
-/// Equal values, whoever set them; `1` equals `1.0`.
+/// Compares values, whoever set them; `1` equals `1.0`.
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
@@ -97,8 +98,8 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Gives a key its built-in default again; one that has none goes.
-pub fn put_back(root: &mut Node, built_in: &Node, path: &[String]) {
+/// Gives a key its built-in default again, and removes a key that has none.
+pub fn restore_default(root: &mut Node, built_in: &Node, path: &[String]) {
     match (built_in.get(path), root.get_mut(path)) {
         (Some(default), Some(node)) => *node = default.clone(),
         _ => {

@@ -1,48 +1,36 @@
-//! Errors about groups and options that are chosen wrongly.
+//! Makes the errors about groups and options that are chosen wrongly.
 
 use super::choices::Chosen;
 use super::node::Origin;
-use super::suggest::{list, nearest};
-use super::tree::Tree;
+use super::suggest::{did_you_mean, list, nearest};
+use super::tree::Source;
 use crate::error::Error;
 
-/// An option, or even its group, that does not exist.
-pub fn no_option(
-    tree: &Tree,
-    groups: &[String],
-    group: &str,
-    option: &str,
-    origin: &Origin,
-) -> Error {
-    let options = tree.options(group);
+/// Returns the error for an option, or even its group, that does not exist.
+pub fn no_option(source: &Source, group: &str, option: &str, origin: &Origin) -> Error {
+    let options = source.tree.options(group);
     if !options.is_empty() {
         let error = Error::usage(format!("`{group}` has no option `{option}`"))
             .note("from", origin.to_string())
             .note("available", list(&options));
-        return hint_nearest(error, option, &options);
+        return did_you_mean(error, nearest(option, &options));
     }
     let error = Error::usage(format!("there is no config group `{group}`"))
         .note("from", origin.to_string())
-        .note("available", list(groups));
+        .note("available", list(&source.groups));
     // In a file, `teacher: x` means a group beside the file itself.
     match group
         .rsplit_once('/')
         .filter(|_| matches!(origin, Origin::File { .. }))
     {
-        Some((_, last)) if groups.iter().any(|known| known == last) => error.hint(format!(
+        Some((_, last)) if source.groups.iter().any(|known| known == last) => error.hint(format!(
             "a group at the top of the tree is written `/{last}: {option}`"
         )),
-        _ => hint_nearest(error, group, groups),
+        _ => did_you_mean(error, nearest(group, &source.groups)),
     }
 }
 
-pub fn hint_nearest(error: Error, word: &str, names: &[String]) -> Error {
-    match nearest(word, names) {
-        Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
-}
-
+/// Returns the error for a group that is chosen again, as another option.
 pub fn chosen_twice(first: &Chosen, option: &str, origin: &Origin) -> Error {
     let group = &first.group;
     let error = Error::usage(format!(

@@ -1,81 +1,86 @@
-//! The tree of defaults lists, walked: which file of each group takes part, and in which order
-//! files are merged.
+//! Finds out from the defaults lists which file of each group takes part, and in which order files
+//! are merged.
 //!
-//! A walk needs to know which choices are replaced, which only a walk can tell, since an `override`
-//! may stand in any file that is reached. So walks are repeated with what the last one found until
-//! nothing changes; mistakes count only in the last one.
+//! A walk through the lists needs to know which choices are replaced, which only a walk can tell,
+//! since an `override` may stand in any file that is reached. So walks are repeated with what the
+//! last one found until nothing changes; mistakes count only in the last one.
 
 use super::defaults::{File, Pick};
 use super::node::Origin;
-use super::tree::Tree;
+use super::tree::Source;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-/// Defaults lists that have not settled after so many walks replace each other in a circle.
+/// Number of walks after which defaults lists that still change replace each other in a circle.
 const WALKS: usize = 64;
 
-/// What the command line says about a group.
+/// Holds what the command line says about a group.
 #[derive(Clone, Debug)]
 pub struct GroupOverride {
+    /// Name of the group, `a/b` for a nested one.
     pub group: String,
+    /// Argument that says it.
     pub origin: Origin,
+    /// What is done with the group.
     pub action: Action,
 }
 
-/// `group=option`, `+group=option` (`None`: `null`), `~group`, `~group=option`.
+/// Says what an argument does with the option of a group.
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// `group=option` chooses this option, `group=null` (`None`) no option.
     Replace(Option<String>),
+    /// `+group=option` chooses this option where there is none.
     Add(Option<String>),
+    /// `~group` and `~group=option` take the option away, if it is this one.
     Delete(Option<String>),
 }
 
-/// A choice as it was made.
+/// Holds the option that was chosen for a group.
 #[derive(Clone, Debug)]
 pub struct Chosen {
+    /// Name of the group.
     pub group: String,
+    /// Name of the option.
     pub option: String,
     /// Who chose this option.
     pub origin: Origin,
 }
 
-/// A file's own keys, at their position in the merge order.
+/// Holds a file whose own keys are merged.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Name of the file for messages.
     pub file: Rc<str>,
+    /// The file, taken apart.
     pub content: Rc<File>,
-    /// Who asked for the file.
+    /// Who asked for the file; `None` for the primary file.
     pub origin: Option<Origin>,
 }
 
-/// The outcome.
+/// Holds all files that are merged, and all choices.
 #[derive(Debug)]
 pub struct Expansion {
-    /// In merge order: later ones win.
+    /// Files in merge order: later ones win.
     pub parts: Vec<Part>,
+    /// The chosen options, in the order in which they were chosen.
     pub choices: Vec<Chosen>,
 }
 
 /// Expands the primary file's defaults under the command line's group overrides.
 ///
 /// # Errors
-/// Unknown groups and options, a group chosen twice or not at all where it must be, files that
-/// include each other, broken files.
-pub fn expand(
-    tree: &Tree,
-    groups: &[String],
-    primary: &str,
-    asked: &[GroupOverride],
-) -> Result<Expansion> {
+/// Fails at unknown groups and options, a group chosen twice or not at all where it must be, files
+/// that include each other, and broken files.
+pub fn expand(source: &Source, asked: &[GroupOverride]) -> Result<Expansion> {
     let mut files = HashMap::new();
     let mut known = Known::default();
     let mut lines = BTreeSet::new();
     for _ in 0..WALKS {
-        let mut walk = Walk::new(tree, groups, asked, &known, &mut files);
-        walk.primary(primary);
+        let mut walk = Walk::new(source, asked, &known, &mut files);
+        walk.primary();
         let found = walk.found();
         if found == known {
             return walk.finish();
@@ -95,10 +100,10 @@ pub fn expand(
         .fold(error, |error, line| error.note("from", line)))
 }
 
-/// What one walk teaches the next.
+/// Holds what one walk finds out for the next.
 #[derive(Default, PartialEq)]
 pub struct Known {
-    /// The strongest `override` line of each group: nearest to the primary file, then last.
+    /// The `override` line of each group that counts: nearest to the primary file, then last.
     pub overrides: BTreeMap<String, (Pick, Origin)>,
     /// Groups with an `override` line and nothing to replace: there the line is the choice.
     pub adopted: BTreeSet<String>,

@@ -1,21 +1,20 @@
-//! Composition from end to end: overrides, defaults tree, merge, references, unknown keys, types,
-//! checks.
+//! Composes a config: parses the overrides, expands the defaults lists, merges, takes out unknown
+//! keys, resolves references, checks types and relations, and extracts the typed struct.
 
-use super::apply::{apply, put_back};
+use super::apply::{apply, restore_default};
 use super::composed::{Composed, set_by};
 use super::grammar::Parsed;
-use super::issue::{self, Issue};
 use super::node::Node;
 use super::overrides::Override;
 use super::schema::Config;
 use super::separate::separate;
-use super::tree::Tree;
+use super::tree::Source;
 use super::validate::validate;
-use super::{check, choices, extract, interpolate, kinds, known, options, shape};
+use super::{check, choices, extract, interpolate, kinds, known, mistakes, options, shape};
 use crate::error::{During, Error, Result};
 use std::path::PathBuf;
 
-/// Where the config tree is and what to change in it.
+/// Says where the config tree is and what to change in it.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Overrides as typed, in order.
@@ -29,10 +28,13 @@ pub struct Request {
 /// Composes one configuration.
 ///
 /// # Errors
-/// Usage errors for everything the user can get wrong, naming file and line or argument.
+/// Fails at everything the user can get wrong, naming file and line or argument.
 pub fn compose(request: &Request) -> Result<Composed> {
-    let source = Source::find(request)?;
-    let overrides = source.parse(&request.overrides)?;
+    let source = Source::find(
+        request.config_dir.as_deref(),
+        request.config_name.as_deref(),
+    )?;
+    let overrides = parse(&source, &request.overrides)?;
     refuse_sweep(&overrides)?;
     compose_one(&source, overrides, request.overrides.clone())
 }
@@ -41,12 +43,16 @@ pub fn compose(request: &Request) -> Result<Composed> {
 /// job.
 ///
 /// # Errors
-/// As [`compose`], for the first job that cannot be composed; several values without `multirun`.
+/// Fails as [`compose`] does, for the first job that cannot be composed, and at several values
+/// without `multirun`.
 pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
-    /// More jobs than this are a slip of the keyboard.
+    /// Number of jobs beyond which a sweep is a mistake.
     const MOST: usize = 100_000;
-    let source = Source::find(request)?;
-    let overrides = source.parse(&request.overrides)?;
+    let source = Source::find(
+        request.config_dir.as_deref(),
+        request.config_name.as_deref(),
+    )?;
+    let overrides = parse(&source, &request.overrides)?;
     if !multirun {
         refuse_sweep(&overrides)?;
     }
@@ -61,8 +67,7 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     };
     let job = |index: usize| {
         let arguments = combination(&choices, index);
-        let overrides = source.parse(&arguments)?;
-        compose_one(&source, overrides, arguments.clone())
+        compose_one(&source, parse(&source, &arguments)?, arguments)
     };
     let label = |index: usize| {
         format!(
@@ -79,7 +84,7 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     }
 }
 
-/// The `index`-th element of the Cartesian product, the last factor varying fastest.
+/// Returns the `index`-th element of the Cartesian product, the last factor varying fastest.
 fn combination(choices: &[Vec<String>], mut index: usize) -> Vec<String> {
     let mut picked = Vec::with_capacity(choices.len());
     for values in choices.iter().rev() {
@@ -115,73 +120,44 @@ fn refuse_sweep(overrides: &[Override]) -> Result<()> {
     })
 }
 
-/// The config tree, which all jobs of a sweep share.
-struct Source {
-    tree: Tree,
-    primary: String,
-    groups: Vec<String>,
+fn parse(source: &Source, arguments: &[String]) -> Result<Vec<Override>> {
+    let parse = |argument: &String| {
+        refuse_option_alone(source, argument)?;
+        Override::parse(argument)
+    };
+    arguments.iter().map(parse).collect()
 }
 
-impl Source {
-    fn find(request: &Request) -> Result<Self> {
-        let (tree, primary) = Tree::find(
-            request.config_dir.as_deref(),
-            request.config_name.as_deref(),
-        )?;
-        let groups = tree.groups();
-        Ok(Self {
-            tree,
-            primary,
-            groups,
-        })
+/// Refuses an option that is typed without its group.
+fn refuse_option_alone(source: &Source, argument: &str) -> Result<()> {
+    let has = |group: &&String| source.tree.options(group).iter().any(|o| o == argument);
+    let groups: Vec<&String> = source.groups.iter().filter(has).collect();
+    if groups.is_empty() {
+        return Ok(());
     }
-
-    fn parse(&self, arguments: &[String]) -> Result<Vec<Override>> {
-        let parse = |argument: &String| match self.lonely_option(argument) {
-            Some(error) => Err(error),
-            None => Override::parse(argument),
-        };
-        arguments.iter().map(parse).collect()
-    }
-
-    /// The error for an option that is typed without its group.
-    fn lonely_option(&self, argument: &str) -> Option<Error> {
-        let has = |group: &&String| {
-            self.tree
-                .options(group)
-                .iter()
-                .any(|option| option == argument)
-        };
-        let groups: Vec<&String> = self.groups.iter().filter(has).collect();
-        if groups.is_empty() {
-            return None;
-        }
-        let named: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
-        let typed: Vec<String> = groups
-            .iter()
-            .map(|group| format!("`+{group}={argument}`"))
-            .collect();
-        Some(
-            Error::usage(format!(
-                "`{argument}` is an option of {}, typed without its group",
-                named.join(" and ")
-            ))
-            .note("from", format!("command line `{argument}`"))
-            .hint(format!("type {}", typed.join(" or "))),
-        )
-    }
+    let groups = groups.iter();
+    let named: Vec<String> = groups.clone().map(|group| format!("`{group}`")).collect();
+    let typed: Vec<String> = groups
+        .map(|group| format!("`+{group}={argument}`"))
+        .collect();
+    let named = named.join(" and ");
+    let what = format!("`{argument}` is an option of {named}, typed without its group");
+    Err(Error::usage(what)
+        .note("from", format!("command line `{argument}`"))
+        .hint(format!("type {}", typed.join(" or "))))
 }
 
+/// Composes the config of one job.
 fn compose_one(
     source: &Source,
     overrides: Vec<Override>,
     arguments: Vec<String>,
 ) -> Result<Composed> {
     let (groups, keys) = separate(&source.groups, overrides)?;
-    let expansion = choices::expand(&source.tree, &source.groups, &source.primary, &groups)?;
+    let expansion = choices::expand(source, &groups)?;
     let default = Node::built_in(&Config::default())?;
     let mut built_in = default.clone();
-    kinds::complete(&mut built_in, shape::config())?;
+    kinds::complete(&mut built_in, shape::config());
     let mut root = built_in.clone();
     for part in &expansion.parts {
         root.merge(part.content.body.clone().placed_at(&part.content.package))?;
@@ -189,35 +165,34 @@ fn compose_one(
     for key in &keys {
         apply(key, &mut root, &built_in)?;
     }
-    options::spell_out(&mut root, &source.tree, &source.groups, &source.primary)?;
-    let mut issues = Vec::new();
-    known::take_unknown(&mut root, shape::config(), &source.groups, &mut issues);
-    for path in interpolate::resolve(&mut root, &mut issues) {
-        put_back(&mut root, &built_in, &path);
+    options::spell_out(&mut root, source)?;
+    let mut found = Vec::new();
+    known::take_unknown(&mut root, shape::config(), &source.groups, &mut found);
+    for path in interpolate::resolve(&mut root, &mut found) {
+        restore_default(&mut root, &built_in, &path);
     }
-    take_mandatory(&mut root, &built_in, &mut issues);
-    kinds::choose(&mut root, &default, shape::config(), &mut issues)?;
-    validate(&mut root, shape::config(), &mut issues);
-    issue::report(issues)?;
+    take_mandatory(&mut root, &built_in, &mut found);
+    validate(&mut root, shape::config(), &default, &mut found);
+    mistakes::report(found)?;
     let (config, figment) = extract::extract(&root)?;
-    issue::report(check::check(&config, &|key| set_by(&figment, key))?)?;
+    mistakes::report(check::check(&config, &|key| set_by(&figment, key))?)?;
     Ok(Composed::new(config, figment, expansion, arguments))
 }
 
 /// Reports every `???`, a value the user must give.
-fn take_mandatory(root: &mut Node, built_in: &Node, issues: &mut Vec<Issue>) {
+fn take_mandatory(root: &mut Node, built_in: &Node, mistakes: &mut Vec<Error>) {
     let mut missing = Vec::new();
     root.leaves(&mut |path, node| {
         if node.as_text() == Some("???") {
             let key = path.join(".");
-            let issue = Issue::new(format!("`{key}` must be given"))
+            let error = Error::usage(format!("`{key}` must be given"))
                 .note("from", node.origin.to_string())
-                .hint(Some(format!("type {key}=VALUE")));
-            issues.push(issue);
+                .hint(format!("type {key}=VALUE"));
+            mistakes.push(error);
             missing.push(path.to_vec());
         }
     });
     for path in missing {
-        put_back(root, built_in, &path);
+        restore_default(root, built_in, &path);
     }
 }

@@ -1,4 +1,4 @@
-//! A finished configuration and where each part of it came from.
+//! Holds a finished configuration and who set each part of it.
 
 use super::choices::{Chosen, Expansion};
 use super::node::{Node, Value};
@@ -8,17 +8,19 @@ use super::yaml;
 use figment::Figment;
 use figment::value::Value as FigmentValue;
 
-/// One job's configuration: the typed settings, and who set what.
+/// Holds one job's configuration: the typed settings, and who set what.
 #[derive(Clone, Debug)]
 pub struct Composed {
+    /// The typed settings.
     pub config: Config,
     /// The overrides of the command line, a sweep's values filled in.
     pub overrides: Vec<String>,
     /// The option of every group that is chosen.
     pub choices: Vec<Chosen>,
     /// The files in merge order, each with who asked for it.
-    pub(super) files: Vec<(String, String)>,
-    pub(super) figment: Figment,
+    files: Vec<(String, String)>,
+    /// All values, each tagged with who set it.
+    figment: Figment,
 }
 
 impl Composed {
@@ -28,30 +30,29 @@ impl Composed {
         expansion: Expansion,
         overrides: Vec<String>,
     ) -> Self {
-        let asked = |part: &super::choices::Part| match &part.origin {
-            Some(origin) => format!("chosen by {origin}"),
-            None => "the primary file".into(),
-        };
+        let files = expansion.parts.iter().map(|part| {
+            let asked = match &part.origin {
+                Some(origin) => format!("chosen by {origin}"),
+                None => "the primary file".into(),
+            };
+            (part.file.to_string(), asked)
+        });
         Self {
             config,
             overrides,
-            files: expansion
-                .parts
-                .iter()
-                .map(|part| (part.file.to_string(), asked(part)))
-                .collect(),
+            files: files.collect(),
             choices: expansion.choices,
             figment,
         }
     }
 
-    /// Who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in default`. For
-    /// a mapping all who set a key below it.
+    /// Returns who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in
+    /// default`. For a mapping it names all who set a key below it.
     pub fn set_by(&self, dotted_key: &str) -> String {
         set_by(&self.figment, dotted_key)
     }
 
-    /// Whether a file or the command line set a key; a built-in default is nobody's word.
+    /// Returns true if a file or the command line set a key.
     pub fn is_set(&self, dotted_key: &str) -> bool {
         self.set_by(dotted_key) != BUILT_IN
     }
@@ -62,7 +63,7 @@ impl Composed {
         self.yaml(shown, &|_| None)
     }
 
-    /// The same with who set it behind every key.
+    /// Returns the same with who set it behind every key.
     pub fn to_annotated_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
         self.yaml(shown, &|key| Some(self.set_by(key)))
     }
@@ -84,31 +85,23 @@ impl Composed {
         }
     }
 
-    /// The files in merge order, and who asked for each.
+    /// Lists the files in merge order, and who asked for each.
     pub fn defaults_table(&self) -> String {
-        let width = self
-            .files
-            .iter()
-            .map(|(file, _)| file.len())
-            .max()
-            .unwrap_or(0);
-        let lines = self
-            .files
-            .iter()
-            .map(|(file, asked)| format!("{file:width$}  {asked}\n"));
-        let arguments = self
-            .overrides
-            .iter()
-            .map(|text| format!("{:width$}  {text}\n", "command line"));
+        let files = self.files.iter();
+        let width = files.clone().map(|(file, _)| file.len()).max().unwrap_or(0);
+        let files = files.map(|(file, asked)| (file.as_str(), asked));
+        let arguments = self.overrides.iter().map(|text| ("command line", text));
         let title = "# Merged in this order, later wins.\n".to_owned();
-        lines
-            .chain(arguments)
-            .fold(title, |table, line| table + &line)
+        files.chain(arguments).fold(title, |table, (file, asked)| {
+            table + &format!("{file:width$}  {asked}\n")
+        })
     }
 }
 
+/// Name of the provider of built-in defaults, as [`Origin`](super::node::Origin) displays it.
 const BUILT_IN: &str = "built-in default";
 
+/// Returns who set a key, see [`Composed::set_by`].
 pub(super) fn set_by(figment: &Figment, dotted_key: &str) -> String {
     let mut names = Vec::new();
     if let Ok(value) = figment.find_value(dotted_key) {
@@ -139,7 +132,7 @@ fn collect(figment: &Figment, value: &FigmentValue, names: &mut Vec<String>) {
     }
 }
 
-/// Text that looks like a reference is one when the file is read again, unless escaped.
+/// Escapes text that would be read as a reference when the file is read again.
 fn escaped(node: Node) -> Node {
     let value = match node.value {
         Value::Text(text) => Value::Text(escape(&text)),

@@ -1,4 +1,4 @@
-//! One config file taken apart: its `defaults:` list, its package and its own keys.
+//! Takes a config file apart into its `defaults:` list, its package and its own keys.
 
 use super::node::{Node, Origin, Value};
 use super::tree::{Tree, join};
@@ -6,52 +6,57 @@ use super::yaml;
 use crate::error::{Error, Result};
 use std::rc::Rc;
 
-/// What a file chooses for a group.
+/// Says what a file chooses for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
+    /// Chooses this option.
     Option(String),
-    /// `null`: nothing, but a place for a later choice.
+    /// Chooses nothing (`null`); a later choice is merged here.
     Nothing,
-    /// `???`: the user must choose.
+    /// Demands that the user chooses (`???`).
     Mandatory,
 }
 
-/// A line of a defaults list.
+/// Is a line of a defaults list.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// `_self_`
+    /// Stands for the file's own keys (`_self_`).
     Own,
-    /// `name`: another file of the same folder.
+    /// Names another file of the same folder (`name`).
     File { path: String, origin: Origin },
-    /// `group: option` and its variants.
+    /// Chooses an option of a group (`group: option` and its variants).
     Choice(Choice),
 }
 
-/// `group: option`, `override group: option`, `optional group: option`.
+/// Holds a line `group: option`, `override group: option` or `optional group: option`.
 #[derive(Clone, Debug)]
 pub struct Choice {
+    /// Name of the group from the top of the tree.
     pub group: String,
     pub pick: Pick,
-    /// Replaces what other files choose.
+    /// Whether it replaces what other files choose.
     pub overrides: bool,
-    /// A missing file is passed over.
+    /// Whether a missing file is passed over.
     pub optional: bool,
     pub origin: Origin,
 }
 
-/// A config file.
+/// Holds a config file.
 #[derive(Debug)]
 pub struct File {
-    /// Where its keys go in the whole config.
+    /// Path of the keys, in the whole config, below which its own keys go.
     pub package: Vec<String>,
     /// The defaults list, with `_self_` in it exactly once.
     pub items: Vec<Item>,
+    /// Its own keys.
     pub body: Node,
 }
 
 impl File {
+    /// Reads a file.
+    ///
     /// # Errors
-    /// When the file is broken or its defaults list is.
+    /// Fails when the file is broken or its defaults list is.
     pub fn load(tree: &Tree, path: &str) -> Result<Rc<Self>> {
         let text = tree.read(path)?;
         let label = tree.label(path);
@@ -73,7 +78,7 @@ impl File {
     }
 }
 
-/// The `# @package` of the comments at the head of a file; else the group's name.
+/// Returns the `# @package` of the comments at the head of a file; else the group's name.
 fn package(text: &str, group: &str) -> Vec<String> {
     let split = |name: &str, at: char| {
         name.split(at)
@@ -183,7 +188,7 @@ fn read_choice(key: &str, node: &Node, folder: &str) -> Result<Choice> {
     })
 }
 
-/// `/name` from the top of the tree, `name` from the file's own folder.
+/// Returns the path from the top of the tree of `/name`, or of `name` in the file's own folder.
 fn absolute(name: &str, folder: &str) -> String {
     match name.strip_prefix('/') {
         Some(name) => name.to_owned(),

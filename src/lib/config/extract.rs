@@ -1,69 +1,46 @@
-//! From the merged tree to the typed [`Config`]: one figment provider for each origin, so that
-//! every value carries who set it.
+//! Turns the merged tree into the typed [`Config`]: each value is a figment provider of its own,
+//! named after who set it, so that every value of the figment carries its origin.
 
 use super::node::{Node, Value};
 use super::schema::Config;
 use crate::error::{Error, Result};
+use figment::util::nest;
 use figment::value::{Dict, Empty, Map, Tag, Value as FigmentValue};
 use figment::{Figment, Metadata, Profile, Provider};
-use std::collections::BTreeMap;
 
 /// Reads the config from a tree that has been validated.
 ///
 /// # Errors
-/// Where the types and their schema disagree, which no config should bring about.
+/// Fails where the types and their schema disagree, which no config should bring about.
 pub fn extract(root: &Node) -> Result<(Config, Figment)> {
-    let figment = figment(root);
+    let mut figment = Figment::new();
+    root.leaves(&mut |path, node| {
+        figment = std::mem::take(&mut figment).merge(Setting {
+            key: path.join("."),
+            node,
+        });
+    });
     let config = figment
         .extract()
         .map_err(|error| Error::usage(format!("the configuration cannot be read: {error}")))?;
     Ok((config, figment))
 }
 
-/// All values of one origin.
-struct Layer {
-    origin: String,
-    values: Dict,
+/// Provides the value of one key.
+struct Setting<'a> {
+    /// Full key.
+    key: String,
+    node: &'a Node,
 }
 
-impl Provider for Layer {
+impl Provider for Setting<'_> {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.origin.clone())
+        Metadata::named(self.node.origin.to_string())
     }
 
     fn data(&self) -> std::result::Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Map::from([(Profile::Default, self.values.clone())]))
-    }
-}
-
-/// Returns one provider for each origin; no two hold the same key, so their order does not matter.
-fn figment(root: &Node) -> Figment {
-    let mut layers: BTreeMap<String, Dict> = BTreeMap::new();
-    root.leaves(&mut |path, node| {
-        let values = layers.entry(node.origin.to_string()).or_default();
-        insert(values, path, figment_value(&node.value));
-    });
-    layers
-        .into_iter()
-        .fold(Figment::new(), |figment, (origin, values)| {
-            figment.merge(Layer { origin, values })
-        })
-}
-
-fn insert(values: &mut Dict, path: &[String], value: FigmentValue) {
-    match path {
-        [] => {}
-        [key] => {
-            values.insert(key.clone(), value);
-        }
-        [key, rest @ ..] => {
-            let below = values
-                .entry(key.clone())
-                .or_insert_with(|| Dict::new().into());
-            if let FigmentValue::Dict(_, below) = below {
-                insert(below, rest, value);
-            }
-        }
+        let value = nest(&self.key, figment_value(&self.node.value));
+        Ok(Profile::Default.collect(value.into_dict().unwrap_or_default()))
     }
 }
 

@@ -1,28 +1,29 @@
-//! `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}`, resolved once everything is merged.
+//! Resolves `${a.b}`, `${oc.env:NAME,default}` and `${now:%Y-%m-%d}` once everything is merged.
 //!
 //! A value that is one reference takes the target's type, mappings included; inside longer text the
 //! target is written out. `\${` is a plain `${`. All references of a process see the same time.
 
-use super::issue::Issue;
 use super::node::{Node, Origin, Value};
-use super::suggest::nearest;
+use super::suggest::{did_you_mean, nearest};
 use super::template::{Piece, pieces};
 use super::yaml;
+use crate::error::Error;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-/// Why a reference has no value.
+/// Says why a reference has no value.
 enum Failure {
-    Mistake(Box<Issue>),
-    /// The keys of a circle, the first one again at the end.
+    /// Is a mistake in the text of the key itself.
+    Mistake(Error),
+    /// Holds the keys of a circle, the first one again at the end.
     Circle(Vec<String>, Origin),
-    /// Another key is to blame, and reported under its own name.
-    Elsewhere,
+    /// Is a mistake of another key, which is reported under its own name.
+    OtherKey,
 }
 
 /// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is
 /// returned.
-pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
+pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Vec<Vec<String>> {
     let mut pending = Vec::new();
     root.leaves(&mut |path, node| {
         if refers(node) {
@@ -45,7 +46,7 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
             .node(node)
             .map(|node| node.value)
             .unwrap_or_else(|failure| {
-                report(failure, &mut circles, issues);
+                report(failure, &mut circles, mistakes);
                 failed.push(path.clone());
                 Value::Null
             });
@@ -56,20 +57,21 @@ pub fn resolve(root: &mut Node, issues: &mut Vec<Issue>) -> Vec<Vec<String>> {
     failed
 }
 
-/// A circle is met at each of its keys, and reported once.
-fn report(failure: Failure, circles: &mut HashSet<String>, issues: &mut Vec<Issue>) {
+/// Reports a failure; a circle is found at each of its keys, and reported once.
+fn report(failure: Failure, circles: &mut HashSet<String>, mistakes: &mut Vec<Error>) {
     match failure {
-        Failure::Mistake(issue) => issues.push(*issue),
+        Failure::Mistake(mistake) => mistakes.push(mistake),
         Failure::Circle(keys, origin) => {
             if !keys.iter().any(|key| circles.contains(key)) {
                 let chain: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-                let issue =
-                    Issue::new("references lead in a circle").note("chain", chain.join(" → "));
-                issues.push(issue.note("set by", origin.to_string()));
+                let error = Error::usage("references lead in a circle")
+                    .note("chain", chain.join(" → "))
+                    .note("set by", origin.to_string());
+                mistakes.push(error);
             }
             circles.extend(keys);
         }
-        Failure::Elsewhere => {}
+        Failure::OtherKey => {}
     }
 }
 
@@ -82,46 +84,45 @@ fn refers(node: &Node) -> bool {
     }
 }
 
+/// Holds the state of resolving one key.
 struct Scope<'a> {
+    /// The whole tree, its references unresolved.
     root: &'a Node,
-    /// The keys being resolved, outermost first.
+    /// Keys being resolved, outermost first.
     chain: Vec<String>,
-    /// Bytes of values made for the first of them, about.
+    /// Approximate number of bytes of the values made for the first of them.
     made: usize,
 }
 
-/// Most that a key's references may expand to, in bytes: keys that each refer twice to the next
+/// Number of bytes that a key's references may expand to: keys that each refer twice to the next
 /// would fill any memory.
 const MOST: usize = 1 << 20;
 
-/// References within a reference (`${a.${b}}`), at most.
+/// Number of references that may stand within a reference (`${a.${b}}`).
 const NESTED: usize = 8;
 
 impl Scope<'_> {
     fn node(&mut self, node: &Node) -> Result<Node, Failure> {
         let value = match &node.value {
             Value::Text(text) if text.contains("${") => self.text(text, &node.origin)?,
-            Value::List(items) => Value::List(
-                items
-                    .iter()
-                    .map(|item| self.node(item))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Value::List(items) => {
+                let items = items.iter().map(|item| self.node(item));
+                Value::List(items.collect::<Result<_, _>>()?)
+            }
             Value::Map(map) => {
                 let here = self.chain.last().cloned().unwrap_or_default();
-                let mut resolved = indexmap::IndexMap::new();
-                for (key, child) in map {
+                let resolved = map.iter().map(|(key, child)| {
                     let child = self.inside(format!("{here}.{key}"), child)?;
-                    resolved.insert(key.clone(), child);
-                }
-                Value::Map(resolved)
+                    Ok((key.clone(), child))
+                });
+                Value::Map(resolved.collect::<Result<_, _>>()?)
             }
             other => other.clone(),
         };
         Ok(Node::new(value, &node.origin))
     }
 
-    /// Resolves a node under its own name, which must not be under way already.
+    /// Resolves a node under its own name, unless that is being resolved already.
     fn inside(&mut self, name: String, node: &Node) -> Result<Node, Failure> {
         if self.chain.contains(&name) {
             let keys = self.chain.iter().cloned().chain([name]).collect();
@@ -135,7 +136,7 @@ impl Scope<'_> {
 
     fn text(&mut self, text: &str, origin: &Origin) -> Result<Value, Failure> {
         let pieces = pieces(text)
-            .map_err(|what| self.mistake(Issue::new(what).note("set by", origin.to_string())))?;
+            .map_err(|what| self.mistake(Error::usage(what).note("set by", origin.to_string())))?;
         if let [Piece::Reference(reference)] = pieces.as_slice() {
             return self.reference(reference, origin);
         }
@@ -146,13 +147,11 @@ impl Scope<'_> {
                 Piece::Reference(reference) => match self.reference(&reference, origin)? {
                     Value::Text(text) | Value::Environment(text) => whole.push_str(&text),
                     value @ (Value::List(_) | Value::Map(_)) => {
-                        return Err(self.failed(
-                            format!(
-                                "`${{{reference}}}` is a {}, which cannot stand inside text",
-                                value.described()
-                            ),
-                            origin,
-                        ));
+                        let what = format!(
+                            "`${{{reference}}}` is a {}, which cannot stand inside text",
+                            value.described()
+                        );
+                        return Err(self.failed(what, origin));
                     }
                     value => whole.push_str(&yaml::inline(&value)),
                 },
@@ -163,19 +162,14 @@ impl Scope<'_> {
 
     fn reference(&mut self, reference: &str, origin: &Origin) -> Result<Value, Failure> {
         if reference.matches("${").count() > NESTED {
-            return Err(self.failed(
-                format!("more than {NESTED} references stand within one reference"),
-                origin,
-            ));
+            let what = format!("more than {NESTED} references stand within one reference");
+            return Err(self.failed(what, origin));
         }
         let value = self.value(reference, origin)?;
-        self.made += weight(&value);
+        self.made += size(&value);
         if self.made > MOST {
-            let issue = self.issue(
-                format!("references expand to more than {MOST} bytes"),
-                origin,
-            );
-            return Err(Failure::Mistake(Box::new(issue)));
+            let what = format!("references expand to more than {MOST} bytes");
+            return Err(Failure::Mistake(self.error(what, origin)));
         }
         Ok(value)
     }
@@ -192,8 +186,8 @@ impl Scope<'_> {
             Some(("oc.env", arguments)) => self.environment(arguments, origin),
             Some(("now", format)) => self.now(format, origin),
             Some((name, _)) => {
-                let issue = self.issue(format!("there is no resolver `{name}`"), origin);
-                Err(self.mistake(issue.note("available", "oc.env:NAME,default and now:FORMAT")))
+                let error = self.error(format!("there is no resolver `{name}`"), origin);
+                Err(self.mistake(error.note("available", "oc.env:NAME,default and now:FORMAT")))
             }
             None => self.key(reference, origin),
         }
@@ -201,29 +195,27 @@ impl Scope<'_> {
 
     fn key(&mut self, key: &str, origin: &Origin) -> Result<Value, Failure> {
         if key.starts_with('.') {
-            let issue = self.issue(
-                format!("`${{{key}}}` is relative, which is not supported"),
-                origin,
-            );
-            return Err(self.mistake(issue.hint(Some("write the whole key, from the top".into()))));
+            let what = format!("`${{{key}}}` is relative, which is not supported");
+            let error = self.error(what, origin);
+            return Err(self.mistake(error.hint("write the whole key, from the top")));
         }
         let path: Vec<_> = key.split('.').collect();
         match self.root.get(&path) {
-            Some(node) if node.as_text() == Some("???") => Err(Failure::Elsewhere),
+            Some(node) if node.as_text() == Some("???") => Err(Failure::OtherKey),
             Some(node) => self.inside(key.to_owned(), node).map(|node| node.value),
             None => Err(self.mistake(self.no_such_key(key, origin))),
         }
     }
 
-    fn no_such_key(&self, key: &str, origin: &Origin) -> Issue {
+    fn no_such_key(&self, key: &str, origin: &Origin) -> Error {
         let here = self.chain.last().map_or("", String::as_str);
         let mut known = Vec::new();
         self.root.leaves(&mut |path, _| known.push(path.join(".")));
         known.retain(|known| known != here);
-        Issue::new(format!("`${{{key}}}` refers to a key that does not exist"))
+        let error = Error::usage(format!("`${{{key}}}` refers to a key that does not exist"))
             .note("chain", format!("`{here}` → `{key}`"))
-            .note("set by", origin.to_string())
-            .hint(nearest(key, &known).map(|key| format!("did you mean `${{{key}}}`?")))
+            .note("set by", origin.to_string());
+        did_you_mean(error, nearest(key, &known).map(|key| format!("${{{key}}}")))
     }
 
     fn environment(&mut self, arguments: &str, origin: &Origin) -> Result<Value, Failure> {
@@ -238,13 +230,9 @@ impl Scope<'_> {
             Some("null") => Ok(Value::Null),
             Some(text) => Ok(Value::Environment(unquoted(text).to_owned())),
             None => {
-                let issue = self.issue(
-                    format!("the environment variable `{name}` is not set"),
-                    origin,
-                );
-                Err(self.mistake(issue.hint(Some(format!(
-                    "set it, or give a default: ${{oc.env:{name},DEFAULT}}"
-                )))))
+                let what = format!("the environment variable `{name}` is not set");
+                let hint = format!("set it, or give a default: ${{oc.env:{name},DEFAULT}}");
+                Err(self.mistake(self.error(what, origin).hint(hint)))
             }
         }
     }
@@ -255,42 +243,40 @@ impl Scope<'_> {
         jiff::fmt::strtime::format(format, now)
             .map(Value::Text)
             .map_err(|error| {
-                self.failed(
-                    format!("`${{now:{format}}}` is not a time format: {error}"),
-                    origin,
-                )
+                let what = format!("`${{now:{format}}}` is not a time format: {error}");
+                self.failed(what, origin)
             })
     }
 
-    fn issue(&self, what: String, origin: &Origin) -> Issue {
+    fn error(&self, what: String, origin: &Origin) -> Error {
         let key = self.chain.last().map_or("", String::as_str);
-        Issue::new(what)
+        Error::usage(what)
             .note("key", format!("`{key}`"))
             .note("set by", origin.to_string())
     }
 
     fn failed(&self, what: String, origin: &Origin) -> Failure {
-        self.mistake(self.issue(what, origin))
+        self.mistake(self.error(what, origin))
     }
 
-    /// What is wrong with another key's text is reported when that key's turn comes.
-    fn mistake(&self, issue: Issue) -> Failure {
+    /// Returns the failure of a mistake; one in another key's text is reported with that key.
+    fn mistake(&self, error: Error) -> Failure {
         match self.chain.len() {
-            1 => Failure::Mistake(Box::new(issue)),
-            _ => Failure::Elsewhere,
+            1 => Failure::Mistake(error),
+            _ => Failure::OtherKey,
         }
     }
 }
 
-/// Bytes that a value takes, about.
-fn weight(value: &Value) -> usize {
+/// Returns the approximate number of bytes that a value takes.
+fn size(value: &Value) -> usize {
     const NODE: usize = 16;
     NODE + match value {
         Value::Text(text) | Value::Environment(text) => text.len(),
-        Value::List(items) => items.iter().map(|item| weight(&item.value)).sum(),
+        Value::List(items) => items.iter().map(|item| size(&item.value)).sum(),
         Value::Map(map) => map
             .iter()
-            .map(|(key, child)| key.len() + weight(&child.value))
+            .map(|(key, child)| key.len() + size(&child.value))
             .sum(),
         _ => 0,
     }

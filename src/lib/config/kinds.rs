@@ -3,25 +3,23 @@
 //! something that does not happen: it is a mistake.
 
 use super::apply::same;
-use super::issue::Issue;
 use super::node::{Node, Origin, Value};
 use super::shape::{KIND, Keys, Shape, Takes};
 use super::suggest::{either, list};
-use crate::error::Result;
+use crate::error::Error;
+use indexmap::IndexMap;
+use serde_json::Value as Json;
 
 /// Adds the keys of all kinds, with their defaults, to the built-in tree.
-///
-/// # Errors
-/// None but a default that JSON cannot hold.
-pub fn complete(root: &mut Node, shape: &Shape) -> Result<()> {
+pub fn complete(root: &mut Node, shape: &Shape) {
     let (Takes::Keys(keys), Value::Map(map)) = (&shape.takes, &mut root.value) else {
-        return Ok(());
+        return;
     };
     for (key, shape) in &keys.all {
         match map.get_mut(key) {
-            Some(node) => complete(node, shape)?,
+            Some(node) => complete(node, shape),
             None if !keys.kinds.is_empty() => {
-                map.insert(key.clone(), Node::built_in(&shape.default)?);
+                map.insert(key.clone(), Node::from_json(&shape.default));
             }
             None => {}
         }
@@ -30,57 +28,46 @@ pub fn complete(root: &mut Node, shape: &Shape) -> Result<()> {
     if !keys.kinds.is_empty() {
         map.sort_by_cached_key(|key, _| keys.all.get_index_of(key));
     }
-    Ok(())
 }
 
-/// Leaves the keys of each group's own kind, and reports those of others that were set to something
-/// else than `built_in` has.
-///
-/// # Errors
-/// As [`complete`].
+/// Leaves the keys of a group's own kind, and reports those of others that were set to something
+/// else than `built_in`, the default of the group, has. `group` is its full key.
 pub fn choose(
-    root: &mut Node,
-    built_in: &Node,
-    shape: &Shape,
-    issues: &mut Vec<Issue>,
-) -> Result<()> {
-    for (group, shape) in shape.keys().into_iter().flatten() {
-        if let (Takes::Keys(keys), Some(node)) = (&shape.takes, root.get_mut(&[group]))
-            && let Some(kind) = node.get(&[KIND]).cloned()
-            && let Some(own) = kind.as_text().and_then(|kind| keys.kinds.get(kind))
-            && let Value::Map(map) = &mut node.value
+    map: &mut IndexMap<String, Node>,
+    keys: &Keys,
+    group: &str,
+    built_in: Option<&Node>,
+    mistakes: &mut Vec<Error>,
+) {
+    let Some(kind) = map.get(KIND).cloned() else {
+        return;
+    };
+    let name = kind.as_text().unwrap_or_default();
+    let default = |key: &str| built_in?.get(&[key]);
+    let is_default_kind = default(KIND).and_then(Node::as_text) == Some(name);
+    for (key, shape) in keys.kinds.get(name).into_iter().flatten() {
+        if let Some(node) = map.get_mut(key)
+            && (node.origin == Origin::BuiltIn || node.value == Value::Null && !shape.nullable)
         {
-            for (key, node) in map.iter_mut() {
-                if let Some(shape) = own.get(key)
-                    && (node.origin == Origin::BuiltIn
-                        || node.value == Value::Null && !shape.nullable)
-                {
-                    node.value = Node::built_in(&shape.default)?.value;
-                }
-            }
-            let common: Vec<&String> = keys.common().collect();
-            let other = |key: &String| !own.contains_key(key) && !common.contains(&key);
-            let given = |(key, node): &(&String, &Node)| {
-                let default = built_in.get(&[group, *key]);
-                other(key)
-                    && node.origin != Origin::BuiltIn
-                    && node.value != Value::Null
-                    && !default.is_some_and(|default| same(&default.value, &node.value))
+            node.value = match default(key).filter(|_| is_default_kind) {
+                Some(default) => default.value.clone(),
+                None => Node::from_json(&shape.default).value,
             };
-            for (key, node) in map.iter().filter(given) {
-                let own = own.keys().filter(|key| !common.contains(key));
-                let available: Vec<&String> = common.iter().copied().chain(own).collect();
-                let issue = issue(group, key, node, &kind, keys);
-                issues.push(issue.note("available", list(&available)));
-            }
-            map.retain(|key, _| !other(key));
         }
     }
-    Ok(())
+    map.retain(|key, node| {
+        let foreign = keys.is_foreign(name, key);
+        let is_set = node.origin != Origin::BuiltIn && node.value != Value::Null;
+        let repeats = || default(key).is_some_and(|default| same(&default.value, &node.value));
+        if foreign && is_set && !repeats() {
+            mistakes.push(means_nothing(group, key, node, &kind, keys));
+        }
+        !foreign
+    });
 }
 
-/// A key that the `kind` of its group does not read.
-fn issue(group: &str, key: &str, node: &Node, kind: &Node, keys: &Keys) -> Issue {
+/// Returns the mistake of a key that the `kind` of its group does not have.
+fn means_nothing(group: &str, key: &str, node: &Node, kind: &Node, keys: &Keys) -> Error {
     let readers = keys.kinds.iter().filter(|(_, own)| own.contains_key(key));
     let readers: Vec<String> = readers
         .map(|(kind, _)| format!("{group}.{KIND}={kind}"))
@@ -93,7 +80,11 @@ fn issue(group: &str, key: &str, node: &Node, kind: &Node, keys: &Keys) -> Issue
         ),
     };
     let name = kind.as_text().unwrap_or_default();
-    Issue::new(format!(
+    let common: Vec<&String> = keys.common().collect();
+    let own = keys.kinds.get(name).into_iter().flat_map(IndexMap::keys);
+    let own = own.filter(|key| !common.contains(key));
+    let available: Vec<&String> = common.iter().copied().chain(own).collect();
+    Error::usage(format!(
         "`{group}.{key}` means nothing when `{group}.{KIND}` is `{name}`"
     ))
     .note("set by", node.origin.to_string())
@@ -101,5 +92,30 @@ fn issue(group: &str, key: &str, node: &Node, kind: &Node, keys: &Keys) -> Issue
         "found",
         format!("{group}.{KIND}={name}, set by {}", kind.origin),
     )
-    .hint(Some(hint))
+    .note("available", list(&available))
+    .hint(hint)
+}
+
+/// Brings a config that an earlier version recorded into this version's form, in which a group has
+/// the keys of its own kind alone, all of them, and `null` is no default.
+pub fn settle(value: &mut Json, shape: &Shape) {
+    let (Takes::Keys(keys), Some(map)) = (&shape.takes, value.as_object_mut()) else {
+        return;
+    };
+    if let Some(first) = keys.kinds.keys().next().filter(|_| keys.is_enum) {
+        // Splits had no kinds at first: all were of what is now the first.
+        let kind = map.entry(KIND).or_insert_with(|| first.as_str().into());
+        let kind = kind.as_str().unwrap_or_default().to_owned();
+        map.retain(|key, _| !keys.is_foreign(&kind, key));
+        for (key, shape) in keys.kinds.get(&kind).into_iter().flatten() {
+            if map.get(key).is_none_or(Json::is_null) {
+                map.insert(key.clone(), shape.default.clone());
+            }
+        }
+    }
+    for (key, value) in map {
+        if let Some(shape) = keys.all.get(key) {
+            settle(value, shape);
+        }
+    }
 }

@@ -1,13 +1,13 @@
-//! Keys that do not exist: every one is found in one pass, with what it may have been meant for.
+//! Finds keys that do not exist, all in one pass, each with what it may have been meant for.
 
-use super::issue::Issue;
 use super::node::{Node, Origin};
 use super::shape::Shape;
 use super::suggest::{either, list, nearest};
+use crate::error::Error;
 
-/// Keys of the public Python project, and of the literature on splits, that have another name here,
-/// where likeness would not find it.
-const NAMED_THERE: [(&str, &str); 9] = [
+/// Names of keys in the public Python project and in the literature on splits, each with the name
+/// here, where similarity would not find it.
+const OTHER_NAMES: [(&str, &str); 9] = [
     ("split.beta", "split.alpha"),
     ("split.clients", "split.num_nodes"),
     ("split.num_clients", "split.num_nodes"),
@@ -25,7 +25,7 @@ pub fn take_unknown(
     root: &mut Node,
     reference: &Shape,
     groups: &[String],
-    issues: &mut Vec<Issue>,
+    mistakes: &mut Vec<Error>,
 ) {
     let mut unknown = Vec::new();
     collect(root, reference, &mut Vec::new(), &mut unknown);
@@ -34,7 +34,7 @@ pub fn take_unknown(
         .filter_map(|path| Some((root.remove(&path)?, path)))
         .collect();
     taken.sort_by(|(a, _), (b, _)| a.origin.position().cmp(&b.origin.position()));
-    issues.extend(
+    mistakes.extend(
         taken
             .iter()
             .map(|(node, path)| describe(path, node, reference, groups)),
@@ -55,9 +55,9 @@ fn collect(node: &Node, reference: &Shape, path: &mut Vec<String>, unknown: &mut
     }
 }
 
-fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) -> Issue {
+fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) -> Error {
     let Some((last, parents)) = path.split_last() else {
-        return Issue::new("unknown key");
+        return Error::usage("unknown key");
     };
     let mut siblings: Vec<String> = match reference.get(parents).and_then(Shape::keys) {
         Some(map) => map.keys().cloned().collect(),
@@ -72,10 +72,13 @@ fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) 
         siblings.extend(more);
     }
     let full = path.join(".");
-    Issue::new(format!("unknown key `{full}`"))
+    let error = Error::usage(format!("unknown key `{full}`"))
         .note("set by", first_origin(node).to_string())
-        .note("available", list(&siblings))
-        .hint(hint(last, parents, node, reference, &siblings))
+        .note("available", list(&siblings));
+    match hint(last, parents, node, reference, &siblings) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// Returns the origin of the first value below: a mapping itself may begin elsewhere than the key
@@ -114,7 +117,7 @@ fn hint(
         .chain([last])
         .collect::<Vec<_>>()
         .join(".");
-    if let Some((_, here)) = NAMED_THERE.iter().find(|(there, _)| *there == typed) {
+    if let Some((_, here)) = OTHER_NAMES.iter().find(|(other, _)| *other == typed) {
         return Some(format!("did you mean `{here}`?"));
     }
     // Of a key with a wrong beginning, those of the same group: `teacher.lr=…` means
@@ -146,7 +149,7 @@ fn hint(
     Some(format!("did you mean `{}`?", best.join(".")))
 }
 
-/// The keys below a node as long as there is only one.
+/// Returns the keys below a node as long as there is only one.
 fn single_path(node: &Node) -> Vec<String> {
     match node.as_map() {
         Some(map) if map.len() == 1 => {

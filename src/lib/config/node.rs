@@ -1,5 +1,5 @@
-//! A config value together with its origin: what files, arguments and built-in defaults
-//! are merged as, before any type is known.
+//! Holds config values together with their origin: what files, arguments and built-in defaults are
+//! merged as, before any type is known.
 
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
@@ -7,19 +7,19 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
-/// Who set a value.
+/// Says who set a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// `Config::default()`.
+    /// Is a value of `Config::default()`.
     BuiltIn,
-    /// A line of a config file, counted from 1.
+    /// Is a line of a config file, counted from 1.
     File { file: Arc<str>, line: usize },
-    /// An override, as it was typed.
+    /// Is an override, as it was typed.
     Argument(Arc<str>),
 }
 
 impl Origin {
-    /// Sorts places as a reader goes through them: files line by line, then the command line.
+    /// Returns a key for sorting: files line by line, then the command line.
     pub fn position(&self) -> (u8, &str, usize) {
         match self {
             Self::BuiltIn => (0, "", 0),
@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The value itself.
+/// Is a value as YAML and overrides know it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -47,14 +47,14 @@ pub enum Value {
     Int(i128),
     Float(f64),
     Text(String),
-    /// Text of an environment variable, which has no type of its own: read as a number or a truth
-    /// value where one is needed.
+    /// Is text of an environment variable, which has no type of its own: it is read as a number or
+    /// a truth value where one is needed.
     Environment(String),
     List(Vec<Node>),
     Map(IndexMap<String, Node>),
 }
 
-/// A value and its origin.
+/// Holds a value and who set it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub value: Value,
@@ -62,6 +62,7 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns a node.
     pub fn new(value: Value, origin: &Origin) -> Self {
         Self {
             value,
@@ -69,35 +70,42 @@ impl Node {
         }
     }
 
-    /// Any serialisable value as a tree in field order. Numbers must be finite: JSON has no others.
+    /// Returns any serialisable value as a tree in field order.
+    ///
+    /// # Errors
+    /// Fails at a number that is not finite: JSON has no others.
     pub fn built_in(value: &impl Serialize) -> Result<Self> {
         let json = serde_json::to_value(value).map_err(|error| {
             Error::failed(format!("the configuration cannot be serialised: {error}"))
         })?;
-        Ok(Self::from_json(json))
+        Ok(Self::from_json(&json))
     }
 
-    fn from_json(json: serde_json::Value) -> Self {
+    /// Returns a JSON value as a built-in default.
+    pub fn from_json(json: &serde_json::Value) -> Self {
         use serde_json::Value as Json;
         let value = match json {
             Json::Null => Value::Null,
-            Json::Bool(flag) => Value::Bool(flag),
+            Json::Bool(flag) => Value::Bool(*flag),
             Json::Number(number) => match number.as_i128() {
                 Some(whole) => Value::Int(whole),
                 None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
-            Json::String(text) => Value::Text(text),
-            Json::Array(items) => Value::List(items.into_iter().map(Self::from_json).collect()),
-            Json::Object(fields) => Value::Map(
-                fields
-                    .into_iter()
-                    .map(|(k, v)| (k, Self::from_json(v)))
-                    .collect(),
-            ),
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(Self::from_json).collect()),
+            Json::Object(fields) => {
+                let fields = fields.iter();
+                Value::Map(
+                    fields
+                        .map(|(k, v)| (k.clone(), Self::from_json(v)))
+                        .collect(),
+                )
+            }
         };
         Self::new(value, &Origin::BuiltIn)
     }
 
+    /// Returns the keys of a mapping.
     pub fn as_map(&self) -> Option<&IndexMap<String, Node>> {
         match &self.value {
             Value::Map(map) => Some(map),
@@ -105,7 +113,7 @@ impl Node {
         }
     }
 
-    /// The text of a string, quoted or not.
+    /// Returns the text of a string.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) | Value::Environment(text) => Some(text),
@@ -113,12 +121,13 @@ impl Node {
         }
     }
 
-    /// The node at a path of mapping keys.
+    /// Returns the node at a path of mapping keys.
     pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Node> {
         path.iter()
             .try_fold(self, |node, key| node.as_map()?.get(key.as_ref()))
     }
 
+    /// Returns the node at a path of mapping keys, to be changed.
     pub fn get_mut<S: AsRef<str>>(&mut self, path: &[S]) -> Option<&mut Node> {
         path.iter()
             .try_fold(self, |node, key| match &mut node.value {
@@ -127,7 +136,7 @@ impl Node {
             })
     }
 
-    /// Takes the node at a path out of its mapping, keeping the order of the rest.
+    /// Removes the node at a path from its mapping, keeping the order of the rest.
     pub fn remove(&mut self, path: &[String]) -> Option<Node> {
         let (last, parents) = path.split_last()?;
         match &mut self.get_mut(parents)?.value {
@@ -144,11 +153,10 @@ impl Node {
         })
     }
 
-    /// Lays `over` on top: mappings merge deeply, anything else replaces.
+    /// Merges `over` into the tree: mappings merge deeply, anything else is replaced.
     ///
     /// # Errors
-    /// When a key would be set below a value that is an interpolation, since the keys beside it
-    /// would be lost.
+    /// Fails when a key would be set below a reference, since the keys beside it would be lost.
     pub fn merge(&mut self, over: Node) -> Result<()> {
         match (&mut self.value, over.value) {
             (Value::Map(base), Value::Map(fields)) => {
@@ -198,7 +206,7 @@ impl Node {
 }
 
 impl Value {
-    /// How an error message names what it found: `string "fast"`, `number 3`, `list [1, 2]`.
+    /// Returns how a message names the value: `string "fast"`, `number 3`, `list [1, 2]`.
     pub fn described(&self) -> String {
         match self {
             Self::Null => "null".into(),

@@ -1,21 +1,21 @@
-//! Lists of options: where a list holds architectures, a name in it stands for what that option of
-//! group `model` sets.
+//! Reads lists of options: where a list holds architectures, a name in it stands for what that
+//! option of group `model` sets.
 
 use super::choices::{Action, GroupOverride, expand};
 use super::node::{Node, Value};
 use super::schema::Config;
-use super::tree::Tree;
+use super::tree::Source;
 use crate::error::Result;
 
-/// The lists, and the group whose options they name.
+/// Paths of the lists, each with the group whose options it names.
 const LISTS: [(&[&str], &str); 1] = [(&["fed_md", "models"], "model")];
 
 /// Replaces each option's name by the keys that it sets. They are what `group=option` alone would
 /// have composed: overrides of single keys of the group are not for the list.
 ///
 /// # Errors
-/// An option that the group does not have, or whose files do not compose.
-pub fn spell_out(root: &mut Node, tree: &Tree, groups: &[String], primary: &str) -> Result<()> {
+/// Fails at an option that the group does not have, or whose files do not compose.
+pub fn spell_out(root: &mut Node, source: &Source) -> Result<()> {
     for (path, group) in LISTS {
         let Some(Value::List(items)) = root.get_mut(path).map(|node| &mut node.value) else {
             continue;
@@ -29,7 +29,7 @@ pub fn spell_out(root: &mut Node, tree: &Tree, groups: &[String], primary: &str)
                     origin: origin.clone(),
                 };
                 let mut whole = Node::built_in(&Config::default())?;
-                for part in expand(tree, groups, primary, &[asked])?.parts {
+                for part in expand(source, &[asked])?.parts {
                     whole.merge(part.content.body.clone().placed_at(&part.content.package))?;
                 }
                 if let Some(option) = whole.get(&[group]) {

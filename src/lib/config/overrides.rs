@@ -1,20 +1,20 @@
-//! One override of the command line: sign, key, value. Whether the key names a group is decided
-//! where the config tree is known.
+//! Parses one override of the command line into sign, key and value. Whether the key names a group
+//! is decided where the config tree is known.
 
 use super::grammar::{self, Parsed};
 use super::node::Origin;
 use crate::error::{Error, Result};
 
-/// The characters in front of the key.
+/// Says what an override does, by the characters in front of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// `a=v`
+    /// Sets a key (`a=v`).
     Set,
-    /// `+a=v`
+    /// Sets a key that nobody has set (`+a=v`).
     Add,
-    /// `++a=v`
+    /// Sets a key in any case (`++a=v`).
     Force,
-    /// `~a` and `~a=v`
+    /// Takes a key back (`~a` and `~a=v`).
     Delete,
 }
 
@@ -38,22 +38,24 @@ impl Sign {
     }
 }
 
-/// A parsed override.
+/// Holds a parsed override.
 #[derive(Clone, Debug)]
 pub struct Override {
     pub sign: Sign,
-    /// `a.b.c` or the name of a group.
+    /// Full key, `a.b.c`, or the name of a group.
     pub key: String,
-    /// The text behind `=`, as typed.
+    /// Text behind `=`, as typed.
     pub raw: String,
-    /// Absent for `~a`.
+    /// Value behind `=`; `None` for `~a`.
     pub value: Option<Parsed>,
     pub origin: Origin,
 }
 
 impl Override {
+    /// Parses an argument.
+    ///
     /// # Errors
-    /// When the argument is no override or its value cannot be read.
+    /// Fails when the argument is no override or its value cannot be read.
     pub fn parse(argument: &str) -> Result<Self> {
         let origin = Origin::Argument(argument.into());
         let (sign, rest) = Sign::split(argument);
@@ -87,7 +89,7 @@ impl Override {
         })
     }
 
-    /// Every argument that a sweep makes of this one.
+    /// Returns every argument that a sweep makes of this one.
     pub fn expanded(&self) -> Vec<String> {
         match (&self.value, &self.origin) {
             (Some(Parsed::Many(values)), _) => values
@@ -99,6 +101,7 @@ impl Override {
         }
     }
 
+    /// Returns the key's parts.
     pub fn path(&self) -> Vec<String> {
         self.key.split('.').map(str::to_owned).collect()
     }

@@ -1,20 +1,25 @@
-//! Ranges that numbers of a config must lie in, as the attributes of their fields give them.
+//! Holds the ranges that numbers of a config must lie in, as the attributes of their fields give
+//! them.
 
 use serde_json::{Map, Value};
 
-/// A range of numbers.
+/// Holds a range of numbers; every bound that is there applies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Range {
+    /// Smallest number in it.
     least: Option<f64>,
+    /// Largest number below it.
     above: Option<f64>,
+    /// Largest number in it.
     most: Option<f64>,
+    /// Smallest number above it.
     below: Option<f64>,
     /// The only numbers that are allowed, if not empty.
     among: Vec<f64>,
 }
 
 impl Range {
-    /// Reads the range of a JSON schema; `None` where there is none beyond the type's own.
+    /// Reads the range of a JSON schema; returns `None` where there is none beyond the type's own.
     pub fn read(schema: &Map<String, Value>) -> Option<Self> {
         let number = |key: &str| schema.get(key).and_then(Value::as_f64);
         let unsigned = is_unsigned(schema);
@@ -34,7 +39,7 @@ impl Range {
         (range != Self::default()).then_some(range)
     }
 
-    /// Whether a number lies in it.
+    /// Returns true if a number lies in it.
     pub fn holds(&self, number: f64) -> bool {
         self.least.is_none_or(|least| number >= least)
             && self.above.is_none_or(|above| number > above)
@@ -69,7 +74,7 @@ impl Range {
     }
 }
 
-/// Whether a schema is that of an unsigned type, which is 0 or more by itself.
+/// Returns true if a schema is that of an unsigned type, which is 0 or more by itself.
 pub fn is_unsigned(schema: &Map<String, Value>) -> bool {
     let format = schema.get("format").and_then(Value::as_str);
     format.is_some_and(|format| format.starts_with("uint"))

@@ -1,5 +1,5 @@
-//! What an unquoted word means, in YAML files and in overrides alike: null, truth value, whole
-//! number, number or text.
+//! Reads unquoted words, in YAML files and in overrides alike, as null, truth value, whole number,
+//! number or text.
 //!
 //! YAML's own rules differ between its versions and lack two spellings people write every day: here
 //! `1e-3` is a number and `1_000` whole.
@@ -23,7 +23,8 @@ pub fn read(word: &str) -> Value {
     }
 }
 
-/// A whole number: digits with single underscores between them, no leading zero (`007` is a name).
+/// Reads a whole number: digits with single underscores between them, no leading zero (`007` is a
+/// name).
 fn whole(word: &str) -> Option<i128> {
     let digits = word.strip_prefix(['+', '-']).unwrap_or(word);
     if !grouped_digits(digits) || (digits.len() > 1 && digits.starts_with('0')) {
@@ -32,8 +33,8 @@ fn whole(word: &str) -> Option<i128> {
     word.replace('_', "").parse().ok()
 }
 
-/// A number with a point or an exponent, or one of `inf`, `nan` (also with YAML's leading point),
-/// in any case.
+/// Reads a number with a point or an exponent, or one of `inf`, `nan` (also with YAML's leading
+/// point), in any case.
 fn number(word: &str) -> Option<f64> {
     let (sign, rest) = match word.strip_prefix('-') {
         Some(rest) => (-1.0, rest),

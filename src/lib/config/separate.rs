@@ -1,13 +1,17 @@
-//! Overrides told apart: those that choose a group's option, and those that set a key.
+//! Tells overrides that choose a group's option from those that set a key.
 
 use super::choices::{Action, GroupOverride};
 use super::grammar::Parsed;
 use super::node::Value;
 use super::overrides::{Override, Sign};
-use super::suggest::{list, nearest};
+use super::suggest::{did_you_mean, list, nearest};
 use crate::error::{Error, Result};
 
-/// Group overrides and key overrides: a name of a group without a mapping behind it is the former.
+/// Returns group overrides and key overrides: a name of a group without a mapping behind it is the
+/// former.
+///
+/// # Errors
+/// Fails at a group that does not exist or is given twice, and at a value that is no option.
 pub fn separate(
     known: &[String],
     overrides: Vec<Override>,
@@ -42,10 +46,7 @@ fn no_group(known: &[String], parsed: &Override) -> Error {
         .note("from", parsed.origin.to_string())
         .note("available", list(known));
     let last = parsed.key.rsplit('/').next().unwrap_or_default();
-    match nearest(last, known) {
-        Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None => error,
-    }
+    did_you_mean(error, nearest(last, known))
 }
 
 fn group_override(parsed: &Override) -> Result<GroupOverride> {

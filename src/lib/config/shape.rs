@@ -1,56 +1,64 @@
-//! The keys of the config and what each of them takes, read once from the JSON schema that is
+//! Holds the keys of the config and what each of them takes, read once from the JSON schema that is
 //! derived from the settings structs.
 
 use super::range::{Range, is_unsigned};
 use super::schema::Config;
-use crate::setting::{FILE_PATH, FREE};
+use crate::setting::{FILE_PATH, FREE, UNREAD_BY};
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
-/// What a key takes.
+/// Says what a key takes.
 #[derive(Clone, Debug)]
 pub struct Shape {
+    /// Type of its value.
     pub takes: Takes,
-    /// `null` is allowed.
+    /// Whether `null` is allowed.
     pub nullable: bool,
-    /// No result depends on it.
+    /// Whether it changes no result.
     pub free: bool,
-    /// What a number, or each number of a list, must lie in.
+    /// Kinds of its group that do not read it.
+    pub unread_by: Vec<String>,
+    /// Range that a number, or each number of a list, must lie in.
     pub range: Option<Range>,
-    /// The built-in default of a key that only some kinds of its group have.
+    /// Built-in default of a key that only some kinds of its group have.
     pub default: Value,
 }
 
-/// The type of a key's value.
+/// Is the type of a key's value.
 #[derive(Clone, Debug)]
 pub enum Takes {
-    /// A mapping of these keys.
+    /// Takes a mapping of these keys.
     Keys(Keys),
-    /// A list of as many values, if there is a number.
+    /// Takes a list, of so many values if there is a number.
     List(Box<Shape>, Option<usize>),
-    /// One of these names.
+    /// Takes one of these names.
     Names(Vec<String>),
+    /// Takes any text.
     Text,
-    /// The path of a file or folder.
+    /// Takes the path of a file or folder.
     Path,
+    /// Takes `true` or `false`.
     Flag,
-    /// A whole number; `true`: of any sign.
+    /// Takes a whole number, with `true` of any sign, else 0 or more.
     Whole(bool),
+    /// Takes a finite number.
     Number,
 }
 
-/// The keys of a mapping.
+/// Holds the keys of a mapping.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
-    /// All of them, whatever the kind.
+    /// All keys, whatever the kind.
     pub all: IndexMap<String, Shape>,
-    /// Where other keys depend on the name under `kind`: each name with the keys of its own.
+    /// Each name that `kind` may have, with the keys that depend on it; empty where none do.
     pub kinds: IndexMap<String, IndexMap<String, Shape>>,
+    /// Whether the config holds the keys of one kind alone, as an enum does.
+    pub is_enum: bool,
 }
 
-/// The shape of the whole config.
+/// Returns the shape of the whole config.
 pub fn config() -> &'static Shape {
     static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
         let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
@@ -121,6 +129,7 @@ impl Shape {
             takes,
             nullable: types.contains(&"null"),
             free: schema.contains_key(FREE),
+            unread_by: strings(schema, UNREAD_BY).collect(),
             default: schema.get("default").cloned().unwrap_or_default(),
         }
     }
@@ -142,6 +151,8 @@ impl Takes {
             "number" => Self::Number,
             _ if !names.is_empty() => Self::Names(names),
             _ if schema.get("format") == Some(&FILE_PATH.into()) => Self::Path,
+            // An enum of which each variant is a mapping.
+            _ if schema.contains_key("oneOf") => Self::Keys(Keys::read(schema)),
             _ => Self::Text,
         }
     }
@@ -157,12 +168,7 @@ impl Keys {
             properties.into_iter().flatten().filter_map(shape).collect()
         };
         let mut keys = Self::default();
-        for kind in schema
-            .get("oneOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for kind in array(schema, "oneOf") {
             let mut own = kind.as_object().map(shapes).unwrap_or_default();
             let Some(Shape {
                 takes: Takes::Names(name),
@@ -174,23 +180,33 @@ impl Keys {
             keys.kinds.insert(name.concat(), own);
         }
         if !keys.kinds.is_empty() {
-            let names = Takes::Names(keys.kinds.keys().cloned().collect());
-            let kind = Shape {
-                takes: names,
-                nullable: false,
-                free: false,
-                range: None,
-                default: Value::Null,
-            };
-            keys.all.insert(KIND.into(), kind);
+            let names: Value = keys.kinds.keys().cloned().collect();
+            let kind = Map::from_iter([("enum".to_owned(), names)]);
+            keys.all.insert(KIND.into(), Shape::read(&kind));
         }
         for own in keys.kinds.values() {
             for (key, shape) in own {
                 keys.all.entry(key.clone()).or_insert_with(|| shape.clone());
             }
         }
+        keys.is_enum = !keys.kinds.is_empty();
         keys.all.extend(shapes(schema));
+        keys.divide();
         keys
+    }
+
+    /// Divides keys of a struct that not all kinds read among the kinds.
+    fn divide(&mut self) {
+        let mut divided = self.all.clone();
+        divided.retain(|_, shape| !shape.unread_by.is_empty());
+        let kind = self.all.get(KIND).map(|kind| &kind.takes);
+        if let (Some(Takes::Names(names)), false) = (kind, divided.is_empty()) {
+            for name in names {
+                let mut own = divided.clone();
+                own.retain(|_, shape| !shape.unread_by.contains(name));
+                self.kinds.insert(name.clone(), own);
+            }
+        }
     }
 
     /// Returns the shape of a key where the group's kind is `kind`.
@@ -199,7 +215,15 @@ impl Keys {
         own.or_else(|| self.all.get(key))
     }
 
-    /// Returns the keys that all kinds have.
+    /// Returns true for a key that other kinds have and this one has not.
+    pub fn is_foreign(&self, kind: &str, key: &str) -> bool {
+        let others = || self.kinds.values().any(|own| own.contains_key(key));
+        self.kinds
+            .get(kind)
+            .is_some_and(|own| !own.contains_key(key) && others())
+    }
+
+    /// Returns the keys that all kinds have, and those that depend on no kind.
     pub fn common(&self) -> impl Iterator<Item = &String> {
         let of_kind = |key: &&String| self.kinds.values().all(|own| own.contains_key(*key));
         let of_none = |key: &&String| !self.kinds.values().any(|own| own.contains_key(*key));
@@ -209,23 +233,27 @@ impl Keys {
     }
 }
 
-/// The key that says which others there are.
+/// Name of the key that says which others there are.
 pub const KIND: &str = "kind";
 
 /// Returns the names of a schema of unit variants: `enum`, `const`, or `oneOf` of both, where
 /// variants have docs.
 fn names(schema: &Map<String, Value>) -> Vec<String> {
-    let list = |key: &str| {
-        schema
-            .get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let own = list("enum")
-        .chain(schema.get("const"))
+    let constant = schema.get("const").and_then(Value::as_str);
+    let own = strings(schema, "enum").chain(constant.map(str::to_owned));
+    let variants = array(schema, "oneOf").filter_map(Value::as_object);
+    own.chain(variants.flat_map(names)).collect()
+}
+
+/// Returns the values of an array in a schema.
+fn array<'a>(schema: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    let array = schema.get(key).and_then(Value::as_array);
+    array.into_iter().flatten()
+}
+
+/// Returns the strings of an array in a schema.
+fn strings(schema: &Map<String, Value>, key: &str) -> impl Iterator<Item = String> {
+    array(schema, key)
         .filter_map(Value::as_str)
-        .map(str::to_owned);
-    own.chain(list("oneOf").filter_map(Value::as_object).flat_map(names))
-        .collect()
+        .map(str::to_owned)
 }

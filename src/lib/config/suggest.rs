@@ -1,21 +1,32 @@
-//! What the user may have meant.
+//! Suggests what the user may have meant.
+
+use crate::error::Error;
+use std::fmt::Display;
 
 /// Jaro-Winkler similarity from which a word is worth suggesting.
-const ALIKE: f64 = 0.65;
+const SIMILAR: f64 = 0.65;
 
-/// The candidate most like `word`, if any is alike.
+/// Returns the candidate most similar to `word`, if any is similar.
 pub fn nearest<'a, S: AsRef<str>>(word: &str, candidates: &'a [S]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let score = |candidate: &str| strsim::jaro_winkler(&word, &candidate.to_lowercase());
     candidates
         .iter()
         .map(|candidate| (score(candidate.as_ref()), candidate.as_ref()))
-        .filter(|(score, _)| *score >= ALIKE)
+        .filter(|(score, _)| *score >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
 }
 
-/// `a, b, c`, or `none`.
+/// Adds the hint that `meant` may have been meant, if there is such a thing.
+pub fn did_you_mean(error: Error, meant: Option<impl Display>) -> Error {
+    match meant {
+        Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+        None => error,
+    }
+}
+
+/// Writes `a, b, c`, or `none`.
 pub fn list<S: AsRef<str>>(names: &[S]) -> String {
     match names {
         [] => "none".into(),
@@ -27,7 +38,7 @@ pub fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
-/// `a`, `a` or `b`, `a`, `b` or `c`, each in backticks.
+/// Writes `a`, `a` or `b`, `a`, `b` or `c`, each in backticks.
 pub fn either<S: AsRef<str>>(names: &[S]) -> String {
     let quoted: Vec<_> = names
         .iter()

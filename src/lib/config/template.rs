@@ -1,7 +1,7 @@
-//! Text with `${…}` in it, cut into plain pieces and references. `\${` is a plain `${`; backslashes
+//! Cuts text with `${…}` in it into plain pieces and references. `\${` is a plain `${`; backslashes
 //! elsewhere are left alone.
 
-/// Text that `resolve` leaves as it is now.
+/// Returns text that resolves to `text`.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::new();
     let mut rest = text;
@@ -16,11 +16,12 @@ pub fn escape(text: &str) -> String {
     escaped + rest
 }
 
-/// A piece of text.
+/// Is a piece of text.
 #[derive(Debug, PartialEq)]
 pub enum Piece {
+    /// Holds text as it is.
     Plain(String),
-    /// What stands between `${` and `}`.
+    /// Holds what stands between `${` and `}`.
     Reference(String),
 }
 
@@ -57,8 +58,8 @@ pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// Offset of the brace that closes a reference.
-fn closing(text: &str) -> Option<usize> {
+/// Returns the offset of the brace that closes a reference, in the text behind its `${`.
+pub fn closing(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
         match c {

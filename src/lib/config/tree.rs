@@ -1,4 +1,4 @@
-//! Where config files come from: a folder, or the copy of `config/` inside the binary, so that an
+//! Reads config files from a folder, or from the copy of `config/` inside the binary, so that an
 //! installed binary works anywhere.
 
 use super::suggest::{list, nearest};
@@ -9,25 +9,53 @@ use std::sync::Arc;
 
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/config");
 
-/// Folders nested deeper than this are not searched for groups.
+/// Depth of folders beyond which groups are not searched for.
 const DEPTH: usize = 6;
 
-/// Largest config file, in bytes: some hundred times those of this project.
+/// Size of the largest config file, in bytes: some hundred times those of this project.
 const LARGEST: u64 = 256 << 10;
 
-/// A tree of config files. File names inside it are relative, with `/`.
+/// Gives access to a tree of config files. File names inside it are relative, with `/`.
 #[derive(Clone, Debug)]
 pub enum Tree {
+    /// Reads from this folder.
     Folder(PathBuf),
+    /// Reads the copy inside the binary.
     BuiltIn,
 }
 
+/// Holds a config tree and what is looked up in it often; all jobs of a sweep share it.
+#[derive(Debug)]
+pub struct Source {
+    pub tree: Tree,
+    /// Name of the primary file.
+    pub primary: String,
+    /// Names of all groups.
+    pub groups: Vec<String>,
+}
+
+impl Source {
+    /// Finds the tree as [`Tree::find`] does.
+    ///
+    /// # Errors
+    /// Fails when the folder or the file does not exist.
+    pub fn find(folder: Option<&Path>, name: Option<&str>) -> Result<Self> {
+        let (tree, primary) = Tree::find(folder, name)?;
+        let groups = tree.groups();
+        Ok(Self {
+            tree,
+            primary,
+            groups,
+        })
+    }
+}
+
 impl Tree {
-    /// The tree that holds the primary file, and that file's name: `folder` if given, else
+    /// Returns the tree that holds the primary file, and that file's name: `folder` if given, else
     /// `./config`, else the built-in one.
     ///
     /// # Errors
-    /// When the folder or the file does not exist.
+    /// Fails when the folder or the file does not exist.
     pub fn find(folder: Option<&Path>, name: Option<&str>) -> Result<(Self, String)> {
         let name = name.unwrap_or("config");
         let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
@@ -66,6 +94,7 @@ impl Tree {
         }
     }
 
+    /// Returns true if there is such a file.
     pub fn has(&self, file: &str) -> bool {
         match self {
             Self::Folder(root) => root.join(file).is_file(),
@@ -73,8 +102,10 @@ impl Tree {
         }
     }
 
+    /// Reads a file.
+    ///
     /// # Errors
-    /// When the file cannot be read or is not UTF-8.
+    /// Fails when the file cannot be read, is too large or is not UTF-8.
     pub fn read(&self, file: &str) -> Result<String> {
         match self {
             Self::Folder(root) => {
@@ -99,7 +130,7 @@ impl Tree {
         }
     }
 
-    /// How messages name a file.
+    /// Returns the name of a file for messages.
     pub fn label(&self, file: &str) -> Arc<str> {
         match self {
             Self::Folder(root) => root.join(file).display().to_string().into(),
@@ -107,8 +138,8 @@ impl Tree {
         }
     }
 
-    /// Names of the files in a group (`""` for the top), without `.yaml`, sorted. Those that begin
-    /// with `_` are parts of others.
+    /// Returns the names of the files in a group (`""` for the top), without `.yaml`, sorted. Those
+    /// that begin with `_` are parts of others and left out.
     pub fn options(&self, group: &str) -> Vec<String> {
         let mut names: Vec<_> = self
             .entries(group)
@@ -125,7 +156,7 @@ impl Tree {
         names
     }
 
-    /// Every folder that holds options, nested ones as `a/b`, sorted.
+    /// Returns every folder that holds options, nested ones as `a/b`, sorted.
     pub fn groups(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut open = vec![(String::new(), 0)];
@@ -143,7 +174,7 @@ impl Tree {
         found
     }
 
-    /// Name and "is a folder" of everything in a folder; none where it does not exist.
+    /// Returns name and "is a folder" of everything in a folder; none where it does not exist.
     fn entries(&self, group: &str) -> Vec<(String, bool)> {
         match self {
             Self::Folder(root) => {
@@ -184,7 +215,7 @@ impl std::fmt::Display for Tree {
     }
 }
 
-/// `group/name`, or the name alone at the top.
+/// Returns `group/name`, or the name alone at the top.
 pub fn join(group: &str, name: &str) -> String {
     if group.is_empty() {
         name.to_owned()

@@ -1,45 +1,52 @@
-//! One walk through the defaults lists: files in merge order, choices, and what the next walk must
-//! know.
+//! Walks through the defaults lists once: finds files in merge order, choices, and what the next
+//! walk must know.
 
-use super::choice_errors::{chosen_twice, hint_nearest, no_option};
+use super::choice_errors::{chosen_twice, no_option};
 use super::choices::{Action, Chosen, Expansion, GroupOverride, Known, Part};
 use super::defaults::{Choice, File, Item, Pick};
 use super::node::Origin;
-use super::suggest::list;
-use super::tree::{Tree, join};
+use super::suggest::{did_you_mean, list, nearest};
+use super::tree::{Source, join};
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-/// One walk, from the primary file down.
+/// Holds the state of one walk, from the primary file down.
 pub struct Walk<'a> {
-    tree: &'a Tree,
-    groups: &'a [String],
+    source: &'a Source,
+    /// What the command line says about groups.
     asked: &'a [GroupOverride],
+    /// What the walk before found out.
     known: &'a Known,
+    /// Files that have been read, by path.
     files: &'a mut HashMap<String, Rc<File>>,
+    /// Files in merge order so far.
     parts: Vec<Part>,
+    /// The option of each group so far.
     chosen: IndexMap<String, Chosen>,
     /// Groups that some line other than an `override` names.
     placed: BTreeSet<String>,
+    /// The `override` line of each group that counts, and how deep in the tree it stands.
     overrides: BTreeMap<String, (usize, Pick, Origin)>,
+    /// Groups whose choice the command line has taken away.
     deleted: BTreeSet<String>,
+    /// Paths of the files that are being walked through, the primary file first.
     stack: Vec<String>,
+    /// The first mistake.
     mistake: Option<Error>,
 }
 
 impl<'a> Walk<'a> {
+    /// Returns a walk that has not begun.
     pub fn new(
-        tree: &'a Tree,
-        groups: &'a [String],
+        source: &'a Source,
         asked: &'a [GroupOverride],
         known: &'a Known,
         files: &'a mut HashMap<String, Rc<File>>,
     ) -> Self {
         Self {
-            tree,
-            groups,
+            source,
             asked,
             known,
             files,
@@ -53,13 +60,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The first mistake counts; the walk continues, since the next one may not make it.
+    /// Keeps the first mistake; the walk continues, since the next one may not make it.
     fn mistake(&mut self, error: Error) {
         self.mistake.get_or_insert(error);
     }
 
-    pub fn primary(&mut self, path: &str) {
-        self.file(path, None);
+    /// Walks through the primary file, then through what only the command line adds.
+    pub fn primary(&mut self) {
+        self.file(&self.source.primary, None);
         for asked in self.asked {
             let option = match &asked.action {
                 Action::Add(option) => option,
@@ -93,7 +101,7 @@ impl<'a> Walk<'a> {
         for item in &file.items {
             match item {
                 Item::Own => self.parts.push(Part {
-                    file: self.tree.label(path).as_ref().into(),
+                    file: self.source.tree.label(path).as_ref().into(),
                     content: file.clone(),
                     origin: origin.cloned(),
                 }),
@@ -109,41 +117,41 @@ impl<'a> Walk<'a> {
         if let Some(file) = self.files.get(path) {
             return Ok(file.clone());
         }
-        let file = File::load(self.tree, path)?;
+        let file = File::load(&self.source.tree, path)?;
         self.files.insert(path.to_owned(), file.clone());
         Ok(file)
     }
 
-    /// A bare `name` of a defaults list.
+    /// Walks through the file of a bare `name` in a defaults list.
     fn sibling(&mut self, path: &str, origin: &Origin) {
-        if self.tree.has(path) {
+        if self.source.tree.has(path) {
             return self.file(path, Some(origin));
         }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let names = self.tree.options(folder);
+        let names = self.source.tree.options(folder);
         let error = Error::usage(format!("there is no config file `{path}`"))
             .note("from", origin.to_string())
             .note("available", list(&names));
-        self.mistake(hint_nearest(error, name, &names));
+        self.mistake(did_you_mean(error, nearest(name, &names)));
     }
 
-    /// An `override` line: strongest nearest to the primary file; among equals the last.
+    /// Takes an `override` line: the one nearest to the primary file counts, among equals the last.
     fn replacing(&mut self, choice: &Choice) {
         let depth = self.stack.len();
-        let weaker = self
+        let counts = self
             .overrides
             .get(&choice.group)
             .is_none_or(|(other, ..)| depth <= *other);
-        if weaker {
+        if counts {
             let entry = (depth, choice.pick.clone(), choice.origin.clone());
             self.overrides.insert(choice.group.clone(), entry);
         }
-        let strongest = self
+        let counted = self
             .known
             .overrides
             .get(&choice.group)
             .is_some_and(|(_, origin)| *origin == choice.origin);
-        if strongest && self.known.adopted.contains(&choice.group) {
+        if counted && self.known.adopted.contains(&choice.group) {
             self.resolve(choice);
         }
     }
@@ -153,7 +161,7 @@ impl<'a> Walk<'a> {
         self.resolve(choice);
     }
 
-    /// Settles which option a line of a file stands for: the command line first, then `override`
+    /// Finds which option a line of a file stands for: the command line first, then `override`
     /// lines, then the line itself.
     fn resolve(&mut self, choice: &Choice) {
         let group = &choice.group;
@@ -182,7 +190,7 @@ impl<'a> Walk<'a> {
                     asked.group == *group && matches!(asked.action, Action::Add(_))
                 };
                 if !self.asked.iter().any(adds) {
-                    let options = self.tree.options(group);
+                    let options = self.source.tree.options(group);
                     self.mistake(
                         Error::usage(format!("an option of `{group}` must be chosen"))
                             .note("from", origin.to_string())
@@ -223,9 +231,9 @@ impl<'a> Walk<'a> {
             return;
         }
         let path = join(group, &format!("{option}.yaml"));
-        if !self.tree.has(&path) {
+        if !self.source.tree.has(&path) {
             if !optional {
-                let error = no_option(self.tree, self.groups, group, option, origin);
+                let error = no_option(self.source, group, option, origin);
                 self.mistake(error);
             }
             return;
@@ -239,6 +247,7 @@ impl<'a> Walk<'a> {
         self.file(&path, Some(origin));
     }
 
+    /// Returns what the next walk must know.
     pub fn found(&self) -> Known {
         let overrides: BTreeMap<_, _> = self
             .overrides
@@ -265,6 +274,10 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Returns what the walk found.
+    ///
+    /// # Errors
+    /// Fails with the first mistake.
     pub fn finish(mut self) -> Result<Expansion> {
         for asked in self.asked {
             if matches!(asked.action, Action::Delete(_)) && !self.deleted.contains(&asked.group) {

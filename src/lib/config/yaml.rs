@@ -1,4 +1,4 @@
-//! YAML in and out: files become [`Node`]s that know their line; nodes become YAML that reads back
+//! Reads YAML files into [`Node`]s that know their line, and writes nodes as YAML that reads back
 //! as the same values.
 //!
 //! Anchors, tags, several documents in a file and duplicate keys are errors.
@@ -12,6 +12,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// Reads a config file; an empty one is an empty mapping. `file` names it in messages.
+///
+/// # Errors
+/// Fails at broken YAML, more than one document, and nesting that is too deep.
 pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
     refuse_second_document(text, file)?;
     refuse_deep(text, file)?;
@@ -23,7 +26,7 @@ pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
     Ok(from_marked(&marked, file))
 }
 
-/// The parser would read the first document and drop the others.
+/// Refuses a second document: the parser would read the first one and drop the others.
 fn refuse_second_document(text: &str, file: &Arc<str>) -> Result<()> {
     let mut content = false;
     for (index, line) in text.lines().enumerate() {
@@ -38,8 +41,8 @@ fn refuse_second_document(text: &str, file: &Arc<str>) -> Result<()> {
     Ok(())
 }
 
-/// No setting is nested deeper; the parser works by recursion, which a long row of brackets would
-/// take to the end of the stack.
+/// Number of levels that a file may be nested; the parser works by recursion, and a long row of
+/// brackets would exhaust the stack.
 const DEEPEST: usize = 64;
 
 /// Refuses nesting beyond [`DEEPEST`], as far as it can be told before the text is parsed: by
@@ -153,7 +156,7 @@ fn from_marked(marked: &Marked, file: &Arc<str>) -> Node {
     }
 }
 
-/// Block YAML, a key a line, lists inline. `comment` may add ` # …` behind a key's value.
+/// Writes block YAML, a key a line, lists inline. `comment` may add ` # …` behind a key's value.
 pub fn write(node: &Node, comment: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     write_map(node, &mut Vec::new(), comment, &mut out);
@@ -185,7 +188,7 @@ fn write_map(
     }
 }
 
-/// A value on one line, as YAML that reads back as the same value.
+/// Writes a value on one line, as YAML that reads back as the same value.
 pub fn inline(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
@@ -207,7 +210,7 @@ pub fn inline(value: &Value) -> String {
     }
 }
 
-/// Text, quoted where it would otherwise read as something else.
+/// Writes text, quoted where it would otherwise read as something else.
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./+ -".contains(c);
     let safe = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "_./".contains(c))

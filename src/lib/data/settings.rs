@@ -43,6 +43,7 @@ pub struct DatasetSettings {
     pub kind: DatasetKind,
     /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not
     /// used by `digits`.
+    #[schemars(extend("x-unread-by" = ["digits"]))]
     pub root: Option<FilePath>,
     /// Height and width in pixels to resize to; `None` keeps the files' own (16 for `digits`).
     #[schemars(range(min = 8))]

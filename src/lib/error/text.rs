@@ -26,13 +26,17 @@ enum Piece {
 /// Names a parameter of the function that failed, or a field of its settings, in code quotes:
 /// `` `size` ``.
 pub fn parameter(name: &str) -> Text {
-    Text::from("`") + Text(vec![Piece::Parameter(name.to_owned())]) + "`"
+    Text::from("`") + unquoted(name) + "`"
 }
 
 /// Shows how to set a parameter, in code quotes: `` `size=16` ``.
 pub fn assignment(name: &str, value: impl Display) -> Text {
-    let name = Text(vec![Piece::Parameter(name.to_owned())]);
-    Text::from("`") + name + format!("={value}`")
+    Text::from("`") + unquoted(name) + format!("={value}`")
+}
+
+/// Names a parameter without quotes: `size`.
+pub fn unquoted(name: &str) -> Text {
+    Text(vec![Piece::Parameter(name.to_owned())])
 }
 
 impl Text {

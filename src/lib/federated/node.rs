@@ -4,7 +4,7 @@ use crate::data::ImageSet;
 use crate::error::{Error, Result};
 use crate::model::{Model, StateDict};
 use crate::train::{
-    BatchSource, Callback, EpochReport, FitSettings, Objective, OptimizerSettings, ScheduleKind,
+    BatchSource, Callback, EpochReport, FitSettings, Objective, OptimizerSettings,
     ScheduleSettings, fit,
 };
 use tch::Tensor;
@@ -33,10 +33,7 @@ pub(super) fn train(
     let settings = FitSettings {
         epochs,
         optimizer: optimizer.clone(),
-        schedule: ScheduleSettings {
-            kind: ScheduleKind::Constant,
-            ..ScheduleSettings::default()
-        },
+        schedule: ScheduleSettings::Constant,
     };
     let mut last = LastReport { report: None, step };
     fit(model, source, objective, &settings, None, &mut last)?;

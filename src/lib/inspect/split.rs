@@ -42,7 +42,10 @@ impl SplitCounts {
     pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
         split
             .check(dataset.train.len(), dataset.test.len())
-            .map_err(|error| error.note("file", path.display().to_string()))?;
+            .map_err(|error| {
+                let file = path.display().to_string();
+                error.within("dataset").note("file", file)
+            })?;
         let count = |part: &Part| {
             label_counts(
                 &part.train,

@@ -1,16 +1,17 @@
-//! Requests that cannot be met, said alike by all partitioners.
+//! Checks requests that cannot be met, with the same errors for all partitioners.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter, unquoted};
 use crate::words::counted;
 
 /// Checks that `nodes` nodes can have `each` of `images` training images.
 ///
 /// # Errors
-/// No nodes, or too few images.
+/// Fails at no nodes, and at too few images.
 pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
     if nodes == 0 {
-        return Err(Error::usage("`split.num_nodes` is 0")
-            .hint("say how many parties share the images: split.num_nodes=10"));
+        let how = "say how many parties share the images: ";
+        return Err(Error::usage(parameter("num_nodes") + " is 0")
+            .hint(Text::from(how) + unquoted("num_nodes") + "=10"));
     }
     if nodes
         .checked_mul(each)
@@ -29,24 +30,25 @@ pub fn enough(images: usize, nodes: usize, each: usize) -> Result<()> {
     ));
     Err(match images / each.max(1) {
         0 => error,
-        most => error.hint(format!("split.num_nodes is at most {most} here")),
+        most => error.hint(unquoted("num_nodes") + format!(" is at most {most} here")),
     })
 }
 
-/// The same for `split.min_size` images each, at least one.
+/// Checks the same for `min_size` images each, at least one.
 ///
 /// # Errors
-/// As [`enough`], with a hint at the setting.
+/// Fails as [`enough`] does, with a hint at the setting.
 pub fn at_least(images: usize, nodes: usize, min_size: usize) -> Result<()> {
     enough(images, nodes, min_size.max(1)).map_err(|error| match images.checked_div(nodes) {
         Some(most) if most > 0 && min_size > 1 => {
-            error.hint(format!("`split.min_size` is at most {most} here"))
+            error.hint(parameter("min_size") + format!(" is at most {most} here"))
         }
         _ => error,
     })
 }
 
-/// The nodes (and their sizes) that came short in the best of all draws.
+/// Returns the error for draws that all left nodes short; `nodes` are those of the best draw, with
+/// their sizes.
 pub fn short(what: &str, min_size: usize, nodes: &[(usize, usize)]) -> Error {
     const LISTED: usize = 10;
     let listed: Vec<_> = nodes
@@ -68,20 +70,40 @@ pub fn short(what: &str, min_size: usize, nodes: &[(usize, usize)]) -> Error {
     )
 }
 
+/// Returns the hint for a law of sizes or classes that left nodes short: a `change` ("larger",
+/// "smaller") of the parameter `of`, and what else helps.
+pub fn easier(change: &str, of: &str) -> Text {
+    Text::from(format!("try a {change} "))
+        + parameter(of)
+        + ", fewer nodes ("
+        + parameter("num_nodes")
+        + "), a smaller "
+        + parameter("min_size")
+        + ", or another `seed`"
+}
+
+/// Returns the hint for a class that is too rare for the nodes that are to hold it.
+pub fn fewer() -> Text {
+    Text::from("take fewer nodes (")
+        + parameter("num_nodes")
+        + ") or fewer "
+        + parameter("classes_per_node")
+}
+
 /// Checks a number of classes a node is to hold against those that have images.
 ///
 /// # Errors
-/// None, or more than there are.
+/// Fails at no class, and at more than there are.
 pub fn classes(per: usize, present: usize) -> Result<()> {
     if (1..=present).contains(&per) {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "`split.classes_per_node` is {per}, but {} {} training images",
+    let found = format!(
+        " is {per}, but {} {} training images",
         counted(present, "class"),
         if present == 1 { "has" } else { "have" }
-    ))
-    .hint(format!(
-        "split.classes_per_node={present} gives every node all of them"
-    )))
+    );
+    let all = format!("={present} gives every node all of them");
+    Err(Error::usage(parameter("classes_per_node") + found)
+        .hint(unquoted("classes_per_node") + all))
 }

@@ -9,24 +9,24 @@
 //! logarithms, so that no `alpha` underflows; where a class is cut is rounded, not rounded down.
 
 use super::{Partitioner, demand, draw};
-use crate::error::Result;
+use crate::error::{Result, assignment};
 use crate::runtime::seed::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Complete; each node has `min_size` images or more. At a size of `images / nodes` or more a node
-/// takes no further class, so sizes exceed that by less than the largest class.
+/// Deals all images; each node has `min_size` of them or more. At a size of `images / nodes` or
+/// more a node takes no further class, so sizes exceed that by less than the largest class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Dirichlet {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
     /// Concentration, greater than 0: 0.1 gives each node few classes, 100 nearly the same mix.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
-    /// Training images each node must have.
+    /// Number of training images that each node must have.
     #[schemars(range(min = 1))]
     pub min_size: usize,
 }
@@ -53,19 +53,16 @@ impl Partitioner for Dirichlet {
             self.draw(&totals, rng)
         })
         .map_err(|error| {
-            error
-                .hint(
-                    "try a larger `split.alpha`, fewer nodes (`split.num_nodes`), a smaller \
-                 `split.min_size`, or another `seed`",
-                )
-                .hint("`split.kind=dirichlet_equal` gives nodes of one size at any alpha")
+            error.hint(demand::easier("larger", "alpha")).hint(
+                assignment("kind", "dirichlet_equal") + " gives nodes of one size at any alpha",
+            )
         })?;
         Ok(draw::deal_counts(labels, &counts, classes, rng))
     }
 }
 
 impl Dirichlet {
-    /// `counts[node][class]` and the nodes' sizes.
+    /// Draws `counts[node][class]` and the nodes' sizes.
     fn draw(&self, totals: &[usize], rng: &mut Rng) -> Result<(Vec<Vec<usize>>, Vec<usize>)> {
         let images: usize = totals.iter().sum();
         let mut counts = vec![vec![0; totals.len()]; self.nodes];

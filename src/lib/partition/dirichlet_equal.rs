@@ -7,8 +7,7 @@
 //! Nodes take images in turns, each from a class drawn from its mix. Published code draws again
 //! while the class is used up, which need not end; here the mix is restricted to classes that are
 //! left and renormalised, the same distribution. Deviation: turns are a random order of all nodes'
-//! places, not a fresh choice among unfinished nodes. The last nodes to take find what the others
-//! left.
+//! turns, not a fresh choice among unfinished nodes. The last nodes get what the others left.
 
 use super::{Partitioner, demand, draw};
 use crate::error::{Error, Result};
@@ -19,11 +18,11 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Complete; sizes differ by one at most, at any `alpha`.
+/// Deals all images; sizes differ by one at most, at any `alpha`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DirichletEqual {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
@@ -71,7 +70,7 @@ impl Partitioner for DirichletEqual {
     }
 }
 
-/// Each node's mix of the classes of which images are left.
+/// Returns each node's mix of the classes of which images are left.
 fn choices(mixes: &[Vec<f64>], left: &[usize]) -> Result<Vec<WeightedIndex<f64>>> {
     let open: Vec<bool> = left.iter().map(|left| *left > 0).collect();
     let choice = |mix: &Vec<f64>| {

@@ -1,23 +1,23 @@
-//! What partitioners share: Dirichlet weights, dealing by counts or sizes, and drawing again a
-//! bounded number of times.
+//! Holds what partitioners share: Dirichlet weights, dealing by counts or sizes, and drawing again
+//! a bounded number of times.
 
 use super::demand;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, parameter};
 use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use rand::distr::{Distribution, OpenClosed01};
 use rand::seq::SliceRandom;
 use rand_distr::Gamma;
 
-/// Draws after which a partitioner gives up.
+/// Number of draws after which a partitioner fails.
 pub const DRAWS: usize = 1000;
 
-/// The `part`-th of `parts` nearly equal runs of 0..`total`.
+/// Returns start and end of the `part`-th of `parts` nearly equal runs of 0..`total`.
 pub fn run(total: usize, parts: usize, part: usize) -> (usize, usize) {
     (total * part / parts, total * (part + 1) / parts)
 }
 
-/// Sizes of `parts` nearly equal runs of `total`.
+/// Returns the sizes of `parts` nearly equal runs of `total`.
 pub fn even(total: usize, parts: usize) -> Vec<usize> {
     let size = |part| {
         let (start, end) = run(total, parts, part);
@@ -26,13 +26,13 @@ pub fn even(total: usize, parts: usize) -> Vec<usize> {
     (0..parts).map(size).collect()
 }
 
-/// Cuts `total` things in proportion to `weights` (0 or more, not all 0); complete.
+/// Cuts all of `total` things in proportion to `weights` (0 or more, not all 0).
 pub fn cut(total: usize, weights: &[f64]) -> Vec<usize> {
     cut_lifted(total, weights, 0.5)
 }
 
-/// As [`cut`], where running shares are rounded up from a fraction of 1 − `lift` on (0 < `lift` <
-/// 1). With the same lift for every class the same nodes would have what rounding gives.
+/// Cuts as [`cut`] does, but rounds running shares up from a fraction of 1 − `lift` on (0 < `lift`
+/// < 1). With the same lift for every class the same nodes would have what rounding gives.
 pub fn cut_lifted(total: usize, weights: &[f64], lift: f64) -> Vec<usize> {
     let sum: f64 = weights.iter().sum();
     let (mut given, mut start) = (0.0, 0);
@@ -50,26 +50,25 @@ pub fn cut_lifted(total: usize, weights: &[f64], lift: f64) -> Vec<usize> {
     sizes
 }
 
-/// Logarithms of `count` draws from Gamma(`alpha`, 1): divided by their sum, the draws are
-/// Dirichlet(`alpha`).
+/// Returns the logarithms of `count` draws from Gamma(`alpha`, 1): divided by their sum, the draws
+/// are Dirichlet(`alpha`).
 ///
-/// As logarithms, because below an `alpha` of about 0.01 most draws are too small for a float:
+/// They are logarithms because below an `alpha` of about 0.01 most draws are too small for a float:
 /// Gamma(α) = Gamma(α + 1) · U^(1/α).
 ///
 /// # Errors
-/// An `alpha` that is not a finite number greater than 0.
+/// Fails at an `alpha` that is not a finite number greater than 0.
 pub fn log_gammas(alpha: f64, count: usize, rng: &mut Rng) -> Result<Vec<f64>> {
     let wrong = || {
-        Error::usage(format!(
-            "`split.alpha` is {alpha}, not a finite number greater than 0"
-        ))
-        .hint("a Dirichlet alpha of 0.1 is very uneven, 100 nearly even")
+        let found = format!(" is {alpha}, not a finite number greater than 0");
+        Error::usage(parameter("alpha") + found)
+            .hint("a Dirichlet alpha of 0.1 is very uneven, 100 nearly even")
     };
     if !(alpha.is_finite() && alpha > 0.0) {
         return Err(wrong());
     }
     let larger = Gamma::new(alpha + 1.0, 1.0).map_err(|_| wrong())?;
-    // Smaller ones would overflow the logarithm; what they give is the same: everything to one.
+    // Smaller ones would overflow the logarithm, and give the same: everything to one.
     let alpha = alpha.max(1e-300);
     let draw = |_| {
         let uniform: f64 = OpenClosed01.sample(rng);
@@ -79,8 +78,8 @@ pub fn log_gammas(alpha: f64, count: usize, rng: &mut Rng) -> Result<Vec<f64>> {
     Ok((0..count).map(draw).collect())
 }
 
-/// Weights in proportion to exp(`logs`), the largest 1, those outside `open` 0. They sum to more
-/// than 0 if any is open.
+/// Returns weights in proportion to exp(`logs`), the largest 1, those outside `open` 0. They sum to
+/// more than 0 if any is open.
 pub fn weights(logs: &[f64], open: &[bool]) -> Vec<f64> {
     let kept = |&(_, open): &(&f64, &bool)| *open;
     let pairs = || logs.iter().zip(open);
@@ -93,7 +92,7 @@ pub fn weights(logs: &[f64], open: &[bool]) -> Vec<f64> {
         .collect()
 }
 
-/// Images of each class, ascending.
+/// Returns the images of each class, ascending.
 pub fn by_class(labels: &[i64], classes: usize) -> Vec<Vec<usize>> {
     let mut images = vec![Vec::new(); classes];
     for (image, &label) in labels.iter().enumerate() {
@@ -102,8 +101,8 @@ pub fn by_class(labels: &[i64], classes: usize) -> Vec<Vec<usize>> {
     images
 }
 
-/// Deals each class at random: `counts[node][class]` images, together at most those there are. What
-/// is over is left out.
+/// Deals each class at random: `counts[node][class]` images, together at most those there are. The
+/// rest is left out.
 pub fn deal_counts(
     labels: &[i64],
     counts: &[Vec<usize>],
@@ -124,8 +123,8 @@ pub fn deal_counts(
     parts
 }
 
-/// Deals `images` images at random, `sizes[node]` to each node, together at most `images`. What is
-/// over is left out.
+/// Deals `images` images at random, `sizes[node]` to each node, together at most `images`. The rest
+/// is left out.
 pub fn deal_sizes(images: usize, sizes: &[usize], rng: &mut Rng) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..images).collect();
     order.shuffle(rng);
@@ -144,8 +143,8 @@ pub fn deal_sizes(images: usize, sizes: &[usize], rng: &mut Rng) -> Vec<Vec<usiz
 /// its sizes.
 ///
 /// # Errors
-/// Those of `draw`; no draw that did: the nodes short in the best one, which has the fewest of
-/// them.
+/// Fails when `draw` does, and when no draw gave each node enough: it names the nodes with too few
+/// images in the draw that has the fewest of them.
 pub fn again<T>(
     what: &str,
     min_size: usize,
@@ -170,21 +169,21 @@ pub fn again<T>(
     Err(demand::short(what, min_size, &best.unwrap_or_default()))
 }
 
-/// `per` distinct classes for each node at random, such that every class of `classes` has nearly as
+/// Draws `per` distinct classes for each node, such that every class of `classes` has nearly as
 /// many nodes: their numbers differ by one at most. `per` is at most the number of classes.
 pub fn spread(nodes: usize, per: usize, classes: &[usize], rng: &mut Rng) -> Vec<Vec<usize>> {
     // Nodes take from one random order of the classes after another.
-    let mut pile: Vec<usize> = Vec::new();
+    let mut order: Vec<usize> = Vec::new();
     let mut held = Vec::with_capacity(nodes);
     for _ in 0..nodes {
-        let left = pile.len().min(per);
-        let mut own = pile.split_off(pile.len() - left);
+        let left = order.len().min(per);
+        let mut own = order.split_off(order.len() - left);
         if own.len() < per {
-            pile = classes.to_vec();
-            pile.shuffle(rng);
-            // What this node has already goes to the bottom, for those that follow.
-            pile.sort_by_key(|class| !own.contains(class));
-            own.extend(pile.split_off(pile.len() - (per - left)));
+            order = classes.to_vec();
+            order.shuffle(rng);
+            // What this node has already is left for those that follow.
+            order.sort_by_key(|class| !own.contains(class));
+            own.extend(order.split_off(order.len() - (per - left)));
         }
         held.push(own);
     }
@@ -193,7 +192,7 @@ pub fn spread(nodes: usize, per: usize, classes: &[usize], rng: &mut Rng) -> Vec
     held
 }
 
-/// `parts` sizes of together `total`, cut at uniformly random places.
+/// Draws `parts` sizes of together `total`, cut at uniformly random points.
 pub fn random_cuts(total: usize, parts: usize, rng: &mut Rng) -> Vec<usize> {
     let mut cuts: Vec<usize> = (1..parts).map(|_| rng.random_range(0..=total)).collect();
     cuts.sort_unstable();

@@ -1,5 +1,5 @@
-//! Independent and identically distributed nodes: the images in random order, dealt evenly (McMahan
-//! et al. 2017, arXiv:1602.05629, section 3).
+//! Makes independent and identically distributed nodes: deals the images in random order, evenly
+//! (McMahan et al. 2017, arXiv:1602.05629, section 3).
 
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
@@ -7,11 +7,11 @@ use crate::runtime::seed::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Complete; sizes differ by one at most.
+/// Deals all images; sizes differ by one at most.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Iid {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,

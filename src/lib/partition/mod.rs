@@ -1,5 +1,5 @@
-//! Dealing a dataset to nodes. One partitioner a file; called by the `split_data` stage; knows
-//! labels only, never pixels or files.
+//! Deals a dataset to nodes. One partitioner a file; called by the `split_data` stage; knows labels
+//! only, never pixels or files.
 //!
 //! A partitioner deals the *training* images. The test images follow by one rule for all of them
 //! ([`Split::new`]): each class of the test set is dealt in the proportions in which the nodes hold
@@ -43,14 +43,14 @@ use crate::error::Result;
 use crate::runtime::seed::Rng;
 use std::fmt::Debug;
 
-/// A way to deal images to nodes.
+/// Deals images to nodes.
 pub trait Partitioner: Debug {
     /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint,
     /// ascending lists of indices, one a node, none empty. Complete, unless the partitioner says
     /// what it leaves out. The same `rng` deals the same. Ends in bounded time.
     ///
     /// # Errors
-    /// Impossible requests, such as more nodes than images, and those that chance did not meet:
-    /// which nodes came short.
+    /// Fails at impossible requests, such as more nodes than images, and at those that chance did
+    /// not meet: it names the nodes with too few images.
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>>;
 }

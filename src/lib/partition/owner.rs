@@ -1,13 +1,13 @@
-//! Whose a class is: the node that holds most of it, where one stands out.
+//! Finds the node that a class belongs to: the one that holds most of it, where one stands out.
 
-/// Shares of `counts`; all zero where there are none.
+/// Returns the shares of `counts`; all zero where there are none.
 pub(super) fn shares(counts: &[u64]) -> Vec<f64> {
     let total = counts.iter().sum::<u64>().max(1) as f64;
     counts.iter().map(|&count| count as f64 / total).collect()
 }
 
-/// For each class the node that holds more than half of it and half as much again as an equal
-/// share; `counts[node][class]`.
+/// Returns for each class the node that holds more than half of it and half as much again as an
+/// equal share; `counts[node][class]` are numbers of images.
 pub fn owners(counts: &[Vec<u64>]) -> Vec<Option<usize>> {
     let classes = counts.iter().map(Vec::len).max().unwrap_or(0);
     let nodes = counts.len().max(2) as u64;

@@ -7,22 +7,22 @@
 //! out and none falls to one node by chance.
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unquoted};
 use crate::runtime::seed::Rng;
 use crate::words::counted;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Complete; every node has exactly `classes_per_node` classes.
+/// Deals all images; every node has exactly `classes_per_node` classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pathological {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// Classes a node holds.
+    /// Number of classes that a node holds.
     #[schemars(range(min = 1))]
     pub classes_per_node: usize,
 }
@@ -53,7 +53,7 @@ impl Partitioner for Pathological {
                 .filter(|&node| held[node].contains(&class))
                 .collect();
             check_enough(class, totals[class], &holders)?;
-            // Or the same nodes would have the longer runs of every class.
+            // Otherwise the same nodes would have the longer runs of every class.
             holders.shuffle(rng);
             for (&node, count) in holders.iter().zip(draw::even(totals[class], holders.len())) {
                 counts[node][class] = count;
@@ -72,11 +72,12 @@ impl Pathological {
             "{} nodes of {} classes cannot hold all {present} classes: some would be in no node",
             self.nodes, self.classes_per_node
         ))
-        .hint(format!(
-            "split.classes_per_node={} or split.num_nodes={}",
-            present.div_ceil(self.nodes),
-            present.div_ceil(self.classes_per_node)
-        )))
+        .hint(
+            unquoted("classes_per_node")
+                + format!("={} or ", present.div_ceil(self.nodes))
+                + unquoted("num_nodes")
+                + format!("={}", present.div_ceil(self.classes_per_node)),
+        ))
     }
 }
 
@@ -89,5 +90,5 @@ fn check_enough(class: usize, images: usize, holders: &[usize]) -> Result<()> {
         counted(images, "training image"),
         counted(holders.len(), "node")
     ))
-    .hint("take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`"))
+    .hint(demand::fewer()))
 }

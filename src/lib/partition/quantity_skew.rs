@@ -6,50 +6,54 @@
 //! dealt in the log-normal form too (sizes are scaled to their sum).
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, parameter};
 use crate::runtime::seed::Rng;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The law of sizes.
+/// Is the distribution of the nodes' sizes.
 #[derive(Clone, Copy, Debug)]
 pub enum Sizes {
-    /// Concentration, greater than 0: 0.1 gives few nodes nearly everything, 100 nearly equal
-    /// sizes.
+    /// Draws shares from a Dirichlet distribution of this concentration, greater than 0: 0.1 gives
+    /// few nodes nearly everything, 100 nearly equal sizes.
     Dirichlet(f64),
-    /// Standard deviation of the sizes' logarithms, 0 or more: 0 gives equal sizes.
+    /// Draws log-normal sizes; this is the standard deviation of their logarithms, 0 or more: 0
+    /// gives equal sizes.
     LogNormal(f64),
 }
 
-/// Complete; each node has `min_size` images or more.
+/// Deals all images; each node has `min_size` of them or more.
 #[derive(Clone, Copy, Debug)]
 pub struct QuantitySkew {
+    /// Number of nodes to deal the images to.
     pub nodes: usize,
+    /// Distribution of the nodes' sizes.
     pub sizes: Sizes,
+    /// Number of training images that each node must have.
     pub min_size: usize,
 }
 
-/// The name of a law of sizes.
+/// Names a distribution of sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SizeLaw {
-    /// Shares from Dirichlet(`alpha`).
+    /// Draws shares from Dirichlet(`alpha`).
     Dirichlet,
-    /// In proportion to exp(`sigma`·z), z standard normal.
+    /// Draws sizes in proportion to exp(`sigma`·z), z standard normal.
     LogNormal,
 }
 
-/// The settings of [`QuantitySkew`], of which each law of sizes takes one.
+/// Holds the settings of [`QuantitySkew`]; each distribution of sizes has one of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct QuantitySkewSettings {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// `None`: [`SizeLaw::Dirichlet`].
+    /// Distribution of sizes. `None`: [`SizeLaw::Dirichlet`].
     pub sizes: Option<SizeLaw>,
     /// Concentration of Dirichlet sizes. `None`: 0.5.
     #[schemars(extend("exclusiveMinimum" = 0))]
@@ -57,7 +61,7 @@ pub struct QuantitySkewSettings {
     /// Standard deviation of the logarithms of log-normal sizes. `None`: 0.5.
     #[schemars(range(min = 0))]
     pub sigma: Option<f64>,
-    /// Training images each node must have.
+    /// Number of training images that each node must have.
     #[schemars(range(min = 1))]
     pub min_size: usize,
 }
@@ -90,14 +94,14 @@ impl From<QuantitySkewSettings> for QuantitySkew {
 impl Partitioner for QuantitySkew {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         demand::at_least(labels.len(), self.nodes, self.min_size)?;
-        let (what, instead) = match self.sizes {
+        let (what, easier) = match self.sizes {
             Sizes::Dirichlet(alpha) => (
                 format!("sizes from Dirichlet({alpha:?})"),
-                "larger `split.alpha`",
+                demand::easier("larger", "alpha"),
             ),
             Sizes::LogNormal(sigma) => (
                 format!("log-normal sizes of sigma {sigma:?}"),
-                "smaller `split.sigma`",
+                demand::easier("smaller", "sigma"),
             ),
         };
         let what = format!("{what} over {} nodes", self.nodes);
@@ -106,18 +110,14 @@ impl Partitioner for QuantitySkew {
             let sizes = draw::cut(labels.len(), &draw::weights(&self.logs(rng)?, &open));
             Ok((sizes.clone(), sizes))
         };
-        let sizes = draw::again(&what, self.min_size.max(1), rng, draw).map_err(|error| {
-            error.hint(format!(
-                "try a {instead}, fewer nodes (`split.num_nodes`), a smaller `split.min_size`, or \
-                 another `seed`"
-            ))
-        })?;
+        let sizes = draw::again(&what, self.min_size.max(1), rng, draw)
+            .map_err(|error| error.hint(easier))?;
         Ok(draw::deal_sizes(labels.len(), &sizes, rng))
     }
 }
 
 impl QuantitySkew {
-    /// Logarithms of the nodes' weights.
+    /// Draws the logarithms of the nodes' weights.
     fn logs(&self, rng: &mut Rng) -> Result<Vec<f64>> {
         match self.sizes {
             Sizes::Dirichlet(alpha) => draw::log_gammas(alpha, self.nodes, rng),
@@ -126,9 +126,9 @@ impl QuantitySkew {
                     |_| sigma * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, rng);
                 Ok((0..self.nodes).map(log).collect())
             }
-            Sizes::LogNormal(sigma) => Err(Error::usage(format!(
-                "`split.sigma` is {sigma}, not a finite number of 0 or more"
-            ))
+            Sizes::LogNormal(sigma) => Err(Error::usage(
+                parameter("sigma") + format!(" is {sigma}, not a finite number of 0 or more"),
+            )
             .hint("0 gives equal sizes, 1 sizes that differ tenfold and more")),
         }
     }

@@ -1,4 +1,5 @@
-//! The third of four modes of course exercises: random images, as many as chance gives each node.
+//! Gives each node random images, a random number of them: the third of four modes of course
+//! exercises.
 
 use super::{Partitioner, demand, draw};
 use crate::error::Result;
@@ -6,16 +7,16 @@ use crate::runtime::seed::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Every node has `min_size` images; the others are cut at uniformly random places. Complete, and
-/// never drawn again.
+/// Deals all images: `min_size` to every node, and the others cut at uniformly random points. It
+/// never draws again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RandomUnequal {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// Training images each node must have.
+    /// Number of training images that each node must have.
     #[schemars(range(min = 1))]
     pub min_size: usize,
 }

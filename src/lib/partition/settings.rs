@@ -1,4 +1,4 @@
-//! The choice of a partitioner: its name, and the settings of its own.
+//! Holds the choice of a partitioner: its name, and the settings of its own.
 
 use super::{
     Dirichlet, DirichletEqual, Iid, Partitioner, Pathological, QuantitySkew, QuantitySkewSettings,
@@ -7,20 +7,31 @@ use super::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A partitioner with its settings; `kind` names it.
+/// Chooses a partitioner with its settings; `kind` names it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PartitionSettings {
+    /// Deals a share evenly and the rest by class.
     UniformShare(UniformShare),
+    /// Deals at random and evenly.
     Iid(Iid),
+    /// Deals each class in Dirichlet proportions.
     Dirichlet(Dirichlet),
+    /// Draws a Dirichlet mix of classes for each node, at equal sizes.
     DirichletEqual(DirichletEqual),
+    /// Deals shards of images sorted by class.
     Shards(Shards),
+    /// Gives each node so many classes.
     Pathological(Pathological),
+    /// Gives nodes the same mix of classes at random sizes.
     QuantitySkew(QuantitySkewSettings),
+    /// Gives each node as many images of each class.
     UniformPerClass(UniformPerClass),
+    /// Gives each node as many random images.
     RandomEqual(RandomEqual),
+    /// Gives each node a random number of random images.
     RandomUnequal(RandomUnequal),
+    /// Gives each node many images of some classes and few of the others.
     Skewed(Skewed),
 }
 

@@ -1,26 +1,26 @@
-//! Shards: images sorted by class, cut into equal runs, a few runs a node (McMahan et al. 2017,
-//! arXiv:1602.05629, section 3: MNIST in 200 shards of 300, two for each of 100 clients).
+//! Deals shards: images sorted by class, cut into equal runs, a few runs a node (McMahan et al.
+//! 2017, arXiv:1602.05629, section 3: MNIST in 200 shards of 300, two for each of 100 clients).
 //!
 //! Deviation: where images do not divide by the shards, shards differ by one image instead of
 //! leaving some out.
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, parameter};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Complete; a node has at most `per_node` classes where no shard is longer than a class, or a few
-/// more at borders.
+/// Deals all images; a node has at most `per_node` classes where no shard is longer than a class,
+/// or a few more at borders.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Shards {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// Shards each node gets.
+    /// Number of shards that each node gets.
     #[serde(rename = "shards_per_node")]
     #[schemars(range(min = 1))]
     pub per_node: usize,
@@ -38,13 +38,13 @@ impl Default for Shards {
 impl Partitioner for Shards {
     fn deal(&self, labels: &[i64], _classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>> {
         if self.per_node == 0 {
-            return Err(Error::usage("`split.shards_per_node` is 0")
+            return Err(Error::usage(parameter("shards_per_node") + " is 0")
                 .hint("McMahan et al. give each node 2"));
         }
         demand::enough(labels.len(), self.nodes, self.per_node).map_err(|error| {
             error.hint(
-                "`split.shards_per_node` is the number of shards a node gets, each of one \
-                image at least",
+                parameter("shards_per_node")
+                    + " is the number of shards a node gets, each of one image at least",
             )
         })?;
         let mut sorted: Vec<usize> = (0..labels.len()).collect();

@@ -1,4 +1,4 @@
-//! How far a split is from an even one, as numbers: for people who compare splits, and to say how
+//! Measures how far a split is from an even one: for people who compare splits, and to state how
 //! hard a federation is.
 //!
 //! Label skew of a node is the distance of its label distribution p from that of all nodes
@@ -11,33 +11,38 @@
 use super::owner::shares;
 use serde::Serialize;
 
-/// A node's label distribution.
+/// Holds the measures of a node's label distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct NodeSkew {
+    /// Number of images.
     pub images: u64,
-    /// Classes with at least one image.
+    /// Number of classes with at least one image.
     pub classes: usize,
-    /// 1 for a single class, the number of classes where all are equally many.
+    /// Effective number of classes: 1 for a single class, the number of classes where all are
+    /// equally many.
     pub effective_classes: f64,
-    /// In bits, 0..1.
+    /// Jensen-Shannon divergence from all nodes together, in bits, 0..1.
     pub jensen_shannon: f64,
-    /// 0..1.
+    /// Total variation from all nodes together, 0..1.
     pub total_variation: f64,
 }
 
-/// All nodes, and means in which each counts alike.
+/// Holds the measures of all nodes, and means in which each counts alike.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Skew {
+    /// Mean effective number of classes.
     pub effective_classes: f64,
+    /// Mean Jensen-Shannon divergence, in bits.
     pub jensen_shannon: f64,
+    /// Mean total variation.
     pub total_variation: f64,
-    /// 0 for nodes of one size, towards 1 when one holds everything.
+    /// Gini coefficient of the sizes: 0 for nodes of one size, near 1 when one holds everything.
     pub size_gini: f64,
+    /// Measures of each node.
     pub nodes: Vec<NodeSkew>,
 }
 
-/// Measures of `counts[node][class]`; a node without images is as far from the others as can be
-/// said: not at all.
+/// Returns the measures of `counts[node][class]`; those of a node without images are 0.
 pub fn skew(counts: &[Vec<u64>]) -> Skew {
     let classes = counts.iter().map(Vec::len).max().unwrap_or(0);
     let total = |class: usize| counts.iter().filter_map(|node| node.get(class)).sum();
@@ -75,7 +80,7 @@ fn of_node(counts: &[u64], all: &[f64]) -> NodeSkew {
     }
 }
 
-/// In nats.
+/// Returns the entropy in nats.
 fn entropy(shares: &[f64]) -> f64 {
     -shares
         .iter()
@@ -84,7 +89,7 @@ fn entropy(shares: &[f64]) -> f64 {
         .sum::<f64>()
 }
 
-/// Mean absolute difference of all pairs over twice the mean.
+/// Returns the mean absolute difference of all pairs over twice the mean.
 fn gini(mut sizes: Vec<f64>) -> f64 {
     sizes.sort_by(f64::total_cmp);
     let (count, sum) = (sizes.len() as f64, sizes.iter().sum::<f64>());

@@ -1,8 +1,8 @@
-//! The fourth of four modes of course exercises: of some classes a node has many images, of the
-//! others a handful.
+//! Gives each node many images of some classes and few of the others: the fourth of four modes of
+//! course exercises.
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, parameter};
 use crate::runtime::seed::Rng;
 use crate::words::counted;
 use rand::Rng as _;
@@ -10,20 +10,20 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Each node has `major_classes` classes, spread evenly over nodes, of which it gets a uniformly
+/// Gives each node `major_classes` classes, spread evenly over nodes, of which it gets a uniformly
 /// random number of images in `major`, and of every other class one in `minor` (bounds included).
 /// The rest is left out.
 ///
-/// Where a class is too rare for the upper bounds, nodes are served in random order, each leaving
+/// Where a class is too rare for the upper bounds, nodes draw in random order, and each leaves
 /// those after it their lower bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Skewed {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// Classes of which a node holds many images.
+    /// Number of classes of which a node holds many images.
     #[serde(rename = "classes_per_node")]
     #[schemars(range(min = 1))]
     pub major_classes: usize,
@@ -31,7 +31,7 @@ pub struct Skewed {
     #[serde(rename = "major_images")]
     #[schemars(inner(range(min = 1)))]
     pub major: [usize; 2],
-    /// The same for each other class.
+    /// Smallest and largest number of images of each other class.
     #[serde(rename = "minor_images")]
     pub minor: [usize; 2],
 }
@@ -80,18 +80,17 @@ impl Skewed {
             ("minor_images", self.minor, 0),
         ] {
             if least > most || least < floor {
-                return Err(
-                    Error::usage(format!("`split.{key}` is [{least}, {most}]")).note(
-                        "expected",
-                        format!("the smallest number of images, {floor} or more, and the largest"),
-                    ),
-                );
+                let found = format!(" is [{least}, {most}]");
+                return Err(Error::usage(parameter(key) + found).note(
+                    "expected",
+                    format!("the smallest number of images, {floor} or more, and the largest"),
+                ));
             }
         }
         Ok(())
     }
 
-    /// How many images of a class each node gets.
+    /// Draws how many images of a class each node gets.
     fn draw(
         &self,
         class: usize,
@@ -141,8 +140,11 @@ impl Skewed {
             needs.into_iter().flatten().collect::<Vec<_>>().join(", "),
         )
         .hint(
-            "take fewer nodes (`split.num_nodes`) or fewer `split.classes_per_node`, or lower \
-            `split.major_images` or `split.minor_images`",
+            demand::fewer()
+                + ", or lower "
+                + parameter("major_images")
+                + " or "
+                + parameter("minor_images"),
         )
     }
 }

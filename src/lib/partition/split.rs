@@ -1,28 +1,31 @@
-//! What a node holds, and the split's JSON form `{"teacher0": {"train": […], "test": […]}, …}`,
-//! that of the public Python project.
+//! Holds what each node has, and reads and writes the split's JSON form
+//! `{"teacher0": {"train": […], "test": […]}, …}`, that of the public Python project.
 
 use super::{Partitioner, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter};
 use crate::runtime::seed::Rng;
 use crate::words::counted;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Indices into the training and the test split, ascending.
+/// Holds a node's indices into the training and the test images, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "a node's indices: {\"train\": […], \"test\": […]}"
 )]
 pub struct Part {
+    /// Indices of training images.
     pub train: Vec<usize>,
+    /// Indices of test images.
     pub test: Vec<usize>,
 }
 
-/// All nodes' parts.
+/// Holds the parts of all nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
+    /// Part of each node.
     pub nodes: Vec<Part>,
 }
 
@@ -30,7 +33,7 @@ impl Split {
     /// Deals the training labels with `partitioner` and the test labels alike.
     ///
     /// # Errors
-    /// Those of the partitioner.
+    /// Fails when the partitioner does.
     pub fn new(
         partitioner: &dyn Partitioner,
         train: &[i64],
@@ -53,8 +56,8 @@ impl Split {
         })
     }
 
-    /// The JSON form. Nodes are named `teacher0`, `teacher1`, … as the public project does, whoever
-    /// they are.
+    /// Returns the JSON form. Nodes are named `teacher0`, `teacher1`, … as the public project names
+    /// them, whoever they are.
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
         let entry =
             |(node, part): (usize, &Part)| (format!("teacher{node}"), serde_json::json!(part));
@@ -64,7 +67,7 @@ impl Split {
     /// Reads the JSON form of [`Self::to_json`].
     ///
     /// # Errors
-    /// A node that is missing or misnamed.
+    /// Fails at a node that is missing or misnamed.
     pub fn from_json(mut parts: BTreeMap<String, Part>) -> Result<Self> {
         let total = parts.len();
         let take = |node| {
@@ -88,10 +91,11 @@ impl Split {
     }
 
     /// Checks that the split fits a dataset with these numbers of images, and that no image is in
-    /// two places.
+    /// it twice.
     ///
     /// # Errors
-    /// The first index that is out of range or given twice, and a node without training images.
+    /// Fails at the first index that is out of range or given twice, and at a node without training
+    /// images.
     pub fn check(&self, train: usize, test: usize) -> Result<()> {
         let lists = |of: fn(&Part) -> &Vec<usize>| self.nodes.iter().map(of).collect::<Vec<_>>();
         check_lists("train", &lists(|part| &part.train), train)?;
@@ -106,20 +110,21 @@ impl Split {
 }
 
 fn check_lists(name: &str, lists: &[&Vec<usize>], images: usize) -> Result<()> {
-    let mut owner = vec![None; images];
+    let mut owners = vec![None; images];
     for (node, list) in lists.iter().enumerate() {
         for &index in *list {
-            let Some(place) = owner.get_mut(index) else {
+            let Some(owner) = owners.get_mut(index) else {
                 return Err(Error::failed(format!(
                     "`teacher{node}.{name}` of the split holds index {index}, but the dataset has \
                      {images} {name} images"
                 ))
                 .hint(
-                    "the split belongs to another dataset, or to other \
-                    `dataset.max_train`/`max_test` limits",
+                    Text::from("the split belongs to another dataset, or to other ")
+                        + parameter("max_train")
+                        + "/`max_test` limits",
                 ));
             };
-            if let Some(other) = place.replace(node) {
+            if let Some(other) = owner.replace(node) {
                 return Err(Error::failed(format!(
                     "{name} image {index} is in the split twice: in `teacher{other}` and in \
                      `teacher{node}`"
@@ -130,7 +135,7 @@ fn check_lists(name: &str, lists: &[&Vec<usize>], images: usize) -> Result<()> {
     Ok(())
 }
 
-/// Images of each class among those of `part` (indices into `labels`).
+/// Counts the images of each class among those of `part` (indices into `labels`).
 pub fn label_counts(part: &[usize], labels: &[i64], classes: usize) -> Vec<u64> {
     let mut counts = vec![0; classes];
     for &image in part {

@@ -1,24 +1,24 @@
-//! The first of four modes of course exercises: every node has as many images of each class as
-//! every other.
+//! Gives every node as many images of each class as every other: the first of four modes of course
+//! exercises.
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `per_class` images of each class for every node, the rest left out; or, without that number,
-/// each class dealt evenly and completely, so that nodes differ by one image of a class at most.
-/// Classes without training images are passed over.
+/// Deals `per_class` images of each class to every node and leaves the rest out; or, without that
+/// number, deals each class evenly and completely, so that nodes differ by one image of a class at
+/// most. Classes without training images are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UniformPerClass {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
-    /// Images of each class for each node; `None`: all there are, dealt evenly.
+    /// Number of images of each class for each node; `None`: all there are, dealt evenly.
     #[serde(rename = "images_per_class")]
     #[schemars(range(min = 1))]
     pub per_class: Option<usize>,
@@ -63,9 +63,8 @@ impl Partitioner for UniformPerClass {
 impl UniformPerClass {
     fn check(&self, class: usize, images: usize, each: usize) -> Result<usize> {
         if each == 0 {
-            return Err(
-                Error::usage("`split.images_per_class` is 0").hint("`null` deals all images")
-            );
+            return Err(Error::usage(parameter("images_per_class") + " is 0")
+                .hint("`null` deals all images"));
         }
         if each
             .checked_mul(self.nodes)
@@ -83,7 +82,8 @@ impl UniformPerClass {
         ];
         let fewer = fewer.iter().filter(|(_, most)| *most > 0);
         Err(fewer.fold(error, |error, (key, most)| {
-            error.hint(format!("for this class `split.{key}` is at most {most}"))
+            let most = format!(" is at most {most}");
+            error.hint(Text::from("for this class ") + parameter(key) + most)
         }))
     }
 }

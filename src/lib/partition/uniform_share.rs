@@ -1,21 +1,21 @@
-//! The split of the EPFL report (Jellouli, "Dataset Distillation for One-Shot Federated Learning"):
-//! a share dealt evenly, the rest by class.
+//! Deals a share evenly and the rest by class: the split of the EPFL report (Jellouli, "Dataset
+//! Distillation for One-Shot Federated Learning").
 
 use super::{Partitioner, demand, draw};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, parameter};
 use crate::runtime::seed::Rng;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A random share `share` (0..1) of the images is dealt evenly; the rest is sorted by class and cut
+/// Deals a random share `share` (0..1) of the images evenly; the rest is sorted by class and cut
 /// into one run a node.
 ///
 /// `share` 1 is IID, 0 gives each node few classes (disjoint ones when the classes divide evenly).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UniformShare {
-    /// Parties to deal the images to.
+    /// Number of nodes to deal the images to.
     #[serde(rename = "num_nodes")]
     #[schemars(range(min = 1))]
     pub nodes: usize,
@@ -67,11 +67,9 @@ impl Partitioner for UniformShare {
 impl UniformShare {
     fn check(&self, images: usize) -> Result<()> {
         if !(0.0..=1.0).contains(&self.share) {
-            return Err(Error::usage(format!(
-                "`split.unif_percentage` is {}, outside 0..1",
-                self.share
-            ))
-            .hint("1 deals everything evenly (IID), 0 sorts everything by class"));
+            let found = format!(" is {}, outside 0..1", self.share);
+            return Err(Error::usage(parameter("unif_percentage") + found)
+                .hint("1 deals everything evenly (IID), 0 sorts everything by class"));
         }
         demand::enough(images, self.nodes, 1)
     }

@@ -39,7 +39,11 @@ impl StageContext<'_> {
         let split = read(path)?;
         split
             .check(dataset.train.len(), dataset.test.len())
-            .map_err(|error| error.note("file", path.display().to_string()))?;
+            .map_err(|error| {
+                error
+                    .within("dataset")
+                    .note("file", path.display().to_string())
+            })?;
         refuse_other_settings(self.composed, path, &split)?;
         Ok(split)
     }

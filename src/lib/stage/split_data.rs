@@ -4,6 +4,7 @@
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
+use crate::error::During;
 use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
@@ -56,7 +57,8 @@ fn split(
     let partitioner = context.config.split.partition.partitioner();
     let mut rng = Seeds::new(context.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
-    let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng)?;
+    let split =
+        Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng).within("split")?;
     json::write(path, &split.to_json())?;
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     run.fact("nodes", split.nodes.len())?;

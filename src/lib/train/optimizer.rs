@@ -34,14 +34,14 @@ struct Packed {
 
 impl Packed {
     /// Returns buffers with zero moments, and `None` when the parameters are not in one buffer.
-    fn of(parameters: &[Tensor], kind: OptimizerKind) -> Option<Self> {
+    fn of(parameters: &[Tensor], kind: &OptimizerKind) -> Option<Self> {
         let layout = Layout::of(parameters)?;
         let buffer = layout.buffer_of(parameters)?;
         Some(Self {
             first: layout.zeros(&buffer),
             second: match kind {
-                OptimizerKind::Sgd => Tensor::new(),
-                OptimizerKind::Adam => layout.zeros(&buffer),
+                OptimizerKind::Sgd(_) => Tensor::new(),
+                OptimizerKind::Adam(_) => layout.zeros(&buffer),
             },
             parameters: buffer,
             layout,
@@ -52,15 +52,15 @@ impl Packed {
 impl Optimizer {
     /// Returns an optimiser of `parameters`, leaves that require gradients, with zero moments.
     pub fn new(settings: &OptimizerSettings, parameters: Vec<Tensor>) -> Self {
-        let packed = Packed::of(&parameters, settings.kind);
+        let packed = Packed::of(&parameters, &settings.kind);
         let zeros = |pick: fn(&Packed) -> &Tensor| match &packed {
             Some(packed) => packed.layout.views(pick(packed)),
             None => parameters.iter().map(|p| p.detach().zeros_like()).collect(),
         };
         let first = zeros(|packed| &packed.first);
         let second = match settings.kind {
-            OptimizerKind::Sgd => Vec::new(),
-            OptimizerKind::Adam => zeros(|packed| &packed.second),
+            OptimizerKind::Sgd(_) => Vec::new(),
+            OptimizerKind::Adam(_) => zeros(|packed| &packed.second),
         };
         Self {
             settings: settings.clone(),
@@ -162,26 +162,27 @@ impl Optimizer {
         second: Option<&mut Tensor>,
         lr: f64,
     ) {
-        let settings = &self.settings;
-        match (settings.kind, second) {
-            (OptimizerKind::Adam, Some(second)) => {
+        let weight_decay = self.settings.weight_decay;
+        match (&self.settings.kind, second) {
+            (OptimizerKind::Adam(adam), Some(second)) => {
                 let rule = Adam {
                     lr,
-                    betas: settings.betas,
-                    eps: settings.eps,
-                    weight_decay: settings.weight_decay,
+                    betas: adam.betas,
+                    eps: adam.eps,
+                    weight_decay,
                 };
                 rule.step(parameter, gradient, [first, second], self.steps);
             }
-            _ => {
+            (OptimizerKind::Sgd(sgd), _) => {
                 let rule = Sgd {
                     lr,
-                    momentum: settings.momentum,
-                    nesterov: settings.nesterov,
-                    weight_decay: settings.weight_decay,
+                    momentum: sgd.momentum,
+                    nesterov: sgd.nesterov,
+                    weight_decay,
                 };
                 rule.step(parameter, gradient, first);
             }
+            (OptimizerKind::Adam(_), None) => unreachable!("Adam is made with a second moment"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Computes the learning rate at any point of a training run. It is a pure function, so a resumed
 //! run needs no state for it. Called by [`fit`](super::fit).
 
-use super::settings::{ScheduleKind, ScheduleSettings};
+use super::settings::ScheduleSettings;
 
 /// Holds a point of a training run.
 #[derive(Clone, Copy, Debug)]
@@ -20,23 +20,20 @@ impl ScheduleSettings {
     /// and changes at every batch.
     pub fn factor(&self, at: SchedulePoint) -> f64 {
         let share = (at.epoch as f64 + at.within) / at.epochs.max(1) as f64;
-        match self.kind {
-            ScheduleKind::Constant => 1.0,
-            ScheduleKind::Milestones => {
-                let passed = self
-                    .milestones
-                    .iter()
-                    .filter(|&&milestone| milestone <= at.epoch)
-                    .count();
-                self.gamma.powi(passed as i32)
+        match self {
+            Self::Constant => 1.0,
+            Self::Milestones(settings) => {
+                let milestones = settings.milestones.iter();
+                let passed = milestones.filter(|&&milestone| milestone <= at.epoch);
+                settings.gamma.powi(passed.count() as i32)
             }
-            ScheduleKind::Cosine => {
+            Self::Cosine => {
                 0.5 * (1.0
                     + (std::f64::consts::PI * at.epoch as f64 / at.epochs.max(1) as f64).cos())
             }
-            ScheduleKind::OneCycle if share < self.warmup => share / self.warmup,
-            ScheduleKind::OneCycle => {
-                ((1.0 - share) / (1.0 - self.warmup).max(f64::EPSILON)).max(0.0)
+            Self::OneCycle(settings) if share < settings.warmup => share / settings.warmup,
+            Self::OneCycle(settings) => {
+                ((1.0 - share) / (1.0 - settings.warmup).max(f64::EPSILON)).max(0.0)
             }
         }
     }

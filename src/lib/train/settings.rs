@@ -4,86 +4,157 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Update rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    Sgd,
-    Adam,
-}
-
-/// `teacher.optimizer`, `student.optimizer`.
+/// Holds the settings of an optimiser: its update rule, and what every rule has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct OptimizerSettings {
+    /// Update rule, with the settings that it alone has.
+    #[serde(flatten)]
     pub kind: OptimizerKind,
     /// Learning rate before the schedule.
     #[schemars(range(min = 0))]
     pub lr: f64,
-    /// SGD's momentum.
-    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
-    pub momentum: f64,
-    pub nesterov: bool,
     /// L2 penalty added to the gradient, as in PyTorch.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Adam's decay rates of the two moments.
+}
+
+/// Chooses an update rule; in a config its name stands under `kind`, beside its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Steps against the gradient, or its running sum.
+    Sgd(SgdMomentum),
+    /// Scales the steps by the gradient's moments (Kingma and Ba 2015, arXiv:1412.6980).
+    Adam(AdamMoments),
+}
+
+/// Holds what SGD alone has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SgdMomentum {
+    /// Share of the running sum that a step keeps.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
+    pub momentum: f64,
+    /// Whether the step looks ahead by the momentum (Nesterov's form).
+    pub nesterov: bool,
+}
+
+/// Holds what Adam alone has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AdamMoments {
+    /// Decay rates of the two moments.
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub betas: [f64; 2],
-    /// Adam's ε.
+    /// Number added to the denominator, ε.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f64,
 }
 
-impl Default for OptimizerSettings {
+impl Default for SgdMomentum {
     fn default() -> Self {
         Self {
-            kind: OptimizerKind::Sgd,
-            lr: 0.1,
             momentum: 0.9,
             nesterov: false,
-            weight_decay: 5e-4,
+        }
+    }
+}
+
+impl Default for AdamMoments {
+    fn default() -> Self {
+        Self {
             betas: [0.9, 0.999],
             eps: 1e-8,
         }
     }
 }
 
-/// How the learning rate moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleKind {
-    Constant,
-    /// Times `gamma` at each epoch of `milestones` (PyTorch's MultiStepLR).
-    Milestones,
-    /// Half a cosine from `lr` to zero over all epochs, a step each epoch (CosineAnnealingLR).
-    Cosine,
-    /// Linear up to `lr` over `warmup` of all steps, linear down to zero after, a step each batch.
-    OneCycle,
+impl Default for OptimizerSettings {
+    fn default() -> Self {
+        Self {
+            weight_decay: 5e-4,
+            ..Self::sgd(0.1, 0.9)
+        }
+    }
 }
 
-/// `teacher.schedule`, `student.schedule`.
+impl OptimizerSettings {
+    /// Returns SGD without weight decay.
+    pub fn sgd(lr: f64, momentum: f64) -> Self {
+        let kind = OptimizerKind::Sgd(SgdMomentum {
+            momentum,
+            nesterov: false,
+        });
+        Self {
+            kind,
+            lr,
+            weight_decay: 0.0,
+        }
+    }
+
+    /// Returns Adam with its usual moments, without weight decay.
+    pub fn adam(lr: f64) -> Self {
+        Self {
+            kind: OptimizerKind::Adam(AdamMoments::default()),
+            lr,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// Says how the learning rate moves; in a config the name stands under `kind`, beside its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScheduleSettings {
-    pub kind: ScheduleKind,
-    /// Epochs at which `milestones` multiplies the rate.
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ScheduleSettings {
+    /// Stays at `lr`.
+    Constant,
+    /// Is multiplied by `gamma` at each epoch of `milestones` (PyTorch's MultiStepLR).
+    Milestones(Milestones),
+    /// Falls by half a cosine from `lr` to zero, a step each epoch (CosineAnnealingLR).
+    Cosine,
+    /// Rises linearly to `lr` and falls linearly to zero, a step each batch.
+    OneCycle(OneCycle),
+}
+
+/// Holds what [`ScheduleSettings::Milestones`] has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Milestones {
+    /// Epochs at which the rate is multiplied.
     pub milestones: Vec<usize>,
+    /// Factor of each of them.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub gamma: f64,
-    /// Share of all steps that `one_cycle` spends going up.
+}
+
+/// Holds what [`ScheduleSettings::OneCycle`] has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct OneCycle {
+    /// Share of all steps in which the rate rises.
     #[schemars(range(min = 0, max = 1))]
     pub warmup: f64,
 }
 
-impl Default for ScheduleSettings {
+impl Default for Milestones {
     fn default() -> Self {
         Self {
-            kind: ScheduleKind::Milestones,
             milestones: vec![150, 250],
             gamma: 0.1,
-            warmup: 0.2,
         }
+    }
+}
+
+impl Default for OneCycle {
+    fn default() -> Self {
+        Self { warmup: 0.2 }
+    }
+}
+
+impl Default for ScheduleSettings {
+    fn default() -> Self {
+        Self::Milestones(Milestones::default())
     }
 }
 

@@ -57,12 +57,7 @@ pub fn settings(batch_size: usize, report_every: usize) -> SgdSettings {
         epochs: 3,
         batch_size,
         parts: 1,
-        optimizer: OptimizerSettings {
-            lr: 0.01,
-            momentum: 0.9,
-            weight_decay: 0.0,
-            ..OptimizerSettings::default()
-        },
+        optimizer: OptimizerSettings::sgd(0.01, 0.9),
         augment: AugmentSettings {
             crop: 1,
             flip: false,

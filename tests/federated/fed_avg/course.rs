@@ -4,7 +4,7 @@ use super::support::*;
 use fed_distill::federated::fed_avg::{FedAvgSettings, Statistics};
 use fed_distill::federated::{Direction, Kind};
 use fed_distill::model::ModelKind;
-use fed_distill::train::{OptimizerKind, OptimizerSettings};
+use fed_distill::train::OptimizerSettings;
 use tch::Tensor;
 
 #[test]
@@ -67,10 +67,7 @@ fn ranks_and_interruptions_change_no_bit() {
             fraction: 0.6,
             batch_size: Some(4),
             optimizer: sgd(0.05, 0.9),
-            server: OptimizerSettings {
-                kind: OptimizerKind::Adam,
-                ..sgd(0.01, 0.0)
-            },
+            server: OptimizerSettings::adam(0.01),
             statistics,
             ..plain()
         };

@@ -3,7 +3,7 @@
 use super::support::*;
 use fed_distill::federated::fed_avg::FedAvgSettings;
 use fed_distill::model::ModelKind;
-use fed_distill::train::{FitState, OptimizerKind, OptimizerSettings, Position};
+use fed_distill::train::{AdamMoments, FitState, OptimizerKind, OptimizerSettings, Position};
 use tch::{Device, Kind as Type, Tensor};
 
 /// ```python
@@ -78,10 +78,11 @@ fn two_rounds_of_fed_adam_with_a_proximal_term() {
         epochs: 2,
         optimizer: sgd(0.1, 0.9),
         server: OptimizerSettings {
-            kind: OptimizerKind::Adam,
-            betas: [0.9, 0.99],
-            eps: 1e-3,
-            ..sgd(0.02, 0.0)
+            kind: OptimizerKind::Adam(AdamMoments {
+                betas: [0.9, 0.99],
+                eps: 1e-3,
+            }),
+            ..OptimizerSettings::adam(0.02)
         },
         proximal: 0.3,
         ..plain()

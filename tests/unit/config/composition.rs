@@ -1,6 +1,7 @@
 //! Which file's value wins, and who is named for it.
 
 use crate::config::Tree;
+use fed_distill::train::{Milestones, ScheduleSettings};
 
 #[test]
 fn later_layers_win_and_are_named() {
@@ -65,14 +66,14 @@ fn mappings_merge_and_lists_replace() {
             "schedule:\n  milestones: [1, 2, 3]\n  gamma: 0.5\n",
         ),
     ]);
-    let schedule = tree.compose(&[]).config.student.schedule;
-    assert_eq!((schedule.milestones, schedule.gamma), (vec![7], 0.5));
-    let schedule = tree
-        .compose(&["student.schedule={warmup: 0.3}"])
-        .config
-        .student
-        .schedule;
-    assert_eq!((schedule.gamma, schedule.warmup), (0.5, 0.3));
+    let schedule = |overrides: &[&str]| tree.compose(overrides).config.student.schedule;
+    let milestones =
+        |milestones, gamma| ScheduleSettings::Milestones(Milestones { milestones, gamma });
+    assert_eq!(schedule(&[]), milestones(vec![7], 0.5));
+    assert_eq!(
+        schedule(&["student.schedule={gamma: 0.3}"]),
+        milestones(vec![7], 0.3)
+    );
 }
 
 #[test]
@@ -293,7 +294,10 @@ fn nested_groups_have_slashes() {
 
 #[test]
 fn keys_are_set_added_forced_and_deleted() {
-    let tree = Tree::new(&[("config.yaml", "seed: 5\ndataset: {root: here}\n")]);
+    let tree = Tree::new(&[(
+        "config.yaml",
+        "seed: 5\ndataset: {kind: mnist, root: here}\n",
+    )]);
     let seed = |overrides: &[&str]| tree.compose(overrides).config.seed;
     assert_eq!(seed(&["seed=6"]), 6);
     assert_eq!(seed(&["seed=6", "seed=7"]), 7);
@@ -349,11 +353,11 @@ fn sweeps_multiply_with_the_last_fastest() {
         ]
     );
     assert_eq!(
-        tree.sweep(&["dataset.root=choice('a,b', c d ,${oc.env:NO_SUCH_NAME,x})"]),
+        tree.sweep(&["teacher.save_folder=choice('a,b', c d ,${oc.env:NO_SUCH_NAME,x})"]),
         [
-            "dataset.root='a,b'",
-            "dataset.root=c d",
-            "dataset.root=${oc.env:NO_SUCH_NAME,x}"
+            "teacher.save_folder='a,b'",
+            "teacher.save_folder=c d",
+            "teacher.save_folder=${oc.env:NO_SUCH_NAME,x}"
         ]
     );
     assert_eq!(tree.sweep(&["seed=3"]), ["seed=3"]);

@@ -7,7 +7,7 @@ use fed_distill::data::DatasetKind;
 use fed_distill::inversion::TeacherMode;
 use fed_distill::model::ModelKind;
 use fed_distill::partition::{PartitionSettings, UniformShare};
-use fed_distill::train::{OptimizerKind, ScheduleKind};
+use fed_distill::train::{Milestones, OptimizerSettings, ScheduleSettings};
 
 fn composed(overrides: &[&str]) -> Composed {
     compose(&request(Some(config_dir()), overrides))
@@ -106,18 +106,16 @@ fn students_of_the_report() {
             (&student.optimizer, &student.schedule),
             (&config.teacher.optimizer, &config.teacher.schedule),
         ] {
-            assert_eq!(
-                (optimizer.kind, optimizer.lr, optimizer.momentum),
-                (OptimizerKind::Sgd, 0.1, 0.9)
-            );
-            assert_eq!(
-                (schedule.kind, schedule.gamma),
-                (ScheduleKind::Milestones, 0.1)
-            );
-            assert_eq!(
-                (schedule.milestones.as_slice(), optimizer.weight_decay),
-                ([150, 250].as_slice(), 5e-4)
-            );
+            let sgd = OptimizerSettings {
+                weight_decay: 5e-4,
+                ..OptimizerSettings::sgd(0.1, 0.9)
+            };
+            assert_eq!(*optimizer, sgd);
+            let milestones = Milestones {
+                milestones: vec![150, 250],
+                gamma: 0.1,
+            };
+            assert_eq!(*schedule, ScheduleSettings::Milestones(milestones));
         }
         assert_eq!(config.deep_inv.di.loss, config.deep_inv.adi.loss);
         assert_eq!(config.deep_inv.di.loss.var_scale, var_scale, "{name}");

@@ -2,6 +2,7 @@
 
 use crate::config::Tree;
 use fed_distill::config::{Composed, Request, compose};
+use fed_distill::train::{Milestones, ScheduleSettings};
 use proptest::prelude::*;
 
 /// Text as an override's value: references made plain, then quoted.
@@ -52,8 +53,9 @@ proptest! {
 
     #[test]
     fn quoted_text_arrives(text in words()) {
-        let config = Tree::new(&[]).compose(&[&format!("dataset.root={}", typed(&text))]).config;
-        prop_assert_eq!(config.dataset.root, Some(text.into()));
+        let typed = format!("teacher.save_folder={}", typed(&text));
+        let config = Tree::new(&[]).compose(&[&typed]).config;
+        prop_assert_eq!(config.teacher.save_folder, Some(text.into()));
     }
 
     #[test]
@@ -71,10 +73,11 @@ proptest! {
         ]).config;
         prop_assert_eq!(config.seed, seed);
         prop_assert_eq!(config.student.optimizer.lr, lr);
-        prop_assert_eq!(
-            config.student.schedule.milestones,
-            list.iter().map(|i| *i as usize).collect::<Vec<_>>(),
-        );
+        let milestones = Milestones {
+            milestones: list.iter().map(|i| *i as usize).collect(),
+            ..Milestones::default()
+        };
+        prop_assert_eq!(config.student.schedule, ScheduleSettings::Milestones(milestones));
     }
 
     #[test]
@@ -87,7 +90,7 @@ proptest! {
     ) {
         let weights = weights.map_or("null".to_owned(), |weights| format!("{weights:?}"));
         let composed = Tree::new(&[]).compose(&[
-            &format!("dataset.root={}", typed(&text)),
+            &format!("teacher.save_folder={}", typed(&text)),
             &format!("seed={seed}"),
             &format!("deep_inv.optimizer.eps={eps:?}"),
             &format!("student.class_weights={weights}"),

@@ -2,14 +2,17 @@
 
 use crate::config::Tree;
 use fed_distill::config::Config;
+use fed_distill::train::{AdamMoments, OptimizerKind, ScheduleSettings};
 
 fn given(argument: &str) -> Config {
     Tree::new(&[]).compose(&[argument]).config
 }
 
-fn root(value: &str) -> Option<String> {
-    let root = given(&format!("dataset.root={value}")).dataset.root;
-    root.map(|path| path.to_str().unwrap().to_owned())
+fn saved(value: &str) -> Option<String> {
+    let folder = given(&format!("teacher.save_folder={value}"))
+        .teacher
+        .save_folder;
+    folder.map(|path| path.to_str().unwrap().to_owned())
 }
 
 #[test]
@@ -64,23 +67,28 @@ fn text() {
         ("", ""),
         ("''", ""),
     ] {
-        assert_eq!(root(typed).as_deref(), Some(text), "{typed}");
+        assert_eq!(saved(typed).as_deref(), Some(text), "{typed}");
     }
-    assert_eq!(root("null"), None);
+    assert_eq!(saved("null"), None);
 }
 
 #[test]
 fn lists_and_mappings() {
-    let milestones = |text: &str| {
-        given(&format!("teacher.schedule.milestones={text}"))
-            .teacher
-            .schedule
-            .milestones
+    let milestones = |text: &str| match given(&format!("teacher.schedule.milestones={text}"))
+        .teacher
+        .schedule
+    {
+        ScheduleSettings::Milestones(schedule) => schedule.milestones,
+        other => panic!("{other:?}"),
     };
     assert_eq!(milestones("[1,2, 3 ]"), [1, 2, 3]);
     assert_eq!(milestones("[]"), Vec::<usize>::new());
     let config = given("student={optimizer: {kind: adam, betas: [0.5, 0.9]}, 'epochs': 4}");
-    assert_eq!(config.student.optimizer.betas, [0.5, 0.9]);
+    let adam = AdamMoments {
+        betas: [0.5, 0.9],
+        ..AdamMoments::default()
+    };
+    assert_eq!(config.student.optimizer.kind, OptimizerKind::Adam(adam));
     assert_eq!(
         (config.student.epochs, config.student.optimizer.lr),
         (4, 0.1)
@@ -92,8 +100,8 @@ fn lists_and_mappings() {
 fn files_read_the_same_words() {
     let tree = Tree::new(&[(
         "config.yaml",
-        "seed: 1_000\nresume: TRUE\ndataset:\n  root: '1'\n  mean: [1e-3]\n  std:\n    - \
-         1E1\nteacher: {save_folder: ~}\n",
+        "seed: 1_000\nresume: TRUE\ndataset:\n  kind: mnist\n  root: '1'\n  mean: [1e-3]\n  \
+         std:\n    - 1E1\nteacher: {save_folder: ~}\n",
     )]);
     let config = tree.compose(&[]).config;
     assert_eq!((config.seed, *config.resume), (1000, true));
@@ -131,10 +139,10 @@ fn references_take_type_or_stand_in_text() {
 
 #[test]
 fn a_backslash_makes_a_reference_plain() {
-    assert_eq!(root(r"a\${seed}").as_deref(), Some("a${seed}"));
-    assert_eq!(root(r"'a\${seed}'").as_deref(), Some("a${seed}"));
-    assert_eq!(root(r"'a\\${seed}'").as_deref(), Some("a${seed}"));
-    assert_eq!(root(r"'a\\\\${seed}'").as_deref(), Some(r"a\42"));
+    assert_eq!(saved(r"a\${seed}").as_deref(), Some("a${seed}"));
+    assert_eq!(saved(r"'a\${seed}'").as_deref(), Some("a${seed}"));
+    assert_eq!(saved(r"'a\\${seed}'").as_deref(), Some("a${seed}"));
+    assert_eq!(saved(r"'a\\\\${seed}'").as_deref(), Some(r"a\42"));
 }
 
 #[test]
@@ -144,17 +152,17 @@ fn the_environment_has_the_type_that_is_needed() {
     let major: u64 = std::env::var(name).unwrap().parse().unwrap();
     assert_eq!(given(&format!("seed=${{oc.env:{name}}}")).seed, major);
     assert_eq!(
-        root(&format!("${{oc.env:{name}}}")),
+        saved(&format!("${{oc.env:{name}}}")),
         Some(major.to_string())
     );
     assert_eq!(
-        root(&format!("v${{oc.env:{name}}}")),
+        saved(&format!("v${{oc.env:{name}}}")),
         Some(format!("v{major}"))
     );
     assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,3}").threads, Some(3));
     assert_eq!(given("threads=${oc.env:NO_SUCH_NAME,null}").threads, None);
     assert_eq!(
-        root("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(),
+        saved("${oc.env:NO_SUCH_NAME, 'a b'}").as_deref(),
         Some("a b")
     );
     assert!(*given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
@@ -164,11 +172,11 @@ fn the_environment_has_the_type_that_is_needed() {
 fn now_is_the_same_everywhere() {
     let config = Tree::new(&[])
         .compose(&[
-            "dataset.root=${now:%Y-%m-%d_%H}",
+            "teacher.save_folder=${now:%Y-%m-%d_%H}",
             "split.save_path=${now:%Y-%m-%d_%H}",
         ])
         .config;
-    let text = config.dataset.root.unwrap();
+    let text = config.teacher.save_folder.unwrap();
     assert_eq!(Some(&text), config.split.save_path.as_ref());
     let text = text.to_str().unwrap();
     assert!(text.len() == 13 && text.starts_with("20"), "{text}");

@@ -251,7 +251,10 @@ fn impossible_requests_say_what_is_possible() {
 /// A usage error with these words, in bounded time.
 fn refused(kind: &dyn Partitioner, train: &[i64], classes: usize, words: &[&str]) {
     let start = clock::used();
-    let error = deal(kind, train, &[], classes, 1).unwrap_err();
+    // As the stage shows it.
+    let error = deal(kind, train, &[], classes, 1)
+        .unwrap_err()
+        .within("split");
     assert!(clock::used() - start < Duration::from_secs(20));
     assert_eq!(error.class(), Class::Usage);
     let text = error.to_string();

@@ -2,8 +2,16 @@
 
 use super::close;
 use crate::common::machine::device;
-use fed_distill::train::{Optimizer, OptimizerKind, OptimizerSettings};
+use fed_distill::train::{AdamMoments, Optimizer, OptimizerKind, OptimizerSettings, SgdMomentum};
 use tch::{Kind, Tensor};
+
+/// SGD with Nesterov's momentum of 0.9.
+fn nesterov() -> OptimizerKind {
+    OptimizerKind::Sgd(SgdMomentum {
+        momentum: 0.9,
+        nesterov: true,
+    })
+}
 
 /// Four steps on the loss of the script below, from its starting point.
 fn stepped(settings: &OptimizerSettings, kind: Kind) -> Vec<f64> {
@@ -40,30 +48,22 @@ fn stepped(settings: &OptimizerSettings, kind: Kind) -> Vec<f64> {
 /// ```
 #[test]
 fn optimisers() {
-    let base = OptimizerSettings {
-        lr: 0.05,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        ..OptimizerSettings::default()
-    };
+    let base = OptimizerSettings::sgd(0.05, 0.0);
     let momentum = OptimizerSettings {
-        momentum: 0.9,
         weight_decay: 5e-4,
-        ..base.clone()
+        ..OptimizerSettings::sgd(0.05, 0.9)
     };
     let nesterov = OptimizerSettings {
-        momentum: 0.9,
+        kind: nesterov(),
         weight_decay: 0.01,
-        nesterov: true,
         ..base.clone()
     };
-    let adam = OptimizerSettings {
-        kind: OptimizerKind::Adam,
-        ..base.clone()
-    };
+    let adam = OptimizerSettings::adam(0.05);
     let adam_decay = OptimizerSettings {
-        betas: [0.5, 0.9],
-        eps: 1e-4,
+        kind: OptimizerKind::Adam(AdamMoments {
+            betas: [0.5, 0.9],
+            eps: 1e-4,
+        }),
         weight_decay: 0.01,
         ..adam.clone()
     };
@@ -113,11 +113,11 @@ fn a_step_takes_tensors_as_they_lie() {
     };
     let gapped = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 3).narrow(3, 0, 5);
     let sgd = OptimizerSettings {
-        nesterov: true,
+        kind: nesterov(),
         ..OptimizerSettings::default()
     };
     let adam = OptimizerSettings {
-        kind: OptimizerKind::Adam,
+        kind: OptimizerKind::Adam(AdamMoments::default()),
         ..OptimizerSettings::default()
     };
     for settings in [sgd, adam] {

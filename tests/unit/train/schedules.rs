@@ -1,7 +1,7 @@
 //! Learning rates over the epochs.
 
 use super::close;
-use fed_distill::train::{ScheduleKind, SchedulePoint, ScheduleSettings};
+use fed_distill::train::{Milestones, SchedulePoint, ScheduleSettings};
 
 /// ```python
 /// def rates(make, epochs):
@@ -29,16 +29,14 @@ fn schedules() {
         0.014644660940672627,
         0.0038060233744356634,
     ];
-    for (kind, wanted) in [
-        (ScheduleKind::Milestones, multi_step),
-        (ScheduleKind::Cosine, cosine),
+    let milestones = Milestones {
+        milestones: vec![2, 5],
+        gamma: 0.1,
+    };
+    for (schedule, wanted) in [
+        (ScheduleSettings::Milestones(milestones), multi_step),
+        (ScheduleSettings::Cosine, cosine),
     ] {
-        let schedule = ScheduleSettings {
-            kind,
-            milestones: vec![2, 5],
-            gamma: 0.1,
-            ..ScheduleSettings::default()
-        };
         for (epoch, wanted) in wanted.into_iter().enumerate() {
             for within in [0.0, 0.5] {
                 let at = SchedulePoint {
@@ -50,7 +48,7 @@ fn schedules() {
                     0.1 * schedule.factor(at),
                     wanted,
                     1e-12,
-                    &format!("{kind:?} {epoch}"),
+                    &format!("{schedule:?} {epoch}"),
                 );
             }
         }

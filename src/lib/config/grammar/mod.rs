@@ -1,5 +1,5 @@
-//! The grammar of an override's value: `0.1`, `[1, 2]`, `{lr: 0.1}`, `'a, b'`, `${a.b}`, and the
-//! sweeps `1,2`, `range(0,3)`, `choice(a,b)`.
+//! Parses an override's value: `0.1`, `[1, 2]`, `{lr: 0.1}`, `'a, b'`, `${a.b}`, and the sweeps
+//! `1,2`, `range(0,3)`, `choice(a,b)`.
 //!
 //! Unquoted text runs to the next `,` (or closing bracket inside one) and loses the blanks around
 //! it; `\` before one of `\,:()[]{}` or a blank takes that character literally. In quotes `\`
@@ -10,18 +10,22 @@ mod parser;
 use super::node::{Node, Origin, Value};
 use parser::Parser;
 
-/// A parsed value.
+/// Holds what an override's value was parsed to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Parsed {
+    /// Is one value.
     One(Node),
-    /// A sweep: each value as it would be typed alone.
+    /// Is a sweep: each value as it would be typed alone.
     Many(Vec<String>),
 }
 
-/// What is wrong with a value, to stand behind `cannot read …: `.
+/// Says what is wrong with a value, to stand behind `cannot read …: `.
 pub type Message = String;
 
-/// Reads the text behind the first `=` of an override. `origin` goes to every node.
+/// Parses the text behind the first `=` of an override. `origin` goes to every node.
+///
+/// # Errors
+/// Fails at text that the grammar does not have.
 pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Message> {
     let mut parser = Parser::new(text, origin);
     parser.blanks();
@@ -85,9 +89,9 @@ fn finite(value: &Value) -> Option<f64> {
     }
 }
 
-/// From `start` up to but without `stop`, as Python's range.
+/// Returns the numbers from `start` up to but without `stop`, as Python's range does.
 fn range(start: f64, stop: f64, step: f64) -> Result<Vec<String>, Message> {
-    /// More jobs than this are a slip of the keyboard.
+    /// Number of values beyond which a range is a mistake.
     const MOST: f64 = 10_000.0;
     let count = ((stop - start) / step - 1e-9).ceil();
     if step == 0.0 || count.is_nan() {
@@ -102,9 +106,9 @@ fn range(start: f64, stop: f64, step: f64) -> Result<Vec<String>, Message> {
         ));
     }
     // Twelve digits hide the rounding of `0.1 + 2·0.1`.
-    let tidy = |number: f64| format!("{number:.12}").parse().unwrap_or(number);
+    let rounded = |number: f64| format!("{number:.12}").parse().unwrap_or(number);
     Ok((0..count as usize)
         .map(|i| start + i as f64 * step)
-        .map(|number| format!("{}", tidy(number)))
+        .map(|number| format!("{}", rounded(number)))
         .collect())
 }

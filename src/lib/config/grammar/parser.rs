@@ -1,24 +1,27 @@
-//! One pass over a text: values, lists, mappings, quotes, references.
+//! Parses values, lists, mappings, quotes and references in one pass over a text.
 
 use super::Message;
 use crate::config::node::{Node, Origin, Value};
 use crate::config::scalar;
+use crate::config::template::closing;
 use indexmap::IndexMap;
 
-/// No setting is nested deeper; without a limit a long row of brackets would exhaust the stack.
+/// Number of levels that a value may be nested: a long row of brackets would exhaust the stack.
 const DEEPEST: usize = 32;
 
-/// Where a text is being read.
+/// Holds the state of parsing a text.
 pub struct Parser<'a> {
     text: &'a str,
     /// Byte offset of the next character.
     at: usize,
-    /// Lists and mappings that are open.
+    /// Number of lists and mappings that are open.
     depth: usize,
+    /// Origin that every node gets.
     origin: &'a Origin,
 }
 
 impl<'a> Parser<'a> {
+    /// Returns a parser at the beginning of a text.
     pub fn new(text: &'a str, origin: &'a Origin) -> Self {
         Self {
             text,
@@ -28,6 +31,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Returns the next character.
     pub fn peek(&self) -> Option<char> {
         self.text.get(self.at..)?.chars().next()
     }
@@ -38,6 +42,7 @@ impl<'a> Parser<'a> {
         Some(c)
     }
 
+    /// Skips blanks.
     pub fn blanks(&mut self) {
         while self.peek().is_some_and(char::is_whitespace) {
             self.next();
@@ -48,7 +53,7 @@ impl<'a> Parser<'a> {
         Node::new(value, self.origin)
     }
 
-    /// Values separated by commas to the end of the text, each with its source.
+    /// Parses values separated by commas to the end of the text, and returns each with its source.
     pub fn elements(&mut self) -> Result<Vec<(Node, String)>, Message> {
         let mut elements = Vec::new();
         loop {
@@ -71,7 +76,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One value; stops before one of `ends` or at the end, with blanks skipped on both sides.
+    /// Parses one value; stops before one of `ends` or at the end, skips blanks on both sides.
     fn value(&mut self, ends: &str) -> Result<Node, Message> {
         if self.depth > DEEPEST {
             return Err(format!("it is nested more than {DEEPEST} deep"));
@@ -138,7 +143,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A key and the `:` behind it.
+    /// Parses a key and the `:` behind it.
     fn key(&mut self) -> Result<String, Message> {
         self.blanks();
         let key = match self.peek() {
@@ -224,18 +229,13 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `${…}` with everything between the braces, nested ones included.
+    /// Parses `${…}` with everything between the braces, nested ones included.
     fn reference(&mut self) -> Result<&str, Message> {
-        let from = self.at;
-        let mut depth = 0_usize;
-        while let Some(c) = self.next() {
-            match c {
-                '{' => depth += 1,
-                '}' if depth == 1 => return Ok(self.text.get(from..self.at).unwrap_or("")),
-                '}' => depth -= 1,
-                _ => {}
-            }
-        }
-        Err("the closing `}` of `${` is missing".into())
+        let rest = self.text.get(self.at..).unwrap_or("");
+        let inside = rest.strip_prefix("${").unwrap_or("");
+        let end = closing(inside).ok_or("the closing `}` of `${` is missing")?;
+        let whole = "${".len() + end + "}".len();
+        self.at += whole;
+        Ok(rest.get(..whole).unwrap_or(""))
     }
 }

@@ -1,4 +1,4 @@
-//! Config groups of the multi-round baselines.
+//! Holds the config groups of the multi-round baselines.
 
 use crate::data::DatasetSettings;
 use crate::federated::distributed_sgd::Method;
@@ -7,11 +7,11 @@ use crate::federated::fed_md::DigestLoss;
 use crate::federated::transport::TIMEOUT;
 use crate::model::ModelSettings;
 use crate::setting::{FilePath, Free};
-use crate::train::{AugmentSettings, OptimizerKind, OptimizerSettings};
+use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `ranks`: those that share the work of a stage.
+/// Holds config group `ranks`: what applies to ranks that share the work of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RanksConfig {
@@ -29,7 +29,7 @@ impl Default for RanksConfig {
     }
 }
 
-/// Config group `fed_avg`.
+/// Holds config group `fed_avg`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FedAvgConfig {
@@ -39,6 +39,7 @@ pub struct FedAvgConfig {
     /// those that MPI started, or one.
     #[schemars(range(min = 1, max = 1024))]
     pub ranks: Free<Option<usize>>,
+    /// Number of communication rounds.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
     /// Share of the nodes that take part in a round, at least one node (C of McMahan et al. 2017).
@@ -60,6 +61,7 @@ pub struct FedAvgConfig {
     pub eval_train: bool,
     /// The nodes' optimiser; its moments start afresh in each round.
     pub optimizer: OptimizerSettings,
+    /// Augmentation of the nodes' images.
     pub augment: AugmentSettings,
     /// The server's optimiser, whose gradient is the weights minus the nodes' mean: `sgd` at rate 1
     /// without momentum is plain averaging.
@@ -73,12 +75,6 @@ pub struct FedAvgConfig {
 
 impl Default for FedAvgConfig {
     fn default() -> Self {
-        let sgd = |lr| OptimizerSettings {
-            lr,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            ..OptimizerSettings::default()
-        };
         Self {
             save_folder: None,
             ranks: None.into(),
@@ -89,16 +85,16 @@ impl Default for FedAvgConfig {
             eval_batch_size: 1024.into(),
             eval_every: 1,
             eval_train: false,
-            optimizer: sgd(0.1),
+            optimizer: OptimizerSettings::sgd(0.1, 0.0),
             augment: AugmentSettings::default(),
-            server: sgd(1.0),
+            server: OptimizerSettings::sgd(1.0, 0.0),
             proximal: 0.0,
             statistics: Statistics::Average,
         }
     }
 }
 
-/// Config group `fed_md`.
+/// Holds config group `fed_md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FedMdConfig {
@@ -108,6 +104,7 @@ pub struct FedMdConfig {
     /// those that MPI started, or one.
     #[schemars(range(min = 1, max = 1024))]
     pub ranks: Free<Option<usize>>,
+    /// Number of communication rounds.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
     /// The node of the split whose training images are public; `null`: the last.
@@ -133,6 +130,7 @@ pub struct FedMdConfig {
     pub digest_epochs: usize,
     /// Epochs on private images in a round.
     pub revisit_epochs: usize,
+    /// Images in a batch with labels.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in a batch of the digest; `null`: as `batch_size`.
@@ -146,9 +144,9 @@ pub struct FedMdConfig {
     /// Rounds from one evaluation of the clients to the next; the last is always evaluated.
     #[schemars(range(min = 1))]
     pub eval_every: usize,
-    /// Of every phase; its moments start afresh in each.
+    /// Optimiser of every phase; its moments start afresh in each.
     pub optimizer: OptimizerSettings,
-    /// Of images trained on with labels.
+    /// Augmentation of images trained on with labels.
     pub augment: AugmentSettings,
 }
 
@@ -173,27 +171,24 @@ impl Default for FedMdConfig {
             digest_loss: DigestLoss::Absolute,
             eval_batch_size: 1024.into(),
             eval_every: 1,
-            optimizer: OptimizerSettings {
-                kind: OptimizerKind::Adam,
-                lr: 1e-3,
-                weight_decay: 0.0,
-                ..OptimizerSettings::default()
-            },
+            optimizer: OptimizerSettings::adam(1e-3),
             augment: AugmentSettings::default(),
         }
     }
 }
 
-/// Config group `distributed_sgd`.
+/// Holds config group `distributed_sgd`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistributedSgdConfig {
     /// Folder of `model.safetensors`, `metrics.jsonl` and `metrics.json`.
     pub save_folder: Option<FilePath>,
+    /// Who holds the model, and what travels.
     pub method: Method,
     /// Ranks that share each batch; `centralised` uses one. `null`: those that MPI started, or two.
     #[schemars(range(min = 1, max = 1024))]
     pub ranks: Option<usize>,
+    /// Passes over all training images.
     #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a batch, over all ranks.
@@ -209,7 +204,9 @@ pub struct DistributedSgdConfig {
     /// Images in an evaluation batch; changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub eval_batch_size: Free<usize>,
+    /// Optimiser of the model.
     pub optimizer: OptimizerSettings,
+    /// Augmentation of the training images.
     pub augment: AugmentSettings,
 }
 
@@ -224,12 +221,7 @@ impl Default for DistributedSgdConfig {
             parts: 1,
             report_every: 200,
             eval_batch_size: 1024.into(),
-            optimizer: OptimizerSettings {
-                lr: 0.01,
-                momentum: 0.9,
-                weight_decay: 0.0,
-                ..OptimizerSettings::default()
-            },
+            optimizer: OptimizerSettings::sgd(0.01, 0.9),
             augment: AugmentSettings {
                 crop: 0,
                 flip: false,

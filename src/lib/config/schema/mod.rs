@@ -1,5 +1,5 @@
-//! The typed config: one struct a group, closed (an unknown key is an error), every key with a
-//! default.
+//! Holds the typed config: one struct a group, closed (an unknown key is an error), every key with
+//! a default.
 //!
 //! `null` stands for "not given". `Config::default()` is the bottom layer of every composition. A
 //! number's range is an attribute of its field, in the words of JSON schema.
@@ -21,27 +21,27 @@ use crate::setting::Free;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The whole config. All stage binaries share it, so that one set of overrides can be given to each
-/// of them.
+/// Holds the whole config. All stage binaries share it, so that one set of overrides can be given
+/// to each of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Root seed of everything but the student's training, which has its own.
     pub seed: u64,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    /// Device to compute on: `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: Free<String>,
-    /// What convolutions are computed in. A result belongs to what `auto` meant where it was made.
+    /// Number type of convolutions. A result belongs to what `auto` meant where it was made.
     pub precision: PrecisionChoice,
-    /// On CUDA: the same bytes every time, by slower convolutions. The CPU's are the same anyway.
+    /// Whether CUDA gives the same bytes every time, by slower convolutions; a CPU does anyway.
     pub deterministic: Free<bool>,
-    /// CPU threads; `null` takes all cores.
+    /// Number of CPU threads; `null` takes all cores.
     #[schemars(range(min = 1))]
     pub threads: Free<Option<usize>>,
-    /// Resume what an earlier run left at the same path.
+    /// Whether to resume what an earlier run left at the same path.
     pub resume: Free<bool>,
-    /// Replace what an earlier run left at the same path.
+    /// Whether to replace what an earlier run left at the same path.
     pub overwrite: Free<bool>,
-    /// Write TensorBoard event files beside the metrics.
+    /// Whether to write TensorBoard event files beside the metrics.
     pub tensorboard: Free<bool>,
     pub checkpoint: Free<CheckpointConfig>,
     pub ranks: Free<RanksConfig>,

@@ -1,5 +1,5 @@
-//! Config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does and where
-//! its files go.
+//! Holds the config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does
+//! and where its files go.
 
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
@@ -8,8 +8,8 @@ use crate::train::{AugmentSettings, OptimizerSettings, ScheduleSettings, Selecti
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `checkpoint`: what an unfinished run keeps, so that `resume=true` can resume it. Changes no
-/// result.
+/// Holds config group `checkpoint`: what an unfinished run keeps, so that `resume=true` can resume
+/// it. It changes no result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
@@ -26,33 +26,39 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// Config group `teacher`.
+/// Holds config group `teacher`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TeacherConfig {
     /// Nodes that train a teacher; nodes beyond are the student's own data. `null`: all nodes.
     #[schemars(range(min = 1))]
     pub num_teachers: Option<usize>,
-    /// All nodes start from the same weights, as federated averaging needs (a shared seed costs no
-    /// upload); `false`: each from its own.
+    /// Whether all nodes start from the same weights, as federated averaging needs (a shared seed
+    /// costs no upload), or each from its own.
     pub shared_initialisation: bool,
-    /// Train only these teachers, so that several machines can share the work; `null`: all.
+    /// Teachers to train, so that several machines can share the work; `null`: all.
     pub only: Free<Option<Vec<usize>>>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<FilePath>,
     /// Teachers that the server's stages hold in memory, those used last; the others are read again
     /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
     pub in_memory: Free<Option<usize>>,
+    /// Passes over the images.
     #[schemars(range(min = 1))]
     pub epochs: usize,
+    /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub eval_batch_size: Free<usize>,
+    /// Optimiser and its learning rate.
     pub optimizer: OptimizerSettings,
+    /// Course of the learning rate.
     pub schedule: ScheduleSettings,
+    /// Augmentation of the images.
     pub augment: AugmentSettings,
+    /// Which epoch's weights are saved.
     pub selection: Selection,
     /// Share of each node's training images held out, for `selection: best_validation`.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
@@ -79,7 +85,7 @@ impl Default for TeacherConfig {
     }
 }
 
-/// Config group `initial`.
+/// Holds config group `initial`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitialConfig {
@@ -98,18 +104,18 @@ impl Default for InitialConfig {
     }
 }
 
-/// What the student learns from an image.
+/// Says what the student learns from an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// The label it was made for.
+    /// Learns the label that it was made for.
     CrossEntropy,
-    /// The teachers' averaged prediction (Kullback-Leibler divergence); real images keep their
-    /// labels.
+    /// Learns the teachers' averaged prediction (Kullback-Leibler divergence), and the label of
+    /// real images.
     Distill,
 }
 
-/// `student.distill`.
+/// Holds `student.distill`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistillSettings {
@@ -117,7 +123,7 @@ pub struct DistillSettings {
     /// 2015, arXiv:1503.02531).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// `null`: as `deep_inv.ensemble`.
+    /// Weights of the teachers in their prediction; `null`: as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
 }
 
@@ -130,7 +136,7 @@ impl Default for DistillSettings {
     }
 }
 
-/// Config group `student`.
+/// Holds config group `student`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StudentConfig {
@@ -139,10 +145,10 @@ pub struct StudentConfig {
     /// Seed of the student's weights and training; differs from the global one, or a student of one
     /// teacher would start as it did.
     pub seed: u64,
-    /// `null`: the teachers' architecture.
+    /// Architecture of the student; `null`: the teachers'.
     pub model: Option<ModelSettings>,
-    /// Make new batches against the student (competition term) instead of against the teachers
-    /// alone.
+    /// Whether new batches are made against the student (competition term) instead of against the
+    /// teachers alone.
     pub adaptive: bool,
     /// Synthetic batches made and added in each epoch.
     pub new_batches_per_epoch: usize,
@@ -150,24 +156,32 @@ pub struct StudentConfig {
     /// real training set (50,000 on CIFAR-10), however many synthetic images there are. `null`:
     /// those that the set holds.
     pub epoch_images: Option<usize>,
-    /// Augment a fresh batch when it is trained on the first time.
+    /// Whether a fresh batch is augmented when it is trained on the first time.
     pub augment_fresh: bool,
+    /// What the student learns from an image.
     pub objective: Objective,
+    /// Settings of the objective `distill`.
     pub distill: DistillSettings,
     /// One weight a class in the student's cross-entropy, and in the distillation loss by label;
     /// `null`: all equal.
     #[schemars(extend("minimum" = 0))]
     pub class_weights: Option<Vec<f64>>,
+    /// Passes over the images.
     #[schemars(range(min = 1))]
     pub epochs: usize,
+    /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
     /// Images in an evaluation batch; changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub eval_batch_size: Free<usize>,
+    /// Optimiser and its learning rate.
     pub optimizer: OptimizerSettings,
+    /// Course of the learning rate.
     pub schedule: ScheduleSettings,
+    /// Augmentation of the images.
     pub augment: AugmentSettings,
+    /// Which epoch's weights are saved.
     pub selection: Selection,
 }
 

@@ -4,6 +4,7 @@ use super::mistake;
 use crate::common::config_dir;
 use crate::config::{Tree, request};
 use fed_distill::config::compose;
+use fed_distill::train::OptimizerSettings;
 use insta::assert_snapshot;
 
 #[test]
@@ -23,7 +24,7 @@ fn ranges() {
             "`student.optimizer.lr` must be 0 or more, found number -1",
         ),
         (
-            "student.optimizer.betas=[0.9,1]",
+            "student.optimizer={kind: adam, betas: [0.9, 1]}",
             "`student.optimizer.betas[1]` must be 0 or more and less than 1, found number 1",
         ),
         (
@@ -31,7 +32,7 @@ fn ranges() {
             "`deep_inv.teachers.n` must be 1 or more, found number 0",
         ),
         (
-            "teacher.schedule.warmup=2",
+            "teacher.schedule={kind: one_cycle, warmup: 2}",
             "`teacher.schedule.warmup` must be between 0 and 1, found number 2",
         ),
         (
@@ -108,6 +109,56 @@ fn keys_of_another_kind_of_split() {
       available: kind, num_nodes, unif_percentage, …
     hint: did you mean `split.num_nodes`?
     "#);
+}
+
+#[test]
+fn keys_of_another_kind_below_a_group() {
+    assert_snapshot!(mistake("teacher.optimizer.betas=[0.5,0.9]"), @r#"
+    `teacher.optimizer.betas` means nothing when `teacher.optimizer.kind` is `sgd`
+      set by: command line `teacher.optimizer.betas=[0.5,0.9]`
+      found: teacher.optimizer.kind=sgd, set by built-in default
+      available: kind, lr, weight_decay, …
+    hint: `teacher.optimizer.kind=adam` reads it
+    "#);
+    let tree = Tree::new(&[(
+        "config.yaml",
+        "fed_avg:\n  server: {kind: sgd, lr: 1.0, momentum: 0.5}\n",
+    )]);
+    assert_snapshot!(tree.error(&["fed_avg.server.kind=adam"]), @r#"
+    `fed_avg.server.momentum` means nothing when `fed_avg.server.kind` is `adam`
+      set by: TREE/config.yaml:2
+      found: fed_avg.server.kind=adam, set by command line `fed_avg.server.kind=adam`
+      available: kind, lr, weight_decay, …
+    hint: `fed_avg.server.kind=sgd` reads it; `~fed_avg.server.momentum` takes it back
+    "#);
+    tree.compose(&["fed_avg.server.kind=adam", "~fed_avg.server.momentum"]);
+    assert_snapshot!(mistake("student.schedule={kind: cosine, gamma: 0.5}"), @r#"
+    `student.schedule.gamma` means nothing when `student.schedule.kind` is `cosine`
+      set by: command line `student.schedule={kind: cosine, gamma: 0.5}`
+      found: student.schedule.kind=cosine, set by command line `student.schedule={kind: cosine, gamma: 0.5}`
+      available: kind
+    hint: `student.schedule.kind=milestones` reads it
+    "#);
+    assert_snapshot!(mistake("dataset.root=data/mnist"), @r#"
+    `dataset.root` means nothing when `dataset.kind` is `digits`
+      set by: command line `dataset.root=data/mnist`
+      found: dataset.kind=digits, set by config/dataset/digits.yaml:2
+      available: kind, size, channels, …
+    hint: `dataset.kind=mnist`, `dataset.kind=fashion_mnist`, `dataset.kind=kmnist`, `dataset.kind=cifar10`, `dataset.kind=cifar100` or `dataset.kind=image_folder` reads it
+    "#);
+    // What a file repeats of the built-in default says nothing against another kind.
+    let tree = Tree::new(&[(
+        "config.yaml",
+        "teacher:\n  schedule: {kind: milestones, milestones: [150, 250], gamma: 0.1}\n",
+    )]);
+    tree.compose(&["teacher.schedule.kind=one_cycle"]);
+    // A kind that is not the group's default has its own defaults, and shares the others.
+    let optimizer = |overrides: &[&str]| Tree::new(&[]).compose(overrides).config.fed_md.optimizer;
+    assert_eq!(optimizer(&[]), OptimizerSettings::adam(1e-3));
+    assert_eq!(
+        optimizer(&["fed_md.optimizer.kind=sgd"]),
+        OptimizerSettings::sgd(1e-3, 0.9)
+    );
 }
 
 #[test]

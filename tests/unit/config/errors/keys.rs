@@ -23,7 +23,7 @@ fn all_at_once_with_their_lines() {
         hint: did you mean `teacher.epochs`?
       mistake: unknown key `teacher.optimizer.learning_rate`
         set by: TREE/config.yaml:5
-        available: kind, lr, momentum, …
+        available: kind, momentum, nesterov, …
         hint: did you mean `teacher.optimizer.lr`?
       mistake: unknown key `modle`
         set by: command line `modle.width=1`

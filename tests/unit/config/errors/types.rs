@@ -34,10 +34,10 @@ fn each_type() {
     `resume` must be true or false, found string "yes"
       set by: command line `resume=yes`
     "#);
-    assert_snapshot!(mistake("dataset.root=3"), @r#"
-    `dataset.root` must be a string, found number 3
-      set by: command line `dataset.root=3`
-    hint: put it in quotes: dataset.root="'3'"
+    assert_snapshot!(mistake("teacher.save_folder=3"), @r#"
+    `teacher.save_folder` must be a string, found number 3
+      set by: command line `teacher.save_folder=3`
+    hint: put it in quotes: teacher.save_folder="'3'"
     "#);
     assert_snapshot!(mistake("teacher.schedule.milestones=3"), @r#"
     `teacher.schedule.milestones` must be a list, found number 3
