@@ -48,3 +48,39 @@ pub trait Callback<R = ()> {
 
 /// Does nothing.
 impl<R> Callback<R> for () {}
+
+/// Tells both, the first one first. The run is saved when either finds it due.
+impl<R, A: Callback<R>, B: Callback<R>> Callback<R> for (A, B) {
+    fn step(&mut self) {
+        self.0.step();
+        self.1.step();
+    }
+
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+        self.0.epoch(model, report)?;
+        self.1.epoch(model, report)
+    }
+
+    fn round(&mut self, model: Option<&Model>, report: &R) -> Result<()> {
+        self.0.round(model, report)?;
+        self.1.round(model, report)
+    }
+
+    fn due(&self) -> bool {
+        self.0.due() || self.1.due()
+    }
+
+    fn save(&mut self, state: &FitState) -> Result<()> {
+        self.0.save(state)?;
+        self.1.save(state)
+    }
+}
+
+/// Tells a callback of the steps of a part of its run, and of nothing else.
+pub struct Steps<'a, R>(pub &'a mut dyn Callback<R>);
+
+impl<R> Callback for Steps<'_, R> {
+    fn step(&mut self) {
+        self.0.step();
+    }
+}

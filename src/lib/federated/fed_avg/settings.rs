@@ -3,7 +3,8 @@
 use crate::data::Normalisation;
 use crate::error::Result;
 use crate::federated::NodeData;
-use crate::model::{Model, ModelSpec, Precision};
+use crate::federated::node::parameters_and_buffers;
+use crate::model::{Model, ModelSpec, Precision, StateDict};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
@@ -20,6 +21,16 @@ pub enum Statistics {
     /// arXiv:2102.07623, which keeps weight and bias of batch norm as well). The global model then
     /// has no statistics to be tested with.
     Local,
+}
+
+impl Statistics {
+    /// Divides the state of `model` into what travels and what a client keeps, as views.
+    pub(super) fn divide(self, model: &Model) -> (StateDict, StateDict) {
+        match self {
+            Self::Average => (model.state(), StateDict::default()),
+            Self::Local => parameters_and_buffers(model),
+        }
+    }
 }
 
 /// The algorithm's settings.
