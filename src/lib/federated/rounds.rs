@@ -81,7 +81,7 @@ pub(super) fn run<'a, A: Algorithm>(
                     nodes,
                     ledger: link.take_ledger(),
                 };
-                callback.round(algorithm.model(), &report)?;
+                callback.report(algorithm.model(), &report)?;
             }
             link.end_round();
             link.server = algorithm.state(link.position()).copy();

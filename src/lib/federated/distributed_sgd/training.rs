@@ -149,7 +149,7 @@ impl<'a> Training<'a> {
             let loss = self.sum / every as f64;
             self.sum = 0.0;
             if self.link.is_server() {
-                callback.round(None, &LossAt { epoch, batch, loss })?;
+                callback.report(None, &LossAt { epoch, batch, loss })?;
             }
         }
         Ok(())

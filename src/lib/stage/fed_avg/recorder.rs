@@ -151,7 +151,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn report(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<()> {
         let round = report.round;
         let model = model.filter(|model| self.evaluates(model, round));
         let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {

@@ -124,7 +124,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn report(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = Means {
             digest_loss: mean(nodes, |node| node.digest_loss),

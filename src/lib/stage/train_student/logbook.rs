@@ -6,7 +6,7 @@ use super::super::test;
 use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
-use crate::distill::{FreshReport, SourceObserver};
+use crate::distill::{FreshBatch, FreshReport};
 use crate::error::Result;
 use crate::model::Model;
 use crate::run::BestWeights;
@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Instant;
-use tch::Tensor;
 
 /// All that was noted; what a resumed run starts from.
 #[derive(Default, Serialize, Deserialize)]
@@ -120,14 +119,19 @@ impl<'a> Logbook<'a> {
     }
 }
 
-impl SourceObserver for Logbook<'_> {
-    fn inversion_step(&self) {
+impl Callback<FreshBatch> for &Logbook<'_> {
+    fn step(&mut self) {
         self.progress.step();
     }
 
-    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()> {
+    fn report(&mut self, _: Option<&Model>, batch: &FreshBatch) -> Result<()> {
+        let FreshBatch {
+            report,
+            images,
+            labels,
+        } = batch;
         let open = &mut *self.open.borrow_mut();
-        let line = open.notes.batch_line(&report);
+        let line = open.notes.batch_line(report);
         open.journal.add(&line)?;
         // One picture an epoch, of its first batch.
         let first = open
@@ -142,7 +146,7 @@ impl SourceObserver for Logbook<'_> {
             open.journal
                 .image("batch/grid", line.step as i64, &grid.png()?)?;
         }
-        open.notes.fresh.push(report);
+        open.notes.fresh.push(report.clone());
         Ok(())
     }
 }

@@ -115,7 +115,7 @@ fn train(
         Seeds::new(settings.seed),
     )
     .with_store(&batches)
-    .with_observer(&logbook);
+    .with_callback(&logbook);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
