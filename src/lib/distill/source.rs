@@ -141,6 +141,8 @@ pub struct AdaptiveSource<'a> {
     /// The images so far.
     pub set: GrowingSet<'a>,
     inverter: Inverter<'a>,
+    /// Group of the inverter's parameters in errors.
+    inverter_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
@@ -169,6 +171,7 @@ impl<'a> AdaptiveSource<'a> {
         Self {
             set,
             inverter,
+            inverter_group: "inverter",
             ensemble,
             settings,
             rng: seeds.stream("student/batches", 0),
@@ -179,6 +182,15 @@ impl<'a> AdaptiveSource<'a> {
             order: Vec::new(),
             store: &(),
             callback: Box::new(()),
+        }
+    }
+
+    /// Shows the inverter's parameters in errors as those of `group`, instead of `inverter`.
+    #[must_use]
+    pub fn with_inverter_group(self, inverter_group: &'a str) -> Self {
+        Self {
+            inverter_group,
+            ..self
         }
     }
 
@@ -204,6 +216,7 @@ impl<'a> AdaptiveSource<'a> {
         let made = self
             .inverter
             .make_or_load(index, against, self.store, steps)
+            .within(self.inverter_group)
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
         let fresh = FreshBatch {

@@ -36,11 +36,12 @@ pub fn assignment(name: &str, value: impl Display) -> Text {
 }
 
 impl Text {
-    /// Puts `group` before the name of each parameter: `size` becomes `dataset.size`.
+    /// Puts `group` before the name of each parameter: `size` becomes `dataset.size`. A parameter
+    /// that has a group keeps it.
     pub(super) fn within(&mut self, group: &str) {
         for piece in &mut self.0 {
             if let Piece::Parameter(name) = piece {
-                *name = format!("{group}.{name}");
+                *piece = Piece::Words(format!("{group}.{name}"));
             }
         }
     }

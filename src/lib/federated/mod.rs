@@ -22,6 +22,7 @@ pub mod fed_md;
 mod ledger;
 mod link;
 mod node;
+mod resume;
 mod rounds;
 pub mod transport;
 

@@ -2,7 +2,7 @@
 
 use crate::artifact::json;
 use crate::data::ImageSet;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Text, parameter};
 use crate::model::{Model, StateDict};
 use crate::train::{
     BatchSource, Callback, EpochReport, FitSettings, Objective, OptimizerSettings, ScheduleKind,
@@ -61,24 +61,28 @@ impl Callback for LastReport {
 /// The name of the tensor that a report travels as.
 pub(super) const REPORT: &str = "report";
 
-/// Reports a client's part in a round, in numbers of which none is ever negative. It is sent as a
-/// tensor f64 [numbers], −1 for each that is missing.
+/// Reports a client's part in a round, in numbers of which none is ever negative.
 pub(super) trait Report: Serialize + DeserializeOwned {
     /// The fields beside `node`, in the order in which they are sent.
     const NUMBERS: &'static [&'static str];
 
-    /// Returns the report as a message.
+    /// Returns the numbers f64 [N], −1 for each that is missing.
     ///
     /// # Errors
-    /// Fails when the report cannot be written as JSON.
-    fn encode(&self) -> Result<StateDict> {
+    /// Fails when a number is not finite.
+    fn numbers(&self) -> Result<Tensor> {
         let report = json::value(self)?;
         let number = |name: &&str| report[name].as_f64().unwrap_or(-1.0);
         let numbers: Vec<f64> = Self::NUMBERS.iter().map(number).collect();
-        Ok(StateDict::new(vec![(
-            REPORT.into(),
-            Tensor::from_slice(&numbers),
-        )]))
+        Ok(Tensor::from_slice(&numbers))
+    }
+
+    /// Returns the report as a message.
+    ///
+    /// # Errors
+    /// Fails when a number is not finite.
+    fn encode(&self) -> Result<StateDict> {
+        Ok(StateDict::new(vec![(REPORT.into(), self.numbers()?)]))
     }
 
     /// Returns the report that [`encode`](Self::encode) made a message of.
@@ -104,6 +108,11 @@ pub(super) trait Report: Serialize + DeserializeOwned {
         report
             .ok_or_else(|| Error::failed(format!("node {node} sent a report that cannot be read")))
     }
+}
+
+/// Returns the hint for numbers that are not finite.
+pub(super) fn lower_rate() -> Text {
+    Text::from("lower the learning rate (") + parameter("optimizer.lr") + ")"
 }
 
 /// Divides the state of `model` into parameters and buffers (the running statistics of batch norm):

@@ -6,6 +6,7 @@ use super::settings::{Method, SgdSettings, Task};
 use crate::error::{Error, Result};
 use crate::federated::ledger::Ledger;
 use crate::federated::link::Link;
+use crate::federated::node::lower_rate;
 use crate::model::Model;
 use crate::runtime::interrupt;
 use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};
@@ -142,7 +143,7 @@ impl<'a> Training<'a> {
             return Err(Error::failed(format!(
                 "the training loss became NaN or infinite in epoch {epoch}, batch {batch}"
             ))
-            .hint("lower the learning rate (`optimizer.lr`)"));
+            .hint(lower_rate()));
         }
         self.sum += loss;
         if batch % every == 0 {

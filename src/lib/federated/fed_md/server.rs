@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::federated::link::Answers;
+use crate::federated::node::lower_rate;
 use crate::model::{StateDict, weighted_mean};
 use tch::{Kind, Tensor};
 
@@ -29,8 +30,9 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
     };
     match bool::try_from(scores.isfinite().all())? {
         true => Ok(scores.shallow_clone()),
-        false => Err(Error::failed(format!("the scores of {who} are not finite"))
-            .hint("lower the learning rate (`optimizer.lr`)")),
+        false => {
+            Err(Error::failed(format!("the scores of {who} are not finite")).hint(lower_rate()))
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! What a transport carries: messages, and what ranks tell each other about themselves.
+//! Encodes what a transport carries: messages, and what ranks tell each other about themselves.
 
 use crate::error::{Class, Error};
 use serde::{Deserialize, Serialize};
 
-/// One piece of traffic. Its kind travels as the last byte, so that a message of a gigabyte need
-/// not be moved to make room for it.
+/// Holds one piece of traffic. Its kind is its last byte, so that a message of a gigabyte need not
+/// be moved to make room for it.
 #[derive(Debug)]
 pub(super) enum Frame {
     Message(Vec<u8>),
@@ -15,12 +15,12 @@ pub(super) enum Frame {
     Failed(Failure),
 }
 
-/// Why a run ends early. It is passed on as it is, so that every rank names the same cause.
+/// Reports why a run ends early. It is passed on as it is, so that every rank names the same cause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
     /// The rank that failed, or found another lost.
     pub rank: usize,
-    /// The rank that is dead, silent or incomprehensible, where that is the cause.
+    /// The rank that is dead or silent, or sends nonsense, where that is the cause.
     pub lost: Option<usize>,
     #[serde(with = "ClassInFrame")]
     class: Class,
@@ -67,7 +67,7 @@ impl Frame {
 }
 
 impl Failure {
-    /// `rank` fails with `error`.
+    /// Returns the failure of `rank` with `error`.
     pub fn new(rank: usize, lost: Option<usize>, error: &Error) -> Self {
         Self {
             rank,

@@ -7,7 +7,7 @@ use super::test;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
 use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
@@ -122,6 +122,7 @@ impl Shared for Descent<'_> {
         };
         let Some(session) = session else {
             return distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
+                .within("distributed_sgd")
                 .map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
@@ -132,7 +133,8 @@ impl Shared for Descent<'_> {
             rank,
             start.as_ref(),
             &mut recorder,
-        )?;
+        )
+        .within("distributed_sgd")?;
         let trained = trained.ok_or_else(|| Error::failed("rank 0 has no result"))?;
         let accuracy = test(&trained.model, dataset, *config.eval_batch_size)?.accuracy();
         let card = Card::new(

@@ -6,7 +6,7 @@ mod recorder;
 use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
 use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, Task};
 use crate::federated::transport::Rank;
 use crate::partition::Split;
@@ -100,10 +100,13 @@ impl Shared for Average<'_> {
         let settings = settings(self.context);
         let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
-            return fed_avg::run(&settings, &federation, rank, None, &mut ()).map(drop);
+            return fed_avg::run(&settings, &federation, rank, None, &mut ())
+                .within("fed_avg")
+                .map(drop);
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
-        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
+        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+            .within("fed_avg")?;
         let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
         session.save_weights(

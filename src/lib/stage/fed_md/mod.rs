@@ -91,11 +91,14 @@ impl Shared for Distill<'_> {
         let settings = settings(&self.context.config.fed_md);
         let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
-            return fed_md::run(&settings, &federation, rank, None, &mut ()).map(drop);
+            return fed_md::run(&settings, &federation, rank, None, &mut ())
+                .within("fed_md")
+                .map(drop);
         };
         let (mut recorder, start) =
             Recorder::open(self.context, roles, &settings, &federation, session)?;
-        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
+        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+            .within("fed_md")?;
         for (node, state) in &states {
             interrupt::check()?;
             save(dataset, &federation, *node, state, session)

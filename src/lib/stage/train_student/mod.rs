@@ -114,6 +114,7 @@ fn train(
         supply,
         Seeds::new(settings.seed),
     )
+    .with_inverter_group("deep_inv")
     .with_store(&batches)
     .with_callback(&logbook);
     let objective = objective(config, set, context.device, &dataset.classes)?;
@@ -131,8 +132,7 @@ fn train(
         start.as_ref(),
         &mut observer,
     )
-    // The parameters in its errors are the inverter's.
-    .within("deep_inv")
+    .within("student")
     .during(|| "training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);

@@ -281,7 +281,8 @@ fn train(
         &fitting,
         start.as_ref(),
         &mut watcher,
-    )?;
+    )
+    .within("teacher")?;
     let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
     session.save_weights(&watcher.best.state(&model), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
