@@ -1,5 +1,5 @@
-// Defines what C++ passes over memory share: one copy for each kind of processor, and the division of
-// the work among libtorch's own OpenMP threads.
+// Defines what C++ passes over memory share: one copy for each kind of processor, and the division
+// of the work among libtorch's own OpenMP threads.
 
 #pragma once
 

@@ -49,6 +49,12 @@ impl StateDict {
         Self(self.iter().filter_map(named).collect())
     }
 
+    /// Divides the tensors into those whose names are `wanted` and the others.
+    pub fn partition(self, wanted: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (first, second) = self.0.into_iter().partition(|(name, _)| wanted(name));
+        (Self(first), Self(second))
+    }
+
     /// Returns views of the tensors, under names that begin with `prefix` and a dot.
     pub fn prefixed(&self, prefix: &str) -> Self {
         let named =

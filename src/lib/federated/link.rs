@@ -30,11 +30,11 @@ pub enum Kind {
     Consensus,
 }
 
-/// Returns what a node receives.
+/// The kind of what the server hands out, and a function from a node to what it receives.
 pub(super) type Handout<'a> = (Kind, &'a dyn Fn(usize) -> StateDict);
 
-/// Takes a node's part in an exchange: gets its number, what it received and what it keeps, and
-/// returns its answers.
+/// Takes a node's part in an exchange: it is called with the node's number, what it received and
+/// what it keeps, and returns its answers.
 pub(super) type Client<'a, const N: usize> =
     &'a mut dyn FnMut(usize, StateDict, &StateDict) -> Result<[StateDict; N]>;
 
@@ -97,11 +97,11 @@ impl<'a> Link<'a> {
 
     /// Lets the server and `nodes` (ascending) exchange messages: each node receives what `handout`
     /// gives it, if anything is handed out, and sends what `client` then returns, as messages of
-    /// the kinds `answers`; that of [`Kind::Kept`] is what it keeps after the round. Other ranks get
-    /// theirs first, then the nodes here take their turns; the others' answers are received as they
-    /// arrive. `answered` is called after the answers of each node: on the server of all nodes, on
-    /// other ranks of those that they host. Returns the answers by node on the server, none on
-    /// other ranks, where `handout` is not called.
+    /// the kinds `answers`; that of [`Kind::Kept`] is what it keeps after the round. Other ranks
+    /// get theirs first, then the nodes here take their turns; the others' answers are received as
+    /// they arrive. `answered` is called after the answers of each node: on the server of all
+    /// nodes, on other ranks of those that they host. Returns the answers by node on the server,
+    /// none on other ranks, where `handout` is not called.
     ///
     /// # Errors
     /// Fails as [`Rank::receive`], `client` and `answered` do, and on another message than the one
@@ -162,12 +162,9 @@ impl<'a> Link<'a> {
         self.hand_out(node, handout)?;
         let received = handout.map(|(kind, _)| self.receive_at(node, kind));
         let received = received.transpose()?.unwrap_or_default();
-        let kept = self.kept.get(&node).map(StateDict::share);
-        for (kind, state) in
-            answers
-                .into_iter()
-                .zip(client(node, received, &kept.unwrap_or_default())?)
-        {
+        let nothing = StateDict::default();
+        let states = client(node, received, self.kept.get(&node).unwrap_or(&nothing))?;
+        for (kind, state) in answers.into_iter().zip(states) {
             self.upload(node, kind, &state)?;
             if kind == Kind::Kept {
                 self.next_kept.insert(node, state.deep_clone());
@@ -248,18 +245,16 @@ impl<'a> Link<'a> {
         state: &StateDict,
         bytes: usize,
     ) {
-        let entry = Entry {
-            round: self.complete,
-            node,
-            kind,
-            direction,
-        };
-        let amount = Amount {
-            values: state.bytes(),
-            bytes: bytes as u64,
-        };
         if kind != Kind::Kept {
-            self.ledger.record(entry, amount);
+            let (round, values) = (self.complete, state.bytes());
+            let entry = Entry {
+                round,
+                node,
+                kind,
+                direction,
+            };
+            let bytes = bytes as u64;
+            self.ledger.record(entry, Amount { values, bytes });
         }
     }
 

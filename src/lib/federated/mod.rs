@@ -1,8 +1,8 @@
 //! Trains models together in many rounds: the baselines that one-shot distillation is compared
 //! with.
 //!
-//! *Algorithms* ([`fed_avg`], [`fed_md`], [`distributed_sgd`]) define what server and clients do in a
-//! round, and know no transport. `rounds` takes [`fed_avg`] and [`fed_md`] from round to round.
+//! *Algorithms* ([`fed_avg`], [`fed_md`], [`distributed_sgd`]) define what server and clients do in
+//! a round, and know no transport. `rounds` takes [`fed_avg`] and [`fed_md`] from round to round.
 //! *Ranks* ([`transport`]) are threads or processes that share a run. Algorithms exchange named
 //! tensors over a [`Link`], which encodes them as safetensors and counts every byte in a [`Ledger`]
 //! by node, round, kind and direction.
@@ -22,6 +22,7 @@ pub mod fed_md;
 mod ledger;
 mod link;
 mod node;
+mod report;
 mod resume;
 mod rounds;
 pub mod transport;
@@ -30,3 +31,10 @@ pub use ledger::{Amount, Direction, Entry, Ledger, Traffic};
 pub use link::{Kind, Link};
 pub use node::NodeData;
 pub use rounds::RoundReport;
+
+use crate::error::{Text, parameter};
+
+/// Returns the hint for numbers that are not finite.
+fn lower_rate() -> Text {
+    Text::from("lower the learning rate (") + parameter("optimizer.lr") + ")"
+}

@@ -38,8 +38,8 @@ impl Link<'_> {
     }
 
     /// Continues from the `start` of rank 0 with what the nodes keep, whose names in it begin with
-    /// one of `prefixes` and the node's number. Returns the start: on other ranks no more of it than
-    /// what the nodes there keep.
+    /// one of `prefixes` and the node's number. Returns the start: on other ranks no more of it
+    /// than what the nodes there keep.
     pub(super) fn resume(
         &mut self,
         start: Option<&FitState>,

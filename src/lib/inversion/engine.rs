@@ -163,8 +163,8 @@ impl Inversion<'_> {
         Ok((terms, engine.to_nchw(&gradient)))
     }
 
-    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`); tells `callback` of
-    /// each step.
+    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`); tells `callback`
+    /// of each step.
     ///
     /// # Errors
     /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or

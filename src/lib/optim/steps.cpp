@@ -1,5 +1,5 @@
-// Takes a step of SGD or Adam on `count` values in one pass; mod.rs states what they compute, and is
-// the only caller.
+// Takes a step of SGD or Adam on `count` values in one pass; mod.rs states what they compute, and
+// is the only caller.
 
 #include <cmath>
 

@@ -1,10 +1,9 @@
-//! Settings of a training run that several config groups share: optimiser, schedule, augmentation,
-//! selection.
+//! Defines the settings of a training run: optimiser, schedule, augmentation, selection.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Update rules.
+/// Names an update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
@@ -12,7 +11,7 @@ pub enum OptimizerKind {
     Adam,
 }
 
-/// `teacher.optimizer`, `student.optimizer`.
+/// Holds the settings of an optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerSettings {
@@ -24,7 +23,7 @@ pub struct OptimizerSettings {
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub momentum: f64,
     pub nesterov: bool,
-    /// L2 penalty added to the gradient, as in PyTorch.
+    /// L2 penalty, whose gradient is added as in PyTorch.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Adam's decay rates of the two moments.
@@ -49,20 +48,22 @@ impl Default for OptimizerSettings {
     }
 }
 
-/// How the learning rate moves.
+/// Names a course of the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     Constant,
-    /// Times `gamma` at each epoch of `milestones` (PyTorch's MultiStepLR).
+    /// Multiplies the rate by `gamma` at each epoch of `milestones` (PyTorch's MultiStepLR).
     Milestones,
-    /// Half a cosine from `lr` to zero over all epochs, a step each epoch (CosineAnnealingLR).
+    /// Follows half a cosine from `lr` to zero over all epochs, with a step each epoch (PyTorch's
+    /// CosineAnnealingLR).
     Cosine,
-    /// Linear up to `lr` over `warmup` of all steps, linear down to zero after, a step each batch.
+    /// Rises linearly to `lr` over `warmup` of all steps and falls linearly to zero after, with a
+    /// step each batch.
     OneCycle,
 }
 
-/// `teacher.schedule`, `student.schedule`.
+/// Holds the settings of a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleSettings {
@@ -71,7 +72,7 @@ pub struct ScheduleSettings {
     pub milestones: Vec<usize>,
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub gamma: f64,
-    /// Share of all steps that `one_cycle` spends going up.
+    /// Share of all steps over which `one_cycle` rises.
     #[schemars(range(min = 0, max = 1))]
     pub warmup: f64,
 }
@@ -87,7 +88,8 @@ impl Default for ScheduleSettings {
     }
 }
 
-/// Random changes of training images, drawn for whole batches on the device.
+/// Holds the settings of random changes of training images, which are drawn for whole batches on
+/// the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentSettings {
@@ -95,7 +97,7 @@ pub struct AugmentSettings {
     /// it off.
     #[schemars(range(min = 0))]
     pub crop: i64,
-    /// Mirror half of the images left to right.
+    /// Mirrors half of the images left to right.
     pub flip: bool,
 }
 
@@ -108,15 +110,15 @@ impl Default for AugmentSettings {
     }
 }
 
-/// Which epoch's weights are saved.
+/// Selects the epoch whose weights are saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     #[default]
     Last,
-    /// Highest accuracy on the test set (as the EPFL pipeline does; optimistic, since the test set
-    /// chooses).
+    /// The one of highest accuracy on the test set (as the EPFL pipeline does; optimistic, since
+    /// the test set chooses).
     BestTest,
-    /// Highest accuracy on images held out of the training split.
+    /// The one of highest accuracy on images held out of the training split.
     BestValidation,
 }

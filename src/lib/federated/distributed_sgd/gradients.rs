@@ -1,6 +1,6 @@
 //! Computes a batch's gradient in parts: which images are whose, a shard's gradient, the sum over
-//! the ranks, and the step along it. As a message, a gradient is `loss` (a scalar) and `gradient.0`,
-//! `gradient.1`, … in the order of the model's parameters and of their shapes.
+//! the ranks, and the step along it. As a message, a gradient is `loss` (a scalar) and
+//! `gradient.0`, `gradient.1`, … in the order of the model's parameters and of their shapes.
 //!
 //! Sums are taken pairwise, halves first: where a rank's parts are a half of all, or a quarter, its
 //! own sum is one that a single rank takes on the way. So 1, 2, 4, … ranks that cut batches into

@@ -1,6 +1,6 @@
-//! Trains by stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the
-//! shards' gradients are summed to the batch's, so that every form takes the steps of one process:
-//! to float32 rounding, or to the bit where all cut batches into the same parts
+//! Trains by stochastic gradient descent over several ranks: each batch is cut into a shard a rank,
+//! and the shards' gradients are summed to the batch's, so that every form takes the steps of one
+//! process: to float32 rounding, or to the bit where all cut batches into the same parts
 //! ([`SgdSettings::parts`]).
 //!
 //! Networks with batch norm are an exception: each part has statistics of its own.

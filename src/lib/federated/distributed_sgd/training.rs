@@ -6,7 +6,7 @@ use super::settings::{Method, SgdSettings, Task};
 use crate::error::{Error, Result};
 use crate::federated::ledger::Ledger;
 use crate::federated::link::Link;
-use crate::federated::node::lower_rate;
+use crate::federated::lower_rate;
 use crate::model::Model;
 use crate::runtime::interrupt;
 use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};

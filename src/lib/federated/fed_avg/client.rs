@@ -6,17 +6,18 @@ use super::report::NodeReport;
 use super::settings::Statistics;
 
 use crate::error::{During, Result};
-use crate::federated::node::{Report, parameters_and_buffers, train};
+use crate::federated::node::{parameters_and_buffers, train};
+use crate::federated::report::Report;
 use crate::model::{Model, StateDict};
 use crate::train::{Callback, Shuffled, evaluate};
 
 impl FedAvg<'_> {
     /// Takes the part of client `node` in round `round` (from 1), with the `weights` of the server
-    /// and what the client `kept` of its last round. Returns its weights and what it keeps, as
-    /// views that the next call changes, and its report.
+    /// and what the client `kept` of its last round. Returns its report, its weights
+    /// and what it keeps, as views that the next call changes.
     ///
-    /// # Errors
-    /// Fails when the training diverges (naming node and round), when the weights are another model's, and on Ctrl-C.
+    /// # Errors Fails when the training diverges (naming node and round), when the weights are
+    /// another model's, and on Ctrl-C.
     pub(super) fn client_round<R>(
         &mut self,
         round: usize,
@@ -35,7 +36,7 @@ impl FedAvg<'_> {
             .train(round, node, callback)
             .during(|| format!("training node {node} in round {round}"))?;
         let (weights, statistics) = self.settings.statistics.divide(&self.client);
-        Ok([weights, report.encode()?, statistics.prefixed(&name)])
+        Ok([report.encode()?, weights, statistics.prefixed(&name)])
     }
 
     /// Trains client `node` and evaluates it on its own test images.

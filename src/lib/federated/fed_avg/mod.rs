@@ -20,11 +20,11 @@ pub use report::NodeReport;
 pub use settings::{FedAvgSettings, Federation, Statistics, Task};
 
 use super::link::{Kind, Link};
-use super::node::Report;
+use super::report::Report;
 use super::rounds::{self, Algorithm};
 use super::transport::Rank;
 use crate::error::{Error, Result};
-use crate::model::{Model, weighted_mean};
+use crate::model::{Model, StateDict, weighted_mean};
 use crate::runtime::seed::Seeds;
 use crate::train::{Callback, FitState, Position};
 use server::Server;
@@ -105,16 +105,13 @@ impl Algorithm for FedAvg<'_> {
         let answers = link.exchange(
             &selected(seeds, round, nodes, self.settings.fraction),
             Some((Kind::Model, &|_| weights.share())),
-            [Kind::Model, Kind::Report, Kind::Kept],
+            [Kind::Report, Kind::Model, Kind::Kept],
             &mut |node, weights, kept| self.client_round(round, node, weights, kept, callback),
             None,
         )?;
-        let (mut models, mut reports) = (Vec::new(), Vec::new());
-        for (node, [weights, report, _]) in &answers {
-            models.push(weights);
-            reports.push(NodeReport::decode(*node, report)?);
-        }
+        let reports = NodeReport::decode_all(&answers)?;
         if let Some(server) = &mut self.server {
+            let models: Vec<&StateDict> = answers.values().map(|[_, model, _]| model).collect();
             let images: Vec<f64> = reports.iter().map(|node| node.images as f64).collect();
             server.step(&weighted_mean(&models, &images)?)?;
         }

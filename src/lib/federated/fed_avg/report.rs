@@ -1,7 +1,7 @@
 //! Defines what a client tells of its part in a round.
 
 use super::RoundReport;
-use crate::federated::node::Report;
+use crate::federated::report::Report;
 use serde::{Deserialize, Serialize};
 
 /// Reports a client's part in a round. Loss and accuracy are those of its last epoch's training

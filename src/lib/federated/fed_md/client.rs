@@ -1,5 +1,6 @@
-//! Takes a client's part in each phase: what it keeps and what it received in, what it keeps next or
-//! its scores out. A client keeps its weights as `model.NODE.*`, and its report as `report.NODE`.
+//! Takes a client's part in each phase: what it keeps and what it received in, what it keeps next
+//! or its scores out. A client keeps its weights as `model.NODE.*`, and its report as
+//! `report.NODE`.
 
 use super::FedMd;
 use super::objective::DistanceToScores;
@@ -7,7 +8,8 @@ use super::report::NodeReport;
 use super::settings::Client;
 use crate::data::{ImageSet, Normalisation};
 use crate::error::{During, Result};
-use crate::federated::node::{REPORT, Report, train};
+use crate::federated::node::train;
+use crate::federated::report::{REPORT, Report};
 use crate::model::{Model, StateDict};
 use crate::runtime::interrupt;
 use crate::train::{

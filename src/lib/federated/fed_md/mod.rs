@@ -31,7 +31,7 @@ pub use report::NodeReport;
 pub use settings::{Client, DigestLoss, FedMdSettings, Federation, Task};
 
 use super::link::{Kind, Link};
-use super::node::Report;
+use super::report::Report;
 use super::rounds::{self, Algorithm};
 use super::transport::Rank;
 use crate::error::{During, Error, Result};
@@ -133,14 +133,10 @@ impl Algorithm for FedMd<'_> {
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
     ) -> Result<Vec<NodeReport>> {
-        let reports = match link.complete {
-            0 => self.transfer(link, callback)?,
-            round => self.learn_from_each_other(round, link, callback)?,
-        };
-        reports
-            .iter()
-            .map(|(&node, report)| NodeReport::decode(node, report))
-            .collect()
+        match link.complete {
+            0 => self.transfer(link, callback),
+            round => self.learn_from_each_other(round, link, callback),
+        }
     }
 
     fn restore(&mut self, _: &FitState, link: &Link) -> Result<()> {
@@ -160,7 +156,7 @@ impl FedMd<'_> {
         &self,
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
-    ) -> Result<BTreeMap<usize, StateDict>> {
+    ) -> Result<Vec<NodeReport>> {
         let mut missing = self.nodes();
         missing.retain(|node| !link.kept.contains_key(node));
         // Both closures need it.
@@ -179,11 +175,8 @@ impl FedMd<'_> {
             }),
         )?;
         let report = &mut |node, _, kept: &StateDict| Ok([client::report(node, kept)]);
-        let reports = link.exchange(&self.nodes(), None, [Kind::Report], report, None)?;
-        Ok(reports
-            .into_iter()
-            .map(|(node, [report])| (node, report))
-            .collect())
+        let answers = link.exchange(&self.nodes(), None, [Kind::Report], report, None)?;
+        NodeReport::decode_all(&answers)
     }
 
     /// Lets the clients send scores to the server, receive the consensus, digest it and revisit
@@ -193,7 +186,7 @@ impl FedMd<'_> {
         round: usize,
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
-    ) -> Result<BTreeMap<usize, StateDict>> {
+    ) -> Result<Vec<NodeReport>> {
         let nodes = self.nodes();
         let (images, shape) = self.public_images(round)?;
         let score = &mut |node, _, kept: &StateDict| {
@@ -217,10 +210,7 @@ impl FedMd<'_> {
             },
             None,
         )?;
-        Ok(answers
-            .into_iter()
-            .map(|(node, [report, _])| (node, report))
-            .collect())
+        NodeReport::decode_all(&answers)
     }
 
     /// Returns the round's public images u8 [S,C,H,W], and the shape [S, classes] of their scores.

@@ -1,6 +1,6 @@
 //! Defines what a client tells of its part in a round.
 
-use crate::federated::node::Report;
+use crate::federated::report::Report;
 use serde::{Deserialize, Serialize};
 
 /// Reports a client's part in a round. Losses and training accuracy are those of the phase's last

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::federated::link::Answers;
-use crate::federated::node::lower_rate;
+use crate::federated::lower_rate;
 use crate::model::{StateDict, weighted_mean};
 use tch::{Kind, Tensor};
 

@@ -262,7 +262,8 @@ impl Peers {
     }
 }
 
-/// Returns how long to sleep after `idle` looks in vain: not at all for the first, then ever longer.
+/// Returns how long to sleep after `idle` looks in vain: not at all for the first, then ever
+/// longer.
 fn nap(idle: u32) -> Duration {
     (Duration::from_micros(2) * idle.saturating_sub(50)).min(NAP)
 }

@@ -1,5 +1,5 @@
-// Takes the passes over activations between the convolutions of a frozen network, each over its data
-// once.
+// Takes the passes over activations between the convolutions of a frozen network, each over its
+// data once.
 
 #include "lanes.h"
 
@@ -78,8 +78,8 @@ FORWARD_ROWS(forward_sums, true, 0, false)
 FORWARD_ROWS(forward_sums_add, true, 1, false)
 FORWARD_ROWS(forward_sums_join, true, 2, true)
 
-// Holds a batch norm as the backward pass needs it. With statistics the gradient is scale·g + offset
-// + slope·input; without, `offset` is null.
+// Holds a batch norm as the backward pass needs it. With statistics the gradient is scale·g +
+// offset + slope·input; without, `offset` is null.
 struct Backward {
   const float *input, *scale, *shift, *offset, *slope;
 };
@@ -187,9 +187,9 @@ BRANCH_ROWS(branch_sums_two, true, false, true)
 BRANCH_ROWS(branch_sums_side, true, true, false)
 BRANCH_ROWS(branch_sums_side_two, true, true, true)
 
-// Takes the 3×3 convolution of stride 1 from `inputs` (at most 3) channels backwards: it accumulates
-// 9·inputs vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels padded with
-// zeros to a multiple of the lanes.
+// Takes the 3×3 convolution of stride 1 from `inputs` (at most 3) channels backwards: it
+// accumulates 9·inputs vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels
+// padded with zeros to a multiple of the lanes.
 template <int INPUTS>
 INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y,
                        int64_t x, int64_t height, int64_t width, int64_t channels, int64_t padded) {

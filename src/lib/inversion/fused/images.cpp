@@ -5,8 +5,8 @@
 namespace {
 
 // Adds the squares of one image row's differences to its right, lower, lower-left and lower-right
-// neighbours, and of its values, to sums. `below` is null in the last row. `step` is the number of channels,
-// `length` = width·channels.
+// neighbours, and of its values, to sums. `below` is null in the last row. `step` is the number of
+// channels, `length` = width·channels.
 EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step,
                             double *sums) {
   float right = 0, down = 0, left_down = 0, right_down = 0, square = 0;

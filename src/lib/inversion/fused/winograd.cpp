@@ -49,8 +49,8 @@ INLINE Tile output_transform(const Tile &m) {
   return y;
 }
 
-// Returns which of the 16 products value (i, j) of a tile belongs to: for the transposed convolution
-// 0 and 3 are exchanged.
+// Returns which of the 16 products value (i, j) of a tile belongs to: for the transposed
+// convolution 0 and 3 are exchanged.
 INLINE int place(int i, int j, bool flipped) {
   const int order[4] = {flipped ? 3 : 0, 1, 2, flipped ? 0 : 3};
   return 4 * order[i] + order[j];
