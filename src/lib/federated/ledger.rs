@@ -2,7 +2,6 @@
 
 use super::link::Kind;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Direction of a message, as the node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,10 +40,10 @@ pub struct Entry {
     pub direction: Direction,
 }
 
-/// Holds the bytes of all that a server sent and received.
+/// Holds the bytes of all that a server sent and received, in order of round, node, kind and
+/// direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(Entry, Amount)>", into = "Vec<(Entry, Amount)>")]
-pub struct Ledger(BTreeMap<Entry, Amount>);
+pub struct Ledger(Vec<(Entry, Amount)>);
 
 /// Holds the bytes of one kind in one direction, as metrics show them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,26 +58,17 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-impl From<Vec<(Entry, Amount)>> for Ledger {
-    fn from(entries: Vec<(Entry, Amount)>) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
-
-impl From<Ledger> for Vec<(Entry, Amount)> {
-    fn from(ledger: Ledger) -> Self {
-        ledger.0.into_iter().collect()
-    }
-}
-
 impl Ledger {
     /// Adds a message.
     pub fn record(&mut self, entry: Entry, amount: Amount) {
-        *self.0.entry(entry).or_default() += amount;
+        match self.0.binary_search_by_key(&entry, |(entry, _)| *entry) {
+            Ok(index) => self.0[index].1 += amount,
+            Err(index) => self.0.insert(index, (entry, amount)),
+        }
     }
 
-    /// Iterates over the lines, in order of round, node, kind and direction.
-    pub fn iter(&self) -> impl Iterator<Item = (&Entry, &Amount)> {
+    /// Iterates over the lines in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &(Entry, Amount)> {
         self.0.iter()
     }
 
@@ -102,16 +92,24 @@ impl Ledger {
     /// Returns sums by kind and direction over the lines that are `wanted`; those that are zero are
     /// left out.
     pub fn traffic(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Traffic> {
-        let mut sums = BTreeMap::<(Kind, Direction), Amount>::new();
+        let mut sums = Self::default();
         for (entry, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {
-            *sums.entry((entry.kind, entry.direction)).or_default() += *amount;
+            let (round, node) = (0, 0);
+            sums.record(
+                Entry {
+                    round,
+                    node,
+                    ..*entry
+                },
+                *amount,
+            );
         }
-        let line = |((kind, direction), Amount { values, bytes })| Traffic {
-            kind,
-            direction,
-            values,
-            bytes,
+        let line = |(entry, amount): (Entry, Amount)| Traffic {
+            kind: entry.kind,
+            direction: entry.direction,
+            values: amount.values,
+            bytes: amount.bytes,
         };
-        sums.into_iter().map(line).collect()
+        sums.0.into_iter().map(line).collect()
     }
 }

@@ -57,11 +57,9 @@ impl<'a> Training<'a> {
         mut link: Link<'a>,
         start: Option<&FitState>,
     ) -> Result<Self> {
-        // A parameter server alone has moments.
-        let wanted = |_, name: &str| method == Method::AllReduce || name.starts_with("model.");
         let start = match method {
             Method::Centralised => start.map(FitState::share),
-            _ => link.share_start(start, &wanted)?,
+            _ => link.share_start(start, &|_, _| true)?,
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
         let model = Model::new(&task.spec, task.device, &mut rng)?.with_precision(task.precision);
@@ -91,18 +89,14 @@ impl<'a> Training<'a> {
         self.at = start.position;
         self.link.complete = usize::try_from(self.at.optimizer_steps).unwrap_or(0);
         self.model.load_state(&start.part("model"))?;
-        if self.method == Method::AllReduce || self.link.is_server() {
-            self.optimizer.restore(start)?;
-        }
-        if self.link.is_server() {
-            let get = |wanted: &str| start.tensors.iter().find(|(name, _)| name == wanted);
-            let Some(((_, loss), (_, ledger))) = get(LOSS).zip(get(LEDGER)) else {
-                return Err(Error::failed("the saved run has no loss or no ledger"));
-            };
-            self.sum = f64::try_from(loss)?;
-            let ledger = Vec::<u8>::try_from(ledger)?;
-            self.ledger = serde_json::from_slice(&ledger).map_err(unreadable)?;
-        }
+        self.optimizer.restore(start)?;
+        let get = |wanted: &str| start.tensors.iter().find(|(name, _)| name == wanted);
+        let Some(((_, loss), (_, ledger))) = get(LOSS).zip(get(LEDGER)) else {
+            return Err(Error::failed("the saved run has no loss or no ledger"));
+        };
+        self.sum = f64::try_from(loss)?;
+        let ledger = Vec::<u8>::try_from(ledger)?;
+        self.ledger = serde_json::from_slice(&ledger).map_err(unreadable)?;
         Ok(())
     }
 

@@ -3,15 +3,17 @@
 use crate::error::{Class, Error};
 use serde::{Deserialize, Serialize};
 
-/// Holds one piece of traffic. Its kind is its last byte, so that a message of a gigabyte need not
-/// be moved to make room for it.
-#[derive(Debug)]
+/// Holds one piece of traffic: the bytes of a message, or JSON. Which of both it is, is its last
+/// byte, so that a message of a gigabyte need not be moved to make room for it.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
+    #[serde(skip)]
     Message(Vec<u8>),
     /// The sender is at work.
     Working,
     /// The sender has done its part.
     Done,
+    /// The sender has failed, or passes a failure on.
     Failed(Failure),
 }
 
@@ -37,30 +39,25 @@ enum ClassInFrame {
 }
 
 const MESSAGE: u8 = 1;
-const WORKING: u8 = 2;
-const DONE: u8 = 3;
-const FAILED: u8 = 4;
+const JSON: u8 = 2;
 
 impl Frame {
+    /// Returns the bytes of the frame.
     pub fn encode(self) -> Vec<u8> {
         let (mut bytes, kind) = match self {
             Self::Message(bytes) => (bytes, MESSAGE),
-            Self::Working => (Vec::new(), WORKING),
-            Self::Done => (Vec::new(), DONE),
             // It consists of numbers and text: that cannot fail.
-            Self::Failed(failure) => (serde_json::to_vec(&failure).unwrap_or_default(), FAILED),
+            frame => (serde_json::to_vec(&frame).unwrap_or_default(), JSON),
         };
         bytes.push(kind);
         bytes
     }
 
-    /// Returns `None` for what is no frame.
+    /// Returns the frame, or `None` if the bytes are none.
     pub fn decode(mut bytes: Vec<u8>) -> Option<Self> {
-        match (bytes.pop()?, bytes.is_empty()) {
-            (MESSAGE, _) => Some(Self::Message(bytes)),
-            (WORKING, true) => Some(Self::Working),
-            (DONE, true) => Some(Self::Done),
-            (FAILED, _) => serde_json::from_slice(&bytes).ok().map(Self::Failed),
+        match bytes.pop()? {
+            MESSAGE => Some(Self::Message(bytes)),
+            JSON => serde_json::from_slice(&bytes).ok(),
             _ => None,
         }
     }
