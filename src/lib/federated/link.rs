@@ -122,9 +122,11 @@ impl<'a> Link<'a> {
             self.hand_out(node, handout)?;
         }
         loop {
-            // A rank's messages arrive in the order of its nodes.
-            let arrived = remote.iter().position(|&node| self.has_message(node));
-            let node = if let Some(index) = arrived {
+            let hosts: Vec<usize> = remote.iter().map(|&node| self.host(node)).collect();
+            let arrived = hosts.iter().find(|&&host| self.rank.has_message(host));
+            // A rank's messages arrive in the order of its nodes: it is the first of them.
+            let first = hosts.iter().position(|host| Some(host) == arrived);
+            let node = if let Some(index) = first {
                 remote.remove(index)
             } else if let Some(node) = own.next() {
                 self.take_turn(node, handout, answers, client)?;
@@ -230,11 +232,6 @@ impl<'a> Link<'a> {
         let bytes = self.encode(node, kind, state)?;
         self.rank.send(0, bytes);
         Ok(())
-    }
-
-    /// Server: returns true if a message of the rank that hosts `node` has arrived.
-    fn has_message(&mut self, node: usize) -> bool {
-        self.rank.has_message(self.host(node))
     }
 
     fn count(
