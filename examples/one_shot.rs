@@ -107,7 +107,7 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
     let all: Vec<&Teacher> = teachers.iter().collect();
     let mut inverter = Inverter::new(all.clone(), &inversion, seeds)?;
     let made = (0..SYNTHETIC_BATCHES)
-        .map(|index| inverter.make(index, None, &|| ()))
+        .map(|index| inverter.make(index, None, &mut ()))
         .collect::<Result<Vec<_>>>()?;
     let images = Tensor::cat(
         &made.iter().map(|batch| &batch.images).collect::<Vec<_>>(),

@@ -79,7 +79,7 @@ impl Steps {
             draw,
         } = self;
         let made = target.with(count, |inversion| {
-            inversion.run(images, &target.labels, adam, draw)
+            inversion.run(images, &target.labels, adam, draw, &mut ())
         })?;
         self.images = made.last;
         Ok(())

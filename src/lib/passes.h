@@ -1,5 +1,5 @@
-// What C++ passes over memory share: one copy for each kind of processor, and the threads' shares
-// of the work, on libtorch's own OpenMP threads.
+// Defines what C++ passes over memory share: one copy for each kind of processor, and the division
+// of the work among libtorch's own OpenMP threads.
 
 #pragma once
 
@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-// One copy for AVX-512, one for AVX2 and one for the rest, chosen when the program starts.
+// Compiles a function for AVX-512, for AVX2 and for the rest; the program chooses when it starts.
 #define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define EACH_CPU
@@ -16,7 +16,7 @@
 
 namespace {
 
-// Runs work(thread, from, to) on each thread's share of [0, count).
+// Calls work(thread, from, to) on each thread with its part of [0, count).
 template <typename Work>
 void share(int64_t count, const Work &work) {
 #pragma omp parallel

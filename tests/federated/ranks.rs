@@ -124,6 +124,29 @@ fn silent_rank_is_found_out() {
     );
 }
 
+/// Rank 0 works, and waits for nobody.
+#[test]
+fn silent_rank_is_found_out_at_work() {
+    let failed = AtomicBool::new(false);
+    let error = transport::lead(
+        TIMEOUT,
+        vec![()],
+        |_| {
+            let outcome = wait_for(&failed, interrupt::check);
+            failed.store(true, Ordering::Relaxed);
+            outcome
+        },
+        |(), _| wait_for(&failed, || Ok(())),
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("rank 1 has given no sign of life"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_rank_that_hangs_or_panics_is_an_error_in_time() {
     let begun = Instant::now();

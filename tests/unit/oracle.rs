@@ -282,7 +282,13 @@ fn jittered_adam_steps_and_the_best_batch() {
             offsets: offsets.into_iter(),
         };
         let made = inversion
-            .run(&start, &case.tensor("targets"), &mut adam, &mut draw)
+            .run(
+                &start,
+                &case.tensor("targets"),
+                &mut adam,
+                &mut draw,
+                &mut (),
+            )
             .unwrap();
         let losses = case.json["expected"]["adam_losses"].as_array().unwrap();
         assert_eq!(made.history.len(), losses.len());

@@ -277,7 +277,7 @@ fn batches_in_bf16_repeat_and_lower_the_loss() {
     let make = || {
         let teachers = scene.teachers.iter().collect();
         let mut inverter = Inverter::new(teachers, &settings, Seeds::new(5)).unwrap();
-        inverter.make(0, Some(&scene.student), &|| ()).unwrap()
+        inverter.make(0, Some(&scene.student), &mut ()).unwrap()
     };
     let (once, again) = (make(), make());
     assert_eq!(once.images, again.images);

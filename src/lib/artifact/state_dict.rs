@@ -3,7 +3,7 @@
 use tch::{Device, Tensor};
 
 /// Holds named tensors in PyTorch's order: parameters and buffers, `num_batches_tracked` included.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StateDict(Vec<(String, Tensor)>);
 
 impl StateDict {
@@ -37,6 +37,40 @@ impl StateDict {
     pub fn bytes(&self) -> u64 {
         let size = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
         self.iter().map(|(_, tensor)| size(tensor)).sum()
+    }
+
+    /// Returns the tensors whose names begin with `prefix` and a dot, as views under the rest of
+    /// their names, in their order.
+    pub fn part(&self, prefix: &str) -> Self {
+        let named = |(name, tensor): (&str, &Tensor)| {
+            let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
+            Some((rest.to_owned(), tensor.shallow_clone()))
+        };
+        Self(self.iter().filter_map(named).collect())
+    }
+
+    /// Divides the tensors into those whose names are `wanted` and the others.
+    pub fn partition(self, wanted: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (first, second) = self.0.into_iter().partition(|(name, _)| wanted(name));
+        (Self(first), Self(second))
+    }
+
+    /// Returns views of the tensors, under names that begin with `prefix` and a dot.
+    pub fn prefixed(&self, prefix: &str) -> Self {
+        let named =
+            |(name, tensor): (&str, &Tensor)| (format!("{prefix}.{name}"), tensor.shallow_clone());
+        Self(self.iter().map(named).collect())
+    }
+
+    /// Returns these tensors, followed by those of `other`.
+    pub fn joined(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// Returns views of the tensors.
+    pub fn share(&self) -> Self {
+        self.map(Tensor::shallow_clone)
     }
 
     /// Returns detached copies that share nothing with these tensors.

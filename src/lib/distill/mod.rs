@@ -12,4 +12,4 @@ mod source;
 pub use growing::GrowingSet;
 pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;
-pub use source::{AdaptiveSource, FreshReport, SourceObserver, SourceSettings};
+pub use source::{AdaptiveSource, FreshBatch, FreshReport, SourceSettings};

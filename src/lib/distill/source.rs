@@ -7,7 +7,7 @@ use crate::error::{During, Error, Result};
 use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
 use crate::model::Model;
 use crate::runtime::seed::{self, Rng, Seeds};
-use crate::train::{AugmentSettings, Batch, BatchSource};
+use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
@@ -70,24 +70,15 @@ pub struct FreshReport {
     pub history: Vec<TermsAt>,
 }
 
-/// Observes an [`AdaptiveSource`]. `()` does nothing.
-pub trait SourceObserver {
-    /// Is called after each inversion step.
-    fn inversion_step(&self) {}
-
-    /// Is called with each fresh batch, images f32 `[N,C,H,W]` normalised and labels i64 `[N]`,
-    /// before the student trains on it.
-    ///
-    /// # Errors
-    /// An error ends the run.
-    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()>;
-}
-
-/// Ignores all events.
-impl SourceObserver for () {
-    fn fresh_batch(&self, _: FreshReport, _: &Tensor, _: &Tensor) -> Result<()> {
-        Ok(())
-    }
+/// Holds a fresh batch, and the report on it.
+#[derive(Debug)]
+pub struct FreshBatch {
+    /// The report.
+    pub report: FreshReport,
+    /// Images f32 `[N,C,H,W]`, normalised.
+    pub images: Tensor,
+    /// Labels i64 `[N]`.
+    pub labels: Tensor,
 }
 
 /// Supplies the images of a [`GrowingSet`] to a student, and adds fresh batches to the set. An
@@ -119,7 +110,7 @@ impl SourceObserver for () {
 ///     ..InversionSettings::default()
 /// };
 /// let mut inverter = Inverter::new(vec![&teacher], &inversion, seeds)?;
-/// let initial = inverter.make(0, None, &|| ())?;
+/// let initial = inverter.make(0, None, &mut ())?;
 ///
 /// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
 /// let (images, labels) = (&initial.images, &initial.labels);
@@ -150,6 +141,8 @@ pub struct AdaptiveSource<'a> {
     /// The images so far.
     pub set: GrowingSet<'a>,
     inverter: Inverter<'a>,
+    /// Group of the inverter's parameters in errors.
+    inverter_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
@@ -161,13 +154,13 @@ pub struct AdaptiveSource<'a> {
     order: Vec<i64>,
     rng: Rng,
     store: &'a dyn BatchStore,
-    observer: &'a dyn SourceObserver,
+    callback: Box<dyn Callback<FreshBatch> + 'a>,
 }
 
 impl<'a> AdaptiveSource<'a> {
     /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` combines the
-    /// teachers' predictions for reports on batches of several teachers. It has no store and no
-    /// observer.
+    /// teachers' predictions for reports on batches of several teachers. It has no store, and its
+    /// callback does nothing.
     pub fn new(
         set: GrowingSet<'a>,
         inverter: Inverter<'a>,
@@ -178,6 +171,7 @@ impl<'a> AdaptiveSource<'a> {
         Self {
             set,
             inverter,
+            inverter_group: "inverter",
             ensemble,
             settings,
             rng: seeds.stream("student/batches", 0),
@@ -187,7 +181,16 @@ impl<'a> AdaptiveSource<'a> {
             fresh_steps: Vec::new(),
             order: Vec::new(),
             store: &(),
-            observer: &(),
+            callback: Box::new(()),
+        }
+    }
+
+    /// Shows the inverter's parameters in errors as those of `group`, instead of `inverter`.
+    #[must_use]
+    pub fn with_inverter_group(self, inverter_group: &'a str) -> Self {
+        Self {
+            inverter_group,
+            ..self
         }
     }
 
@@ -197,24 +200,31 @@ impl<'a> AdaptiveSource<'a> {
         Self { store, ..self }
     }
 
-    /// Reports steps and fresh batches to `observer`.
+    /// Tells `callback` of each inversion step, and of each fresh batch before the student trains
+    /// on it.
     #[must_use]
-    pub fn with_observer(self, observer: &'a dyn SourceObserver) -> Self {
-        Self { observer, ..self }
+    pub fn with_callback(self, callback: impl Callback<FreshBatch> + 'a) -> Self {
+        let callback = Box::new(callback);
+        Self { callback, ..self }
     }
 
     /// Makes a fresh batch, reports on it and adds it to the set.
     fn fresh(&mut self, step: usize, student: &Model) -> Result<Batch> {
         let against = self.settings.adaptive.then_some(student);
         let index = self.settings.first_batch + self.made;
-        let observer = self.observer;
+        let steps = &mut Steps(&mut *self.callback);
         let made = self
             .inverter
-            .make_or_load(index, against, self.store, &|| observer.inversion_step())
+            .make_or_load(index, against, self.store, steps)
+            .within(self.inverter_group)
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
-        self.observer
-            .fresh_batch(report, &made.images, &made.labels)?;
+        let fresh = FreshBatch {
+            report,
+            images: made.images.shallow_clone(),
+            labels: made.labels.shallow_clone(),
+        };
+        self.callback.report(Some(student), &fresh)?;
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),

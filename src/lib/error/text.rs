@@ -40,11 +40,12 @@ pub fn unquoted(name: &str) -> Text {
 }
 
 impl Text {
-    /// Puts `group` before the name of each parameter: `size` becomes `dataset.size`.
+    /// Puts `group` before the name of each parameter: `size` becomes `dataset.size`. A parameter
+    /// that has a group keeps it.
     pub(super) fn within(&mut self, group: &str) {
         for piece in &mut self.0 {
             if let Piece::Parameter(name) = piece {
-                *name = format!("{group}.{name}");
+                *piece = Piece::Words(format!("{group}.{name}"));
             }
         }
     }

@@ -1,11 +1,10 @@
-//! What was communicated: bytes by round, node, kind and direction.
+//! Counts what was communicated: bytes by round, node, kind and direction.
 
 use super::link::Kind;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
-/// Seen from the node.
+/// Direction of a message, as the node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -20,12 +19,12 @@ impl fmt::Display for Direction {
     }
 }
 
-/// How much.
+/// Holds a number of bytes, in two counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
-    /// Of the tensors' values: what formulas speak of.
+    /// Bytes of the tensors' values, which formulas count.
     pub values: u64,
-    /// As it was serialised, names and shapes included.
+    /// Bytes as serialised, names and shapes included.
     pub bytes: u64,
 }
 
@@ -36,55 +35,52 @@ impl std::ops::AddAssign for Amount {
     }
 }
 
-/// One line of the ledger.
+/// Tells the lines of a ledger apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entry {
+    /// Number of complete rounds when the message was sent.
     pub round: usize,
+    /// The node that sent or received it.
     pub node: usize,
+    /// What it holds.
     pub kind: Kind,
+    /// Who sent it.
     pub direction: Direction,
 }
 
-/// Everything that a server sent and received.
+/// Holds the bytes of all that a server sent and received, in order of round, node, kind and
+/// direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(Entry, Amount)>", into = "Vec<(Entry, Amount)>")]
-pub struct Ledger(BTreeMap<Entry, Amount>);
+pub struct Ledger(Vec<(Entry, Amount)>);
 
-/// Bytes of one kind in one direction, as metrics show them.
+/// Holds the bytes of one kind in one direction, as metrics show them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Traffic {
+    /// What the messages hold.
     pub kind: Kind,
+    /// Who sent them.
     pub direction: Direction,
-    /// Of the tensors' values alone.
+    /// Bytes of the tensors' values alone.
     pub values: u64,
-    /// As serialised.
+    /// Bytes as serialised.
     pub bytes: u64,
-}
-
-impl From<Vec<(Entry, Amount)>> for Ledger {
-    fn from(entries: Vec<(Entry, Amount)>) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
-
-impl From<Ledger> for Vec<(Entry, Amount)> {
-    fn from(ledger: Ledger) -> Self {
-        ledger.0.into_iter().collect()
-    }
 }
 
 impl Ledger {
     /// Adds a message.
     pub fn record(&mut self, entry: Entry, amount: Amount) {
-        *self.0.entry(entry).or_default() += amount;
+        match self.0.binary_search_by_key(&entry, |(entry, _)| *entry) {
+            Ok(index) => self.0[index].1 += amount,
+            Err(index) => self.0.insert(index, (entry, amount)),
+        }
     }
 
-    /// In order of round, node, kind and direction.
-    pub fn iter(&self) -> impl Iterator<Item = (&Entry, &Amount)> {
+    /// Iterates over the lines in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &(Entry, Amount)> {
         self.0.iter()
     }
 
-    /// The sum over the entries that `wanted` holds of.
+    /// Returns the sum over the lines that are `wanted`.
     pub fn sum(&self, wanted: impl Fn(&Entry) -> bool) -> Amount {
         let mut sum = Amount::default();
         for (_, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {
@@ -93,26 +89,35 @@ impl Ledger {
         sum
     }
 
-    /// Adds another, all of its rounds as round 0: so that it does not grow with them.
+    /// Adds another ledger with all of its rounds as round 0, so that this one does not grow with
+    /// them.
     pub fn fold(&mut self, other: &Self) {
         for (entry, amount) in other.iter() {
             self.record(Entry { round: 0, ..*entry }, *amount);
         }
     }
 
-    /// Sums by kind and direction over the entries that `wanted` holds of; what is zero is left
-    /// out.
+    /// Returns sums by kind and direction over the lines that are `wanted`; those that are zero are
+    /// left out.
     pub fn traffic(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Traffic> {
-        let mut sums = BTreeMap::<(Kind, Direction), Amount>::new();
+        let mut sums = Self::default();
         for (entry, amount) in self.iter().filter(|(entry, _)| wanted(entry)) {
-            *sums.entry((entry.kind, entry.direction)).or_default() += *amount;
+            let (round, node) = (0, 0);
+            sums.record(
+                Entry {
+                    round,
+                    node,
+                    ..*entry
+                },
+                *amount,
+            );
         }
-        let line = |((kind, direction), Amount { values, bytes })| Traffic {
-            kind,
-            direction,
-            values,
-            bytes,
+        let line = |(entry, amount): (Entry, Amount)| Traffic {
+            kind: entry.kind,
+            direction: entry.direction,
+            values: amount.values,
+            bytes: amount.bytes,
         };
-        sums.into_iter().map(line).collect()
+        sums.0.into_iter().map(line).collect()
     }
 }

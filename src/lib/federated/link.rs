@@ -1,14 +1,13 @@
-//! Named tensors between a server and its clients, over the ranks that host them, with every byte
-//! counted.
+//! Exchanges named tensors between a server and its clients, over the ranks that host them, counts
+//! every byte, and holds what clients keep from round to round.
 
 use super::ledger::{Amount, Direction, Entry, Ledger};
 use super::transport::Rank;
-use crate::artifact::tensors;
+use crate::artifact::tensors::{self, TensorFile};
 use crate::error::{During, Error, Result};
 use crate::model::StateDict;
 use crate::train::FitState;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -39,22 +38,43 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One rank's end of the federation. Rank 0 is the server; the ledger is complete there. Node i is
+/// The kind of what the server hands out, and a function from a node to what it receives.
+pub(super) type Handout<'a> = (Kind, &'a dyn Fn(usize) -> StateDict);
+
+/// Takes a node's part in an exchange: it is called with the node's number, what it received and
+/// what it keeps, and returns its answers.
+pub(super) type Client<'a, const N: usize> =
+    &'a mut dyn FnMut(usize, StateDict, &StateDict) -> Result<[StateDict; N]>;
+
+/// The answers of each node.
+pub(super) type Answers<const N: usize> = BTreeMap<usize, [StateDict; N]>;
+
+/// Connects a rank to the federation. Rank 0 is the server; the ledger is complete there. Node i is
 /// hosted by rank i mod ranks.
 pub struct Link<'a> {
-    rank: &'a mut Rank,
+    pub(super) rank: &'a mut Rank,
     ledger: Ledger,
-    /// The rounds (of distributed SGD: steps) that are complete: the number of messages.
+    /// Number of complete rounds (of distributed SGD: steps), which is the number in messages.
     pub complete: usize,
+    /// What each node keeps, as of the last complete round: on rank 0 that of all nodes, on other
+    /// ranks that of the nodes that they host.
+    pub(super) kept: BTreeMap<usize, StateDict>,
+    /// What nodes will keep once the round is complete.
+    pub(super) next_kept: BTreeMap<usize, StateDict>,
+    /// On rank 0 the server's own state, as of the last complete round.
+    pub(super) server: FitState,
 }
 
 impl<'a> Link<'a> {
-    /// The end of `rank`, with an empty ledger.
+    /// Returns the link of `rank`, with an empty ledger.
     pub fn new(rank: &'a mut Rank) -> Self {
         Self {
             rank,
             ledger: Ledger::default(),
             complete: 0,
+            kept: BTreeMap::new(),
+            next_kept: BTreeMap::new(),
+            server: FitState::default(),
         }
     }
 
@@ -73,47 +93,9 @@ impl<'a> Link<'a> {
         self.rank.ranks()
     }
 
-    /// Returns true if this rank hosts `node`.
-    pub fn hosts(&self, node: usize) -> bool {
-        self.host(node) == self.rank()
-    }
-
     /// Returns the rank that hosts `node`.
     pub fn host(&self, node: usize) -> usize {
         node % self.ranks()
-    }
-
-    /// Server: returns true if a message of the rank that hosts `node` has arrived.
-    pub fn has_message(&mut self, node: usize) -> bool {
-        self.rank.has_message(self.host(node))
-    }
-
-    /// Tells all ranks where the run resumes: rank 0 gives its `start`, if it has one, and each
-    /// other rank receives the position and those tensors for which `wanted` returns true, given
-    /// the rank and the tensor's name. Not in the ledger: a run that was never stopped sends none
-    /// of it.
-    ///
-    /// # Errors
-    /// Those of [`Rank::receive`]; a message that cannot be read.
-    pub fn share_start(
-        &mut self,
-        start: Option<&FitState>,
-        wanted: &dyn Fn(usize, &str) -> bool,
-    ) -> Result<Option<FitState>> {
-        if !self.is_server() {
-            let bytes = self.rank.receive(0)?;
-            return decode_start(&bytes).during(|| "receiving where the run resumes from rank 0");
-        }
-        for rank in 1..self.ranks() {
-            let (mut named, mut metadata) = (Vec::new(), BTreeMap::new());
-            if let Some(FitState { position, tensors }) = start {
-                metadata.insert(POSITION.to_owned(), json!(position).to_string());
-                let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-                named.extend(tensors.filter(|(name, _)| wanted(rank, name)));
-            }
-            self.rank.send(rank, tensors::encode(&named, &metadata)?);
-        }
-        Ok(start.map(FitState::share))
     }
 
     /// Returns the ledger so far, and begins a new one.
@@ -123,53 +105,102 @@ impl<'a> Link<'a> {
 
     /// Lets the server and `nodes` (ascending) exchange messages: each node receives what `handout`
     /// gives it, if anything is handed out, and sends what `client` then returns, as messages of
-    /// the kinds `answers`. Other ranks get theirs first, then the nodes here take their turns,
-    /// then the others' answers are received. Returns the answers by node on the server, none on
-    /// other ranks, where `handout` is not called.
+    /// the kinds `answers`; that of [`Kind::Kept`] is what it keeps after the round. Other ranks
+    /// get theirs first, then the nodes here take their turns; the others' answers are received as
+    /// they arrive. `answered` is called after the answers of each node: on the server of all
+    /// nodes, on other ranks of those that they host. Returns the answers by node on the server,
+    /// none on other ranks, where `handout` is not called.
     ///
     /// # Errors
-    /// Those of [`Rank::receive`] and `client`; another message than the one expected, or none that
-    /// can be read.
+    /// Fails as [`Rank::receive`], `client` and `answered` do, and on another message than the one
+    /// expected, or one that cannot be read.
     pub fn exchange<const N: usize>(
         &mut self,
         nodes: &[usize],
-        handout: Option<(Kind, &dyn Fn(usize) -> StateDict)>,
+        handout: Option<Handout>,
         answers: [Kind; N],
-        client: &mut dyn FnMut(usize, StateDict) -> Result<[StateDict; N]>,
-    ) -> Result<BTreeMap<usize, [StateDict; N]>> {
-        let (here, remote): (Vec<usize>, Vec<usize>) =
-            nodes.iter().partition(|&&node| self.hosts(node));
-        let server = self.is_server();
-        let mut all = BTreeMap::new();
-        if let (true, Some((kind, of))) = (server, handout) {
-            for &node in &remote {
-                self.download(node, kind, &of(node))?;
+        client: Client<N>,
+        mut answered: Option<&mut dyn FnMut(&mut Self) -> Result<()>>,
+    ) -> Result<Answers<N>> {
+        let hosted = |node: &&usize| self.host(**node) == self.rank();
+        let (own, mut remote): (Vec<usize>, Vec<usize>) = nodes.iter().partition(hosted);
+        let (mut own, mut all) = (own.into_iter(), BTreeMap::new());
+        remote.retain(|_| self.is_server());
+        for &node in &remote {
+            self.hand_out(node, handout)?;
+        }
+        loop {
+            let hosts: Vec<usize> = remote.iter().map(|&node| self.host(node)).collect();
+            let arrived = hosts.iter().find(|&&host| self.rank.has_message(host));
+            // A rank's messages arrive in the order of its nodes: it is the first of them.
+            let first = hosts.iter().position(|host| Some(host) == arrived);
+            let node = if let Some(index) = first {
+                remote.remove(index)
+            } else if let Some(node) = own.next() {
+                self.take_turn(node, handout, answers, client)?;
+                node
+            } else if !remote.is_empty() {
+                remote.remove(0)
+            } else {
+                return Ok(all);
+            };
+            if self.is_server() {
+                all.insert(node, self.receive_answers(node, answers)?);
+            }
+            if let Some(answered) = &mut answered {
+                answered(self)?;
             }
         }
-        for node in here {
-            let mut received = StateDict::new(Vec::new());
-            if let Some((kind, of)) = handout {
-                if server {
-                    self.download(node, kind, &of(node))?;
-                }
-                received = self.receive_at(node, kind)?;
-            }
-            for (kind, state) in answers.into_iter().zip(client(node, received)?) {
-                self.upload(node, kind, &state)?;
-            }
-            if server {
-                all.insert(node, self.answers(node, answers)?);
-            }
-        }
-        for node in remote.into_iter().filter(|_| server) {
-            all.insert(node, self.answers(node, answers)?);
-        }
-        Ok(all)
     }
 
-    fn answers<const N: usize>(&mut self, node: usize, kinds: [Kind; N]) -> Result<[StateDict; N]> {
-        let states = kinds.iter().map(|&kind| self.receive_from(node, kind));
-        let states: Vec<StateDict> = states.collect::<Result<_>>()?;
+    /// Server: sends `node` what is handed out. Does nothing on other ranks.
+    fn hand_out(&mut self, node: usize, handout: Option<Handout>) -> Result<()> {
+        match handout {
+            Some((kind, state)) if self.is_server() => self.download(node, kind, &state(node)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets `node`, which is hosted here, receive what is handed out, work, and send its answers.
+    fn take_turn<const N: usize>(
+        &mut self,
+        node: usize,
+        handout: Option<Handout>,
+        answers: [Kind; N],
+        client: Client<N>,
+    ) -> Result<()> {
+        self.hand_out(node, handout)?;
+        let received = handout.map(|(kind, _)| self.receive_at(node, kind));
+        let received = received.transpose()?.unwrap_or_default();
+        let nothing = StateDict::default();
+        let states = client(node, received, self.kept.get(&node).unwrap_or(&nothing))?;
+        for (kind, state) in answers.into_iter().zip(states) {
+            self.upload(node, kind, &state)?;
+            if kind == Kind::Kept {
+                self.next_kept.insert(node, state.deep_clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Server: receives one message of each of `kinds` from `node`.
+    fn receive_answers<const N: usize>(
+        &mut self,
+        node: usize,
+        kinds: [Kind; N],
+    ) -> Result<[StateDict; N]> {
+        let mut states = Vec::new();
+        for kind in kinds {
+            let bytes = self.rank.receive(self.host(node))?;
+            let state = self.decode(node, kind, &bytes);
+            let state = state.during(|| format!("receiving from node {node}"))?;
+            self.count(node, kind, Direction::Upload, &state, bytes.len());
+            if kind == Kind::Kept {
+                // That of a node here is there already.
+                self.next_kept.entry(node).or_insert(state.share());
+            }
+            states.push(state);
+        }
         // There is one of each kind.
         Ok(states.try_into().expect("as many states as kinds"))
     }
@@ -178,7 +209,7 @@ impl<'a> Link<'a> {
     /// this one receives.
     ///
     /// # Errors
-    /// As [`exchange`](Self::exchange).
+    /// Fails as [`exchange`](Self::exchange) does.
     pub fn broadcast(&mut self, kind: Kind, state: Option<&StateDict>) -> Result<StateDict> {
         if let Some(state) = state {
             (0..self.ranks()).try_for_each(|rank| self.download(rank, kind, state))?;
@@ -188,93 +219,68 @@ impl<'a> Link<'a> {
 
     /// Server: sends `state` to `node`.
     fn download(&mut self, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
-        let envelope = self.envelope(node, kind);
-        let bytes = envelope.encode(state)?;
-        self.count(&envelope, Direction::Download, state, bytes.len());
+        let bytes = self.encode(node, kind, state)?;
+        self.count(node, kind, Direction::Download, state, bytes.len());
         self.rank.send(self.host(node), bytes);
         Ok(())
     }
 
-    /// Client: receives what the server sent to `node`. On the CPU, by name.
+    /// Client: receives what the server sent to `node`, on the CPU.
     fn receive_at(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
         let bytes = self.rank.receive(0)?;
-        let state = self.envelope(node, kind).decode(&bytes);
+        let state = self.decode(node, kind, &bytes);
         state.during(|| format!("receiving from the server for node {node}"))
     }
 
     /// Client: sends `state` to the server.
     ///
     /// # Errors
-    /// A state that cannot be encoded.
+    /// Fails when the state cannot be encoded.
     pub fn upload(&mut self, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
-        let bytes = self.envelope(node, kind).encode(state)?;
+        let bytes = self.encode(node, kind, state)?;
         self.rank.send(0, bytes);
         Ok(())
     }
 
-    /// Server: receives what `node` sent. On the CPU, by name.
-    ///
-    /// # Errors
-    /// As [`exchange`](Self::exchange).
-    pub fn receive_from(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
-        let bytes = self.rank.receive(self.host(node))?;
-        let envelope = self.envelope(node, kind);
-        let state = envelope.decode(&bytes);
-        let state = state.during(|| format!("receiving from node {node}"))?;
-        self.count(&envelope, Direction::Upload, &state, bytes.len());
-        Ok(state)
-    }
-
-    fn envelope(&self, node: usize, kind: Kind) -> Envelope {
-        Envelope {
-            round: self.complete,
-            node,
-            kind,
+    fn count(
+        &mut self,
+        node: usize,
+        kind: Kind,
+        direction: Direction,
+        state: &StateDict,
+        bytes: usize,
+    ) {
+        if kind != Kind::Kept {
+            let (round, values) = (self.complete, state.bytes());
+            let entry = Entry {
+                round,
+                node,
+                kind,
+                direction,
+            };
+            let bytes = bytes as u64;
+            self.ledger.record(entry, Amount { values, bytes });
         }
     }
 
-    fn count(&mut self, of: &Envelope, direction: Direction, state: &StateDict, bytes: usize) {
-        if of.kind == Kind::Kept {
-            return;
-        }
-        let entry = Entry {
-            round: of.round,
-            node: of.node,
-            kind: of.kind,
-            direction,
-        };
-        let amount = Amount {
-            values: state.bytes(),
-            bytes: bytes as u64,
-        };
-        self.ledger.record(entry, amount);
-    }
-}
-
-/// What a message is, as its metadata tell.
-struct Envelope {
-    round: usize,
-    node: usize,
-    kind: Kind,
-}
-
-impl Envelope {
-    fn metadata(&self) -> BTreeMap<String, String> {
+    /// Returns what tells the messages of a round apart.
+    fn metadata(&self, node: usize, kind: Kind) -> BTreeMap<String, String> {
         BTreeMap::from([
-            ("round".to_owned(), self.round.to_string()),
-            ("node".to_owned(), self.node.to_string()),
-            ("kind".to_owned(), self.kind.to_string()),
+            ("round".to_owned(), self.complete.to_string()),
+            ("node".to_owned(), node.to_string()),
+            ("kind".to_owned(), kind.to_string()),
         ])
     }
 
-    fn encode(&self, state: &StateDict) -> Result<Vec<u8>> {
-        tensors::encode(&state.iter().collect::<Vec<_>>(), &self.metadata())
+    fn encode(&self, node: usize, kind: Kind, state: &StateDict) -> Result<Vec<u8>> {
+        tensors::encode(
+            &state.iter().collect::<Vec<_>>(),
+            &self.metadata(node, kind),
+        )
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<StateDict> {
-        let message = tensors::decode(bytes)
-            .map_err(|error| unreadable(bytes, &error.what()).caused_by(error))?;
-        let expected = self.metadata();
+    fn decode(&self, node: usize, kind: Kind, bytes: &[u8]) -> Result<StateDict> {
+        let (message, expected) = (decode(bytes)?, self.metadata(node, kind));
         match message.metadata == expected {
             true => Ok(StateDict::new(message.tensors)),
             false => Err(Error::failed("a message is not the one expected")
@@ -284,22 +290,10 @@ impl Envelope {
     }
 }
 
-/// The metadata key of a position.
-const POSITION: &str = "position";
-
-fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
-    let message = tensors::decode(bytes)
-        .map_err(|error| unreadable(bytes, &error.what()).caused_by(error))?;
-    let Some(position) = message.metadata.get(POSITION) else {
-        return Ok(None);
-    };
-    Ok(Some(FitState {
-        position: serde_json::from_str(position)
-            .map_err(|error| unreadable(bytes, &error.to_string()).caused_by(error))?,
-        tensors: message.tensors,
-    }))
+pub(super) fn decode(bytes: &[u8]) -> Result<TensorFile> {
+    tensors::decode(bytes).map_err(|error| unreadable(bytes, &error.what()).caused_by(error))
 }
 
-fn unreadable(bytes: &[u8], why: &str) -> Error {
+pub(super) fn unreadable(bytes: &[u8], why: &str) -> Error {
     Error::failed("a message cannot be read").note("found", format!("{} bytes; {why}", bytes.len()))
 }

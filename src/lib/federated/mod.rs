@@ -1,9 +1,11 @@
-//! Training together in many rounds: the baselines that one-shot distillation is compared with.
+//! Trains models together in many rounds: the baselines that one-shot distillation is compared
+//! with.
 //!
-//! *Algorithms* ([`fed_avg`], [`fed_md`], [`distributed_sgd`]) say what server and clients do in a
-//! round, and know no transport. *Ranks* ([`transport`]) are threads or processes that share a run.
-//! Between them stands [`Link`]: named tensors in, safetensors bytes out, every one counted in a
-//! [`Ledger`] by node, round, kind and direction.
+//! *Algorithms* ([`fed_avg`], [`fed_md`], [`distributed_sgd`]) define what server and clients do in
+//! a round, and know no transport. `rounds` takes [`fed_avg`] and [`fed_md`] from round to round.
+//! *Ranks* ([`transport`]) are threads or processes that share a run. Algorithms exchange named
+//! tensors over a [`Link`], which encodes them as safetensors and counts every byte in a [`Ledger`]
+//! by node, round, kind and direction.
 //!
 //! Every rank runs the same function. Rank 0 is the server and hosts clients as well; node `i` is
 //! hosted by rank `i mod ranks`, so a single rank is the whole federation in one process. Sums are
@@ -20,13 +22,19 @@ pub mod fed_md;
 mod ledger;
 mod link;
 mod node;
+mod report;
+mod resume;
+mod rounds;
 pub mod transport;
 
 pub use ledger::{Amount, Direction, Entry, Ledger, Traffic};
 pub use link::{Kind, Link};
 pub use node::NodeData;
+pub use rounds::RoundReport;
 
-/// Returns the node in the name of a checkpoint's tensor that a client keeps: `WHAT.NODE.…`.
-fn kept_by(name: &str) -> Option<usize> {
-    name.split('.').nth(1)?.parse().ok()
+use crate::error::{Text, parameter};
+
+/// Returns the hint for numbers that are not finite.
+fn lower_rate() -> Text {
+    Text::from("lower the learning rate (") + parameter("optimizer.lr") + ")"
 }

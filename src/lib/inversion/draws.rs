@@ -11,7 +11,7 @@ use rand::seq::index::sample;
 const JITTER: i64 = 2;
 
 /// Makes the random choices of one batch's steps.
-pub(super) struct Draws<'a> {
+pub(super) struct Draws {
     total: usize,
     mode: TeacherMode,
     per: SamplePer,
@@ -19,19 +19,17 @@ pub(super) struct Draws<'a> {
     current: Vec<usize>,
     jitter: bool,
     rng: Rng,
-    tick: &'a dyn Fn(),
 }
 
-impl<'a> Draws<'a> {
+impl Draws {
     /// Returns the choices for a batch made from `teacher`, or from the teachers that `sampling`
-    /// selects among `total`; `tick` is called after each step.
+    /// selects among `total`.
     pub fn new(
         sampling: &TeacherSampling,
         total: usize,
         teacher: Option<usize>,
         jitter: bool,
         mut rng: Rng,
-        tick: &'a dyn Fn(),
     ) -> Self {
         let current = match (teacher, sampling.mode) {
             (Some(teacher), _) => vec![teacher],
@@ -46,12 +44,11 @@ impl<'a> Draws<'a> {
             current,
             jitter,
             rng,
-            tick,
         }
     }
 }
 
-impl Draw for Draws<'_> {
+impl Draw for Draws {
     fn teachers(&mut self) -> Vec<usize> {
         if self.mode == TeacherMode::Sample && self.per == SamplePer::Step {
             self.current = sample(&mut self.rng, self.total, self.n).into_vec();
@@ -67,9 +64,5 @@ impl Draw for Draws<'_> {
             ),
             false => (0, 0),
         }
-    }
-
-    fn step(&mut self) {
-        (self.tick)();
     }
 }

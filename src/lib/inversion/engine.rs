@@ -12,6 +12,7 @@ use super::teacher::Teacher;
 use crate::error::{Error, Result, Text, parameter};
 use crate::model::Model;
 use crate::runtime::interrupt;
+use crate::train::Callback;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
@@ -130,8 +131,6 @@ pub trait Draw {
     fn teachers(&mut self) -> Vec<usize>;
     /// Returns the numbers of rows and columns to roll the batch by.
     fn jitter(&mut self) -> (i64, i64);
-    /// Is called after each step, to show progress.
-    fn step(&mut self) {}
 }
 
 /// Number of steps whose loss terms are recorded, about.
@@ -164,7 +163,8 @@ impl Inversion<'_> {
         Ok((terms, engine.to_nchw(&gradient)))
     }
 
-    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`).
+    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`); tells `callback`
+    /// of each step.
     ///
     /// # Errors
     /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
@@ -175,6 +175,7 @@ impl Inversion<'_> {
         labels: &Tensor,
         adam: &mut PixelAdam,
         draw: &mut dyn Draw,
+        callback: &mut dyn Callback,
     ) -> Result<Inverted> {
         let engine = self.engine();
         let mut images = engine.to_engine_order(start);
@@ -191,7 +192,7 @@ impl Inversion<'_> {
                 &mut images,
                 &roll(&gradient, -rows, -columns, engine.spatial_dims()),
             );
-            draw.step();
+            callback.step();
         }
         let best_loss = f64::try_from(&best.loss)?;
         let history = history.read()?;

@@ -17,6 +17,7 @@ use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
+use crate::train::Callback;
 use rand_distr::{Distribution, StandardNormal};
 use tch::Tensor;
 
@@ -69,7 +70,8 @@ impl SyntheticBatch {
 ///     ..InversionSettings::default()
 /// };
 /// let mut inverter = Inverter::new(vec![&teacher], &settings, seeds)?;
-/// let batch = inverter.make(0, None, &|| ())?;
+/// // The callback `()` does nothing.
+/// let batch = inverter.make(0, None, &mut ())?;
 /// assert_eq!(batch.images.size(), [4, 1, 8, 8]);
 /// assert_eq!(batch.history.len(), 3);
 /// # Ok(())
@@ -139,7 +141,7 @@ impl<'a> Inverter<'a> {
         }
     }
 
-    /// Makes batch `index`, against `student` if there is one; `tick` is called after each step.
+    /// Makes batch `index`, against `student` if there is one; tells `callback` of each step.
     ///
     /// # Errors
     /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
@@ -148,7 +150,7 @@ impl<'a> Inverter<'a> {
         &mut self,
         index: usize,
         student: Option<&Model>,
-        tick: &dyn Fn(),
+        callback: &mut dyn Callback,
     ) -> Result<SyntheticBatch> {
         let mut rng = self.seeds.stream("inversion", index as u64);
         let mode = self.settings.teachers.mode;
@@ -173,7 +175,6 @@ impl<'a> Inverter<'a> {
             teacher,
             phase.input_jitter,
             rng,
-            tick,
         );
         let inversion = Inversion {
             teachers: &self.teachers,
@@ -185,7 +186,7 @@ impl<'a> Inverter<'a> {
             steps: phase.grad_updates_batch,
             fused: self.fused,
         };
-        let made = inversion.run(&start, &labels, &mut adam, &mut draw)?;
+        let made = inversion.run(&start, &labels, &mut adam, &mut draw, callback)?;
         self.moments = Some(adam).filter(|_| self.settings.keep_moments);
         Ok(SyntheticBatch {
             images: made.best,

@@ -6,6 +6,7 @@ use super::inverter::{Inverter, SyntheticBatch};
 use super::pixels::PixelAdam;
 use crate::error::Result;
 use crate::model::Model;
+use crate::train::Callback;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -116,12 +117,12 @@ impl Inverter<'_> {
         index: usize,
         student: Option<&Model>,
         store: &dyn BatchStore,
-        tick: &dyn Fn(),
+        callback: &mut dyn Callback,
     ) -> Result<SyntheticBatch> {
         if let Some(batch) = self.load(index, store)? {
             return Ok(batch);
         }
-        let batch = self.make(index, student, tick)?;
+        let batch = self.make(index, student, callback)?;
         let moments = self.moments.as_ref().and_then(PixelAdam::moments);
         let moments = moments.map(|([first, second], steps)| Moments {
             first: first.shallow_clone(),

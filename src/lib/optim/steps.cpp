@@ -1,5 +1,5 @@
-// A step of SGD and of Adam on `count` values in one pass; mod.rs says what they compute and is the
-// only caller.
+// Takes a step of SGD or Adam on `count` values in one pass; mod.rs states what they compute, and
+// is the only caller.
 
 #include <cmath>
 
@@ -7,7 +7,7 @@
 
 namespace {
 
-// Below this many values starting the threads costs more than the work.
+// Below this many values, starting the threads takes longer than the work.
 constexpr int64_t SMALL = 1 << 14;
 
 template <typename Work>
@@ -22,7 +22,7 @@ EACH_CPU void sgd(float *x, const float *g, float *buffer, int64_t from, int64_t
   for (int64_t i = from; i < to; i++) {
     const float gradient = g[i] + decay * x[i];
     buffer[i] = momentum * buffer[i] + gradient;
-    // Nesterov's direction is gradient + momentum·buffer, the plain one buffer itself.
+    // Nesterov's direction is gradient + momentum·buffer, the plain one is the buffer itself.
     x[i] -= rate * (ahead * gradient + (ahead * momentum + 1 - ahead) * buffer[i]);
   }
 }
@@ -50,7 +50,8 @@ void fd_sgd(int64_t count, float *x, const float *g, float *buffer, float rate, 
   });
 }
 
-// `new1` = 1 − β1 and `new2` = 1 − β2 come rounded once: 1 − 0.999 in float is off by 10⁻⁵.
+// The caller computes `new1` = 1 − β1 and `new2` = 1 − β2 in double and rounds them once: 1 − 0.999
+// computed in float is off by 10⁻⁵.
 void fd_adam(int64_t count, float *x, const float *g, float *first, float *second, float rate,
              float new1, float beta2, float new2, float root, float eps, float decay) {
   over(count, [&](int64_t, int64_t from, int64_t to) {

@@ -5,7 +5,7 @@
 use super::StageContext;
 use super::job::{Job, Session};
 use crate::error::Error;
-use crate::federated::transport::{self, Rank};
+use crate::federated::transport::{self, Rank, Timeout};
 use crate::run::manifest;
 use crate::runtime::launcher::launched;
 use anyhow::{Result, bail};
@@ -212,8 +212,12 @@ fn receive(rank: &mut Rank, from: usize, known: &[&'static [u8]]) -> Result<&'st
     })
 }
 
-fn timeout(context: &StageContext) -> Duration {
-    Duration::try_from_secs_f64(context.config.ranks.timeout).unwrap_or(Duration::MAX / 4)
+fn timeout(context: &StageContext) -> Timeout {
+    let after = Duration::try_from_secs_f64(context.config.ranks.timeout);
+    Timeout {
+        after: after.unwrap_or(Duration::MAX / 4),
+        name: "ranks.timeout",
+    }
 }
 
 /// Does `work` together with the processes that were started with this one; alone where there are

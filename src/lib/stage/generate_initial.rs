@@ -131,7 +131,7 @@ impl Generate<'_> {
             let maker = index % ranks;
             let batch = match maker > 0 && missing.contains(&index) {
                 true => receive(rank, maker, index, &store).inspect(|_| progress.add(steps)),
-                false => inverter.make_or_load(index, None, &store, &|| progress.step()),
+                false => inverter.make_or_load(index, None, &store, &mut &progress),
             };
             let batch = batch
                 .within("deep_inv")
@@ -175,7 +175,7 @@ fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
     let (own, ranks) = (rank.number(), rank.ranks());
     for index in missing.into_iter().filter(|index| index % ranks == own) {
         let batch = inverter
-            .make(index, None, &|| ())
+            .make(index, None, &mut ())
             .within("deep_inv")
             .with_context(|| format!("making synthetic batch {index}"))?;
         rank.send(0, batches::encode(&batch)?);

@@ -10,7 +10,7 @@ use super::schedule::SchedulePoint;
 use super::settings::{OptimizerSettings, ScheduleSettings};
 use super::source::BatchSource;
 use super::state::{FitState, Position, restore};
-use crate::error::{During, Error, Result, is_whole};
+use crate::error::{During, Error, Result, Text, is_whole, parameter};
 use crate::model::{Model, Pass};
 use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
@@ -296,6 +296,6 @@ impl Sums {
 
 /// Returns the error of a run that has diverged.
 fn diverged(what: String) -> Error {
-    Error::failed(what)
-        .hint("lower the learning rate (`optimizer.lr`), or check the images' normalisation")
+    let rate = Text::from("lower the learning rate (") + parameter("optimizer.lr");
+    Error::failed(what).hint(rate + "), or check the images' normalisation")
 }

@@ -14,7 +14,7 @@ mod settings;
 mod source;
 mod state;
 
-pub use callback::Callback;
+pub use callback::{Callback, Steps};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochReport, FitSettings, fit};
 pub use objective::{CrossEntropy, Objective};

@@ -1,5 +1,4 @@
-//! Settings of a training run that several config groups share: optimiser, schedule, augmentation,
-//! selection.
+//! Defines the settings of a training run: optimiser, schedule, augmentation, selection.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ pub struct OptimizerSettings {
     /// Learning rate before the schedule.
     #[schemars(range(min = 0))]
     pub lr: f64,
-    /// L2 penalty added to the gradient, as in PyTorch.
+    /// L2 penalty, whose gradient is added as in PyTorch.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
 }
@@ -158,7 +157,8 @@ impl Default for ScheduleSettings {
     }
 }
 
-/// Random changes of training images, drawn for whole batches on the device.
+/// Holds the settings of random changes of training images, which are drawn for whole batches on
+/// the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentSettings {
@@ -166,7 +166,7 @@ pub struct AugmentSettings {
     /// it off.
     #[schemars(range(min = 0))]
     pub crop: i64,
-    /// Mirror half of the images left to right.
+    /// Mirrors half of the images left to right.
     pub flip: bool,
 }
 
@@ -179,15 +179,15 @@ impl Default for AugmentSettings {
     }
 }
 
-/// Which epoch's weights are saved.
+/// Selects the epoch whose weights are saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
     #[default]
     Last,
-    /// Highest accuracy on the test set (as the EPFL pipeline does; optimistic, since the test set
-    /// chooses).
+    /// The one of highest accuracy on the test set (as the EPFL pipeline does; optimistic, since
+    /// the test set chooses).
     BestTest,
-    /// Highest accuracy on images held out of the training split.
+    /// The one of highest accuracy on images held out of the training split.
     BestValidation,
 }

@@ -33,7 +33,7 @@ impl Position {
 }
 
 /// Holds the state of a run at a position.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FitState {
     /// The position of the run.
     pub position: Position,
@@ -64,11 +64,7 @@ impl FitState {
     /// Returns the tensors whose names begin with `prefix` and a dot, under the rest of their
     /// names, in their order.
     pub fn part(&self, prefix: &str) -> StateDict {
-        let of = |(name, tensor): &(String, Tensor)| {
-            let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
-            Some((rest.to_owned(), tensor.shallow_clone()))
-        };
-        StateDict::new(self.tensors.iter().filter_map(of).collect())
+        StateDict::new(self.share().tensors).part(prefix)
     }
 }
 

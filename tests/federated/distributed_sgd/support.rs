@@ -122,7 +122,7 @@ impl Callback<LossAt> for Keeper {
         self.step += 1;
     }
 
-    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
+    fn report(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
         self.losses.push(*at);
         Ok(())
     }

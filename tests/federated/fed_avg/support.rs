@@ -70,7 +70,7 @@ pub struct Log {
 }
 
 impl Callback<RoundReport> for Log {
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn report(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
         self.nodes
             .push(report.nodes.iter().map(|node| node.node).collect());

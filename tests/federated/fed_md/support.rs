@@ -78,7 +78,7 @@ impl Callback<RoundReport> for Log {
         std::thread::sleep(self.pace);
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn report(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
         self.ledgers.push(report.ledger.clone());
         self.reports.push(report.nodes.clone());
         Ok(())

@@ -272,7 +272,7 @@ fn batches_of_both_engines_agree_and_repeat() {
         };
         settings.adi.grad_updates_batch = 6;
         let mut inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(5)).unwrap();
-        inverter.make(0, Some(&student), &|| ()).unwrap()
+        inverter.make(0, Some(&student), &mut ()).unwrap()
     };
     let (plain, fused, again) = (
         make(EngineKind::Plain),

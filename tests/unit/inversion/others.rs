@@ -246,7 +246,7 @@ fn made(settings: &InversionSettings) -> SyntheticBatch {
     tch::set_num_threads(1);
     let teachers = teachers();
     let mut inverter = Inverter::new(teachers.iter().collect(), settings, Seeds::new(1)).unwrap();
-    inverter.make(0, None, &|| ()).unwrap()
+    inverter.make(0, None, &mut ()).unwrap()
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn kept_moments_survive_the_process() {
         let make = |indices: &[usize]| {
             let mut inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(1)).unwrap();
             let made = indices.iter().map(|&index| {
-                let made = inverter.make_or_load(index, None, &store, &|| ());
+                let made = inverter.make_or_load(index, None, &store, &mut ());
                 made.unwrap().images
             });
             made.last().unwrap()

@@ -1,6 +1,6 @@
-//! A batch's gradient in parts: which images are whose, a shard's gradient, the sum over the ranks,
-//! and the step along it. As a message, a gradient is `loss` (a scalar) and `gradient.0`,
-//! `gradient.1`, … in the order of the model's parameters and of their shapes.
+//! Computes a batch's gradient in parts: which images are whose, a shard's gradient, the sum over
+//! the ranks, and the step along it. As a message, a gradient is `loss` (a scalar) and
+//! `gradient.0`, `gradient.1`, … in the order of the model's parameters and of their shapes.
 //!
 //! Sums are taken pairwise, halves first: where a rank's parts are a half of all, or a quarter, its
 //! own sum is one that a single rank takes on the way. So 1, 2, 4, … ranks that cut batches into
@@ -8,7 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, StateDict};
-use crate::train::Optimizer;
+use crate::train::{Batch, Optimizer};
 use std::collections::BTreeMap;
 use tch::{Kind, Reduction, Tensor, no_grad};
 
@@ -19,16 +19,28 @@ pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     (cut(rank), cut(rank + 1) - cut(rank))
 }
 
-/// How a batch is cut: into `parts`, of which each of `ranks` has equally many, side by side; so
-/// its shard is that of [`shard`].
+/// Returns the shard of `rank` as a message: its `images` and `labels`, and the `total` number of
+/// images of the batch.
+pub(super) fn shard_of(batch: &Batch, ranks: usize, rank: usize) -> StateDict {
+    let total = batch.labels.size()[0];
+    let (start, count) = shard(total, ranks, rank);
+    StateDict::new(vec![
+        ("images".into(), batch.images.narrow(0, start, count)),
+        ("labels".into(), batch.labels.narrow(0, start, count)),
+        ("total".into(), Tensor::from_slice(&[total])),
+    ])
+}
+
+/// Cuts a batch into `parts`, of which each of `ranks` has equally many, side by side; so its shard
+/// is that of [`shard`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     parts: usize,
-    ranks: usize,
+    pub ranks: usize,
 }
 
 impl Cut {
-    /// At least `parts` parts.
+    /// Returns a cut into at least `parts` parts.
     pub fn new(parts: usize, ranks: usize) -> Self {
         Self {
             parts: parts.max(1).next_multiple_of(ranks),
@@ -36,16 +48,11 @@ impl Cut {
         }
     }
 
-    /// Returns what a rank's parts add to the gradient of the mean over a batch of `total` images.
-    /// Its shard is f32 [N,C,H,W] and i64 [N], on the model's device.
-    pub fn gradient(
-        self,
-        model: &Model,
-        rank: usize,
-        images: &Tensor,
-        labels: &Tensor,
-        total: i64,
-    ) -> Result<StateDict> {
+    /// Returns what the shard of `rank`, on the model's device, adds to the gradient of the mean
+    /// over its batch.
+    pub fn gradient(self, model: &Model, rank: usize, own: &StateDict) -> Result<StateDict> {
+        let (images, labels) = (field(own, "images")?, field(own, "labels")?);
+        let total = i64::try_from(field(own, "total")?.squeeze())?;
         let (first, _) = shard(total, self.ranks, rank);
         let each = self.parts / self.ranks;
         let parts = (rank * each..(rank + 1) * each).map(|part| {
@@ -57,15 +64,18 @@ impl Cut {
     }
 }
 
+/// Returns what a part adds to the gradient of the mean over a batch of `total` images.
 fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Result<StateDict> {
     let parameters = model.parameters();
+    let zeros = || {
+        parameters
+            .iter()
+            .map(|parameter| parameter.detach().zeros_like())
+    };
     let (loss, gradients) = match labels.size()[0] {
         0 => (
             Tensor::zeros([], (Kind::Float, model.device())),
-            parameters
-                .iter()
-                .map(|parameter| parameter.detach().zeros_like())
-                .collect(),
+            zeros().collect(),
         ),
         _ => {
             let logits = model.forward(images, &mut Pass::Train);
@@ -131,7 +141,7 @@ pub(super) fn apply(
     Ok(f64::try_from(field(&sum, "loss")?)?)
 }
 
-/// Returns a part of a message.
+/// Returns the tensor `name` of a message.
 pub(super) fn field<'a>(message: &'a StateDict, name: &str) -> Result<&'a Tensor> {
     message
         .get(name)

@@ -1,6 +1,6 @@
-//! Stochastic gradient descent over several ranks: each batch is cut into a shard a rank, and the
-//! shards' gradients are summed to the batch's, so that every form takes the steps of one process:
-//! to float32 rounding, or to the bit where all cut batches into the same parts
+//! Trains by stochastic gradient descent over several ranks: each batch is cut into a shard a rank,
+//! and the shards' gradients are summed to the batch's, so that every form takes the steps of one
+//! process: to float32 rounding, or to the bit where all cut batches into the same parts
 //! ([`SgdSettings::parts`]).
 //!
 //! Networks with batch norm are an exception: each part has statistics of its own.
@@ -21,18 +21,19 @@ pub use training::LossAt;
 use super::ledger::Ledger;
 use super::link::Link;
 use super::transport::Rank;
-use crate::error::{During, Error, Result, is_whole};
+use crate::error::{During, Result, is_whole};
 use crate::model::Model;
 use crate::train::{Callback, FitState};
 use training::Training;
 
-/// What rank 0 has in the end.
+/// Holds what rank 0 has in the end.
 #[derive(Debug)]
 pub struct Trained {
+    /// The trained model.
     pub model: Model,
-    /// Batches of all epochs.
+    /// Number of batches of all epochs.
     pub steps: usize,
-    /// All steps together, as round 0; a node is a rank.
+    /// What was sent and received in all steps together, as round 0; a node is a rank.
     pub ledger: Ledger,
 }
 
@@ -43,8 +44,8 @@ pub struct Trained {
 /// due, after the last batch, and when the run is stopped, as of the last whole batch.
 ///
 /// # Errors
-/// A loss that is not finite (names epoch and batch), messages that are not what they should be,
-/// ranks that are lost or fail, Ctrl-C.
+/// Fails when a loss is not finite (naming epoch and batch), when messages are not what they should
+/// be, when ranks are lost or fail, and on Ctrl-C.
 pub fn run(
     method: Method,
     settings: &SgdSettings,
@@ -59,14 +60,15 @@ pub fn run(
     }
     let mut training = Training::begin(method, settings, task, link, start)?;
     let result = training.train(callback);
-    if training.leads() && is_whole(&result) {
+    let is_server = training.link.is_server();
+    if is_server && is_whole(&result) {
         let state = training.state()?;
         callback.save(&state).during(|| "saving the run")?;
     }
     result?;
-    Ok(training.leads().then(|| training.end()))
-}
-
-fn unreadable(error: serde_json::Error) -> Error {
-    Error::failed(format!("the saved ledger cannot be read: {error}"))
+    Ok(is_server.then(|| Trained {
+        steps: training.link.complete,
+        ledger: training.ledger,
+        model: training.model,
+    }))
 }

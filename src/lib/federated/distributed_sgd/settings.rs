@@ -1,4 +1,4 @@
-//! What a run is told, the same on every rank: the method, the numbers, the data.
+//! Defines what a run needs, the same on every rank: the method, the settings, the data.
 
 use crate::data::{ImageSet, Normalisation};
 use crate::model::{ModelSpec, Precision};
@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// Who holds the model, and what travels.
+/// Forms of distributed SGD: who holds the model, and what travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -22,29 +22,37 @@ pub enum Method {
     ParameterServer,
 }
 
-/// How to train.
+/// Holds the settings of a training.
 #[derive(Clone, Debug)]
 pub struct SgdSettings {
+    /// Passes over the images.
     pub epochs: usize,
-    /// Images in a batch, over all ranks.
+    /// Number of images in a batch, over all ranks.
     pub batch_size: usize,
     /// A batch's gradient is the sum of those of so many parts, rounded up to a multiple of the
     /// ranks. Where that changes nothing, 1, 2, 4, … ranks have the same bits.
     pub parts: usize,
+    /// Update rule and learning rate.
     pub optimizer: OptimizerSettings,
+    /// Random changes of training images.
     pub augment: AugmentSettings,
-    /// Batches from one loss to the next.
+    /// Number of batches from one reported loss to the next.
     pub report_every: usize,
 }
 
-/// What is trained on what; the same on every rank.
+/// Holds what is trained on what, the same on every rank.
 #[derive(Debug)]
 pub struct Task<'a> {
+    /// The model's architecture.
     pub spec: ModelSpec,
+    /// Where the model computes.
     pub device: Device,
-    /// What the models' convolutions are computed in.
+    /// What the model's convolutions are computed in.
     pub precision: Precision,
+    /// The images.
     pub train: &'a ImageSet,
+    /// Their normalisation.
     pub normalisation: &'a Normalisation,
+    /// Source of all random numbers.
     pub seeds: Seeds,
 }

@@ -1,24 +1,27 @@
-//! A rank's way through the run: batch after batch and epoch after epoch, the mean losses, and all
-//! that a stopped run needs to resume. Only rank 0 calls back.
+//! Takes a rank through the run, batch after batch and epoch after epoch: reports mean losses, and
+//! keeps all that a stopped run needs to resume. Only rank 0 calls back.
 
 use super::gradients::Cut;
 use super::settings::{Method, SgdSettings, Task};
-use super::{Trained, unreadable};
 use crate::error::{Error, Result};
 use crate::federated::ledger::Ledger;
 use crate::federated::link::Link;
+use crate::federated::lower_rate;
 use crate::model::Model;
 use crate::runtime::interrupt;
 use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// Mean loss of the `report_every` batches that end with batch `batch` (counted from 1) of an epoch
-/// (from 0).
+/// Reports the mean loss of the `report_every` batches that end with batch `batch` (counted from 1)
+/// of an epoch (from 0).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossAt {
+    /// Index of the epoch.
     pub epoch: usize,
+    /// Number of the batch in the epoch.
     pub batch: usize,
+    /// The mean loss.
     pub loss: f64,
 }
 
@@ -27,25 +30,26 @@ pub struct LossAt {
 const LOSS: &str = "sums.loss";
 const LEDGER: &str = "ledger.json";
 
-/// A rank's run in progress. Between steps [`Training::state`] is all there is to it.
+/// Holds a rank's run in progress. Between steps, [`Training::state`] returns all of its state.
 pub(super) struct Training<'a> {
     pub method: Method,
     pub settings: &'a SgdSettings,
     task: &'a Task<'a>,
     pub cut: Cut,
     pub model: Model,
-    /// Of a parameter server's ranks only rank 0 steps by it.
+    /// In use on all ranks, but on rank 0 alone of a parameter server.
     pub optimizer: Optimizer,
     pub link: Link<'a>,
     at: Position,
-    /// Of the losses since the last mean.
+    /// Sum of the losses since the last mean.
     sum: f64,
-    /// Of whole steps.
-    ledger: Ledger,
+    /// What was sent and received in whole steps.
+    pub ledger: Ledger,
 }
 
 impl<'a> Training<'a> {
-    /// Begins with the weights that the shared seed draws, or where rank 0's `start` was taken.
+    /// Returns a run that begins with the weights that the shared seed draws, or continues from the
+    /// `start` of rank 0.
     pub fn begin(
         method: Method,
         settings: &'a SgdSettings,
@@ -55,11 +59,7 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let start = match method {
             Method::Centralised => start.map(FitState::share),
-            // A parameter server alone has moments.
-            Method::ParameterServer => {
-                link.share_start(start, &|_, name| name.starts_with("model."))?
-            }
-            Method::AllReduce => link.share_start(start, &|_, _| true)?,
+            _ => link.share_start(start, &|_, _| true)?,
         };
         let mut rng = task.seeds.stream("teacher/initialisation", 0);
         let model = Model::new(&task.spec, task.device, &mut rng)?.with_precision(task.precision);
@@ -89,24 +89,15 @@ impl<'a> Training<'a> {
         self.at = start.position;
         self.link.complete = usize::try_from(self.at.optimizer_steps).unwrap_or(0);
         self.model.load_state(&start.part("model"))?;
-        if self.method == Method::AllReduce || self.leads() {
-            self.optimizer.restore(start)?;
-        }
-        if self.leads() {
-            let get = |name: &str| start.tensors.iter().find(|(other, _)| other == name);
-            let saved = get(LOSS).zip(get(LEDGER));
-            let ((_, loss), (_, json)) =
-                saved.ok_or_else(|| Error::failed("the saved run has no loss or no ledger"))?;
-            self.sum = f64::try_from(loss)?;
-            self.ledger =
-                serde_json::from_slice(&Vec::<u8>::try_from(json)?).map_err(unreadable)?;
-        }
+        self.optimizer.restore(start)?;
+        let get = |wanted: &str| start.tensors.iter().find(|(name, _)| name == wanted);
+        let Some(((_, loss), (_, ledger))) = get(LOSS).zip(get(LEDGER)) else {
+            return Err(Error::failed("the saved run has no loss or no ledger"));
+        };
+        self.sum = f64::try_from(loss)?;
+        let ledger = Vec::<u8>::try_from(ledger)?;
+        self.ledger = serde_json::from_slice(&ledger).map_err(unreadable)?;
         Ok(())
-    }
-
-    /// Returns true on rank 0.
-    pub fn leads(&self) -> bool {
-        self.link.is_server()
     }
 
     /// Takes all steps that are left.
@@ -124,7 +115,7 @@ impl<'a> Training<'a> {
             while self.at.step < steps {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
-                if self.leads() && callback.due() {
+                if self.link.is_server() && callback.due() {
                     callback.save(&self.state()?)?;
                 }
                 let loss = self.take_step(self.at.step, &mut source)?;
@@ -139,27 +130,27 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Adds the loss of the step just taken, and reports the mean if it is time.
+    /// Adds the loss of the step just taken, and reports the mean after every `report_every`.
     fn add_loss(&mut self, loss: f64, callback: &mut dyn Callback<LossAt>) -> Result<()> {
         let (epoch, batch, every) = (self.at.epoch, self.at.step, self.settings.report_every);
         if !loss.is_finite() {
             return Err(Error::failed(format!(
                 "the training loss became NaN or infinite in epoch {epoch}, batch {batch}"
             ))
-            .hint("lower the learning rate (`optimizer.lr`)"));
+            .hint(lower_rate()));
         }
         self.sum += loss;
         if batch % every == 0 {
             let loss = self.sum / every as f64;
             self.sum = 0.0;
-            if self.leads() {
-                callback.round(None, &LossAt { epoch, batch, loss })?;
+            if self.link.is_server() {
+                callback.report(None, &LossAt { epoch, batch, loss })?;
             }
         }
         Ok(())
     }
 
-    /// Returns where the run stands: views.
+    /// Returns the state of the run, as views.
     pub fn state(&self) -> Result<FitState> {
         let mut state = self.optimizer.state(&self.model, self.at);
         let ledger = serde_json::to_vec(&self.ledger).map_err(unreadable)?;
@@ -169,13 +160,8 @@ impl<'a> Training<'a> {
         ]);
         Ok(state)
     }
+}
 
-    /// Returns what rank 0 has in the end.
-    pub fn end(self) -> Trained {
-        Trained {
-            ledger: self.ledger,
-            steps: self.link.complete,
-            model: self.model,
-        }
-    }
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::failed(format!("the saved ledger cannot be read: {error}"))
 }

@@ -6,46 +6,31 @@
 //! Unlike the FedAdam of Reddi et al., Adam's moments are corrected for their start at zero, as
 //! PyTorch's are.
 //!
-//! [`Server`] and [`Client`] are the algorithm: weights in, weights out. [`run`] lets ranks
-//! simulate a federation with them. Rounds count from 1.
+//! Rounds count from 1. In each, the server hands out the weights (`server`), clients train
+//! (`client`, towards `objective`) and return theirs, and the server moves by their mean.
 
 mod client;
-mod host;
 mod objective;
+mod report;
 mod server;
 mod settings;
 
 pub use super::node::NodeData;
-pub use client::{Client, NodeReport, Update};
-pub use server::Server;
+pub use report::NodeReport;
 pub use settings::{FedAvgSettings, Federation, Statistics, Task};
 
-use super::ledger::Ledger;
-use super::link::Link;
+use super::link::{Kind, Link};
+use super::report::Report;
+use super::rounds::{self, Algorithm};
 use super::transport::Rank;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, StateDict, weighted_mean};
 use crate::runtime::seed::Seeds;
-use crate::train::{Callback, FitState};
-use host::Host;
+use crate::train::{Callback, FitState, Position};
+use server::Server;
 
-/// What a round gave.
-#[derive(Debug)]
-pub struct RoundReport {
-    pub round: usize,
-    /// The clients that took part, by ascending node.
-    pub nodes: Vec<NodeReport>,
-    pub ledger: Ledger,
-}
-
-impl RoundReport {
-    /// Returns the mean of a number over the clients, weighted by their images.
-    pub fn mean(&self, of: fn(&NodeReport) -> f64) -> f64 {
-        let images: usize = self.nodes.iter().map(|node| node.images).sum();
-        let weighted = |node: &NodeReport| of(node) * node.images as f64;
-        self.nodes.iter().map(weighted).sum::<f64>() / images as f64
-    }
-}
+/// Reports a round.
+pub type RoundReport = rounds::RoundReport<NodeReport>;
 
 /// Returns the nodes that take part in round `round`: `fraction` of `nodes`, at least one, drawn
 /// without replacement; ascending.
@@ -66,8 +51,8 @@ pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec
 /// stopped, as of the last complete round.
 ///
 /// # Errors
-/// A training that diverges (names node and round), messages that are not what they should be,
-/// ranks that are lost or fail, Ctrl-C.
+/// Fails when a training diverges (naming node and round), when messages are not what they should
+/// be, when ranks are lost or fail, and on Ctrl-C.
 pub fn run(
     settings: &FedAvgSettings,
     federation: &Federation,
@@ -78,5 +63,74 @@ pub fn run(
     if federation.nodes.is_empty() {
         return Err(Error::failed("a federation needs at least one client"));
     }
-    Host::new(settings, federation, Link::new(rank), start)?.run(callback)
+    let server = (rank.number() == 0).then(|| Server::new(settings, &federation.task));
+    let fed_avg = FedAvg {
+        settings,
+        federation,
+        server: server.transpose()?,
+        client: federation.task.initial()?,
+    };
+    let (fed_avg, _) = rounds::run(fed_avg, settings.rounds, rank, start, callback)?;
+    Ok(fed_avg.server.map(|server| server.model))
+}
+
+/// Takes part in federated averaging, on one rank.
+struct FedAvg<'a> {
+    settings: &'a FedAvgSettings,
+    federation: &'a Federation<'a>,
+    /// On rank 0.
+    server: Option<Server>,
+    /// The model in which the clients of this rank take turns.
+    client: Model,
+}
+
+impl Algorithm for FedAvg<'_> {
+    type Report = NodeReport;
+    const FIRST: usize = 1;
+    /// Batch norm's statistics, where they do not travel.
+    const KEPT: &'static [&'static str] = &["statistics"];
+
+    fn round(
+        &mut self,
+        link: &mut Link,
+        callback: &mut dyn Callback<RoundReport>,
+    ) -> Result<Vec<NodeReport>> {
+        let (round, nodes) = (link.complete + 1, self.federation.nodes.len());
+        let seeds = &self.federation.task.seeds;
+        let weights = self
+            .server
+            .as_ref()
+            .map(Server::weights)
+            .unwrap_or_default();
+        let answers = link.exchange(
+            &selected(seeds, round, nodes, self.settings.fraction),
+            Some((Kind::Model, &|_| weights.share())),
+            [Kind::Report, Kind::Model, Kind::Kept],
+            &mut |node, weights, kept| self.client_round(round, node, weights, kept, callback),
+            None,
+        )?;
+        let reports = NodeReport::decode_all(&answers)?;
+        if let Some(server) = &mut self.server {
+            let models: Vec<&StateDict> = answers.values().map(|[_, model, _]| model).collect();
+            let images: Vec<f64> = reports.iter().map(|node| node.images as f64).collect();
+            server.step(&weighted_mean(&models, &images)?)?;
+        }
+        Ok(reports)
+    }
+
+    fn model(&self) -> Option<&Model> {
+        self.server.as_ref().map(|server| &server.model)
+    }
+
+    fn state(&self, position: Position) -> FitState {
+        let server = self.server.as_ref();
+        server
+            .map(|server| server.state(position))
+            .unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: &FitState, _: &Link) -> Result<()> {
+        let mut server = self.server.iter_mut();
+        server.try_for_each(|server| server.restore(state))
+    }
 }

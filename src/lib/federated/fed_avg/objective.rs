@@ -1,4 +1,4 @@
-//! FedProx's objective (Li et al. 2020, "Federated Optimization in Heterogeneous Networks",
+//! Defines FedProx's objective (Li et al. 2020, "Federated Optimization in Heterogeneous Networks",
 //! arXiv:1812.06127, equation 2).
 
 use crate::error::Result;
@@ -6,15 +6,15 @@ use crate::model::Model;
 use crate::train::{Batch, CrossEntropy, Objective};
 use tch::Tensor;
 
-/// Cross-entropy + μ/2 · ‖w − w₀‖², where w₀ are the weights that the round began with.
+/// Computes cross-entropy + μ/2 · ‖w − w₀‖², where w₀ are the weights that the round began with.
 pub struct Proximal {
     mu: f64,
-    /// Each parameter and its w₀; empty for μ = 0, which is then cross-entropy to the bit.
+    /// Each parameter and its w₀; none for μ = 0, so that the loss is cross-entropy to the bit.
     pairs: Vec<(Tensor, Tensor)>,
 }
 
 impl Proximal {
-    /// With w₀ = the weights of `model` now.
+    /// Returns the objective whose w₀ are the weights of `model` now.
     pub fn new(mu: f64, model: &Model) -> Self {
         let pair = |parameter: Tensor| {
             let start = parameter.detach().copy();

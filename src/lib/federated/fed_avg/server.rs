@@ -1,7 +1,6 @@
-//! The server's part in a round: hands out the weights, and moves them by the mean of what comes
-//! back.
+//! Takes the server's part in a round: hands out the weights, and moves them by the mean of what
+//! comes back.
 
-use super::client::divide;
 use super::settings::{FedAvgSettings, Statistics, Task};
 use crate::error::{Error, Result};
 use crate::federated::node::parameters_and_buffers;
@@ -9,20 +8,16 @@ use crate::model::{Model, StateDict};
 use crate::train::{FitState, Optimizer, Position};
 use tch::{Tensor, no_grad};
 
-/// The global model and the server's optimiser.
-pub struct Server {
+/// Holds the global model and the server's optimiser.
+pub(super) struct Server {
     pub model: Model,
     optimizer: Optimizer,
-    /// The optimiser's learning rate.
     lr: f64,
     statistics: Statistics,
 }
 
 impl Server {
-    /// A server before the first round.
-    ///
-    /// # Errors
-    /// A model that cannot be built.
+    /// Returns a server before the first round.
     pub fn new(settings: &FedAvgSettings, task: &Task) -> Result<Self> {
         let model = task.initial()?;
         Ok(Self {
@@ -33,9 +28,9 @@ impl Server {
         })
     }
 
-    /// Returns what the clients of a round receive.
-    pub fn handout(&self) -> StateDict {
-        divide(&self.model, self.statistics).0
+    /// Returns what the clients of a round receive, as views.
+    pub fn weights(&self) -> StateDict {
+        self.statistics.divide(&self.model).0
     }
 
     /// Ends a round with the mean of the clients' weights, weighted by their numbers of images: the
@@ -43,7 +38,7 @@ impl Server {
     /// (Reddi et al. 2021, arXiv:2003.00295, algorithm 2); buffers become the mean.
     ///
     /// # Errors
-    /// A mean of another model; weights that become infinite or NaN.
+    /// Fails when the mean is of another model, and when a weight becomes infinite or NaN.
     pub fn step(&mut self, mean: &StateDict) -> Result<()> {
         let mean = mean.to_device(self.model.device());
         let mut gradients = Vec::new();
@@ -61,12 +56,8 @@ impl Server {
                 no_grad(|| buffer.shallow_clone().f_copy_(target).map(drop))?;
             }
         }
-        match self
-            .model
-            .state()
-            .iter()
-            .find(|(_, tensor)| !is_finite(tensor))
-        {
+        let state = self.model.state();
+        match state.iter().find(|(_, tensor)| !is_finite(tensor)) {
             Some((name, _)) => Err(Error::failed(format!(
                 "the averaged weights of `{name}` are not finite"
             ))
@@ -75,19 +66,12 @@ impl Server {
         }
     }
 
-    /// Returns where the run stands after `complete` rounds: views.
-    pub fn state(&self, complete: usize) -> FitState {
-        let position = Position {
-            epoch: complete,
-            ..Position::default()
-        };
+    /// Returns the server's state, as views.
+    pub fn state(&self, position: Position) -> FitState {
         self.optimizer.state(&self.model, position)
     }
 
-    /// Resumes where `state` was taken.
-    ///
-    /// # Errors
-    /// A state of another run.
+    /// Continues from `state`.
     pub fn restore(&mut self, state: &FitState) -> Result<()> {
         self.model.load_state(&state.part("model"))?;
         self.optimizer.restore(state)

@@ -1,9 +1,10 @@
-//! What federated averaging is told.
+//! Defines the settings of federated averaging, and what it works on.
 
 use crate::data::Normalisation;
 use crate::error::Result;
 use crate::federated::NodeData;
-use crate::model::{Model, ModelSpec, Precision};
+use crate::federated::node::parameters_and_buffers;
+use crate::model::{Model, ModelSpec, Precision, StateDict};
 use crate::runtime::seed::Seeds;
 use crate::train::{AugmentSettings, OptimizerSettings};
 use schemars::JsonSchema;
@@ -22,43 +23,63 @@ pub enum Statistics {
     Local,
 }
 
-/// The algorithm's settings.
+impl Statistics {
+    /// Divides the state of `model` into what travels and what a client keeps, as views.
+    pub(super) fn divide(self, model: &Model) -> (StateDict, StateDict) {
+        match self {
+            Self::Average => (model.state(), StateDict::default()),
+            Self::Local => parameters_and_buffers(model),
+        }
+    }
+}
+
+/// Holds the algorithm's settings.
 #[derive(Clone, Debug)]
 pub struct FedAvgSettings {
+    /// Number of rounds.
     pub rounds: usize,
     /// C: the share of clients that take part in a round, at least one.
     pub fraction: f64,
-    /// E: epochs of a client in a round.
+    /// E: number of epochs of a client in a round.
     pub epochs: usize,
-    /// B: images in a client's batch; `None`: all it has.
+    /// B: number of images in a client's batch; with `None` all it has.
     pub batch_size: Option<usize>,
     /// The clients' optimiser, which starts afresh in each round.
     pub optimizer: OptimizerSettings,
+    /// Random changes of training images.
     pub augment: AugmentSettings,
     /// The server's optimiser: its gradient is the weights minus the clients' mean. SGD at rate 1
     /// without momentum is plain averaging, with momentum FedAvgM, Adam FedAdam.
     pub server: OptimizerSettings,
-    /// μ of FedProx; 0: none.
+    /// μ of FedProx; 0 leaves the term out.
     pub proximal: f64,
+    /// What becomes of batch norm's running statistics.
     pub statistics: Statistics,
 }
 
-/// What server and clients must agree on beside the settings.
+/// Holds what server and clients must agree on beside the settings.
 #[derive(Debug)]
 pub struct Task<'a> {
+    /// The models' architecture.
     pub spec: ModelSpec,
+    /// Where the models compute.
     pub device: Device,
     /// What the models' convolutions are computed in.
     pub precision: Precision,
+    /// Normalisation of the images.
     pub normalisation: &'a Normalisation,
+    /// Source of all random numbers.
     pub seeds: Seeds,
+    /// Number of images that are evaluated at a time.
     pub eval_batch_size: usize,
 }
 
-/// A federation in simulation: the task, and the images of all clients by node.
+/// Holds a federation in simulation.
 #[derive(Debug)]
 pub struct Federation<'a> {
+    /// What all agree on.
     pub task: Task<'a>,
+    /// The images of all clients, by node.
     pub nodes: Vec<NodeData>,
 }
 

@@ -1,64 +1,77 @@
-//! A client's part in each phase: a state and what it received in, its new state or its scores out.
+//! Takes a client's part in each phase: what it keeps and what it received in, what it keeps next
+//! or its scores out. A client keeps its weights as `model.NODE.*`, and its report as
+//! `report.NODE`.
 
+use super::FedMd;
 use super::objective::DistanceToScores;
 use super::report::NodeReport;
-use super::settings::{Client, FedMdSettings, Task};
+use super::settings::Client;
 use crate::data::{ImageSet, Normalisation};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 use crate::federated::node::train;
+use crate::federated::report::{REPORT, Report};
 use crate::model::{Model, StateDict};
 use crate::runtime::interrupt;
-use crate::train::{AugmentSettings, CrossEntropy, EpochReport, Shuffled, evaluate};
+use crate::train::{
+    AugmentSettings, Callback, CrossEntropy, EpochReport, Objective, Shuffled, evaluate,
+};
 use tch::{Device, Tensor, no_grad};
 
-/// A client after transfer learning or a round.
-#[derive(Debug)]
-pub struct Trained {
-    pub state: StateDict,
-    pub report: NodeReport,
+/// Returns the weights that client `node` keeps.
+pub(super) fn weights(node: usize, kept: &StateDict) -> StateDict {
+    kept.part(&format!("model.{node}"))
 }
 
-/// Trains clients. Between rounds a client is its state; a model is built for each part.
-pub struct Trainer<'a> {
-    pub settings: &'a FedMdSettings,
-    pub task: &'a Task<'a>,
+/// Returns the report that client `node` keeps as a message, which is empty if there is none.
+pub(super) fn report(node: usize, kept: &StateDict) -> StateDict {
+    let numbers = kept.get(&format!("{REPORT}.{node}")).into_iter();
+    let named = numbers.map(|numbers| (REPORT.to_owned(), numbers.shallow_clone()));
+    StateDict::new(named.collect())
 }
 
-impl Trainer<'_> {
-    /// Transfer learning: trains a new model on public images, then on private ones. Calls `step`
-    /// after each batch.
+impl FedMd<'_> {
+    /// Transfer learning: trains a new model on public images, then on private ones. Returns what
+    /// the client keeps.
     ///
     /// # Errors
-    /// A training that diverges (names the node), Ctrl-C.
-    pub fn transfer(&self, client: &Client, step: &mut dyn FnMut()) -> Result<Trained> {
-        let Client { node, .. } = client;
-        let stream = match self.settings.shared_initialisation {
-            true => 0,
-            false => *node as u64,
-        };
-        let mut rng = self.task.seeds.stream("teacher/initialisation", stream);
+    /// Fails when the training diverges (naming the node), and on Ctrl-C.
+    pub(super) fn transfer_client<R>(
+        &self,
+        client: &Client,
+        callback: &mut dyn Callback<R>,
+    ) -> Result<StateDict> {
         let (settings, task) = (self.settings, self.task);
-        let model = Model::new(&client.spec, task.device, &mut rng)?;
-        let mut model = model.with_precision(task.precision);
-        let mut phases = || {
-            let public = (task.public, task.public_normalisation);
-            let purpose = format!("fed_md/{node}/public");
-            self.learn(&mut model, public, settings.public_epochs, purpose, step)?;
-            let private = (&client.data.train, task.normalisation);
-            let purpose = format!("fed_md/{node}/private");
-            self.learn(&mut model, private, settings.private_epochs, purpose, step)
+        let stream = match settings.shared_initialisation {
+            true => 0,
+            false => client.node as u64,
         };
-        let last = phases().during(|| format!("training node {node} before round 1"))?;
-        self.trained(client, 0, model, None, last)
+        let mut rng = task.seeds.stream("teacher/initialisation", stream);
+        let model = Model::new(&client.spec, task.device, &mut rng)?;
+        let mut turn = Turn {
+            fed_md: self,
+            client,
+            round: 0,
+            model: model.with_precision(task.precision),
+            callback,
+        };
+        let public = (task.public, task.public_normalisation);
+        turn.learn("public", public, settings.public_epochs)?;
+        let private = (&client.data.train, task.normalisation);
+        let last = turn.learn("private", private, settings.private_epochs)?;
+        turn.keep(None, last)
     }
 
     /// Communicate: returns a client's scores f32 [images, classes] of `images` u8, on the CPU.
     ///
     /// # Errors
-    /// A state of another model, Ctrl-C.
-    pub fn scores(&self, client: &Client, state: &StateDict, images: &Tensor) -> Result<Tensor> {
-        let model = Model::from_state(&client.spec, state, self.task.device)?
-            .with_precision(self.task.precision);
+    /// Fails when it `kept` another model's weights, and on Ctrl-C.
+    pub(super) fn scores(
+        &self,
+        client: &Client,
+        kept: &StateDict,
+        images: &Tensor,
+    ) -> Result<Tensor> {
+        let model = self.model(client, kept)?;
         let of = |part: Tensor| {
             interrupt::check()?;
             Ok(model.eval(&self.task.public_normalisation.apply(&part)))
@@ -69,114 +82,136 @@ impl Trainer<'_> {
     }
 
     /// Digest and revisit in round `round` (from 1): trains on the round's public `images` u8
-    /// towards the `consensus` f32 [images, classes], then on private images. Calls `step` after
-    /// each batch.
+    /// towards the `consensus` f32 [images, classes], then on private images. Returns what the
+    /// client keeps.
     ///
     /// # Errors
-    /// A state of another model, a training that diverges (names node and round), Ctrl-C.
-    pub fn round(
+    /// Fails when it `kept` another model's weights, when the training diverges (naming node and
+    /// round), and on Ctrl-C.
+    pub(super) fn client_round<R>(
         &self,
         round: usize,
         client: &Client,
-        state: &StateDict,
+        kept: &StateDict,
         (images, consensus): (&Tensor, &Tensor),
-        step: &mut dyn FnMut(),
-    ) -> Result<Trained> {
-        let Client { node, .. } = client;
-        let mut model = Model::from_state(&client.spec, state, self.task.device)?
-            .with_precision(self.task.precision);
-        let mut phases = || {
-            let purpose = format!("fed_md/{node}/{round}/digest");
-            let digest_loss = self.digest(&mut model, (images, consensus), purpose, step)?;
-            let private = (&client.data.train, self.task.normalisation);
-            let purpose = format!("fed_md/{node}/{round}/revisit");
-            let epochs = self.settings.revisit_epochs;
-            let last = self.learn(&mut model, private, epochs, purpose, step)?;
-            Ok::<_, Error>((digest_loss, last))
+        callback: &mut dyn Callback<R>,
+    ) -> Result<StateDict> {
+        let mut turn = Turn {
+            fed_md: self,
+            client,
+            round,
+            model: self.model(client, kept)?,
+            callback,
         };
-        let (digest_loss, last) =
-            phases().during(|| format!("training node {node} in round {round}"))?;
-        self.trained(client, round, model, digest_loss, last)
+        let digest = turn.digest(images, consensus)?;
+        let private = (&client.data.train, self.task.normalisation);
+        let last = turn.learn("revisit", private, self.settings.revisit_epochs)?;
+        turn.keep(digest.map(|digest| digest.train_loss), last)
     }
 
+    /// Returns the model whose weights the client `kept`.
+    fn model(&self, client: &Client, kept: &StateDict) -> Result<Model> {
+        let state = weights(client.node, kept);
+        let model = Model::from_state(&client.spec, &state, self.task.device)?;
+        Ok(model.with_precision(self.task.precision))
+    }
+}
+
+/// Trains a client in a round, or in transfer learning, which is round 0.
+struct Turn<'a, R> {
+    fed_md: &'a FedMd<'a>,
+    client: &'a Client,
+    round: usize,
+    model: Model,
+    callback: &'a mut dyn Callback<R>,
+}
+
+impl<R> Turn<'_, R> {
     /// Trains on images with their labels; returns the last epoch's report.
     fn learn(
-        &self,
-        model: &mut Model,
+        &mut self,
+        phase: &str,
         (set, normalisation): (&ImageSet, &Normalisation),
         epochs: usize,
-        purpose: String,
-        step: &mut dyn FnMut(),
     ) -> Result<Option<EpochReport>> {
-        let (augment, seeds) = (self.settings.augment.clone(), self.task.seeds);
-        let batch = self.settings.batch_size;
-        let mut source = Shuffled::new(set, normalisation, augment, batch, seeds, purpose);
-        let (objective, optimizer) = (CrossEntropy::default(), &self.settings.optimizer);
-        train(model, &mut source, &objective, epochs, optimizer, step)
+        let FedMd { settings, task, .. } = self.fed_md;
+        let (augment, batch_size) = (settings.augment.clone(), settings.batch_size);
+        let stream = self.stream(phase);
+        let source = Shuffled::new(set, normalisation, augment, batch_size, task.seeds, stream);
+        self.train(source, &CrossEntropy::default(), epochs)
     }
 
-    /// Trains towards the consensus; returns the last epoch's loss.
-    fn digest(
-        &self,
-        model: &mut Model,
-        (images, consensus): (&Tensor, &Tensor),
-        purpose: String,
-        step: &mut dyn FnMut(),
-    ) -> Result<Option<f64>> {
+    /// Trains towards the consensus; returns the last epoch's report.
+    fn digest(&mut self, images: &Tensor, consensus: &Tensor) -> Result<Option<EpochReport>> {
+        let FedMd { settings, task, .. } = self.fed_md;
         // The labels are the consensus's own: those of the public set do not count here.
         let labels = Vec::<i64>::try_from(consensus.argmax(1, false))?;
         let set = ImageSet::new(images.shallow_clone(), labels)?;
-        let consensus = consensus.to_device(self.task.device);
-        let unchanged = AugmentSettings {
-            crop: 0,
-            flip: false,
-        };
-        let mut source = Shuffled::new(
+        let consensus = consensus.to_device(task.device);
+        let source = Shuffled::new(
             &set,
-            self.task.public_normalisation,
-            unchanged,
-            self.settings.digest_batch_size,
-            self.task.seeds,
-            purpose,
-        )
-        .with_scores(&consensus);
-        let objective = DistanceToScores(self.settings.digest_loss);
-        let (epochs, optimizer) = (self.settings.digest_epochs, &self.settings.optimizer);
-        let last = train(model, &mut source, &objective, epochs, optimizer, step)?;
-        Ok(last.map(|report| report.train_loss))
+            task.public_normalisation,
+            AugmentSettings {
+                crop: 0,
+                flip: false,
+            },
+            settings.digest_batch_size,
+            task.seeds,
+            self.stream("digest"),
+        );
+        let objective = DistanceToScores(settings.digest_loss);
+        let epochs = settings.digest_epochs;
+        self.train(source.with_scores(&consensus), &objective, epochs)
     }
 
-    /// Evaluates a client's model if that is due.
-    fn trained(
-        &self,
-        client: &Client,
-        round: usize,
-        model: Model,
-        digest_loss: Option<f64>,
-        last: Option<EpochReport>,
-    ) -> Result<Trained> {
-        let (task, classes) = (self.task, client.spec.classes as usize);
+    fn train(
+        &mut self,
+        mut source: Shuffled,
+        objective: &dyn Objective,
+        epochs: usize,
+    ) -> Result<Option<EpochReport>> {
+        let (optimizer, node) = (&self.fed_md.settings.optimizer, self.client.node);
+        let (model, source) = (&mut self.model, &mut source);
+        let last = train(model, source, objective, epochs, optimizer, self.callback);
+        last.during(|| match self.round {
+            0 => format!("training node {node} before round 1"),
+            round => format!("training node {node} in round {round}"),
+        })
+    }
+
+    /// Returns the name of a phase's stream of random numbers.
+    fn stream(&self, phase: &str) -> String {
+        match (self.client.node, self.round) {
+            (node, 0) => format!("fed_md/{node}/{phase}"),
+            (node, round) => format!("fed_md/{node}/{round}/{phase}"),
+        }
+    }
+
+    /// Evaluates the client's model if that is due. Returns what the client keeps.
+    fn keep(self, digest_loss: Option<f64>, last: Option<EpochReport>) -> Result<StateDict> {
+        let FedMd { settings, task, .. } = self.fed_md;
+        let (model, Client { node, spec, data }) = (&self.model, self.client);
         let accuracy = |set: &ImageSet, normalisation: &Normalisation| -> Result<Option<f64>> {
-            if !self.settings.evaluates(round) {
+            if !settings.evaluates(self.round) {
                 return Ok(None);
             }
             let predict = |images: &Tensor| Ok(model.eval(images));
-            Ok(evaluate(&predict, set, normalisation, classes, task.eval_batch_size)?.accuracy())
+            let (classes, batch_size) = (spec.classes as usize, task.eval_batch_size);
+            Ok(evaluate(&predict, set, normalisation, classes, batch_size)?.accuracy())
         };
         let report = NodeReport {
-            node: client.node,
-            images: client.data.train.len(),
+            node: *node,
+            images: data.train.len(),
             digest_loss,
             train_loss: last.map(|report| report.train_loss),
             train_accuracy: last.map(|report| report.train_accuracy),
-            local_accuracy: accuracy(&client.data.train, task.normalisation)?,
+            local_accuracy: accuracy(&data.train, task.normalisation)?,
             public_accuracy: accuracy(task.public, task.public_normalisation)?,
-            own_test_accuracy: accuracy(&client.data.test, task.normalisation)?,
+            own_test_accuracy: accuracy(&data.test, task.normalisation)?,
             test_accuracy: accuracy(task.test, task.normalisation)?,
         };
-        Ok(Trained {
-            state: model.state(),
-            report,
-        })
+        let numbers = (format!("{REPORT}.{node}"), report.numbers()?);
+        let weights = model.state().prefixed(&format!("model.{node}"));
+        Ok(weights.joined(StateDict::new(vec![numbers])))
     }
 }

@@ -18,38 +18,32 @@
 //! Unlike the authors' code, which stops transfer learning early on a validation set, epochs are
 //! given.
 //!
-//! [`Trainer`] and [`consensus`] are the algorithm of client and server. [`run`] lets ranks
-//! simulate a federation with them. Rounds count from 1; round 0 is transfer learning.
+//! Rounds count from 1; round 0 is transfer learning. `client` has what a client does in each
+//! phase, `server` the mean of the scores.
 
 mod client;
-mod host;
 mod objective;
 mod report;
 mod server;
 mod settings;
 
-pub use client::{Trained, Trainer};
 pub use report::NodeReport;
-pub use server::consensus;
 pub use settings::{Client, DigestLoss, FedMdSettings, Federation, Task};
 
-use super::ledger::Ledger;
-use super::link::Link;
+use super::link::{Kind, Link};
+use super::report::Report;
+use super::rounds::{self, Algorithm};
 use super::transport::Rank;
-use crate::error::{Error, Result};
+use crate::error::{During, Error, Result};
 use crate::model::StateDict;
 use crate::runtime::seed::Seeds;
 use crate::train::{self, Callback, FitState};
-use host::Host;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use tch::Tensor;
 
-/// What a round gave.
-#[derive(Debug)]
-pub struct RoundReport {
-    pub round: usize,
-    /// In the clients' order.
-    pub nodes: Vec<NodeReport>,
-    pub ledger: Ledger,
-}
+/// Reports a round.
+pub type RoundReport = rounds::RoundReport<NodeReport>;
 
 /// Returns the public images of round `round`: `samples` of `public`, drawn without replacement;
 /// ascending.
@@ -91,9 +85,9 @@ pub fn steps(
 /// that rank 0 knows.
 ///
 /// # Errors
-/// A training that diverges (names node and round), scores that are not finite or of another shape,
-/// weights of another number than clients, messages that are not what they should be, ranks that
-/// are lost or fail, Ctrl-C.
+/// Fails when a training diverges (naming node and round), when scores are not finite or of another
+/// shape, when weights are of another number than clients, when messages are not what they should
+/// be, when ranks are lost or fail, and on Ctrl-C.
 pub fn run(
     settings: &FedMdSettings,
     federation: &Federation,
@@ -104,5 +98,133 @@ pub fn run(
     if federation.clients.is_empty() {
         return Err(Error::failed("a federation needs at least one client"));
     }
-    Host::new(settings, federation, Link::new(rank), start)?.run(callback)
+    let clients = federation.clients.iter();
+    let fed_md = FedMd {
+        settings,
+        task: &federation.task,
+        clients: clients.map(|client| (client.node, client)).collect(),
+    };
+    // Transfer learning is one more.
+    let rounds = settings.rounds + 1;
+    let (_, link) = rounds::run(fed_md, rounds, rank, start, callback)?;
+    let kept = link.kept.iter().filter(|_| link.is_server());
+    Ok(kept
+        .map(|(&node, kept)| (node, client::weights(node, kept)))
+        .collect())
+}
+
+/// Takes part in federated distillation, on one rank.
+struct FedMd<'a> {
+    settings: &'a FedMdSettings,
+    task: &'a Task<'a>,
+    /// All clients by node.
+    clients: BTreeMap<usize, &'a Client>,
+}
+
+impl Algorithm for FedMd<'_> {
+    type Report = NodeReport;
+    const FIRST: usize = 0;
+    /// A client's weights and its last report. In transfer learning clients keep them as soon as
+    /// rank 0 has them.
+    const KEPT: &'static [&'static str] = &["model", "report"];
+
+    fn round(
+        &mut self,
+        link: &mut Link,
+        callback: &mut dyn Callback<RoundReport>,
+    ) -> Result<Vec<NodeReport>> {
+        match link.complete {
+            0 => self.transfer(link, callback),
+            round => self.learn_from_each_other(round, link, callback),
+        }
+    }
+
+    fn restore(&mut self, _: &FitState, link: &Link) -> Result<()> {
+        let needs = |node: &&usize| link.is_server() || link.host(**node) == link.rank();
+        let mut needed = self.clients.keys().filter(needs);
+        match needed.find(|node| link.complete > 0 && !link.kept.contains_key(node)) {
+            Some(node) => Err(Error::failed(format!("the saved run lacks node {node}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FedMd<'_> {
+    /// Lets the clients that rank 0 does not know yet take part in transfer learning. Returns the
+    /// reports of all.
+    fn transfer(
+        &self,
+        link: &mut Link,
+        callback: &mut dyn Callback<RoundReport>,
+    ) -> Result<Vec<NodeReport>> {
+        let mut missing = self.nodes();
+        missing.retain(|node| !link.kept.contains_key(node));
+        // Both closures need it.
+        let callback = RefCell::new(callback);
+        link.exchange(
+            &missing,
+            None,
+            [Kind::Kept],
+            &mut |node, _, _| {
+                let client = self.clients[&node];
+                Ok([self.transfer_client(client, &mut **callback.borrow_mut())?])
+            },
+            Some(&mut |link| {
+                link.commit_kept();
+                link.save_if_due(&mut **callback.borrow_mut())
+            }),
+        )?;
+        let report = &mut |node, _, kept: &StateDict| Ok([client::report(node, kept)]);
+        let answers = link.exchange(&self.nodes(), None, [Kind::Report], report, None)?;
+        NodeReport::decode_all(&answers)
+    }
+
+    /// Lets the clients send scores to the server, receive the consensus, digest it and revisit
+    /// their images. Returns their reports.
+    fn learn_from_each_other(
+        &self,
+        round: usize,
+        link: &mut Link,
+        callback: &mut dyn Callback<RoundReport>,
+    ) -> Result<Vec<NodeReport>> {
+        let nodes = self.nodes();
+        let (images, shape) = self.public_images(round)?;
+        let score = &mut |node, _, kept: &StateDict| {
+            let scores = self.scores(self.clients[&node], kept, &images)?;
+            Ok([server::message(scores)])
+        };
+        let scores = link.exchange(&nodes, None, [Kind::Scores], score, None)?;
+        let consensus = match link.is_server() {
+            true => server::consensus(&scores, shape, self.settings.weights.as_deref())
+                .during(|| format!("averaging scores in round {round}"))?,
+            false => StateDict::default(),
+        };
+        let answers = link.exchange(
+            &nodes,
+            Some((Kind::Consensus, &|_| consensus.share())),
+            [Kind::Report, Kind::Kept],
+            &mut |node, message, kept| {
+                let target = (&images, &server::scores(&message, shape, "the server")?);
+                let kept = self.client_round(round, self.clients[&node], kept, target, callback)?;
+                Ok([client::report(node, &kept), kept])
+            },
+            None,
+        )?;
+        NodeReport::decode_all(&answers)
+    }
+
+    /// Returns the round's public images u8 [S,C,H,W], and the shape [S, classes] of their scores.
+    fn public_images(&self, round: usize) -> Result<(Tensor, [i64; 2])> {
+        let task = self.task;
+        let samples = self.settings.samples(task.public.len());
+        let chosen = drawn(&task.seeds, round, task.public.len(), samples);
+        // All clients have as many classes.
+        let classes = self.clients.values().map(|client| client.spec.classes);
+        let shape = [samples as i64, classes.max().unwrap_or(0)];
+        Ok((task.public.select(&chosen)?.images, shape))
+    }
+
+    fn nodes(&self) -> Vec<usize> {
+        self.clients.keys().copied().collect()
+    }
 }

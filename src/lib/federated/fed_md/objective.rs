@@ -1,11 +1,11 @@
-//! The digest's objective.
+//! Defines the digest's objective.
 
 use super::settings::DigestLoss;
 use crate::error::{Error, Result};
 use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor};
 
-/// The distance of the logits to the scores of the batch.
+/// Computes the distance of the logits to the scores of the batch.
 pub struct DistanceToScores(pub DigestLoss);
 
 impl Objective for DistanceToScores {

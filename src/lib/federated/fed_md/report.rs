@@ -1,21 +1,22 @@
-//! What a client tells about a round.
+//! Defines what a client tells of its part in a round.
 
-use crate::error::Result;
-use crate::federated::node::{decode_report, encode_report};
-use crate::model::StateDict;
+use crate::federated::report::Report;
 use serde::{Deserialize, Serialize};
 
-/// What a client tells about a round. Losses and training accuracy are those of the phase's last
+/// Reports a client's part in a round. Losses and training accuracy are those of the phase's last
 /// epoch of training passes, `None` for a phase that was left out; the other accuracies are of its
 /// model after the round, `None` in rounds without evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeReport {
+    /// Number of the client.
     pub node: usize,
+    /// Number of its training images.
     pub images: usize,
     /// Of the digest; none in transfer learning.
     pub digest_loss: Option<f64>,
     /// On private images, with their labels.
     pub train_loss: Option<f64>,
+    /// Share of private images whose label was predicted, 0..1.
     pub train_accuracy: Option<f64>,
     /// On all private training images.
     pub local_accuracy: Option<f64>,
@@ -27,49 +28,15 @@ pub struct NodeReport {
     pub test_accuracy: Option<f64>,
 }
 
-impl NodeReport {
-    /// Returns the report as a message.
-    pub fn encode(&self) -> StateDict {
-        encode_report([
-            Some(self.images as f64),
-            self.digest_loss,
-            self.train_loss,
-            self.train_accuracy,
-            self.local_accuracy,
-            self.public_accuracy,
-            self.own_test_accuracy,
-            self.test_accuracy,
-        ])
-    }
-
-    /// Returns the report that [`encode`](Self::encode) made a message of.
-    ///
-    /// # Errors
-    /// A message that is none.
-    pub fn decode(node: usize, message: &StateDict) -> Result<Self> {
-        let [
-            images,
-            digest_loss,
-            train_loss,
-            train_accuracy,
-            accuracies @ ..,
-        ] = decode_report::<8>(node, message)?;
-        let [
-            local_accuracy,
-            public_accuracy,
-            own_test_accuracy,
-            test_accuracy,
-        ] = accuracies;
-        Ok(Self {
-            node,
-            images: images.unwrap_or(0.0) as usize,
-            digest_loss,
-            train_loss,
-            train_accuracy,
-            local_accuracy,
-            public_accuracy,
-            own_test_accuracy,
-            test_accuracy,
-        })
-    }
+impl Report for NodeReport {
+    const NUMBERS: &'static [&'static str] = &[
+        "images",
+        "digest_loss",
+        "train_loss",
+        "train_accuracy",
+        "local_accuracy",
+        "public_accuracy",
+        "own_test_accuracy",
+        "test_accuracy",
+    ];
 }

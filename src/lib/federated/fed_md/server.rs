@@ -1,6 +1,8 @@
-//! The server's part in a round: it has no model, only a mean to take.
+//! Takes the server's part in a round: it has no model, only a mean to take.
 
 use crate::error::{Error, Result};
+use crate::federated::link::Answers;
+use crate::federated::lower_rate;
 use crate::model::{StateDict, weighted_mean};
 use tch::{Kind, Tensor};
 
@@ -28,8 +30,9 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
     };
     match bool::try_from(scores.isfinite().all())? {
         true => Ok(scores.shallow_clone()),
-        false => Err(Error::failed(format!("the scores of {who} are not finite"))
-            .hint("lower the learning rate (`optimizer.lr`)")),
+        false => {
+            Err(Error::failed(format!("the scores of {who} are not finite")).hint(lower_rate()))
+        }
     }
 }
 
@@ -38,12 +41,21 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
 /// scores.
 ///
 /// # Errors
-/// Scores of different shapes, weights that do not fit.
-pub fn consensus(scores: Vec<Tensor>, weights: Option<&[f64]>) -> Result<StateDict> {
-    let messages: Vec<StateDict> = scores.into_iter().map(message).collect();
-    let equal = vec![1.0; messages.len()];
+/// Fails when scores do not fit or are not finite (naming the node), and when there is not one
+/// weight for each client.
+pub(super) fn consensus(
+    messages: &Answers<1>,
+    shape: [i64; 2],
+    weights: Option<&[f64]>,
+) -> Result<StateDict> {
+    let checked = |(node, [sent]): (&usize, &[StateDict; 1])| {
+        let scores = scores(sent, shape, &format!("node {node}"))?;
+        Ok(message(scores))
+    };
+    let checked: Vec<StateDict> = messages.iter().map(checked).collect::<Result<_>>()?;
+    let equal = vec![1.0; checked.len()];
     weighted_mean(
-        &messages.iter().collect::<Vec<_>>(),
+        &checked.iter().collect::<Vec<_>>(),
         weights.unwrap_or(&equal),
     )
 }

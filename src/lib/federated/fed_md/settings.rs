@@ -1,4 +1,4 @@
-//! What FedMD is told.
+//! Defines the settings of FedMD, and what it works on.
 
 use crate::data::{ImageSet, Normalisation};
 use crate::federated::NodeData;
@@ -20,13 +20,15 @@ pub enum DigestLoss {
     Squared,
 }
 
-/// The algorithm's settings. Zero epochs leave a phase out.
+/// Holds the algorithm's settings. Zero epochs leave a phase out.
 #[derive(Clone, Debug)]
 pub struct FedMdSettings {
+    /// Number of rounds.
     pub rounds: usize,
-    /// Public images in a round, drawn anew in each; `None`, or more than there are: all.
+    /// Number of public images in a round, drawn anew in each; with `None`, or more than there are,
+    /// all.
     pub public_samples: Option<usize>,
-    /// Weights of the clients in the consensus, in their order; `None`: all the same.
+    /// Weights of the clients in the consensus, in their order; with `None` all the same.
     pub weights: Option<Vec<f64>>,
     /// Clients of one architecture start from the same weights.
     pub shared_initialisation: bool,
@@ -38,52 +40,61 @@ pub struct FedMdSettings {
     /// images.
     pub digest_epochs: usize,
     pub revisit_epochs: usize,
+    /// Number of images in a batch.
     pub batch_size: usize,
-    /// Of the digest.
+    /// The same for the digest.
     pub digest_batch_size: usize,
+    /// Distance that the digest minimises.
     pub digest_loss: DigestLoss,
-    /// Of every phase; its moments start afresh in each.
+    /// The optimiser of every phase; its moments start afresh in each.
     pub optimizer: OptimizerSettings,
-    /// Of images trained on with labels; the digest sees them as the scores did, unchanged.
+    /// Random changes of images trained on with labels. The digest gets them as the scores did,
+    /// unchanged.
     pub augment: AugmentSettings,
-    /// Rounds from one evaluation to the next; the transfer learning and the last round are always
-    /// evaluated.
+    /// Number of rounds from one evaluation to the next; the transfer learning and the last round
+    /// are always evaluated.
     pub eval_every: usize,
 }
 
-/// A party with private images.
+/// Holds a party with private images.
 #[derive(Debug)]
 pub struct Client {
     /// Its number in the split.
     pub node: usize,
     /// Its own architecture; all have as many classes.
     pub spec: ModelSpec,
+    /// Its images.
     pub data: NodeData,
 }
 
-/// What server and clients must agree on beside the settings.
+/// Holds what server and clients must agree on beside the settings.
 #[derive(Debug)]
 pub struct Task<'a> {
     /// The images that everyone holds. Their labels count in transfer learning and accuracies
     /// alone.
     pub public: &'a ImageSet,
+    /// Their normalisation.
     pub public_normalisation: &'a Normalisation,
     /// What every client's model is tested on.
     pub test: &'a ImageSet,
-    /// Of private images and the test set.
+    /// Normalisation of private images and of the test set.
     pub normalisation: &'a Normalisation,
+    /// Where the models compute.
     pub device: Device,
     /// What the models' convolutions are computed in.
     pub precision: Precision,
+    /// Source of all random numbers.
     pub seeds: Seeds,
+    /// Number of images that are evaluated at a time.
     pub eval_batch_size: usize,
 }
 
-/// A federation in simulation: the task and all clients.
+/// Holds a federation in simulation.
 #[derive(Debug)]
 pub struct Federation<'a> {
+    /// What all agree on.
     pub task: Task<'a>,
-    /// By ascending node.
+    /// All clients, by ascending node.
     pub clients: Vec<Client>,
 }
 

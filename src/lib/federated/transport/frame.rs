@@ -1,26 +1,28 @@
-//! What a transport carries: messages, and what ranks tell each other about themselves.
+//! Encodes what a transport carries: messages, and what ranks tell each other about themselves.
 
 use crate::error::{Class, Error};
 use serde::{Deserialize, Serialize};
 
-/// One piece of traffic. Its kind travels as the last byte, so that a message of a gigabyte need
-/// not be moved to make room for it.
-#[derive(Debug)]
+/// Holds one piece of traffic: the bytes of a message, or JSON. Which of both it is, is its last
+/// byte, so that a message of a gigabyte need not be moved to make room for it.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
+    #[serde(skip)]
     Message(Vec<u8>),
     /// The sender is at work.
     Working,
     /// The sender has done its part.
     Done,
+    /// The sender has failed, or passes a failure on.
     Failed(Failure),
 }
 
-/// Why a run ends early. It is passed on as it is, so that every rank names the same cause.
+/// Reports why a run ends early. It is passed on as it is, so that every rank names the same cause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
     /// The rank that failed, or found another lost.
     pub rank: usize,
-    /// The rank that is dead, silent or incomprehensible, where that is the cause.
+    /// The rank that is dead or silent, or sends nonsense, where that is the cause.
     pub lost: Option<usize>,
     #[serde(with = "ClassInFrame")]
     class: Class,
@@ -37,37 +39,32 @@ enum ClassInFrame {
 }
 
 const MESSAGE: u8 = 1;
-const WORKING: u8 = 2;
-const DONE: u8 = 3;
-const FAILED: u8 = 4;
+const JSON: u8 = 2;
 
 impl Frame {
+    /// Returns the bytes of the frame.
     pub fn encode(self) -> Vec<u8> {
         let (mut bytes, kind) = match self {
             Self::Message(bytes) => (bytes, MESSAGE),
-            Self::Working => (Vec::new(), WORKING),
-            Self::Done => (Vec::new(), DONE),
             // It consists of numbers and text: that cannot fail.
-            Self::Failed(failure) => (serde_json::to_vec(&failure).unwrap_or_default(), FAILED),
+            frame => (serde_json::to_vec(&frame).unwrap_or_default(), JSON),
         };
         bytes.push(kind);
         bytes
     }
 
-    /// Returns `None` for what is no frame.
+    /// Returns the frame, or `None` if the bytes are none.
     pub fn decode(mut bytes: Vec<u8>) -> Option<Self> {
-        match (bytes.pop()?, bytes.is_empty()) {
-            (MESSAGE, _) => Some(Self::Message(bytes)),
-            (WORKING, true) => Some(Self::Working),
-            (DONE, true) => Some(Self::Done),
-            (FAILED, _) => serde_json::from_slice(&bytes).ok().map(Self::Failed),
+        match bytes.pop()? {
+            MESSAGE => Some(Self::Message(bytes)),
+            JSON => serde_json::from_slice(&bytes).ok(),
             _ => None,
         }
     }
 }
 
 impl Failure {
-    /// `rank` fails with `error`.
+    /// Returns the failure of `rank` with `error`.
     pub fn new(rank: usize, lost: Option<usize>, error: &Error) -> Self {
         Self {
             rank,

@@ -1,6 +1,6 @@
-//! Ranks as threads of one process, with a channel into each.
+//! Connects ranks that are threads of one process, with a channel into each.
 
-use super::{Outcome, Rank, Transport};
+use super::{Outcome, Rank, Timeout, Transport};
 use crate::error::{Error, Result};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use std::time::Duration;
 /// A rank that waits looks for Ctrl-C and silent ranks this often.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// One thread's end of the channels.
+/// Holds one thread's end of the channels.
 pub(super) struct Channels {
     rank: usize,
     /// Into each rank, with the sender's number.
     outgoing: Vec<Sender<(usize, Vec<u8>)>>,
     incoming: Receiver<(usize, Vec<u8>)>,
-    /// What ended the last rest.
+    /// The message that ended the last rest.
     woken_by: Option<(usize, Vec<u8>)>,
 }
 
@@ -63,19 +63,19 @@ impl Transport for Channels {
 }
 
 /// Runs `first` as rank 0 on this thread, and `others` for each of `views`, on which it works, as a
-/// rank on a thread of its own. `timeout` is how long a rank may be silent while another waits.
+/// rank on a thread of its own. `timeout` is how long a rank may be silent.
 ///
 /// # Errors
-/// The error with which a rank failed first, not the one that others passed on. A panic of a rank
-/// is an error as well.
+/// Fails with the error of the rank that failed first, not with the one that others passed on. A
+/// panic of a rank is an error as well.
 pub fn lead<V: Send, T>(
-    timeout: Duration,
+    timeout: impl Into<Timeout>,
     views: Vec<V>,
     first: impl FnOnce(&mut Rank) -> Result<T>,
     others: impl Fn(V, &mut Rank) -> Result<()> + Sync,
 ) -> Result<T> {
     let mut ends = Channels::connect(views.len() + 1);
-    let (own, others) = (ends.remove(0), &others);
+    let (own, others, timeout) = (ends.remove(0), &others, timeout.into());
     let rank = |end: Channels| {
         let mut rank = Rank::new(Box::new(end));
         rank.set_timeout(timeout);

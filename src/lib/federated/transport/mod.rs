@@ -7,11 +7,11 @@
 //! No rank waits for ever. Rank 0 receives from all others, and they from rank 0 alone. A rank
 //! tells those that may wait for it that it works, at the safe points of its work
 //! ([`interrupt::check`](crate::runtime::interrupt::check)) and while it waits itself, so that long
-//! work is not taken for death. A rank that waits for a message gives up once a rank that it hears
-//! has been silent for its time-out; rank 0 hears all of them, whichever it waits for. A rank that
-//! gives up, fails, or is stopped tells all others why; they end with the same error at their next
-//! safe point or receive, and can save their work. So a rank that sends nonsense or fails ends all
-//! ranks at once, and one that dies or hangs ends them within the time-out of rank 0's next wait.
+//! work is not mistaken for a crash. There it also gives up once a rank that it hears has been
+//! silent for its time-out; rank 0 hears all of them, whichever it waits for. A rank that gives up,
+//! fails, or is stopped tells all others why; they end with the same error at their next safe point
+//! or receive, and can save their work. So a rank that sends nonsense or fails ends all ranks at
+//! once, and one that dies or hangs ends them within the time-out.
 
 mod frame;
 mod local;
@@ -26,7 +26,23 @@ pub use rank::{Outcome, Rank};
 
 use std::time::Duration;
 
-/// Carries the bytes of one rank. Between two ranks their order is kept.
+/// Limits how long a rank may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeout {
+    /// The time after which others give up on it.
+    pub after: Duration,
+    /// Name of this setting in errors.
+    pub name: &'static str,
+}
+
+impl From<Duration> for Timeout {
+    fn from(after: Duration) -> Self {
+        let name = "timeout";
+        Self { after, name }
+    }
+}
+
+/// Carries the bytes of one rank, and keeps their order between two ranks.
 pub trait Transport {
     /// Returns this rank's number, from 0.
     fn rank(&self) -> usize;

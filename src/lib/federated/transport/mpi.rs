@@ -1,6 +1,6 @@
-//! Ranks as processes of one MPI job, on one machine or many. Nothing here waits inside MPI: sends
-//! and receives are begun, and advanced when the rank polls, so that a rank that has died holds
-//! nobody up.
+//! Connects ranks that are processes of one MPI job, on one machine or many. Nothing here waits
+//! inside MPI: sends and receives are begun, and advanced when the rank polls, so that a rank that
+//! has died blocks no other.
 
 use super::Transport;
 use crate::error::{Error, Result};
@@ -17,26 +17,26 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 /// message's last.
 const PIECE: usize = 1 << 30;
 
-/// Whether all ranks have told how they ended, so that MPI can be finalised.
+/// True once all ranks have told how they ended, so that MPI can be finalised.
 static CLEAN: AtomicBool = AtomicBool::new(false);
 
-/// This process among those that the launcher started.
+/// Connects this process to those that the launcher started with it.
 pub struct Processes {
     world: SimpleCommunicator,
-    /// Tells the jobs of one process (a sweep) apart.
+    /// Tag of this job's messages: those of the jobs of one process (a sweep) differ.
     tag: Tag,
     piece: usize,
     outgoing: Vec<Outgoing>,
     incoming: Vec<VecDeque<Incoming>>,
 }
 
-/// A piece on its way out. MPI reads the bytes until the request is done.
+/// Holds a piece on its way out. MPI reads the bytes until the request is done.
 struct Outgoing {
     request: Request<'static, [u8], StaticScope>,
     bytes: Arc<Vec<u8>>,
 }
 
-/// A piece on its way in; done when the request is gone. MPI writes the bytes until then.
+/// Holds a piece on its way in; done when the request is gone. MPI writes the bytes until then.
 struct Incoming {
     request: Option<Request<'static, [u8], StaticScope>>,
     bytes: Vec<u8>,
@@ -46,7 +46,7 @@ struct Incoming {
 /// exits. Must be called from the main thread.
 ///
 /// # Errors
-/// MPI does not start.
+/// Fails when MPI does not start.
 pub fn join() -> Result<Processes> {
     static JOBS: AtomicI32 = AtomicI32::new(0);
     // Tags reach at least to 32767.
@@ -81,12 +81,12 @@ extern "C" fn finalise() {
 }
 
 impl Processes {
-    /// Cuts messages longer than `bytes` into pieces; all ranks must use the same number.
+    /// Cuts messages into pieces of at most `bytes`; all ranks must use the same number.
     pub fn set_piece(&mut self, bytes: usize) {
         self.piece = bytes.clamp(1, PIECE);
     }
 
-    /// Advances what was begun.
+    /// Advances the sends and receives that were begun.
     fn advance(&mut self) {
         self.outgoing = std::mem::take(&mut self.outgoing)
             .into_iter()
@@ -187,7 +187,7 @@ impl Transport for Processes {
 }
 
 impl Drop for Processes {
-    /// What is under way at the end of a failed run stays so: MPI may still use its memory.
+    /// Leaks the memory of what is still under way at the end of a failed run: MPI may use it.
     fn drop(&mut self) {
         std::mem::take(&mut self.outgoing)
             .into_iter()

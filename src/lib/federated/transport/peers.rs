@@ -1,14 +1,14 @@
-//! What a rank knows of the others: their messages, whether they are at work, and why the run has
-//! failed, if it has.
+//! Holds what a rank knows of the others: their messages, whether they are at work, and why the run
+//! has failed, if it has.
 
-use super::Transport;
 use super::frame::{Failure, Frame};
+use super::{Timeout, Transport};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long a rank may be silent before one that waits gives up, unless
+/// How long a rank may be silent before others give up on it, unless
 /// [`Rank::set_timeout`](super::Rank::set_timeout) changes it.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -23,27 +23,27 @@ const MOST_SILENCE: Duration = Duration::from_secs(1);
 /// second.
 const LAST_WAIT: Duration = Duration::from_millis(300);
 
-/// One rank's view of the others.
+/// Holds one rank's view of the others.
 pub(super) struct Peers {
     transport: Box<dyn Transport>,
-    pub timeout: Duration,
+    pub timeout: Timeout,
     others: Vec<Peer>,
     failure: Option<Failure>,
-    /// When this rank last looked at the transport, and last told that it works.
+    /// Times at which this rank last looked at the transport, and last told that it works.
     looked: Instant,
     told: Instant,
-    /// Whether this rank has told the others how it ended.
+    /// True once this rank has told the others how it ended.
     pub finished: bool,
 }
 
-/// One of the ranks; this one among them, for messages to itself.
+/// Holds what is known of one rank; of this one too, for messages to itself.
 #[derive(Default)]
 struct Peer {
     /// Messages that have arrived and were not received yet.
     inbox: VecDeque<Vec<u8>>,
     /// Time spent listening since it was last heard.
     silent: Duration,
-    /// Whether it has ended or is lost.
+    /// True if it has ended or is lost.
     ended: bool,
 }
 
@@ -52,7 +52,7 @@ impl Peers {
         Self {
             others: (0..transport.size()).map(|_| Peer::default()).collect(),
             transport,
-            timeout: TIMEOUT,
+            timeout: TIMEOUT.into(),
             failure: None,
             looked: Instant::now(),
             told: Instant::now(),
@@ -91,7 +91,7 @@ impl Peers {
 
     /// Tells those that may wait for this rank that it works, if it is time.
     fn tell_working(&mut self) {
-        let pause = (self.timeout / 10).clamp(POLL, Duration::from_secs(2));
+        let pause = (self.timeout.after / 10).clamp(POLL, Duration::from_secs(2));
         if self.told.elapsed() >= pause {
             self.told = Instant::now();
             self.tell(false, &|| Frame::Working);
@@ -140,11 +140,11 @@ impl Peers {
     fn check_silence(&mut self) {
         let is_lost = |&other: &usize| {
             let peer = &self.others[other];
-            self.hears(other) && !peer.ended && peer.silent > self.timeout
+            self.hears(other) && !peer.ended && peer.silent > self.timeout.after
         };
         if let Some(lost) = (0..self.size()).find(is_lost) {
-            let seconds = self.timeout.as_secs_f64();
-            let why = format!("has given no sign of life for {seconds} s (`ranks.timeout`)");
+            let (seconds, name) = (self.timeout.after.as_secs_f64(), self.timeout.name);
+            let why = format!("has given no sign of life for {seconds} s (`{name}`)");
             self.give_up_on(lost, &why);
         }
     }
@@ -156,16 +156,17 @@ impl Peers {
         }
     }
 
-    /// Looks after the others at a safe point of this rank's work.
+    /// Looks for messages of the others at a safe point of this rank's work.
     ///
     /// # Errors
-    /// Another rank's failure.
+    /// Fails with another rank's failure, and when one has been silent for too long.
     pub fn poll(&mut self) -> Result<()> {
         if self.looked.elapsed() < POLL || self.finished {
             return Ok(());
         }
         self.tell_working();
         self.read_arrived();
+        self.check_silence();
         self.check()
     }
 
@@ -237,10 +238,10 @@ impl Peers {
             }
             let left = |&other: &usize| other != self.rank() && !self.others[other].ended;
             let left: Vec<usize> = (0..self.size()).filter(left).collect();
-            let is_silent = |&other: &usize| self.others[other].silent > self.timeout;
+            let is_silent = |&other: &usize| self.others[other].silent > self.timeout.after;
             let in_vain = match stopped {
                 Some(since) => since.elapsed() > LAST_WAIT,
-                None => begun.elapsed() > self.timeout && left.iter().all(is_silent),
+                None => begun.elapsed() > self.timeout.after && left.iter().all(is_silent),
             };
             if in_vain || left.is_empty() && self.transport.is_flushed() {
                 return left;
@@ -261,7 +262,8 @@ impl Peers {
     }
 }
 
-/// How long to sleep after `idle` looks in vain: not at all for the first, then ever longer.
+/// Returns how long to sleep after `idle` looks in vain: not at all for the first, then ever
+/// longer.
 fn nap(idle: u32) -> Duration {
     (Duration::from_micros(2) * idle.saturating_sub(50)).min(NAP)
 }

@@ -1,36 +1,36 @@
-//! A rank as algorithms and stages see it.
+//! Defines a rank as algorithms and stages see it.
 
-use super::Transport;
 use super::frame::Failure;
 use super::local::Channels;
 use super::peers::Peers;
+use super::{Timeout, Transport};
 use crate::error::{Class, Error, Result};
 use crate::runtime::interrupt;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
-/// One of the ranks that share a run, on the thread that made it. While it lives, the safe points
-/// of that thread ([`interrupt::check`]) look after the other ranks.
+/// Connects one of the ranks that share a run to the others, on the thread that made it. While it
+/// lives, the safe points of that thread ([`interrupt::check`]) look for messages of the others.
 pub struct Rank {
     peers: Rc<RefCell<Peers>>,
     _watch: interrupt::Watch,
 }
 
-/// How a rank's part in a run ended.
+/// Reports how a rank's part in a run ended.
 pub struct Outcome<T> {
+    /// The rank's result, or the error it ended with.
     pub result: Result<T>,
-    /// Whether the error is another rank's.
+    /// True if the error is another rank's.
     pub passed_on: bool,
 }
 
 impl Rank {
-    /// A rank that is connected by `transport`.
+    /// Returns a rank that is connected by `transport`.
     pub fn new(transport: Box<dyn Transport>) -> Self {
         let peers = Rc::new(RefCell::new(Peers::new(transport)));
         let watched = Rc::downgrade(&peers);
         let poll = move || match watched.upgrade() {
-            // A rank that waits looks after the others already.
+            // A rank that waits looks already.
             Some(peers) => peers
                 .try_borrow_mut()
                 .map_or(Ok(()), |mut peers| peers.poll()),
@@ -42,14 +42,14 @@ impl Rank {
         }
     }
 
-    /// The only rank there is.
+    /// Returns a rank that is the only one.
     pub fn alone() -> Self {
         Self::new(Box::new(Channels::alone()))
     }
 
-    /// Sets how long a rank that this one hears may be silent while it waits.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        self.peers.borrow_mut().timeout = timeout;
+    /// Sets how long a rank that this one hears may be silent.
+    pub fn set_timeout(&mut self, timeout: impl Into<Timeout>) {
+        self.peers.borrow_mut().timeout = timeout.into();
     }
 
     /// Returns this rank's number, from 0.
@@ -72,7 +72,8 @@ impl Rank {
     /// itself are there already.
     ///
     /// # Errors
-    /// The failure of any rank; `from` has ended; a rank has been silent for too long; Ctrl-C.
+    /// Fails with the failure of any rank, when `from` has ended, when a rank has been silent for
+    /// too long, and on Ctrl-C.
     pub fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         self.peers.borrow_mut().receive(from)
     }

@@ -1,18 +1,18 @@
-// The passes over activations between the convolutions of a frozen network, each over its data
-// once.
+// Takes the passes over activations between the convolutions of a frozen network, each over its
+// data once.
 
 #include "lanes.h"
 
 namespace {
 
-// A batch norm as the forward pass needs it; `sums` (double [2, channels]) may be null: no
-// statistics.
+// Holds a batch norm as the forward pass needs it; without statistics `sums` (double [2, channels])
+// is null.
 struct Forward {
   const float *input, *scale, *shift, *centre;
   double *sums;
 };
 
-// `T` is a float or 16 of them: one column of channels over rows [from, to).
+// Takes the pass over one column of channels, for rows [from, to); `T` is a float or 16 of them.
 template <typename T, bool SUMS, int SIDE, bool SIDE_SUMS>
 INLINE void forward_column(const Forward &main, const Forward &side, float *output, int64_t from,
                            int64_t to, int64_t channels, int64_t channel) {
@@ -78,8 +78,8 @@ FORWARD_ROWS(forward_sums, true, 0, false)
 FORWARD_ROWS(forward_sums_add, true, 1, false)
 FORWARD_ROWS(forward_sums_join, true, 2, true)
 
-// One batch norm as the backward pass needs it. With statistics: gradient = scale·g + offset +
-// slope·input. Without: `offset` is null.
+// Holds a batch norm as the backward pass needs it. With statistics the gradient is scale·g +
+// offset + slope·input; without, `offset` is null.
 struct Backward {
   const float *input, *scale, *shift, *offset, *slope;
 };
@@ -127,8 +127,8 @@ BACKWARD_ROWS(backward_plain_two, false, true)
 BACKWARD_ROWS(backward_sums, true, false)
 BACKWARD_ROWS(backward_sums_two, true, true)
 
-// The end of a block: g = (g + other) where the block's output is positive; gradients of both
-// branches' batch-norm inputs.
+// Takes the end of a block backwards: g becomes g + other where the block's output is positive, 0
+// elsewhere; computes the gradients of the inputs of both branches' batch norms.
 template <typename T, bool SUMS, bool SIDE, bool TWO>
 INLINE void branch_column(const Backward &main, const Backward &side, const float *output,
                           float *gradient, const float *other, float *main_gradient, int64_t from,
@@ -187,9 +187,9 @@ BRANCH_ROWS(branch_sums_two, true, false, true)
 BRANCH_ROWS(branch_sums_side, true, true, false)
 BRANCH_ROWS(branch_sums_side_two, true, true, true)
 
-// The 3×3 convolution of stride 1 from `inputs` (at most 3) channels, backwards: 9·inputs
-// accumulated vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels padded with
-// zeros to a multiple of the lanes.
+// Takes the 3×3 convolution of stride 1 from `inputs` (at most 3) channels backwards: it
+// accumulates 9·inputs vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels
+// padded with zeros to a multiple of the lanes.
 template <int INPUTS>
 INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y,
                        int64_t x, int64_t height, int64_t width, int64_t channels, int64_t padded) {

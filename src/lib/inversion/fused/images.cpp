@@ -1,12 +1,12 @@
-// The passes over the images themselves: norm and total variation with their gradient.
+// Takes the passes over the images themselves: norm and total variation, and their gradient.
 
 #include "lanes.h"
 
 namespace {
 
-// Sums of squares of one image row's differences to its right, lower, lower-left and lower-right
-// neighbours, and of its values. `below` is null in the last row. `step` is the number of channels,
-// `length` = width·channels.
+// Adds the squares of one image row's differences to its right, lower, lower-left and lower-right
+// neighbours, and of its values, to sums. `below` is null in the last row. `step` is the number of
+// channels, `length` = width·channels.
 EACH_CPU void variation_row(const float *row, const float *below, int64_t length, int64_t step,
                             double *sums) {
   float right = 0, down = 0, left_down = 0, right_down = 0, square = 0;
@@ -31,7 +31,7 @@ EACH_CPU void variation_row(const float *row, const float *below, int64_t length
   sums[4] += square;
 }
 
-// to[i] += by · (x[i] − y[i]).
+// Adds by · (x[i] − y[i]) to to[i].
 EACH_CPU void pull(const float *x, const float *y, float by, float *to, int64_t length) {
 #pragma omp simd
   for (int64_t i = 0; i < length; i++) to[i] += by * (x[i] - y[i]);
@@ -42,13 +42,13 @@ EACH_CPU void scaled(const float *x, float by, float *to, int64_t length) {
   for (int64_t i = 0; i < length; i++) to[i] = by * x[i];
 }
 
-// The gradient of by·‖x − y‖² / 2 with respect to both.
+// Adds the gradient of by·‖x − y‖² / 2 with respect to both.
 void spread(const float *x, const float *y, float by, float *to_x, float *to_y, int64_t length) {
   pull(x, y, by, to_x, length);
   pull(y, x, by, to_y, length);
 }
 
-// One image's gradient: by[0..4] over the four directions, by[4] on the values.
+// Computes one image's gradient: by[0..4] weigh the four directions, by[4] the values.
 void variation_gradient(const float *image, const float *by, float *gradient, int64_t height,
                         int64_t length, int64_t step) {
   scaled(image, by[4], gradient, height * length);
@@ -67,7 +67,7 @@ void variation_gradient(const float *image, const float *by, float *gradient, in
 
 extern "C" {
 
-// `sums` double [5]: squares of the four differences and of the values.
+// Writes to `sums`, double [5], the sums of squares of the four differences and of the values.
 void fd_variation(int64_t images, int64_t height, int64_t length, int64_t step, const float *x,
                   double *sums) {
   Sums each(5);

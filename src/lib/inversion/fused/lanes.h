@@ -1,8 +1,8 @@
-// What the passes of this folder share: vectors and sums. See mod.rs for the algebra and kernels.rs
-// for what each function expects; that file is the only caller.
+// Defines what the passes of this folder share: vectors and sums. mod.rs has the algebra, and
+// kernels.rs states what each function expects; that file is the only caller.
 //
-// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is shared
-// out by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the
+// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is divided
+// by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the
 // order of the threads: the same number of threads gives the same bits.
 
 #pragma once
@@ -17,7 +17,7 @@
 namespace {
 
 constexpr int64_t LANES = 16;
-// Rows that are summed in float before the sum goes to double.
+// Number of rows that are summed in float before the sum is added to one in double.
 constexpr int64_t ROWS = 64;
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 
@@ -37,7 +37,7 @@ INLINE void add(double *to, Lanes value) {
   for (int64_t i = 0; i < LANES; i++) to[i] += value[i];
 }
 
-// Sums of every thread, joined in the order of the threads.
+// Holds the sums of every thread; they are added in the order of the threads.
 struct Sums {
   std::vector<double> values;
   int64_t length;

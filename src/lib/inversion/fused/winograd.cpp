@@ -1,22 +1,23 @@
-// The transforms around Winograd's products; winograd.rs has the algebra and is the only caller.
+// Computes the transforms before and after Winograd's products; winograd.rs has the algebra, and is
+// the only caller.
 
 #include "lanes.h"
 
 namespace {
 
-// Values [4,4] of a tile, each 16 channels wide.
+// Holds the values [4,4] of a tile, each 16 channels wide.
 struct Tile {
   Lanes at[4][4];
 };
 
-// Tiles are numbered by image, row and column; each covers 2×2 pixels.
+// Numbers tiles by image, row and column; each covers 2×2 pixels.
 struct Grid {
   int64_t height, width, rows, columns;
   Grid(int64_t height, int64_t width)
       : height(height), width(width), rows((height + 1) / 2), columns((width + 1) / 2) {}
 };
 
-// Bᵀ·d·B
+// Returns Bᵀ·d·B.
 INLINE Tile input_transform(const Tile &d) {
   Tile t, v;
   for (int j = 0; j < 4; j++) {
@@ -34,7 +35,7 @@ INLINE Tile input_transform(const Tile &d) {
   return v;
 }
 
-// Aᵀ·m·A, into the upper left 2×2.
+// Computes Aᵀ·m·A in the upper left 2×2.
 INLINE Tile output_transform(const Tile &m) {
   Tile t, y;
   for (int j = 0; j < 4; j++) {
@@ -48,8 +49,8 @@ INLINE Tile output_transform(const Tile &m) {
   return y;
 }
 
-// Where value (i, j) of a tile goes among the 16 products: for the transposed convolution 0 and 3
-// change places.
+// Returns which of the 16 products value (i, j) of a tile belongs to: for the transposed
+// convolution 0 and 3 are exchanged.
 INLINE int place(int i, int j, bool flipped) {
   const int order[4] = {flipped ? 3 : 0, 1, 2, flipped ? 0 : 3};
   return 4 * order[i] + order[j];
@@ -103,7 +104,8 @@ EACH_CPU void output_tiles(const float *m, const Grid &grid, int64_t channels, b
 
 extern "C" {
 
-// `x` [images,height,width,channels] to `v` [16,tiles,channels]; channels divide by 16.
+// Transforms `x` [images,height,width,channels] to `v` [16,tiles,channels]; the number of channels
+// is a multiple of 16.
 void fd_winograd_input(int64_t images, int64_t height, int64_t width, int64_t channels,
                        bool flipped, const float *x, float *v) {
   const Grid grid(height, width);
@@ -113,7 +115,7 @@ void fd_winograd_input(int64_t images, int64_t height, int64_t width, int64_t ch
   });
 }
 
-// `m` [16,tiles,channels] to `y` [images,height,width,channels].
+// Transforms `m` [16,tiles,channels] to `y` [images,height,width,channels].
 void fd_winograd_output(int64_t images, int64_t height, int64_t width, int64_t channels,
                         bool flipped, const float *m, float *y) {
   const Grid grid(height, width);

@@ -7,7 +7,7 @@ use super::test;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
-use crate::error::Error;
+use crate::error::{During, Error};
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
 use crate::report::Table;
@@ -110,7 +110,8 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
-            distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())?;
+            distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
+                .within("distributed_sgd")?;
             return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
@@ -121,7 +122,8 @@ impl Shared for Descent<'_> {
             rank,
             start.as_ref(),
             &mut recorder,
-        )?;
+        )
+        .within("distributed_sgd")?;
         let trained = trained.ok_or_else(|| Error::failed("rank 0 has no result"))?;
         let accuracy = test(&trained.model, dataset, *config.eval_batch_size)?.accuracy();
         let card = Card::new(

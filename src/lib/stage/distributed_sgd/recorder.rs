@@ -103,7 +103,7 @@ impl Callback<LossAt> for Recorder<'_> {
         self.progress.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<(), Error> {
+    fn report(&mut self, _: Option<&Model>, at: &LossAt) -> Result<(), Error> {
         let LossAt { epoch, batch, loss } = *at;
         tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
         self.progress

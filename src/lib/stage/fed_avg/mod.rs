@@ -6,7 +6,7 @@ mod recorder;
 use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
-use crate::error::Error;
+use crate::error::{During, Error};
 use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, Task};
 use crate::federated::transport::Rank;
 use crate::partition::Split;
@@ -104,11 +104,12 @@ impl Shared for Average<'_> {
         let settings = settings(self.context);
         let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
-            fed_avg::run(&settings, &federation, rank, None, &mut ())?;
+            fed_avg::run(&settings, &federation, rank, None, &mut ()).within("fed_avg")?;
             return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
-        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
+        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+            .within("fed_avg")?;
         let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
         session.save_weights(

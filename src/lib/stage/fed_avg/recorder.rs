@@ -129,7 +129,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
+    fn report(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let round = report.round;
         let model = model.filter(|model| self.evaluates(model, round));
         let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {

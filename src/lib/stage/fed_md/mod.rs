@@ -9,7 +9,7 @@ use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
-use crate::error::Error;
+use crate::error::{During, Error};
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
 use crate::federated::transport::Rank;
 use crate::model::StateDict;
@@ -92,12 +92,13 @@ impl Shared for Distill<'_> {
         let settings = settings(&self.context.config.fed_md);
         let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
-            fed_md::run(&settings, &federation, rank, None, &mut ())?;
+            fed_md::run(&settings, &federation, rank, None, &mut ()).within("fed_md")?;
             return Ok(());
         };
         let (mut recorder, start) =
             Recorder::open(self.context, roles, &settings, &federation, session)?;
-        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
+        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+            .within("fed_md")?;
         for (node, state) in &states {
             interrupt::check()?;
             save(dataset, &federation, *node, state, session)

@@ -89,7 +89,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
+    fn report(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = FedMdMeans {
             digest_loss: mean(nodes, |node| node.digest_loss),

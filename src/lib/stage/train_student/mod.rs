@@ -123,8 +123,9 @@ fn train(
         supply,
         Seeds::new(settings.seed),
     )
+    .with_inverter_group("deep_inv")
     .with_store(&batches)
-    .with_observer(&recorder);
+    .with_callback(&recorder);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
@@ -140,8 +141,7 @@ fn train(
         start.as_ref(),
         &mut observer,
     )
-    // The parameters in its errors are the inverter's.
-    .within("deep_inv")
+    .within("student")
     .context("training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);

@@ -6,7 +6,7 @@ use super::super::test;
 use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
-use crate::distill::{FreshReport, SourceObserver};
+use crate::distill::{FreshBatch, FreshReport};
 use crate::error::Error;
 use crate::model::Model;
 use crate::run::BestWeights;
@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Instant;
-use tch::Tensor;
 
 /// Holds what a resumed run starts from, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
@@ -127,19 +126,19 @@ impl<'a> Recorder<'a> {
     }
 }
 
-impl SourceObserver for Recorder<'_> {
-    fn inversion_step(&self) {
+impl Callback<FreshBatch> for &Recorder<'_> {
+    fn step(&mut self) {
         self.progress.step();
     }
 
-    fn fresh_batch(
-        &self,
-        report: FreshReport,
-        images: &Tensor,
-        labels: &Tensor,
-    ) -> Result<(), Error> {
+    fn report(&mut self, _: Option<&Model>, batch: &FreshBatch) -> Result<(), Error> {
+        let FreshBatch {
+            report,
+            images,
+            labels,
+        } = batch;
         let record = &mut *self.record.borrow_mut();
-        let line = record.notes.batch_line(&report);
+        let line = record.notes.batch_line(report);
         record.journal.add(&line)?;
         // One picture an epoch, of its first batch.
         let first = record
@@ -155,7 +154,7 @@ impl SourceObserver for Recorder<'_> {
                 .journal
                 .image("batch/grid", line.step as i64, &grid.png()?)?;
         }
-        record.notes.fresh.push(report);
+        record.notes.fresh.push(report.clone());
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ mod recorder;
 use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
-use crate::error::Error;
+use crate::error::{During, Error};
 use crate::federated::transport::Rank;
 use crate::model::Model;
 use crate::partition::{Part, Split};
@@ -290,7 +290,8 @@ fn train(
         &fitting,
         start.as_ref(),
         &mut recorder,
-    )?;
+    )
+    .within("teacher")?;
     let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
     session.save_weights(&recorder.best.state(&model), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
