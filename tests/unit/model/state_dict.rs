@@ -149,13 +149,40 @@ fn names_must_match_exactly() {
 
     let renamed = state
         .iter()
-        .map(|(n, t)| (n.replace("shortcut", "downsample"), t.shallow_clone()));
+        .map(|(n, t)| (n.replace("shortcut", "skip"), t.shallow_clone()));
     let text = refused(&StateDict::new(renamed.collect()));
     assert!(
-        text.contains("`layer2.0.downsample.0.weight`") && text.contains("and 1 more"),
+        text.contains("`layer2.0.skip.0.weight`") && text.contains("and 1 more"),
         "{text}"
     );
-    assert!(text.contains("hint: is `layer2.0.downsample."), "{text}");
+    assert!(text.contains("hint: is `layer2.0.skip."), "{text}");
+}
+
+/// torchvision and timm call the same tensors otherwise, and files from before PyTorch 0.4.1 do not
+/// count batches.
+#[test]
+fn other_projects_names_are_known() {
+    let state = model(1).state();
+    let others = state
+        .iter()
+        .filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+    let others = others.map(|(name, tensor)| {
+        let name = name.replace("shortcut", "downsample");
+        (name.replace("linear.", "fc."), tensor.shallow_clone())
+    });
+    let others = StateDict::new(others.collect());
+    assert!(others.get("fc.bias").is_some() && others.len() < state.len());
+    let loaded = Model::from_state(&spec(), &others, Device::Cpu).unwrap();
+    assert!(same(&loaded.state(), &state));
+
+    // Both names of one tensor are one too many.
+    let mut twice: Vec<_> = state
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+        .collect();
+    twice.push(("fc.bias".into(), twice.last().unwrap().1.shallow_clone()));
+    let text = refused(&StateDict::new(twice));
+    assert!(text.contains("unexpected: `fc.bias`"), "{text}");
 }
 
 #[test]
