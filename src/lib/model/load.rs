@@ -15,14 +15,8 @@ const LISTED: usize = 5;
 /// # Errors
 /// Fails when names, shapes or types differ, or values are not finite, or a variance is negative.
 pub(super) fn matching_tensors(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
-    let found = named_tensors(entries, state)?;
+    let found = check_shapes(entries, state)?;
     let pairs = || entries.iter().zip(&found);
-    report_problems(
-        "cannot be loaded into the model",
-        pairs()
-            .filter_map(|(entry, tensor)| shape_problem(entry, tensor))
-            .collect(),
-    )?;
     let fitted = tch::no_grad(|| {
         let convert = |(entry, tensor): (&Entry, &Tensor)| tensor.f_to_kind(entry.tensor.kind());
         pairs().map(convert).collect::<Result<Vec<_>, _>>()
@@ -36,6 +30,22 @@ pub(super) fn matching_tensors(entries: &[Entry], state: &StateDict) -> Result<V
         .collect::<Result<Vec<_>>>()?;
     report_problems("cannot be right", values)?;
     Ok(fitted)
+}
+
+/// Returns the tensors of `state` in the order of `entries`, as they are.
+///
+/// # Errors
+/// Fails when names, shapes or types differ.
+pub(super) fn check_shapes(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
+    let found = named_tensors(entries, state)?;
+    let pairs = entries.iter().zip(&found);
+    report_problems(
+        "cannot be loaded into the model",
+        pairs
+            .filter_map(|(entry, tensor)| shape_problem(entry, tensor))
+            .collect(),
+    )?;
+    Ok(found)
 }
 
 /// Returns one tensor of `state` for every entry. The names of torchvision and timm are known, and
