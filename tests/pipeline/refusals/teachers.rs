@@ -81,7 +81,7 @@ fn absurd_cards() {
             "standard deviation of -1",
         ),
         ("/normalisation/std/0", json!(1e308), "deviation of 1000"),
-        ("/model/size", json!(1 << 40), "image size in pixels"),
+        ("/model/size", json!(1_u64 << 40), "image size in pixels"),
         (
             "/model/model",
             json!({"kind": "linear"}),
