@@ -1,5 +1,8 @@
-//! The one error type of the library. Its text is product: what failed, where it came from, what is
-//! allowed, what to type.
+//! The error that a user is shown: what failed, where it came from, what is allowed, what to type.
+//!
+//! Engines, file formats and the config return it. Above them `anyhow::Result` carries it, with
+//! contexts that say what was being done; `?` converts both ways, and the contexts become `while`
+//! lines.
 
 mod text;
 
@@ -8,21 +11,21 @@ use std::io::ErrorKind;
 
 pub use text::{Text, assignment, parameter};
 
-/// Result of everything in the library that a user, a file or a network can make fail.
+/// Is the result of everything in the library that a user, a file or a network can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Wrong command line or configuration: exit code 2.
+    /// The command line or the configuration is wrong: exit code 2.
     Usage,
-    /// A run that could not be carried out: exit code 1.
+    /// A run could not be carried out: exit code 1.
     Failed,
-    /// Ctrl-C: exit code 130.
+    /// The user pressed Ctrl-C: exit code 130.
     Interrupted,
 }
 
-/// What went wrong, with labelled lines (`from: …`, `available: …`) and hints below it.
+/// Tells what went wrong, with labelled lines (`from: …`, `available: …`) and hints below it.
 #[derive(Debug)]
 pub struct Error(Box<Parts>);
 
@@ -32,11 +35,11 @@ struct Parts {
     what: Text,
     notes: Vec<(&'static str, Text)>,
     hints: Vec<Text>,
-    elsewhere: bool,
+    of_another_rank: bool,
     source: Option<Source>,
 }
 
-/// The error that another one was made from.
+/// Is the error that another one was made from.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 impl Error {
@@ -46,22 +49,22 @@ impl Error {
             what: what.into(),
             notes: Vec::new(),
             hints: Vec::new(),
-            elsewhere: false,
+            of_another_rank: false,
             source: None,
         }))
     }
 
-    /// A mistake in what the user typed or configured.
+    /// Returns the error for a mistake in what the user typed or configured.
     pub fn usage(what: impl Into<Text>) -> Self {
         Self::new(Class::Usage, what)
     }
 
-    /// A run that failed: a bad file, a full disk, a network.
+    /// Returns the error for a run that failed: a bad file, a full disk, a network.
     pub fn failed(what: impl Into<Text>) -> Self {
         Self::new(Class::Failed, what)
     }
 
-    /// The user pressed Ctrl-C.
+    /// Returns the error for a run that the user stopped with Ctrl-C.
     pub fn interrupted(what: impl Into<Text>) -> Self {
         Self::new(Class::Interrupted, what)
     }
@@ -104,26 +107,41 @@ impl Error {
         None
     }
 
-    /// Marks the error of somebody else, which ends work here that has no fault in it: what was
-    /// being done here is no part of it.
-    pub fn elsewhere(mut self) -> Self {
-        self.0.elsewhere = true;
+    /// Marks the error as that of another rank, which ends the work of this one: what was being
+    /// done here is no part of it.
+    pub fn of_another_rank(mut self) -> Self {
+        self.0.of_another_rank = true;
         self
     }
 
-    /// Whether the work that it ended was only stopped, and can be saved.
-    pub fn only_stops(&self) -> bool {
-        self.0.elsewhere || self.0.class == Class::Interrupted
+    /// Adds what was being done as a `while` line, if the error is of this rank.
+    fn during(self, what: impl Into<String>) -> Self {
+        match self.0.of_another_rank {
+            true => self,
+            false => self.note("while", what.into()),
+        }
     }
 
-    /// The exit code class.
+    /// Returns true if the error only stopped the work, which then can be saved.
+    pub fn only_stops(&self) -> bool {
+        self.0.of_another_rank || self.0.class == Class::Interrupted
+    }
+
+    /// Returns the class, which decides the exit code.
     pub fn class(&self) -> Class {
         self.0.class
     }
 
-    /// The first line, without `error:`.
+    /// Returns the first line, without `error:`.
     pub fn what(&self) -> String {
         self.0.what.to_string()
+    }
+
+    /// Makes it a failure of the run: the value that is wrong comes from a file, and not from what
+    /// the user typed.
+    pub fn into_failed(mut self) -> Self {
+        self.0.class = Class::Failed;
+        self
     }
 
     /// Shows the parameters that the error names as keys of `group`: `size` as `dataset.size`.
@@ -140,7 +158,7 @@ impl Error {
     }
 }
 
-/// The whole message, as shown after `error: `.
+/// Shows the whole message, as it follows `error: `.
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.0.what)?;
@@ -162,7 +180,7 @@ impl std::error::Error for Error {
 }
 
 impl From<std::io::Error> for Error {
-    /// Files are opened through `fs_err`, whose messages name the path.
+    /// Takes the text of the error, in which `fs_err` names the path, and adds advice.
     fn from(error: std::io::Error) -> Self {
         let plain = Self::failed(error.to_string());
         match advice(error.kind()) {
@@ -173,7 +191,7 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// What to do about an error of the file system that no retry cures.
+/// Returns what to do about an error of the file system that remains when the work is repeated.
 pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
@@ -189,8 +207,34 @@ pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
+impl From<anyhow::Error> for Error {
+    /// Takes the error out of its contexts, which become `while` lines, the innermost first. Any
+    /// other type of error is a failed run, whose message is that error's with its contexts and
+    /// causes.
+    fn from(error: anyhow::Error) -> Self {
+        without_contexts::<Self>(error)
+            .or_else(without_contexts::<std::io::Error>)
+            .or_else(without_contexts::<tch::TchError>)
+            .unwrap_or_else(|error| Self::failed(format!("{error:#}")).caused_by(error))
+    }
+}
+
+/// Converts an error of type `E` with anyhow's contexts.
+///
+/// # Errors
+/// The given error, if it is of another type.
+fn without_contexts<E>(error: anyhow::Error) -> Result<Error, anyhow::Error>
+where
+    E: std::error::Error + Into<Error> + Send + Sync + 'static,
+{
+    let contexts = error.chain().take_while(|cause| !cause.is::<E>());
+    let contexts: Vec<String> = contexts.map(ToString::to_string).collect();
+    let inner = error.downcast::<E>()?.into();
+    Ok(contexts.into_iter().rev().fold(inner, Error::during))
+}
+
 impl From<tch::TchError> for Error {
-    /// libtorch's messages carry a C++ backtrace after the first line.
+    /// Takes the first line of libtorch's message; a C++ backtrace follows it.
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or("unknown error");
@@ -198,14 +242,15 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// Whether work that ended so is whole, and worth saving: it came to its end, or was only stopped.
+/// Returns true if work that ended so can be saved: it was completed, or was only stopped.
 pub fn is_whole<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().err().is_none_or(Error::only_stops)
 }
 
-/// Labels an error with what was being done: `.during(|| format!("training teacher {i}"))`.
+/// Adds to an error what the caller knows: what was being done, and the group of the settings.
 pub trait During<T> {
-    /// Adds a `while: …` line.
+    /// Adds what was being done as a `while: …` line:
+    /// `.during(|| format!("training node {i}"))`.
     fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
 
     /// Shows the parameters that the error names as keys of `group`, see [`Error::within`].
@@ -214,10 +259,7 @@ pub trait During<T> {
 
 impl<T, E: Into<Error>> During<T> for Result<T, E> {
     fn during<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| match error.into() {
-            error if error.0.elsewhere => error,
-            error => error.note("while", what().into()),
-        })
+        self.map_err(|error| error.into().during(what()))
     }
 
     fn within(self, group: &str) -> Result<T> {

@@ -5,6 +5,7 @@ mod artifact;
 mod common;
 mod config;
 mod data;
+mod error;
 mod inversion;
 mod model;
 mod oracle;

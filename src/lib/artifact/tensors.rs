@@ -102,8 +102,9 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
             )
         })?;
         let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
-        let shape = shape
-            .map_err(|_| damaged(format!("tensor `{name}` has the shape {:?}", info.shape)))?;
+        let shape = shape.map_err(|error| {
+            damaged(format!("tensor `{name}` has the shape {:?}", info.shape)).caused_by(error)
+        })?;
         tensors.push((name.clone(), from_bytes(&name, &bytes, &shape, kind)?));
     }
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));

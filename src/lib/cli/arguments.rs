@@ -1,4 +1,4 @@
-//! The arguments every stage takes, read by clap; its errors in the words of this program.
+//! Reads the arguments that every stage takes with clap, and words its errors as this program does.
 
 use crate::config::nearest;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Keys of the config that are on or off, which many type as flags.
+/// Lists the keys of the config that are on or off, which many type as flags.
 const SWITCHES: [&str; 3] = ["resume", "overwrite", "tensorboard"];
 
 /// Flags and overrides. Anything that does not begin with `-` is an override.
@@ -45,13 +45,15 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Reads the arguments, the program's name first.
+    ///
     /// # Errors
-    /// A usage error for an unknown flag or a flag's wrong value.
+    /// Fails for an unknown flag and for a flag's wrong value (usage).
     pub fn read(arguments: &[OsString]) -> Result<Self, Error> {
         Self::try_parse_from(arguments).map_err(|error| explain(&error, arguments))
     }
 
-    /// Each flag as it is typed, and what it does.
+    /// Returns each flag as it is typed, and what it does.
     pub fn flags() -> Vec<(String, String)> {
         let command = Self::command();
         let flag = |argument: &clap::Arg| {
@@ -88,7 +90,7 @@ impl Arguments {
     }
 }
 
-/// An error of clap in the words of this program.
+/// Words an error of clap as this program does.
 pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -125,7 +127,8 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
     }
 }
 
-/// A flag that does not exist is most often an override with dashes in front.
+/// Returns the error for a flag that does not exist, which most often is an override with dashes in
+/// front.
 fn unknown(name: &str, arguments: &[OsString]) -> Error {
     let typed = arguments
         .iter()

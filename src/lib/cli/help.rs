@@ -1,11 +1,12 @@
-//! `--help`: what the stage does, reads and writes, the options of its groups, examples, flags.
+//! Writes `--help`: what the stage does, reads and writes, the options of its groups, examples,
+//! flags.
 
 use super::arguments::Arguments;
 use crate::config::Tree;
 use crate::run::stages::Stage;
 use std::fmt::Write;
 
-/// The whole text. Groups are listed as the given config tree has them.
+/// Returns the whole text. Groups are listed as the given config tree has them.
 pub fn text(stage: &Stage, tree: &Tree) -> String {
     let mut out = format!(
         "{}\n\nUsage: {} [FLAGS] [OVERRIDE]…\n\n",
@@ -34,8 +35,8 @@ fn write_group(out: &mut String, group: &str, tree: &Tree) {
     write_columns(out, &options, 4);
 }
 
-/// Returns the first paragraph of the comments at the head of a file, instructions to the reader
-/// left out.
+/// Returns the first paragraph of the comments at the head of a file, without instructions to the
+/// reader.
 fn first_paragraph(text: &str) -> String {
     let comments = text.lines().map_while(|line| line.strip_prefix('#'));
     let words = comments

@@ -1,5 +1,5 @@
-//! Command line: what a stage binary's `main` calls. Arguments are read, the config is composed,
-//! the stage runs, the exit code says how it went.
+//! Implements the command line, which a binary's `main` calls: reads the arguments, composes the
+//! config, runs the stage, prints the error and returns the exit code.
 //!
 //! Results (`--cfg`, `--info`, `--help`) go to stdout, everything else to stderr.
 
@@ -11,10 +11,11 @@ mod tool;
 mod unread;
 
 use crate::config::{Composed, Request, Tree, compose_all};
-use crate::error::{Class, During, Result};
+use crate::error::{Class, Error};
 use crate::run::stages::Stage;
 use crate::runtime::output;
 use crate::runtime::{launcher, logging};
+use anyhow::{Context, Result};
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,11 +24,11 @@ use std::process::ExitCode;
 
 pub use tool::tool;
 
-/// What a stage does with one composed config.
+/// Runs a stage with one composed config.
 type Run = fn(&Composed) -> Result<()>;
 
-/// The whole of a binary's `main`. Errors go to stderr; the exit code is 2 for usage, 1 for a
-/// failed run, 130 for Ctrl-C.
+/// Runs a stage's binary. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run,
+/// 130 for Ctrl-C.
 pub fn main(stage: &Stage, run: Run) -> ExitCode {
     exit(start(stage, run, &std::env::args_os().collect::<Vec<_>>()))
 }
@@ -36,6 +37,7 @@ fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let error = Error::from(error);
             let rank = launcher::launched()
                 .map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
             // In one piece: other ranks write to the same stream.
@@ -58,10 +60,12 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
         );
         // The help of a tree that cannot be found is that of the built-in one.
         let tree = found.map_or(Tree::BuiltIn, |(tree, _)| tree);
-        return output::print(help::text(stage, &tree).trim_end());
+        output::print(help::text(stage, &tree).trim_end())?;
+        return Ok(());
     }
     if arguments.version {
-        return output::print(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")));
+        output::print(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")))?;
+        return Ok(());
     }
     let request = Request {
         overrides: arguments.overrides,
@@ -72,14 +76,10 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;
     let read = |key: &str| stage.reads(key);
-    match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => output::print(shown(&jobs, &labels, &|job| job.to_yaml(&read)).trim_end()),
-        (_, Some("defaults")) => {
-            output::print(shown(&jobs, &labels, &Composed::defaults_table).trim_end())
-        }
-        (_, Some(_)) => {
-            output::print(shown(&jobs, &labels, &|job| job.to_annotated_yaml(&read)).trim_end())
-        }
+    let text = match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
+        (Some(_), _) => shown(&jobs, &labels, &|job| job.to_yaml(&read)),
+        (_, Some("defaults")) => shown(&jobs, &labels, &Composed::defaults_table),
+        (_, Some(_)) => shown(&jobs, &labels, &|job| job.to_annotated_yaml(&read)),
         (None, None) => {
             if jobs.iter().any(|job| job.config.threads != Some(1)) {
                 spinning::limit();
@@ -91,9 +91,11 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
             {
                 tracing::info!("{line}");
             }
-            run(work, &jobs, &labels)
+            return run(work, &jobs, &labels);
         }
-    }
+    };
+    output::print(text.trim_end())?;
+    Ok(())
 }
 
 /// Runs the jobs one after the other; the first that fails ends the sweep.
@@ -105,12 +107,12 @@ fn run(work: Run, jobs: &[Composed], labels: &[String]) -> Result<()> {
         }
         let label = format!("job {} of {count}: {label}", index + 1);
         eprintln!("{label}");
-        work(job).during(|| label)?;
+        work(job).with_context(|| label)?;
     }
     Ok(())
 }
 
-/// One text for each job, told apart by a comment and YAML's document mark.
+/// Returns one text for each job, separated by a comment and YAML's document mark.
 fn shown(jobs: &[Composed], labels: &[String], show: &dyn Fn(&Composed) -> String) -> String {
     if let [job] = jobs {
         return show(job);

@@ -1,21 +1,22 @@
-//! What makes the jobs of a sweep (`--multirun`) separate runs: each writes to a path of its own,
-//! and a finished one is skipped when the sweep is run again. Both are done by composing a job once
-//! more with further overrides, so its recorded config says the whole truth.
+//! Makes the jobs of a sweep (`--multirun`) separate runs: each writes to a path of its own, and a
+//! finished one is skipped when the sweep is run again. Both are done by composing a job once more
+//! with further overrides, so that its recorded config is complete.
 
 use crate::artifact::hash;
 use crate::config::{Composed, Request, compose};
-use crate::error::{Error, Result};
+use crate::error::Error;
+use anyhow::{Result, bail};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes of a folder's name; file systems take 255.
+/// Limits the bytes of a folder's name; file systems take 255.
 const LONGEST: usize = 200;
 
 /// Gives jobs that would write to one path (`output`: the dotted key of a stage's output) folders
 /// named after what they vary, and lets them resume unless they are to overwrite.
 ///
 /// # Errors
-/// A sweep that lists a value twice: its jobs would be the same run.
+/// Fails when the sweep lists a value twice: its jobs would be the same run (usage).
 pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<Vec<Composed>> {
     if jobs.len() < 2 {
         return Ok(jobs);
@@ -24,13 +25,15 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
     let mut first: HashMap<&[&str], usize> = HashMap::new();
     for (index, job) in varied.iter().enumerate() {
         if let Some(other) = first.insert(job, index) {
-            return Err(Error::usage(format!(
-                "jobs {} and {} of this sweep are the same",
-                other + 1,
-                index + 1
-            ))
-            .note("from", format!("command line `{}`", job.join(" ")))
-            .hint("list each value once"));
+            bail!(
+                Error::usage(format!(
+                    "jobs {} and {} of this sweep are the same",
+                    other + 1,
+                    index + 1
+                ))
+                .note("from", format!("command line `{}`", job.join(" ")))
+                .hint("list each value once")
+            );
         }
     }
     let paths: Vec<Option<PathBuf>> = jobs.iter().map(|job| path(job, output)).collect();
@@ -51,17 +54,17 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
                 own.display().to_string().replace('\'', "\\'")
             ));
         }
-        compose(&Request {
+        Ok(compose(&Request {
             overrides,
             ..request.clone()
-        })
+        })?)
     };
     (0..jobs.len()).map(again).collect()
 }
 
-/// The overrides of each job that differ between jobs. They are compared position by position: an
-/// override typed once gives every job one, so that a key given twice (`seed=1 seed=1,2`) is told
-/// apart by where it stands.
+/// Returns the overrides of each job that differ between jobs. They are compared position by
+/// position: an override typed once gives every job one, so that a key given twice (`seed=1
+/// seed=1,2`) is told apart by its position.
 fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
     let at = |job: &Composed, index: usize| job.overrides.get(index).cloned();
     let count = jobs.first().map_or(0, |job| job.overrides.len());
@@ -78,14 +81,14 @@ fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// The value of a dotted key that holds a path.
+/// Returns the value of a dotted key that holds a path.
 fn path(job: &Composed, key: &str) -> Option<PathBuf> {
     let tree = serde_json::to_value(&job.config).ok()?;
     let value = tree.pointer(&format!("/{}", key.replace('.', "/")))?;
     value.as_str().map(PathBuf::from)
 }
 
-/// A path without `.` and `..`, to tell whether two mean the same.
+/// Returns a path without `.` and `..`, to tell whether two are the same.
 fn plain(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut plain = PathBuf::new();
@@ -98,9 +101,9 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// `seed=1,student.epochs=5`: another name for every other list of overrides. What a file's name
-/// cannot hold, or would be taken for a reference, is escaped as in a URL; a name that is too long
-/// ends in a hash of the whole.
+/// Returns the name of a folder, `seed=1,student.epochs=5`: another name for every other list of
+/// overrides. What a file's name cannot hold, or would be taken for a reference, is escaped as in a
+/// URL; a name that is too long ends in a hash of the whole.
 fn folder_name(varied: &[&str]) -> String {
     let escaped = |argument: &&str| {
         let argument = argument.trim_start_matches('+').replace('%', "%25");
@@ -120,8 +123,8 @@ fn folder_name(varied: &[&str]) -> String {
     format!("{}…{}", &name[..end], &hash::bytes(name.as_bytes())[..16])
 }
 
-/// `outputs/student` becomes `outputs/student/seed=1`, `outputs/split.json` becomes
-/// `outputs/seed=1/split.json`.
+/// Returns a job's own path: `outputs/student` becomes `outputs/student/seed=1`,
+/// `outputs/split.json` becomes `outputs/seed=1/split.json`.
 fn own_path(path: &Path, name: &str) -> PathBuf {
     match (path.extension(), path.file_name()) {
         (Some(_), Some(file)) => path.with_file_name(name).join(file),

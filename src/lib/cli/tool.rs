@@ -1,17 +1,18 @@
-//! Command line of a binary that takes subcommands instead of a config; its errors in the words of
-//! this program.
+//! Implements the command line of a binary that takes subcommands instead of a config, and words
+//! clap's errors as this program does.
 
 use super::{arguments, exit};
 use crate::config::{list, nearest};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::runtime::output;
+use anyhow::Result;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The whole `main` of such a binary. Help and results go to stdout, errors to stderr, exit codes
-/// are those of the stages.
+/// Runs such a binary. Help and results go to stdout, errors to stderr; exit codes are those of the
+/// stages.
 pub fn tool<P: Parser>(run: fn(P) -> Result<()>) -> ExitCode {
     exit(start(run, &std::env::args_os().collect::<Vec<_>>()))
 }
@@ -21,9 +22,9 @@ fn start<P: Parser>(run: fn(P) -> Result<()>, arguments: &[OsString]) -> Result<
         Ok(parsed) => run(parsed),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                output::print(error.to_string().trim_end())
+                Ok(output::print(error.to_string().trim_end())?)
             }
-            _ => Err(explain(&error, &P::command(), arguments)),
+            _ => Err(explain(&error, &P::command(), arguments).into()),
         },
     }
 }

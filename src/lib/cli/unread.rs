@@ -1,16 +1,16 @@
-//! Overrides that a stage does not look at. One set of overrides often serves all stages, so this
-//! is no mistake, and many of them are no news; but who types `split_data teacher.epochs=5` alone
-//! should see that nothing comes of it.
+//! Finds overrides that a stage does not read. One set of overrides often serves all stages, so
+//! this is no mistake, and many of them need no message; but who types `split_data
+//! teacher.epochs=5` alone should see that it has no effect.
 
 use crate::config::{Composed, Request, compose};
 use crate::run::stages::Stage;
 use serde_json::Value;
 
-/// More unread overrides than this are one set for all stages.
+/// Limits the unread overrides that are reported: more than this are one set for all stages.
 const FEW: usize = 3;
 
-/// A line that names the overrides of `job` without which `stage` would do the same, if there are
-/// some and not many.
+/// Returns a line that names the overrides of `job` without which `stage` would do the same, if
+/// there are some and not many.
 pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> {
     let unread: Vec<String> = (0..job.overrides.len())
         .filter(|&index| !reads(stage, job, index, request))
@@ -21,14 +21,15 @@ pub fn line(stage: &Stage, job: &Composed, request: &Request) -> Option<String> 
         .then(|| format!("{} does not read {}", stage.name, unread.join(", ")))
 }
 
-/// `student` of `++student.epochs=5` and of `student=1_teacher_paper`.
+/// Returns the group of an override: `student` of `++student.epochs=5` and of
+/// `student=1_teacher_paper`.
 fn group(typed: &str) -> &str {
     let key = typed.trim_start_matches(['+', '~']);
     key.split(['.', '=']).next().unwrap_or(key)
 }
 
-/// Whether an override is of a group that the stage reads, or changes something in one: by a
-/// reference, or as the name of a file that sets keys of several groups.
+/// Returns true if an override is of a group that the stage reads, or changes something in one: by
+/// a reference, or as the name of a file that sets keys of several groups.
 fn reads(stage: &Stage, job: &Composed, index: usize, request: &Request) -> bool {
     let group = group(&job.overrides[index]);
     if stage.reads(group) || stage.groups().any(|known| known == group) {

@@ -95,7 +95,7 @@ pub fn fetch(
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<()> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let explain = |problem: String| {
+    let explain = |problem: &str| {
         Error::failed(format!("cannot download `{name}`: {problem}"))
             .note("from", url)
             .note("file", to.display().to_string())
@@ -115,11 +115,15 @@ pub fn fetch(
     loop {
         match transfer(&agent, url, &part, progress) {
             Ok(()) => break,
-            Err(TransferError::Cut(problem)) if attempt < ATTEMPTS => {
-                tracing::debug!("{name}: {problem}; resuming")
+            Err(error) if error.can_resume && attempt < ATTEMPTS => {
+                tracing::debug!("{name}: {}; resuming", error.problem)
             }
-            Err(TransferError::Cut(problem) | TransferError::Refused(problem)) => {
-                return Err(explain(problem));
+            Err(TransferError { problem, cause, .. }) => {
+                let error = explain(&problem);
+                return Err(match cause {
+                    Some(cause) => error.caused_by(cause),
+                    None => error,
+                });
             }
         }
         attempt += 1;
@@ -128,27 +132,52 @@ pub fn fetch(
         let (_, found) = hash::file(&part)?;
         if !found.eq_ignore_ascii_case(expected) {
             fs::remove_file(&part)?;
-            return Err(
-                explain("what arrived is not the file (wrong SHA-256)".into())
-                    .note("expected", expected)
-                    .note("found", found),
-            );
+            return Err(explain("what arrived is not the file (wrong SHA-256)")
+                .note("expected", expected)
+                .note("found", found));
         }
     }
     Ok(fs::rename(&part, to)?)
 }
 
 /// Tells why a transfer ended early.
-enum TransferError {
-    /// The connection was cut off; another one may resume.
-    Cut(String),
-    /// Another attempt would fail alike.
-    Refused(String),
+struct TransferError {
+    problem: String,
+    /// Is true when the connection was cut off, and false when another attempt would fail alike.
+    can_resume: bool,
+    /// The error that it was made from.
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl TransferError {
+    /// Returns the error for a connection that was cut off.
+    fn cut(problem: impl Into<String>) -> Self {
+        Self {
+            can_resume: true,
+            ..Self::refused(problem)
+        }
+    }
+
+    /// Returns the error for a transfer that no further attempt would complete.
+    fn refused(problem: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            can_resume: false,
+            cause: None,
+        }
+    }
+
+    fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..self
+        }
+    }
 }
 
 impl From<io::Error> for TransferError {
     fn from(error: io::Error) -> Self {
-        Self::Refused(error.to_string())
+        Self::refused(error.to_string()).caused_by(error)
     }
 }
 
@@ -167,18 +196,17 @@ fn transfer(
     }
     let response = request
         .call()
-        .map_err(|error| TransferError::Refused(error.to_string()))?;
+        .map_err(|error| TransferError::refused(error.to_string()).caused_by(error))?;
     let start = match response.status() {
         StatusCode::OK => 0,
         StatusCode::PARTIAL_CONTENT if have > 0 && starts_at(&response, have) => have,
         StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
             fs::remove_file(part)?;
-            let problem = "the server does not resume the file".into();
-            return Err(TransferError::Cut(problem));
+            return Err(TransferError::cut("the server does not resume the file"));
         }
         other => {
             let problem = format!("the server answered {other}");
-            return Err(TransferError::Refused(problem));
+            return Err(TransferError::refused(problem));
         }
     };
     let mut file = OpenOptions::new().create(true).append(true).open(part)?;
@@ -190,7 +218,7 @@ fn transfer(
     let done = append(body.into_reader(), &mut file, start, total, progress)?;
     file.sync_all()?;
     match total {
-        Some(total) if done < total => Err(TransferError::Cut(format!(
+        Some(total) if done < total => Err(TransferError::cut(format!(
             "the connection ended after {done} of {total} bytes"
         ))),
         _ => Ok(()),
@@ -217,15 +245,15 @@ fn append(
     let mut done = start;
     loop {
         progress(done, total);
-        let count = body
-            .read(&mut buffer)
-            .map_err(|error| TransferError::Cut(format!("after {done} bytes: {error}")))?;
+        let count = body.read(&mut buffer).map_err(|error| {
+            TransferError::cut(format!("after {done} bytes: {error}")).caused_by(error)
+        })?;
         if count == 0 {
             return Ok(done);
         }
         done += count as u64;
         if done > MAX_BYTES {
-            return Err(TransferError::Refused(format!(
+            return Err(TransferError::refused(format!(
                 "the server sends more than {} GiB",
                 MAX_BYTES >> 30
             )));

@@ -1,4 +1,4 @@
-//! The texts of an error. An engine names a parameter by its own name, `size`; the stage that
+//! Holds the texts of an error. An engine names a parameter by its own name, `size`; the stage that
 //! called the engine shows it as the config key, `dataset.size`.
 //!
 //! ```

@@ -264,7 +264,8 @@ impl Envelope {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<StateDict> {
-        let message = tensors::decode(bytes).map_err(|error| unreadable(bytes, &error.what()))?;
+        let message = tensors::decode(bytes)
+            .map_err(|error| unreadable(bytes, &error.what()).caused_by(error))?;
         let expected = self.metadata();
         match message.metadata == expected {
             true => Ok(StateDict::new(message.tensors)),
@@ -279,13 +280,14 @@ impl Envelope {
 const POSITION: &str = "position";
 
 fn decode_start(bytes: &[u8]) -> Result<Option<FitState>> {
-    let message = tensors::decode(bytes).map_err(|error| unreadable(bytes, &error.what()))?;
+    let message = tensors::decode(bytes)
+        .map_err(|error| unreadable(bytes, &error.what()).caused_by(error))?;
     let Some(position) = message.metadata.get(POSITION) else {
         return Ok(None);
     };
     Ok(Some(FitState {
         position: serde_json::from_str(position)
-            .map_err(|error| unreadable(bytes, &error.to_string()))?,
+            .map_err(|error| unreadable(bytes, &error.to_string()).caused_by(error))?,
         tensors: message.tensors,
     }))
 }

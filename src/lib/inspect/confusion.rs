@@ -2,9 +2,10 @@
 
 use super::run::{Metrics, Run, card_of, percent};
 use super::{Answer, find, picture};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::partition::owners;
 use crate::report::{self, Table};
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -43,14 +44,16 @@ impl Matrix {
         })?;
         if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
             let place = run.output("metrics").unwrap_or_else(|| run.place.clone());
-            return Err(Error::failed("the confusion matrix is not square")
-                .note("file", place.display().to_string())
-                .note("expected", format!("{0} rows of {0} counts", counts.len()))
-                .note("found", format!("{} in row {row}", counts[row].len()))
-                .hint(
-                    "`inspect verify` reports whether the file was changed since it was \
+            bail!(
+                Error::failed("the confusion matrix is not square")
+                    .note("file", place.display().to_string())
+                    .note("expected", format!("{0} rows of {0} counts", counts.len()))
+                    .note("found", format!("{} in row {row}", counts[row].len()))
+                    .hint(
+                        "`inspect verify` reports whether the file was changed since it was \
                 written",
-                ));
+                    )
+            );
         }
         let named = run
             .card()?
@@ -86,7 +89,8 @@ impl Matrix {
             &self.classes,
             &self.counts,
             self.owners.as_deref(),
-        )
+        )?;
+        Ok(())
     }
 
     /// Returns the images of the class, its recall and its precision; the shares are 0..1, or

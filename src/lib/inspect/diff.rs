@@ -3,9 +3,9 @@
 use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
 use crate::config::schema::recorded;
-use crate::error::Result;
 use crate::report::Table;
 use crate::run::stages;
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -2,8 +2,9 @@
 
 use super::run::Run;
 use crate::config::{list, nearest};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::run::{manifest, stages};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
@@ -19,7 +20,7 @@ const LISTED: usize = 12;
 /// No such folder.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     if !folder.is_dir() {
-        return Err(nothing_there("folder", folder));
+        bail!(nothing_there("folder", folder));
     }
     let mut places = Vec::new();
     walk(folder, 0, &mut places);
@@ -27,7 +28,7 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     for place in places {
         match Run::open(&place, name(&place, folder)) {
             Ok(run) => runs.push(run),
-            Err(error) => broken.push(error),
+            Err(error) => broken.push(error.into()),
         }
     }
     runs.sort_by_cached_key(order);
@@ -52,7 +53,7 @@ pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
     let (runs, broken) = below(folder)?;
     broken.iter().for_each(|error| tracing::warn!("{error}"));
     match runs.is_empty() {
-        true => Err(no_run(folder)),
+        true => Err(no_run(folder).into()),
         false => Ok(runs),
     }
 }
@@ -92,10 +93,11 @@ pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     let shown = &names[..names.len().min(LISTED)];
     let error =
         Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
-    Err(match found.first() {
+    let error = match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
         _ => error,
-    })
+    };
+    Err(error.into())
 }
 
 /// Returns every run that `path` means.
@@ -134,7 +136,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     }
     match beside.into_iter().find(|place| place.is_file()) {
         Some(place) => Ok(vec![Run::open(&place, shown(&place))?]),
-        None => Err(nothing_there("run", path)),
+        None => Err(nothing_there("run", path).into()),
     }
 }
 
@@ -149,8 +151,9 @@ pub fn file(path: &Path) -> Result<&Path> {
             "`{}` is a folder, not a file",
             path.display()
         ))
-        .note("available", list(&files_in(path)))),
-        path => Err(nothing_there("file", path)),
+        .note("available", list(&files_in(path)))
+        .into()),
+        path => Err(nothing_there("file", path).into()),
     }
 }
 

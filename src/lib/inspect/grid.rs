@@ -4,10 +4,11 @@ use super::run::card_of;
 use super::{Answer, find, picture};
 use crate::artifact::tensors::{self, TensorFile};
 use crate::data::Normalisation;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::{Grid, GridRow};
 use crate::run::weights::Card;
 use crate::words::counted;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
@@ -84,7 +85,7 @@ impl Images {
                 path: path.clone(),
             })
         };
-        read().map_err(|error| error.note("file", path.display().to_string()))
+        Ok(read().map_err(|error| error.note("file", path.display().to_string()))?)
     }
 
     /// Returns the names of the classes, or their numbers where the file does not name them.
@@ -104,7 +105,7 @@ fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
     let fits =
         shape.len() == 4 && matches!(shape[1], 1 | 3) && shape[0] > 0 && images.is_floating_point();
     if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 {
-        return Err(
+        bail!(
             Error::failed("the file does not hold images and their labels")
                 .note(
                     "expected",
@@ -113,7 +114,7 @@ fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
                 .note(
                     "found",
                     format!("images {shape:?} and labels {:?}", labels.size()),
-                ),
+                )
         );
     }
     Ok(())
@@ -190,7 +191,8 @@ impl Request {
             _ => Err(
                 Error::failed("the file does not say how its images were normalised")
                     .note("file", set.path.display().to_string())
-                    .hint("`--min-max` stretches each image over its own range"),
+                    .hint("`--min-max` stretches each image over its own range")
+                    .into(),
             ),
         }
     }
@@ -209,11 +211,11 @@ impl Request {
                 )
             }
             (By::Teacher, None) => {
-                return Err(Error::usage(
-                    "the file does not say which teacher an image was made from",
-                )
-                .note("file", set.path.display().to_string())
-                .note("available", "class, none"));
+                bail!(
+                    Error::usage("the file does not say which teacher an image was made from")
+                        .note("file", set.path.display().to_string())
+                        .note("available", "class, none")
+                );
             }
             (By::None, _) => {
                 let count = set.images.size()[0];

@@ -3,9 +3,9 @@
 use super::identity::{Identity, Lineage};
 use super::run::{Metrics, Run};
 use super::{Answer, settings};
-use crate::error::Result;
 use crate::report::Table;
 use crate::words::counted;
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

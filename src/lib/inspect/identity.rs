@@ -139,7 +139,7 @@ impl Lineage {
 
     /// The identity of the run that wrote an input of the run at `path`.
     fn maker(&mut self, path: &Path, record: &FileRecord) -> Option<Identity> {
-        let key = (record.place(path), record.sha256.clone());
+        let key = (record.current_path(path), record.sha256.clone());
         if let Some(known) = self.followed.get(&key) {
             return known.clone();
         }

@@ -1,11 +1,11 @@
 //! The metrics of a run, of whichever stage.
 
 use crate::artifact::json;
-use crate::error::Result;
 use crate::federated::{Direction, Kind};
 use crate::run::Comparison;
 use crate::run::metrics::{StudentEpoch, StudentMetrics, TeacherEpoch, TeacherMetrics};
 use crate::train::EpochReport;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -77,11 +77,11 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be read or holds something else.
     pub fn read(stage: &str, path: &Path) -> Result<Self> {
-        match stage {
-            "train_teachers" => json::read(path).map(TeacherMetrics::into),
-            "train_student" => json::read(path).map(StudentMetrics::into),
-            _ => json::read(path),
-        }
+        Ok(match stage {
+            "train_teachers" => json::read::<TeacherMetrics>(path)?.into(),
+            "train_student" => json::read::<StudentMetrics>(path)?.into(),
+            _ => json::read(path)?,
+        })
     }
 
     /// Returns the bytes that all nodes of a baseline uploaded and downloaded; `None` for a run

@@ -25,9 +25,10 @@ mod tensors;
 mod verify;
 
 use crate::artifact::json;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::runtime::output;
 use crate::runtime::{interrupt, logging};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
@@ -128,7 +129,7 @@ pub fn run(request: Request) -> Result<()> {
         true => output::print(format!("{:#}", answer.json))?,
         false => output::print(answer.text.trim_end())?,
     }
-    answer.failure.map_or(Ok(()), Err)
+    answer.failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// Returns where a picture of `of` goes: `out`, or `NAME` in a folder `inspect/` beside it.

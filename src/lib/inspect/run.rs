@@ -4,7 +4,7 @@ pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
 use crate::config::Config;
 use crate::data::{self, Dataset, DatasetSettings};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 pub use crate::run::Comparison;
 use crate::run::job::lock_path;
 use crate::run::manifest;
@@ -12,6 +12,7 @@ use crate::run::manifest::{FileRecord, Manifest, Status};
 use crate::run::weights::{self, Card};
 use crate::runtime::device;
 use crate::runtime::progress::duration;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Run {
             .outputs
             .iter()
             .find(|record| record.role == role)?;
-        Some(record.place(&self.place))
+        Some(record.current_path(&self.place))
     }
 
     /// Returns the paths of all outputs of a role.
@@ -95,7 +96,7 @@ impl Run {
             .outputs
             .iter()
             .filter(move |record| record.role == role);
-        of_role.map(|record| record.place(&self.place))
+        of_role.map(|record| record.current_path(&self.place))
     }
 
     /// Returns the paths of the teachers that the run was given, in order.
@@ -107,7 +108,7 @@ impl Run {
                 .inputs
                 .iter()
                 .find(|record| record.role == role)?;
-            Some(record.place(&self.place))
+            Some(record.current_path(&self.place))
         };
         (0..).map_while(place).collect()
     }
@@ -149,6 +150,7 @@ impl Run {
             .note("file", self.place.display().to_string())
             .hint("it was written by another version of fed-distill")
             .caused_by(error)
+            .into()
         })
     }
 
@@ -208,7 +210,7 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
         .is_some_and(|extension| extension == "safetensors");
     match ours {
         true => weights::card(&crate::artifact::tensors::metadata(path)?)
-            .map_err(|error| error.note("file", path.display().to_string())),
+            .map_err(|error| error.note("file", path.display().to_string()).into()),
         false => Ok(None),
     }
 }
@@ -220,7 +222,7 @@ pub fn card_of(path: &Path) -> Result<Option<Card>> {
 pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
     let dataset = data::load(settings, device::choose("auto")?)
         .within("dataset")
-        .during(|| "loading the dataset")?;
+        .context("loading the dataset")?;
     match expected {
         Some(expected) if expected != dataset.fingerprint => {
             Err(Error::failed("this is not the dataset that was used")
@@ -231,7 +233,8 @@ pub fn dataset(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dat
                 )
                 .hint(
                     "say which: `dataset=NAME dataset.root=FOLDER dataset.size=…` behind the file",
-                ))
+                )
+                .into())
         }
         _ => Ok(dataset),
     }

@@ -2,9 +2,10 @@
 
 use super::run::{Metrics, percent};
 use super::{Answer, find, group, settings};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::Table;
 use crate::words::counted;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -28,12 +29,13 @@ impl Request {
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
         if runs.is_empty() && broken.is_empty() {
-            return Err(find::no_run(&self.folder));
+            bail!(find::no_run(&self.folder));
         }
         broken.iter().for_each(|error| tracing::warn!("{error}"));
         let mut metrics = Vec::new();
         for run in &runs {
-            let read = run.metrics().inspect_err(|error| tracing::warn!("{error}"));
+            let read = run.metrics().map_err(Error::from);
+            let read = read.inspect_err(|error| tracing::warn!("{error}"));
             metrics.push(read.unwrap_or_default().unwrap_or_default());
         }
         let mut answer = match self.group {

@@ -2,10 +2,10 @@
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find, settings};
-use crate::error::Result;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -112,7 +112,7 @@ pub fn files(run: &Run) -> Table {
     let mut table = Table::new(&["", "role", "file", "size", "sha256", ""]);
     let mut list = |way: &str, records: &[FileRecord]| {
         for record in records {
-            let there = record.place(&run.place).exists();
+            let there = record.current_path(&run.place).exists();
             table.row(vec![
                 way.into(),
                 record.role.clone(),

@@ -4,11 +4,12 @@ use super::run::{self, Run};
 use super::{Answer, find, picture};
 use crate::config::{Request as Composition, compose};
 use crate::data::{Dataset, DatasetSettings};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::partition::{Skew, Split, label_counts, skew};
 use crate::report::{Table, stacked_bars};
 use crate::run::manifest;
 use crate::run::split::read;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -49,13 +50,13 @@ pub fn dataset_of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings,
     let settings = match (overrides, made) {
         ([], Some(run)) => run.config()?.dataset,
         ([], None) => {
-            return Err(
+            bail!(
                 Error::usage("no manifest says which dataset this belongs to")
                     .note("file", path.display().to_string())
                     .hint(format!(
                         "say it: `{} dataset=mnist dataset.root=FOLDER`",
                         path.display()
-                    )),
+                    ))
             );
         }
         _ => {

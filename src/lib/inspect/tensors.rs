@@ -3,10 +3,10 @@
 use super::run::size;
 use super::{Answer, find};
 use crate::artifact::{hash, tensors};
-use crate::error::Result;
 use crate::report::Table;
 use crate::run::weights;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};

@@ -1,10 +1,11 @@
 //! `inspect verify`: reports recorded files that have changed since.
 
 use super::{Answer, find};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::Table;
 use crate::run::manifest::{Problem, check};
 use crate::words::counted;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ impl Request {
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
         if runs.is_empty() && broken.is_empty() {
-            return Err(find::no_run(&self.folder));
+            bail!(find::no_run(&self.folder));
         }
         let mut table = Table::new(&["run", "role", "file", "problem", "recorded", "found"]);
         let (mut data, mut gone, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());

@@ -122,10 +122,11 @@ fn ordered(tensor: Tensor) -> Result<Tensor> {
 fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> {
     let count: i64 = shape.iter().product();
     let mut values = Vec::new();
-    values.try_reserve_exact(count as usize).map_err(|_| {
+    values.try_reserve_exact(count as usize).map_err(|error| {
         Error::failed(format!(
             "there is no memory for a weight tensor of shape {shape:?}"
         ))
+        .caused_by(error)
     })?;
     let draw = || (2.0 * rng.random::<f32>() - 1.0) * bound as f32;
     values.extend(std::iter::repeat_with(draw).take(count as usize));

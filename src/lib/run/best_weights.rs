@@ -1,4 +1,5 @@
-//! Which epoch's weights a training run saves, under `selection`. Used by the stages that train.
+//! Keeps the weights that a training run saves: those of the epoch that `selection` chooses. Used
+//! by the stages that train.
 
 use crate::model::{Model, StateDict};
 use crate::train::Selection;
@@ -12,7 +13,7 @@ pub struct BestWeights {
     state: Option<StateDict>,
 }
 
-/// What a checkpoint says of them beside the tensors.
+/// Describes the kept weights in a checkpoint, beside their tensors.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub struct BestWeightsNotes {
     epoch: usize,
@@ -20,7 +21,8 @@ pub struct BestWeightsNotes {
 }
 
 impl BestWeights {
-    /// Looks at an epoch's weights under `selection`, given the accuracy that selects.
+    /// Keeps the weights of `model` after `epoch` if `selection` prefers them to those kept so far.
+    /// `accuracy` is the one that it compares.
     pub fn offer(
         &mut self,
         selection: Selection,
@@ -41,21 +43,22 @@ impl BestWeights {
         }
     }
 
-    /// The state that `selection` chose; the model's present one when that is the last.
+    /// Returns the state that `selection` chose: for the last epoch the present one of `model`.
     pub fn state(&self, model: &Model) -> StateDict {
         self.state.as_ref().unwrap_or(&model.state()).deep_clone()
     }
 
-    /// The epoch it is of.
+    /// Returns the epoch that the weights are of.
     pub fn epoch(&self) -> usize {
         self.notes.epoch
     }
 
+    /// Returns what a checkpoint holds of the weights beside their tensors.
     pub fn notes(&self) -> BestWeightsNotes {
         self.notes
     }
 
-    /// The kept weights as `kept.*`; none where the last epoch's are to be saved.
+    /// Returns the kept weights as `kept.NAME`; none where the last epoch's are to be saved.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let named =
             |(name, tensor): (&str, &Tensor)| (format!("kept.{name}"), tensor.shallow_clone());
@@ -66,7 +69,7 @@ impl BestWeights {
             .collect()
     }
 
-    /// As [`notes`](Self::notes) and [`tensors`](Self::tensors) described it.
+    /// Restores what [`notes`](Self::notes) and [`tensors`](Self::tensors) returned.
     pub fn restore(notes: BestWeightsNotes, state: StateDict) -> Self {
         Self {
             notes,

@@ -1,8 +1,8 @@
-//! Checkpoints: what an unfinished run would lose if its process died. A folder of safetensors
-//! files that belongs to one run and is removed when the run is done.
+//! Writes and reads checkpoints: what an unfinished run would lose if its process died. They are
+//! safetensors files in a folder that belongs to one run and is removed when the run is done.
 //!
-//! Each file names the run it belongs to (config and inputs, with hashes) and its own content's
-//! hash, so that a run never resumes from the state of another or from a damaged one.
+//! Each file names the run it belongs to (config and inputs, with hashes) and the hash of its own
+//! content, so that a run never resumes from the state of another or from a damaged one.
 
 use super::manifest::paths;
 use crate::artifact::fault::explain;
@@ -16,17 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// The metadata key.
+/// Names the metadata that holds the [`Header`].
 const KEY: &str = "fed_distill_checkpoint";
 
-/// Version of the format.
+/// Is the version of the format.
 const SCHEMA_VERSION: u32 = 1;
 
-/// The run that a checkpoint belongs to. Two runs with one identity make the same files.
+/// Identifies the run that a checkpoint belongs to. Two runs with one identity make the same files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub stage: String,
-    /// Of this program.
+    /// The version of this program.
     pub version: String,
     /// The part of the config that the result depends on.
     pub config: Value,
@@ -36,32 +36,32 @@ pub struct Identity {
     pub facts: BTreeMap<String, Value>,
 }
 
-/// The metadata of a file.
+/// Is the metadata of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     schema_version: u32,
     identity: Identity,
     state: Value,
-    /// Of the state and the tensors.
+    /// The hash of the state and the tensors.
     sha256: String,
 }
 
-/// A file's content.
+/// Holds the content of a file.
 #[derive(Debug)]
 pub struct Saved<T> {
     pub state: T,
-    /// On the CPU, by name.
+    /// The tensors by name, on the CPU.
     pub tensors: Vec<(String, Tensor)>,
 }
 
-/// The folder of one run's checkpoints.
+/// Is the folder of one run's checkpoints.
 #[derive(Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
     identity: Identity,
 }
 
-/// Whether `folder` holds checkpoints of any run.
+/// Returns true if `folder` holds checkpoints of any run.
 pub fn any_in(folder: &Path) -> bool {
     std::fs::read_dir(folder)
         .into_iter()
@@ -78,7 +78,7 @@ pub fn any_in(folder: &Path) -> bool {
 /// Removes the folder of checkpoints and all that is in it.
 ///
 /// # Errors
-/// No permission.
+/// Fails without permission to do so.
 pub fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -89,16 +89,16 @@ pub fn remove(folder: &Path) -> Result<()> {
 }
 
 impl Checkpoints {
-    /// The checkpoints in `folder` (made at the first one) of the run `identity`.
+    /// Returns the checkpoints of the run `identity` in `folder`, which the first one creates.
     pub fn new(folder: PathBuf, identity: Identity) -> Self {
         Self { folder, identity }
     }
 
-    /// Writes `NAME.safetensors`, in place of what was there. When this returns, it survives the
-    /// process and the machine.
+    /// Writes `NAME.safetensors`, in place of what was there. When this returns, the file survives
+    /// the process and the machine.
     ///
     /// # Errors
-    /// A state with a NaN in it; a file that cannot be written.
+    /// Fails when a number in `state` is not finite, and when the file cannot be written.
     pub fn write(
         &self,
         name: &str,
@@ -114,15 +114,16 @@ impl Checkpoints {
             sha256: hash(&state, tensors)?,
             state,
         };
-        let text = serde_json::to_string(&header)
-            .map_err(|error| Error::failed(format!("cannot record the checkpoint: {error}")))?;
+        let text = serde_json::to_string(&header).map_err(|error| {
+            Error::failed(format!("cannot record the checkpoint: {error}")).caused_by(error)
+        })?;
         tensors::write(&path, tensors, &BTreeMap::from([(KEY.to_owned(), text)]))
     }
 
     /// Reads `NAME.safetensors`; `None` when there is no such file.
     ///
     /// # Errors
-    /// A file that is damaged, of a newer format, or of another run.
+    /// Fails when the file is damaged, of a newer format, or of another run.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Saved<T>>> {
         let path = self.path(name);
         if !path.exists() {
@@ -145,6 +146,7 @@ impl Checkpoints {
                 "the checkpoint is damaged: its {what} cannot be read"
             ))
             .note("found", error.to_string())
+            .caused_by(error)
         };
         let file = tensors::read(path)?;
         let text = file.metadata.get(KEY).ok_or_else(|| {
@@ -172,7 +174,7 @@ impl Checkpoints {
                 .note("expected", format!("sha256 {}", header.sha256))
                 .note("found", format!("sha256 {found}")));
         }
-        self.belongs(&header.identity)?;
+        self.refuse_other_run(&header.identity)?;
         Ok(Saved {
             state: serde_json::from_value(header.state).map_err(|error| damaged("state", error))?,
             tensors: file.tensors,
@@ -183,8 +185,8 @@ impl Checkpoints {
         self.folder.join(format!("{name}.safetensors"))
     }
 
-    /// Refuses the checkpoint of another run, and says in what it is another.
-    fn belongs(&self, then: &Identity) -> Result<()> {
+    /// Refuses the checkpoint of another run, and names what differs.
+    fn refuse_other_run(&self, then: &Identity) -> Result<()> {
         let now = &self.identity;
         let mut differences = Vec::new();
         let roles: BTreeSet<&String> = then.inputs.keys().chain(now.inputs.keys()).collect();

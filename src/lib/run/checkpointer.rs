@@ -1,36 +1,37 @@
-//! The checkpoint of a training run: where `fit` stands, the weights that will be saved, and what
-//! the stage has noted so far.
+//! Saves a training run in a checkpoint and loads it: the state of `fit`, the weights that will be
+//! saved, and the notes of the stage.
 
 use super::StageContext;
 use super::best_weights::{BestWeights, BestWeightsNotes};
-use crate::error::Result;
 use crate::run::checkpoint::Checkpoints;
 use crate::train::{FitState, Position};
+use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use tch::Tensor;
 
-/// The file's name.
+/// Names the file.
 const NAME: &str = "training";
 
-/// The state in the file; the tensors are those of the two parts.
+/// Is the state in the file; the tensors beside it are those of the first two fields.
 #[derive(Serialize, Deserialize)]
 struct Content<N> {
     position: Position,
-    kept: BestWeightsNotes,
+    #[serde(rename = "kept")]
+    best: BestWeightsNotes,
     notes: N,
 }
 
 /// Holds what a run resumes from.
 pub struct Resumed<N> {
     pub fit: FitState,
-    pub kept: BestWeights,
+    pub best: BestWeights,
     pub notes: N,
 }
 
-/// Saves a training run now and then.
+/// Saves a training run every `checkpoint.every` seconds.
 pub struct Checkpointer<'a> {
     checkpoints: &'a Checkpoints,
     every: Duration,
@@ -38,6 +39,7 @@ pub struct Checkpointer<'a> {
 }
 
 impl<'a> Checkpointer<'a> {
+    /// Returns the checkpointer of a run; the time to the first checkpoint starts now.
     pub fn new(context: &StageContext, checkpoints: &'a Checkpoints) -> Self {
         Self {
             checkpoints,
@@ -47,16 +49,19 @@ impl<'a> Checkpointer<'a> {
         }
     }
 
-    /// Whether it is time again.
+    /// Returns true when the time between two checkpoints is over.
     pub fn due(&self) -> bool {
         self.last.get().elapsed() >= self.every
     }
 
     /// Replaces the checkpoint.
-    pub fn save(&self, fit: &FitState, kept: &BestWeights, notes: &impl Serialize) -> Result<()> {
+    ///
+    /// # Errors
+    /// Fails when a number is not finite, and when the file cannot be written.
+    pub fn save(&self, fit: &FitState, best: &BestWeights, notes: &impl Serialize) -> Result<()> {
         let content = Content {
             position: fit.position,
-            kept: kept.notes(),
+            best: best.notes(),
             notes,
         };
         let mut tensors: Vec<(&str, &Tensor)> = fit
@@ -64,7 +69,7 @@ impl<'a> Checkpointer<'a> {
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor))
             .collect();
-        let best = kept.tensors();
+        let best = best.tensors();
         tensors.extend(best.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         self.checkpoints.write(NAME, &content, &tensors)?;
         self.last.set(Instant::now());
@@ -76,14 +81,17 @@ impl<'a> Checkpointer<'a> {
         Ok(())
     }
 
-    /// What an earlier run left.
+    /// Returns what an earlier process saved of this run.
+    ///
+    /// # Errors
+    /// Fails as [`Checkpoints::read`] does.
     pub fn load<N: DeserializeOwned>(&self) -> Result<Option<Resumed<N>>> {
         let Some(saved) = self.checkpoints.read::<Content<N>>(NAME)? else {
             return Ok(None);
         };
         let Content {
             position,
-            kept,
+            best,
             notes,
         } = saved.state;
         let fit = FitState {
@@ -96,7 +104,7 @@ impl<'a> Checkpointer<'a> {
             position.step
         );
         Ok(Some(Resumed {
-            kept: BestWeights::restore(kept, fit.part("kept")),
+            best: BestWeights::restore(best, fit.part("kept")),
             fit,
             notes,
         }))

@@ -1,11 +1,10 @@
-//! The result of one experiment: the student compared with its teachers, their ensemble and their
-//! average.
+//! Compares the student of an experiment with its teachers, their ensemble and their average.
 
 use crate::report::Table;
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
 
-/// Test accuracies (0..1) and communication of one experiment.
+/// Holds the test accuracies (0..1) and the communication of one experiment.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Comparison {
     pub teachers: Vec<Option<f64>>,

@@ -1,19 +1,19 @@
-//! The config that a run was made with, beside it, in the places where Hydra leaves it.
+//! Writes the config of a run beside its results, to the paths where Hydra writes it.
 
 use super::StageContext;
 use super::job::{Job, companion};
 use crate::artifact::atomic;
-use crate::error::Result;
+use anyhow::Result;
 use serde_json::Value;
 
 impl StageContext<'_> {
-    /// Leaves `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same
-    /// run) and `overrides.yaml` (the command line's) beside a manifest, as Hydra does: `.hydra/`
-    /// in a run's own folder, `.hydra_teacher0/` for one of several runs in a folder, `STEM.hydra/`
-    /// for a single file's run.
+    /// Writes `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same
+    /// run) and `overrides.yaml` (the command line's) beside a manifest, as Hydra does: into
+    /// `.hydra/` in the folder of a run, `.hydra_teacher0/` for one of several runs in a folder,
+    /// `STEM.hydra/` for a run that writes a single file.
     ///
     /// # Errors
-    /// A place that cannot be written.
+    /// Fails when a file cannot be written.
     pub fn snapshot(&self, job: &Job) -> Result<()> {
         let folder = companion(&job.manifest, ".hydra");
         atomic::write(
@@ -26,6 +26,7 @@ impl StageContext<'_> {
             .map(|line| format!("- {}\n", Value::from(line.as_str())))
             .collect();
         let list = if list.is_empty() { "[]\n".into() } else { list };
-        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())
+        atomic::write(&folder.join("overrides.yaml"), list.as_bytes())?;
+        Ok(())
     }
 }

@@ -1,36 +1,45 @@
-//! What a stage has once it has started: its config, device, threads and ranks.
+//! Starts a stage: logging, Ctrl-C, threads and device, and the context that holds them with the
+//! config.
 
 use super::ranks;
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::model::{ModelSpec, Precision};
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::setting::FilePath;
 use crate::words::counted;
+use anyhow::{Context, Result};
 use std::path::Path;
 use tch::Device;
 
-/// What every stage has once it has started.
+/// Holds what every stage has once it has started.
 pub struct StageContext<'a> {
     pub composed: &'a Composed,
     pub config: &'a Config,
     pub device: Device,
-    /// What `precision` means on that device.
+    /// Is what `precision` means on that device.
     pub precision: Precision,
-    /// Of each rank.
+    /// Counts the threads of each rank.
     pub threads: usize,
-    /// Those that share the work.
+    /// Counts the ranks that share the work.
     pub ranks: usize,
 }
 
-/// Logs, Ctrl-C, threads and device, for a stage that works alone.
+/// Starts a stage that works alone.
+///
+/// # Errors
+/// Fails when the process is one of several (usage), and for a device or a number of threads that
+/// this machine does not have.
 pub fn open(composed: &Composed) -> Result<StageContext<'_>> {
     ranks::refuse_other_processes()?;
     open_for(composed, 1)
 }
 
-/// The same for a stage whose work `ranks` ranks share.
+/// Starts a stage whose work `ranks` ranks share.
+///
+/// # Errors
+/// Fails as [`open`] does, but for several processes if this program was built with MPI.
 pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
     ranks::refuse_without_mpi()?;
     logging::init()?;
@@ -51,10 +60,14 @@ pub fn open_for(composed: &Composed, ranks: usize) -> Result<StageContext<'_>> {
 }
 
 impl StageContext<'_> {
+    /// Loads the dataset onto the device.
+    ///
+    /// # Errors
+    /// Fails as [`data::load`] does.
     pub fn dataset(&self) -> Result<Dataset> {
         let dataset = data::load(&self.config.dataset, self.device)
             .within("dataset")
-            .during(|| "loading the dataset")?;
+            .context("loading the dataset")?;
         tracing::info!(
             "{}: {} training and {} test images of {}×{}×{}, {} classes",
             dataset.name,
@@ -83,19 +96,22 @@ impl StageContext<'_> {
         Ok(dataset)
     }
 
-    /// The architecture that nodes train on `dataset`.
+    /// Returns the architecture that nodes train on `dataset`.
+    ///
+    /// # Errors
+    /// Fails when the model does not take its images.
     pub fn model(&self, dataset: &Dataset) -> Result<ModelSpec> {
         let classes = dataset.classes.len() as i64;
-        ModelSpec::new(
+        let spec = ModelSpec::new(
             &self.config.model,
             dataset.channels(),
             dataset.size(),
             classes,
-        )
-        .within("model")
+        );
+        Ok(spec.within("model")?)
     }
 
-    /// Says that some of the ranks that share the nodes of a federation have none.
+    /// Warns when some of the ranks that share the nodes of a federation have none.
     pub fn warn_about_ranks(&self, key: &str, nodes: usize) {
         if self.ranks > nodes {
             tracing::warn!(
@@ -112,11 +128,14 @@ impl StageContext<'_> {
     }
 }
 
-/// A path that this stage cannot do without.
+/// Returns a path that this stage cannot do without; `example` is what the error proposes.
+///
+/// # Errors
+/// Fails when it is not set (usage).
 pub fn required<'a>(path: &'a Option<FilePath>, key: &str, example: &str) -> Result<&'a Path> {
-    path.as_deref()
-        .filter(|path| !path.as_os_str().is_empty())
-        .ok_or_else(|| {
-            Error::usage(format!("`{key}` is not set")).hint(format!("say where: {key}={example}"))
-        })
+    let path = path.as_deref().filter(|path| !path.as_os_str().is_empty());
+    path.ok_or_else(|| {
+        let error = Error::usage(format!("`{key}` is not set"));
+        error.hint(format!("say where: {key}={example}")).into()
+    })
 }

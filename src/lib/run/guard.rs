@@ -1,40 +1,43 @@
-//! Exceptions of libtorch as errors. Most of its operations are called in the form that panics:
-//! they fail where there is no memory, and a run of millions of operations is not made clearer by
-//! asking each of them. Here the panic ends.
+//! Turns exceptions of libtorch into errors. Most of its operations are called in the form that
+//! panics: they fail where there is no memory, and checking each of millions of operations would
+//! not make a run clearer. The panics are caught here.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
+use anyhow::Result;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// How a panic of tch begins, before the exception's text as `Debug` prints it.
-const MARK: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
+/// Is how the text of a panic of tch begins, before the exception's text as `Debug` prints it.
+const PANIC_PREFIX: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
-/// Does `work`; what libtorch throws in this thread is its error, and any other panic continues.
+/// Does `work` and turns what libtorch throws in this thread into an error. Any other panic
+/// continues.
 ///
 /// # Errors
-/// Those of `work`, and libtorch's, with what to lower where memory ran out.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    quiet();
+/// Fails as `work` does, and when libtorch throws; where memory ran out, the error says what to
+/// lower.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
+    silence_exceptions();
     // What the work has changed is dropped with it.
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(error)) if is_out_of_memory(&error.what()) => Err(advise(error)),
-        Ok(outcome) => outcome,
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => match outcome {
+            Ok(value) => return Ok(value),
+            Err(error) => Error::from(error),
+        },
         Err(payload) => match exception(payload.as_ref()) {
             None => resume_unwind(payload),
-            Some(text) => {
-                let error = Error::failed(format!("libtorch: {text}"));
-                Err(match is_out_of_memory(&text) {
-                    true => advise(error),
-                    false => error,
-                })
-            }
+            Some(text) => Error::failed(format!("libtorch: {text}")),
         },
-    }
+    };
+    Err(match is_out_of_memory(&error.what()) {
+        true => add_hint(error),
+        false => error,
+    })
 }
 
-/// Keeps the default message of a panic for panics that are not turned into an error.
-fn quiet() {
+/// Suppresses the default message of a panic that will be turned into an error.
+fn silence_exceptions() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let default = take_hook();
@@ -46,20 +49,22 @@ fn quiet() {
     });
 }
 
-/// The first line of libtorch's message, if that is what a panic is about.
+/// Returns the first line of libtorch's message, if that is what a panic is about.
 fn exception(payload: &(dyn Any + Send)) -> Option<String> {
-    let text = payload.downcast_ref::<String>()?.strip_prefix(MARK)?;
+    let text = payload
+        .downcast_ref::<String>()?
+        .strip_prefix(PANIC_PREFIX)?;
     let end = [text.find("\\n"), text.find("\")")].into_iter().flatten();
     let line = &text[..end.min().unwrap_or(text.len())];
     Some(line.replace("\\\"", "\""))
 }
 
-/// What libtorch's allocators say, on CUDA and on the CPU.
+/// Returns true for what libtorch's allocators report, on CUDA and on the CPU.
 fn is_out_of_memory(text: &str) -> bool {
     text.contains("out of memory") || text.contains("can't allocate memory")
 }
 
-fn advise(error: Error) -> Error {
+fn add_hint(error: Error) -> Error {
     error.hint(
         "lower what is in memory at a time: `deep_inv.batch_size`, `student.batch_size` or \
          `teacher.batch_size`, the `eval_batch_size` of the stage, `deep_inv.teachers.n`, \
@@ -94,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn other_panics_go_on() {
+    fn other_panics_continue() {
         let caught = catch_unwind(|| guarded::<()>(|| panic!("a mistake of ours")));
         let payload = caught.unwrap_err();
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"a mistake of ours"));

@@ -1,34 +1,37 @@
-//! The course of one run of a stage: is it to be done at all, do its inputs belong together, is
-//! nobody else at it; then the work under a manifest, with checkpoints and a log.
+//! Performs one run of a stage: decides whether there is anything to do, checks that the inputs
+//! belong together and that no other process has the job, then does the work under a manifest, with
+//! checkpoints and a log.
 
 use super::StageContext;
 use super::guard::guarded;
 use super::stages::Stage;
 use super::weights::{self, Card};
+use crate::artifact::fault::folder_of;
 use crate::artifact::lock::{Attempt, Lock};
 use crate::artifact::{atomic, json};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::StateDict;
 use crate::run::checkpoint::{self, Checkpoints, Identity};
 use crate::run::manifest::{self, Admission};
-use crate::runtime::logging;
+use crate::runtime::logging::{self, FileLog};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One run: what it leaves where.
+/// Names one run and the files it writes.
 pub struct Job {
     pub stage: &'static Stage,
     pub manifest: PathBuf,
-    /// The main result.
+    /// Is the main result.
     pub output: PathBuf,
     pub log: PathBuf,
 }
 
 impl Job {
-    /// A run with a folder of its own, where `output` is its main result.
+    /// Returns a job with a folder of its own, where `output` is the main result.
     pub fn in_folder(stage: &'static Stage, folder: &Path, output: &str) -> Self {
         Self {
             stage,
@@ -39,7 +42,7 @@ impl Job {
     }
 }
 
-/// A run at work.
+/// Holds what the work of a run writes to.
 pub struct Session<'a> {
     pub job: &'a Job,
     pub run: &'a mut manifest::Run,
@@ -50,76 +53,63 @@ impl Session<'_> {
     /// Writes a model's weights as the run's main result, and records them.
     ///
     /// # Errors
-    /// Those of [`weights::save`].
+    /// Fails as [`weights::save`] does.
     pub fn save_weights(&mut self, state: &StateDict, card: &Card) -> Result<()> {
         weights::save(&self.job.output, state, card)?;
-        self.run.output("weights", &self.job.output)
+        self.run.output("weights", &self.job.output)?;
+        Ok(())
     }
 
     /// Writes `metrics.json`, and records it.
     ///
     /// # Errors
-    /// A number that is not finite; a file that cannot be written.
+    /// Fails when a number is not finite, and when the file cannot be written.
     pub fn save_metrics(&mut self, metrics: &impl Serialize) -> Result<()> {
         let path = self.companion("metrics.json");
         json::write(&path, metrics)?;
-        self.run.output("metrics", &path)
+        self.run.output("metrics", &path)?;
+        Ok(())
     }
 
-    /// The path of a file or folder of this run, named after its manifest.
+    /// Returns the path of a file or folder of this run, named after its manifest.
     pub fn companion(&self, name: &str) -> PathBuf {
         companion(&self.job.manifest, name)
     }
 }
 
 impl StageContext<'_> {
-    /// Does a job: loads and checks with `inputs`, which may record what it reads but writes
-    /// nothing, then does `work`. `None` when the result of an earlier run is there and is kept.
+    /// Performs a job: loads and checks with `inputs`, which may record what it reads but writes
+    /// nothing, then does `work`. Returns `None` when the result of an earlier run is there and is
+    /// kept.
     ///
     /// # Errors
-    /// A path that holds something else, inputs that do not belong together, another process at
-    /// the same job, those of `work`.
+    /// Fails when the path holds something else, when inputs do not belong together, when another
+    /// process has the job, and as `work` does.
     pub fn perform<I, T>(
         &self,
         job: &Job,
         inputs: impl FnOnce(&mut manifest::Run) -> Result<I>,
         work: impl FnOnce(I, &mut Session) -> Result<T>,
     ) -> Result<Option<T>> {
-        let saved = companion(&job.manifest, "checkpoint");
-        if self.admit(job, &saved)? == Admission::Done {
-            clear_leftovers(job, &saved)?;
+        let checkpoint_folder = companion(&job.manifest, "checkpoint");
+        if self.admit(job, &checkpoint_folder)? == Admission::Done {
+            clear_leftovers(job, &checkpoint_folder)?;
             return Ok(None);
         }
         let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
         let given = inputs(&mut run)?;
         let _lock = lock(job)?;
-        // Somebody may have done the job in the meantime.
-        let admission = self.admit(job, &saved)?;
+        // Another process may have done the job in the meantime.
+        let admission = self.admit(job, &checkpoint_folder)?;
         if admission == Admission::Done {
             return Ok(None);
         }
-        let own = job
-            .manifest
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let written = [
-            own.unwrap_or(Path::new(".")).to_path_buf(),
-            companion(&job.manifest, ".hydra"),
-            saved.clone(),
-        ];
-        for folder in &written {
-            atomic::remove_stale(folder);
-        }
+        atomic::remove_stale(folder_of(&job.manifest));
+        atomic::remove_stale(&companion(&job.manifest, ".hydra"));
+        atomic::remove_stale(&checkpoint_folder);
         let log = logging::to_file(&job.log)?;
-        let checkpoints = Checkpoints::new(saved.clone(), self.identity(job, &run)?);
-        let earlier = match admission {
-            Admission::Continue => manifest::existing(&job.manifest)?,
-            _ => None,
-        };
-        if admission == Admission::Fresh {
-            checkpoint::remove(&saved)?;
-        }
-        run.begin(earlier)?;
+        let checkpoints = Checkpoints::new(checkpoint_folder.clone(), self.identity(job, &run)?);
+        begin(job, &mut run, admission, &checkpoint_folder)?;
         let mut session = Session {
             job,
             run: &mut run,
@@ -127,28 +117,22 @@ impl StageContext<'_> {
         };
         let done = self
             .snapshot(job)
+            .map_err(Error::from)
             .and_then(|()| guarded(|| work(given, &mut session)));
         match done {
             Ok(value) => {
                 run.finish()?;
-                checkpoint::remove(&saved)?;
+                checkpoint::remove(&checkpoint_folder)?;
                 Ok(Some(value))
             }
-            Err(error) => {
-                let error = match error.only_stops() {
-                    true => error.hint("the same command with `resume=true` resumes from here"),
-                    false => error,
-                };
-                // What went wrong first is what the user must see, even if the manifest cannot be
-                // written either.
-                let _ = run.end_with(&error);
-                log.failed(&error);
-                Err(error)
-            }
+            Err(error) => Err(end(run, &log, error).into()),
         }
     }
 
-    /// A run that only collects what a rank reads, and is never on disk.
+    /// Returns a run that only collects what a rank reads, and is never on disk.
+    ///
+    /// # Errors
+    /// Fails as [`settings`](Self::settings) does.
     pub fn unrecorded(&self, job: &Job) -> Result<manifest::Run> {
         Ok(manifest::Run::prepare(&job.manifest, self.start(job)?))
     }
@@ -168,7 +152,7 @@ impl StageContext<'_> {
         })
     }
 
-    /// What a checkpoint of this job belongs to.
+    /// Returns the identity that this job's checkpoints carry.
     fn identity(&self, job: &Job, run: &manifest::Run) -> Result<Identity> {
         let made = run.manifest();
         let input = |record: &manifest::FileRecord| {
@@ -186,33 +170,40 @@ impl StageContext<'_> {
         })
     }
 
-    /// The config, with the precision that `auto` stands for here: the numbers of a run depend on
-    /// it, and not on the device.
+    /// Returns the config, with the precision that `auto` stands for here: the numbers of a run
+    /// depend on it, and not on the device.
+    ///
+    /// # Errors
+    /// Fails when the config cannot be serialised.
     pub fn settings(&self) -> Result<Value> {
         let resolved = Config {
             precision: self.precision.into(),
             ..self.config.clone()
         };
-        serde_json::to_value(resolved)
-            .map_err(|error| Error::failed(format!("cannot record the config: {error}")))
+        serde_json::to_value(resolved).map_err(|error| {
+            let text = format!("cannot record the config: {error}");
+            Error::failed(text).caused_by(error).into()
+        })
     }
 
     /// Decides whether to start, to resume, or to keep a finished run.
-    fn admit(&self, job: &Job, saved: &Path) -> Result<Admission> {
-        let there = match *self.config.overwrite {
+    fn admit(&self, job: &Job, checkpoint_folder: &Path) -> Result<Admission> {
+        let earlier = match *self.config.overwrite {
             // Whatever it is, it is to be replaced, damaged or not; but two stages under one name
             // are a mistake.
             true => manifest::existing(&job.manifest).unwrap_or(None),
             false => manifest::existing(&job.manifest)?,
         };
-        if let Some(there) = there.filter(|there| there.stage != job.stage.name) {
-            return Err(Error::usage(format!(
-                "`{}` would share its manifest with what `{}` wrote there",
-                job.output.display(),
-                there.stage
-            ))
-            .note("file", job.manifest.display().to_string())
-            .hint("give it another name"));
+        if let Some(earlier) = earlier.filter(|earlier| earlier.stage != job.stage.name) {
+            bail!(
+                Error::usage(format!(
+                    "`{}` would share its manifest with what `{}` wrote there",
+                    job.output.display(),
+                    earlier.stage
+                ))
+                .note("file", job.manifest.display().to_string())
+                .hint("give it another name")
+            );
         }
         let config = &self.config;
         let identity = job.stage.identity(&self.settings()?);
@@ -231,17 +222,19 @@ impl StageContext<'_> {
                     job.output.display()
                 ))
                 .note("file", finding.to_string())
-                .hint("`overwrite=true` makes it again from what is there now")),
+                .hint("`overwrite=true` makes it again from what is there now")
+                .into()),
             },
-            Admission::Fresh if !*config.overwrite && checkpoint::any_in(saved) => {
+            Admission::Fresh if !*config.overwrite && checkpoint::any_in(checkpoint_folder) => {
                 match *config.resume {
                     true => Ok(Admission::Continue),
                     false => Err(Error::usage(format!(
                         "`{}` was begun by an earlier run that did not end",
                         job.output.display()
                     ))
-                    .note("file", saved.display().to_string())
-                    .hint("`resume=true` resumes it, `overwrite=true` starts again")),
+                    .note("file", checkpoint_folder.display().to_string())
+                    .hint("`resume=true` resumes it, `overwrite=true` starts again")
+                    .into()),
                 }
             }
             other => Ok(other),
@@ -249,15 +242,17 @@ impl StageContext<'_> {
     }
 }
 
-/// A name beside a manifest that belongs to the same run: for `metrics.jsonl` it is `metrics.jsonl`
-/// beside `manifest.json`, `metrics_teacher0.jsonl` beside `manifest_teacher0.json`,
-/// `STEM.metrics.jsonl` beside `STEM.manifest.json`.
+/// Returns the path beside a manifest of a file that belongs to the same run: for `metrics.jsonl`
+/// it is `metrics.jsonl` beside `manifest.json`, `metrics_teacher0.jsonl` beside
+/// `manifest_teacher0.json`, `STEM.metrics.jsonl` beside `STEM.manifest.json`.
 pub fn companion(manifest: &Path, name: &str) -> PathBuf {
-    let own = manifest.file_name().unwrap_or_default().to_string_lossy();
-    if let Some(stem) = own.strip_suffix(".manifest.json") {
+    let file = manifest.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(stem) = file.strip_suffix(".manifest.json") {
         return manifest.with_file_name(format!("{stem}.{}", name.trim_start_matches('.')));
     }
-    let which = own.trim_start_matches("manifest").trim_end_matches(".json");
+    let which = file
+        .trim_start_matches("manifest")
+        .trim_end_matches(".json");
     let named = match name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) {
         Some((stem, extension)) => format!("{stem}{which}.{extension}"),
         None => format!("{name}{which}"),
@@ -265,13 +260,13 @@ pub fn companion(manifest: &Path, name: &str) -> PathBuf {
     manifest.with_file_name(named)
 }
 
-/// The lock of the run that has this manifest.
+/// Returns the path of the lock of the run that has this manifest.
 pub fn lock_path(manifest: &Path) -> PathBuf {
     let name = manifest.file_name().unwrap_or_default().to_string_lossy();
     manifest.with_file_name(format!(".{name}.lock"))
 }
 
-/// Keeps others from the job, or says that they are at it.
+/// Takes the job's lock, or reports the process that holds it.
 fn lock(job: &Job) -> Result<Lock> {
     let path = lock_path(&job.manifest);
     match Lock::attempt(&path)? {
@@ -290,16 +285,48 @@ fn lock(job: &Job) -> Result<Lock> {
                 holder
             },
         )
-        .hint("wait for it to end, or write to another path")),
+        .hint("wait for it to end, or write to another path")
+        .into()),
     }
 }
 
+/// Writes the manifest of a run that starts or resumes; one that starts drops earlier checkpoints.
+fn begin(
+    job: &Job,
+    run: &mut manifest::Run,
+    admission: Admission,
+    checkpoint_folder: &Path,
+) -> Result<()> {
+    let earlier = match admission {
+        Admission::Continue => manifest::existing(&job.manifest)?,
+        _ => None,
+    };
+    if admission == Admission::Fresh {
+        checkpoint::remove(checkpoint_folder)?;
+    }
+    run.begin(earlier)?;
+    Ok(())
+}
+
+/// Records `error` in the manifest and the log, and returns it with what to type to resume.
+fn end(run: manifest::Run, log: &FileLog, error: Error) -> Error {
+    let error = match error.only_stops() {
+        true => error.hint("the same command with `resume=true` resumes from here"),
+        false => error,
+    };
+    // What went wrong first is what the user must see, even if the manifest cannot be written
+    // either.
+    let _ = run.end_with(&error);
+    log.failed(&error);
+    error
+}
+
 /// Removes checkpoints of a run that was killed after it was done.
-fn clear_leftovers(job: &Job, saved: &Path) -> Result<()> {
-    if saved.exists()
+fn clear_leftovers(job: &Job, checkpoint_folder: &Path) -> Result<()> {
+    if checkpoint_folder.exists()
         && let Ok(_lock) = lock(job)
     {
-        checkpoint::remove(saved)?;
+        checkpoint::remove(checkpoint_folder)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Metrics during a run: a line of JSON for each epoch and each synthetic batch (`metrics.jsonl`),
-//! and the same numbers as TensorBoard events, with the pictures. `docs/files.md` lists the keys.
+//! Writes metrics during a run: a line of JSON for each epoch and each synthetic batch
+//! (`metrics.jsonl`), and the same numbers as TensorBoard events, with the pictures.
+//! `docs/files.md` lists the keys.
 //!
 //! The lines depend on config and data alone, so that a resumed run ends with the same file; events
 //! carry the time and numbers that matter only during the run.
@@ -8,16 +9,17 @@ use super::StageContext;
 use super::job::Session;
 use crate::artifact::{atomic, json};
 use crate::distill::FreshReport;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::TermsAt;
 use crate::report::EventWriter;
 use crate::train::EpochReport;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// After an epoch of training. Accuracies are shares, 0..1.
+/// Is the line of an epoch of training. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize)]
 pub struct EpochLine {
     pub stage: &'static str,
@@ -35,7 +37,7 @@ pub struct EpochLine {
     pub validation_accuracy: Option<f64>,
 }
 
-/// When a synthetic batch was made. The loss terms are those of the last gradient step, before
+/// Is the line of a synthetic batch. The loss terms are those of the last gradient step, before
 /// scaling.
 #[derive(Clone, Debug, Serialize)]
 pub struct BatchLine {
@@ -62,7 +64,7 @@ pub struct BatchLine {
 }
 
 impl EpochLine {
-    /// Takes what training reported; accuracies on other sets are to be filled in.
+    /// Returns a line with what training reported; the caller fills in accuracies on other sets.
     pub fn new(
         stage: &'static str,
         teacher: Option<usize>,
@@ -134,19 +136,19 @@ impl BatchLine {
     }
 }
 
-/// The keys of a line that locate it and are no measurement.
+/// Lists the keys of a line that locate it and are no measurement.
 const LOCATION: [&str; 5] = ["epoch", "step", "batch", "teacher", "round"];
 
-/// How far the events had come at a checkpoint: later ones are written again by a run that resumes.
+/// Tells how far the events had come at a checkpoint: a run that resumes writes later ones again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Mark {
+pub struct EventPosition {
     /// Files of the run's earlier processes.
     before: Vec<String>,
     file: String,
     length: u64,
 }
 
-/// The open metrics of a run.
+/// Holds the open files of a run's metrics.
 pub struct Journal {
     path: PathBuf,
     /// All lines; what is in the file once the run is done.
@@ -158,16 +160,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins with the `lines` and events that an interrupted run had written up to its checkpoint,
-    /// and drops later ones.
+    /// Opens the files with the `lines` and events that an interrupted run had written up to its
+    /// checkpoint, and drops later ones.
     ///
     /// # Errors
-    /// Files that cannot be written.
+    /// Fails when the files cannot be written.
     pub fn open(
         context: &StageContext,
         session: &Session,
         lines: &[Value],
-        mark: Option<&Mark>,
+        position: Option<&EventPosition>,
     ) -> Result<Self> {
         let path = session.companion("metrics.jsonl");
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -175,7 +177,7 @@ impl Journal {
         let folder = session.companion("tensorboard");
         let (events, before) = match *context.config.tensorboard {
             true => {
-                let before = rewind(&folder, mark)?;
+                let before = remove_events_after(&folder, position)?;
                 (Some(EventWriter::create(&folder)?), before)
             }
             false => (None, Vec::new()),
@@ -192,7 +194,7 @@ impl Journal {
     /// Adds a line, and its numbers as curves.
     ///
     /// # Errors
-    /// A number that is not finite; a full disk.
+    /// Fails when a number is not finite, and when the disk is full.
     pub fn add(&mut self, line: &impl Serialize) -> Result<()> {
         let line = json::value(line)?;
         let text = format!("{line}\n");
@@ -210,10 +212,10 @@ impl Journal {
 
     /// Records a number that is not part of the result, such as seconds, as an event alone.
     pub fn scalar(&mut self, tag: &str, step: i64, value: f64) -> Result<()> {
-        match &mut self.events {
-            Some(events) => events.scalar(tag, step, value as f32),
-            None => Ok(()),
+        if let Some(events) = &mut self.events {
+            events.scalar(tag, step, value as f32)?;
         }
+        Ok(())
     }
 
     /// Records a picture file (PNG) as an event.
@@ -233,14 +235,15 @@ impl Journal {
             image::ImageReader::with_format(std::io::Cursor::new(png), image::ImageFormat::Png)
                 .into_dimensions()
                 .map_err(|error| {
-                    Error::failed(format!("cannot show a picture in TensorBoard: {error}"))
+                    let text = format!("cannot show a picture in TensorBoard: {error}");
+                    Error::failed(text).caused_by(error)
                 })?;
         events.image(tag, step, png, width, height, 3)?;
         self.flush()
     }
 
-    /// Returns how far the events have come.
-    pub fn mark(&mut self) -> Result<Option<Mark>> {
+    /// Returns how far the events have come; `None` where there are none.
+    pub fn event_position(&mut self) -> Result<Option<EventPosition>> {
         let Some(events) = &mut self.events else {
             return Ok(None);
         };
@@ -251,29 +254,30 @@ impl Journal {
             .to_string_lossy()
             .into_owned();
         let before = self.before.clone();
-        Ok(Some(Mark {
+        Ok(Some(EventPosition {
             before,
             file,
             length,
         }))
     }
 
-    /// Reports whether pictures are recorded.
+    /// Returns true if pictures are recorded.
     pub fn shows_pictures(&self) -> bool {
         self.events.is_some()
     }
 
-    /// Closes the file and records it as an output.
+    /// Closes the files and records `metrics.jsonl` as an output.
     pub fn finish(self, session: &mut Session) -> Result<()> {
         atomic::write(&self.path, self.text.as_bytes())?;
-        session.run.output("metrics log", &self.path)
+        session.run.output("metrics log", &self.path)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {
-        match &mut self.events {
-            Some(events) => events.flush(),
-            None => Ok(()),
+        if let Some(events) = &mut self.events {
+            events.flush()?;
         }
+        Ok(())
     }
 }
 
@@ -281,24 +285,25 @@ fn step(line: &Value) -> i64 {
     line["step"].as_i64().unwrap_or(0)
 }
 
-/// Removes the events in `folder` that came after `mark`. Without a mark all are removed: those of
-/// an earlier run would be shown as one curve with ours. Returns the names of the files that stay.
-fn rewind(folder: &Path, mark: Option<&Mark>) -> Result<Vec<String>> {
+/// Removes the events in `folder` that came after `position`. Without a position all are removed:
+/// those of an earlier run would be shown as one curve with ours. Returns the names of the files
+/// that stay.
+fn remove_events_after(folder: &Path, position: Option<&EventPosition>) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with("events.out.tfevents.") {
             continue;
         }
-        match mark {
-            Some(mark) if name == mark.file => {
+        match position {
+            Some(position) if name == position.file => {
                 let file = fs_err::OpenOptions::new().write(true).open(entry.path())?;
-                if file.metadata()?.len() > mark.length {
-                    file.set_len(mark.length)?;
+                if file.metadata()?.len() > position.length {
+                    file.set_len(position.length)?;
                 }
                 kept.push(name);
             }
-            Some(mark) if mark.before.contains(&name) => kept.push(name),
+            Some(position) if position.before.contains(&name) => kept.push(name),
             _ => fs_err::remove_file(entry.path())?,
         }
     }

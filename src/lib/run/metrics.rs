@@ -1,4 +1,4 @@
-//! The JSON files that sum up a training run: `metrics_teacher{i}.json` and a student's
+//! Declares the JSON files that sum up a training run: `metrics_teacher{i}.json` and a student's
 //! `metrics.json`. The stages write these types and `inspect` reads them.
 //!
 //! Accuracies are shares, 0..1. A key that an older file lacks is read as its default.
@@ -7,7 +7,7 @@ use super::Comparison;
 use crate::train::{EpochReport, Selection};
 use serde::{Deserialize, Serialize};
 
-/// What `train_teachers` measured for one teacher.
+/// Holds what `train_teachers` measured for one teacher.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TeacherMetrics {
@@ -27,20 +27,20 @@ pub struct TeacherMetrics {
     pub epochs: Vec<TeacherEpoch>,
 }
 
-/// One epoch of a teacher.
+/// Holds one epoch of a teacher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TeacherEpoch {
     #[serde(flatten)]
     pub fit: EpochReport,
-    /// On the whole test set.
+    /// The share on the whole test set.
     pub test_accuracy: Option<f64>,
-    /// On the node's own test part.
+    /// The share on the node's own test part.
     pub own_test_accuracy: Option<f64>,
-    /// On the images held out of the node's training part.
+    /// The share on the images held out of the node's training part.
     pub validation_accuracy: Option<f64>,
 }
 
-/// What `train_student` measured.
+/// Holds what `train_student` measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StudentMetrics {
@@ -60,7 +60,7 @@ pub struct StudentMetrics {
     pub epochs: Vec<StudentEpoch>,
 }
 
-/// One epoch of a student.
+/// Holds one epoch of a student.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StudentEpoch {
     #[serde(flatten)]

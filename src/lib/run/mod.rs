@@ -1,14 +1,17 @@
-//! What every stage shares around its work: the context it starts with, the decision whether its
-//! result is to be made, kept or resumed, the manifest, the lock, checkpoints, metrics, and the
+//! Does what every stage shares around its work: the context it starts with, the decision whether
+//! its result is to be made, kept or resumed, the manifest, the lock, checkpoints, metrics, and the
 //! ranks that share one run.
 //!
 //! [`context`] opens a stage. [`job`] performs one run: admission, lock, [`manifest`], checkpoints,
 //! log, and the config beside it (`config_record`). [`ranks`] performs a run that several ranks
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and `checkpointer` save what an
-//! interrupted run resumes from; [`rounds`] is both for the multi-round baselines. [`weights`] is
+//! interrupted run resumes from; [`rounds`] does both for the multi-round baselines. [`weights`] is
 //! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
 //! the split that all stages work on. [`stages`] declares each stage once: its name, the config
 //! that it reads, what its result depends on.
+//!
+//! Functions return `anyhow::Result`; those of the file formats ([`manifest`], [`checkpoint`],
+//! [`weights`]) return the typed error, to which they add labelled lines.
 
 mod best_weights;
 pub mod checkpoint;

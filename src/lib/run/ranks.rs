@@ -1,13 +1,14 @@
-//! A stage whose work ranks share: alone, as threads of this process, or as the processes that MPI
-//! started. Rank 0 admits the job, locks it, writes and prints. The others load what they need, are
-//! told by rank 0 whether there is anything to do, and do their part.
+//! Performs a stage whose work ranks share: alone, as threads of this process, or as the processes
+//! that MPI started. Rank 0 admits the job, locks it, writes and prints. The others load what they
+//! need, are told by rank 0 whether there is anything to do, and do their part.
 
 use super::StageContext;
 use super::job::{Job, Session};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::federated::transport::{self, Rank};
 use crate::run::manifest;
 use crate::runtime::launcher::launched;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -16,14 +17,16 @@ use std::time::Duration;
 /// value of `key`, else `usual`.
 ///
 /// # Errors
-/// Another number than was started (usage).
+/// Fails when another number was started than `asked` (usage).
 pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
     match (launched(), asked) {
-        (Some(launched), Some(asked)) if asked != launched.size => Err(Error::usage(format!(
-            "`{key}` is {asked}, but {} processes were started together",
-            launched.size
-        ))
-        .hint(format!("leave it out, or {key}={}", launched.size))),
+        (Some(launched), Some(asked)) if asked != launched.size => bail!(
+            Error::usage(format!(
+                "`{key}` is {asked}, but {} processes were started together",
+                launched.size
+            ))
+            .hint(format!("leave it out, or {key}={}", launched.size))
+        ),
         (Some(launched), _) => Ok(launched.size),
         (None, asked) => Ok(asked.unwrap_or(usual)),
     }
@@ -32,14 +35,16 @@ pub fn count(key: &str, asked: Option<usize>, usual: usize) -> Result<usize> {
 /// Refuses a process that is one of several where it should be alone.
 ///
 /// # Errors
-/// Usage.
+/// Fails when the process was started together with others (usage).
 pub fn refuse_other_processes() -> Result<()> {
     match launched() {
-        Some(launched) => Err(Error::usage(format!(
-            "{} processes of this stage were started together, but it works alone",
-            launched.size
-        ))
-        .hint("start it without `mpirun` or `srun`, or with `-n 1`")),
+        Some(launched) => bail!(
+            Error::usage(format!(
+                "{} processes of this stage were started together, but it works alone",
+                launched.size
+            ))
+            .hint("start it without `mpirun` or `srun`, or with `-n 1`")
+        ),
         None => Ok(()),
     }
 }
@@ -47,10 +52,11 @@ pub fn refuse_other_processes() -> Result<()> {
 /// Refuses a process that is one of several where this program cannot reach the others.
 ///
 /// # Errors
-/// Usage.
+/// Fails when the process was started together with others and the program was built without MPI
+/// (usage).
 pub fn refuse_without_mpi() -> Result<()> {
     match launched() {
-        Some(launched) if cfg!(not(feature = "mpi")) => Err(Error::usage(format!(
+        Some(launched) if cfg!(not(feature = "mpi")) => bail!(Error::usage(format!(
             "{} processes of this stage were started together, but this program was built without \
              MPI",
             launched.size
@@ -66,16 +72,22 @@ pub fn processes() -> usize {
     launched().map_or(1, |launched| launched.size)
 }
 
-/// The work of a job that ranks share.
+/// Does the work of a job that ranks share.
 pub trait Shared {
-    /// What every rank works on.
+    /// Is what every rank works on.
     type Inputs;
 
     /// Loads and checks the inputs, as for [`StageContext::perform`]; what a rank other than 0
     /// records is not kept.
+    ///
+    /// # Errors
+    /// Fails when inputs are missing or do not belong together.
     fn load(&self, run: &mut manifest::Run) -> Result<Self::Inputs>;
 
     /// Does a rank's part. Rank 0 alone has a session, and writes.
+    ///
+    /// # Errors
+    /// Fails as the stage's engine does, and when a file cannot be written.
     fn work(
         &self,
         inputs: &Self::Inputs,
@@ -84,17 +96,17 @@ pub trait Shared {
     ) -> Result<()>;
 }
 
-/// The same where ranks can be threads.
+/// Does the work of a job whose ranks can be threads.
 pub trait Threaded: Shared + Sync {
-    /// Returns the inputs once more, for a thread: tensors are views.
+    /// Returns the inputs once more, for a thread: the tensors are views.
     fn view(&self, inputs: &Self::Inputs) -> Self::Inputs;
 }
 
-/// Does a job on all ranks, which are processes or threads. Returns false when its result is there
-/// already, and is kept.
+/// Performs a job on all ranks, which are processes or threads. Returns false when its result is
+/// there already, and is kept.
 ///
 /// # Errors
-/// Those of [`StageContext::perform`], on every rank.
+/// Fails as [`StageContext::perform`] does, on every rank.
 pub fn perform<S: Threaded<Inputs: Send>>(
     context: &StageContext,
     job: &Job,
@@ -112,37 +124,42 @@ pub fn perform<S: Threaded<Inputs: Send>>(
             let others = |view: _, rank: &mut Rank| {
                 // A new thread begins with all cores.
                 tch::set_num_threads(threads);
-                shared.work(&view, rank, None)
+                Ok(shared.work(&view, rank, None)?)
             };
-            let first = |rank: &mut Rank| shared.work(&given, rank, Some(session));
-            transport::lead(timeout(context), views, first, others)
+            let first = |rank: &mut Rank| Ok(shared.work(&given, rank, Some(session))?);
+            Ok(transport::lead(timeout(context), views, first, others)?)
         },
     )?;
     Ok(done.is_some())
 }
 
-/// Does a job on all ranks, which are the processes that were started together, or this one.
+/// Performs a job on all ranks, which are the processes that were started together, or this one.
 ///
 /// # Errors
-/// As [`perform`].
+/// Fails as [`perform`] does.
 pub fn perform_on_processes(
     context: &StageContext,
     job: &Job,
     shared: &impl Shared,
 ) -> Result<bool> {
     together(context, |rank| match rank.number() {
-        0 => lead(context, job, shared, rank),
-        _ => follow(context, job, shared, rank),
+        0 => perform_on_rank_0(context, job, shared, rank),
+        _ => perform_on_other_rank(context, job, shared, rank),
     })
 }
 
-/// What rank 0 tells the others to do, and their answer when they have loaded.
+/// Are what rank 0 tells the others to do, and what they answer when they have loaded.
 const LOAD: &[u8] = b"load";
 const WORK: &[u8] = b"work";
 const DONE: &[u8] = b"done";
 const READY: &[u8] = b"ready";
 
-fn lead(context: &StageContext, job: &Job, shared: &impl Shared, rank: &mut Rank) -> Result<bool> {
+fn perform_on_rank_0(
+    context: &StageContext,
+    job: &Job,
+    shared: &impl Shared,
+    rank: &mut Rank,
+) -> Result<bool> {
     // Both closures send and receive.
     let rank = RefCell::new(rank);
     let tell = |word: &[u8]| {
@@ -166,7 +183,7 @@ fn lead(context: &StageContext, job: &Job, shared: &impl Shared, rank: &mut Rank
     Ok(done.is_some())
 }
 
-fn follow(
+fn perform_on_other_rank(
     context: &StageContext,
     job: &Job,
     shared: &impl Shared,
@@ -189,10 +206,9 @@ fn receive(rank: &mut Rank, from: usize, known: &[&'static [u8]]) -> Result<&'st
     let word = rank.receive(from)?;
     let known = known.iter().find(|known| **known == word);
     known.copied().ok_or_else(|| {
-        Error::failed(format!(
-            "rank {from} sent another message than the one expected"
-        ))
-        .note("found", format!("{} bytes", word.len()))
+        let text = format!("rank {from} sent another message than the one expected");
+        let error = Error::failed(text).note("found", format!("{} bytes", word.len()));
+        error.into()
     })
 }
 
@@ -204,12 +220,12 @@ fn timeout(context: &StageContext) -> Duration {
 /// none.
 ///
 /// # Errors
-/// Those of `work`, on every rank; ranks with another config.
+/// Fails as `work` does, on every rank, and when ranks have another config.
 pub fn together<T>(context: &StageContext, work: impl FnOnce(&mut Rank) -> Result<T>) -> Result<T> {
     let mut rank = join(context)?;
     rank.set_timeout(timeout(context));
-    let result = agree(context, &mut rank).and_then(|()| work(&mut rank));
-    rank.finish(result, true).result
+    let result = refuse_other_configs(context, &mut rank).and_then(|()| work(&mut rank));
+    Ok(rank.finish(result.map_err(Error::from), true).result?)
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -225,21 +241,21 @@ fn join(context: &StageContext) -> Result<Rank> {
     }
     let rank = Rank::new(Box::new(transport::mpi::join()?));
     if rank.ranks() != context.ranks {
-        return Err(
+        bail!(
             Error::failed("MPI does not connect the processes that were started together")
                 .note("expected", format!("{} ranks", context.ranks))
                 .note("found", rank.ranks().to_string())
                 .hint(
                     "start them with the `mpirun` of the MPI that this program was built with; \
                     under SLURM `srun --mpi=pmix`",
-                ),
+                )
         );
     }
     Ok(rank)
 }
 
 /// Refuses ranks that were started with other settings than rank 0.
-fn agree(context: &StageContext, rank: &mut Rank) -> Result<()> {
+fn refuse_other_configs(context: &StageContext, rank: &mut Rank) -> Result<()> {
     let ours = context.settings()?;
     if rank.number() > 0 {
         rank.send(0, ours.to_string().into_bytes());
@@ -248,11 +264,12 @@ fn agree(context: &StageContext, rank: &mut Rank) -> Result<()> {
     (1..rank.ranks()).try_for_each(|other| same_config(&ours, other, &rank.receive(other)?))
 }
 
-/// Refuses the config of another rank that differs, but for device and threads: ranks may differ
-/// there.
+/// Refuses the config of another rank that differs, except in device and threads, where ranks may
+/// differ.
 fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
-    let theirs: Value = serde_json::from_slice(theirs)
-        .map_err(|_| Error::failed(format!("rank {rank} sent another message than its config")))?;
+    let theirs: Value = serde_json::from_slice(theirs).map_err(|error| {
+        Error::failed(format!("rank {rank} sent another message than its config")).caused_by(error)
+    })?;
     let groups = ours.as_object().into_iter().flatten();
     let differing: Vec<&str> = groups
         .filter(|(key, value)| {
@@ -262,10 +279,12 @@ fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
         .collect();
     match differing.is_empty() {
         true => Ok(()),
-        false => Err(Error::usage(format!(
-            "rank {rank} was started with another config than rank 0"
-        ))
-        .note("differs", differing.join(", "))
-        .hint("start all ranks with the same arguments: they share the work out by themselves")),
+        false => bail!(
+            Error::usage(format!(
+                "rank {rank} was started with another config than rank 0"
+            ))
+            .note("differs", differing.join(", "))
+            .hint("start all ranks with the same arguments: they share the work out by themselves")
+        ),
     }
 }

@@ -1,21 +1,22 @@
-//! What the baselines of many rounds record in the same way: a line for each round with its bytes,
+//! Records what the baselines of many rounds have in common: a line for each round with its bytes,
 //! the progress, and checkpoints.
 
 use super::StageContext;
 use super::best_weights::BestWeights;
 use super::checkpointer::Checkpointer;
 use super::job::Session;
-use super::journal::{Journal, Mark};
+use super::journal::{EventPosition, Journal};
 use crate::artifact::json;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::{Direction, Ledger, Traffic};
 use crate::runtime::Progress;
 use crate::train::FitState;
+use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a node reports of a round, and the bytes it sent and received.
+/// Holds what a node reports of a round, and the bytes it sent and received.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeLine<N> {
     #[serde(flatten)]
@@ -23,7 +24,7 @@ pub struct NodeLine<N> {
     pub traffic: Vec<Traffic>,
 }
 
-/// After a round, with the algorithm's own means over its nodes.
+/// Is the line of a round, with the algorithm's own means over its nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundLine<M, N> {
     /// Rounds that are complete.
@@ -37,7 +38,7 @@ pub struct RoundLine<M, N> {
 }
 
 impl<M, N: Clone> RoundLine<M, N> {
-    /// Makes a line of the nodes' `reports` and their traffic in `ledger`; `node` returns the
+    /// Returns the line of the nodes' `reports` and their traffic in `ledger`; `node` returns the
     /// number of a report's node.
     pub fn new(
         round: usize,
@@ -61,7 +62,7 @@ impl<M, N: Clone> RoundLine<M, N> {
     }
 }
 
-/// All rounds, as `metrics.json` has them.
+/// Holds all rounds, as `metrics.json` has them.
 #[derive(Debug, Serialize)]
 pub struct Course<M, N> {
     pub upload_bytes: u64,
@@ -100,7 +101,7 @@ fn bytes<M, N>(lines: &[RoundLine<M, N>]) -> (u64, u64) {
     (up, lines.iter().map(|line| line.download_bytes).sum())
 }
 
-/// A line of `metrics.jsonl`.
+/// Is a line of `metrics.jsonl`.
 #[derive(Serialize)]
 struct Line<'a, M, N> {
     stage: &'static str,
@@ -110,19 +111,19 @@ struct Line<'a, M, N> {
     round: &'a RoundLine<M, N>,
 }
 
-/// What a checkpoint holds beside the run's state.
+/// Is what a checkpoint holds beside the run's state.
 #[derive(Serialize, Deserialize)]
 struct Notes<M, N> {
     rounds: Vec<RoundLine<M, N>>,
-    events: Option<Mark>,
+    events: Option<EventPosition>,
 }
 
-/// The open record of a run.
+/// Records the rounds of a run as they are done.
 pub struct Log<'a, M, N> {
     stage: &'static str,
     journal: Journal,
     rounds: Vec<RoundLine<M, N>>,
-    saver: Checkpointer<'a>,
+    checkpointer: Checkpointer<'a>,
     progress: Progress,
     /// Steps of each round, on all ranks.
     steps: Vec<u64>,
@@ -133,11 +134,11 @@ pub struct Log<'a, M, N> {
 impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + DeserializeOwned>
     Log<'a, M, N>
 {
-    /// Returns the record, and where an interrupted run resumes. `title` is shown with the
-    /// progress; `steps` are those of each round.
+    /// Returns the record, and the state from which an interrupted run resumes. `title` is shown
+    /// with the progress; `steps` are those of each round.
     ///
     /// # Errors
-    /// A checkpoint of another run; files that cannot be written.
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
         session: &Session<'a>,
@@ -145,8 +146,8 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         steps: Vec<u64>,
     ) -> Result<(Self, Option<FitState>)> {
         let stage = session.job.stage.name;
-        let saver = Checkpointer::new(context, session.checkpoints);
-        let (start, rounds, events) = match saver.load::<Notes<M, N>>()? {
+        let checkpointer = Checkpointer::new(context, session.checkpoints);
+        let (start, rounds, events) = match checkpointer.load::<Notes<M, N>>()? {
             Some(resumed) => (
                 Some(resumed.fit),
                 resumed.notes.rounds,
@@ -155,14 +156,14 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
             None => (None, Vec::new(), None),
         };
         let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
-        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(title, steps.iter().sum());
         progress.add(steps.iter().take(rounds.len()).sum());
         let log = Self {
             stage,
             journal: Journal::open(context, session, &lines, events.as_ref())?,
             rounds,
-            saver,
+            checkpointer,
             progress,
             steps,
             stepped: 0,
@@ -179,7 +180,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     /// Adds a round with a curve for each node, and shows `message`.
     ///
     /// # Errors
-    /// A number that is not finite; a full disk.
+    /// Fails when a number is not finite, and when the disk is full.
     pub fn add(&mut self, round: RoundLine<M, N>, message: String) -> Result<()> {
         let steps = self.steps.get(self.rounds.len()).copied().unwrap_or(0);
         self.progress
@@ -208,19 +209,20 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
 
     /// Returns true if it is time to save the run.
     pub fn due(&self) -> bool {
-        self.saver.due()
+        self.checkpointer.due()
     }
 
     /// Saves the run.
     ///
     /// # Errors
-    /// Files that cannot be written.
+    /// Fails when a file cannot be written.
     pub fn save(&mut self, state: &FitState) -> Result<()> {
         let notes = Notes {
             rounds: self.rounds.clone(),
-            events: self.journal.mark()?,
+            events: self.journal.event_position()?,
         };
-        self.saver.save(state, &BestWeights::default(), &notes)
+        self.checkpointer
+            .save(state, &BestWeights::default(), &notes)
     }
 
     /// Returns all rounds, and the journal, to be closed.

@@ -1,18 +1,23 @@
-//! The split that a stage works on: read, and refused where it is not what the config says of it.
+//! Reads the split that a stage works on, and refuses one that is not what the config says of it.
 
 use super::StageContext;
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::SplitConfig;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::partition::{Part, Split};
 use crate::run::manifest;
+use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
 
 impl StageContext<'_> {
-    /// The split of `dataset`; without one, a single node that holds everything.
+    /// Returns the split of `dataset`; without `split.save_path`, a single node that holds
+    /// everything.
+    ///
+    /// # Errors
+    /// Fails when the file is missing, damaged, of another dataset, or made with other settings.
     pub fn split(&self, dataset: &Dataset) -> Result<Split> {
         let Some(path) = &self.config.split.save_path else {
             let all = |count| (0..count).collect();
@@ -24,9 +29,11 @@ impl StageContext<'_> {
             });
         };
         if !path.exists() {
-            return Err(Error::failed("the split does not exist yet")
-                .note("file", path.display().to_string())
-                .hint("make it with `split_data` and the same overrides"));
+            bail!(
+                Error::failed("the split does not exist yet")
+                    .note("file", path.display().to_string())
+                    .hint("make it with `split_data` and the same overrides")
+            );
         }
         refuse_other_dataset(path, dataset)?;
         let split = read(path)?;
@@ -38,19 +45,19 @@ impl StageContext<'_> {
     }
 }
 
-/// The split at `path`.
+/// Reads the split at `path`.
 ///
 /// # Errors
-/// A file that is missing, damaged, or no split.
+/// Fails when the file is missing, damaged, or no split.
 pub fn read(path: &Path) -> Result<Split> {
     let named = |error: Error| error.note("file", path.display().to_string());
     let split = json::read(path).and_then(|parts| Split::from_json(parts).map_err(named));
-    split.map_err(|error| {
+    Ok(split.map_err(|error| {
         error.hint(
             "a split is {\"teacher0\": {\"train\": [0, 2, …], \"test\": [1, …]}, \"teacher1\": …}: \
              `split_data` makes one",
         )
-    })
+    })?)
 }
 
 /// Refuses a file whose manifest names another dataset.
@@ -75,21 +82,22 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
             "found",
             format!("fingerprint {found}, as {} says", record.display()),
         )
-        .hint("use the `dataset` overrides it was made with, or make it again")),
+        .hint("use the `dataset` overrides it was made with, or make it again")
+        .into()),
         _ => Ok(()),
     }
 }
 
-/// Refuses a split that was made otherwise than a file or the command line says. A built-in default
-/// says nothing: who names the file alone means what is in it.
+/// Refuses a split that was made with other settings than a file or the command line sets. A
+/// built-in default does not count: who names the file alone means what is in it.
 ///
 /// # Errors
-/// The first setting that differs (usage).
+/// Fails with the first setting that differs (usage).
 pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) -> Result<()> {
     let (asked, nodes) = (composed.config.split.partition.nodes(), split.nodes.len());
     if composed.is_set("split.num_nodes") && asked != nodes {
         let (asked, found) = (Value::from(asked), Value::from(nodes));
-        return Err(differs(composed, "split.num_nodes", &asked, &found, path));
+        bail!(differs(composed, "split.num_nodes", &asked, &found, path));
     }
     let Some((record, made)) = manifest::made(path) else {
         return Ok(());
@@ -103,14 +111,14 @@ pub fn refuse_other_settings(composed: &Composed, path: &Path, split: &Split) ->
         let dotted = format!("split.{key}");
         if key != "save_path" && composed.is_set(&dotted) && matters(made, key, asked) {
             let found = made.get(key).unwrap_or(&Value::Null);
-            return Err(differs(composed, &dotted, asked, found, &record));
+            bail!(differs(composed, &dotted, asked, found, &record));
         }
     }
     Ok(())
 }
 
-/// Whether a split with the settings `made` would be dealt otherwise if `key` had another value:
-/// not if its kind does not read the key, or if the value is what `null` stands for.
+/// Returns true if a split with the settings `made` would be dealt otherwise with another value of
+/// `key`: not if its kind does not read the key, or if the value is what `null` stands for.
 fn matters(made: &Map<String, Value>, key: &str, value: &Value) -> bool {
     let mut other = made.clone();
     other.insert(key.to_owned(), value.clone());

@@ -1,5 +1,6 @@
-//! The stages, each declared once: what it does, which keys of the config it reads, and on which of
-//! them its result depends. Composition, help, admission, checkpoints and `inspect` all go by this.
+//! Declares each stage once: what it does, which keys of the config it reads, and on which of them
+//! its result depends. Composition, help, admission, checkpoints and `inspect` all follow these
+//! declarations.
 
 use crate::config::Config;
 use crate::config::schema::{TeacherConfig, recorded};
@@ -7,7 +8,7 @@ use crate::config::shape::{self, Shape, Takes};
 use crate::inversion::InversionSettings;
 use serde_json::{Map, Value};
 
-/// A stage of the pipeline.
+/// Declares a stage of the pipeline.
 #[derive(Debug)]
 pub struct Stage {
     /// Name of the binary.
@@ -24,14 +25,14 @@ pub struct Stage {
     pub keys: &'static [Key],
 }
 
-/// A key at the top of the config that a stage reads.
+/// Declares a key at the top of the config that a stage reads.
 #[derive(Debug)]
 pub struct Key {
     name: &'static str,
     result: Depends,
 }
 
-/// What of a key a stage's result depends on.
+/// Tells which part of a key a stage's result depends on.
 #[derive(Debug)]
 enum Depends {
     All,
@@ -40,7 +41,7 @@ enum Depends {
     Nothing,
 }
 
-/// A key on which the result depends, with all that is below it.
+/// Declares a key on which the result depends, with all that is below it.
 macro_rules! all {
     ($key:ident) => {{
         const _: fn(&Config) = |config| {
@@ -53,7 +54,7 @@ macro_rules! all {
     }};
 }
 
-/// A key that is read without a trace in the result.
+/// Declares a key that is read and does not change the result.
 macro_rules! unused {
     ($key:ident) => {{
         const _: fn(&Config) = |config| {
@@ -66,8 +67,8 @@ macro_rules! unused {
     }};
 }
 
-/// A group of whose keys the result depends on some. The others have to be named as well: a new key
-/// does not compile until it is in one list or the other.
+/// Declares a group of whose keys the result depends on some. The others have to be named as well:
+/// a new key does not compile until it is in one list or the other.
 macro_rules! part {
     ($key:ident: $type:ident { $($on:ident),* $(,)? } without { $($other:ident),* $(,)? }) => {{
         const _: fn(&Config) = |config| {
@@ -77,7 +78,7 @@ macro_rules! part {
     }};
 }
 
-/// All stages, in the order in which they are run.
+/// Lists all stages in the order in which they are run.
 pub static ALL: [&Stage; 7] = [
     &SPLIT_DATA,
     &TRAIN_TEACHERS,
@@ -88,6 +89,7 @@ pub static ALL: [&Stage; 7] = [
     &DISTRIBUTED_SGD,
 ];
 
+/// Declares `split_data`.
 pub static SPLIT_DATA: Stage = Stage {
     name: "split_data",
     about: "Deals a dataset's training and test images to nodes.",
@@ -98,6 +100,7 @@ pub static SPLIT_DATA: Stage = Stage {
     keys: &[all!(seed), all!(dataset), all!(split)],
 };
 
+/// Declares `train_teachers`.
 pub static TRAIN_TEACHERS: Stage = Stage {
     name: "train_teachers",
     about: "Trains one teacher a node on the node's own images (one on everything when there is no \
@@ -120,6 +123,7 @@ pub static TRAIN_TEACHERS: Stage = Stage {
     ],
 };
 
+/// Declares `generate_initial`.
 pub static GENERATE_INITIAL: Stage = Stage {
     name: "generate_initial",
     about: "Inverts the teachers into the synthetic batches that the student starts with. Sees no \
@@ -146,6 +150,7 @@ pub static GENERATE_INITIAL: Stage = Stage {
     ],
 };
 
+/// Declares `train_student`.
 pub static TRAIN_STUDENT: Stage = Stage {
     name: "train_student",
     about: "Trains one student on the synthetic batches, making fresh ones against it as it \
@@ -168,6 +173,7 @@ pub static TRAIN_STUDENT: Stage = Stage {
     ],
 };
 
+/// Declares `fed_avg`.
 pub static FED_AVG: Stage = Stage {
     name: "fed_avg",
     about: "Trains one model over the nodes of a split in many rounds of federated averaging, and \
@@ -187,6 +193,7 @@ pub static FED_AVG: Stage = Stage {
     ],
 };
 
+/// Declares `fed_md`.
 pub static FED_MD: Stage = Stage {
     name: "fed_md",
     about: "Trains a model of its own architecture at each node of a split: in many rounds they \
@@ -207,6 +214,7 @@ pub static FED_MD: Stage = Stage {
     ],
 };
 
+/// Declares `distributed_sgd`.
 pub static DISTRIBUTED_SGD: Stage = Stage {
     name: "distributed_sgd",
     about: "Trains one model by SGD over several ranks (centralised, all_reduce or \
@@ -224,13 +232,13 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
     ],
 };
 
-/// The teachers as the server has them: how they were trained is in their files.
+/// Declares the teachers as the server has them: how they were trained is in their files.
 const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, save_folder } without {
     shared_initialisation, only, in_memory, epochs, batch_size, eval_batch_size, optimizer,
     schedule, augment, selection, validation_share,
 });
 
-/// How many of the split's nodes take part in a baseline.
+/// Declares how many of the split's nodes take part in a baseline.
 const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
     shared_initialisation, only, save_folder, in_memory, epochs, batch_size, eval_batch_size,
     optimizer, schedule, augment, selection, validation_share,
@@ -242,8 +250,8 @@ pub fn named(name: &str) -> Option<&'static Stage> {
 }
 
 impl Stage {
-    /// Returns the groups that it takes options of: `experiment`, which sets keys of any, and those
-    /// that it reads.
+    /// Returns the groups whose options the stage takes: `experiment`, which sets keys of any
+    /// group, and those that it reads.
     pub fn groups(&self) -> impl Iterator<Item = &'static str> {
         let keys = self.keys.iter().map(|key| key.name);
         let group = |key: &&str| {
@@ -254,15 +262,16 @@ impl Stage {
         std::iter::once("experiment").chain(keys.filter(group))
     }
 
-    /// Whether it reads a key at the top of the config. How a run works is for every stage.
+    /// Returns true if the stage reads a key at the top of the config. Every stage reads the keys
+    /// that change no result.
     pub fn reads(&self, key: &str) -> bool {
         let free = || shape::config().get(&[key]).is_some_and(|shape| shape.free);
         self.keys.iter().any(|known| known.name == key) || free()
     }
 
-    /// Returns the part of a config that the stage's result depends on. What two runs differ in
-    /// elsewhere does not make them two, so experiments share splits, teachers and initial batches.
-    /// Keys that this version does not know count. The config may be that of an earlier version.
+    /// Returns the part of a config that the stage's result depends on. Two runs that differ only
+    /// in the rest are the same, so experiments share splits, teachers and initial batches. Keys
+    /// that this version does not know count. The config may be that of an earlier version.
     pub fn identity(&self, config: &Value) -> Value {
         let (config, mut chosen) = (recorded(config), Map::new());
         for key in self.keys {
@@ -288,7 +297,7 @@ impl Stage {
     }
 }
 
-/// Takes the keys away that change no result.
+/// Removes the keys that change no result.
 fn remove_free(value: &mut Value, shape: &Shape) {
     if let (Value::Object(map), Takes::Keys(keys)) = (value, &shape.takes) {
         let keys = &keys.all;

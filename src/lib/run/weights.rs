@@ -1,6 +1,6 @@
-//! The form in which teachers and students travel: a safetensors file of the state dict, with a
-//! card in its metadata that says what the weights are, so that the server needs nothing else from
-//! a node.
+//! Reads and writes the files in which nodes upload teachers, and the server writes students:
+//! safetensors of the state dict, with a card in the metadata that describes the weights, so that
+//! the server needs nothing else from a node.
 
 use crate::artifact::tensors;
 use crate::data::{Dataset, Normalisation};
@@ -18,10 +18,10 @@ const LEAST_STD: f64 = 1e-6;
 /// Most training images of a class, on a card: sums over classes and clients stay exact.
 const MOST_IMAGES: u64 = 1 << 32;
 
-/// The metadata key of the card.
+/// Names the metadata that holds the card.
 const KEY: &str = "fed_distill";
 
-/// What a weights file says of itself.
+/// Describes the weights in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
@@ -36,7 +36,7 @@ pub struct Card {
 }
 
 impl Card {
-    /// Of a model trained on `label_counts` images of `dataset`.
+    /// Returns the card of a model trained on `label_counts` images of `dataset`.
     pub fn new(model: ModelSpec, dataset: &Dataset, label_counts: Vec<u64>) -> Self {
         Self {
             model,
@@ -53,7 +53,9 @@ impl Card {
     /// # Errors
     /// Fails when a number is missing, surplus or absurd.
     pub fn check(&self) -> Result<()> {
-        self.model.check().within("model")?;
+        self.model
+            .check()
+            .map_err(|error| error.within("model").into_failed())?;
         let (classes, channels) = (self.model.classes as usize, self.model.channels as usize);
         let Normalisation { mean, std } = &self.normalisation;
         for (what, found, expected) in [
@@ -97,7 +99,7 @@ impl Card {
 /// Writes a model's weights with their card.
 ///
 /// # Errors
-/// A weight that is not finite; a file that cannot be written.
+/// Fails when a weight is not finite, and when the file cannot be written.
 pub fn save(path: &Path, state: &StateDict, card: &Card) -> Result<()> {
     if let Some((name, _)) = state.iter().find(|(_, tensor)| !is_finite(tensor)) {
         return Err(Error::failed(format!(
@@ -109,35 +111,40 @@ pub fn save(path: &Path, state: &StateDict, card: &Card) -> Result<()> {
     tensors::write(path, &tensors, &metadata(card)?)
 }
 
-/// Metadata for a file that belongs to `card`. `format` is what safetensors' PyTorch loader
-/// expects.
+/// Returns the metadata of a file that belongs to `card`. `format` is what safetensors' PyTorch
+/// loader expects.
+///
+/// # Errors
+/// Fails when the card cannot be serialised.
 pub fn metadata(card: &Card) -> Result<BTreeMap<String, String>> {
-    let text = serde_json::to_string(card)
-        .map_err(|error| Error::failed(format!("cannot record the model: {error}")))?;
+    let text = serde_json::to_string(card).map_err(|error| {
+        Error::failed(format!("cannot record the model: {error}")).caused_by(error)
+    })?;
     Ok(BTreeMap::from([
         ("format".into(), "pt".into()),
         (KEY.into(), text),
     ]))
 }
 
-/// The card in a file's metadata, if it has one.
+/// Returns the card in a file's metadata, if it has one.
 ///
 /// # Errors
-/// A card that cannot be read.
+/// Fails when the card cannot be read.
 pub fn card(metadata: &BTreeMap<String, String>) -> Result<Option<Card>> {
     let Some(text) = metadata.get(KEY) else {
         return Ok(None);
     };
-    let card = serde_json::from_str(text)
-        .map_err(|error| Error::failed(format!("its `{KEY}` metadata cannot be read: {error}")))?;
+    let card = serde_json::from_str(text).map_err(|error| {
+        Error::failed(format!("its `{KEY}` metadata cannot be read: {error}")).caused_by(error)
+    })?;
     Ok(Some(card))
 }
 
 /// Reads weights: a file of ours with its card, or a state dict of PyTorch, whose card
-/// `default_card` makes up.
+/// `default_card` makes.
 ///
 /// # Errors
-/// A file that is missing, damaged, or of another architecture than its card says.
+/// Fails when the file is missing, damaged, or of another architecture than its card says.
 pub fn load(
     path: &Path,
     default_card: &dyn Fn() -> Result<Card>,
@@ -147,10 +154,16 @@ pub fn load(
     let read = || {
         let (state, metadata) = tensors::read_state(path)?;
         let card = match card(&metadata)? {
-            Some(card) => card,
-            None => default_card()?,
+            Some(card) => {
+                card.check()?;
+                card
+            }
+            None => {
+                let card = default_card()?;
+                card.model.check().within("model")?;
+                card
+            }
         };
-        card.check()?;
         let model = Model::from_state(&card.model, &state, device)?.with_precision(precision);
         Ok::<_, Error>((model, card))
     };

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Why there is no CUDA.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(super) enum Missing {
     /// No libtorch_cuda in libtorch's folder.
     Library { folder: PathBuf, driver: bool },
     /// libtorch_cuda is there and cannot be loaded: the linker's message.
-    Broken(String),
+    Broken(Arc<libloading::Error>),
     /// No NVIDIA driver.
     Driver,
     /// A driver and no device it shows us.
@@ -39,7 +39,7 @@ fn find() -> Result<usize, Missing> {
     if !driver {
         return Err(Missing::Driver);
     }
-    open(&library).map_err(|error| Missing::Broken(error.to_string()))?;
+    open(&library).map_err(|error| Missing::Broken(Arc::new(error)))?;
     match usize::try_from(tch::Cuda::device_count()) {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(Missing::Devices),
@@ -77,6 +77,7 @@ pub(super) fn set_deterministic() -> Result<()> {
             "this libtorch has no switch for determinism: {error}"
         ))
         .hint("leave out `deterministic=true`")
+        .caused_by(error)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use super::cuda::{self, Missing};
 use crate::error::{Error, Result};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use tch::{Device, Kind, Tensor};
 
 /// Lists the forms of `device`, for errors.
@@ -121,6 +121,10 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
     match cuda::devices() {
         Err(missing) => {
             let error = refuse(missing.describe()).note("available", "cpu");
+            let error = match &missing {
+                Missing::Broken(cause) => error.caused_by(Arc::clone(cause)),
+                _ => error,
+            };
             let error = missing
                 .found()
                 .into_iter()
@@ -139,7 +143,9 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
             .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
         }
         Ok(_) => works(index).map(|()| Device::Cuda(index)).map_err(|error| {
-            refuse(error.to_string()).hint("`device=cpu`, or another CUDA device")
+            refuse(error.to_string())
+                .hint("`device=cpu`, or another CUDA device")
+                .caused_by(error)
         }),
     }
 }

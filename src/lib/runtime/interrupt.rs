@@ -31,8 +31,9 @@ pub fn install() -> Result<()> {
         return Ok(());
     }
     let ignored = ignored_signals();
-    ctrlc::set_handler(on_signal)
-        .map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+    ctrlc::set_handler(on_signal).map_err(|error| {
+        Error::failed(format!("cannot listen for Ctrl-C: {error}")).caused_by(error)
+    })?;
     for signal in ignored {
         // SAFETY: restores a disposition that this process had a moment ago.
         unsafe { libc::signal(signal, libc::SIG_IGN) };

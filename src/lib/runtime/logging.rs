@@ -187,7 +187,7 @@ fn filter(wanted: Option<&str>) -> Result<EnvFilter> {
     if !wanted.contains('=') && !LEVELS.contains(&wanted.to_ascii_lowercase().as_str()) {
         return Err(wrong());
     }
-    EnvFilter::try_new(wanted).map_err(|_| wrong())
+    EnvFilter::try_new(wanted).map_err(|error| wrong().caused_by(error))
 }
 
 /// Formats an event: `message`, `warning: message`, `error: message`; stamped

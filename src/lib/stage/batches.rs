@@ -1,31 +1,32 @@
-//! Finished synthetic batches as files of a run's checkpoints, one each: making one again may cost
-//! an hour. And as messages between the ranks that make them.
+//! Stores finished synthetic batches as files of a run's checkpoints, one each, because making one
+//! again may take an hour; and encodes them as messages between the ranks that make them.
 
 use crate::artifact::{json, tensors};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::{BatchStore, Moments, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::checkpoint::Checkpoints;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// What a file says beside its tensors.
+/// Is what a file holds beside its tensors.
 #[derive(Serialize, Deserialize)]
 struct Notes {
     teacher: Option<usize>,
     best_loss: f64,
     history: Vec<TermsAt>,
-    /// Steps behind the moments, where they are kept.
+    /// Counts the steps behind the moments, where they are kept.
     moment_steps: Option<i32>,
 }
 
-/// The batches of one run; they are taken onto `device`.
+/// Stores the batches of one run; they are read onto `device`.
 pub struct BatchFiles<'a> {
     pub checkpoints: &'a Checkpoints,
     pub device: Device,
 }
 
-/// The metadata key of a batch that travels.
+/// Names the metadata of a batch in a message.
 const KEY: &str = "batch";
 
 impl Notes {
@@ -39,29 +40,33 @@ impl Notes {
     }
 }
 
-/// A batch from one rank to another.
+/// Encodes a batch for another rank.
 ///
 /// # Errors
-/// A number that JSON cannot hold.
-pub fn pack(batch: &SyntheticBatch) -> Result<Vec<u8>> {
+/// Fails when a number is not finite.
+pub fn encode(batch: &SyntheticBatch) -> Result<Vec<u8>> {
     let notes = json::value(&Notes::new(batch, None))?.to_string();
     let tensors: [(&str, &Tensor); 2] = [("images", &batch.images), ("labels", &batch.labels)];
-    tensors::encode(&tensors, &BTreeMap::from([(KEY.to_owned(), notes)]))
+    Ok(tensors::encode(
+        &tensors,
+        &BTreeMap::from([(KEY.to_owned(), notes)]),
+    )?)
 }
 
-/// What [`pack`] made, on `device`.
+/// Decodes what [`encode`] returned, onto `device`.
 ///
 /// # Errors
-/// Bytes that are no batch.
-pub fn unpack(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
+/// Fails when the bytes are no batch.
+pub fn decode(bytes: &[u8], device: Device) -> Result<SyntheticBatch> {
     let message = tensors::decode(bytes)?;
     let notes = message
         .metadata
         .get(KEY)
         .map(String::as_str)
         .unwrap_or_default();
-    let notes: Notes = serde_json::from_str(notes)
-        .map_err(|error| Error::failed(format!("a synthetic batch cannot be read: {error}")))?;
+    let notes: Notes = serde_json::from_str(notes).map_err(|error| {
+        Error::failed(format!("a synthetic batch cannot be read: {error}")).caused_by(error)
+    })?;
     Ok(SyntheticBatch {
         images: message.get("images")?.to_device(device),
         labels: message.get("labels")?.to_device(device),
@@ -76,7 +81,7 @@ fn name(index: usize) -> String {
 }
 
 impl BatchStore for BatchFiles<'_> {
-    fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
+    fn get(&self, index: usize) -> Result<Option<StoredBatch>, Error> {
         let Some(saved) = self.checkpoints.read::<Notes>(&name(index))? else {
             return Ok(None);
         };
@@ -107,7 +112,7 @@ impl BatchStore for BatchFiles<'_> {
         }))
     }
 
-    fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
+    fn put(&self, index: usize, stored: &StoredBatch) -> Result<(), Error> {
         let batch = &stored.batch;
         let notes = Notes::new(batch, stored.moments.as_ref().map(|moments| moments.steps));
         let mut tensors: Vec<(&str, &Tensor)> =

@@ -1,12 +1,12 @@
-//! `generate_initial`: the synthetic batches that the student starts with, made from the teachers
-//! alone. Never looks at an image.
+//! `generate_initial` makes the synthetic batches that the student starts with from the teachers
+//! alone. It never reads an image.
 
 use super::batches::{self, BatchFiles};
 use super::pictures;
 use super::teachers::{self, TeacherSet};
 use crate::artifact::{json, tensors};
 use crate::config::Composed;
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::federated::transport::Rank;
 use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
@@ -19,11 +19,12 @@ use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::counted;
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// One batch in `STEM.metrics.json`.
+/// Is one batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
 struct BatchMetrics {
     batch: usize,
@@ -36,7 +37,8 @@ struct BatchMetrics {
 /// Runs the stage.
 ///
 /// # Errors
-/// Missing or damaged teachers, a loss that is never finite, a place that cannot be written.
+/// Fails when teachers are missing or damaged, when a loss is never finite, and when a file cannot
+/// be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open_for(composed, ranks::processes())?;
     let path = required(
@@ -45,7 +47,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/initial.safetensors",
     )?;
     if context.config.initial.num_batches == 0 {
-        return Err(Error::usage(
+        bail!(Error::usage(
             "`initial.num_batches` is 0: the student needs something to start with",
         ));
     }
@@ -61,8 +63,8 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work. Where a batch follows from its number alone, batch i is dealt to rank i mod
-/// ranks; rank 0 keeps and writes them all.
+/// Does the stage's work. Where a batch follows from its number alone, batch i is made by rank i
+/// mod ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
 }
@@ -82,7 +84,7 @@ impl Shared for Generate<'_> {
         let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))
             .within("deep_inv")?;
         let Some(session) = session else {
-            return assist(&mut inverter, rank);
+            return make_for_rank_0(&mut inverter, rank);
         };
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
@@ -93,7 +95,7 @@ impl Shared for Generate<'_> {
 }
 
 impl Generate<'_> {
-    /// Rank 0: returns all batches in order, its own and those of the others.
+    /// Returns all batches in order on rank 0: its own and those of the others.
     fn make(
         &self,
         inverter: &mut Inverter,
@@ -133,7 +135,7 @@ impl Generate<'_> {
             };
             let batch = batch
                 .within("deep_inv")
-                .during(|| format!("making synthetic batch {index}"))?;
+                .with_context(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
             journal.add(&BatchLine::initial(
                 index,
@@ -154,8 +156,8 @@ fn receive(
     maker: usize,
     index: usize,
     store: &BatchFiles,
-) -> Result<SyntheticBatch> {
-    let batch = batches::unpack(&rank.receive(maker)?, store.device)?;
+) -> Result<SyntheticBatch, Error> {
+    let batch = batches::decode(&rank.receive(maker)?, store.device)?;
     let stored = StoredBatch {
         batch,
         moments: None,
@@ -164,20 +166,19 @@ fn receive(
     Ok(stored.batch)
 }
 
-/// Any other rank: makes its batches of those that rank 0 misses.
-fn assist(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
+/// Makes, on any other rank, its batches of those that rank 0 lacks.
+fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
     let missing: Vec<usize> = serde_json::from_slice(&rank.receive(0)?).map_err(|error| {
-        Error::failed(format!(
-            "the list of missing batches cannot be read: {error}"
-        ))
+        let text = format!("the list of missing batches cannot be read: {error}");
+        Error::failed(text).caused_by(error)
     })?;
     let (own, ranks) = (rank.number(), rank.ranks());
     for index in missing.into_iter().filter(|index| index % ranks == own) {
         let batch = inverter
             .make(index, None, &|| ())
             .within("deep_inv")
-            .during(|| format!("making synthetic batch {index}"))?;
-        rank.send(0, batches::pack(&batch)?);
+            .with_context(|| format!("making synthetic batch {index}"))?;
+        rank.send(0, batches::encode(&batch)?);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One file or folder a binary: typed config in, files and a table out.
+//! Implements the binaries, one file or folder each: typed config in, files and a table out.
 //!
 //! A stage reads its inputs, calls the engines and writes the results; what all stages share
 //! (admission, manifest, checkpoints, metrics, ranks) is in [`crate::run`]. `teachers` loads what
@@ -22,12 +22,12 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::train::{Evaluation, evaluate};
 
-/// How a model does on `dataset`'s test images.
+/// Evaluates a model on `dataset`'s test images.
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
     test_on(model, &dataset.test, dataset, batch_size)
 }
 
-/// The model on `images` of the dataset.
+/// Evaluates a model on `images` of the dataset.
 fn test_on(
     model: &Model,
     images: &ImageSet,

@@ -1,4 +1,4 @@
-//! The pictures of the server's stages: grids of synthetic images and curves of loss terms.
+//! Draws the pictures of the server's stages: grids of synthetic images and curves of loss terms.
 
 use crate::data::Normalisation;
 use crate::error::Result;
@@ -7,9 +7,9 @@ use crate::report::{Grid, GridRow, LinePlot, Series};
 use std::path::Path;
 use tch::Tensor;
 
-/// Images of each row, at most.
+/// Limits the images of a row.
 const COLUMNS: i64 = 12;
-/// Rows of a grid, at most: more classes than this are shown in part.
+/// Limits the rows of a grid: more classes than this are shown in part.
 const ROWS: usize = 20;
 
 /// Writes a PNG grid of normalised `images` [M,C,H,W] with a row a class.

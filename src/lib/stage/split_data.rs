@@ -1,10 +1,9 @@
-//! `split_data`: deals the dataset to nodes. Writes the split's JSON, a stacked-bar plot beside it,
-//! and prints a table of counts.
+//! `split_data` deals the dataset to nodes. It writes the split's JSON and a stacked-bar plot
+//! beside it, and prints a table of counts.
 
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
-use crate::error::Result;
 use crate::partition::{Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
@@ -13,15 +12,17 @@ use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
+use anyhow::Result;
 use std::path::Path;
 
-/// Most nodes that are drawn.
+/// Limits the nodes that are drawn.
 const DRAWN: usize = 5000;
 
 /// Runs the stage.
 ///
 /// # Errors
-/// An impossible split, an unreadable dataset, a place that cannot be written.
+/// Fails when the split is impossible, when the dataset cannot be read, and when a file cannot be
+/// written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open(composed)?;
     let path = required(
@@ -63,7 +64,7 @@ fn split(
     show(dataset, &split, run, path)
 }
 
-/// The table on stdout and the plot beside the split.
+/// Prints the table and draws the plot beside the split.
 fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) -> Result<()> {
     let counts: Vec<Vec<u64>> = split
         .nodes
@@ -123,5 +124,6 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         )?;
         run.output("plot", &plot)?;
     }
-    output::print(format!("plot:  {}", path.with_extension("png").display()))
+    output::print(format!("plot:  {}", path.with_extension("png").display()))?;
+    Ok(())
 }

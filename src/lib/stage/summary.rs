@@ -1,27 +1,28 @@
-//! The models that the student is compared with on the test set: each teacher, their ensemble, and
-//! one round of federated averaging.
+//! Evaluates the models that the student is compared with on the test set: each teacher, their
+//! ensemble, and one round of federated averaging.
 
 use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::inversion::Ensemble;
 use crate::model::{Model, weighted_mean_of};
 use crate::run::Comparison;
 use crate::train::{Evaluation, evaluate};
+use anyhow::Result;
 use tch::Tensor;
 
 /// Evaluates teachers, ensemble and weight average on the dataset's test split.
 ///
 /// # Errors
-/// What libtorch reports; Ctrl-C.
+/// Fails when a teacher cannot be read, as libtorch does, and on Ctrl-C.
 pub fn compare(
     set: &TeacherSet,
     dataset: &Dataset,
     student: &Evaluation,
     config: &Config,
 ) -> Result<Comparison> {
-    let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor>| {
+    let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor, Error>| {
         let evaluation = evaluate(
             predict,
             &dataset.test,
@@ -29,13 +30,13 @@ pub fn compare(
             dataset.classes.len(),
             *config.student.eval_batch_size,
         );
-        Ok::<_, crate::Error>(evaluation?.accuracy())
+        Ok::<_, Error>(evaluation?.accuracy())
     };
     let teachers = set
         .teachers
         .iter()
         .map(|teacher| accuracy(&|images| Ok(teacher.loaded()?.predict(images))))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>, Error>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
     let ensemble = Ensemble::new(config.deep_inv.ensemble, &all, set.teachers[0].device);
@@ -52,7 +53,8 @@ pub fn compare(
     })
 }
 
-/// Returns the teachers' mean, weighted by their numbers of training images.
+/// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed
+/// architectures.
 fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let spec = &set.teachers[0].spec;
     if set.teachers.iter().any(|teacher| teacher.spec != *spec) {

@@ -1,18 +1,19 @@
-//! What the server's stages load first: the teachers, and what their cards say of the data nobody
-//! shows it.
+//! Loads what the server's stages start from: the teachers, and the cards that describe data which
+//! the server never sees.
 
 use super::train_teachers::weights_path;
 use crate::artifact::hash;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inversion::{Teacher, TeacherCache};
 use crate::partition::label_counts;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, required, split};
 use crate::words::counted;
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
-/// The uploaded teachers. `card` is the first one's; all agree with it on input, classes and
+/// Holds the uploaded teachers. `card` is the first one's; all agree with it on input, classes and
 /// normalisation.
 pub struct TeacherSet {
     pub teachers: Vec<Teacher>,
@@ -23,12 +24,12 @@ pub struct TeacherSet {
 }
 
 impl TeacherSet {
-    /// All teachers, for an engine.
+    /// Returns all teachers, for an engine.
     pub fn all(&self) -> Vec<&Teacher> {
         self.teachers.iter().collect()
     }
 
-    /// Records every teacher as an input of a run, and what they are.
+    /// Records every teacher as an input of a run, and the teachers' architectures as a fact.
     pub fn record(&self, run: &mut manifest::Run) -> Result<()> {
         for (index, path) in self.paths.iter().enumerate() {
             run.input(&format!("teacher{index}"), path)?;
@@ -39,12 +40,17 @@ impl TeacherSet {
             .map(|teacher| teacher.spec.model.to_string())
             .collect();
         models.dedup();
-        run.fact(manifest::TEACHERS_MODEL, models.join(", "))
+        run.fact(manifest::TEACHERS_MODEL, models.join(", "))?;
+        Ok(())
     }
 }
 
 /// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of
 /// them, or as many as there are.
+///
+/// # Errors
+/// Fails when teachers are missing or damaged, do not belong together, or were trained on another
+/// split.
 pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let folder = required(
         &context.config.teacher.save_folder,
@@ -66,17 +72,17 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         None => None,
     };
     let wanted = context.config.teacher.num_teachers.or(nodes);
-    let paths = there(folder, wanted);
+    let paths = teacher_files(folder, wanted);
     if let Some(split) = split {
-        of_this_split(&paths, split, nodes.unwrap_or(0))?;
+        refuse_other_split(&paths, split, nodes.unwrap_or(0))?;
     }
     check_count(folder, paths.len(), wanted, split)?;
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     for (node, path) in paths.iter().enumerate() {
-        let default_card = || card_from_config(context, node);
+        let default_card = || Ok(card_from_config(context, node)?);
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
-            agree(first, &card, path, &paths[0])?;
+            refuse_other_data(first, &card, path, &paths[0])?;
         }
         if model.batch_norms() == 0 {
             tracing::warn!(
@@ -86,7 +92,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    let teachers = shelve(context, &paths, &cards, &bytes)?;
+    let teachers = cached(context, &paths, &cards, &bytes)?;
     tracing::info!(
         "{} from {}",
         counted(teachers.len(), "teacher"),
@@ -102,7 +108,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     })
 }
 
-/// Says that a `model` on the command line changes nothing.
+/// Warns that a `model` on the command line changes nothing.
 fn warn_about_model(context: &StageContext, cards: &[Card]) {
     let is_model = |typed: &&String| {
         typed
@@ -126,11 +132,11 @@ fn warn_about_model(context: &StageContext, cards: &[Card]) {
     }
 }
 
-/// Memory for teachers where the config does not say how many are held.
+/// Limits the bytes of teachers in memory where the config does not set how many are held.
 const MEMORY: u64 = 2 << 30;
 
-/// Teachers that are read when they are needed; `teacher.in_memory` of them stay.
-fn shelve(
+/// Returns teachers that are read when they are needed; `teacher.in_memory` of them stay in memory.
+fn cached(
     context: &StageContext,
     paths: &[PathBuf],
     cards: &[Card],
@@ -155,13 +161,13 @@ fn shelve(
             &cache,
             node,
         )
-        .map_err(|error| error.note("file", path.display().to_string()))
+        .map_err(|error| error.note("file", path.display().to_string()).into())
     };
     paths.iter().zip(cards).enumerate().map(teacher).collect()
 }
 
 /// Refuses teachers whose manifests name another split than the one given.
-fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
+fn refuse_other_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
     let (_, expected) = hash::file(split)?;
     for path in paths {
         let Some((_, made)) = manifest::made(path) else {
@@ -172,7 +178,7 @@ fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
             .iter()
             .find(|input| input.role == "split" && input.sha256 != expected)
         {
-            return Err(Error::failed("the teachers were trained on another split")
+            bail!(Error::failed("the teachers were trained on another split")
                 .note(
                     "file",
                     format!("{}: trained on sha256 {}", path.display(), input.sha256),
@@ -194,19 +200,19 @@ fn of_this_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<()> {
     Ok(())
 }
 
-/// The files of teachers 0, 1, … that there are, in order.
-fn there(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
-    let of = |node: usize| {
+/// Returns the files of teachers 0, 1, … that there are, in order.
+fn teacher_files(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
+    let file = |node: usize| {
         let ours = weights_path(folder, node);
-        let mut there = [
+        let mut found = [
             ours.clone(),
             ours.with_extension("pt"),
             ours.with_extension("pth"),
         ]
         .into_iter()
         .filter(|path| path.exists());
-        let chosen = there.next()?;
-        for other in there {
+        let chosen = found.next()?;
+        for other in found {
             tracing::warn!(
                 "teacher {node} is there twice: taking {}, not {}",
                 chosen.display(),
@@ -216,7 +222,7 @@ fn there(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
         Some(chosen)
     };
     (0..)
-        .map_while(of)
+        .map_while(file)
         .take(wanted.unwrap_or(usize::MAX))
         .collect()
 }
@@ -230,7 +236,7 @@ fn check_count(
 ) -> Result<()> {
     let complete = match wanted {
         Some(count) => found >= count,
-        None => found > 0 && !gap(folder, found),
+        None => found > 0 && !has_later_teachers(folder, found),
     };
     if complete {
         return Ok(());
@@ -250,15 +256,16 @@ fn check_count(
             ),
         _ => error,
     };
-    Err(error.hint(
+    let error = error.hint(
         "train it with `train_teachers` and the same overrides (a PyTorch state dict \
         named `model_teacher{i}.pt` will do as well)",
-    ))
+    );
+    Err(error.into())
 }
 
-/// Whether the folder knows of teachers from `node` on: their weights, or the manifest of a run
-/// that should have left some.
-fn gap(folder: &Path, node: usize) -> bool {
+/// Returns true if the folder holds teachers from `node` on: their weights, or the manifest of a
+/// run that should have written some.
+fn has_later_teachers(folder: &Path, node: usize) -> bool {
     let known = |node: usize| {
         let ours = weights_path(folder, node);
         [
@@ -272,8 +279,8 @@ fn gap(folder: &Path, node: usize) -> bool {
     (node..node + 100).any(known)
 }
 
-/// A card for a teacher that brings none (a PyTorch state dict): from the config, the dataset and
-/// the split.
+/// Returns the card for a teacher that has none (a PyTorch state dict), from the config, the
+/// dataset and the split.
 fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
     tracing::warn!(
         "teacher {node} brings no label counts: taking them from the dataset and the split"
@@ -297,14 +304,15 @@ fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
 }
 
 /// Refuses teachers that saw different data: their images could not be mixed.
-fn agree(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
+fn refuse_other_data(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
     let differs = |what: &str, a: String, b: String| {
         Err(Error::failed(format!(
             "the teachers do not belong together: they differ in {what}"
         ))
         .note("file", format!("{}: {a}", first_path.display()))
         .note("file", format!("{}: {b}", path.display()))
-        .hint("train all teachers on one split of one dataset"))
+        .hint("train all teachers on one split of one dataset")
+        .into())
     };
     let shape = |card: &Card| (card.model.channels, card.model.size, card.model.classes);
     if shape(first) != shape(card) {

@@ -190,7 +190,7 @@ impl<'a> Machine<'a> {
     fn text(&mut self, bytes: u64) -> Result<()> {
         let length = self.number(bytes)?;
         let text = std::str::from_utf8(self.take(length)?);
-        let text = text.map_err(|_| broken("a string is not UTF-8"))?;
+        let text = text.map_err(|error| broken("a string is not UTF-8").caused_by(error))?;
         self.push(Object::Text(text));
         Ok(())
     }
@@ -282,7 +282,7 @@ impl<'a> Machine<'a> {
         let end = self.rest.iter().position(|&byte| byte == b'\n');
         let line = self.take(end.ok_or_else(|| broken("a name does not end"))? as u64)?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| broken("a name is not UTF-8"))
+        std::str::from_utf8(line).map_err(|error| broken("a name is not UTF-8").caused_by(error))
     }
 
     fn global_from_stack(&mut self) -> Result<()> {

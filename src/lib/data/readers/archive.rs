@@ -1,7 +1,7 @@
 //! Reads compressed files and tar archives as streams and refuses what decompresses to more than
 //! its bounds. Used by the readers; writes nothing.
 
-use super::damaged;
+use super::{damaged, damaged_by};
 use crate::error::Result;
 use fs_err::File;
 use std::cell::{Cell, RefCell};
@@ -22,7 +22,7 @@ pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))
     } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::Decoder::with_buffer(file).map_err(|error| damaged(path, error))?)
+        Box::new(zstd::Decoder::with_buffer(file).map_err(|error| damaged_by(path, error))?)
     } else {
         Box::new(file)
     })
@@ -51,23 +51,23 @@ pub(super) fn walk(
     // An error of the archive as a whole is reported in place of the one that it causes in the
     // entry that was being read.
     let check_whole = || match (broken.take(), ended.get()) {
-        (Some(problem), _) => Err(incomplete(path, &problem)),
+        (Some(error), _) => Err(incomplete(path, &error.to_string()).caused_by(error)),
         (None, true) => Err(incomplete(path, "the archive is cut off")),
         (None, false) => Ok(()),
     };
-    for entry in archive.entries().map_err(|error| damaged(path, error))? {
+    for entry in archive.entries().map_err(|error| damaged_by(path, error))? {
         let mut entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
                 check_whole()?;
-                return Err(damaged(path, error));
+                return Err(damaged_by(path, error));
             }
         };
         let stored = entry.header().entry_size().unwrap_or(0);
         let size = entry.size();
         allowance.set(size.max(stored).saturating_add(MAX_BETWEEN));
         if entry.header().entry_type().is_file() {
-            let name = safe_name(&entry.path().map_err(|error| damaged(path, error))?)
+            let name = safe_name(&entry.path().map_err(|error| damaged_by(path, error))?)
                 .ok_or_else(|| unsafe_name(path, &entry.path_bytes()))?;
             let visited = visit(&name, size, &mut entry);
             check_whole()?;
@@ -79,7 +79,7 @@ pub(super) fn walk(
     check_whole()?;
     let mut rest = archive.into_inner();
     allowance.set(64 * MAX_BETWEEN);
-    io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(path, error))?;
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged_by(path, error))?;
     Ok(())
 }
 
@@ -116,7 +116,7 @@ struct Bounded<R> {
     /// Is set when the end of the data is reached.
     ended: Rc<Cell<bool>>,
     /// Holds the error of the file or of its compression.
-    broken: Rc<RefCell<Option<String>>>,
+    broken: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -130,11 +130,14 @@ impl<R: Read> Read for Bounded<R> {
         let most = buffer
             .len()
             .min(usize::try_from(left).unwrap_or(usize::MAX));
-        let count = self.inner.read(&mut buffer[..most]).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.broken.replace(Some(error.to_string()));
+        let count = match self.inner.read(&mut buffer[..most]) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                let same = io::Error::new(error.kind(), error.to_string());
+                self.broken.replace(Some(error));
+                return Err(same);
             }
-        })?;
+            count => count?,
+        };
         if count == 0 && most > 0 {
             self.ended.set(true);
         }

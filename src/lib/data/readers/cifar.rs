@@ -7,7 +7,7 @@
 use super::super::raw::{RawSet, RawSplit};
 use super::super::settings::DatasetKind;
 use super::super::{download, official};
-use super::{archive, damaged};
+use super::{archive, damaged, damaged_by};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::io::Read;
@@ -142,7 +142,7 @@ fn from_archive(layout: &Layout, path: &Path) -> Result<Files> {
         let mut bytes = Vec::new();
         reader
             .read_to_end(&mut bytes)
-            .map_err(|error| damaged(path, error))?;
+            .map_err(|error| damaged_by(path, error))?;
         match contents.insert(name, bytes) {
             None => Ok(()),
             Some(_) => Err(damaged(path, format!("it holds `{name}` twice"))),
@@ -225,7 +225,7 @@ impl Files {
             });
         };
         let path = self.source.join(layout.names);
-        let text = std::str::from_utf8(text).map_err(|error| damaged(&path, error))?;
+        let text = std::str::from_utf8(text).map_err(|error| damaged_by(&path, error))?;
         let names: Vec<String> = text
             .lines()
             .map(str::trim)

@@ -5,7 +5,7 @@ use super::super::load::TargetShape;
 use super::super::raw::{MAX_PIXELS, MAX_SIDE};
 use super::super::resize;
 use crate::error::{Text, assignment};
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,33 +22,42 @@ pub(super) struct DecodedImage {
     pub sha256: [u8; 32],
 }
 
+/// Tells why an image cannot be decoded. Neither text names the file.
+pub(super) enum DecodeError {
+    Damaged(ImageError),
+    /// It exceeds a bound on size: what the bound is, and what to do.
+    TooLarge(Text),
+}
+
+impl From<ImageError> for DecodeError {
+    fn from(error: ImageError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
 /// Decodes `file` and converts it to `target`. Transparency is dropped, 16 bits a channel become 8,
 /// and orientation tags are ignored.
 ///
 /// `total` counts the bytes of all images of the dataset so far.
 ///
 /// # Errors
-/// Fails when the file is damaged, and when it or the whole dataset exceeds the bounds on size. The
-/// text names the problem and not the file.
+/// Fails when the file is damaged, and when it or the whole dataset exceeds the bounds on size.
 pub(super) fn decode(
     file: &[u8],
     target: &TargetShape,
     total: &AtomicU64,
-) -> Result<DecodedImage, Text> {
-    let broken = |error: image::ImageError| Text::from(error.to_string());
+) -> Result<DecodedImage, DecodeError> {
     // Only the header is read here. The image crate's own limit on memory applies in addition to
     // the limit on the size below.
     let decoder = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
-        .map_err(|error| Text::from(error.to_string()))?
-        .into_decoder()
-        .map_err(broken)?;
+        .map_err(ImageError::IoError)?
+        .into_decoder()?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-        return Err(
-            format!("{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}").into(),
-        );
+        let problem = format!("{height}×{width} pixels are not within 1×1..{MAX_SIDE}×{MAX_SIDE}");
+        return Err(DecodeError::TooLarge(problem.into()));
     }
     let found = if decoder.color_type().has_color() {
         3
@@ -67,9 +76,10 @@ pub(super) fn decode(
             "with it the images take more than {} GiB; ",
             MAX_PIXELS >> 30
         );
-        return Err(Text::from(problem) + assignment("size", "…") + " makes them smaller");
+        let problem = Text::from(problem) + assignment("size", "…") + " makes them smaller";
+        return Err(DecodeError::TooLarge(problem));
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let image = DynamicImage::from_decoder(decoder)?;
     let planes = match found {
         1 => image.into_luma8().into_raw(),
         _ => planar(image.into_rgb8().as_raw()),

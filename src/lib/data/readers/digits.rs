@@ -24,7 +24,7 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
         .has_headers(false)
         .from_reader(text);
     for row in rows.deserialize() {
-        let row: Vec<u16> = row.map_err(|error| damaged(error.to_string()))?;
+        let row: Vec<u16> = row.map_err(|error| damaged(error.to_string()).caused_by(error))?;
         let (pixels, label) =
             split_row(&row).ok_or_else(|| damaged(format!("unexpected row {row:?}")))?;
         seen[label] += 1;

@@ -7,7 +7,7 @@
 use super::super::raw::{MAX_SIDE, RawSet, RawSplit};
 use super::super::settings::DatasetKind;
 use super::super::{download, official};
-use super::{archive, damaged};
+use super::{archive, damaged, damaged_by};
 use crate::error::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
     let mut word = || -> Result<u32> {
         let mut bytes = [0; 4];
         file.read_exact(&mut bytes)
-            .map_err(|error| damaged(path, format!("no IDX header ({error})")))?;
+            .map_err(|error| damaged(path, format!("no IDX header ({error})")).caused_by(error))?;
         Ok(u32::from_be_bytes(bytes))
     };
     let (magic, expected) = (word()?, 0x0800 + D as u32);
@@ -140,7 +140,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
     let mut body = Vec::new();
     file.take(bytes + 1)
         .read_to_end(&mut body)
-        .map_err(|error| damaged(path, error))?;
+        .map_err(|error| damaged_by(path, error))?;
     if body.len() as u64 != bytes {
         let more = if body.len() as u64 > bytes {
             "more than "

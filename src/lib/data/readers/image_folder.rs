@@ -5,9 +5,9 @@ use super::super::load::TargetShape;
 use super::super::parallel;
 use super::super::raw::{RawSet, RawSplit};
 use super::super::resize;
-use super::decode::{DecodedImage, decode};
+use super::decode::{DecodeError, DecodedImage, decode};
 use super::image_path::{ImagePath, Split};
-use super::{archive, damaged, unreadable};
+use super::{archive, damaged, damaged_by, unreadable};
 use crate::error::{Error, Result, Text, assignment, parameter};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -182,7 +182,7 @@ impl<'a> Collector<'a> {
         let mut bytes = Vec::new();
         reader
             .read_to_end(&mut bytes)
-            .map_err(|error| damaged(&path, error))?;
+            .map_err(|error| damaged_by(&path, error))?;
         self.pending_bytes += bytes.len();
         self.pending.push((image, bytes));
         if self.pending_bytes >= BATCH {
@@ -197,8 +197,11 @@ impl<'a> Collector<'a> {
         let (target, total) = (&self.target, &self.total);
         let images = parallel::map(&pending, |(_, file)| decode(file, target, total));
         for ((path, _), image) in pending.into_iter().zip(images) {
-            let image =
-                image.map_err(|problem| unreadable(&self.source.join(path.to_path()), problem))?;
+            let file = || self.source.join(path.to_path());
+            let image = image.map_err(|error| match error {
+                DecodeError::Damaged(error) => damaged_by(&file(), error),
+                DecodeError::TooLarge(problem) => unreadable(&file(), problem),
+            })?;
             self.images.push((path, image));
         }
         Ok(())

@@ -58,7 +58,12 @@ fn damaged(file: &Path, problem: impl std::fmt::Display) -> Error {
     unreadable(file, problem.to_string().into())
 }
 
-/// Does the same with a text that may name parameters.
+/// Returns the error for a file that cannot be read because of another error, which it keeps.
+fn damaged_by(file: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    damaged(file, &cause).caused_by(cause)
+}
+
+/// Returns that of [`damaged`] for a text that may name parameters.
 fn unreadable(file: &Path, problem: Text) -> Error {
     let name = file.file_name().unwrap_or(file.as_os_str());
     let what = Text::from(format!("cannot read `{}`: ", name.to_string_lossy())) + problem;

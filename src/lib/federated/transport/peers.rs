@@ -151,7 +151,7 @@ impl Peers {
 
     fn check(&self) -> Result<()> {
         match &self.failure {
-            Some(failure) => Err(failure.error().elsewhere()),
+            Some(failure) => Err(failure.error().of_another_rank()),
             None => Ok(()),
         }
     }

@@ -9,9 +9,10 @@ mod students;
 
 use super::run::{Metrics, Run, percent, size};
 use super::{Answer, find};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
+use anyhow::{Result, bail};
 use comparability::Comparability;
 use methods::Method;
 use serde_json::json;
@@ -41,7 +42,7 @@ impl Request {
         let comparability = Comparability::of(&methods);
         let (plots, unplotted) = match plot::obstacle(&methods, &comparability) {
             None => (plot::save(&methods, &found, self)?, None),
-            Some(error) if self.out.is_some() => return Err(error),
+            Some(error) if self.out.is_some() => bail!(error),
             Some(error) => (Vec::new(), Some(error)),
         };
         let students = students::Students::of(&found);
@@ -82,18 +83,20 @@ impl Request {
                         finished = true;
                         found.push((run, metrics));
                     }
-                    (None, Some(record)) => return Err(lost(&run, record)),
+                    (None, Some(record)) => bail!(lost(&run, record)),
                     (None, None) => {}
                 }
             }
             if !finished {
                 let what = methods::COMPARABLE.join(", ");
-                return Err(Error::failed(format!(
-                    "`{}` holds no finished student or baseline to compare",
-                    path.display()
-                ))
-                .note("expected", format!("a run of {what}"))
-                .hint("`inspect runs` lists the runs below a folder"));
+                bail!(
+                    Error::failed(format!(
+                        "`{}` holds no finished student or baseline to compare",
+                        path.display()
+                    ))
+                    .note("expected", format!("a run of {what}"))
+                    .hint("`inspect runs` lists the runs below a folder")
+                );
             }
         }
         Ok(found)

@@ -3,10 +3,11 @@
 use super::comparability::Comparability;
 use super::methods::Method;
 use super::{Request, Run};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inspect::run::Metrics;
 use crate::inspect::settings;
 use crate::report::{LinePlot, Series};
+use anyhow::Result;
 use std::path::{Component, Path, PathBuf};
 
 /// Returns why there is no plot: nothing to draw, or accuracies that do not compare.

@@ -9,13 +9,14 @@ use super::run::{self, Run};
 use super::split::dataset_of;
 use super::{Answer, picture};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::{Model, Precision};
 use crate::report::Table;
 use crate::run::manifest;
 use crate::run::split::read;
 use crate::run::weights;
 use crate::runtime::seed::Seeds;
+use anyhow::{Result, bail};
 use clap::value_parser;
 use rand::seq::SliceRandom;
 use sampled::Sampled;
@@ -62,7 +63,7 @@ impl Request {
         let (settings, _) = dataset_of(&set.path, &self.overrides)?;
         let dataset = run::dataset(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
-            return Err(Error::failed(
+            bail!(Error::failed(
                 "the dataset has no test images to compare with",
             ));
         }
@@ -155,7 +156,7 @@ fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
         .iter()
         .find(|record| record.role == "split");
     let Some(path) = split
-        .map(|record| record.place(&run.place))
+        .map(|record| record.current_path(&run.place))
         .filter(|path| path.exists())
     else {
         return Ok(None);

@@ -2,9 +2,9 @@
 
 use crate::data::{Dataset, ImageSet, Normalisation};
 use crate::distill::{Nearest, NearestSearch};
-use crate::error::Result;
 use crate::model::Model;
 use crate::runtime::{Progress, interrupt};
+use anyhow::Result;
 use serde::Serialize;
 use tch::{Kind, Tensor, no_grad};
 
@@ -139,6 +139,6 @@ impl Compared<'_> {
             search.add(&describe(&set.images.narrow(0, start as i64, count as i64)))?;
             progress.add(count as u64);
         }
-        search.finish()
+        Ok(search.finish()?)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::super::run::{Metrics, percent, size};
 use super::{Entry, plots};
-use crate::error::Result;
 use crate::report::{LinePlot, Series, Table, html};
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Stages that train a model for all nodes in many exchanges.

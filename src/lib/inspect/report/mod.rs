@@ -9,9 +9,10 @@ mod sections;
 use super::run::{Metrics, Run, size};
 use super::{Answer, find, settings};
 use crate::artifact::atomic;
-use crate::error::Result;
+use crate::error::Error;
 use crate::report::html::Page;
 use crate::words::counted;
+use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -47,7 +48,7 @@ impl Request {
             false => find::all(&self.folder)?,
         };
         let entry = |run: Run| {
-            let read = run.metrics();
+            let read = run.metrics().map_err(Error::from);
             let read = read.inspect_err(|error| tracing::warn!("left out of the report: {error}"));
             Entry {
                 metrics: read.unwrap_or_default().unwrap_or_default(),

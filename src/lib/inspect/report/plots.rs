@@ -1,18 +1,19 @@
 //! Plots and pictures of a run as HTML: those that the stage wrote, or drawn from its metrics.
 
 use super::Entry;
-use crate::error::Result;
+use crate::error::Error;
 use crate::report::{LinePlot, Series, html};
+use anyhow::Result;
 use maud::{Markup, html};
 use std::path::Path;
 
 /// Returns what `save` draws to a path that ends in .svg. A plot without anything to draw is left
 /// out.
-pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<Markup> {
+pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Markup> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("plot.svg");
     match save(&path) {
-        Ok(()) => html::plot(name, &fs_err::read_to_string(&path)?),
+        Ok(()) => Ok(html::plot(name, &fs_err::read_to_string(&path)?)?),
         Err(error) => {
             tracing::warn!("left out of the report: {error}");
             Ok(html! {})

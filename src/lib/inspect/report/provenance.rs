@@ -3,10 +3,10 @@
 use super::super::run::percent;
 use super::super::{settings, show};
 use super::Entry;
-use crate::error::Result;
 use crate::report::{Table, html};
 use crate::run::manifest;
 use crate::words::counted;
+use anyhow::Result;
 use maud::{Markup, html};
 
 /// Returns a table with a line for every run.

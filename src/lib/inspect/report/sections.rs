@@ -5,11 +5,12 @@ use super::super::confusion::Matrix;
 use super::super::run::{Comparison, Epoch, Run, percent, size};
 use super::super::{group, split};
 use super::{Entry, plots};
-use crate::error::Result;
+use crate::error::Error;
 use crate::partition::skew;
 use crate::report::html::{self, Bar};
 use crate::report::{Table, stacked_bars};
 use crate::run::manifest::FileRecord;
+use anyhow::Result;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -345,11 +346,11 @@ fn matrix(entry: &Entry) -> Result<Markup> {
     }
     match Matrix::new(&entry.run, &entry.metrics) {
         Ok(matrix) => Ok(html! {
-            (plots::drawn("Confusion matrix of the student", |path| matrix.save(path))?)
+            (plots::drawn("Confusion matrix of the student", |path| Ok(matrix.save(path)?))?)
             (html::table(&matrix.table()))
         }),
         Err(error) => {
-            tracing::warn!("left out of the report: {error}");
+            tracing::warn!("left out of the report: {}", Error::from(error));
             Ok(html! {})
         }
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// What the stage is to do.
+/// Tells what the stage is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Start from nothing; whatever is there may be replaced.
@@ -17,7 +17,7 @@ pub enum Admission {
     Continue,
 }
 
-/// Differing keys that are spelled out in an error.
+/// Limits the differing keys that an error spells out.
 const SHOWN: usize = 5;
 
 /// Decides by the manifest at `manifest_path` and by whether `primary_output`, the stage's main
@@ -36,7 +36,8 @@ const SHOWN: usize = 5;
 /// ([`Stage::identity`](crate::run::stages::Stage::identity)).
 ///
 /// # Errors
-/// The refusals above, another config, both flags at once, a damaged manifest (unless `overwrite`).
+/// Fails with the refusals above, for another config, for both flags at once, and for a damaged
+/// manifest (unless `overwrite`).
 pub fn admit(
     manifest_path: &Path,
     resume: bool,
@@ -72,7 +73,7 @@ pub fn admit(
     }
 }
 
-/// True for a file, and for a folder with anything in it.
+/// Returns true for a file, and for a folder with anything in it.
 fn holds_something(path: &Path) -> bool {
     match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
@@ -133,7 +134,7 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         ))
 }
 
-/// A line for each key of `config` that had another value in the earlier run.
+/// Returns a line for each key of `config` that had another value in the earlier run.
 fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
     let mut differences = Vec::new();
     compare("", &recorded(&earlier.config), config, &mut differences);
@@ -172,7 +173,7 @@ fn compare(path: &str, old: &Value, new: &Value, differences: &mut Vec<String>) 
     }
 }
 
-/// A value for an error line: whole groups are cut short.
+/// Formats a value for an error line, with whole groups cut short.
 fn brief(value: &Value) -> String {
     const LONG: usize = 60;
     let text = value.to_string();

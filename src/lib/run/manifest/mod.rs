@@ -1,5 +1,5 @@
-//! The manifest a stage leaves beside what it wrote: how it was made, from which files, and which
-//! files with which hashes came out.
+//! Reads and writes the manifest that a stage leaves beside its results: how they were made, from
+//! which files, and which files with which hashes came out.
 //!
 //! For a folder it is `FOLDER/manifest.json`, for a single file `STEM.manifest.json` beside it
 //! ([`beside`]), for one of several independent outputs of a folder `manifest_NAME.json`. Stages
@@ -22,19 +22,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The fact that names the teachers' architectures.
+/// Names the fact that holds the teachers' architectures.
 pub const TEACHERS_MODEL: &str = "teachers_model";
 
-/// Version of the manifest's own format.
+/// Is the version of the manifest's own format.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// The libtorch this build links; tch 0.24.0 binds 2.11.0.
+/// Is the version of the libtorch that this build links; tch 0.24.0 binds 2.11.0.
 pub const LIBTORCH_VERSION: &str = match option_env!("FED_DISTILL_LIBTORCH_VERSION") {
     Some(version) => version,
     None => "2.11.0",
 };
 
-/// How far a run came. A run that was killed stays `running`.
+/// Tells how far a run came. A run that was killed stays `running`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -55,17 +55,17 @@ impl fmt::Display for Status {
     }
 }
 
-/// What made the files.
+/// Tells which program made the files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Versions {
     pub fed_distill: String,
     pub libtorch: String,
 }
 
-/// A file that was read or written.
+/// Describes a file that was read or written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// What the file is to the stage: `teacher`, `split`, `images`, …
+    /// Tells what the file is to the stage: `teacher`, `split`, `images`, …
     pub role: String,
     /// Relative to the manifest's folder, or absolute.
     pub path: PathBuf,
@@ -75,13 +75,13 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// Where the file is now, by the manifest that records it.
-    pub fn place(&self, manifest_path: &Path) -> PathBuf {
+    /// Returns the file's current path, given that of the manifest that records it.
+    pub fn current_path(&self, manifest_path: &Path) -> PathBuf {
         paths::from_record(manifest_path, &self.path)
     }
 }
 
-/// The whole manifest.
+/// Holds the whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub schema_version: u32,
@@ -106,22 +106,23 @@ pub struct Manifest {
     pub resumed: Vec<String>,
     /// End, in UTC; none while running.
     pub ended: Option<String>,
-    /// Name of the main output, which lies beside the manifest: until it is among `outputs`, a file
+    /// Names the main output, which lies beside the manifest: until it is among `outputs`, a file
     /// of that name is an earlier run's.
     #[serde(default)]
     pub result: Option<PathBuf>,
     pub inputs: Vec<FileRecord>,
     pub outputs: Vec<FileRecord>,
-    /// What later stages check or users look up: the dataset's fingerprint, the number of nodes, …
+    /// Holds what later stages check or users look up: the dataset's fingerprint, the number of
+    /// nodes, …
     pub facts: BTreeMap<String, serde_json::Value>,
-    /// Why the run ended, unless it is done.
+    /// Tells why the run ended, unless it is done.
     pub error: Option<String>,
 }
 
-/// The manifest at `manifest_path`; none when there is no file.
+/// Reads the manifest at `manifest_path`; `None` when there is no file.
 ///
 /// # Errors
-/// A file that cannot be read, is no manifest, or was written in a newer format.
+/// Fails when the file cannot be read, is no manifest, or was written in a newer format.
 pub fn existing(manifest_path: &Path) -> Result<Option<Manifest>> {
     if !manifest_path.exists() {
         return Ok(None);
@@ -143,7 +144,7 @@ pub fn existing(manifest_path: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// The format of the manifest there, if it is one that this program does not know.
+/// Returns the version of the manifest there, if it is one that this program does not know.
 fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     #[derive(Deserialize)]
     struct Format {
@@ -153,7 +154,7 @@ fn newer(manifest_path: &Path) -> Result<Option<u32>> {
     Ok(Some(format.schema_version).filter(|version| *version > SCHEMA_VERSION))
 }
 
-/// Where the manifest of the single file `output` goes: `initial.safetensors` has
+/// Returns the path of the manifest of the single file `output`: `initial.safetensors` has
 /// `initial.manifest.json` beside it.
 pub fn beside(output: &Path) -> PathBuf {
     output.with_extension("manifest.json")

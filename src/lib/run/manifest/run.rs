@@ -1,8 +1,7 @@
-//! An open run: begins with status `running`, collects inputs, facts and outputs, and ends as done,
-//! failed or interrupted.
+//! Records a run: begins its manifest with status `running`, collects inputs, facts and outputs,
+//! and ends it as done, failed or interrupted.
 //!
-//! The file on disk is rewritten at every step, so that it says what is true even when the process
-//! is killed.
+//! The file on disk is rewritten at every step, so that it is true even when the process is killed.
 
 use super::{
     FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace,
@@ -13,7 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What is known when a run begins.
+/// Holds what is known when a run begins.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// Name of the stage's binary.
@@ -28,18 +27,19 @@ pub struct Start {
     pub result: PathBuf,
 }
 
-/// A run that has begun. Dropped without an end it stays `running` on disk, which readers take as
+/// Records a run. Dropped without an end it stays `running` on disk, which readers take as
 /// unfinished.
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
-    /// Whether it is on disk yet.
+    /// Is true once the manifest is on disk.
     begun: bool,
 }
 
 impl Run {
-    /// A run whose manifest will be at `manifest_path`. Inputs and facts can be recorded; nothing
-    /// is on disk before [`Run::begin`], so that a stage whose inputs are refused leaves no trace.
+    /// Returns a run whose manifest will be at `manifest_path`. Inputs and facts can be recorded;
+    /// nothing is on disk before [`Run::begin`], so that a stage whose inputs are refused leaves no
+    /// trace.
     pub fn prepare(manifest_path: &Path, start: Start) -> Self {
         Self {
             path: manifest_path.to_path_buf(),
@@ -72,12 +72,12 @@ impl Run {
         }
     }
 
-    /// Writes the manifest with status `running`, in place of what was there: a stage that resumes
-    /// the run of `earlier` records all inputs, facts and outputs again, but says when that
-    /// run began.
+    /// Writes the manifest with status `running`, in place of what was there. A stage that resumes
+    /// the run of `earlier` records all inputs, facts and outputs again, but keeps the time at
+    /// which that run began.
     ///
     /// # Errors
-    /// A manifest that cannot be written.
+    /// Fails when the manifest cannot be written.
     pub fn begin(&mut self, earlier: Option<Manifest>) -> Result<()> {
         if let Some(earlier) = earlier {
             let now = std::mem::replace(&mut self.manifest.started, earlier.started);
@@ -88,7 +88,7 @@ impl Run {
         self.save()
     }
 
-    /// What is recorded so far.
+    /// Returns what is recorded so far.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -97,7 +97,7 @@ impl Run {
     /// wrote it, if there is one.
     ///
     /// # Errors
-    /// A file that cannot be read, or differs from what its own manifest says was written.
+    /// Fails when the file cannot be read, or differs from what its own manifest records.
     pub fn input(&mut self, role: &str, path: &Path) -> Result<()> {
         let record = self.record(role, path)?;
         trace::check_against_producer(path, &record)?;
@@ -108,7 +108,7 @@ impl Run {
     /// Records something about the run under `key`, in place of what was there.
     ///
     /// # Errors
-    /// A value with a NaN or an infinity in it.
+    /// Fails when a number in the value is not finite.
     pub fn fact(&mut self, key: &str, value: impl Serialize) -> Result<()> {
         let value = json::value(&value)
             .map_err(|error| error.note("while", format!("recording the fact `{key}`")))?;
@@ -119,7 +119,7 @@ impl Run {
     /// Records the file at `path` as written. Call it after the file is whole.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// Fails when the file cannot be read.
     pub fn output(&mut self, role: &str, path: &Path) -> Result<()> {
         let record = self.record(role, path)?;
         put(&mut self.manifest.outputs, record);
@@ -129,7 +129,7 @@ impl Run {
     /// Ends the run as done.
     ///
     /// # Errors
-    /// A manifest that cannot be written.
+    /// Fails when the manifest cannot be written.
     pub fn finish(self) -> Result<()> {
         self.end(Status::Done, None)
     }
@@ -137,8 +137,8 @@ impl Run {
     /// Ends the run as failed or interrupted, by the class of `error`, and keeps its text.
     ///
     /// # Errors
-    /// A manifest that cannot be written, say because the disk that failed the run is still full:
-    /// report `error` all the same.
+    /// Fails when the manifest cannot be written, say because the disk that failed the run is still
+    /// full: report `error` all the same.
     pub fn end_with(self, error: &Error) -> Result<()> {
         let status = match error.class() {
             Class::Interrupted => Status::Interrupted,
@@ -178,7 +178,7 @@ fn put(records: &mut Vec<FileRecord>, record: FileRecord) {
         .iter_mut()
         .find(|other| other.role == record.role && other.path == record.path)
     {
-        Some(place) => *place = record,
+        Some(earlier) => *earlier = record,
         None => records.push(record),
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A recorded output that is not what it was.
+/// Reports a recorded file that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub role: String,
@@ -17,7 +17,7 @@ pub struct Finding {
     pub problem: Problem,
 }
 
-/// What is wrong with a recorded output.
+/// Tells what is wrong with a recorded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     Missing,
@@ -43,7 +43,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The state of the files that a manifest records.
+/// Reports the state of the files that a manifest records.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
     /// Files that are there and were hashed again.
@@ -58,7 +58,7 @@ pub struct Check {
 /// are there.
 ///
 /// # Errors
-/// No manifest there, a damaged one, or a file that cannot be read.
+/// Fails when there is no manifest or a damaged one, and when a file cannot be read.
 pub fn check(manifest_path: &Path) -> Result<Check> {
     let manifest = existing(manifest_path)?.ok_or_else(|| {
         Error::failed(format!(
@@ -83,7 +83,7 @@ pub fn check(manifest_path: &Path) -> Result<Check> {
 /// Returns the findings of [`check`].
 ///
 /// # Errors
-/// Those of [`check`].
+/// Fails as [`check`] does.
 pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
     Ok(check(manifest_path)?.findings)
 }
@@ -115,30 +115,30 @@ fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding
 
 /// Returns the manifest beside `path` that lists it as an output.
 pub fn producer_of(path: &Path) -> Option<PathBuf> {
-    made(path).map(|(place, _)| place)
+    made(path).map(|(manifest_path, _)| manifest_path)
 }
 
-/// Returns that manifest's path and content: how the file at `path` was made. A damaged manifest is
-/// passed over.
+/// Returns the path and content of that manifest, which tells how the file at `path` was made.
+/// Damaged manifests are skipped.
 pub fn made(path: &Path) -> Option<(PathBuf, Manifest)> {
-    producer(path).map(|(place, manifest, _)| (place, manifest))
+    producer(path).map(|(manifest_path, manifest, _)| (manifest_path, manifest))
 }
 
-/// Refuses the file at `path`, the output `then` of the run whose manifest lies at `place`, if it
+/// Refuses the file at `path`, the output `then` of the run with this manifest and its path, if it
 /// is no longer what was recorded.
 ///
 /// # Errors
-/// A file that has changed, or cannot be read.
+/// Fails when the file has changed, or cannot be read.
 pub fn check_output(
     path: &Path,
-    (place, manifest): (&Path, &Manifest),
+    (manifest_path, manifest): (&Path, &Manifest),
     then: &FileRecord,
 ) -> Result<()> {
     let now = hash::file(path)?;
     if now.1 == then.sha256 {
         return Ok(());
     }
-    Err(changed(path, (place, manifest), then, &now).hint(format!(
+    Err(changed(path, (manifest_path, manifest), then, &now).hint(format!(
         "put the file back, or make it again with `{} overwrite=true`; `inspect verify` finds all \
          that have changed",
         manifest.stage
@@ -151,25 +151,25 @@ pub fn made_as(path: &Path, sha256: &str) -> Option<(PathBuf, Manifest)> {
     let is_it = |record: &FileRecord| {
         record.sha256 == sha256 && record.path.file_name() == path.file_name()
     };
-    candidates(path).into_iter().find_map(|place| {
-        let manifest = existing(&place).ok().flatten()?;
+    candidates(path).into_iter().find_map(|manifest_path| {
+        let manifest = existing(&manifest_path).ok().flatten()?;
         manifest
             .outputs
             .iter()
             .any(is_it)
-            .then_some((place, manifest))
+            .then_some((manifest_path, manifest))
     })
 }
 
 /// Refuses an input that is not what the run that wrote it recorded.
 pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()> {
-    let Some((place, manifest, then)) = producer(path) else {
+    let Some((manifest_path, manifest, then)) = producer(path) else {
         return refuse_outdated(path);
     };
     if then.sha256 != now.sha256 {
         let now = (now.bytes, now.sha256.clone());
         return Err(
-            changed(path, (&place, &manifest), &then, &now).hint(format!(
+            changed(path, (&manifest_path, &manifest), &then, &now).hint(format!(
                 "make it again with `{} overwrite=true`; if it was changed on purpose, remove that \
              manifest",
                 manifest.stage
@@ -187,11 +187,10 @@ pub(super) fn check_against_producer(path: &Path, now: &FileRecord) -> Result<()
     Ok(())
 }
 
-/// Reports a file that is not what the manifest at `place` recorded; `now` is its length and
-/// SHA-256.
+/// Reports a file that is not what a manifest recorded; `now` is its length and SHA-256.
 fn changed(
     path: &Path,
-    (place, manifest): (&Path, &Manifest),
+    (manifest_path, manifest): (&Path, &Manifest),
     then: &FileRecord,
     now: &(u64, String),
 ) -> Error {
@@ -206,17 +205,17 @@ fn changed(
         format!("{} bytes, sha256 {}", then.bytes, then.sha256),
     )
     .note("found", format!("{} bytes, sha256 {}", now.0, now.1))
-    .note("from", format!("manifest {}", place.display()))
+    .note("from", format!("manifest {}", manifest_path.display()))
 }
 
 /// Refuses the result of an earlier run that a later one began to replace and did not get to.
 fn refuse_outdated(path: &Path) -> Result<()> {
-    for place in candidates(path) {
-        let manifest = match existing(&place) {
+    for manifest_path in candidates(path) {
+        let manifest = match existing(&manifest_path) {
             Ok(Some(manifest)) => manifest,
             // The manifest of another file is passed over.
-            Err(error) if !is_of_another(&place, path) => {
-                return Err(unreadable(path, &place, error));
+            Err(error) if !is_of_another(&manifest_path, path) => {
+                return Err(unreadable(path, &manifest_path, error));
             }
             _ => continue,
         };
@@ -230,16 +229,16 @@ fn refuse_outdated(path: &Path) -> Result<()> {
                 manifest.status
             ))
             .note("file", path.display().to_string())
-            .note("from", format!("manifest {}", place.display()))
+            .note("from", format!("manifest {}", manifest_path.display()))
             .hint(format!("finish it with `{} resume=true`", manifest.stage)));
         }
     }
     Ok(())
 }
 
-/// Reports a damaged manifest, by which `path` cannot be checked.
-fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
-    if matches!(newer(place), Ok(Some(_))) {
+/// Reports a damaged manifest, without which `path` cannot be checked.
+fn unreadable(path: &Path, manifest_path: &Path, error: Error) -> Error {
+    if matches!(newer(manifest_path), Ok(Some(_))) {
         return error.note(
             "while",
             format!("looking up what wrote `{}`", path.display()),
@@ -250,7 +249,7 @@ fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
         "`{}` cannot be checked: its manifest is damaged",
         path.display()
     ))
-    .note("file", place.display().to_string())
+    .note("file", manifest_path.display().to_string())
     .note("found", why.lines().next().unwrap_or_default().to_owned())
     .hint(
         "make the file again with the stage that wrote it and `overwrite=true`; to use it \
@@ -261,13 +260,14 @@ fn unreadable(path: &Path, place: &Path, error: Error) -> Error {
 /// Returns the manifest that lists `path` as an output: its path, its content, and the record in
 /// it.
 fn producer(path: &Path) -> Option<(PathBuf, Manifest, FileRecord)> {
-    candidates(path).into_iter().find_map(|place| {
+    candidates(path).into_iter().find_map(|manifest_path| {
         // A damaged one is passed over.
-        let manifest = existing(&place).ok().flatten()?;
-        let lists =
-            |record: &&FileRecord| paths::same(&paths::from_record(&place, &record.path), path);
+        let manifest = existing(&manifest_path).ok().flatten()?;
+        let lists = |record: &&FileRecord| {
+            paths::same(&paths::from_record(&manifest_path, &record.path), path)
+        };
         let record = manifest.outputs.iter().find(lists)?.clone();
-        Some((place, manifest, record))
+        Some((manifest_path, manifest, record))
     })
 }
 
@@ -280,21 +280,21 @@ fn candidates(path: &Path) -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|place| one_of_several(place).is_some())
-        .map(|place| (is_of_another(&place, path), place))
+        .filter(|manifest_path| one_of_several(manifest_path).is_some())
+        .map(|manifest_path| (is_of_another(&manifest_path, path), manifest_path))
         .collect();
     several.sort();
     let single = [beside(path), folder.join("manifest.json")];
     single
         .into_iter()
-        .filter(|place| place.is_file())
-        .chain(several.into_iter().map(|(_, place)| place))
+        .filter(|manifest_path| manifest_path.is_file())
+        .chain(several.into_iter().map(|(_, manifest_path)| manifest_path))
         .collect()
 }
 
-/// Returns NAME of a `manifest_NAME.json`.
-fn one_of_several(place: &Path) -> Option<String> {
-    let name = place.file_name()?.to_string_lossy();
+/// Returns `NAME` of a path that ends in `manifest_NAME.json`.
+fn one_of_several(manifest_path: &Path) -> Option<String> {
+    let name = manifest_path.file_name()?.to_string_lossy();
     Some(
         name.strip_prefix("manifest_")?
             .strip_suffix(".json")?
@@ -302,8 +302,8 @@ fn one_of_several(place: &Path) -> Option<String> {
     )
 }
 
-/// Reports whether a manifest is named after another file of its folder than `path`.
-fn is_of_another(place: &Path, path: &Path) -> bool {
+/// Returns true if a manifest is named after another file of its folder than `path`.
+fn is_of_another(manifest_path: &Path, path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    one_of_several(place).is_some_and(|name| !stem.ends_with(&name))
+    one_of_several(manifest_path).is_some_and(|name| !stem.ends_with(&name))
 }

@@ -1,5 +1,5 @@
-//! `distributed_sgd`: one model trained by stochastic gradient descent over several ranks,
-//! all-reduced or with a parameter server, and every byte counted.
+//! `distributed_sgd` trains one model by stochastic gradient descent over several ranks,
+//! all-reduced or with a parameter server, and counts every byte.
 
 mod recorder;
 
@@ -7,7 +7,7 @@ use super::test;
 use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::federated::Traffic;
 use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
 use crate::federated::transport::Rank;
@@ -22,10 +22,11 @@ use crate::runtime::launcher::launched;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
+use anyhow::Result;
 use recorder::Recorder;
 use serde::Serialize;
 
-/// `metrics.json`.
+/// Is the content of `metrics.json`.
 #[derive(Serialize)]
 struct Metrics {
     method: Method,
@@ -40,7 +41,8 @@ struct Metrics {
 /// Runs the stage.
 ///
 /// # Errors
-/// A training that diverges; a rank that is gone; a place that cannot be written.
+/// Fails when the training diverges, when a rank fails or does not answer, and when a file cannot
+/// be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config.distributed_sgd;
     let usual = if config.method == Method::Centralised {
@@ -83,7 +85,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Descent<'a> {
     context: &'a StageContext<'a>,
     config: &'a DistributedSgdConfig,
@@ -121,8 +123,8 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
-            return distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
-                .map(drop);
+            distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())?;
+            return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
         let trained = distributed_sgd::run(
@@ -146,7 +148,8 @@ impl Shared for Descent<'_> {
         session.save_metrics(&metrics)?;
         journal.finish(session)?;
         summary(&metrics)?;
-        output::print(format!("weights:  {}", session.job.output.display()))
+        output::print(format!("weights:  {}", session.job.output.display()))?;
+        Ok(())
     }
 }
 
@@ -213,5 +216,6 @@ fn summary(metrics: &Metrics) -> Result<()> {
             .to_lowercase(),
         )?;
     }
-    output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))
+    output::print(format!("test accuracy: {}", percent(metrics.test_accuracy)))?;
+    Ok(())
 }

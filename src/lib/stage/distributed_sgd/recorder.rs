@@ -1,22 +1,23 @@
-//! Listens to rank 0 of `distributed_sgd`: writes the losses as they come, saves the run.
+//! Records the losses that rank 0 of `distributed_sgd` reports, and saves the run.
 
 use crate::artifact::json;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::distributed_sgd::LossAt;
 use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
 use crate::run::StageContext;
 use crate::run::job::Session;
-use crate::run::journal::{Journal, Mark};
+use crate::run::journal::{EventPosition, Journal};
 use crate::runtime::Progress;
 use crate::train::{self, Callback, FitState};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run, `batch`
-/// from that of the epoch.
+/// Is a line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run,
+/// `batch` from that of the epoch.
 #[derive(Serialize)]
 struct Line {
     stage: &'static str,
@@ -26,24 +27,28 @@ struct Line {
     at: LossAt,
 }
 
-/// What a resumed run begins with.
+/// Holds what a resumed run begins with, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
 struct Notes {
     losses: Vec<LossAt>,
-    events: Option<Mark>,
+    events: Option<EventPosition>,
 }
 
+/// Records the losses of a run.
 pub struct Recorder<'a> {
     /// Batches of an epoch.
     steps: usize,
     losses: Vec<LossAt>,
     journal: Journal,
-    saver: Checkpointer<'a>,
+    checkpointer: Checkpointer<'a>,
     progress: Progress,
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and the state from which an interrupted run resumes.
+    ///
+    /// # Errors
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
         dataset: &Dataset,
@@ -51,14 +56,14 @@ impl<'a> Recorder<'a> {
     ) -> Result<(Self, Option<FitState>)> {
         let config = &context.config.distributed_sgd;
         let steps = train::steps(dataset.train.len(), config.batch_size);
-        let saver = Checkpointer::new(context, session.checkpoints);
-        let (start, notes) = match saver.load::<Notes>()? {
+        let checkpointer = Checkpointer::new(context, session.checkpoints);
+        let (start, notes) = match checkpointer.load::<Notes>()? {
             Some(resumed) => (Some(resumed.fit), resumed.notes),
             None => (None, Notes::default()),
         };
         let Notes { losses, events } = notes;
         let lines = losses.iter().map(|&at| json::value(&line(steps, at)));
-        let lines: Vec<Value> = lines.collect::<Result<_>>()?;
+        let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(
             "stochastic gradient descent",
             (steps * config.epochs) as u64,
@@ -72,7 +77,7 @@ impl<'a> Recorder<'a> {
             steps,
             losses,
             journal: Journal::open(context, session, &lines, events.as_ref())?,
-            saver,
+            checkpointer,
             progress,
         };
         Ok((recorder, start))
@@ -98,24 +103,26 @@ impl Callback<LossAt> for Recorder<'_> {
         self.progress.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, at: &LossAt) -> Result<(), Error> {
         let LossAt { epoch, batch, loss } = *at;
         tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
         self.progress
             .message(format!("epoch {epoch}, loss {loss:.3}"));
         self.losses.push(*at);
-        self.journal.add(&line(self.steps, *at))
+        Ok(self.journal.add(&line(self.steps, *at))?)
     }
 
     fn due(&self) -> bool {
-        self.saver.due()
+        self.checkpointer.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
         let notes = Notes {
             losses: self.losses.clone(),
-            events: self.journal.mark()?,
+            events: self.journal.event_position()?,
         };
-        self.saver.save(state, &BestWeights::default(), &notes)
+        Ok(self
+            .checkpointer
+            .save(state, &BestWeights::default(), &notes)?)
     }
 }

@@ -1,12 +1,12 @@
-//! `fed_avg`: the nodes of a split train one model in many rounds of federated averaging, and every
-//! byte between them and the server is counted.
+//! `fed_avg` trains one model with the nodes of a split, in many rounds of federated averaging, and
+//! counts every byte between them and the server.
 
 mod recorder;
 
 use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, Task};
 use crate::federated::transport::Rank;
 use crate::partition::Split;
@@ -20,17 +20,18 @@ use crate::run::{StageContext, open_for, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
 use crate::words::percent;
+use anyhow::{Result, bail};
 use recorder::{Metrics, Recorder};
 use std::path::Path;
 
-/// Most lines of the table on stdout.
+/// Limits the lines of the table on stdout.
 const SHOWN: usize = 10;
 
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a training that diverges; a rank that is gone; a place that
-/// cannot be written.
+/// Fails without a split and with one of another dataset, when the training diverges, when a rank
+/// fails or does not answer, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
@@ -55,10 +56,10 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Average<'a> {
     context: &'a StageContext<'a>,
-    /// The split's file.
+    /// Is the path of the split.
     split: &'a Path,
 }
 
@@ -79,10 +80,12 @@ impl Shared for Average<'_> {
             split.nodes.len(),
         )?);
         if let Some(node) = split.nodes.iter().position(|part| part.train.len() < 2) {
-            return Err(Error::failed(format!(
-                "node {node} has one training image; batch norm needs at least 2"
-            ))
-            .hint("split the data among fewer nodes (`split.num_nodes`)"));
+            bail!(
+                Error::failed(format!(
+                    "node {node} has one training image; batch norm needs at least 2"
+                ))
+                .hint("split the data among fewer nodes (`split.num_nodes`)")
+            );
         }
         self.context
             .warn_about_ranks("fed_avg.ranks", split.nodes.len());
@@ -100,7 +103,8 @@ impl Shared for Average<'_> {
         let settings = settings(self.context);
         let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
-            return fed_avg::run(&settings, &federation, rank, None, &mut ()).map(drop);
+            fed_avg::run(&settings, &federation, rank, None, &mut ())?;
+            return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
         let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)?;
@@ -208,5 +212,6 @@ fn summary(metrics: &Metrics, weights: &Path) -> Result<()> {
         "bytes: {} uploaded, {} downloaded; the model has {} parameters, {} bytes",
         course.upload_bytes, course.download_bytes, metrics.parameters, metrics.model_bytes
     ))?;
-    output::print(format!("weights:  {}", weights.display()))
+    output::print(format!("weights:  {}", weights.display()))?;
+    Ok(())
 }

@@ -1,10 +1,10 @@
-//! Listens to the server of `fed_avg`: evaluates the global model, writes the metrics as they come,
-//! saves the run.
+//! Records the rounds of `fed_avg`: evaluates the global model, writes the metrics as they come,
+//! and saves the run.
 
 use super::super::{test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Statistics, selected};
 use crate::model::Model;
 use crate::run::StageContext;
@@ -13,9 +13,10 @@ use crate::run::journal::Journal;
 use crate::run::rounds::{Course, Log, RoundLine};
 use crate::train::{self, Callback, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// What a round gave. Accuracies are shares, 0..1.
+/// Holds what a round resulted in. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     /// Over the round's nodes, weighted by their training images: of their last epoch's training
@@ -31,17 +32,18 @@ pub struct Means {
     pub global_train_accuracy: Option<f64>,
 }
 
-/// `metrics.json`.
+/// Is the content of `metrics.json`.
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     pub parameters: u64,
-    /// What one transfer carries, framing aside: the state dict, without what nodes keep to
+    /// Counts the bytes of one transfer, framing aside: the state dict, without what nodes keep to
     /// themselves.
     pub model_bytes: u64,
     #[serde(flatten)]
     pub course: Course<Means, NodeReport>,
 }
 
+/// Records the rounds of a run.
 pub struct Recorder<'a> {
     config: &'a FedAvgConfig,
     dataset: &'a Dataset,
@@ -50,7 +52,10 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and the state from which an interrupted run resumes.
+    ///
+    /// # Errors
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &'a StageContext,
         dataset: &'a Dataset,
@@ -151,7 +156,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let round = report.round;
         let model = model.filter(|model| self.evaluates(model, round));
         let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {
@@ -177,14 +182,14 @@ impl Callback<RoundReport> for Recorder<'_> {
             |node| node.node,
             &report.ledger,
         );
-        self.log.add(line, message)
+        Ok(self.log.add(line, message)?)
     }
 
     fn due(&self) -> bool {
         self.log.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        self.log.save(state)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        Ok(self.log.save(state)?)
     }
 }

@@ -1,9 +1,9 @@
-//! The roles of the split's nodes: which are clients, whose images are public, which client has
-//! which architecture.
+//! Assigns the roles of the split's nodes: which are clients, whose images are public, which client
+//! has which architecture.
 
 use super::super::train_teachers::teacher_count;
 use crate::data::{self, Dataset, ImageSet};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation, Task};
 use crate::model::{Model, ModelSpec};
@@ -12,19 +12,20 @@ use crate::run::StageContext;
 use crate::runtime::interrupt;
 use crate::runtime::seed::Seeds;
 use crate::words::counted;
+use anyhow::{Context, Result, bail};
 
-/// A node that takes part.
+/// Is a node that takes part.
 #[derive(Clone)]
 pub struct Party {
     /// Its number in the split.
     pub node: usize,
     pub spec: ModelSpec,
-    /// Of its model.
+    /// Counts the parameters of its model.
     pub parameters: u64,
     part: Part,
 }
 
-/// The split's parts with their roles.
+/// Holds the split's parts with their roles.
 pub struct Roles {
     pub parties: Vec<Party>,
     /// The public images, where they are part of the dataset.
@@ -34,10 +35,12 @@ pub struct Roles {
 }
 
 impl Roles {
+    /// Reads the split and assigns the roles.
+    ///
     /// # Errors
-    /// No split, or one of another dataset or of too few nodes; parts of one image; an architecture
-    /// that does not take the images; a public set of another shape or with more classes; as many
-    /// weights as clients not given.
+    /// Fails without a split and with one of another dataset or of too few nodes; when a part has
+    /// one image, when an architecture does not take the images, when the public set has another
+    /// shape or more classes, and when there are not as many weights as clients.
     pub(in super::super) fn new(context: &StageContext, dataset: &Dataset) -> Result<Self> {
         let config = &context.config.fed_md;
         let split = context.split(dataset)?;
@@ -58,7 +61,7 @@ impl Roles {
                 Some(settings) => Some(
                     data::load(settings, context.device)
                         .within("fed_md.public")
-                        .during(|| "loading the public dataset")?,
+                        .context("loading the public dataset")?,
                 ),
                 None => None,
             },
@@ -131,25 +134,25 @@ impl Roles {
     fn check(&self, context: &StageContext, dataset: &Dataset) -> Result<()> {
         let config = &context.config.fed_md;
         if self.parties.is_empty() {
-            return Err(
+            bail!(
                 Error::usage("no client is left beside the public node").hint(
                     "raise `teacher.num_teachers`, or make another node public \
                     (`fed_md.public_node`)",
-                ),
+                )
             );
         }
         if let Some(party) = self.parties.iter().find(|party| party.part.train.len() < 2) {
-            return Err(too_few(&format!("node {} has", party.node)));
+            bail!(too_few(&format!("node {} has", party.node)));
         }
         if self.shared.as_ref().is_some_and(|public| public.len() < 2) {
-            return Err(too_few("the public node has"));
+            bail!(too_few("the public node has"));
         }
         match &config.weights {
             Some(weights) if weights.len() != self.parties.len() => {
-                return Err(
+                bail!(
                     Error::usage("`fed_md.weights` must have one weight for each client")
                         .note("expected", format!("{} weights", self.parties.len()))
-                        .note("found", format!("{weights:?}")),
+                        .note("found", format!("{weights:?}"))
                 );
             }
             _ => {}
@@ -187,7 +190,7 @@ fn party(
         Ok::<_, Error>((spec, parameters))
     };
     let (spec, parameters) =
-        fitted().during(|| format!("choosing the architecture of node {node}"))?;
+        fitted().with_context(|| format!("choosing the architecture of node {node}"))?;
     Ok(Party {
         node,
         spec,
@@ -200,20 +203,23 @@ fn party(
 fn public_node(asked: Option<usize>, split: &Split) -> Result<usize> {
     let nodes = split.nodes.len();
     if nodes < 2 {
-        return Err(Error::usage(
-            "the split has one node; FedMD needs a client beside the public \
+        bail!(
+            Error::usage(
+                "the split has one node; FedMD needs a client beside the public \
             node",
-        )
-        .hint(
-            "split the data among more nodes (`split.num_nodes`), or take another dataset \
+            )
+            .hint(
+                "split the data among more nodes (`split.num_nodes`), or take another dataset \
                 for the public set (`fed_md.public.kind=…`)",
-        ));
+            )
+        );
     }
     match asked {
         Some(node) if node >= nodes => Err(Error::usage(format!(
             "`fed_md.public_node` is {node}, but the split has {nodes} nodes"
         ))
-        .hint(format!("choose 0 to {}, or `null` for the last", nodes - 1))),
+        .hint(format!("choose 0 to {}, or `null` for the last", nodes - 1))
+        .into()),
         node => Ok(node.unwrap_or(nodes - 1)),
     }
 }
@@ -229,7 +235,7 @@ fn too_few(who: &str) -> Error {
 fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
     let shape = |set: &Dataset| format!("{}×{}×{}", set.channels(), set.size(), set.size());
     if shape(dataset) != shape(public) {
-        return Err(
+        bail!(
             Error::usage("the public images are of another shape than the private ones")
                 .note("expected", format!("{}: {}", dataset.name, shape(dataset)))
                 .note("found", format!("{}: {}", public.name, shape(public)))
@@ -237,7 +243,7 @@ fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
                     "`fed_md.public.size={} fed_md.public.channels={}` converts them",
                     dataset.size(),
                     dataset.channels()
-                )),
+                ))
         );
     }
     match public.classes.len() > dataset.classes.len() {
@@ -250,7 +256,8 @@ fn fits(dataset: &Dataset, public: &Dataset) -> Result<()> {
                 .note(
                     "found",
                     format!("{}: {}", public.name, public.classes.len()),
-                ),
+                )
+                .into(),
         ),
         false => Ok(()),
     }

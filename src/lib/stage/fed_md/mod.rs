@@ -1,5 +1,5 @@
-//! `fed_md`: the nodes of a split, each with a model of its own, learn from each other's scores of
-//! public images, and every byte between them and the server is counted.
+//! `fed_md` trains a model of its own for each node of a split: they learn from each other's scores
+//! of public images, and every byte between them and the server is counted.
 
 mod federation;
 mod recorder;
@@ -9,7 +9,7 @@ use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
-use crate::error::{During, Error, Result};
+use crate::error::Error;
 use crate::federated::fed_md::{self, FedMdSettings, Federation};
 use crate::federated::transport::Rank;
 use crate::model::StateDict;
@@ -20,6 +20,7 @@ use crate::run::stages;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
+use anyhow::{Context, Result};
 use federation::Roles;
 use recorder::Recorder;
 use std::path::Path;
@@ -27,8 +28,8 @@ use std::path::Path;
 /// Runs the stage.
 ///
 /// # Errors
-/// No split, or one of another dataset; a public set that does not fit; a training that diverges; a
-/// rank that is gone; a place that cannot be written.
+/// Fails without a split and with one of another dataset, when the public set does not fit, when
+/// the training diverges, when a rank fails or does not answer, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let config = &composed.config;
     let context = open_for(
@@ -53,10 +54,10 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// The stage's work.
+/// Does the stage's work.
 struct Distill<'a> {
     context: &'a StageContext<'a>,
-    /// The split's file.
+    /// Is the path of the split.
     split: &'a Path,
 }
 
@@ -91,7 +92,8 @@ impl Shared for Distill<'_> {
         let settings = settings(&self.context.config.fed_md);
         let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
-            return fed_md::run(&settings, &federation, rank, None, &mut ()).map(drop);
+            fed_md::run(&settings, &federation, rank, None, &mut ())?;
+            return Ok(());
         };
         let (mut recorder, start) =
             Recorder::open(self.context, roles, &settings, &federation, session)?;
@@ -99,7 +101,7 @@ impl Shared for Distill<'_> {
         for (node, state) in &states {
             interrupt::check()?;
             save(dataset, &federation, *node, state, session)
-                .during(|| format!("saving the model of node {node}"))?;
+                .with_context(|| format!("saving the model of node {node}"))?;
         }
         let (metrics, journal) = recorder.finish();
         journal.finish(session)?;
@@ -141,5 +143,6 @@ fn save(
     let card = Card::new(client.spec.clone(), dataset, counts);
     let path = session.companion(&format!("model_node{node}.safetensors"));
     weights::save(&path, state, &card)?;
-    session.run.output("weights", &path)
+    session.run.output("weights", &path)?;
+    Ok(())
 }

@@ -1,7 +1,7 @@
-//! Listens to the server of `fed_md`: writes the metrics as they come, saves the run.
+//! Records the rounds of `fed_md`: writes the metrics as they come, and saves the run.
 
 use super::federation::{Party, Roles};
-use crate::error::Result;
+use crate::error::Error;
 use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
 use crate::model::Model;
 use crate::run::StageContext;
@@ -10,10 +10,11 @@ use crate::run::journal::Journal;
 use crate::run::rounds::{self, Course, Log};
 use crate::train::{Callback, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// Over the clients that have the number, unweighted, after a round; round 0 is transfer learning.
-/// Accuracies are shares, 0..1.
+/// Holds the means of a round, unweighted, over the clients that have the number; round 0 is
+/// transfer learning. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Means {
     pub digest_loss: Option<f64>,
@@ -25,17 +26,19 @@ pub struct Means {
     pub test_accuracy: Option<f64>,
 }
 
+/// Is what a node reports of a round.
 pub type NodeLine = rounds::NodeLine<NodeReport>;
+/// Is the line of a round.
 pub type RoundLine = rounds::RoundLine<Means, NodeReport>;
 
-/// `metrics.json`.
+/// Is the content of `metrics.json`.
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     pub clients: Vec<ClientNote>,
-    /// The public set, which everyone holds from the start: its bytes are in no sum.
+    /// Counts the public images, which everyone holds from the start: their bytes are in no sum.
     pub public_images: usize,
     pub public_bytes: u64,
-    /// Of them in a round.
+    /// Counts the public images of a round.
     pub public_samples: usize,
     pub classes: i64,
     /// Accuracies are means over the clients.
@@ -43,7 +46,7 @@ pub struct Metrics {
     pub course: Course<Means, NodeReport>,
 }
 
-/// Who a client is.
+/// Describes a client.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClientNote {
     pub node: usize,
@@ -52,6 +55,7 @@ pub struct ClientNote {
     pub images: usize,
 }
 
+/// Records the rounds of a run.
 pub struct Recorder<'a> {
     settings: &'a FedMdSettings,
     federation: &'a Federation<'a>,
@@ -60,7 +64,10 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Returns the recorder, and where an interrupted run had come to.
+    /// Returns the recorder, and the state from which an interrupted run resumes.
+    ///
+    /// # Errors
+    /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
         roles: &Roles,
@@ -124,7 +131,7 @@ impl Callback<RoundReport> for Recorder<'_> {
         self.log.step();
     }
 
-    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<()> {
+    fn round(&mut self, _: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let (round, nodes) = (report.round, &report.nodes);
         let means = Means {
             digest_loss: mean(nodes, |node| node.digest_loss),
@@ -137,14 +144,14 @@ impl Callback<RoundReport> for Recorder<'_> {
         };
         let message = format!("round {round}, test {}", percent(means.test_accuracy));
         let line = RoundLine::new(round, means, nodes, |node| node.node, &report.ledger);
-        self.log.add(line, message)
+        Ok(self.log.add(line, message)?)
     }
 
     fn due(&self) -> bool {
         self.log.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        self.log.save(state)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        Ok(self.log.save(state)?)
     }
 }

@@ -1,18 +1,21 @@
-//! The tables on stdout.
+//! Prints the tables of `fed_md` on stdout.
 
 use super::recorder::{Means, Metrics, NodeLine, RoundLine};
-use crate::error::Result;
 use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::run::rounds::Course;
 use crate::runtime::output;
 use crate::words::percent;
+use anyhow::Result;
 use std::path::Path;
 
-/// Most lines of the table of rounds.
+/// Limits the lines of the table of rounds.
 const SHOWN: usize = 10;
 
-/// Rounds, clients, bytes.
+/// Prints rounds, clients and bytes.
+///
+/// # Errors
+/// Fails when stdout cannot be written.
 pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
     let course = &metrics.course;
     output::print(rounds(course))?;
@@ -34,11 +37,12 @@ pub fn print(metrics: &Metrics, path: &Path) -> Result<()> {
         metrics.classes,
         metrics.public_bytes
     ))?;
-    output::print(format!("metrics:  {}", path.display()))
+    output::print(format!("metrics:  {}", path.display()))?;
+    Ok(())
 }
 
-/// Means over the clients: transfer learning (round 0), then rounds spread evenly, the last among
-/// them.
+/// Returns the table of means over the clients: transfer learning (round 0), then rounds spread
+/// evenly, the last among them.
 fn rounds(course: &Course<Means, NodeReport>) -> Table {
     let mut table = Table::new(&[
         "round",
@@ -69,7 +73,7 @@ fn rounds(course: &Course<Means, NodeReport>) -> Table {
     table
 }
 
-/// Each client after the last round, and on the test set before the first.
+/// Returns the table of clients after the last round, and on the test set before the first.
 fn clients(metrics: &Metrics) -> Table {
     let mut table = Table::new(&[
         "node",

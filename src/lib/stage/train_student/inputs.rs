@@ -1,17 +1,19 @@
-//! What `train_student` reads, checked: the student's own images and the initial batches.
+//! Loads and checks what `train_student` reads beside the teachers: the student's own images and
+//! the initial batches.
 
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::{hash, tensors};
 use crate::data::{Dataset, ImageSet};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::ModelSpec;
 use crate::run::manifest;
 use crate::run::{StageContext, required};
+use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// All that a student is made from.
+/// Holds all that a student is made from.
 pub struct Inputs {
     pub set: TeacherSet,
     pub dataset: Dataset,
@@ -24,12 +26,15 @@ pub struct Inputs {
 }
 
 /// Loads everything and checks that it belongs together.
+///
+/// # Errors
+/// Fails when a file is missing or damaged, and when the files do not belong together.
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
     set.record(run)?;
     let dataset = context.dataset()?;
     if dataset.fingerprint != set.card.dataset_fingerprint {
-        return Err(
+        bail!(
             Error::failed("the teachers were trained on another dataset")
                 .note(
                     "expected",
@@ -42,7 +47,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
                         set.card.dataset, set.card.dataset_fingerprint
                     ),
                 )
-                .hint("use the `dataset` overrides the teachers were trained with"),
+                .hint("use the `dataset` overrides the teachers were trained with")
         );
     }
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
@@ -57,7 +62,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     })
 }
 
-/// The student's own real images: those of the nodes that train no teacher.
+/// Returns the student's own real images: those of the nodes that train no teacher.
 fn own_images(
     context: &StageContext,
     dataset: &Dataset,
@@ -87,7 +92,7 @@ fn own_images(
     Ok(Some(dataset.train.select(&indices)?))
 }
 
-/// The initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
+/// Returns the initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
 fn initial(
     context: &StageContext,
     set: &TeacherSet,
@@ -99,12 +104,14 @@ fn initial(
         "outputs/initial.safetensors",
     )?;
     if !path.exists() {
-        return Err(Error::failed("the initial batches do not exist yet")
-            .note("file", path.display().to_string())
-            .hint("make them with `generate_initial` and the same overrides"));
+        bail!(
+            Error::failed("the initial batches do not exist yet")
+                .note("file", path.display().to_string())
+                .hint("make them with `generate_initial` and the same overrides")
+        );
     }
     run.input("initial", path)?;
-    belong_together(path, set)?;
+    refuse_other_teachers(path, set)?;
     let read = || {
         let file = tensors::read(path)?;
         let take = |name: &str| {
@@ -120,11 +127,11 @@ fn initial(
             labels.to_device(context.device),
         ))
     };
-    read().map_err(|error| error.note("file", path.display().to_string()))
+    Ok(read().map_err(|error| error.note("file", path.display().to_string()))?)
 }
 
 /// Refuses initial batches that were made of other teachers than those loaded.
-fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
+fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };
@@ -134,15 +141,17 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
         .filter(|input| input.role.starts_with("teacher"))
         .count();
     if made_from > set.paths.len() {
-        return Err(Error::failed(format!(
-            "the initial batches were made from {made_from} teachers, but {} are given",
-            set.paths.len()
-        ))
-        .note("file", path.display().to_string())
-        .hint(
-            "give them all (`teacher.num_teachers`), or make the initial batches again with \
+        bail!(
+            Error::failed(format!(
+                "the initial batches were made from {made_from} teachers, but {} are given",
+                set.paths.len()
+            ))
+            .note("file", path.display().to_string())
+            .hint(
+                "give them all (`teacher.num_teachers`), or make the initial batches again with \
             `generate_initial`",
-        ));
+            )
+        );
     }
     for (index, teacher) in set.paths.iter().enumerate() {
         let (_, found) = hash::file(teacher)?;
@@ -152,15 +161,17 @@ fn belong_together(path: &Path, set: &TeacherSet) -> Result<()> {
             .find(|input| input.role == format!("teacher{index}"));
         let expected = recorded.map_or("no such teacher", |input| &input.sha256);
         if expected != found {
-            return Err(Error::failed(format!(
-                "the initial batches were made from another teacher {index}"
-            ))
-            .note(
-                "file",
-                format!("{}: made from sha256 {expected}", path.display()),
-            )
-            .note("file", format!("{}: sha256 {found}", teacher.display()))
-            .hint("make the initial batches again with `generate_initial`"));
+            bail!(
+                Error::failed(format!(
+                    "the initial batches were made from another teacher {index}"
+                ))
+                .note(
+                    "file",
+                    format!("{}: made from sha256 {expected}", path.display()),
+                )
+                .note("file", format!("{}: sha256 {found}", teacher.display()))
+                .hint("make the initial batches again with `generate_initial`")
+            );
         }
     }
     Ok(())
@@ -171,23 +182,25 @@ fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<(
     let shape = images.size();
     let fits = shape.len() == 4 && shape[1..] == wanted && images.kind() == Kind::Float;
     if !fits || labels.size() != [shape[0]] || labels.kind() != Kind::Int64 || shape[0] == 0 {
-        return Err(Error::failed("the initial batches do not fit the teachers")
-            .note(
-                "expected",
-                format!(
-                    "images f32 [M, {}, {}, {}] and labels i64 [M]",
-                    wanted[0], wanted[1], wanted[2]
-                ),
-            )
-            .note(
-                "found",
-                format!(
-                    "images {:?} {shape:?} and labels {:?} {:?}",
-                    images.kind(),
-                    labels.kind(),
-                    labels.size()
-                ),
-            ));
+        bail!(
+            Error::failed("the initial batches do not fit the teachers")
+                .note(
+                    "expected",
+                    format!(
+                        "images f32 [M, {}, {}, {}] and labels i64 [M]",
+                        wanted[0], wanted[1], wanted[2]
+                    ),
+                )
+                .note(
+                    "found",
+                    format!(
+                        "images {:?} {shape:?} and labels {:?} {:?}",
+                        images.kind(),
+                        labels.kind(),
+                        labels.size()
+                    ),
+                )
+        );
     }
     let outside = i64::try_from(
         labels
@@ -196,7 +209,7 @@ fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<(
             .sum(Kind::Int64),
     )?;
     if outside > 0 || !bool::try_from(images.isfinite().all())? {
-        return Err(Error::failed(
+        bail!(Error::failed(
             "the initial batches hold labels out of range or pixels that are not finite",
         ));
     }

@@ -1,9 +1,9 @@
-//! `train_student`: the server trains one student on synthetic batches, adding fresh ones as it
+//! `train_student` trains one student on synthetic batches at the server, adds fresh ones as it
 //! learns, and compares it with what the teachers could do without it.
 
 mod inputs;
-mod logbook;
 mod outputs;
+mod recorder;
 
 use super::batches::BatchFiles;
 use super::teachers::TeacherSet;
@@ -11,7 +11,7 @@ use crate::config::schema::Objective as ObjectiveKind;
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, ImageSet};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
-use crate::error::{During, Error, Result};
+use crate::error::{During, Error};
 use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
 use crate::run::BestWeights;
@@ -25,19 +25,20 @@ use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Objective, fit};
 use crate::words::counted;
+use anyhow::{Context, Result, bail};
 use inputs::Inputs;
-use logbook::{Logbook, Notes};
+use recorder::{Notes, Recorder};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// Classes that a message names, at most.
+/// Limits the classes that a message names.
 const NAMED: usize = 20;
 
 /// Runs the stage.
 ///
 /// # Errors
-/// Teachers, initial batches, split and dataset that do not belong together; a diverging training;
-/// a place that cannot be written.
+/// Fails when teachers, initial batches, split and dataset do not belong together, when the
+/// training diverges, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open(composed)?;
     let folder = required(
@@ -92,9 +93,9 @@ fn train(
         .sum();
     let steps = inverter.steps(settings.adaptive);
     let progress = Progress::new("training the student", (training + fresh * steps) as u64);
-    let saver = Checkpointer::new(context, session.checkpoints);
-    let (start, kept, notes) = match saver.load::<Notes>()? {
-        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+    let checkpointer = Checkpointer::new(context, session.checkpoints);
+    let (start, best, notes) = match checkpointer.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
     let done = start
@@ -102,7 +103,15 @@ fn train(
         .map_or(0, |start| start.position.optimizer_steps as usize);
     progress.add((done + notes.fresh.len() * steps) as u64);
     let journal = Journal::open(context, session, &notes.lines()?, notes.events.as_ref())?;
-    let logbook = Logbook::new(dataset, settings, saver, &progress, journal, kept, notes);
+    let recorder = Recorder::new(
+        dataset,
+        settings,
+        checkpointer,
+        &progress,
+        journal,
+        best,
+        notes,
+    );
     let batches = BatchFiles {
         checkpoints: session.checkpoints,
         device: context.device,
@@ -115,14 +124,14 @@ fn train(
         Seeds::new(settings.seed),
     )
     .with_store(&batches)
-    .with_observer(&logbook);
+    .with_observer(&recorder);
     let objective = objective(config, set, context.device, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
         schedule: settings.schedule.clone(),
     };
-    let mut observer = &logbook;
+    let mut observer = &recorder;
     fit(
         &mut model,
         &mut source,
@@ -133,17 +142,17 @@ fn train(
     )
     // The parameters in its errors are the inverter's.
     .within("deep_inv")
-    .during(|| "training the student")?;
+    .context("training the student")?;
     let synthetic = source.set.synthetic();
     drop(source);
-    let (notes, kept, journal) = logbook.close();
+    let (notes, best, journal) = recorder.close();
     progress.finish();
     let finished = outputs::Finished {
         set,
         dataset,
         folder,
         notes: &notes,
-        kept,
+        best,
         real: own.as_ref().map_or(0, ImageSet::len),
         synthetic,
     };
@@ -191,15 +200,17 @@ fn objective<'a>(
         .as_ref()
         .filter(|weights| weights.len() != classes.len())
     {
-        return Err(Error::usage(format!(
-            "`student.class_weights` has {} for {}",
-            counted(weights.len(), "value"),
-            counted(classes.len(), "class")
-        ))
-        .hint(format!(
-            "give one for each class, in this order: {}",
-            list(&classes[..classes.len().min(NAMED)])
-        )));
+        bail!(
+            Error::usage(format!(
+                "`student.class_weights` has {} for {}",
+                counted(weights.len(), "value"),
+                counted(classes.len(), "class")
+            ))
+            .hint(format!(
+                "give one for each class, in this order: {}",
+                list(&classes[..classes.len().min(NAMED)])
+            ))
+        );
     }
     let weights = settings.class_weights.as_ref();
     let class_weights = weights.map(|weights| {

@@ -1,15 +1,14 @@
-//! What `train_student` leaves: weights, the synthetic set, metrics, pictures, and the table on
-//! stdout.
+//! Writes the results of `train_student`: weights, the synthetic set, metrics, pictures, and the
+//! table on stdout.
 
 use super::super::pictures;
 use super::super::summary;
 use super::super::teachers::TeacherSet;
 use super::super::test;
-use super::logbook::Notes;
+use super::recorder::Notes;
 use crate::artifact::{json, tensors};
 use crate::data::Dataset;
 use crate::distill::FreshReport;
-use crate::error::Result;
 use crate::model::Model;
 use crate::partition::owners;
 use crate::report::{HeatMap, LinePlot, Series, confusion};
@@ -24,22 +23,26 @@ use crate::run::weights::{self, Card};
 use crate::runtime::output;
 use crate::train::Evaluation;
 use crate::words::percent;
+use anyhow::Result;
 use std::path::Path;
 use tch::Tensor;
 
-/// A trained student and what was recorded on the way.
+/// Holds a trained student and what was recorded during its training.
 pub struct Finished<'a> {
     pub set: &'a TeacherSet,
     pub dataset: &'a Dataset,
     pub folder: &'a Path,
     pub notes: &'a Notes,
-    pub kept: BestWeights,
+    pub best: BestWeights,
     pub real: usize,
     pub synthetic: (Tensor, Tensor),
 }
 
 impl Finished<'_> {
     /// Writes everything and prints the comparison.
+    ///
+    /// # Errors
+    /// Fails when a weight is not finite, and when a file cannot be written.
     pub fn save(
         &self,
         context: &StageContext,
@@ -56,7 +59,7 @@ impl Finished<'_> {
             label_counts: counts.into_iter().map(|count| count as u64).collect(),
             ..self.set.card.clone()
         };
-        let state = self.kept.state(model);
+        let state = self.best.state(model);
         model.load_state(&state)?;
         let weights_path = self.folder.join("student.safetensors");
         weights::save(&weights_path, &state, &card)?;
@@ -122,7 +125,7 @@ impl Finished<'_> {
         let metrics = StudentMetrics {
             synthetic_images: self.synthetic.1.size()[0] as usize,
             real_images: self.real,
-            saved_epoch: self.kept.epoch(),
+            saved_epoch: self.best.epoch(),
             selection: context.config.student.selection,
             final_test_accuracy: self.last(),
             best_test_accuracy: self
@@ -219,10 +222,11 @@ impl Finished<'_> {
             &evaluation.confusion,
             owners.as_deref(),
         )?;
-        add("confusion.png")
+        add("confusion.png")?;
+        Ok(())
     }
 
-    /// Accuracy over epochs.
+    /// Returns the plot of accuracies over epochs.
     fn curves(&self) -> LinePlot<'static> {
         let series = |name: &str, of: &dyn Fn(&StudentEpoch) -> Option<f64>| Series {
             name: name.into(),
@@ -273,7 +277,8 @@ impl Finished<'_> {
         }
     }
 
-    /// Test accuracy of each class over epochs, the classes' owners in their names.
+    /// Returns the map of the test accuracy of each class over epochs, with the classes' owners in
+    /// their names.
     fn per_class(&self) -> HeatMap<'static> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
@@ -297,7 +302,7 @@ impl Finished<'_> {
         }
     }
 
-    /// For each class the teacher that owns it, or nothing.
+    /// Returns for each class the name of the teacher that owns it, or an empty text.
     fn owners(&self) -> Vec<String> {
         let counts: Vec<_> = self
             .set

@@ -1,12 +1,12 @@
-//! `train_teachers`: every node trains a teacher on its own images. A teacher's file is all that a
-//! node uploads.
+//! `train_teachers` trains a teacher for every node on the node's own images. A teacher's file is
+//! all that a node uploads.
 
-mod watcher;
+mod recorder;
 
 use crate::artifact::json;
 use crate::config::{Composed, schema::TeacherConfig};
 use crate::data::Dataset;
-use crate::error::{During, Error, Result};
+use crate::error::Error;
 use crate::federated::transport::Rank;
 use crate::model::Model;
 use crate::partition::{Part, Split};
@@ -26,16 +26,17 @@ use crate::runtime::seed::Seeds;
 use crate::train::{CrossEntropy, FitSettings, Selection, Shuffled, fit};
 use crate::words::counted;
 use crate::words::percent;
+use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
+use recorder::{Notes, Recorder};
 use std::path::Path;
 use std::time::Instant;
-use watcher::{Notes, Watcher};
 
 /// Runs the stage.
 ///
 /// # Errors
-/// A split of another dataset, an unknown teacher in `teacher.only`, a diverging training, a place
-/// that cannot be written.
+/// Fails when the split is of another dataset, when `teacher.only` names an unknown teacher, when
+/// the training diverges, and when a file cannot be written.
 pub fn run(composed: &Composed) -> Result<()> {
     let context = open_for(composed, ranks::processes())?;
     let folder = required(
@@ -62,15 +63,16 @@ pub fn run(composed: &Composed) -> Result<()> {
     for (_, row) in rows {
         table.row(row);
     }
-    output::print(&table)
+    output::print(&table)?;
+    Ok(())
 }
 
-/// A teacher's place among those to be trained, and its line of the table on stdout.
+/// Is a teacher's index among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
-/// Trains this rank's teachers: of those to be trained, number i is dealt to rank i mod ranks. Each
-/// is a run of its own, and its rank writes all of its files. Returns the lines of those that were
-/// not there already.
+/// Trains this rank's teachers: of those to be trained, number i is trained by rank i mod ranks.
+/// Each is a run of its own, and its rank writes all of its files. Returns the lines of those that
+/// were not there already.
 fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
@@ -93,7 +95,8 @@ fn collect(mut rows: Vec<Row>, rank: &mut Rank) -> Result<Vec<Row>> {
     }
     for other in 1..rank.ranks() {
         let theirs: Vec<Row> = serde_json::from_slice(&rank.receive(other)?).map_err(|error| {
-            Error::failed(format!("what rank {other} trained cannot be read: {error}"))
+            let text = format!("what rank {other} trained cannot be read: {error}");
+            Error::failed(text).caused_by(error)
         })?;
         rows.extend(theirs);
     }
@@ -117,12 +120,15 @@ fn row(metrics: &TeacherMetrics, weights: &Path) -> Vec<String> {
     ]
 }
 
-/// Where teacher `node`'s weights are.
+/// Returns the path of teacher `node`'s weights.
 pub(super) fn weights_path(folder: &Path, node: usize) -> std::path::PathBuf {
     folder.join(format!("model_teacher{node}.safetensors"))
 }
 
-/// How many of a split's nodes train teachers.
+/// Returns how many of a split's nodes train teachers.
+///
+/// # Errors
+/// Fails when the config names more than there are (usage).
 pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<usize> {
     match settings.num_teachers {
         None => Ok(nodes),
@@ -131,7 +137,8 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
             "`teacher.num_teachers` is {count}, but the split has {}",
             counted(nodes, "node")
         ))
-        .hint(format!("choose 1 to {nodes}"))),
+        .hint(format!("choose 1 to {nodes}"))
+        .into()),
     }
 }
 
@@ -141,7 +148,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
         return Ok((0..count).collect());
     };
     if only.is_empty() {
-        return Err(
+        bail!(
             Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all")
         );
     }
@@ -150,25 +157,27 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
         .enumerate()
         .find(|&(at, node)| only[..at].contains(node))
     {
-        return Err(Error::usage(format!(
+        bail!(Error::usage(format!(
             "`teacher.only` names teacher {twice} twice"
         )));
     }
     if let Some(wrong) = only.iter().find(|&&node| node >= count) {
-        return Err(Error::usage(format!(
-            "`teacher.only` names teacher {wrong}, but there {} {}",
-            if count == 1 { "is" } else { "are" },
-            counted(count, "teacher")
-        ))
-        .hint(match count {
-            1 => "the only teacher is 0: `teacher.only=[0]`".into(),
-            _ => format!("teachers count from 0: choose from 0 to {}", count - 1),
-        }));
+        bail!(
+            Error::usage(format!(
+                "`teacher.only` names teacher {wrong}, but there {} {}",
+                if count == 1 { "is" } else { "are" },
+                counted(count, "teacher")
+            ))
+            .hint(match count {
+                1 => "the only teacher is 0: `teacher.only=[0]`".into(),
+                _ => format!("teachers count from 0: choose from 0 to {}", count - 1),
+            })
+        );
     }
     Ok(only.clone())
 }
 
-/// Trains one teacher; `None` when it was there already and is kept.
+/// Trains one teacher; returns `None` when it was there already and is kept.
 fn teacher(
     context: &StageContext,
     dataset: &Dataset,
@@ -186,14 +195,14 @@ fn teacher(
     let inputs = |run: &mut manifest::Run| {
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("node", node)?;
-        match &context.config.split.save_path {
-            Some(split) => run.input("split", split),
-            None => Ok(()),
+        if let Some(split) = &context.config.split.save_path {
+            run.input("split", split)?;
         }
+        Ok(())
     };
     let metrics = context.perform(&job, inputs, |(), session| {
         train(context, dataset, &split.nodes[node], node, session)
-            .during(|| format!("training teacher {node}"))
+            .with_context(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
         tracing::info!("teacher {node} is trained already: {}", path.display());
@@ -240,9 +249,9 @@ fn train(
         &format!("teacher {node}"),
         (settings.epochs * source.steps()) as u64,
     );
-    let saver = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match saver.load::<Notes>()? {
-        Some(resumed) => (Some(resumed.fit), resumed.kept, resumed.notes),
+    let checkpointer = Checkpointer::new(context, session.checkpoints);
+    let (start, best, notes) = match checkpointer.load::<Notes>()? {
+        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
     let Notes { epochs, events } = notes;
@@ -251,7 +260,7 @@ fn train(
             .as_ref()
             .map_or(0, |start| start.position.optimizer_steps as u64),
     );
-    let mut watcher = Watcher {
+    let mut recorder = Recorder {
         dataset,
         settings,
         own_test,
@@ -260,12 +269,12 @@ fn train(
         journal: Journal::open(
             context,
             session,
-            &watcher::lines(node, &epochs)?,
+            &recorder::lines(node, &epochs)?,
             events.as_ref(),
         )?,
         epochs,
         best,
-        saver,
+        checkpointer,
         progress,
         clock: Instant::now(),
     };
@@ -280,18 +289,18 @@ fn train(
         &CrossEntropy::default(),
         &fitting,
         start.as_ref(),
-        &mut watcher,
+        &mut recorder,
     )?;
     let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
-    session.save_weights(&watcher.best.state(&model), &card)?;
+    session.save_weights(&recorder.best.state(&model), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
-    let (metrics, journal) = watcher.metrics(&model, card.label_counts, train.len(), upload);
+    let (metrics, journal) = recorder.metrics(&model, card.label_counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
 }
 
-/// The node's training indices, and those held out for `selection: best_validation`.
+/// Returns the node's training indices, and those held out for `selection: best_validation`.
 fn hold_out(
     settings: &TeacherConfig,
     part: &Part,
@@ -307,7 +316,7 @@ fn hold_out(
     };
     if settings.selection != Selection::BestValidation {
         return match part.train.len() {
-            count @ (0 | 1) => Err(few(count)),
+            count @ (0 | 1) => Err(few(count).into()),
             _ => Ok((part.train.clone(), None)),
         };
     }
@@ -315,7 +324,7 @@ fn hold_out(
     order.shuffle(&mut seeds.stream("teacher/validation", node as u64));
     let held = ((order.len() as f64 * settings.validation_share).round() as usize).max(1);
     if order.len() < held + 2 {
-        return Err(few(order.len().saturating_sub(held)));
+        bail!(few(order.len().saturating_sub(held)));
     }
     let mut train = order.split_off(held);
     train.sort_unstable();

@@ -1,5 +1,5 @@
-//! What is noted while a student trains: it hears of every epoch and of every fresh batch,
-//! evaluates, writes the metrics as they come, and saves the run.
+//! Records the training of a student: evaluates after each epoch, writes the metrics of epochs and
+//! fresh batches as they come, and saves the run.
 
 use super::super::pictures;
 use super::super::test;
@@ -7,31 +7,32 @@ use crate::artifact::json;
 use crate::config::schema::StudentConfig;
 use crate::data::Dataset;
 use crate::distill::{FreshReport, SourceObserver};
-use crate::error::Result;
+use crate::error::Error;
 use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
-use crate::run::journal::{BatchLine, EpochLine, Journal, Mark};
+use crate::run::journal::{BatchLine, EpochLine, EventPosition, Journal};
 use crate::run::metrics::StudentEpoch;
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::time::Instant;
 use tch::Tensor;
 
-/// All that was noted; what a resumed run starts from.
+/// Holds what a resumed run starts from, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Notes {
     pub epochs: Vec<StudentEpoch>,
     pub fresh: Vec<FreshReport>,
-    pub events: Option<Mark>,
+    pub events: Option<EventPosition>,
 }
 
 impl Notes {
-    /// Steps of the first `epochs` epochs.
+    /// Returns the number of steps in the first `epochs` epochs.
     fn steps(&self, epochs: usize) -> usize {
         self.epochs
             .iter()
@@ -52,7 +53,10 @@ impl Notes {
         BatchLine::fresh(report, self.steps(report.epoch) + report.step)
     }
 
-    /// The metrics' lines in the order in which they were written.
+    /// Returns the metrics' lines in the order in which they were written.
+    ///
+    /// # Errors
+    /// Fails when a number is not finite.
     pub fn lines(&self) -> Result<Vec<Value>> {
         let mut lines = Vec::new();
         for epoch in 0..=self.epochs.len() {
@@ -67,108 +71,119 @@ impl Notes {
     }
 }
 
-/// The open book. Shared by the batch source and the training loop, which take turns.
-pub struct Logbook<'a> {
+/// Records a run. Shared by the batch source and the training loop, which take turns.
+pub struct Recorder<'a> {
     dataset: &'a Dataset,
     settings: &'a StudentConfig,
-    saver: Checkpointer<'a>,
+    checkpointer: Checkpointer<'a>,
     progress: &'a Progress,
-    open: RefCell<Open>,
+    record: RefCell<Record>,
 }
 
-struct Open {
+/// Holds what was recorded so far.
+struct Record {
     notes: Notes,
-    kept: BestWeights,
+    best: BestWeights,
     journal: Journal,
-    /// Since the last epoch ended.
+    /// Is the time at which the last epoch ended.
     clock: Instant,
 }
 
-impl<'a> Logbook<'a> {
+impl<'a> Recorder<'a> {
+    /// Returns the recorder of a run that continues from `notes` and the `best` weights so far.
     pub fn new(
         dataset: &'a Dataset,
         settings: &'a StudentConfig,
-        saver: Checkpointer<'a>,
+        checkpointer: Checkpointer<'a>,
         progress: &'a Progress,
         journal: Journal,
-        kept: BestWeights,
+        best: BestWeights,
         notes: Notes,
     ) -> Self {
-        let open = Open {
+        let record = Record {
             notes,
-            kept,
+            best,
             journal,
             clock: Instant::now(),
         };
         Self {
             dataset,
             settings,
-            saver,
+            checkpointer,
             progress,
-            open: RefCell::new(open),
+            record: RefCell::new(record),
         }
     }
 
+    /// Returns what was recorded, and the journal, to be closed.
     pub fn close(self) -> (Notes, BestWeights, Journal) {
-        let Open {
+        let Record {
             notes,
-            kept,
+            best,
             journal,
             ..
-        } = self.open.into_inner();
-        (notes, kept, journal)
+        } = self.record.into_inner();
+        (notes, best, journal)
     }
 }
 
-impl SourceObserver for Logbook<'_> {
+impl SourceObserver for Recorder<'_> {
     fn inversion_step(&self) {
         self.progress.step();
     }
 
-    fn fresh_batch(&self, report: FreshReport, images: &Tensor, labels: &Tensor) -> Result<()> {
-        let open = &mut *self.open.borrow_mut();
-        let line = open.notes.batch_line(&report);
-        open.journal.add(&line)?;
+    fn fresh_batch(
+        &self,
+        report: FreshReport,
+        images: &Tensor,
+        labels: &Tensor,
+    ) -> Result<(), Error> {
+        let record = &mut *self.record.borrow_mut();
+        let line = record.notes.batch_line(&report);
+        record.journal.add(&line)?;
         // One picture an epoch, of its first batch.
-        let first = open
+        let first = record
             .notes
             .fresh
             .last()
             .is_none_or(|last| last.epoch != report.epoch);
-        if first && open.journal.shows_pictures() {
+        if first && record.journal.shows_pictures() {
             let title = format!("Batch {}", report.batch);
             let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
             let grid = pictures::grid(&title, images, labels, classes, normalisation);
-            open.journal
+            record
+                .journal
                 .image("batch/grid", line.step as i64, &grid.png()?)?;
         }
-        open.notes.fresh.push(report);
+        record.notes.fresh.push(report);
         Ok(())
     }
 }
 
-impl Callback for &Logbook<'_> {
+impl Callback for &Recorder<'_> {
     fn step(&mut self) {
         self.progress.step();
     }
 
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
         let evaluation = test(model, self.dataset, *self.settings.eval_batch_size)?;
         let accuracy = evaluation.accuracy();
-        let open = &mut *self.open.borrow_mut();
-        open.kept
+        let record = &mut *self.record.borrow_mut();
+        record
+            .best
             .offer(self.settings.selection, report.epoch, accuracy, model);
         let epoch = StudentEpoch {
             fit: *report,
             test_accuracy: accuracy,
             per_class_accuracy: evaluation.per_class(),
         };
-        let line = open.notes.epoch_line(&epoch);
-        open.notes.epochs.push(epoch);
-        open.journal.add(&line)?;
-        let seconds = open.clock.elapsed().as_secs_f64();
-        open.clock = Instant::now();
-        open.journal
+        let line = record.notes.epoch_line(&epoch);
+        record.notes.epochs.push(epoch);
+        record.journal.add(&line)?;
+        let seconds = record.clock.elapsed().as_secs_f64();
+        record.clock = Instant::now();
+        record
+            .journal
             .scalar("epoch/seconds", line.step as i64, seconds)?;
         let text = format!("loss {:.3}, test {}", report.train_loss, percent(accuracy));
         tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch);
@@ -178,12 +193,12 @@ impl Callback for &Logbook<'_> {
     }
 
     fn due(&self) -> bool {
-        self.saver.due()
+        self.checkpointer.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
-        let open = &mut *self.open.borrow_mut();
-        open.notes.events = open.journal.mark()?;
-        self.saver.save(state, &open.kept, &open.notes)
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
+        let record = &mut *self.record.borrow_mut();
+        record.notes.events = record.journal.event_position()?;
+        Ok(self.checkpointer.save(state, &record.best, &record.notes)?)
     }
 }

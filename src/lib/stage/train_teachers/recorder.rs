@@ -1,31 +1,32 @@
-//! Watches a teacher's training: evaluates after each epoch, keeps the weights that will be saved,
-//! and sums up in the end.
+//! Records the training of a teacher: evaluates after each epoch, keeps the weights that will be
+//! saved, and returns the metrics in the end.
 
 use crate::artifact::json;
 use crate::config::schema::TeacherConfig;
 use crate::data::{Dataset, ImageSet};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::Model;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
-use crate::run::journal::{EpochLine, Journal, Mark};
+use crate::run::journal::{EpochLine, EventPosition, Journal};
 use crate::run::metrics::{TeacherEpoch, TeacherMetrics};
 use crate::runtime::Progress;
 use crate::train::{Callback, EpochReport, FitState, Selection, evaluate};
 use crate::words::percent;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Instant;
 
-/// What a resumed run starts from, beside the weights.
+/// Holds what a resumed run starts from, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Notes {
     pub epochs: Vec<TeacherEpoch>,
-    pub events: Option<Mark>,
+    pub events: Option<EventPosition>,
 }
 
-/// Evaluates after each epoch.
-pub struct Watcher<'a> {
+/// Records a run.
+pub struct Recorder<'a> {
     pub dataset: &'a Dataset,
     pub settings: &'a TeacherConfig,
     pub own_test: ImageSet,
@@ -34,19 +35,19 @@ pub struct Watcher<'a> {
     pub epochs: Vec<TeacherEpoch>,
     pub best: BestWeights,
     pub journal: Journal,
-    pub saver: Checkpointer<'a>,
+    pub checkpointer: Checkpointer<'a>,
     pub progress: Progress,
-    /// Since the last epoch ended.
+    /// Is the time at which the last epoch ended.
     pub clock: Instant,
 }
 
-/// The metrics' lines of some first epochs.
+/// Returns the metrics' lines of the first epochs.
 pub fn lines(node: usize, epochs: &[TeacherEpoch]) -> Result<Vec<Value>> {
-    let line = |index: usize| json::value(&line(node, &epochs[..index], &epochs[index]));
+    let line = |index: usize| Ok(json::value(&line(node, &epochs[..index], &epochs[index]))?);
     (0..epochs.len()).map(line).collect()
 }
 
-/// The line of an epoch that came after `before`.
+/// Returns the line of an epoch that came after `before`.
 fn line(node: usize, before: &[TeacherEpoch], epoch: &TeacherEpoch) -> EpochLine {
     let steps = before.iter().map(|epoch| epoch.fit.steps).sum::<usize>();
     EpochLine {
@@ -62,8 +63,8 @@ fn line(node: usize, before: &[TeacherEpoch], epoch: &TeacherEpoch) -> EpochLine
     }
 }
 
-impl Watcher<'_> {
-    /// What `metrics_teacher{i}.json` will hold, and the journal, to be closed.
+impl Recorder<'_> {
+    /// Returns what `metrics_teacher{i}.json` will hold, and the journal, to be closed.
     pub fn metrics(
         self,
         model: &Model,
@@ -97,12 +98,12 @@ impl Watcher<'_> {
     }
 }
 
-impl Callback for Watcher<'_> {
+impl Callback for Recorder<'_> {
     fn step(&mut self) {
         self.progress.step();
     }
 
-    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<()> {
+    fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
         let accuracy = |set: &ImageSet| {
             let classes = self.dataset.classes.len();
             let predict = |images: &tch::Tensor| Ok(model.eval(images));
@@ -145,18 +146,19 @@ impl Callback for Watcher<'_> {
         let seconds = self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.journal
-            .scalar("epoch/seconds", line.step as i64, seconds)
+            .scalar("epoch/seconds", line.step as i64, seconds)?;
+        Ok(())
     }
 
     fn due(&self) -> bool {
-        self.saver.due()
+        self.checkpointer.due()
     }
 
-    fn save(&mut self, state: &FitState) -> Result<()> {
+    fn save(&mut self, state: &FitState) -> Result<(), Error> {
         let notes = Notes {
             epochs: self.epochs.clone(),
-            events: self.journal.mark()?,
+            events: self.journal.event_position()?,
         };
-        self.saver.save(state, &self.best, &notes)
+        Ok(self.checkpointer.save(state, &self.best, &notes)?)
     }
 }
