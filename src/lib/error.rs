@@ -137,6 +137,13 @@ impl Error {
         self.0.what.to_string()
     }
 
+    /// Makes it a failure of the run: the value that is wrong comes from a file, and not from what
+    /// the user typed.
+    pub fn into_failed(mut self) -> Self {
+        self.0.class = Class::Failed;
+        self
+    }
+
     /// Shows the parameters that the error names as keys of `group`: `size` as `dataset.size`.
     /// A stage that gives an engine the settings of a config group calls it.
     pub fn within(mut self, group: &str) -> Self {

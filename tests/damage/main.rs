@@ -6,6 +6,7 @@ mod cases;
 mod hostile;
 mod memory;
 mod mutate;
+mod pickles;
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -3,12 +3,15 @@
 //!
 //! Everything the file claims is checked against what is there before memory is taken for it.
 
+mod state_dict;
+
 use super::StateDict;
-use super::pickle::{Object, Pickle, Ref, Storage, View};
+use super::pickle::Pickle;
 use super::tensors::from_bytes;
 use crate::{Error, Result};
 use fs_err as fs;
-use std::collections::{HashMap, HashSet};
+use state_dict::{Storage, View};
+use std::collections::HashMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use tch::Tensor;
@@ -16,30 +19,31 @@ use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 /// Largest pickle that is read: enough for ten thousand tensors' names and shapes.
 const MOST_PICKLE: u64 = 4 << 20;
+/// `torch.save` compresses nothing. A pickle that was compressed afterwards may be longer than the
+/// whole file, but not more than this many times.
+const MOST_DEFLATED: u64 = 16;
 /// Tensors may be views that overlap, so together they may be larger than the file, but not more
 /// than this many times.
 const MOST_SHARING: u64 = 4;
 
-/// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, possibly under
-/// `state_dict` or `model`; a `module.` that all names begin with (`DataParallel`) is left out.
+/// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, which may be an entry of a
+/// checkpoint. Prefixes that all names share, such as `module.`, are left out.
 pub(super) fn read(path: &Path) -> Result<StateDict> {
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     let zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let mut archive = Archive::new(zip, length)?;
-    let pickle = Pickle::parse(&archive.entry("data.pkl", MOST_PICKLE)?)?;
+    let most = MOST_PICKLE.min(length.saturating_mul(MOST_DEFLATED));
+    let bytes = archive.entry("data.pkl", most)?;
     let mut tensors = Vec::new();
-    for (name, view) in state_entries(&pickle)? {
-        let tensor = archive.tensor(&view);
-        tensors.push((
-            name.clone(),
-            tensor.map_err(|error| error.note("while", format!("reading tensor `{name}`")))?,
-        ));
-    }
-    if tensors.iter().all(|(name, _)| name.starts_with("module.")) {
-        tensors
-            .iter_mut()
-            .for_each(|(name, _)| *name = name.split_off("module.".len()));
+    let pickle = Pickle::parse(&bytes)?;
+    for (name, at) in state_dict::entries(&pickle, path)? {
+        let shown = name.escape_debug();
+        let tensor = state_dict::tensor(&pickle, at)
+            .ok_or_else(|| Error::failed("it is no tensor"))
+            .and_then(|view| archive.tensor(&view))
+            .map_err(|error| error.note("while", format!("reading tensor `{shown}`")))?;
+        tensors.push((name.to_owned(), tensor));
     }
     Ok(StateDict::new(tensors))
 }
@@ -48,58 +52,6 @@ fn damaged(error: ZipError) -> Error {
     Error::failed(format!("this is not a whole PyTorch file: {error}"))
         .hint("copy or make the file again; it may have been cut short on the way")
         .caused_by(error)
-}
-
-/// Returns the names and tensors of the state dict.
-fn state_entries(pickle: &Pickle) -> Result<Vec<(String, View)>> {
-    let Object::Dict(root) = pickle.object(pickle.root) else {
-        let found = pickle.object(pickle.root).describe();
-        return Err(
-            Error::failed(format!("the file holds {found}, not a state dict"))
-                .hint("in Python: `torch.save(model.state_dict(), path)`"),
-        );
-    };
-    let nested = ["state_dict", "model"].iter().find_map(|wanted| {
-        let value = root
-            .iter()
-            .find(|(key, _)| text(pickle, *key) == Some(wanted))?
-            .1;
-        match pickle.object(value) {
-            Object::Dict(inner) => Some(inner),
-            _ => None,
-        }
-    });
-    let (mut entries, mut names) = (Vec::new(), HashSet::new());
-    for &(key, value) in nested.unwrap_or(root) {
-        let name = text(pickle, key).ok_or_else(|| {
-            let found = pickle.object(key).describe();
-            Error::failed(format!("a name in the state dict is {found}, not a string"))
-        })?;
-        let Object::Tensor(view) = pickle.object(value) else {
-            let found = pickle.object(value).describe();
-            return Err(Error::failed(format!(
-                "entry `{name}` of the state dict is {found}, not a tensor"
-            ))
-            .hint("in Python: `torch.save(model.state_dict(), path)`"));
-        };
-        if !names.insert(name) {
-            return Err(Error::failed(format!(
-                "entry `{name}` is in the state dict twice"
-            )));
-        }
-        entries.push((name.to_string(), view.clone()));
-    }
-    match entries.is_empty() {
-        true => Err(Error::failed("the state dict in the file is empty")),
-        false => Ok(entries),
-    }
-}
-
-fn text(pickle: &Pickle, at: Ref) -> Option<&str> {
-    match pickle.object(at) {
-        Object::Text(text) => Some(text),
-        _ => None,
-    }
 }
 
 /// Holds the open file, and how much was read from it.

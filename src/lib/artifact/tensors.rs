@@ -301,9 +301,12 @@ fn header_of<'a>(
 /// As [`read`]; for `.pt` also anything but tensors in it, and the format from before PyTorch 1.6.
 pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
     let mut start = Vec::new();
-    fs::File::open(path)?.take(4).read_to_end(&mut start)?;
+    fs::File::open(path)?.take(64).read_to_end(&mut start)?;
+    if let Some(error) = another_file(&start) {
+        return Err(error.note("file", path.display().to_string()));
+    }
     match start.as_slice() {
-        b"PK\x03\x04" => pytorch::read(path)
+        [b'P', b'K', 3, 4, ..] => pytorch::read(path)
             .map(|state| (state, BTreeMap::new()))
             .map_err(|error| error.note("file", path.display().to_string())),
         [0x80, ..] => Err(Error::failed(
@@ -315,4 +318,17 @@ pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> 
         )),
         _ => read(path).map(|file| (StateDict::new(file.tensors), file.metadata)),
     }
+}
+
+/// Returns the error for what downloads leave in place of a file, by how it starts.
+fn another_file(start: &[u8]) -> Option<Error> {
+    if start.starts_with(b"version https://git-lfs.github.com") {
+        let text = "this is a Git LFS pointer, not the weights themselves";
+        return Some(Error::failed(text).hint("`git lfs pull` fetches them"));
+    }
+    let page = start.trim_ascii_start().starts_with(b"<");
+    page.then(|| {
+        Error::failed("this is a web page or XML, not a weights file")
+            .hint("download the file again, in a browser if the server asks for something first")
+    })
 }

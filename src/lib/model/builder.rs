@@ -13,21 +13,30 @@ pub(super) struct Entry {
     pub is_parameter: bool,
 }
 
+/// Selects the values of the weights.
+pub(super) enum Values<'a> {
+    /// Draws them, as PyTorch initialises its layers.
+    Drawn(&'a mut Rng),
+    /// Sets them to zero, because a state will be loaded.
+    Zero,
+    /// Takes no memory for them: each tensor has its shape, and one value. Such a network shows
+    /// what state it needs.
+    Outline,
+}
+
 /// Creates tensors for layers and collects their [`Entry`]s.
 pub(super) struct Builder<'a> {
     device: Device,
-    /// Generator of the initial weights; with `None` they are zero, because a state will be
-    /// loaded.
-    rng: Option<&'a mut Rng>,
+    values: Values<'a>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Builder<'a> {
     /// Returns a builder without entries, whose tensors will be on `device`.
-    pub fn new(device: Device, rng: Option<&'a mut Rng>) -> Self {
+    pub fn new(device: Device, values: Values<'a>) -> Self {
         Self {
             device,
-            rng,
+            values,
             entries: Vec::new(),
         }
     }
@@ -44,27 +53,18 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// Fails when the host or the device has no memory for it.
     pub fn uniform(&mut self, name: String, shape: &[i64], fan_in: i64) -> Result<Tensor> {
-        let tensor = match self.rng.as_deref_mut() {
-            None => Tensor::f_zeros(shape, (Kind::Float, self.device))?,
-            Some(rng) => {
+        let tensor = match &mut self.values {
+            Values::Outline => {
+                Tensor::f_zeros([1], (Kind::Float, self.device))?.f_expand(shape, false)?
+            }
+            Values::Zero => ordered(Tensor::f_zeros(shape, (Kind::Float, self.device))?)?,
+            Values::Drawn(rng) => {
                 let values = uniform_values(rng, shape, 1.0 / (fan_in as f64).sqrt())?;
                 let tensor = Tensor::f_from_slice(&values)?.f_view(shape)?;
-                tensor.f_to_device(self.device)?
+                ordered(tensor.f_to_device(self.device)?)?
             }
         };
-        self.parameter(name, self.ordered(tensor)?)
-    }
-
-    /// Returns convolution weights in channels-last order, and other tensors as they are. The
-    /// outputs of libtorch's convolutions have the order of their weights: a training step of a
-    /// ResNet is 1.3 times as fast on the CPU (two AVX-512 cores, width 16 and 64), and on CUDA the
-    /// tensor cores take their operands in this order.
-    fn ordered(&self, tensor: Tensor) -> Result<Tensor> {
-        if tensor.dim() != 4 {
-            return Ok(tensor);
-        }
-        let last = tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-        Ok(last.f_permute([0, 3, 1, 2])?)
+        self.parameter(name, tensor)
     }
 
     /// Registers an f32 parameter [length], every element of which is `value`.
@@ -101,6 +101,18 @@ impl<'a> Builder<'a> {
         });
         handle
     }
+}
+
+/// Returns convolution weights in channels-last order, and other tensors as they are. The outputs
+/// of libtorch's convolutions have the order of their weights: a training step of a ResNet is 1.3
+/// times as fast on the CPU (two AVX-512 cores, width 16 and 64), and on CUDA the tensor cores take
+/// their operands in this order.
+fn ordered(tensor: Tensor) -> Result<Tensor> {
+    if tensor.dim() != 4 {
+        return Ok(tensor);
+    }
+    let last = tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    Ok(last.f_permute([0, 3, 1, 2])?)
 }
 
 /// Draws the values of a tensor of `shape` from U(−bound, bound).

@@ -4,7 +4,7 @@
 use super::StateDict;
 use super::builder::Entry;
 use crate::{Error, Result};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tch::{Kind, Tensor};
 
 /// The number of names or tensors that an error lists at most.
@@ -15,14 +15,8 @@ const LISTED: usize = 5;
 /// # Errors
 /// Fails when names, shapes or types differ, or values are not finite, or a variance is negative.
 pub(super) fn matching_tensors(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
-    let found = named_tensors(entries, state)?;
-    let pairs = || entries.iter().zip(found.iter().copied());
-    report_problems(
-        "cannot be loaded into the model",
-        pairs()
-            .filter_map(|(entry, tensor)| shape_problem(entry, tensor))
-            .collect(),
-    )?;
+    let found = check_shapes(entries, state)?;
+    let pairs = || entries.iter().zip(&found);
     let fitted = tch::no_grad(|| {
         let convert = |(entry, tensor): (&Entry, &Tensor)| tensor.f_to_kind(entry.tensor.kind());
         pairs().map(convert).collect::<Result<Vec<_>, _>>()
@@ -38,25 +32,53 @@ pub(super) fn matching_tensors(entries: &[Entry], state: &StateDict) -> Result<V
     Ok(fitted)
 }
 
-/// Returns one tensor of `state` for every entry.
+/// Returns the tensors of `state` in the order of `entries`, as they are.
+///
+/// # Errors
+/// Fails when names, shapes or types differ.
+pub(super) fn check_shapes(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
+    let found = named_tensors(entries, state)?;
+    let pairs = entries.iter().zip(&found);
+    report_problems(
+        "cannot be loaded into the model",
+        pairs
+            .filter_map(|(entry, tensor)| shape_problem(entry, tensor))
+            .collect(),
+    )?;
+    Ok(found)
+}
+
+/// Returns one tensor of `state` for every entry. The names of torchvision and timm are known, and
+/// a missing `num_batches_tracked`, which files from before PyTorch 0.4.1 lack, is zero.
 ///
 /// # Errors
 /// Fails when the names differ, and lists those that are missing or unexpected.
-fn named_tensors<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a Tensor>> {
+fn named_tensors(entries: &[Entry], state: &StateDict) -> Result<Vec<Tensor>> {
     let wanted: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    let unexpected: Vec<&str> = state
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| !wanted.contains(name))
-        .collect();
+    let (mut there, mut unexpected) = (HashMap::new(), Vec::new());
+    for (name, tensor) in state.iter() {
+        let ours = match wanted.get(name) {
+            Some(name) => Some(*name),
+            None => wanted.get(renamed(name).as_str()).copied(),
+        };
+        match ours {
+            Some(ours) if !there.contains_key(ours) => {
+                there.insert(ours, tensor);
+            }
+            _ => unexpected.push(name),
+        }
+    }
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for entry in entries {
-        match state.get(&entry.name) {
-            Some(tensor) => found.push(tensor),
+        match there.get(entry.name.as_str()) {
+            Some(tensor) => found.push(tensor.shallow_clone()),
+            None if entry.name.ends_with(".num_batches_tracked") => {
+                found.push(entry.tensor.f_zeros_like()?);
+            }
             None => missing.push(entry.name.as_str()),
         }
     }
-    if missing.is_empty() && unexpected.is_empty() && state.len() == entries.len() {
+    if missing.is_empty() && unexpected.is_empty() {
         return Ok(found);
     }
     let mut error = Error::failed("the weights are not those of this model: tensor names differ")
@@ -73,6 +95,14 @@ fn named_tensors<'a>(entries: &[Entry], state: &'a StateDict) -> Result<Vec<&'a 
         )),
         None => error.hint("check the model's kind, width and blocks"),
     })
+}
+
+/// Returns the name that torchvision's or timm's `name` of a residual network has here.
+fn renamed(name: &str) -> String {
+    match name.strip_prefix("fc.") {
+        Some(rest) => format!("linear.{rest}"),
+        None => name.replace(".downsample.", ".shortcut."),
+    }
 }
 
 /// Returns the most similar pair of a missing and an unexpected name, among the first of each.

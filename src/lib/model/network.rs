@@ -2,7 +2,7 @@
 //! [`ModelKind`].
 
 use super::StateDict;
-use super::builder::{Builder, Entry};
+use super::builder::{Builder, Entry, Values};
 use super::layers::Pass;
 use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
@@ -34,7 +34,22 @@ pub(super) trait Network: Send {
     }
 }
 
-/// Builds the network of `spec`.
+/// Builds the network of `spec`, and returns it with its named tensors.
+///
+/// # Errors
+/// Fails when [`ModelSpec::check`] refuses `spec`, or the device has no memory.
+fn build(
+    spec: &ModelSpec,
+    device: Device,
+    values: Values,
+) -> Result<(Box<dyn Network>, Vec<Entry>)> {
+    spec.check()?;
+    let mut builder = Builder::new(device, values);
+    let network = network(spec, &mut builder)?;
+    Ok((network, builder.finish()))
+}
+
+/// Constructs the layers of `spec`'s network.
 fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> {
     Ok(match spec.model.kind {
         ModelKind::Resnet18 | ModelKind::Resnet34 | ModelKind::Resnet50 => {
@@ -87,35 +102,42 @@ impl Model {
     /// # Errors
     /// Fails when [`ModelSpec::check`] refuses `spec`, or the device has no memory.
     pub fn new(spec: &ModelSpec, device: Device, rng: &mut Rng) -> Result<Self> {
-        Self::build(spec, device, Some(rng))
+        let (network, entries) = build(spec, device, Values::Drawn(rng))?;
+        Ok(Self::of(spec, device, network, entries))
     }
 
     /// Returns a trainable network with a copy of the weights of `state`.
     ///
     /// # Errors
-    /// Fails when [`Model::new`] or [`Model::load_state`] does.
+    /// Fails when [`Model::new`] or [`Model::load_state`] does. A state that does not fit is
+    /// refused before memory is taken for the network, however large `spec` says that it is.
     pub fn from_state(spec: &ModelSpec, state: &StateDict, device: Device) -> Result<Self> {
-        let mut model = Self::build(spec, device, None)?;
+        let (_, outline) = build(spec, Device::Cpu, Values::Outline)?;
+        load::check_shapes(&outline, state)?;
+        let (network, entries) = build(spec, device, Values::Zero)?;
+        let mut model = Self::of(spec, device, network, entries);
         model.load_state(state)?;
         Ok(model)
     }
 
-    /// Builds a network with weights drawn from `rng`, or zero.
-    fn build(spec: &ModelSpec, device: Device, rng: Option<&mut Rng>) -> Result<Self> {
-        spec.check()?;
-        let mut builder = Builder::new(device, rng);
-        let network = network(spec, &mut builder)?;
+    /// Returns the model of a network that was built for `spec`.
+    fn of(
+        spec: &ModelSpec,
+        device: Device,
+        network: Box<dyn Network>,
+        entries: Vec<Entry>,
+    ) -> Self {
         let model = Self {
             spec: spec.clone(),
             device,
             precision: Precision::F32,
             network,
-            entries: builder.finish(),
+            entries,
         };
         if device != Device::Cpu {
             model.pack();
         }
-        Ok(model)
+        model
     }
 
     /// Moves the parameters into one buffer, on which an optimiser's step takes a few kernels in

@@ -11,6 +11,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::Tensor;
 
+/// Largest mean and standard deviation of a card: of pixels in 0..1, both are at most 1.
+const MOST_VALUE: f64 = 1000.0;
+/// Smallest standard deviation of a card.
+const LEAST_STD: f64 = 1e-6;
+/// Most training images of a class, on a card: sums over classes and clients stay exact.
+const MOST_IMAGES: u64 = 1 << 32;
+
 /// Names the metadata that holds the card.
 const KEY: &str = "fed_distill";
 
@@ -39,6 +46,53 @@ impl Card {
             normalisation: dataset.normalisation.clone(),
             label_counts,
         }
+    }
+
+    /// Checks what a file says of itself before anything is made from it: it may come from anybody.
+    ///
+    /// # Errors
+    /// Fails when a number is missing, surplus or absurd.
+    pub fn check(&self) -> Result<()> {
+        self.model
+            .check()
+            .map_err(|error| error.within("model").into_failed())?;
+        let (classes, channels) = (self.model.classes as usize, self.model.channels as usize);
+        let Normalisation { mean, std } = &self.normalisation;
+        for (what, found, expected) in [
+            ("class names", self.classes.len(), classes),
+            ("label counts", self.label_counts.len(), classes),
+            ("means", mean.len(), channels),
+            ("standard deviations", std.len(), channels),
+        ] {
+            if found != expected {
+                return Err(Error::failed(format!("its card has {found} {what}"))
+                    .note("expected", expected.to_string()));
+            }
+        }
+        let usual = |value: f64, least: f64| (least..=MOST_VALUE).contains(&value);
+        if let Some(value) = mean.iter().find(|value| !usual(**value, -MOST_VALUE)) {
+            return Err(
+                Error::failed(format!("its card has a mean of {value}")).note(
+                    "expected",
+                    format!("−{MOST_VALUE} to {MOST_VALUE}, of pixels in 0..1"),
+                ),
+            );
+        }
+        if let Some(value) = std.iter().find(|value| !usual(**value, LEAST_STD)) {
+            return Err(
+                Error::failed(format!("its card has a standard deviation of {value}"))
+                    .note("expected", format!("{LEAST_STD} to {MOST_VALUE}")),
+            );
+        }
+        if let Some(count) = self.label_counts.iter().find(|count| **count > MOST_IMAGES) {
+            return Err(
+                Error::failed(format!("its card has a label count of {count}")).note(
+                    "expected",
+                    format!("at most {MOST_IMAGES} images of a class"),
+                ),
+            );
+        }
+        Ok(())
     }
 }
 
@@ -100,10 +154,16 @@ pub fn load(
     let read = || {
         let (state, metadata) = tensors::read_state(path)?;
         let card = match card(&metadata)? {
-            Some(card) => card,
-            None => default_card()?,
+            Some(card) => {
+                card.check()?;
+                card
+            }
+            None => {
+                let card = default_card()?;
+                card.model.check().within("model")?;
+                card
+            }
         };
-        card.model.check().within("model")?;
         let model = Model::from_state(&card.model, &state, device)?.with_precision(precision);
         Ok::<_, Error>((model, card))
     };

@@ -1,7 +1,8 @@
 """Makes the files of this folder with PyTorch and safetensors: what the tests compare the Rust code
 with.
 
-    python make.py        (PyTorch 2.11, in this folder)
+    python make.py                (PyTorch 2.11, in this folder)
+    python make.py checkpoints    (only the files `checkpoint_*.pt` and the three below them)
 
 `NAME.pt` were written by torch.save; `NAME.safetensors` beside one holds the tensors that must be
 read from it. `networks.json` holds,
@@ -11,7 +12,8 @@ of weights and images given by
 entry of two networks' state dicts.
 """
 
-import json, math, os
+import argparse, collections, json, math, os, sys
+import numpy as np
 import torch, torch.nn as nn, torch.nn.functional as F
 from safetensors.torch import save_file
 
@@ -317,7 +319,48 @@ def files():
     torch.save([x, x], "list.pt")
 
 
+def checkpoints():
+    """What training scripts save: all hold the state dict of `state_dict.pt`."""
+    state = torch.load("state_dict.pt")
+    prefixed = lambda prefix: {prefix + name: tensor for name, tensor in state.items()}
+    arguments = argparse.Namespace(lr=0.1, layers=[2, 2], name="small", seed=None)
+    sgd = torch.optim.SGD([torch.zeros(3, requires_grad=True)], 0.1).state_dict()
+    made = {
+        # kuangliu/pytorch-cifar
+        "net": {"net": state, "acc": 93.2, "epoch": 199},
+        # PyTorch's own tutorial
+        "model_state_dict": {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": sgd},
+        # torchvision's and ImageNet's example: a numpy scalar, arguments, a tensor beside it
+        "checkpoint": {
+            "args": arguments,
+            "best_acc1": torch.tensor(93.2),
+            "best_loss": np.float64(0.25),
+            "state_dict": prefixed("module."),
+            "seen": {1, 2},
+            "large": 2**80,
+            "scaler": collections.defaultdict(int, {"growth": 2}),
+        },
+        "any_key": {"uploaded": state, "round": 7},
+        # timm: the usual name wins over the moving average
+        "moving_average": {"state_dict_ema": prefixed("x."), "state_dict": state},
+        "compiled_parallel": prefixed("_orig_mod.module."),
+        "lightning": {"state_dict": prefixed("model.net."), "pytorch-lightning_version": "2.2.0"},
+        "protocol5": {"net": state},
+    }
+    for name, checkpoint in made.items():
+        protocol = 5 if name == "protocol5" else 2
+        torch.save(checkpoint, f"checkpoint_{name}.pt", pickle_protocol=protocol)
+    # Not to be read.
+    torch.save({"first": state, "second": state}, "two_state_dicts.pt")
+    torch.save([state, state], "list_of_state_dicts.pt")
+    torch.save({"model": Small(), "epoch": 3}, "module_in_checkpoint.pt")
+
+
 if __name__ == "__main__":
-    networks()
-    state_dicts()
-    files()
+    if sys.argv[1:] == ["checkpoints"]:
+        checkpoints()
+    else:
+        networks()
+        state_dicts()
+        files()
+        checkpoints()

@@ -3,6 +3,7 @@
 use super::{made, says};
 use crate::common;
 use fed_distill::artifact::tensors;
+use serde_json::{Value, json};
 use std::path::Path;
 use tch::Tensor;
 
@@ -51,19 +52,55 @@ fn damaged_teachers() {
     );
 
     std::fs::write(&path, &good).unwrap();
-    let (state, mut metadata) = tensors::read_state(&path).unwrap();
+    assert!(!place.path("initial.safetensors").exists());
+}
+
+/// What a file says of itself is checked before anything is made from it.
+#[test]
+fn absurd_cards() {
+    let place = made("train_teachers");
+    let path = place.path("teachers/model_teacher1.safetensors");
+    std::fs::remove_file(place.path("teachers/manifest_teacher1.json")).unwrap();
+    let (state, metadata) = tensors::read_state(&path).unwrap();
     let list: Vec<(&str, &Tensor)> = state.iter().collect();
-    let card = metadata["fed_distill"].replace("\"label_counts\":[", "\"label_counts\":[1,");
-    metadata.insert("fed_distill".into(), card);
-    tensors::write(&path, &list, &metadata).unwrap();
-    says(
-        &place.fails("generate_initial", &[], 1),
-        &[
-            "label counts do not match",
-            "11 counts",
-            "model_teacher1.safetensors",
-        ],
-    );
+    for (pointer, value, words) in [
+        ("/label_counts", json!(vec![1; 11]), "11 label counts"),
+        (
+            "/label_counts/3",
+            json!(1_u64 << 62),
+            "label count of 4611686018427387904",
+        ),
+        ("/classes", json!(vec!["a"; 9]), "9 class names"),
+        ("/normalisation/mean", json!([0.1, 0.2]), "2 means"),
+        ("/normalisation/mean/0", json!(1e308), "a mean of 1000"),
+        ("/normalisation/std", json!([]), "0 standard deviations"),
+        ("/normalisation/std/0", json!(0), "standard deviation of 0"),
+        (
+            "/normalisation/std/0",
+            json!(-1),
+            "standard deviation of -1",
+        ),
+        ("/normalisation/std/0", json!(1e308), "deviation of 1000"),
+        ("/model/size", json!(1_u64 << 40), "image size in pixels"),
+        (
+            "/model/model",
+            json!({"kind": "linear"}),
+            "tensor names differ",
+        ),
+        (
+            "/model/model",
+            json!({"kind": "resnet18", "width": 4096, "blocks": [1]}),
+            "cannot be loaded into the model",
+        ),
+    ] {
+        let mut card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+        *card.pointer_mut(pointer).unwrap() = value;
+        let mut changed = metadata.clone();
+        changed.insert("fed_distill".into(), card.to_string());
+        tensors::write(&path, &list, &changed).unwrap();
+        let text = place.fails("generate_initial", &[], 1);
+        says(&text, &[words, "model_teacher1.safetensors"]);
+    }
     assert!(!place.path("initial.safetensors").exists());
 }
 

@@ -1,5 +1,6 @@
 //! State dicts in memory: strict loading and the weighted mean.
 
+use crate::common::child;
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, StateDict, weighted_mean};
 use fed_distill::runtime::seed::Seeds;
 use tch::{Device, Kind, Tensor};
@@ -149,13 +150,75 @@ fn names_must_match_exactly() {
 
     let renamed = state
         .iter()
-        .map(|(n, t)| (n.replace("shortcut", "downsample"), t.shallow_clone()));
+        .map(|(n, t)| (n.replace("shortcut", "skip"), t.shallow_clone()));
     let text = refused(&StateDict::new(renamed.collect()));
     assert!(
-        text.contains("`layer2.0.downsample.0.weight`") && text.contains("and 1 more"),
+        text.contains("`layer2.0.skip.0.weight`") && text.contains("and 1 more"),
         "{text}"
     );
-    assert!(text.contains("hint: is `layer2.0.downsample."), "{text}");
+    assert!(text.contains("hint: is `layer2.0.skip."), "{text}");
+}
+
+/// torchvision and timm call the same tensors otherwise, and files from before PyTorch 0.4.1 do not
+/// count batches.
+#[test]
+fn other_projects_names_are_known() {
+    let state = model(1).state();
+    let others = state
+        .iter()
+        .filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+    let others = others.map(|(name, tensor)| {
+        let name = name.replace("shortcut", "downsample");
+        (name.replace("linear.", "fc."), tensor.shallow_clone())
+    });
+    let others = StateDict::new(others.collect());
+    assert!(others.get("fc.bias").is_some() && others.len() < state.len());
+    let loaded = Model::from_state(&spec(), &others, Device::Cpu).unwrap();
+    assert!(same(&loaded.state(), &state));
+
+    // Both names of one tensor are one too many.
+    let mut twice: Vec<_> = state
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+        .collect();
+    twice.push(("fc.bias".into(), twice.last().unwrap().1.shallow_clone()));
+    let text = refused(&StateDict::new(twice));
+    assert!(text.contains("unexpected: `fc.bias`"), "{text}");
+}
+
+/// An uploaded file may say that it is a network of many gigabytes: it is refused for its tensors,
+/// in a process that has no memory for the network.
+#[test]
+fn a_claim_takes_no_memory() {
+    if !child::alone(a_claim_takes_no_memory) {
+        return;
+    }
+    let state = model(1).state();
+    tch::set_num_threads(1);
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let limit = libc::rlimit {
+        rlim_cur: pages * 4096 + (200 << 20),
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: lowers a limit of this process.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    for (kind, width, size) in [
+        (ModelKind::Linear, None, 4096),
+        (ModelKind::Lenet5, None, 4096),
+        (ModelKind::Cnn5, None, 4096),
+        (ModelKind::FedavgCnn, None, 4096),
+        (ModelKind::Resnet50, Some(2048), 8),
+    ] {
+        let settings = ModelSettings {
+            kind,
+            width,
+            blocks: None,
+        };
+        let spec = ModelSpec::new(&settings, 3, size, 10).unwrap();
+        let error = Model::from_state(&spec, &state, Device::Cpu).unwrap_err();
+        assert!(error.to_string().contains("tensor names differ"), "{error}");
+    }
 }
 
 #[test]

@@ -1,28 +1,32 @@
-//! Runs the opcodes of a pickle on a stack and a memo. Opcodes outside the list are errors.
+//! Runs a pickle: a stack, a memo, and one arm for each opcode of protocols 2 to 5 (Python's
+//! `pickletools` documents them). Other opcodes are errors.
 
-use super::{Global, Object, Ref, Storage, View, global};
+use super::{Object, Ref, broken};
 use crate::{Error, Result};
 use std::collections::HashMap;
 
+/// Holds a pickle that is being run.
 pub(super) struct Machine<'a> {
     rest: &'a [u8],
-    objects: Vec<Object>,
+    objects: Vec<Object<'a>>,
     stack: Vec<Ref>,
-    /// The heights of the stack at each mark.
+    /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u64, Ref>,
 }
 
-/// Returns an error about a pickle that no pickler wrote.
-fn broken(why: &str) -> Error {
-    Error::failed(format!("the pickle in the file is damaged: {why}"))
-}
+/// Indices of the objects that are made once, however often a pickle uses them.
+const NONE: Ref = 0;
+const BOOL: Ref = 1;
+const FLOAT: Ref = 2;
+const SET: Ref = 3;
 
 impl<'a> Machine<'a> {
+    /// Returns a machine at the start of a pickle.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
-            objects: Vec::new(),
+            objects: vec![Object::None, Object::Bool, Object::Float, Object::Set],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -31,7 +35,10 @@ impl<'a> Machine<'a> {
 
     /// Runs up to the stop. Returns all objects, and the index of the one that is left on the
     /// stack.
-    pub fn run(mut self) -> Result<(Vec<Object>, Ref)> {
+    ///
+    /// # Errors
+    /// Fails when the pickle is damaged or uses another opcode.
+    pub fn run(mut self) -> Result<(Vec<Object<'a>>, Ref)> {
         loop {
             match self.byte()? {
                 b'.' => break,
@@ -45,54 +52,99 @@ impl<'a> Machine<'a> {
     fn step(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             // framing: protocol number, frame length
-            0x80 => self.take(1).map(drop),
-            0x95 => self.take(8).map(drop),
+            0x80 => self.take(1).map(drop)?,
+            0x95 => self.take(8).map(drop)?,
             // values
-            b'N' => self.push(Object::None),
-            0x88 | 0x89 => self.push(Object::Bool),
-            b'K' => self.unsigned(1),
-            b'M' => self.unsigned(2),
-            b'J' => self.signed(4),
-            0x8a => self.byte().and_then(|length| self.signed(length.into())),
-            b'G' => self.take(8).and_then(|_| self.push(Object::Float)),
-            b'X' => self.length(4).and_then(|length| self.text(length)),
-            0x8c => self.length(1).and_then(|length| self.text(length)),
+            b'N' => self.stack.push(NONE),
+            0x88 | 0x89 => self.stack.push(BOOL),
+            b'G' => {
+                self.take(8)?;
+                self.stack.push(FLOAT);
+            }
+            b'K' => self.unsigned(1)?,
+            b'M' => self.unsigned(2)?,
+            b'J' => self.signed(4)?,
+            0x8a => {
+                let length = self.number(1)?;
+                self.signed(length)?;
+            }
+            b'X' => self.text(4)?,
+            0x8c => self.text(1)?,
+            0x8d => self.text(8)?,
+            b'U' | b'C' => self.bytes(1)?,
+            b'T' | b'B' => self.bytes(4)?,
+            0x8e | 0x96 => self.bytes(8)?,
             // containers
             b'}' => self.push(Object::Dict(Vec::new())),
             b']' => self.push(Object::List(Vec::new())),
             b')' => self.push(Object::Tuple(Vec::new())),
-            0x85..=0x87 => self.short_tuple(usize::from(opcode - 0x84)),
-            b't' => self
-                .pop_to_mark()
-                .and_then(|items| self.push(Object::Tuple(items))),
-            b'a' => self.pop().and_then(|item| self.append(vec![item])),
-            b'e' => self.pop_to_mark().and_then(|items| self.append(items)),
-            b's' => self.pop().and_then(|value| {
-                let key = self.pop()?;
-                self.set_items(&[key, value])
-            }),
-            b'u' => self.pop_to_mark().and_then(|items| self.set_items(&items)),
-            b'(' => {
-                self.marks.push(self.stack.len());
-                Ok(())
+            0x85..=0x87 => self.short_tuple(usize::from(opcode - 0x84))?,
+            b't' => {
+                let items = self.pop_to_mark()?;
+                self.push(Object::Tuple(items));
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(&[item])?;
+            }
+            b'e' => {
+                let items = self.pop_to_mark()?;
+                self.append(&items)?;
+            }
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set_items(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set_items(&items)?;
+            }
+            0x8f => self.stack.push(SET),
+            0x90 => self.pop_to_mark().map(drop)?,
+            0x91 => {
+                self.pop_to_mark()?;
+                self.stack.push(SET);
+            }
+            // the stack itself
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => self.pop().map(drop)?,
+            b'1' => self.pop_to_mark().map(drop)?,
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
             }
             // memo
-            b'q' => self.length(1).and_then(|slot| self.remember(slot)),
-            b'r' => self.length(4).and_then(|slot| self.remember(slot)),
-            0x94 => self.remember(self.memo.len() as u64),
-            b'h' => self.length(1).and_then(|slot| self.recall(slot)),
-            b'j' => self.length(4).and_then(|slot| self.recall(slot)),
-            // names, and what stands for calls
-            b'c' => self.global_lines(),
-            0x93 => self.global_from_stack(),
-            b'Q' => self.persistent(),
-            b'R' => self.reduce(),
-            b'b' => self.build(),
-            other => Err(Error::failed(format!(
-                "the pickle in the file uses the operation 0x{other:02x}, which a state dict \
-                 never needs"
-            ))),
+            b'q' => self.remember(1)?,
+            b'r' => self.remember(4)?,
+            0x94 => {
+                let top = self.top()?;
+                self.memo.insert(self.memo.len() as u64, top);
+            }
+            b'h' => self.recall(1)?,
+            b'j' => self.recall(4)?,
+            // names and calls
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Object::Global(module, name));
+            }
+            0x93 => self.global_from_stack()?,
+            b'Q' => {
+                let id = self.pop()?;
+                self.push(Object::Persistent(id));
+            }
+            b'R' | 0x81 => self.call()?,
+            0x92 => {
+                self.pop()?;
+                self.call()?;
+            }
+            b'b' => self.build()?,
+            other => {
+                return Err(Error::failed(format!(
+                    "the pickle in the file uses the operation 0x{other:02x}, which is not read"
+                )));
+            }
         }
+        Ok(())
     }
 
     fn take(&mut self, count: u64) -> Result<&'a [u8]> {
@@ -105,40 +157,55 @@ impl<'a> Machine<'a> {
     }
 
     fn byte(&mut self) -> Result<u8> {
-        self.length(1).map(|byte| byte as u8)
+        self.number(1).map(|byte| byte as u8)
     }
 
     /// Reads an unsigned little-endian number of `bytes` ≤ 8.
-    fn length(&mut self, bytes: u64) -> Result<u64> {
+    fn number(&mut self, bytes: u64) -> Result<u64> {
         let digits = self.take(bytes)?.iter().rev();
         Ok(digits.fold(0, |number, &digit| number << 8 | u64::from(digit)))
     }
 
-    /// Reads an integer in two's complement.
+    /// Reads an integer in two's complement. One of more than 64 bits is a number that no format
+    /// here has a use for, and becomes a float.
     fn signed(&mut self, bytes: u64) -> Result<()> {
         if bytes > 8 {
-            return Err(broken("an integer is longer than 64 bits"));
+            self.take(bytes)?;
+            self.stack.push(FLOAT);
+            return Ok(());
         }
-        let number = self.length(bytes)? as i64;
+        let number = self.number(bytes)? as i64;
         let unused = if bytes == 0 { 0 } else { 64 - 8 * bytes };
-        self.push(Object::Int(number << unused >> unused))
+        self.push(Object::Int(number << unused >> unused));
+        Ok(())
     }
 
     fn unsigned(&mut self, bytes: u64) -> Result<()> {
-        let number = self.length(bytes)? as i64;
-        self.push(Object::Int(number))
+        let number = self.number(bytes)? as i64;
+        self.push(Object::Int(number));
+        Ok(())
     }
 
-    fn text(&mut self, length: u64) -> Result<()> {
-        let text = std::str::from_utf8(self.take(length)?)
-            .map_err(|error| broken("a string is not UTF-8").caused_by(error))?;
-        self.push(Object::Text(text.to_string()))
+    /// Reads a string whose length has `bytes` bytes.
+    fn text(&mut self, bytes: u64) -> Result<()> {
+        let length = self.number(bytes)?;
+        let text = std::str::from_utf8(self.take(length)?);
+        let text = text.map_err(|error| broken("a string is not UTF-8").caused_by(error))?;
+        self.push(Object::Text(text));
+        Ok(())
     }
 
-    fn push(&mut self, object: Object) -> Result<()> {
+    /// Reads a byte string whose length has `bytes` bytes.
+    fn bytes(&mut self, bytes: u64) -> Result<()> {
+        let length = self.number(bytes)?;
+        let taken = self.take(length)?;
+        self.push(Object::Bytes(taken));
+        Ok(())
+    }
+
+    fn push(&mut self, object: Object<'a>) {
         self.stack.push(self.objects.len());
         self.objects.push(object);
-        Ok(())
     }
 
     /// Takes the topmost object; nothing below the last mark can be taken.
@@ -168,13 +235,15 @@ impl<'a> Machine<'a> {
             .map(|_| self.pop())
             .collect::<Result<Vec<_>>>()?;
         items.reverse();
-        self.push(Object::Tuple(items))
+        self.push(Object::Tuple(items));
+        Ok(())
     }
 
-    fn append(&mut self, items: Vec<Ref>) -> Result<()> {
+    fn append(&mut self, items: &[Ref]) -> Result<()> {
         let top = self.top()?;
         match &mut self.objects[top] {
             Object::List(list) => list.extend(items),
+            Object::Call { .. } => {}
             _ => return Err(broken("it appends to what is not a list")),
         }
         Ok(())
@@ -186,30 +255,27 @@ impl<'a> Machine<'a> {
             (Object::Dict(dict), (pairs, [])) => {
                 dict.extend(pairs.iter().map(|&[key, value]| (key, value)))
             }
+            (Object::Call { .. }, (_, [])) => {}
             _ => return Err(broken("it sets items of what is not a dict")),
         }
         Ok(())
     }
 
-    fn remember(&mut self, slot: u64) -> Result<()> {
+    /// Stores the topmost object under a number of `bytes` bytes.
+    fn remember(&mut self, bytes: u64) -> Result<()> {
+        let slot = self.number(bytes)?;
         let top = self.top()?;
         self.memo.insert(slot, top);
         Ok(())
     }
 
-    fn recall(&mut self, slot: u64) -> Result<()> {
-        let known = self
-            .memo
-            .get(&slot)
-            .ok_or_else(|| broken("it recalls what was not stored"))?;
+    /// Puts what is stored under a number of `bytes` bytes on the stack.
+    fn recall(&mut self, bytes: u64) -> Result<()> {
+        let slot = self.number(bytes)?;
+        let known = self.memo.get(&slot);
+        let known = known.ok_or_else(|| broken("it recalls what was not stored"))?;
         self.stack.push(*known);
         Ok(())
-    }
-
-    fn global_lines(&mut self) -> Result<()> {
-        let module = self.line()?;
-        let name = self.line()?;
-        self.push(Object::Global(global(module, name)?))
     }
 
     fn line(&mut self) -> Result<&'a str> {
@@ -221,102 +287,47 @@ impl<'a> Machine<'a> {
 
     fn global_from_stack(&mut self) -> Result<()> {
         let (name, module) = (self.pop()?, self.pop()?);
-        match (&self.objects[module], &self.objects[name]) {
-            (Object::Text(module), Object::Text(name)) => {
-                let global = global(module, name)?;
-                self.push(Object::Global(global))
-            }
-            _ => Err(broken("a name is not a string")),
-        }
-    }
-
-    /// Reads `("storage", type, key, device, count)`; the device is ignored.
-    fn persistent(&mut self) -> Result<()> {
-        let id = self.pop()?;
-        let parts = self.tuple(id);
-        if let Some(
-            [
-                Object::Text(word),
-                Object::Global(Global::Storage(kind)),
-                Object::Text(key),
-                _,
-                Object::Int(count),
-            ],
-        ) = parts.as_deref()
-            && word == "storage"
-        {
-            let (key, kind, count) = (key.clone(), *kind, *count);
-            return self.push(Object::Storage(Storage { key, kind, count }));
-        }
-        Err(broken("a storage is not described as PyTorch does"))
-    }
-
-    fn tuple(&self, at: Ref) -> Option<Vec<&Object>> {
-        match &self.objects[at] {
-            Object::Tuple(items) => Some(items.iter().map(|&item| &self.objects[item]).collect()),
-            _ => None,
-        }
-    }
-
-    fn integers(&self, object: &Object) -> Option<Vec<i64>> {
-        let Object::Tuple(items) = object else {
-            return None;
+        let (Object::Text(module), Object::Text(name)) =
+            (&self.objects[module], &self.objects[name])
+        else {
+            return Err(broken("a name is not a string"));
         };
-        let number = |&item: &Ref| match self.objects[item] {
-            Object::Int(number) => Some(number),
-            _ => None,
-        };
-        items.iter().map(number).collect()
+        self.push(Object::Global(module, name));
+        Ok(())
     }
 
-    /// Performs one of the three calls that a state dict consists of, each recognised by name and
-    /// arguments.
-    fn reduce(&mut self) -> Result<()> {
+    /// Records a call. An empty `OrderedDict` is a dict.
+    fn call(&mut self) -> Result<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
-        let parts = self
-            .tuple(arguments)
-            .ok_or_else(|| broken("a call's arguments are not a tuple"))?;
-        let made = match (&self.objects[function], parts.as_slice()) {
-            (Object::Global(Global::OrderedDict), []) => Some(Object::Dict(Vec::new())),
-            (Object::Global(Global::RebuildParameter), [Object::Tensor(view), ..]) => {
-                Some(Object::Tensor(view.clone()))
-            }
-            (
-                Object::Global(Global::RebuildTensor),
-                [
-                    Object::Storage(storage),
-                    Object::Int(offset),
-                    size,
-                    stride,
-                    ..,
-                ],
-            ) => {
-                let shape = self.integers(size).zip(self.integers(stride));
-                shape.map(|(size, stride)| {
-                    let (storage, offset) = (storage.clone(), *offset);
-                    Object::Tensor(View {
-                        storage,
-                        offset,
-                        size,
-                        stride,
-                    })
-                })
-            }
-            _ => None,
+        let empty = match &self.objects[arguments] {
+            Object::Tuple(items) => items.is_empty(),
+            _ => return Err(broken("a call's arguments are not a tuple")),
         };
-        self.push(made.ok_or_else(|| {
-            broken("it calls something with arguments that PyTorch does not write")
-        })?)
+        let made = match self.objects[function] {
+            Object::Global("collections", "OrderedDict") if empty => Object::Dict(Vec::new()),
+            Object::Global(..) => Object::Call {
+                function,
+                arguments,
+                state: None,
+            },
+            _ => return Err(broken("it calls what is neither a class nor a function")),
+        };
+        self.push(made);
+        Ok(())
     }
 
-    /// Ignores `_metadata`, which `state_dict()` adds to the dict as an attribute. Nothing else has
-    /// attributes.
+    /// Records the state that an object is given. That of a dict is ignored: `state_dict()` adds
+    /// `_metadata`, an attribute.
     fn build(&mut self) -> Result<()> {
-        self.pop()?;
+        let given = self.pop()?;
         let top = self.top()?;
-        match self.objects[top] {
+        match &mut self.objects[top] {
             Object::Dict(_) => Ok(()),
-            _ => Err(broken("it sets attributes of what is not a dict")),
+            Object::Call { state, .. } => {
+                *state = Some(given);
+                Ok(())
+            }
+            _ => Err(broken("it sets attributes of what has none")),
         }
     }
 }

@@ -194,7 +194,7 @@ fn hostile_pickles_are_errors() {
     assert!(
         with_pickle(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.")
             .unwrap_err()
-            .contains("`builtins.eval`")
+            .contains("the name `builtins.eval`, not a state dict")
     );
     let text = with_pickle(b"}(X\x01\0\0\0aNX\x01\0\0\0bNu.").unwrap_err();
     assert!(text.contains("`a` of the state dict is None"), "{text}");

@@ -193,6 +193,26 @@ fn pytorch_files_are_read_as_python_reads_them() {
     );
 }
 
+/// Training scripts save the state dict under a key of their own, beside other objects, and with
+/// prefixes before the names.
+#[test]
+fn checkpoints_of_training_scripts_are_read() {
+    let (expected, _) = read_state(&pytorch("state_dict.safetensors")).unwrap();
+    for name in [
+        "net",
+        "model_state_dict",
+        "checkpoint",
+        "any_key",
+        "moving_average",
+        "compiled_parallel",
+        "lightning",
+        "protocol5",
+    ] {
+        let (found, _) = read_state(&pytorch(&format!("checkpoint_{name}.pt"))).unwrap();
+        assert_same(&found, &expected);
+    }
+}
+
 #[test]
 fn views_of_one_storage_become_independent() {
     let (state, _) = read_state(&pytorch("views.pt")).unwrap();
@@ -208,6 +228,29 @@ fn views_of_one_storage_become_independent() {
     );
 }
 
+/// What a download leaves in place of the weights is named.
+#[test]
+fn pointers_and_web_pages_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model_teacher0.pt");
+    for (content, expected) in [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3712\n",
+            "a Git LFS pointer",
+        ),
+        (
+            "<!DOCTYPE html><html><title>Virus scan warning</title></html>",
+            "a web page",
+        ),
+        ("\n <?xml version=\"1.0\"?><Error/>", "a web page or XML"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let text = read_state(&path).unwrap_err().to_string();
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("file: "), "{text}");
+    }
+}
+
 #[test]
 fn what_is_no_state_dict_is_refused_with_a_reason() {
     let refused = |name: &str| read_state(&pytorch(name)).unwrap_err().to_string();
@@ -219,7 +262,7 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
     assert!(!Path::new("executed").exists());
     let text = refused("whole_module.pt");
     assert!(
-        text.contains("`__main__.Small`") && text.contains("model.state_dict()"),
+        text.contains("`__main__.Small`") && text.contains(".state_dict(), \"whole_module.pt\""),
         "{text}"
     );
     let text = refused("legacy.pt");
@@ -234,6 +277,20 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
     );
     let text = refused("list.pt");
     assert!(text.contains("a list"), "{text}");
+    for (name, expected) in [
+        (
+            "two_state_dicts.pt",
+            "more than one state dict\n  available: `first`, `second`\n",
+        ),
+        ("two_state_dicts.pt", "weights_only=False)[\"first\"], "),
+        ("list_of_state_dicts.pt", "weights_only=False)[0], "),
+        ("module_in_checkpoint.pt", "an object of `__main__.Small`"),
+        ("module_in_checkpoint.pt", ")[\"model\"].state_dict(), "),
+        ("whole_module.pt", "weights_only=False).state_dict(), "),
+    ] {
+        let text = refused(name);
+        assert!(text.contains(expected), "{text}");
+    }
     let text = refused("make.py");
     assert!(text.contains("not a whole safetensors file"), "{text}");
     assert!(refused("no_such_file.pt").contains("no_such_file.pt"));
