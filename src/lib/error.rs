@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 
 pub use text::{Text, assignment, parameter, unquoted};
 
-/// Is the result of everything in the library that a user, a file or a network can make fail.
+/// Holds a value, or the error of what a user, a file or a network can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Decides the exit code.
@@ -39,7 +39,7 @@ struct Parts {
     source: Option<Source>,
 }
 
-/// Is the error that another one was made from.
+/// Holds the error that another one was made from.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 impl Error {

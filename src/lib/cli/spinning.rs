@@ -8,9 +8,8 @@ use std::process::Command;
 /// them has made the choice.
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
-/// Is the value of `GOMP_SPINCOUNT`: tens of microseconds, which is long enough for threads that
-/// each have a core, and short for those that wait for one. libgomp's default is thirty times as
-/// long.
+/// Sets `GOMP_SPINCOUNT`: tens of microseconds, which is long enough for threads that each have a
+/// core, and short for those that wait for one. libgomp's default is thirty times as long.
 const SPIN_COUNT: &str = "10000";
 
 /// Executes the program again, as the same process, with a `GOMP_SPINCOUNT` that lets idle threads

@@ -19,7 +19,7 @@ use tch::Tensor;
 /// Names the metadata that holds the [`Header`].
 const KEY: &str = "fed_distill_checkpoint";
 
-/// Is the version of the format.
+/// Version of the format.
 const SCHEMA_VERSION: u32 = 1;
 
 /// Identifies the run that a checkpoint belongs to. Two runs with one identity make the same files.
@@ -36,7 +36,7 @@ pub struct Identity {
     pub facts: BTreeMap<String, Value>,
 }
 
-/// Is the metadata of a file.
+/// Holds the metadata of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     schema_version: u32,
@@ -54,7 +54,7 @@ pub struct Saved<T> {
     pub tensors: Vec<(String, Tensor)>,
 }
 
-/// Is the folder of one run's checkpoints.
+/// Reads and writes the folder of one run's checkpoints.
 #[derive(Debug)]
 pub struct Checkpoints {
     folder: PathBuf,

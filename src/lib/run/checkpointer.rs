@@ -15,7 +15,7 @@ use tch::Tensor;
 /// Names the file.
 const NAME: &str = "training";
 
-/// Is the state in the file; the tensors beside it are those of the first two fields.
+/// Holds the state in the file; the tensors beside it are those of the first two fields.
 #[derive(Serialize, Deserialize)]
 struct Content<N> {
     position: Position,

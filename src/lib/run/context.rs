@@ -18,7 +18,7 @@ pub struct StageContext<'a> {
     pub composed: &'a Composed,
     pub config: &'a Config,
     pub device: Device,
-    /// Is what `precision` means on that device.
+    /// What `precision` means on that device.
     pub precision: Precision,
     /// Counts the threads of each rank.
     pub threads: usize,

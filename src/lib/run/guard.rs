@@ -8,7 +8,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Is how the text of a panic of tch begins, before the exception's text as `Debug` prints it.
+/// Start of the text of a panic of tch, before the exception's text as `Debug` prints it.
 const PANIC_PREFIX: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
 /// Does `work` and turns what libtorch throws in this thread into an error. Any other panic

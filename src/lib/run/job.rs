@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct Job {
     pub stage: &'static Stage,
     pub manifest: PathBuf,
-    /// Is the main result.
+    /// The main result.
     pub output: PathBuf,
     pub log: PathBuf,
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Is the line of an epoch of training. Accuracies are shares, 0..1.
+/// Holds the line of an epoch of training. Accuracies are shares, 0..1.
 #[derive(Clone, Debug, Serialize)]
 pub struct EpochLine {
     pub stage: &'static str,
@@ -37,7 +37,7 @@ pub struct EpochLine {
     pub validation_accuracy: Option<f64>,
 }
 
-/// Is the line of a synthetic batch. The loss terms are those of the last gradient step, before
+/// Holds the line of a synthetic batch. The loss terms are those of the last gradient step, before
 /// scaling.
 #[derive(Clone, Debug, Serialize)]
 pub struct BatchLine {

@@ -74,7 +74,7 @@ pub fn processes() -> usize {
 
 /// Does the work of a job that ranks share.
 pub trait Shared {
-    /// Is what every rank works on.
+    /// What every rank works on.
     type Inputs;
 
     /// Loads and checks the inputs, as for [`StageContext::perform`]; what a rank other than 0
@@ -148,7 +148,7 @@ pub fn perform_on_processes(
     })
 }
 
-/// Are what rank 0 tells the others to do, and what they answer when they have loaded.
+/// Messages of rank 0 to the others, and their answer when they have loaded.
 const LOAD: &[u8] = b"load";
 const WORK: &[u8] = b"work";
 const DONE: &[u8] = b"done";

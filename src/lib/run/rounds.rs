@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Is a line of `metrics.jsonl`.
+/// Holds a line of `metrics.jsonl`.
 #[derive(Serialize)]
 struct Line<'a, M, N> {
     stage: &'static str,
@@ -26,7 +26,7 @@ struct Line<'a, M, N> {
     round: &'a RoundLine<M, N>,
 }
 
-/// Is what a checkpoint holds beside the run's state.
+/// Holds what a checkpoint has beside the run's state.
 #[derive(Serialize, Deserialize)]
 struct Notes<M, N> {
     rounds: Vec<RoundLine<M, N>>,

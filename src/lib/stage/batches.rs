@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// Is what a file holds beside its tensors.
+/// Holds what a file has beside its tensors.
 #[derive(Serialize, Deserialize)]
 struct Notes {
     teacher: Option<usize>,

@@ -24,7 +24,7 @@ use serde::Serialize;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// Is one batch in `STEM.metrics.json`.
+/// Describes one batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
 struct BatchMetrics {
     batch: usize,

@@ -25,10 +25,10 @@ use std::path::{Path, PathBuf};
 /// Names the fact that holds the teachers' architectures.
 pub const TEACHERS_MODEL: &str = "teachers_model";
 
-/// Is the version of the manifest's own format.
+/// Version of the manifest's own format.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Is the version of the libtorch that this build links; tch 0.24.0 binds 2.11.0.
+/// Version of the libtorch that this build links; tch 0.24.0 binds 2.11.0.
 pub const LIBTORCH_VERSION: &str = match option_env!("FED_DISTILL_LIBTORCH_VERSION") {
     Some(version) => version,
     None => "2.11.0",

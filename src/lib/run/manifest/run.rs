@@ -32,7 +32,7 @@ pub struct Start {
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
-    /// Is true once the manifest is on disk.
+    /// True once the manifest is on disk.
     begun: bool,
 }
 

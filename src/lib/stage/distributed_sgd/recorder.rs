@@ -16,7 +16,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Is a line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run,
+/// Holds a line of `metrics.jsonl`: a mean loss. `step` counts batches from the start of the run,
 /// `batch` from that of the epoch.
 #[derive(Serialize)]
 struct Line {

@@ -60,7 +60,7 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// Does the stage's work.
 struct Average<'a> {
     context: &'a StageContext<'a>,
-    /// Is the path of the split.
+    /// Path of the split.
     split: &'a Path,
 }
 

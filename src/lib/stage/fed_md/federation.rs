@@ -14,7 +14,7 @@ use crate::runtime::seed::Seeds;
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 
-/// Is a node that takes part.
+/// Describes a node that takes part.
 #[derive(Clone)]
 pub struct Party {
     /// Its number in the split.

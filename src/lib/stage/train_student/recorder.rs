@@ -84,7 +84,7 @@ struct Record {
     notes: Notes,
     best: BestWeights,
     journal: Journal,
-    /// Is the time at which the last epoch ended.
+    /// Time at which the last epoch ended.
     clock: Instant,
 }
 

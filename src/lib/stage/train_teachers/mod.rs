@@ -67,7 +67,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     Ok(())
 }
 
-/// Is a teacher's index among those to be trained, and its line of the table on stdout.
+/// Holds a teacher's index among those to be trained, and its line of the table on stdout.
 type Row = (usize, Vec<String>);
 
 /// Trains this rank's teachers: of those to be trained, number i is trained by rank i mod ranks.

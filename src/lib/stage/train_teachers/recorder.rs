@@ -37,7 +37,7 @@ pub struct Recorder<'a> {
     pub journal: Journal,
     pub checkpointer: Checkpointer<'a>,
     pub progress: Progress,
-    /// Is the time at which the last epoch ended.
+    /// Time at which the last epoch ended.
     pub clock: Instant,
 }
 
