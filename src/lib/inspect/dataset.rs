@@ -1,4 +1,4 @@
-//! Loads the dataset that a file was made of, named by its manifest or from overrides.
+//! Loads the dataset that a file was made of, named by its manifest or by overrides.
 
 use super::run::Run;
 use crate::config::{Request, compose};
@@ -14,7 +14,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Overrides that do not compose; neither overrides nor a manifest.
-pub fn of(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
+pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
     let made = manifest::producer_of(path);
     let made = made
         .map(|manifest| Run::open(&manifest, String::new()))

@@ -143,7 +143,7 @@ impl Request {
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
         let split = read(path)?;
-        let (settings, fingerprint) = dataset::of(path, &self.overrides)?;
+        let (settings, fingerprint) = dataset::settings(path, &self.overrides)?;
         let dataset = dataset::load(&settings, fingerprint.as_deref())?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);

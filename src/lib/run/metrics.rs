@@ -74,7 +74,7 @@ pub struct StudentEpoch {
     pub per_class_accuracy: Vec<Option<f64>>,
 }
 
-/// What `fed_avg` measured.
+/// Holds what `fed_avg` measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FedAvgMetrics {
     pub parameters: u64,
@@ -85,7 +85,7 @@ pub struct FedAvgMetrics {
     pub course: Course<FedAvgMeans, fed_avg::NodeReport>,
 }
 
-/// What `fed_avg` measured after a round.
+/// Holds what `fed_avg` measured after a round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FedAvgMeans {
     /// Over the round's nodes, weighted by their training images: of their last epoch's training
@@ -101,7 +101,7 @@ pub struct FedAvgMeans {
     pub global_train_accuracy: Option<f64>,
 }
 
-/// What `fed_md` measured.
+/// Holds what `fed_md` measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FedMdMetrics {
     pub clients: Vec<FedMdClient>,
@@ -116,7 +116,7 @@ pub struct FedMdMetrics {
     pub course: Course<FedMdMeans, fed_md::NodeReport>,
 }
 
-/// Who a client of `fed_md` is.
+/// Describes a client of `fed_md`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FedMdClient {
     pub node: usize,
@@ -125,8 +125,8 @@ pub struct FedMdClient {
     pub images: usize,
 }
 
-/// What `fed_md` measured after a round: means over the clients that have the number, unweighted.
-/// Round 0 is transfer learning.
+/// Holds what `fed_md` measured after a round: unweighted means over the clients that have the
+/// number. Round 0 is transfer learning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FedMdMeans {
     pub digest_loss: Option<f64>,
@@ -138,7 +138,7 @@ pub struct FedMdMeans {
     pub test_accuracy: Option<f64>,
 }
 
-/// What `distributed_sgd` measured.
+/// Holds what `distributed_sgd` measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DistributedSgdMetrics {
     pub method: Method,
@@ -151,7 +151,7 @@ pub struct DistributedSgdMetrics {
     pub traffic: Vec<Traffic>,
 }
 
-/// What a node reports of a round, with the bytes it sent and received.
+/// Holds what a node reports of a round, with the bytes it sent and received.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeLine<N> {
     #[serde(flatten)]
@@ -159,7 +159,7 @@ pub struct NodeLine<N> {
     pub traffic: Vec<Traffic>,
 }
 
-/// What was measured after a round, with the algorithm's own means over its nodes.
+/// Holds what was measured after a round, with the algorithm's own means over its nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundLine<M, N> {
     /// Rounds that are complete.
@@ -197,7 +197,7 @@ impl<M, N: Clone> RoundLine<M, N> {
     }
 }
 
-/// What a baseline of many rounds measured, whichever its algorithm.
+/// Holds what a baseline of many rounds measured, whichever its algorithm.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Course<M, N> {
     pub upload_bytes: u64,

@@ -61,7 +61,7 @@ impl Request {
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, _) = dataset::of(&set.path, &self.overrides)?;
+        let (settings, _) = dataset::settings(&set.path, &self.overrides)?;
         let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
