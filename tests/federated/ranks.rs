@@ -4,13 +4,18 @@ use crate::fed_avg::support::{Log, federation, plain};
 use crate::support::{normalisation, on_ranks};
 use fed_distill::error::During;
 use fed_distill::federated::fed_avg;
-use fed_distill::federated::transport::{self, Rank};
-use fed_distill::model::ModelKind;
+use fed_distill::federated::transport::{self, Rank, Transport};
+use fed_distill::federated::{Kind, Link};
+use fed_distill::model::{ModelKind, StateDict};
 use fed_distill::runtime::interrupt;
 use fed_distill::{Error, Result};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tch::Tensor;
 
 /// What comes of it when rank 1 does this instead of its part.
 fn with_a_bad_rank(bad: impl Fn(&mut Rank) -> Result<()> + Sync) -> Error {
@@ -198,4 +203,67 @@ fn a_rank_that_works_long_is_waited_for() {
         rank.receive(1)
     });
     assert_eq!(results.unwrap()[0], [1]);
+}
+
+/// Keeps what is sent, and lets bytes of rank 1 arrive one look after the other.
+#[derive(Default)]
+struct Slow {
+    rank: usize,
+    sent: Rc<RefCell<Vec<Vec<u8>>>>,
+    arriving: VecDeque<Option<Vec<u8>>>,
+}
+
+impl Transport for Slow {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        2
+    }
+
+    fn send(&mut self, _: usize, bytes: Vec<u8>) {
+        self.sent.borrow_mut().push(bytes);
+    }
+
+    fn poll(&mut self) -> Option<(usize, Vec<u8>)> {
+        let bytes = self.arriving.pop_front().flatten()?;
+        Some((1, bytes))
+    }
+}
+
+/// The message of node 1 arrives between two looks of rank 0, and that of node 3 much later.
+#[test]
+fn message_between_two_looks_is_the_first_nodes() {
+    let sent = Rc::default();
+    let mut rank = Rank::new(Box::new(Slow {
+        rank: 1,
+        sent: Rc::clone(&sent),
+        ..Slow::default()
+    }));
+    let mut link = Link::new(&mut rank);
+    for node in [1, 3] {
+        let state = StateDict::new(vec![("node".into(), Tensor::from(node as i64))]);
+        link.upload(node, Kind::Scores, &state).unwrap();
+    }
+    let [first, second] = [0, 1].map(|index| Some(sent.borrow()[index].clone()));
+    let mut rank = Rank::new(Box::new(Slow {
+        arriving: VecDeque::from([None, first, None, None, second]),
+        ..Slow::default()
+    }));
+    let answers = Link::new(&mut rank)
+        .exchange(
+            &[1, 3],
+            None,
+            [Kind::Scores],
+            &mut |_, _, _| unreachable!(),
+            None,
+        )
+        .unwrap();
+    for (node, [state]) in answers {
+        assert_eq!(
+            i64::try_from(state.get("node").unwrap()).unwrap(),
+            node as i64
+        );
+    }
 }
