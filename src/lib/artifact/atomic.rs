@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 /// Writes `bytes` to `path`, creating its folders.
 ///
 /// # Errors
-/// As [`write_with`].
+/// Fails as [`write_with`] does.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |out| {
         out.write_all(bytes)
@@ -30,8 +30,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A link to a file is followed: the file it names is replaced, the link stays.
 ///
 /// # Errors
-/// What `fill` returns, with the file's name; no permission; no space left; a parent that is a
-/// file; a path that is a folder or a device.
+/// Fails as `fill` does, with the file's name, and for a lack of permission or space; a parent that
+/// is a file; a path that is a folder or a device.
 pub fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
@@ -56,7 +56,7 @@ pub fn write_with(
 /// Creates the folder `path` and its parents; one that is there already is fine.
 ///
 /// # Errors
-/// No permission, or a file at that path.
+/// Fails without permission, and when there is a file at that path.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| explain("create the folder", path, error))
 }
@@ -65,7 +65,7 @@ pub fn create_folder(path: &Path) -> Result<()> {
 /// during a run.
 ///
 /// # Errors
-/// No permission, or something else at that path.
+/// Fails without permission, and when something else is at that path.
 pub fn append(path: &Path) -> Result<File> {
     create_folder(folder_of(path))?;
     let opened = File::options().create(true).append(true).open(path);

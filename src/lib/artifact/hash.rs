@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 20;
 /// Returns the length in bytes and the SHA-256 of the file at `path`.
 ///
 /// # Errors
-/// A file that cannot be opened or read.
+/// Fails for a file that cannot be opened or read.
 pub fn file(path: &Path) -> Result<(u64, String)> {
     let broken = |error| explain("read", path, error);
     let mut file = File::open(path).map_err(broken)?;

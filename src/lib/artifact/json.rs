@@ -15,8 +15,8 @@ use std::path::Path;
 /// Writes `value` to `path`, indented, with a newline at the end.
 ///
 /// # Errors
-/// A NaN or an infinity anywhere in `value` (serde_json alone would write `null`); whatever
-/// [`atomic::write_with`] refuses.
+/// Fails for a NaN or an infinity anywhere in `value` (serde_json alone would write `null`);
+/// whatever [`atomic::write_with`] refuses.
 pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     check(value).map_err(|error| error.note("file", path.display().to_string()))?;
     atomic::write_with(path, |out| {
@@ -30,7 +30,7 @@ pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
 /// Returns `value` as a JSON value.
 ///
 /// # Errors
-/// A NaN or an infinity anywhere in `value`.
+/// Fails for a NaN or an infinity anywhere in `value`.
 pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
     check(value)?;
     serde_json::to_value(value).map_err(|error| {
@@ -41,8 +41,8 @@ pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
 /// Reads a `T` from the JSON file at `path`.
 ///
 /// # Errors
-/// A file that cannot be read, is not JSON, or holds something else than a `T`: with file, line,
-/// column, what was found and expected.
+/// Fails for a file that cannot be read, is not JSON, or holds something else than a `T`: with
+/// file, line, column, what was found and expected.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
     serde_json::from_slice(&text).map_err(|error| unreadable(path, error))

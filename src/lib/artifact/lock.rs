@@ -31,7 +31,7 @@ impl Lock {
     /// Takes the lock at `path` if it is free. File systems without locks grant it always.
     ///
     /// # Errors
-    /// A file that cannot be opened for writing.
+    /// Fails for a file that cannot be opened for writing.
     pub fn attempt(path: &Path) -> Result<Attempt> {
         loop {
             let mut file = open(path)?;
@@ -63,7 +63,7 @@ impl Lock {
     /// before a wait.
     ///
     /// # Errors
-    /// A file that cannot be opened for writing.
+    /// Fails for a file that cannot be opened for writing.
     pub fn wait(path: &Path, waiting: impl Fn()) -> Result<Self> {
         loop {
             if let Attempt::Taken(lock) = Self::attempt(path)? {

@@ -59,7 +59,8 @@ const KINDS: [(Dtype, Kind); 10] = [
 /// Reads a safetensors file onto the CPU. Never allocates more than the file's own size for it.
 ///
 /// # Errors
-/// A file that cannot be read, is cut short or damaged, or holds a type that libtorch lacks.
+/// Fails for a file that cannot be read, is cut short or damaged, or holds a type that libtorch
+/// lacks.
 pub fn read(path: &Path) -> Result<TensorFile> {
     read_safetensors(path).map_err(|error| error.note("file", path.display().to_string()))
 }
@@ -73,7 +74,7 @@ fn read_safetensors(path: &Path) -> Result<TensorFile> {
 /// Reads what [`encode`] made. Bytes from elsewhere are checked as a file is.
 ///
 /// # Errors
-/// As [`read`].
+/// Fails as [`read`] does.
 pub fn decode(bytes: &[u8]) -> Result<TensorFile> {
     read_from(std::io::Cursor::new(bytes), bytes.len() as u64)
 }
@@ -120,7 +121,7 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
 /// Returns the text entries of a safetensors file, without its tensors.
 ///
 /// # Errors
-/// As [`read`].
+/// Fails as [`read`] does.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     let read = || {
         let file = fs::File::open(path)?;
@@ -196,7 +197,8 @@ pub(super) fn from_bytes(name: &str, bytes: &[u8], shape: &[i64], kind: Kind) ->
 /// Tensors are stored as the reference writer stores them, by type (widest first) and name.
 ///
 /// # Errors
-/// A folder that cannot be written, two tensors of one name, a type that the format lacks.
+/// Fails for a folder that cannot be written, two tensors of one name, a type that the format
+/// lacks.
 pub fn write(
     path: &Path,
     tensors: &[(&str, &Tensor)],
@@ -210,7 +212,7 @@ pub fn write(
 /// Returns the bytes of such a file, for tensors that are sent.
 ///
 /// # Errors
-/// Two tensors of one name, a type that the format lacks.
+/// Fails for two tensors of one name, a type that the format lacks.
 pub fn encode(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (header, sorted) = header_of(tensors, metadata)?;
     let mut bytes = Vec::new();
@@ -298,7 +300,8 @@ fn header_of<'a>(
 /// PyTorch state dict (`.pt`) with none.
 ///
 /// # Errors
-/// As [`read`]; for `.pt` also anything but tensors in it, and the format from before PyTorch 1.6.
+/// Fails as [`read`] does; for `.pt` also anything but tensors in it, and the format from before
+/// PyTorch 1.6.
 pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
     let mut start = Vec::new();
     fs::File::open(path)?.take(64).read_to_end(&mut start)?;

@@ -35,7 +35,7 @@ impl Matrix {
     /// Takes the matrix of a run from its `metrics`, and names from the files beside it.
     ///
     /// # Errors
-    /// A run without a matrix, or with one that is not square; damaged weights.
+    /// Fails for a run without a matrix, or with one that is not square; damaged weights.
     pub fn new(run: &Run, metrics: &Metrics) -> Result<Self> {
         let counts = metrics.confusion.clone().ok_or_else(|| {
             Error::failed(format!("`{}` recorded no confusion matrix", run.name))
@@ -167,7 +167,7 @@ impl Request {
     /// Returns recall and precision of each class and the matrix, and draws it.
     ///
     /// # Errors
-    /// No such student; a plot that cannot be written.
+    /// Fails when there is no such student; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let run = find::one(&self.run, "student", Run::is_student)?;
         let metrics = run.metrics()?.unwrap_or_default();

@@ -13,7 +13,7 @@ use std::path::Path;
 /// and the fingerprint it must have.
 ///
 /// # Errors
-/// Overrides that do not compose; neither overrides nor a manifest.
+/// Fails for overrides that do not compose; neither overrides nor a manifest.
 pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
     let made = manifest::producer_of(path);
     let made = made
@@ -48,7 +48,7 @@ fn unknown(path: &Path) -> Error {
 /// Loads the dataset that a run was made of, onto the GPU if there is one.
 ///
 /// # Errors
-/// An unreadable dataset; another fingerprint than `expected`.
+/// Fails for an unreadable dataset; another fingerprint than `expected`.
 pub fn load(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
     let dataset = data::load(settings, device::choose("auto")?)
         .within("dataset")

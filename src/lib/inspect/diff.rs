@@ -36,7 +36,7 @@ impl Request {
     /// Returns the settings, circumstances and metrics in which the runs differ.
     ///
     /// # Errors
-    /// No such runs.
+    /// Fails when there are no such runs.
     pub fn answer(&self) -> Result<Answer> {
         let one = find::one(&self.one, "run", |_| true)?;
         let other = find::one(&self.other, "run", |_| true)?;

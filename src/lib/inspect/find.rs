@@ -18,7 +18,7 @@ const LISTED: usize = 12;
 /// manifests' paths.
 ///
 /// # Errors
-/// No such folder; no manifest in it.
+/// Fails when there is no such folder; no manifest in it.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     if !folder.is_dir() {
         bail!(nothing_there("folder", folder));
@@ -77,7 +77,7 @@ fn no_run(folder: &Path) -> Error {
 /// them in errors.
 ///
 /// # Errors
-/// None or several.
+/// Fails when there is none, or several.
 pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     let mut found = all(path)?;
     let there: Vec<String> = found.iter().map(|run| run.name.clone()).collect();
@@ -147,7 +147,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
 /// Returns `path` if there is a file, else an error that lists the files beside it.
 ///
 /// # Errors
-/// There is no such file, or it is a folder.
+/// Fails when there is no such file, or it is a folder.
 pub fn file(path: &Path) -> Result<&Path> {
     match path {
         path if path.is_file() => Ok(path),

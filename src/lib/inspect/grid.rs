@@ -59,7 +59,7 @@ impl Images {
     /// Reads a file of synthetic images, or that of a run.
     ///
     /// # Errors
-    /// Neither a file of that kind nor a run that wrote one.
+    /// Fails when there is neither a file of that kind nor a run that wrote one.
     pub fn read(path: &Path) -> Result<Self> {
         let path = match path.is_dir() {
             true => {
@@ -135,8 +135,8 @@ impl Request {
     /// Draws the grid; returns its path.
     ///
     /// # Errors
-    /// No such images; `--by teacher` where no single teacher made a batch; a picture that cannot
-    /// be written.
+    /// Fails when there are no such images; `--by teacher` where no single teacher made a batch; a
+    /// picture that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let set = Images::read(&self.file)?;
         let several = |teachers: &Tensor| i64::try_from(teachers.max()).is_ok_and(|most| most > 0);

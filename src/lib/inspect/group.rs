@@ -213,7 +213,7 @@ pub fn table(groups: &[Group]) -> Table {
 /// Returns the groups of `entries` as an answer; warns about runs that are not finished.
 ///
 /// # Errors
-/// An accuracy that JSON cannot hold.
+/// Fails for an accuracy that JSON cannot hold.
 pub fn answer(entries: &[Entry]) -> Result<Answer> {
     let unfinished = entries.iter().filter(|entry| !entry.run.is_done()).count();
     if unfinished > 0 {

@@ -68,7 +68,7 @@ impl Metrics {
     /// Reads the metrics file at `path`, which a run of `stage` wrote.
     ///
     /// # Errors
-    /// A file that cannot be read or holds something else.
+    /// Fails for a file that cannot be read or holds something else.
     pub fn read(stage: &str, path: &Path) -> Result<Self> {
         Ok(match stage {
             "train_teachers" => json::read::<TeacherMetrics>(path)?.into(),

@@ -99,7 +99,7 @@ impl Answer {
     /// Returns an answer without a failure.
     ///
     /// # Errors
-    /// A number in `data` that JSON cannot hold.
+    /// Fails for a number in `data` that JSON cannot hold.
     fn new(text: impl Display, data: impl Serialize) -> Result<Self> {
         Ok(Self {
             text: text.to_string(),

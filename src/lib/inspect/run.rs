@@ -51,7 +51,7 @@ impl Run {
     /// Reads the manifest at `path`.
     ///
     /// # Errors
-    /// A manifest that is missing or damaged.
+    /// Fails for a manifest that is missing or damaged.
     pub fn open(path: &Path, name: String) -> Result<Self> {
         let manifest = manifest::existing(path)?
             .ok_or_else(|| Error::failed(format!("there is no manifest `{}`", path.display())))?;
@@ -130,7 +130,7 @@ impl Run {
     /// any, or a file that is gone.
     ///
     /// # Errors
-    /// A file that is damaged, or has changed since the run wrote it.
+    /// Fails for a file that is damaged, or has changed since the run wrote it.
     pub fn metrics(&self) -> Result<Option<Metrics>> {
         // The metrics of initial batches are a list of these.
         let trains = self.manifest.stage != "generate_initial";
@@ -153,7 +153,7 @@ impl Run {
     /// Returns the run's config.
     ///
     /// # Errors
-    /// A config of another version of this program.
+    /// Fails for a config of another version of this program.
     pub fn config(&self) -> Result<Config> {
         serde_json::from_value(self.manifest.config.clone()).map_err(|error| {
             Error::failed(format!(
@@ -175,7 +175,7 @@ impl Run {
     /// they are gone or have none.
     ///
     /// # Errors
-    /// A damaged file.
+    /// Fails for a damaged file.
     pub fn card(&self) -> Result<Option<Card>> {
         let files = [
             self.output("weights"),

@@ -28,7 +28,7 @@ impl Request {
     /// Returns the runs below the folder, or their groups.
     ///
     /// # Errors
-    /// No such folder, or no run in it.
+    /// Fails when there is no such folder, or no run in it.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
         broken.iter().for_each(|error| tracing::warn!("{error}"));

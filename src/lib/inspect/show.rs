@@ -25,7 +25,7 @@ impl Request {
     /// Returns facts, files and settings of the run.
     ///
     /// # Errors
-    /// No such run, or several.
+    /// Fails when there is no such run, or several.
     pub fn answer(&self) -> Result<Answer> {
         let run = find::one(&self.run, "run", |_| true)?;
         let metrics = run.metrics()?;

@@ -38,7 +38,7 @@ impl SplitCounts {
     /// Counts the training images of each node and class.
     ///
     /// # Errors
-    /// A split of another dataset.
+    /// Fails for a split of another dataset.
     pub fn new(split: Split, path: &Path, dataset: &Dataset) -> Result<Self> {
         split
             .check(dataset.train.len(), dataset.test.len())
@@ -138,8 +138,8 @@ impl Request {
     /// Returns counts and measures of each node, and draws the counts.
     ///
     /// # Errors
-    /// A missing or damaged split or dataset; one that does not belong to the other; a plot that
-    /// cannot be written.
+    /// Fails for a missing or damaged split or dataset; one that does not belong to the other; a
+    /// plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
         let split = read(path)?;

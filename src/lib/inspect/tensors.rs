@@ -30,7 +30,7 @@ impl Request {
     /// Returns a table with a line for each tensor.
     ///
     /// # Errors
-    /// A file that is missing, damaged, or of neither format.
+    /// Fails for a file that is missing, damaged, or of neither format.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
         let (state, metadata) = tensors::read_state(path)?;

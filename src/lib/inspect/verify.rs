@@ -84,7 +84,7 @@ impl Request {
     /// was made from it stays valid.
     ///
     /// # Errors
-    /// No run there. Findings are the answer's failure.
+    /// Fails when there is no run there. Findings are the answer's failure.
     pub fn answer(&self) -> Result<Answer> {
         let (runs, broken) = find::below(&self.folder)?;
         let mut findings = Findings::new();

@@ -44,7 +44,7 @@ pub struct Canvas {
 /// PNG.
 ///
 /// # Errors
-/// Another extension, a picture that is too large, a file that cannot be written.
+/// Fails for another extension, a picture that is too large, a file that cannot be written.
 pub fn save(
     path: &Path,
     (width, height): (f64, f64),
@@ -112,7 +112,7 @@ impl Canvas {
     /// Returns the picture with `zoom` pixels for each of its own.
     ///
     /// # Errors
-    /// A picture without any pixel.
+    /// Fails for a picture without any pixel.
     pub fn raster(self, zoom: u32) -> Result<RgbImage> {
         let options = Options {
             fontdb: FONTS.clone(),

@@ -139,8 +139,8 @@ impl Grid {
     /// Draws the grid.
     ///
     /// # Errors
-    /// A grid without a single image, a tensor of another kind or shape, and a picture that is too
-    /// large.
+    /// Fails for a grid without a single image, a tensor of another kind or shape, and a picture
+    /// that is too large.
     pub fn render(&self) -> Result<RgbImage> {
         let rows = self
             .rows

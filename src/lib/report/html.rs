@@ -191,7 +191,7 @@ pub fn bars(title: &str, bars: &[Bar]) -> Markup {
 /// Returns an SVG of our own as part of the page.
 ///
 /// # Errors
-/// Anything in it that our plots do not draw: it could run in the reader's browser.
+/// Fails for anything in it that our plots do not draw: it could run in the reader's browser.
 pub fn plot(name: &str, svg: &str) -> Result<Markup> {
     let strange =
         |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));

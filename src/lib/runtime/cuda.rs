@@ -59,7 +59,7 @@ fn open(path: &Path) -> Result<(), libloading::Error> {
 /// has no binding.
 ///
 /// # Errors
-/// A libtorch that does not export the switch under the name that GCC and Clang give it.
+/// Fails for a libtorch that does not export the switch under the name that GCC and Clang give it.
 pub(super) fn set_deterministic() -> Result<()> {
     use std::ffi::c_void;
     type Global = unsafe extern "C" fn() -> *mut c_void;

@@ -29,7 +29,7 @@ const VARIABLE: &str = "FED_DISTILL_LOG";
 /// `tracing` subscriber that one stays.
 ///
 /// # Errors
-/// A value of `FED_DISTILL_LOG` that is no level (usage).
+/// Fails for a value of `FED_DISTILL_LOG` that is no level (usage).
 pub fn init() -> Result<()> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = lock(&STARTED);
@@ -66,7 +66,7 @@ pub fn init() -> Result<()> {
 /// the dataset. It is created with its first line, so that a run that logs nothing leaves none.
 ///
 /// # Errors
-/// A value of `FED_DISTILL_LOG` that is no level (usage).
+/// Fails for a value of `FED_DISTILL_LOG` that is no level (usage).
 pub fn to_file(path: &Path) -> Result<FileLog> {
     init()?;
     let open = &mut *lock(&OPEN);

@@ -34,8 +34,8 @@ impl Request {
     /// Returns a table of the methods, and draws their accuracies against bytes.
     ///
     /// # Errors
-    /// No finished run, or one whose metrics are gone or changed; with `--out` also runs that no
-    /// plot can hold; a plot that cannot be written.
+    /// Fails when there is no finished run, or one whose metrics are gone or changed; with `--out`
+    /// also runs that no plot can hold; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let found = self.find()?;
         let mut methods = Vec::new();

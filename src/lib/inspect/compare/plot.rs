@@ -25,7 +25,7 @@ pub fn obstacle(methods: &[Method], comparability: &Comparability) -> Option<Err
 /// the plots.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// Fails for a file that cannot be written.
 pub fn save(methods: &[Method], found: &[Entry], request: &Request) -> Result<Vec<PathBuf>> {
     let folder = common(request, found);
     let kinds = |method: &Method| {

@@ -53,7 +53,8 @@ impl Request {
     /// Returns the distances and draws the nearest images.
     ///
     /// # Errors
-    /// No such images, another dataset than theirs, a picture that cannot be written.
+    /// Fails when there are no such images, another dataset than theirs, a picture that cannot be
+    /// written.
     pub fn answer(&self) -> Result<Answer> {
         let set = Images::read(&self.file)?;
         let card = set.card.as_ref().ok_or_else(|| {

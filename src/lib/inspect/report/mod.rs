@@ -39,8 +39,8 @@ impl Request {
     /// Writes the page; returns its path.
     ///
     /// # Errors
-    /// No run there; a file that cannot be written. Metrics that are damaged or changed are left
-    /// out with a warning.
+    /// Fails when there is no run there; a file that cannot be written. Metrics that are damaged or
+    /// changed are left out with a warning.
     pub fn answer(&self) -> Result<Answer> {
         let runs = match self.folder.is_dir() {
             true => find::some_below(&self.folder)?,

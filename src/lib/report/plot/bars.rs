@@ -20,7 +20,8 @@ const SEAM: f64 = 0.75;
 /// the path's extension.
 ///
 /// # Errors
-/// No nodes, no classes, or counts of another shape; a file that cannot be written.
+/// Fails when there are no nodes, no classes, or counts of another shape; a file that cannot be
+/// written.
 pub fn stacked_bars(
     path: &Path,
     title: &str,

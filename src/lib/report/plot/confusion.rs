@@ -56,7 +56,8 @@ impl Writing {
 /// A class without images has a grey row.
 ///
 /// # Errors
-/// No classes, or counts or owners of another length; a file that cannot be written.
+/// Fails when there are no classes, or counts or owners of another length; a file that cannot be
+/// written.
 pub fn confusion(
     path: &Path,
     title: &str,

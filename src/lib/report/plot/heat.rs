@@ -32,7 +32,7 @@ impl HeatMap<'_> {
     /// column is the mean of neighbours. A cell without a value is grey.
     ///
     /// # Errors
-    /// No rows, or no points in any; a file that cannot be written.
+    /// Fails when there are no rows, or no points in any; a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut all: Vec<f64> = self
             .rows

@@ -46,7 +46,7 @@ impl LinePlot<'_> {
     /// without any other is listed as "no values".
     ///
     /// # Errors
-    /// A plot without any point; a file that cannot be written.
+    /// Fails for a plot without any point; a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let curves = self.curves();
         let points = || curves.iter().flat_map(|curve| curve.points.iter());
