@@ -46,6 +46,9 @@ pub(super) type Handout<'a> = (Kind, &'a dyn Fn(usize) -> StateDict);
 pub(super) type Client<'a, const N: usize> =
     &'a mut dyn FnMut(usize, StateDict, &StateDict) -> Result<[StateDict; N]>;
 
+/// Is called after the answers of each node, if it is given.
+pub(super) type Answered<'f, 'a> = Option<&'f mut dyn FnMut(&mut Link<'a>) -> Result<()>>;
+
 /// The answers of each node.
 pub(super) type Answers<const N: usize> = BTreeMap<usize, [StateDict; N]>;
 
@@ -120,7 +123,7 @@ impl<'a> Link<'a> {
         handout: Option<Handout>,
         answers: [Kind; N],
         client: Client<N>,
-        mut answered: Option<&mut dyn FnMut(&mut Self) -> Result<()>>,
+        mut answered: Answered<'_, 'a>,
     ) -> Result<Answers<N>> {
         let hosted = |node: &&usize| self.host(**node) == self.rank();
         let (own, mut remote): (Vec<usize>, Vec<usize>) = nodes.iter().partition(hosted);
