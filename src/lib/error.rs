@@ -242,7 +242,7 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// Returns true if work that ended so can be saved: it was completed, or was only stopped.
+/// Returns true if the work with this outcome can be saved: it was completed, or was only stopped.
 pub fn is_whole<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().err().is_none_or(Error::only_stops)
 }

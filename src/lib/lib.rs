@@ -19,8 +19,8 @@
 //!
 //! # Use as a library
 //!
-//! The learning modules need no files, config keys or command line. This program deals the embedded
-//! digits to two clients, and each trains a teacher on its images:
+//! The learning modules need no files, config keys or command line; `examples/` has whole programs.
+//! This one deals the embedded digits to two clients, and each trains a teacher on its images:
 //!
 //! ```
 //! use fed_distill::data::{DatasetSettings, load};

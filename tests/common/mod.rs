@@ -42,6 +42,20 @@ pub const TINY: &[&str] = &[
     "device=cpu",
 ];
 
+/// Returns the kinds of split, by the schema of their settings.
+pub fn kinds_of_split() -> Vec<String> {
+    let schema = schemars::schema_for!(fed_distill::partition::PartitionSettings);
+    let kinds = schema.pointer("/oneOf").unwrap().as_array().unwrap().iter();
+    kinds
+        .map(|kind| {
+            kind["properties"]["kind"]["const"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+}
+
 /// Returns the project's own config tree, whatever the current directory.
 pub fn config_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")

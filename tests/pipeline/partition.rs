@@ -1,24 +1,23 @@
 //! Every option of the split group through `split_data`.
 
-use crate::common::Place;
+use crate::common::{Place, kinds_of_split};
 use fed_distill::artifact::json;
 use fed_distill::partition::{Part, Split};
 use std::collections::BTreeMap;
 
 const BASE: &[&str] = &["dataset.size=8", "device=cpu", "threads=1"];
-const KINDS: &str = "split=uniform_share,iid,dirichlet,dirichlet_equal,shards,pathological,\
-    quantity_skew,uniform_per_class,random_equal,random_unequal,skewed";
 
 #[test]
 fn every_option_deals_the_digits() {
     let place = Place::new();
+    let kinds = kinds_of_split();
+    let sweep = format!("split={}", kinds.join(","));
     let (code, out, errors) = place.run_with(
         "split_data",
         BASE,
-        &["-m", KINDS, "split.save_path=split.json"],
+        &["-m", &sweep, "split.save_path=split.json"],
     );
     assert_eq!(code, 0, "{errors}");
-    let kinds: Vec<&str> = KINDS.trim_start_matches("split=").split(',').collect();
     for kind in &kinds {
         let folder = place.path(&format!("split={kind}"));
         let parts: BTreeMap<String, Part> = json::read(&folder.join("split.json")).unwrap();

@@ -144,7 +144,7 @@ pub fn fetch(
 /// Tells why a transfer ended early.
 struct TransferError {
     problem: String,
-    /// Is true when the connection was cut off, and false when another attempt would fail alike.
+    /// True when the connection was cut off, false when another attempt would fail in the same way.
     can_resume: bool,
     /// The error that it was made from.
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,

@@ -45,7 +45,8 @@ pub struct DatasetSettings {
     /// used by `digits`.
     #[schemars(extend("x-unread-by" = ["digits"]))]
     pub root: Option<FilePath>,
-    /// Height and width in pixels to resize to; `None` keeps the files' own (16 for `digits`).
+    /// Height and width in pixels to resize to; `None` keeps the files' own; the 8×8
+    /// pixels of `digits` become 16×16.
     #[schemars(range(min = 8))]
     pub size: Option<i64>,
     /// Channels to convert to, 1 or 3; `None` keeps the files' own.

@@ -30,16 +30,18 @@ pub enum ModelKind {
     Linear,
 }
 
-/// Config group `model`.
+/// Holds the settings of an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
+    /// Which network.
     pub kind: ModelKind,
-    /// Channels of a ResNet's first stage; stage i has `width`·2^i. `null`: 64. Other kinds take no
-    /// width.
+    /// Channels of a ResNet's first stage; stage i has `width`·2^i. `None` (`null` in a config)
+    /// stands for 64. Other kinds take no width.
     #[schemars(range(min = 1))]
     pub width: Option<i64>,
-    /// Blocks in each stage of a ResNet; `null`: those of its name. Other kinds take none.
+    /// Blocks in each stage of a ResNet; `None` (`null`) stands for those of its name. Other kinds
+    /// take none.
     #[schemars(extend("minimum" = 1))]
     pub blocks: Option<Vec<i64>>,
 }

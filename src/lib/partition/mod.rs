@@ -3,7 +3,10 @@
 //!
 //! A partitioner deals the *training* images. The test images follow by one rule for all of them
 //! ([`Split::new`]): each class of the test set is dealt in the proportions in which the nodes hold
-//! that class for training, so a node is tested on what it has learned.
+//! that class for training, so a node is tested on what it has learned. A class that no node holds
+//! is dealt evenly.
+//!
+//! `examples/partitioner.rs` is a program with a partitioner of its own.
 
 mod demand;
 mod dirichlet;
@@ -46,11 +49,12 @@ use std::fmt::Debug;
 /// Deals images to nodes.
 pub trait Partitioner: Debug {
     /// Deals the images with these labels (`labels[i]` in 0..`classes`) to the nodes: disjoint,
-    /// ascending lists of indices, one a node, none empty. Complete, unless the partitioner says
-    /// what it leaves out. The same `rng` deals the same. Ends in bounded time.
+    /// ascending lists of indices, one per node, none empty. All images are dealt, unless the
+    /// documentation of the partitioner states which it leaves out. An `rng` in the same state
+    /// gives the same lists. Ends in bounded time.
     ///
     /// # Errors
-    /// Fails at impossible requests, such as more nodes than images, and at those that chance did
-    /// not meet: it names the nodes with too few images.
+    /// Fails, with a usage error, at impossible requests such as more nodes than images, and when
+    /// the draw gives a node too few images: the error names the nodes.
     fn deal(&self, labels: &[i64], classes: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>>;
 }

@@ -1,4 +1,5 @@
-//! Gives every node as many images, drawn at random: the second of four modes of course exercises.
+//! Gives all nodes the same number of images, drawn at random: the second of four modes of course
+//! exercises.
 
 use super::{Iid, Partitioner, demand, draw};
 use crate::error::{Error, Result, parameter};

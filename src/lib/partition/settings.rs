@@ -21,13 +21,13 @@ pub enum PartitionSettings {
     DirichletEqual(DirichletEqual),
     /// Deals shards of images sorted by class.
     Shards(Shards),
-    /// Gives each node so many classes.
+    /// Gives each node the same number of classes.
     Pathological(Pathological),
     /// Gives nodes the same mix of classes at random sizes.
     QuantitySkew(QuantitySkewSettings),
-    /// Gives each node as many images of each class.
+    /// Gives each node the same number of images of each class.
     UniformPerClass(UniformPerClass),
-    /// Gives each node as many random images.
+    /// Gives each node the same number of random images.
     RandomEqual(RandomEqual),
     /// Gives each node a random number of random images.
     RandomUnequal(RandomUnequal),

@@ -27,7 +27,7 @@ pub struct NodeSkew {
     pub total_variation: f64,
 }
 
-/// Holds the measures of all nodes, and means in which each counts alike.
+/// Holds the measures of all nodes, and means in which all nodes count equally.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Skew {
     /// Mean effective number of classes.

@@ -30,7 +30,9 @@ pub struct Split {
 }
 
 impl Split {
-    /// Deals the training labels with `partitioner` and the test labels alike.
+    /// Deals the training labels with `partitioner`, and each class of the test labels in the
+    /// proportions in which nodes hold that class for training; evenly, if no node holds it. The
+    /// `split_data` stage draws from `Seeds::new(seed).stream("split", 0)`.
     ///
     /// # Errors
     /// Fails when the partitioner does.

@@ -1,4 +1,4 @@
-//! Gives every node as many images of each class as every other: the first of four modes of course
+//! Gives all nodes the same number of images of each class: the first of four modes of course
 //! exercises.
 
 use super::{Partitioner, demand, draw};

@@ -1,6 +1,6 @@
 //! The files of `config/`: all compose, and those of the EPFL report say what the report says.
 
-use crate::common::config_dir;
+use crate::common::{config_dir, kinds_of_split};
 use crate::config::request;
 use fed_distill::config::{Composed, Config, Tree, compose};
 use fed_distill::data::DatasetKind;
@@ -196,25 +196,13 @@ fn splits_of_the_report() {
     }
 }
 
-const KINDS: [&str; 11] = [
-    "uniform_share",
-    "iid",
-    "dirichlet",
-    "dirichlet_equal",
-    "shards",
-    "pathological",
-    "quantity_skew",
-    "uniform_per_class",
-    "random_equal",
-    "random_unequal",
-    "skewed",
-];
-
 #[test]
 fn every_kind_of_split_has_an_option_of_its_name() {
-    for kind in KINDS {
+    let kinds = kinds_of_split();
+    assert!(kinds.len() >= 11, "{kinds:?}");
+    for kind in &kinds {
         let split = config(&[&format!("split={kind}")]).split;
-        assert_eq!(serde_json::json!(split)["kind"], kind);
+        assert_eq!(serde_json::json!(split)["kind"], **kind);
         // Splits of other datasets, alphas and numbers of nodes do not share a place.
         let path = split.save_path.unwrap();
         let path = path.to_str().unwrap();
