@@ -73,13 +73,18 @@ pub fn fitted(
         return Err(other_dataset(&dataset, card));
     }
     let Normalisation { mean, std } = &card.normalisation;
-    for (key, given, trained) in [("mean", &settings.mean, mean), ("std", &settings.std, std)] {
-        if let Some(given) = given.as_ref().filter(|given| !agree(given, trained)) {
-            let both = [trained, given].map(|values| format!("{key} {values:?}"));
-            return Err(differs("with another normalisation", both).hint(format!(
-                "`dataset.{key}=null` takes theirs; or give models that were trained with this one"
-            )));
-        }
+    let given = [(&settings.mean, mean), (&settings.std, std)];
+    let other = |(given, trained): &(&Option<Vec<f64>>, &Vec<f64>)| {
+        given.as_ref().is_some_and(|given| !agree(given, trained))
+    };
+    if given.iter().any(other) {
+        let own = &dataset.normalisation;
+        let both = [(mean, std), (&own.mean, &own.std)];
+        let both = both.map(|(mean, std)| format!("mean {mean:?}, std {std:?}"));
+        return Err(differs("with another normalisation", both).hint(
+            "`dataset.mean=null dataset.std=null` takes theirs; or give models that were trained \
+             with this one",
+        ));
     }
     let own = &dataset.normalisation;
     if agree(&own.mean, mean) && agree(&own.std, std) {
