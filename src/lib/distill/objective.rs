@@ -7,7 +7,9 @@ use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor, no_grad};
 
 /// Computes T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
-/// arXiv:1503.02531), averaged over the batch. Real images have their own labels as targets.
+/// arXiv:1503.02531), averaged over the batch. Real images have the cross-entropy with their own
+/// labels, at any temperature: T² keeps the gradient of softened predictions as large as that of
+/// the cross-entropy, and would make it T times as large where the target is a label.
 ///
 /// ```
 /// use fed_distill::distill::Distillation;
@@ -51,13 +53,21 @@ pub struct Distillation<'a> {
 
 impl Objective for Distillation<'_> {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let target = no_grad(|| self.target(batch, logits.size()[1]))?;
+        let target = no_grad(|| self.target(batch))?;
         let student = (logits / self.temperature).f_log_softmax(1, Kind::Float)?;
-        let each = (&target * (target.clamp_min(1e-12).log() - student)).sum_dim_intlist(
+        let soft = (&target * (target.clamp_min(1e-12).log() - student)).sum_dim_intlist(
             1i64,
             false,
             Kind::Float,
         );
+        let scale = self.temperature * self.temperature;
+        let each = match &batch.real {
+            // The scale is taken out again below.
+            Some(real) => {
+                soft * (1.0 - real) + cross_entropies(logits, &batch.labels)? * real / scale
+            }
+            None => soft,
+        };
         let mean = match &self.class_weights {
             Some(weights) => {
                 let weights = weights.index_select(0, &batch.labels);
@@ -65,23 +75,23 @@ impl Objective for Distillation<'_> {
             }
             None => each.mean(Kind::Float),
         };
-        Ok(mean * (self.temperature * self.temperature))
+        Ok(mean * scale)
     }
 }
 
 impl Distillation<'_> {
-    /// Returns the target probabilities f32 [N,classes].
-    fn target(&self, batch: &Batch, classes: i64) -> Result<Tensor> {
+    /// Returns the teachers' probabilities f32 [N,classes].
+    fn target(&self, batch: &Batch) -> Result<Tensor> {
         let joint = self
             .ensemble
-            .predict(&self.teachers, &batch.images, self.temperature)?
-            .exp();
-        Ok(match &batch.real {
-            Some(real) => {
-                let real = real.unsqueeze(1);
-                batch.labels.one_hot(classes).to_kind(Kind::Float) * &real + joint * (1.0 - &real)
-            }
-            None => joint,
-        })
+            .predict(&self.teachers, &batch.images, self.temperature)?;
+        Ok(joint.exp())
     }
+}
+
+/// Returns the cross-entropy of each image, f32 [N].
+fn cross_entropies(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let log_probabilities = logits.f_log_softmax(1, Kind::Float)?;
+    let own = log_probabilities.f_gather(1, &labels.unsqueeze(1), false)?;
+    Ok(-own.squeeze_dim(1))
 }

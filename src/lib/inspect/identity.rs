@@ -3,7 +3,6 @@
 
 use super::run::Run;
 use crate::artifact::{hash, json};
-use crate::config::shape::{self, Takes};
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::run::manifest::{self, FileRecord, Manifest};
 use crate::run::stages;
@@ -146,14 +145,9 @@ impl Lineage {
 /// Returns the run's own settings. What it read counts by its content, whatever its path.
 fn own(manifest: &Manifest) -> Identity {
     let stage = stages::named(&manifest.stage).unwrap_or(&stages::TRAIN_STUDENT);
-    let path = |key: &str| {
-        let names: Vec<&str> = key.split('.').collect();
-        let shape = shape::config().get(&names);
-        shape.is_some_and(|shape| matches!(shape.takes, Takes::Path))
-    };
     json::leaves(&stage.identity(&manifest.config))
         .into_iter()
-        .filter(|(key, _)| !path(key) && !manifest.seeds.contains_key(key))
+        .filter(|(key, _)| !stages::is_path(key) && !manifest.seeds.contains_key(key))
         .map(|(key, value)| (key, value.clone()))
         .collect()
 }

@@ -163,8 +163,8 @@ impl Inversion<'_> {
         Ok((terms, engine.to_nchw(&gradient)))
     }
 
-    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`); tells `callback`
-    /// of each step.
+    /// Optimises `start` (f32 `[N,C,H,W]`, normalised) for `labels` (i64 `[N]`) by `adam`, whose
+    /// moments before and after are `[N,C,H,W]`; tells `callback` of each step.
     ///
     /// # Errors
     /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
@@ -179,6 +179,8 @@ impl Inversion<'_> {
     ) -> Result<Inverted> {
         let engine = self.engine();
         let mut images = engine.to_engine_order(start);
+        // Between batches they are [N,C,H,W], so that another engine can go on with them.
+        adam.map_moments(|moment| engine.to_engine_order(moment));
         let mut best = BestBatch::new(&images);
         let mut history = History::new(self.steps);
         for step in 0..self.steps {
@@ -194,6 +196,7 @@ impl Inversion<'_> {
             );
             callback.step();
         }
+        adam.map_moments(|moment| engine.to_nchw(moment));
         let best_loss = f64::try_from(&best.loss)?;
         let history = history.read()?;
         let broken = history

@@ -19,6 +19,7 @@ use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
 use crate::train::Callback;
 use rand_distr::{Distribution, StandardNormal};
+use std::collections::BTreeMap;
 use tch::Tensor;
 
 /// Holds a synthetic batch.
@@ -37,6 +38,12 @@ pub struct SyntheticBatch {
 }
 
 impl SyntheticBatch {
+    /// Returns the index of the teacher that each image was made from, i64 `[N]`, −1 for several.
+    pub fn teachers(&self) -> Tensor {
+        let teacher = self.teacher.map_or(-1, |teacher| teacher as i64);
+        self.labels.full_like(teacher)
+    }
+
     /// Returns the same batch as views of the same tensors.
     pub(super) fn share(&self) -> Self {
         Self {
@@ -85,8 +92,9 @@ pub struct Inverter<'a> {
     ensemble: Ensemble,
     seeds: Seeds,
     fused: bool,
-    /// Moments of Adam, which are kept from batch to batch only with `keep_moments`.
-    pub(super) moments: Option<PixelAdam>,
+    /// Adam of each teacher in `cycle` mode, else one at index 0; kept from batch to batch only with
+    /// `keep_moments`.
+    pub(super) moments: BTreeMap<usize, PixelAdam>,
 }
 
 impl<'a> Inverter<'a> {
@@ -124,7 +132,7 @@ impl<'a> Inverter<'a> {
             settings,
             seeds,
             fused,
-            moments: None,
+            moments: BTreeMap::new(),
         })
     }
 
@@ -157,10 +165,9 @@ impl<'a> Inverter<'a> {
         let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
         let labels = self.labels(teacher, &mut rng);
         let start = self.noise(&mut rng);
-        let mut adam = match self.moments.take() {
-            Some(moments) => moments,
-            None => PixelAdam::new(&self.settings.optimizer),
-        };
+        let owner = teacher.unwrap_or(0);
+        let kept = self.moments.remove(&owner);
+        let mut adam = kept.unwrap_or_else(|| PixelAdam::new(&self.settings.optimizer));
         let phase = self.phase(student.is_some());
         let combination = match mode {
             TeacherMode::Cycle if phase.loss.others().in_use() => {
@@ -187,7 +194,9 @@ impl<'a> Inverter<'a> {
             fused: self.fused,
         };
         let made = inversion.run(&start, &labels, &mut adam, &mut draw, callback)?;
-        self.moments = Some(adam).filter(|_| self.settings.keep_moments);
+        if self.settings.keep_moments {
+            self.moments.insert(owner, adam);
+        }
         Ok(SyntheticBatch {
             images: made.best,
             labels,

@@ -40,6 +40,13 @@ impl PixelAdam {
         self.moments.as_ref().map(|moments| (moments, self.steps))
     }
 
+    /// Replaces the moments by what `of` returns for them.
+    pub fn map_moments(&mut self, of: impl Fn(&Tensor) -> Tensor) {
+        if let Some(moments) = &mut self.moments {
+            *moments = [of(&moments[0]), of(&moments[1])];
+        }
+    }
+
     /// Moves `images` f32 `[N,C,H,W]` against `gradient`, in place.
     pub fn step(&mut self, images: &mut Tensor, gradient: &Tensor) {
         self.steps += 1;

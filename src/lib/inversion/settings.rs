@@ -224,7 +224,8 @@ pub struct InversionSettings {
     pub di: PhaseSettings,
     pub adi: PhaseSettings,
     pub optimizer: PixelOptimizer,
-    /// Carries Adam's moments from batch to batch, as the public Python project does.
+    /// Carries Adam's moments from batch to batch, as the public Python project does: in `cycle`
+    /// mode those of each teacher, else those of all.
     pub keep_moments: bool,
     pub engine: EngineKind,
     pub teachers: TeacherSampling,

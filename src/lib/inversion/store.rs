@@ -11,7 +11,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// Holds Adam's moments `[N,C,H,W]` after a batch, for the next one (`keep_moments`).
+/// Holds Adam's moments f32 `[N,C,H,W]` after a batch, for the next one of its teacher
+/// (`keep_moments`).
 #[derive(Debug)]
 pub struct Moments {
     /// First moment.
@@ -103,8 +104,10 @@ impl Inverter<'_> {
             return Ok(None);
         };
         let settings = &self.settings.optimizer;
-        self.moments = moments
-            .map(|kept| PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps));
+        if let Some(kept) = moments {
+            let adam = PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps);
+            self.moments.insert(batch.teacher.unwrap_or(0), adam);
+        }
         Ok(Some(batch))
     }
 
@@ -123,7 +126,8 @@ impl Inverter<'_> {
             return Ok(batch);
         }
         let batch = self.make(index, student, callback)?;
-        let moments = self.moments.as_ref().and_then(PixelAdam::moments);
+        let adam = self.moments.get(&batch.teacher.unwrap_or(0));
+        let moments = adam.and_then(PixelAdam::moments);
         let moments = moments.map(|([first, second], steps)| Moments {
             first: first.shallow_clone(),
             second: second.shallow_clone(),

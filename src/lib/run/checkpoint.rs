@@ -40,6 +40,9 @@ pub struct Identity {
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     schema_version: u32,
+    /// The file's name without its ending, so that two files of a run cannot be exchanged; earlier
+    /// versions do not tell.
+    name: Option<String>,
     identity: Identity,
     state: Value,
     /// The hash of the state and the tensors.
@@ -110,6 +113,7 @@ impl Checkpoints {
             json::value(state).map_err(|error| error.note("file", path.display().to_string()))?;
         let header = Header {
             schema_version: SCHEMA_VERSION,
+            name: Some(name.to_owned()),
             identity: self.identity.clone(),
             sha256: hash(&state, tensors)?,
             state,
@@ -129,14 +133,14 @@ impl Checkpoints {
         if !path.exists() {
             return Ok(None);
         }
-        self.read_at(&path).map(Some).map_err(|error| {
+        self.read_at(&path, name).map(Some).map_err(|error| {
             error
                 .note("file", path.display().to_string())
                 .hint("`overwrite=true` starts the run again, without what was saved of it")
         })
     }
 
-    fn read_at<T: DeserializeOwned>(&self, path: &Path) -> Result<Saved<T>> {
+    fn read_at<T: DeserializeOwned>(&self, path: &Path, name: &str) -> Result<Saved<T>> {
         #[derive(Deserialize)]
         struct Format {
             schema_version: u32,
@@ -175,6 +179,13 @@ impl Checkpoints {
                 .note("found", format!("sha256 {found}")));
         }
         self.refuse_other_run(&header.identity)?;
+        if let Some(other) = header.name.filter(|other| other != name) {
+            return Err(Error::failed(
+                "the checkpoint is not the one that was written under its name",
+            )
+            .note("expected", name.to_owned())
+            .note("found", other));
+        }
         Ok(Saved {
             state: serde_json::from_value(header.state).map_err(|error| damaged("state", error))?,
             tensors: file.tensors,

@@ -4,7 +4,7 @@
 
 use super::StageContext;
 use super::guard::guarded;
-use super::stages::Stage;
+use super::stages::{Stage, without_paths};
 use super::weights::{self, Card};
 use crate::artifact::fault::folder_of;
 use crate::artifact::lock::{Attempt, Lock};
@@ -92,16 +92,23 @@ impl StageContext<'_> {
         work: impl FnOnce(I, &mut Session) -> Result<T>,
     ) -> Result<Option<T>> {
         let checkpoint_folder = companion(&job.manifest, "checkpoint");
-        if self.admit(job, &checkpoint_folder)? == Admission::Done {
+        let admission = self.admit(job, &checkpoint_folder)?;
+        if admission == Admission::Done {
             clear_leftovers(job, &checkpoint_folder)?;
             return Ok(None);
         }
         let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
         let given = inputs(&mut run)?;
+        if admission == Admission::DoneElsewhere {
+            refuse_other_inputs(job, &run)?;
+            clear_leftovers(job, &checkpoint_folder)?;
+            return Ok(None);
+        }
         let _lock = lock(job)?;
         // Another process may have done the job in the meantime.
         let admission = self.admit(job, &checkpoint_folder)?;
-        if admission == Admission::Done {
+        if matches!(admission, Admission::Done | Admission::DoneElsewhere) {
+            refuse_other_inputs(job, &run)?;
             return Ok(None);
         }
         atomic::remove_stale(folder_of(&job.manifest));
@@ -164,7 +171,8 @@ impl StageContext<'_> {
         Ok(Identity {
             stage: job.stage.name.into(),
             version: made.versions.fed_distill.clone(),
-            config: job.stage.identity(&self.settings()?),
+            // What lies at the paths is among the inputs.
+            config: without_paths(job.stage.identity(&self.settings()?)),
             inputs: made.inputs.iter().map(input).collect(),
             facts: made.facts.clone(),
         })
@@ -215,16 +223,18 @@ impl StageContext<'_> {
             &identity,
         )?;
         match admission {
-            Admission::Done => match manifest::verify(&job.manifest)?.into_iter().next() {
-                None => Ok(Admission::Done),
-                Some(finding) => Err(Error::failed(format!(
-                    "`{}` is finished, but not as it was left",
-                    job.output.display()
-                ))
-                .note("file", finding.to_string())
-                .hint("`overwrite=true` makes it again from what is there now")
-                .into()),
-            },
+            Admission::Done | Admission::DoneElsewhere => {
+                match manifest::verify(&job.manifest)?.into_iter().next() {
+                    None => Ok(admission),
+                    Some(finding) => Err(Error::failed(format!(
+                        "`{}` is finished, but not as it was left",
+                        job.output.display()
+                    ))
+                    .note("file", finding.to_string())
+                    .hint("`overwrite=true` makes it again from what is there now")
+                    .into()),
+                }
+            }
             Admission::Fresh if !*config.overwrite && checkpoint::any_in(checkpoint_folder) => {
                 match *config.resume {
                     true => Ok(Admission::Continue),
@@ -288,6 +298,31 @@ fn lock(job: &Job) -> Result<Lock> {
         .hint("wait for it to end, or write to another path")
         .into()),
     }
+}
+
+/// Refuses to keep a finished run that read something else than `run` did.
+fn refuse_other_inputs(job: &Job, run: &manifest::Run) -> Result<()> {
+    let Some(earlier) = manifest::existing(&job.manifest)? else {
+        return Ok(());
+    };
+    let now = run.manifest();
+    let differences = manifest::input_differences(&earlier, now);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let error = Error::usage(format!(
+        "`resume=true`, but the earlier run of `{}` read something else",
+        earlier.stage
+    ));
+    let error = differences
+        .into_iter()
+        .fold(error, |error, line| error.note("differs", line));
+    Err(error
+        .note("from", job.manifest.display().to_string())
+        .hint(
+            "give the earlier files, or `overwrite=true` to start again, or write to another path",
+        )
+        .into())
 }
 
 /// Writes the manifest of a run that starts or resumes; one that starts drops earlier checkpoints.

@@ -8,11 +8,13 @@
 //! interrupted run resumes from; [`rounds`] does both for the multi-round baselines. [`weights`] is
 //! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
 //! the split that all stages work on. [`stages`] declares each stage once: its name, the config
-//! that it reads, what its result depends on.
+//! that it reads, what its result depends on. [`agreement`]
+//! compares models with the data they meet.
 //!
 //! Functions return `anyhow::Result`; those of the file formats ([`manifest`], [`checkpoint`],
 //! [`weights`]) return the typed error, to which they add labelled lines.
 
+pub mod agreement;
 mod best_weights;
 pub mod checkpoint;
 mod checkpointer;

@@ -249,6 +249,28 @@ pub fn named(name: &str) -> Option<&'static Stage> {
     ALL.into_iter().find(|stage| stage.name == name)
 }
 
+/// Returns true for the key of a path, such as `split.save_path`: what lies there counts, not
+/// where.
+pub fn is_path(key: &str) -> bool {
+    let names: Vec<&str> = key.split('.').collect();
+    let shape = shape::config().get(&names);
+    shape.is_some_and(|shape| matches!(shape.takes, Takes::Path))
+}
+
+/// Returns a config without the paths in it.
+pub fn without_paths(mut config: Value) -> Value {
+    fn remove(value: &mut Value, prefix: &str) {
+        if let Value::Object(map) = value {
+            map.retain(|key, _| !is_path(&format!("{prefix}{key}")));
+            for (key, value) in map {
+                remove(value, &format!("{prefix}{key}."));
+            }
+        }
+    }
+    remove(&mut config, "");
+    config
+}
+
 impl Stage {
     /// Returns the groups whose options the stage takes: `experiment`, which sets keys of any
     /// group, and those that it reads.

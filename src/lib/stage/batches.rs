@@ -92,18 +92,31 @@ impl BatchStore for BatchFiles<'_> {
             })?;
             Ok::<_, Error>(tensor.to_device(self.device))
         };
+        let images = tensor("images")?;
+        let moment = |name: &str| {
+            let moment = tensor(name)?;
+            match moment.size() == images.size() {
+                true => Ok(moment),
+                false => Err(Error::failed(format!(
+                    "`{name}` of synthetic batch {index} has the shape of an earlier version"
+                ))
+                .note("expected", format!("{:?}", images.size()))
+                .note("found", format!("{:?}", moment.size()))
+                .hint("`overwrite=true` starts the run again")),
+            }
+        };
         let moments = match saved.state.moment_steps {
             Some(steps) => Some(Moments {
-                first: tensor("first")?,
-                second: tensor("second")?,
+                first: moment("first")?,
+                second: moment("second")?,
                 steps,
             }),
             None => None,
         };
         Ok(Some(StoredBatch {
             batch: SyntheticBatch {
-                images: tensor("images")?,
                 labels: tensor("labels")?,
+                images,
                 teacher: saved.state.teacher,
                 best_loss: saved.state.best_loss,
                 history: saved.state.history,

@@ -118,7 +118,7 @@ impl Generate<'_> {
         }
         if ranks > 1 && config.deep_inv.keep_moments {
             tracing::warn!(
-                "`deep_inv.keep_moments` makes each batch depend on the one before: rank 0 makes \
+                "`deep_inv.keep_moments` makes each batch depend on an earlier one: rank 0 makes \
                  them all"
             );
         }
@@ -195,11 +195,7 @@ fn save(
     };
     let images = cat(&|batch| batch.images.shallow_clone());
     let labels = cat(&|batch| batch.labels.shallow_clone());
-    let teachers = cat(&|batch| {
-        batch
-            .labels
-            .full_like(batch.teacher.map_or(-1, |teacher| teacher as i64))
-    });
+    let teachers = cat(&SyntheticBatch::teachers);
     tensors::write(
         path,
         &[

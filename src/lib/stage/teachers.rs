@@ -6,6 +6,7 @@ use crate::artifact::hash;
 use crate::error::Error;
 use crate::inversion::{Teacher, TeacherCache};
 use crate::partition::label_counts;
+use crate::run::agreement;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, required, split};
@@ -305,36 +306,14 @@ fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
 
 /// Refuses teachers that saw different data: their images could not be mixed.
 fn refuse_other_data(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
-    let differs = |what: &str, a: String, b: String| {
-        Err(Error::failed(format!(
-            "the teachers do not belong together: they differ in {what}"
-        ))
-        .note("file", format!("{}: {a}", first_path.display()))
-        .note("file", format!("{}: {b}", path.display()))
-        .hint("train all teachers on one split of one dataset")
-        .into())
+    let Some((what, [before, here])) = agreement::difference(first, card) else {
+        return Ok(());
     };
-    let shape = |card: &Card| (card.model.channels, card.model.size, card.model.classes);
-    if shape(first) != shape(card) {
-        return differs(
-            "image or label shape",
-            format!("{:?}", shape(first)),
-            format!("{:?}", shape(card)),
-        );
-    }
-    if first.dataset_fingerprint != card.dataset_fingerprint {
-        return differs(
-            "dataset",
-            first.dataset_fingerprint.clone(),
-            card.dataset_fingerprint.clone(),
-        );
-    }
-    if first.normalisation != card.normalisation {
-        return differs(
-            "normalisation",
-            format!("{:?}", first.normalisation),
-            format!("{:?}", card.normalisation),
-        );
-    }
-    Ok(())
+    Err(Error::failed(format!(
+        "the teachers do not belong together: they differ in {what}"
+    ))
+    .note("file", format!("{}: {before}", first_path.display()))
+    .note("file", format!("{}: {here}", path.display()))
+    .hint("train all teachers on one split of one dataset")
+    .into())
 }

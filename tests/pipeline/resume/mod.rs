@@ -4,6 +4,7 @@
 mod disk;
 mod interrupt;
 mod kill;
+mod moved;
 mod refuse;
 
 use crate::common::{Place, TINY, signals};

@@ -11,9 +11,10 @@ use crate::data::Dataset;
 use crate::error::Error;
 use crate::model::{Model, Precision};
 use crate::report::Table;
+use crate::run::agreement;
 use crate::run::manifest;
 use crate::run::split::read;
-use crate::run::weights;
+use crate::run::weights::{self, Card};
 use crate::runtime::seed::Seeds;
 use anyhow::{Result, bail};
 use clap::value_parser;
@@ -64,6 +65,7 @@ impl Request {
         })?;
         let (settings, _) = dataset::settings(&set.path, &self.overrides)?;
         let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
+        let dataset = agreement::fitted(dataset, &settings, card, &set.path)?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
                 "the dataset has no test images to compare with",
@@ -92,7 +94,7 @@ impl Request {
         let run = manifest::producer_of(&set.path)
             .map(|manifest| Run::open(&manifest, String::new()))
             .transpose()?;
-        let models = teachers(run.as_ref(), device)?;
+        let models = teachers(run.as_ref(), card, device)?;
         let mut views = vec![compared.by_pixels(i64::from(self.shift))?];
         if !models.is_empty() {
             views.push(compared.by_features(&models, &card.normalisation)?);
@@ -127,8 +129,9 @@ impl Request {
     }
 }
 
-/// Loads the teachers that a run was given; none, with a warning, where they are gone.
-fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
+/// Loads the teachers that a run was given, whose data must be those of `card`; none, with a
+/// warning, where they are gone.
+fn teachers(run: Option<&Run>, card: &Card, device: Device) -> Result<Vec<Model>> {
     let paths = run.map(Run::teachers).unwrap_or_default();
     if paths.is_empty() || paths.iter().any(|path| !path.exists()) {
         tracing::warn!("the teachers are gone: images are compared by pixels alone");
@@ -139,7 +142,17 @@ fn teachers(run: Option<&Run>, device: Device) -> Result<Vec<Model>> {
             "the weights do not say which model they are of",
         ))
     };
-    let load = |path: &PathBuf| Ok(weights::load(path, &unknown, device, Precision::F32)?.0);
+    let load = |path: &PathBuf| {
+        let (model, own) = weights::load(path, &unknown, device, Precision::F32)?;
+        if let Some((what, [images, teacher])) = agreement::difference(card, &own) {
+            bail!(
+                Error::failed(format!("images and teachers differ in {what}"))
+                    .note("expected", images)
+                    .note("found", format!("{teacher}: {}", path.display()))
+            );
+        }
+        Ok(model)
+    };
     paths.iter().map(load).collect()
 }
 

@@ -4,6 +4,7 @@ use super::{Manifest, Status, existing};
 use crate::artifact::json;
 use crate::config::schema::recorded;
 use crate::error::{Error, Result};
+use crate::run::stages::is_path;
 use serde_json::Value;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ pub enum Admission {
     Fresh,
     /// Nothing: the result is there (`resume=true`).
     Done,
+    /// Nothing, if what lies at other paths than then is the same (`resume=true`).
+    DoneElsewhere,
     /// Resume what an unfinished run left (`resume=true`).
     Continue,
 }
@@ -34,7 +37,8 @@ const SHOWN: usize = 5;
 ///
 /// With `resume`, every key that `config` holds must have the value it had in the earlier run; keys
 /// that it leaves out are not compared, so a stage gives the part that its result depends on
-/// ([`Stage::identity`](crate::run::stages::Stage::identity)).
+/// ([`Stage::identity`](crate::run::stages::Stage::identity)). Paths may differ: a folder of runs
+/// may have been moved. What lies there is compared by the caller, and by the checkpoints.
 ///
 /// # Errors
 /// Fails with the refusals above, for another config, for both flags at once, and for a damaged
@@ -67,7 +71,11 @@ pub fn admit(
         (Status::Done, _) if !there => Ok(Admission::Fresh),
         (Status::Done, false) => Err(finished(&earlier, primary_output, config)),
         (Status::Done, true) => {
-            same_config(&earlier, config, manifest_path).map(|()| Admission::Done)
+            same_config(&earlier, config, manifest_path)?;
+            Ok(match differences(&earlier, config).is_empty() {
+                true => Admission::Done,
+                false => Admission::DoneElsewhere,
+            })
         }
         (_, false) => Ok(Admission::Fresh),
         (_, true) => same_config(&earlier, config, manifest_path).map(|()| Admission::Continue),
@@ -122,7 +130,8 @@ fn finished(earlier: &Manifest, primary_output: &Path, config: &Value) -> Error 
 
 /// Refuses to mix results of two configs.
 fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Result<()> {
-    let differences = differences(earlier, config);
+    let mut differences = differences(earlier, config);
+    differences.retain(|(key, _)| !is_path(key));
     if differences.is_empty() {
         return Ok(());
     }
@@ -137,21 +146,24 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         ))
 }
 
-/// Returns a line for each key of `config` that had another value in the earlier run. A key that
-/// was missing then counts as `null`.
-fn differences(earlier: &Manifest, config: &Value) -> Vec<String> {
+/// Returns each key of `config` that had another value in the earlier run, and a line with both. A
+/// key that was missing then counts as `null`.
+fn differences(earlier: &Manifest, config: &Value) -> Vec<(String, String)> {
     let earlier = recorded(&earlier.config);
     let leaves = json::leaves(config).into_iter();
     let both = leaves.map(|(key, now)| (json::at(&earlier, &key), now, key));
     both.filter(|(then, now, _)| then != now)
-        .map(|(then, now, key)| format!("{key}: {} then, {} now", brief(then), brief(now)))
+        .map(|(then, now, key)| {
+            let line = format!("{key}: {} then, {} now", brief(then), brief(now));
+            (key, line)
+        })
         .collect()
 }
 
 /// Adds the first differences to an error.
-fn list(error: Error, differences: &[String]) -> Error {
+fn list(error: Error, differences: &[(String, String)]) -> Error {
     let shown = differences.iter().take(SHOWN);
-    let error = shown.fold(error, |error, line| error.note("differs", line));
+    let error = shown.fold(error, |error, (_, line)| error.note("differs", line));
     match differences.len().saturating_sub(SHOWN) {
         0 => error,
         more => error.note("differs", format!("and {more} more")),

@@ -18,7 +18,7 @@ pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, pro
 use crate::artifact::json;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +95,10 @@ pub struct Manifest {
     pub versions: Versions,
     pub device: String,
     pub threads: usize,
+    /// Other numbers of threads with which earlier processes worked on the run: a result then has
+    /// other bytes than that of one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_threads: Vec<usize>,
     /// Start, in UTC (RFC 3339) with microseconds; older manifests have whole seconds.
     pub started: String,
     /// Further starts with `resume=true` of the run, in UTC.
@@ -130,6 +134,29 @@ impl Manifest {
     pub fn fingerprint(&self) -> Option<&str> {
         self.facts.get("dataset_fingerprint")?.as_str()
     }
+}
+
+/// Returns a line for each input that two runs of a stage read differently, by its hash, and for
+/// each fact of `now` that was another then.
+pub fn input_differences(then: &Manifest, now: &Manifest) -> Vec<String> {
+    let roles: BTreeSet<&str> = [then, now]
+        .iter()
+        .flat_map(|manifest| &manifest.inputs)
+        .map(|record| record.role.as_str())
+        .collect();
+    let sha256 = |manifest: &Manifest, role| {
+        let record = manifest.input(role);
+        record.map_or("none".to_owned(), |record| record.sha256.clone())
+    };
+    let of_inputs = roles.into_iter().filter_map(|role| {
+        let (then, now) = (sha256(then, role), sha256(now, role));
+        (then != now).then(|| format!("{role}: sha256 {then} then, {now} now"))
+    });
+    let of_facts = now.facts.iter().filter_map(|(key, value)| {
+        let then = then.facts.get(key).unwrap_or(&serde_json::Value::Null);
+        (then != value).then(|| format!("{key}: {then} then, {value} now"))
+    });
+    of_inputs.chain(of_facts).collect()
 }
 
 /// Reads the manifest at `manifest_path`; `None` when there is no file.

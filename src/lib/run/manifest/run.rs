@@ -8,6 +8,7 @@ use super::{
 };
 use crate::artifact::{hash, json};
 use crate::error::{Class, Error, Result};
+use crate::words::counted;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ impl Run {
                 },
                 device: start.device,
                 threads: start.threads,
+                earlier_threads: Vec::new(),
                 started: now(),
                 resumed: Vec::new(),
                 ended: None,
@@ -83,6 +85,16 @@ impl Run {
             let now = std::mem::replace(&mut self.manifest.started, earlier.started);
             self.manifest.resumed = earlier.resumed;
             self.manifest.resumed.push(now);
+            self.manifest.earlier_threads = earlier.earlier_threads;
+            let (then, now) = (earlier.threads, self.manifest.threads);
+            if then != now {
+                tracing::warn!(
+                    "the run began with {then} and resumes with {}: its bytes may differ from \
+                     those of an uninterrupted run",
+                    counted(now, "thread")
+                );
+                self.manifest.earlier_threads.push(then);
+            }
         }
         self.begun = true;
         self.save()

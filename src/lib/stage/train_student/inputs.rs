@@ -7,7 +7,9 @@ use crate::artifact::{hash, tensors};
 use crate::data::{Dataset, ImageSet};
 use crate::error::Error;
 use crate::model::ModelSpec;
+use crate::run::agreement;
 use crate::run::manifest;
+use crate::run::weights::{self, Card};
 use crate::run::{StageContext, required};
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -32,24 +34,12 @@ pub struct Inputs {
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
     set.record(run)?;
-    let dataset = context.dataset()?;
-    if dataset.fingerprint != set.card.dataset_fingerprint {
-        bail!(
-            Error::failed("the teachers were trained on another dataset")
-                .note(
-                    "expected",
-                    format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-                )
-                .note(
-                    "found",
-                    format!(
-                        "{} with fingerprint {}",
-                        set.card.dataset, set.card.dataset_fingerprint
-                    ),
-                )
-                .hint("use the `dataset` overrides the teachers were trained with")
-        );
-    }
+    let dataset = agreement::fitted(
+        context.dataset()?,
+        &context.config.dataset,
+        &set.card,
+        &set.paths[0],
+    )?;
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     let own = own_images(context, &dataset, &set, run)?;
     let (images, labels) = initial(context, &set, run)?;
@@ -114,6 +104,9 @@ fn initial(
     refuse_other_teachers(path, set)?;
     let read = || {
         let file = tensors::read(path)?;
+        if let Some(card) = weights::card(&file.metadata)? {
+            refuse_other_data(set, &card)?;
+        }
         let take = |name: &str| {
             let found = file.tensors.iter().find(|(key, _)| key == name);
             found
@@ -175,6 +168,22 @@ fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses initial batches whose pixels or labels mean something else to the teachers.
+fn refuse_other_data(set: &TeacherSet, card: &Card) -> Result<(), Error> {
+    let Some((what, [teachers, here])) = agreement::difference(&set.card, card) else {
+        return Ok(());
+    };
+    Err(Error::failed(format!(
+        "the initial batches do not fit the teachers: they differ in {what}"
+    ))
+    .note(
+        "expected",
+        format!("{teachers}: {}", set.paths[0].display()),
+    )
+    .note("found", here)
+    .hint("make the initial batches again with `generate_initial`"))
 }
 
 fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<()> {
