@@ -7,7 +7,13 @@ pub fn heard(command: &mut std::process::Command) -> &mut std::process::Command 
     // SAFETY: `signal` may be called between fork and exec.
     unsafe {
         command.pre_exec(|| {
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            for signal in [
+                libc::SIGINT,
+                libc::SIGTERM,
+                libc::SIGHUP,
+                libc::SIGUSR1,
+                libc::SIGUSR2,
+            ] {
                 libc::signal(signal, libc::SIG_DFL);
             }
             Ok(())

@@ -14,7 +14,7 @@ use crate::config::{Composed, Request, Tree, compose_all};
 use crate::error::{Class, Error};
 use crate::run::stages::Stage;
 use crate::runtime::output;
-use crate::runtime::{launcher, logging};
+use crate::runtime::{interrupt, launcher, logging};
 use anyhow::{Context, Result};
 use arguments::Arguments;
 use std::ffi::OsString;
@@ -30,6 +30,7 @@ type Run = fn(&Composed) -> Result<()>;
 /// Runs a stage's binary. Errors go to stderr; the exit code is 2 for usage, 1 for a failed run,
 /// 130 for Ctrl-C.
 pub fn main(stage: &Stage, run: Run) -> ExitCode {
+    interrupt::ignore_file_size_signal();
     exit(start(stage, run, &std::env::args_os().collect::<Vec<_>>()))
 }
 

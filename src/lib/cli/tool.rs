@@ -4,7 +4,7 @@
 use super::{arguments, exit};
 use crate::config::{list, nearest};
 use crate::error::Error;
-use crate::runtime::output;
+use crate::runtime::{interrupt, output};
 use anyhow::Result;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 /// Runs such a binary. Help and results go to stdout, errors to stderr; exit codes are those of the
 /// stages.
 pub fn tool<P: Parser>(run: fn(P) -> Result<()>) -> ExitCode {
+    interrupt::ignore_file_size_signal();
     exit(start(run, &std::env::args_os().collect::<Vec<_>>()))
 }
 

@@ -52,6 +52,7 @@ mod composed;
 mod defaults;
 mod extract;
 mod grammar;
+mod home;
 mod interpolate;
 mod kinds;
 mod known;

@@ -1,6 +1,7 @@
 //! Reads config files from a folder, or from the copy of `config/` inside the binary, so that an
 //! installed binary works anywhere.
 
+use super::home;
 use super::suggest::{list, nearest};
 use crate::error::{Error, Result};
 use include_dir::{Dir, include_dir};
@@ -60,6 +61,10 @@ impl Tree {
         let name = name.unwrap_or("config");
         let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
         if let Some(folder) = folder {
+            let folder = match folder.to_str() {
+                Some(text) => &PathBuf::from(home::expanded("--config-dir", text)?),
+                None => folder,
+            };
             if !folder.is_dir() {
                 return Err(Error::usage(format!(
                     "config folder `{}` does not exist",

@@ -6,7 +6,7 @@ use super::kinds::choose;
 use super::node::{Node, Origin, Value};
 use super::shape::{KIND, Keys, Shape, Takes};
 use super::suggest::{did_you_mean, list, nearest};
-use super::{scalar, yaml};
+use super::{home, scalar, yaml};
 use crate::error::Error;
 use indexmap::IndexMap;
 
@@ -39,6 +39,13 @@ impl Walk<'_> {
         if shape.nullable && node.value == Value::Null {
             return;
         }
+        if let (Takes::Path, Some(text)) = (&shape.takes, node.as_text()) {
+            match home::expanded(name, text) {
+                Ok(path) => node.value = Value::Text(path),
+                Err(error) => self.report(error),
+            }
+            return;
+        }
         match (&shape.takes, &mut node.value) {
             (Takes::Keys(keys), Value::Map(map)) => self.map(map, keys, name),
             (Takes::List(_, Some(length)), Value::List(list)) if list.len() != *length => {
@@ -57,7 +64,7 @@ impl Walk<'_> {
                 }
             }
             (Takes::Names(names), _) => self.name(name, names, node),
-            (Takes::Text | Takes::Path, Value::Text(_) | Value::Environment(_))
+            (Takes::Text, Value::Text(_) | Value::Environment(_))
             | (Takes::Flag, Value::Bool(_)) => {}
             (Takes::Whole(_) | Takes::Number, _) => self.number(node, shape, name),
             (Takes::Keys(keys), _) => self.no_mapping(name, keys, node),

@@ -94,7 +94,7 @@ impl Default for LossSettings {
 pub struct PhaseSettings {
     pub loss: LossSettings,
     /// Number of Adam steps on each batch.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub grad_updates_batch: usize,
     /// Rolls the batch by −2..2 pixels in both directions at every step.
     pub input_jitter: bool,

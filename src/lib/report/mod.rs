@@ -14,7 +14,7 @@ mod text;
 pub use grid::{Grid, GridRow};
 pub use plot::{HeatMap, LinePlot, Series, confusion, stacked_bars};
 pub use table::Table;
-pub use tensorboard::EventWriter;
+pub use tensorboard::{EventWriter, PREFIX as EVENTS, is_event_file};
 
 use crate::{Error, Result};
 

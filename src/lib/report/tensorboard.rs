@@ -9,6 +9,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Beginning of the name of every event file, whichever program wrote it.
+pub const PREFIX: &str = "events.out.tfevents.";
+
+/// Returns true for the name of an event file of this program: behind the prefix come time, process
+/// and a count. Other programs name their machine as well, or instead.
+pub fn is_event_file(name: &str) -> bool {
+    let numbers = name.strip_prefix(PREFIX).unwrap_or_default().split('.');
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    numbers.clone().count() == 3 && numbers.clone().all(is_number)
+}
+
 /// Appends events to one new file in a folder. TensorBoard shows all files of a folder as one run.
 #[derive(Debug)]
 pub struct EventWriter {
@@ -22,11 +33,7 @@ impl EventWriter {
         fs_err::create_dir_all(folder)?;
         // TensorBoard reads the files of a folder in the order of their names, which begin with the
         // time.
-        let start = format!(
-            "events.out.tfevents.{:010}.{}",
-            now().as_secs(),
-            std::process::id()
-        );
+        let start = format!("{PREFIX}{:010}.{}", now().as_secs(), std::process::id());
         let file = (0..1000).find_map(|i| {
             let path = folder.join(format!("{start}.{i}"));
             match fs_err::OpenOptions::new()

@@ -1,18 +1,20 @@
 //! Writes and reads checkpoints: what an unfinished run would lose if its process died. They are
-//! safetensors files in a folder that belongs to one run and is removed when the run is done.
+//! safetensors files in a folder of one run, and are removed when the run is done.
 //!
 //! Each file names the run it belongs to (config and inputs, with hashes) and the hash of its own
 //! content, so that a run never resumes from the state of another or from a damaged one.
 
 use super::manifest::paths;
 use crate::artifact::fault::explain;
-use crate::artifact::{json, tensors};
+use crate::artifact::{atomic, json, tensors};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
@@ -66,29 +68,54 @@ pub struct Checkpoints {
 
 /// Returns true if `folder` holds checkpoints of any run.
 pub fn any_in(folder: &Path) -> bool {
-    std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| {
-            entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "safetensors")
-        })
+    files_in(folder).any(|path| is_ours(&path))
 }
 
-/// Removes the folder of checkpoints and all that is in it.
+/// Removes the checkpoints in a folder, and the folder unless it holds something else: a user may
+/// have put files of the same folder's name there.
 ///
 /// # Errors
 /// Fails without permission to do so.
 pub fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(explain("remove", folder, error))
-        }
+    atomic::remove_stale(folder);
+    for path in files_in(folder).filter(|path| is_ours(path)) {
+        std::fs::remove_file(&path).map_err(|error| explain("remove", &path, error))?;
+    }
+    let tolerated = [
+        ErrorKind::NotFound,
+        ErrorKind::NotADirectory,
+        ErrorKind::DirectoryNotEmpty,
+    ];
+    match std::fs::remove_dir(folder) {
+        Err(error) if !tolerated.contains(&error.kind()) => Err(explain("remove", folder, error)),
         _ => Ok(()),
     }
+}
+
+fn files_in(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// Returns true for a file that this program wrote as a checkpoint: one that says so at its
+/// beginning or, where that is damaged, has the name of one and is no other safetensors file.
+fn is_ours(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    if path.extension().is_none_or(|end| end != "safetensors") || !path.is_file() {
+        return false;
+    }
+    // The metadata stand before the tensors, behind the header's length in eight bytes.
+    let mut head = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(64).read_to_end(&mut head);
+    }
+    let says_so = String::from_utf8_lossy(&head).contains(&format!("\"{KEY}\""));
+    let named = stem == "training" || stem.strip_prefix("batch_").is_some_and(is_number);
+    says_so || named && head.get(8) != Some(&b'{')
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Checkpoints {

@@ -4,6 +4,7 @@
 
 use super::StageContext;
 use super::guard::guarded;
+use super::place;
 use super::stages::{Stage, without_paths};
 use super::weights::{self, Card};
 use crate::artifact::fault::folder_of;
@@ -71,6 +72,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Refuses to start when fewer than `bytes` are free where the run writes: call it before the
+    /// first step with what the run is known to write at least.
+    ///
+    /// # Errors
+    /// Fails when there is too little space.
+    pub fn require_space(&self, bytes: u64) -> Result<()> {
+        Ok(place::require_space(&self.job.output, bytes)?)
+    }
+
     /// Returns the path of a file or folder of this run, named after its manifest.
     pub fn companion(&self, name: &str) -> PathBuf {
         companion(&self.job.manifest, name)
@@ -91,12 +101,14 @@ impl StageContext<'_> {
         inputs: impl FnOnce(&mut manifest::Run) -> Result<I>,
         work: impl FnOnce(I, &mut Session) -> Result<T>,
     ) -> Result<Option<T>> {
+        place::refuse_unfit_name(job)?;
         let checkpoint_folder = companion(&job.manifest, "checkpoint");
         let admission = self.admit(job, &checkpoint_folder)?;
         if admission == Admission::Done {
             clear_leftovers(job, &checkpoint_folder)?;
             return Ok(None);
         }
+        place::check(job)?;
         let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
         let given = inputs(&mut run)?;
         if admission == Admission::DoneElsewhere {
@@ -111,6 +123,7 @@ impl StageContext<'_> {
             refuse_other_inputs(job, &run)?;
             return Ok(None);
         }
+        place::check(job)?;
         atomic::remove_stale(folder_of(&job.manifest));
         atomic::remove_stale(&companion(&job.manifest, ".hydra"));
         atomic::remove_stale(&checkpoint_folder);
@@ -132,7 +145,7 @@ impl StageContext<'_> {
                 checkpoint::remove(&checkpoint_folder)?;
                 Ok(Some(value))
             }
-            Err(error) => Err(end(run, &log, error).into()),
+            Err(error) => Err(end(run, &log, error, &checkpoint_folder).into()),
         }
     }
 
@@ -247,6 +260,10 @@ impl StageContext<'_> {
                     .into()),
                 }
             }
+            Admission::Fresh if !*config.overwrite && !job.manifest.exists() => {
+                place::refuse_unclaimed(job)?;
+                Ok(Admission::Fresh)
+            }
             other => Ok(other),
         }
     }
@@ -344,9 +361,13 @@ fn begin(
 }
 
 /// Records `error` in the manifest and the log, and returns it with what to type to resume.
-fn end(run: manifest::Run, log: &FileLog, error: Error) -> Error {
+fn end(run: manifest::Run, log: &FileLog, error: Error, checkpoint_folder: &Path) -> Error {
     let error = match error.only_stops() {
         true => error.hint("the same command with `resume=true` resumes from here"),
+        // What was computed is there, and only could not be written.
+        false if error.io().is_some() && checkpoint::any_in(checkpoint_folder) => error
+            .note("checkpoint", checkpoint_folder.display().to_string())
+            .hint(format!("then resume from the checkpoint: {}", command())),
         false => error,
     };
     // What went wrong first is what the user must see, even if the manifest cannot be written
@@ -354,6 +375,23 @@ fn end(run: manifest::Run, log: &FileLog, error: Error) -> Error {
     let _ = run.end_with(&error);
     log.failed(&error);
     error
+}
+
+/// Returns the command line of this process with `resume=true`, as a shell reads it.
+fn command() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=+,:@%".contains(c);
+    let quoted = |argument: String| match argument.chars().all(plain) && !argument.is_empty() {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    };
+    let typed = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    typed
+        .filter(|argument| !argument.trim_start_matches('+').starts_with("overwrite="))
+        .filter(|argument| !argument.trim_start_matches('+').starts_with("resume="))
+        .chain(["resume=true".to_owned()])
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Removes checkpoints of a run that was killed after it was done.

@@ -11,7 +11,7 @@ use crate::artifact::{atomic, json};
 use crate::distill::FreshReport;
 use crate::error::Error;
 use crate::inversion::TermsAt;
-use crate::report::EventWriter;
+use crate::report::{EventWriter, is_event_file};
 use crate::train::EpochReport;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -285,14 +285,14 @@ fn step(line: &Value) -> i64 {
     line["step"].as_i64().unwrap_or(0)
 }
 
-/// Removes the events in `folder` that came after `position`. Without a position all are removed:
-/// those of an earlier run would be shown as one curve with ours. Returns the names of the files
-/// that stay.
+/// Removes the events in `folder` that came after `position`. Without a position all that this
+/// program wrote are removed: those of an earlier run would be shown as one curve with ours.
+/// Returns the names of our files that stay.
 fn remove_events_after(folder: &Path, position: Option<&EventPosition>) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("events.out.tfevents.") {
+        if !is_event_file(&name) {
             continue;
         }
         match position {

@@ -3,7 +3,8 @@
 //! ranks that share one run.
 //!
 //! [`context`] opens a stage. [`job`] performs one run: admission, lock, [`manifest`], checkpoints,
-//! log, and the config beside it (`config_record`). [`ranks`] performs a run that several ranks
+//! log, and the config beside it (`config_record`); `place` looks at where it will
+//! write, and `bounds` at what its settings ask for. [`ranks`] performs a run that several ranks
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and `checkpointer` save what an
 //! interrupted run resumes from; [`rounds`] does both for the multi-round baselines. [`weights`] is
 //! the file format of teachers and students, [`metrics`] that of their accuracies, [`split`] reads
@@ -16,6 +17,7 @@
 
 pub mod agreement;
 mod best_weights;
+mod bounds;
 pub mod checkpoint;
 mod checkpointer;
 mod comparison;
@@ -26,6 +28,7 @@ pub mod job;
 pub mod journal;
 pub mod manifest;
 pub mod metrics;
+mod place;
 pub mod ranks;
 pub mod rounds;
 pub mod split;
@@ -33,6 +36,7 @@ pub mod stages;
 pub mod weights;
 
 pub use best_weights::BestWeights;
+pub use bounds::Demand;
 pub use checkpointer::Checkpointer;
 pub use comparison::Comparison;
 pub use context::{StageContext, open, open_for, required};

@@ -72,8 +72,8 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         };
         let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
         let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
-        let progress = Progress::new(title, steps.iter().sum());
-        progress.add(steps.iter().take(rounds.len()).sum());
+        let progress = Progress::new(title, sum(&steps));
+        progress.add(sum(&steps[..rounds.len().min(steps.len())]));
         let log = Self {
             stage,
             journal: Journal::open(context, session, &lines, events.as_ref())?,
@@ -153,4 +153,9 @@ fn line<'a, M, N>(stage: &'static str, round: &'a RoundLine<M, N>) -> Line<'a, M
         step: round.round,
         round,
     }
+}
+
+/// Returns the sum of numbers of steps, or the largest number where it is beyond that.
+fn sum(steps: &[u64]) -> u64 {
+    steps.iter().copied().fold(0, u64::saturating_add)
 }

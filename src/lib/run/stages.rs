@@ -19,6 +19,9 @@ pub struct Stage {
     pub reads: &'static str,
     /// The files it writes.
     pub writes: &'static str,
+    /// The files that it writes beside its main result and its manifest, by their names beside
+    /// `manifest.json`; `{i}` stands for a number.
+    pub files: &'static [&'static str],
     /// The key of the path that it writes to.
     pub output: &'static str,
     /// The keys at the top of the config that it reads, its own group last.
@@ -96,6 +99,7 @@ pub static SPLIT_DATA: Stage = Stage {
     reads: "the dataset",
     writes: "split.save_path: the split as JSON, a stacked-bar plot beside it; a table of counts \
         on stdout",
+    files: &["svg", "png"],
     output: "split.save_path",
     keys: &[all!(seed), all!(dataset), all!(split)],
 };
@@ -108,6 +112,7 @@ pub static TRAIN_TEACHERS: Stage = Stage {
     reads: "the dataset; split.save_path, if set",
     writes: "teacher.save_folder: model_teacher{i}.safetensors (all that a node uploads), \
         metrics_teacher{i}.json",
+    files: METRICS,
     output: "teacher.save_folder",
     keys: &[
         all!(seed),
@@ -132,6 +137,13 @@ pub static GENERATE_INITIAL: Stage = Stage {
         belong to it; dataset and model for teachers without a card (PyTorch's .pt)",
     writes: "initial.save_path: images and labels as safetensors; a grid (PNG), loss terms (JSON, \
         PNG) beside it",
+    files: &[
+        "metrics.json",
+        "metrics.jsonl",
+        "png",
+        "loss.svg",
+        "loss.png",
+    ],
     output: "initial.save_path",
     keys: &[
         all!(seed),
@@ -159,6 +171,20 @@ pub static TRAIN_STUDENT: Stage = Stage {
         images",
     writes: "student.save_folder: student.safetensors, dataset.safetensors, metrics.json, \
         di_metrics_teacher{i}.json, pictures; a table on stdout",
+    files: &[
+        "dataset.safetensors",
+        "metrics.json",
+        "metrics.jsonl",
+        "di_metrics_teacher{i}.json",
+        "dataset.png",
+        "fresh_first.png",
+        "fresh_last.png",
+        "curves.svg",
+        "curves.png",
+        "per_class.svg",
+        "per_class.png",
+        "confusion.png",
+    ],
     output: "student.save_folder",
     keys: &[
         all!(seed),
@@ -181,6 +207,7 @@ pub static FED_AVG: Stage = Stage {
     reads: "split.save_path, the dataset",
     writes: "fed_avg.save_folder: global.safetensors, metrics.jsonl (a line a round), \
         metrics.json; a table on stdout",
+    files: METRICS,
     output: "fed_avg.save_folder",
     keys: &[
         all!(seed),
@@ -202,6 +229,7 @@ pub static FED_MD: Stage = Stage {
     reads: "split.save_path, the dataset, the public dataset where it is another",
     writes: "fed_md.save_folder: model_node{i}.safetensors, metrics.jsonl (a line a round), \
         metrics.json; tables on stdout",
+    files: &["model_node{i}.safetensors", "metrics.jsonl"],
     output: "fed_md.save_folder",
     keys: &[
         all!(seed),
@@ -222,6 +250,7 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
     reads: "the dataset",
     writes: "distributed_sgd.save_folder: model.safetensors, metrics.jsonl (a line a mean loss), \
         metrics.json; a table on stdout",
+    files: METRICS,
     output: "distributed_sgd.save_folder",
     keys: &[
         all!(seed),
@@ -231,6 +260,9 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
         all!(distributed_sgd),
     ],
 };
+
+/// The metrics of a run, after each epoch or round and at its end.
+const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 
 /// Declares the teachers as the server has them: how they were trained is in their files.
 const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, save_folder } without {

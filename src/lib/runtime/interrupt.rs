@@ -1,5 +1,6 @@
-//! Handles Ctrl-C (and SIGTERM, SIGHUP): the first asks the run to stop at its next safe point, the
-//! second ends the process at once, unless a launcher started it, which ends processes itself.
+//! Handles Ctrl-C, SIGTERM and SIGHUP, and SIGUSR1 and SIGUSR2, which schedulers send: the first asks
+//! the run to stop at its next safe point, the second ends the process at once, unless a launcher
+//! started it, which ends processes itself.
 //!
 //! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error
 //! up, past what saves their work. What must happen at these safe points as well, such as a rank's
@@ -34,6 +35,10 @@ pub fn install() -> Result<()> {
     ctrlc::set_handler(on_signal).map_err(|error| {
         Error::failed(format!("cannot listen for Ctrl-C: {error}")).caused_by(error)
     })?;
+    for signal in [libc::SIGUSR1, libc::SIGUSR2] {
+        // SAFETY: the handler calls nothing that is not allowed in a signal's context.
+        unsafe { libc::signal(signal, as_termination as *const () as libc::sighandler_t) };
+    }
     for signal in ignored {
         // SAFETY: restores a disposition that this process had a moment ago.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -86,6 +91,19 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
+/// Passes a scheduler's signal on as SIGTERM.
+extern "C" fn as_termination(_: libc::c_int) {
+    // SAFETY: `kill` may be called in a signal's context.
+    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+}
+
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail with an error, instead of
+/// ending the process by a signal.
+pub fn ignore_file_size_signal() {
+    // SAFETY: sets a disposition of this process.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Runs on a thread of its own, not in the signal's context.
 fn on_signal() {
     if REQUESTED.swap(true, Ordering::Relaxed) {
@@ -102,7 +120,14 @@ fn on_signal() {
 
 /// Returns those of the handled signals that are ignored now.
 fn ignored_signals() -> Vec<i32> {
-    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
+    const HANDLED: [i32; 5] = [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ];
+    HANDLED
         .into_iter()
         .filter(|&signal| {
             // SAFETY: with a null new action, `sigaction` only fills in the old one, which is plain

@@ -14,7 +14,7 @@ use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
 use crate::run::stages;
-use crate::run::{StageContext, open_for, required, weights};
+use crate::run::{Demand, StageContext, open_for, required, weights};
 use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
@@ -75,6 +75,17 @@ impl Shared for Generate<'_> {
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
         set.record(run)?;
+        let image = super::image_bytes(&set.card.model);
+        let settings = &self.context.config.deep_inv;
+        self.context
+            .refuse_demand(&super::inversion_demand(settings, image))?;
+        self.context.refuse_demand(&Demand {
+            what: "synthetic images",
+            count: self.images(),
+            // The batches, and all of them together as they are saved.
+            bytes: 2 * image,
+            keys: &["initial.num_batches", "deep_inv.batch_size"],
+        })?;
         run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
         Ok(set)
     }
@@ -86,6 +97,8 @@ impl Shared for Generate<'_> {
         let Some(session) = session else {
             return make_for_rank_0(&mut inverter, rank);
         };
+        let written = self.images() * super::image_bytes(&set.card.model);
+        session.require_space(written as u64)?;
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;
@@ -95,6 +108,12 @@ impl Shared for Generate<'_> {
 }
 
 impl Generate<'_> {
+    /// Returns how many images are made.
+    fn images(&self) -> u128 {
+        let config = self.context.config;
+        config.initial.num_batches as u128 * config.deep_inv.batch_size as u128
+    }
+
     /// Returns all batches in order on rank 0: its own and those of the others.
     fn make(
         &self,
@@ -124,7 +143,10 @@ impl Generate<'_> {
         }
         let list = json::value(&missing)?.to_string();
         (1..ranks).for_each(|other| rank.send(other, list.clone().into_bytes()));
-        let progress = Progress::new("inverting the teachers", count as u64 * steps);
+        let progress = Progress::new(
+            "inverting the teachers",
+            (count as u64).saturating_mul(steps),
+        );
         let mut batches = Vec::new();
         for index in 0..count {
             progress.message(format!("batch {} of {count}", index + 1));

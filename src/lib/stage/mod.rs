@@ -19,7 +19,9 @@ pub mod train_teachers;
 
 use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
-use crate::model::Model;
+use crate::inversion::InversionSettings;
+use crate::model::{Model, ModelSpec};
+use crate::run::Demand;
 use crate::train::{Evaluation, evaluate};
 
 /// Evaluates a model on `dataset`'s test images.
@@ -41,4 +43,21 @@ fn test_on(
         dataset.classes.len(),
         batch_size,
     )
+}
+
+/// Returns the bytes of a normalised image, f32, with its label.
+fn image_bytes(model: &ModelSpec) -> u128 {
+    let pixels = [model.channels, model.size, model.size];
+    8 + 4 * pixels.iter().map(|&count| count as u128).product::<u128>()
+}
+
+/// Returns what inverting a batch takes: the pixels, their gradient, two moments, and the best so
+/// far.
+fn inversion_demand(settings: &InversionSettings, image: u128) -> Demand<'static> {
+    Demand {
+        what: "images in a batch",
+        count: settings.batch_size as u128,
+        bytes: 5 * image,
+        keys: &["deep_inv.batch_size"],
+    }
 }

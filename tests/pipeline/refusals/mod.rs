@@ -1,8 +1,10 @@
 //! Bad input through the real binaries: a clear message that names the thing, exit code 1 or 2, and
 //! what was good stays as it was.
 
+mod bounds;
 mod data;
 mod inputs;
+mod places;
 mod runs;
 mod splits;
 mod teachers;

@@ -46,7 +46,7 @@ pub struct FedAvgConfig {
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub fraction: f64,
     /// Passes of a node over its images in a round (E).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: usize,
     /// Images in a node's batch (B); `null`: all it has.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -123,12 +123,16 @@ pub struct FedMdConfig {
     /// Clients of one architecture start from the same weights.
     pub shared_initialisation: bool,
     /// Epochs on the public set, with its labels, before the first round.
+    #[schemars(range(max = 1_000_000_000))]
     pub public_epochs: usize,
     /// Epochs on private images after those.
+    #[schemars(range(max = 1_000_000_000))]
     pub private_epochs: usize,
     /// Epochs towards the consensus in a round.
+    #[schemars(range(max = 1_000_000_000))]
     pub digest_epochs: usize,
     /// Epochs on private images in a round.
+    #[schemars(range(max = 1_000_000_000))]
     pub revisit_epochs: usize,
     /// Images in a batch with labels.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -189,7 +193,7 @@ pub struct DistributedSgdConfig {
     #[schemars(range(min = 1, max = 1024))]
     pub ranks: Option<usize>,
     /// Passes over all training images.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     #[schemars(range(min = 1, max = 1_000_000_000))]

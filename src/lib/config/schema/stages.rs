@@ -44,7 +44,7 @@ pub struct TeacherConfig {
     /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
     pub in_memory: Free<Option<usize>>,
     /// Passes over the images.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: usize,
     /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -90,6 +90,7 @@ impl Default for TeacherConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct InitialConfig {
     /// Synthetic batches made before the student exists.
+    #[schemars(range(max = 1_000_000_000))]
     pub num_batches: usize,
     /// The `.safetensors` file of the images and labels.
     pub save_path: Option<FilePath>,
@@ -151,10 +152,12 @@ pub struct StudentConfig {
     /// teachers alone.
     pub adaptive: bool,
     /// Synthetic batches made and added in each epoch.
+    #[schemars(range(max = 1_000_000_000))]
     pub new_batches_per_epoch: usize,
     /// Images an epoch passes over, in batches: the public Python project takes the size of the
     /// real training set (50,000 on CIFAR-10), however many synthetic images there are. `null`:
     /// those that the set holds.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epoch_images: Option<usize>,
     /// Whether a fresh batch is augmented when it is trained on the first time.
     pub augment_fresh: bool,
@@ -167,7 +170,7 @@ pub struct StudentConfig {
     #[schemars(extend("minimum" = 0))]
     pub class_weights: Option<Vec<f64>>,
     /// Passes over the images.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epochs: usize,
     /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]

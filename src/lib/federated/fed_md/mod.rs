@@ -54,7 +54,8 @@ pub fn drawn(seeds: &Seeds, round: usize, public: usize, samples: usize) -> Vec<
     chosen
 }
 
-/// Returns the number of batches of client `index` in round `round`.
+/// Returns the number of batches of client `index` in round `round`, or the largest number where it
+/// is beyond that.
 pub fn steps(
     settings: &FedMdSettings,
     federation: &Federation,
@@ -65,11 +66,15 @@ pub fn steps(
     let private = train::steps(federation.clients[index].data.train.len(), batch);
     match round {
         0 => {
-            settings.public_epochs * train::steps(public, batch) + settings.private_epochs * private
+            let first = settings
+                .public_epochs
+                .saturating_mul(train::steps(public, batch));
+            first.saturating_add(settings.private_epochs.saturating_mul(private))
         }
         _ => {
             let digest = train::steps(settings.samples(public), settings.digest_batch_size);
-            settings.digest_epochs * digest + settings.revisit_epochs * private
+            let digest = settings.digest_epochs.saturating_mul(digest);
+            digest.saturating_add(settings.revisit_epochs.saturating_mul(private))
         }
     }
 }

@@ -89,6 +89,8 @@ impl Shared for Descent<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<Dataset> {
         let dataset = self.context.dataset()?;
+        self.context
+            .refuse_large_crop("distributed_sgd", &self.config.augment, dataset.size())?;
         run.fact("dataset_fingerprint", &dataset.fingerprint)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)

@@ -66,7 +66,7 @@ impl<'a> Recorder<'a> {
         let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(
             "stochastic gradient descent",
-            (steps * config.epochs) as u64,
+            steps.saturating_mul(config.epochs) as u64,
         );
         progress.add(
             start

@@ -75,6 +75,9 @@ impl Shared for Average<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Split)> {
         let dataset = self.context.dataset()?;
+        let augment = &self.context.config.fed_avg.augment;
+        self.context
+            .refuse_large_crop("fed_avg", augment, dataset.size())?;
         let mut split = self.context.split(&dataset)?;
         split.nodes.truncate(teacher_count(
             &self.context.config.teacher,

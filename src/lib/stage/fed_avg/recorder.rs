@@ -95,7 +95,9 @@ impl<'a> Recorder<'a> {
 fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
-        config.epochs * train::steps(images, config.batch_size.unwrap_or(images))
+        config
+            .epochs
+            .saturating_mul(train::steps(images, config.batch_size.unwrap_or(images)))
     };
     let nodes = selected(
         &federation.task.seeds,

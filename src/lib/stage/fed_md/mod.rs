@@ -72,6 +72,9 @@ impl Shared for Distill<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
         let dataset = self.context.dataset()?;
+        let augment = &self.context.config.fed_md.augment;
+        self.context
+            .refuse_large_crop("fed_md", augment, dataset.size())?;
         let roles = Roles::new(self.context, &dataset)?;
         self.context
             .warn_about_ranks("fed_md.ranks", roles.parties.len());

@@ -35,7 +35,9 @@ impl<'a> Recorder<'a> {
     ) -> Result<(Self, Option<FitState>)> {
         let batches = |round| {
             let of = |index| steps(settings, federation, index, round) as u64;
-            (0..federation.clients.len()).map(of).sum()
+            (0..federation.clients.len())
+                .map(of)
+                .fold(0_u64, u64::saturating_add)
         };
         let steps = (0..=settings.rounds).map(batches).collect();
         let (log, start) = Log::open(context, session, "federated distillation", steps)?;

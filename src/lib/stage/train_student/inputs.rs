@@ -10,7 +10,7 @@ use crate::model::ModelSpec;
 use crate::run::agreement;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
-use crate::run::{StageContext, required};
+use crate::run::{Demand, StageContext, required};
 use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -43,6 +43,8 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     run.fact("dataset_fingerprint", &dataset.fingerprint)?;
     let own = own_images(context, &dataset, &set, run)?;
     let (images, labels) = initial(context, &set, run)?;
+    let real = own.as_ref().map_or(0, ImageSet::len);
+    refuse_demands(context, &set, labels.size()[0] as usize + real)?;
     Ok(Inputs {
         set,
         dataset,
@@ -50,6 +52,50 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
         images,
         labels,
     })
+}
+
+/// Refuses settings whose products are beyond any memory; `images` are there at the start.
+fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Result<()> {
+    let (student, inversion) = (&context.config.student, &context.config.deep_inv);
+    context.refuse_large_crop("student", &student.augment, set.card.model.size)?;
+    let pixels = super::super::image_bytes(&set.card.model);
+    let wide = |count: usize| count as u128;
+    let made = wide(student.epochs)
+        .saturating_mul(wide(student.new_batches_per_epoch))
+        .saturating_mul(wide(inversion.batch_size));
+    let demands = [
+        Demand {
+            what: "synthetic images",
+            count: made,
+            bytes: pixels,
+            keys: &[
+                "student.epochs",
+                "student.new_batches_per_epoch",
+                "deep_inv.batch_size",
+            ],
+        },
+        super::super::inversion_demand(inversion, pixels),
+        Demand {
+            what: "images in a batch",
+            count: match student.epoch_images {
+                Some(images) => wide(images.min(student.batch_size)),
+                None => wide(student.batch_size),
+            },
+            // A batch, and its copy while it is cropped.
+            bytes: 2 * pixels,
+            keys: &["student.batch_size"],
+        },
+        Demand {
+            what: "images in an epoch",
+            count: wide(student.epoch_images.unwrap_or(images)),
+            bytes: 8,
+            keys: &["student.epoch_images"],
+        },
+    ];
+    demands
+        .iter()
+        .filter(|demand| demand.count > 0)
+        .try_for_each(|demand| context.refuse_demand(demand))
 }
 
 /// Returns the student's own real images: those of the nodes that train no teacher.

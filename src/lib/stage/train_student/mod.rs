@@ -82,17 +82,27 @@ fn train(
         context.device,
     );
     let mut model = student(context, set)?;
+    let held = (initial + fresh * config.deep_inv.batch_size) as u128;
+    let written = held * super::image_bytes(&set.card.model);
+    session.require_space(written as u64 + model.state().bytes())?;
     let inverter =
         Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
     let supply = source_settings(config, dataset, initial);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
     };
-    let training: usize = (0..settings.epochs)
-        .map(|epoch| supply.steps(images(epoch)))
-        .sum();
+    let training = match settings.new_batches_per_epoch {
+        0 => supply.steps(images(0)).saturating_mul(settings.epochs),
+        // As many batches as epochs, or more, fit into memory.
+        _ => (0..settings.epochs)
+            .map(|epoch| supply.steps(images(epoch)))
+            .fold(0, usize::saturating_add),
+    };
     let steps = inverter.steps(settings.adaptive);
-    let progress = Progress::new("training the student", (training + fresh * steps) as u64);
+    let progress = Progress::new(
+        "training the student",
+        training.saturating_add(fresh.saturating_mul(steps)) as u64,
+    );
     let checkpointer = Checkpointer::new(context, session.checkpoints);
     let (start, best, notes) = match checkpointer.load::<Notes>()? {
         Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),

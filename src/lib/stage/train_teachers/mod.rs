@@ -75,6 +75,8 @@ type Row = (usize, Vec<String>);
 /// were not there already.
 fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
     let dataset = context.dataset()?;
+    let augment = &context.config.teacher.augment;
+    context.refuse_large_crop("teacher", augment, dataset.size())?;
     let split = context.split(&dataset)?;
     let nodes = chosen(&context.config.teacher, split.nodes.len())?;
     let own = nodes.into_iter().enumerate();
@@ -237,6 +239,7 @@ fn train(
         &mut seeds.stream("teacher/initialisation", start),
     )?
     .with_precision(context.precision);
+    session.require_space(model.state().bytes())?;
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,
@@ -247,7 +250,7 @@ fn train(
     );
     let progress = Progress::new(
         &format!("teacher {node}"),
-        (settings.epochs * source.steps()) as u64,
+        settings.epochs.saturating_mul(source.steps()) as u64,
     );
     let checkpointer = Checkpointer::new(context, session.checkpoints);
     let (start, best, notes) = match checkpointer.load::<Notes>()? {
