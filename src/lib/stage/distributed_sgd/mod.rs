@@ -89,7 +89,7 @@ impl Shared for Descent<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<Dataset> {
         let dataset = self.context.dataset()?;
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.dataset(&dataset)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)
     }

@@ -50,7 +50,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
                 .hint("use the `dataset` overrides the teachers were trained with")
         );
     }
-    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+    run.dataset(&dataset)?;
     let own = own_images(context, &dataset, &set, run)?;
     let (images, labels) = initial(context, &set, run)?;
     Ok(Inputs {
