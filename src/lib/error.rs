@@ -95,6 +95,11 @@ impl Error {
         self
     }
 
+    /// Returns the error that it was made from, to keep it in another error.
+    pub(crate) fn into_source(self) -> Option<Source> {
+        self.0.source
+    }
+
     /// Returns the first I/O error among its sources.
     pub(crate) fn io(&self) -> Option<&std::io::Error> {
         let mut cause = std::error::Error::source(self);

@@ -9,7 +9,7 @@ pub(crate) mod fault;
 pub mod hash;
 pub mod json;
 pub mod lock;
-mod pickle;
+pub(crate) mod pickle;
 mod pytorch;
 mod state_dict;
 pub mod tensors;

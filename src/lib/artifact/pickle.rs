@@ -1,23 +1,25 @@
 //! Reads Python pickles as data. Nothing is imported or called: a name stays a name, and a call
 //! stays a call of something with some arguments, which whoever knows the format recognises.
 //!
-//! Called by `pytorch` for state dicts. All objects lie in one list and refer to each other by
-//! index, and texts and bytes are parts of the pickle itself. So neither depth nor cycles matter,
-//! and memory grows with the length of the pickle only, whatever it repeats.
+//! Called by `pytorch` for state dicts, and by the reader of CIFAR for its batches. All objects lie
+//! in one list and refer to each other by index, and texts and bytes are parts of the pickle
+//! itself. So neither depth nor cycles matter, and memory grows with the length of the pickle only,
+//! whatever it repeats.
 
 mod machine;
 
 use crate::{Error, Result};
 use machine::Machine;
+use std::borrow::Cow;
 
 /// Index of an object.
-pub(super) type Ref = usize;
+pub(crate) type Ref = usize;
 
 /// Holds an object that the pickle built.
 #[derive(Debug)]
-pub(super) enum Object<'a> {
+pub(crate) enum Object<'a> {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     Float,
     Text(&'a str),
@@ -41,7 +43,7 @@ pub(super) enum Object<'a> {
 }
 
 /// Holds all objects of a pickle.
-pub(super) struct Pickle<'a> {
+pub(crate) struct Pickle<'a> {
     objects: Vec<Object<'a>>,
     pub root: Ref,
 }
@@ -52,7 +54,16 @@ impl<'a> Pickle<'a> {
     /// # Errors
     /// Fails when the pickle is damaged, or uses an operation that is not read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let (objects, root) = Machine::new(bytes).run()?;
+        Self::parse_within(bytes, usize::MAX)
+    }
+
+    /// Does the same for a pickle of at most so many operations, each of which takes some 50 bytes
+    /// of memory: a pickle of one large array has few.
+    ///
+    /// # Errors
+    /// Fails as [`parse`](Self::parse) does, and when there are more operations.
+    pub fn parse_within(bytes: &'a [u8], operations: usize) -> Result<Self> {
+        let (objects, root) = Machine::new(bytes).run(operations)?;
         Ok(Self { objects, root })
     }
 
@@ -76,6 +87,35 @@ impl<'a> Pickle<'a> {
             Object::Int(number) => Some(number),
             _ => None,
         }
+    }
+
+    /// Returns a truth value.
+    pub fn truth(&self, at: Ref) -> Option<bool> {
+        match *self.object(at) {
+            Object::Bool(truth) => Some(truth),
+            _ => None,
+        }
+    }
+
+    /// Returns bytes. Python 3 writes them in protocol 2 as `_codecs.encode(text, 'latin1')`.
+    pub fn bytes(&self, at: Ref) -> Option<Cow<'a, [u8]>> {
+        if let Object::Bytes(bytes) = *self.object(at) {
+            return Some(Cow::Borrowed(bytes));
+        }
+        let (name, arguments) = self.call(at)?;
+        if name == ("__builtin__", "bytes") && arguments.is_empty() {
+            return Some(Cow::Borrowed(&[]));
+        }
+        let (("_codecs", "encode"), &[text, codec]) = (name, arguments) else {
+            return None;
+        };
+        let latin1 = matches!(self.text(codec)?, "latin1" | "latin-1");
+        let bytes: Option<Vec<u8>> = self
+            .text(text)?
+            .chars()
+            .map(|c| u8::try_from(u32::from(c)).ok())
+            .collect();
+        bytes.filter(|_| latin1).map(Cow::Owned)
     }
 
     /// Returns the items of a tuple.
@@ -102,6 +142,20 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// Returns the value of a dict's key, be it a string or bytes.
+    pub fn get(&self, dict: Ref, key: &str) -> Option<Ref> {
+        let is_key = |name: Ref| {
+            self.text(name) == Some(key)
+                || self
+                    .bytes(name)
+                    .is_some_and(|name| *name == *key.as_bytes())
+        };
+        let mut items = self.dict(dict)?.iter();
+        items
+            .find(|(name, _)| is_key(*name))
+            .map(|&(_, value)| value)
+    }
+
     /// Returns the module and name of a class or function.
     pub fn global(&self, at: Ref) -> Option<(&'a str, &'a str)> {
         match *self.object(at) {
@@ -122,11 +176,19 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// Returns the state that an object was given after the call that made it.
+    pub fn state(&self, at: Ref) -> Option<Ref> {
+        match *self.object(at) {
+            Object::Call { state, .. } => state,
+            _ => None,
+        }
+    }
+
     /// Names the kind of object for errors: `a list`.
     pub fn describe(&self, at: Ref) -> String {
         match self.object(at) {
             Object::None => "None".into(),
-            Object::Bool => "a bool".into(),
+            Object::Bool(_) => "a bool".into(),
             Object::Int(_) => "an integer".into(),
             Object::Float => "a float".into(),
             Object::Text(_) => "a string".into(),

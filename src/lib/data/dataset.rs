@@ -66,6 +66,9 @@ pub struct Dataset {
     /// SHA-256 over shapes, pixels and labels of both splits; a split file or a teacher names the
     /// dataset that it belongs to by it.
     pub fingerprint: String,
+    /// Paths of the images that were left out because they are broken, with
+    /// [`skip_broken`](super::DatasetSettings::skip_broken).
+    pub broken: Vec<String>,
 }
 
 impl Dataset {
@@ -78,6 +81,7 @@ impl Dataset {
             test: self.test.share(),
             normalisation: self.normalisation.clone(),
             fingerprint: self.fingerprint.clone(),
+            broken: self.broken.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! progress. Called by the readers; writes only into the dataset's folder.
 
 use super::official::Remote;
+use super::readers::input;
 use super::settings::DatasetKind;
 use crate::artifact::hash;
 use crate::artifact::lock::Lock;
@@ -39,6 +40,7 @@ pub(super) fn fetch_missing(
         ))
         .note("file", path.display().to_string())
         .note("from", url)
+        .note("available", available(root))
         .hint(
             assignment("download", true)
                 + " fetches it; "
@@ -56,7 +58,18 @@ pub(super) fn fetch_missing(
         // A misspelt `root` leaves no empty folders; a folder with a partial file stays.
         let _ = missing.iter().try_for_each(std::fs::remove_dir);
     }
-    fetched.map(|()| path)
+    let here = || available(root);
+    fetched
+        .map(|()| path)
+        .map_err(|error| error.note("available", here()))
+}
+
+/// Lists what there is in `root` instead of what is missing.
+fn available(root: &Path) -> String {
+    match input::contents(root) {
+        Some(contents) => format!("{contents} in {}", root.display()),
+        None => format!("there is no folder {}", root.display()),
+    }
 }
 
 /// Downloads a file unless another process has done so meanwhile.

@@ -43,10 +43,12 @@ const MIN_SIZE: usize = 8;
 /// fails, and when the images do not fit into memory.
 pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
     let target = TargetShape::from(settings)?;
+    check_test_share(settings.test_share)?;
     let RawSet {
         classes,
         mut train,
         mut test,
+        broken,
     } = readers::read(settings, &target)?;
     if let Some(max) = settings.max_train {
         train = limit(train, max, classes.len(), "max_train")?;
@@ -62,6 +64,7 @@ pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
         classes,
         normalisation: normalisation(settings, &train)?,
         fingerprint: fingerprint(&train, &test),
+        broken,
         train: to_device(train, device)?,
         test: to_device(test, device)?,
     })
@@ -98,6 +101,18 @@ impl TargetShape {
             Some(other) => return Err(out_of_range("channels", "1 or 3", other)),
         };
         Ok(Self { size, channels })
+    }
+}
+
+/// Fails (usage) unless the share leaves images for training and for the test.
+fn check_test_share(share: Option<f64>) -> Result<()> {
+    match share {
+        Some(share) if !(share > 0.0 && share < 1.0) => {
+            Err(Error::usage(parameter("test_share") + " is out of range")
+                .note("expected", "above 0, below 1")
+                .note("found", share.to_string()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod augment;
 mod dataset;
+mod divide;
 pub mod download;
 mod fingerprint;
 mod limit;

@@ -27,6 +27,8 @@ pub(super) struct RawSet {
     pub classes: Vec<String>,
     pub train: RawSplit,
     pub test: RawSplit,
+    /// Paths of the images that were left out because they are broken.
+    pub broken: Vec<String>,
 }
 
 impl RawSplit {

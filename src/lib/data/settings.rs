@@ -22,8 +22,9 @@ pub enum DatasetKind {
     Cifar10,
     /// CIFAR-100, 3×32×32, with its 100 fine labels (Krizhevsky 2009).
     Cifar100,
-    /// Images in `train/CLASS/*.{png,jpg,jpeg}` and `test/CLASS/…`, as a folder or an archive
-    /// (`.tar`, `.tar.gz`, `.tgz`, `.tar.zst`).
+    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF) in `train/CLASS/…` and `test/CLASS/…`, or in
+    /// `CLASS/…` with `test_share`, as a folder or an archive (`.tar`, `.tar.gz`, `.tgz`,
+    /// `.tar.zst`, `.zip`).
     ImageFolder,
 }
 
@@ -67,7 +68,29 @@ pub struct DatasetSettings {
     /// Number of test images to keep, chosen likewise; `None` keeps all.
     #[schemars(range(min = 1))]
     pub max_test: Option<usize>,
+    /// Share of each class of training images that becomes test images, above 0 and below 1, for
+    /// image folders without test images (which are not used if they are there); `None` takes
+    /// `test/CLASS/…`, or else `val/CLASS/…`.
+    #[schemars(range(min = 0, max = 1))]
+    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    pub test_share: Option<f64>,
+    /// Seed by which `test_share` draws.
+    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    pub test_seed: u64,
+    /// Leaves out images that cannot be read; otherwise they are an error.
+    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    pub skip_broken: bool,
 }
+
+/// Kinds that are no image folders.
+const NO_FOLDER: [&str; 6] = [
+    "digits",
+    "mnist",
+    "fashion_mnist",
+    "kmnist",
+    "cifar10",
+    "cifar100",
+];
 
 impl Default for DatasetSettings {
     fn default() -> Self {
@@ -81,6 +104,9 @@ impl Default for DatasetSettings {
             std: None,
             max_train: None,
             max_test: None,
+            test_share: None,
+            test_seed: 0,
+            skip_broken: false,
         }
     }
 }

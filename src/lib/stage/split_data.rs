@@ -60,7 +60,7 @@ fn split(
     let split =
         Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng).within("split")?;
     json::write(path, &split.to_json())?;
-    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+    run.dataset(dataset)?;
     run.fact("nodes", split.nodes.len())?;
     run.output("split", path)?;
     show(dataset, &split, run, path)

@@ -31,6 +31,63 @@ fn all_folder_forms_hold_the_same_set() {
     }
 }
 
+/// Dots for dashes, a folder around each file, folders above: the same set.
+#[test]
+fn files_have_many_names_and_places() {
+    let files = idx_files(40, 20);
+    let expected = {
+        let root = tempfile::tempdir().unwrap();
+        write_idx(root.path(), &files, false);
+        load_cpu(&settings(Mnist, root.path())).unwrap().fingerprint
+    };
+    let dotted = |name: &str| name.replace("-idx", ".idx");
+    let kaggle = |name: &str| format!("{name}/{name}");
+    let kaggle_dotted = |name: &str| format!("archive/{0}/{0}", name.replace("-idx", ".idx"));
+    let packed = |name: &str| format!("{}.gz", name.replace("-idx", ".idx"));
+    let upper = |name: &str| format!("mnist/MNIST/raw/{name}");
+    let deep = |name: &str| format!("a/b/{}", name.to_uppercase());
+    // The files of the other set have the same names.
+    let beside = |name: &str| format!("mnist/{name}");
+    let ways: [&dyn Fn(&str) -> String; 7] = [
+        &dotted,
+        &kaggle,
+        &kaggle_dotted,
+        &packed,
+        &upper,
+        &deep,
+        &beside,
+    ];
+    for way in ways {
+        let root = tempfile::tempdir().unwrap();
+        let others = idx_files(30, 10);
+        write_idx(&root.path().join("FashionMNIST/raw"), &others, true);
+        for (name, file) in IDX_FILES.iter().zip(&files) {
+            let path = root.path().join(way(name));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let is_packed = path.extension().is_some_and(|ending| ending == "gz");
+            let file = if is_packed { gzip(file) } else { file.clone() };
+            std::fs::write(path, file).unwrap();
+        }
+        let set = load_cpu(&settings(Mnist, root.path())).unwrap();
+        assert_eq!(set.fingerprint, expected, "{}", way("NAME"));
+    }
+}
+
+#[test]
+fn two_sets_and_files_as_root_are_told() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["a", "b"] {
+        write_idx(&root.path().join(folder), &idx_files(40, 20), true);
+    }
+    let text = failure(&settings(Mnist, root.path())).to_string();
+    assert!(text.contains("`mnist` is there twice"), "{text}");
+    let file = root.path().join("a/train-images-idx3-ubyte.gz");
+    let text = failure(&settings(Mnist, &file)).to_string();
+    assert!(text.contains("`root` is a file, not a folder"), "{text}");
+    let text = failure(&settings(Mnist, &root.path().join("c"))).to_string();
+    assert!(text.contains("there is no folder"), "{text}");
+}
+
 #[test]
 fn damaged_files_are_named() {
     let good = idx_files(40, 20);
@@ -108,6 +165,7 @@ fn missing_file_has_instructions() {
     let text = failure(&settings(Mnist, root.path())).to_string();
     let path = root.path().join("t10k-images-idx3-ubyte.gz");
     for expected in [
+        "available: t10k-labels-idx1-ubyte, train-images-idx3-ubyte, train-labels-idx1-ubyte in",
         "`mnist` is not complete: `t10k-images-idx3-ubyte.gz` is missing",
         "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz",
         path.to_str().unwrap(),

@@ -4,9 +4,11 @@
 mod archives;
 mod augment;
 mod cifar;
+mod cifar_python;
 mod damage;
 mod digits;
 mod download;
+mod folders;
 mod idx;
 mod images;
 mod real;

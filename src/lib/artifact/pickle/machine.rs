@@ -17,16 +17,23 @@ pub(super) struct Machine<'a> {
 
 /// Indices of the objects that are made once, however often a pickle uses them.
 const NONE: Ref = 0;
-const BOOL: Ref = 1;
+const FALSE: Ref = 1;
 const FLOAT: Ref = 2;
 const SET: Ref = 3;
+const TRUE: Ref = 4;
 
 impl<'a> Machine<'a> {
     /// Returns a machine at the start of a pickle.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
-            objects: vec![Object::None, Object::Bool, Object::Float, Object::Set],
+            objects: vec![
+                Object::None,
+                Object::Bool(false),
+                Object::Float,
+                Object::Set,
+                Object::Bool(true),
+            ],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -37,9 +44,12 @@ impl<'a> Machine<'a> {
     /// stack.
     ///
     /// # Errors
-    /// Fails when the pickle is damaged or uses another opcode.
-    pub fn run(mut self) -> Result<(Vec<Object<'a>>, Ref)> {
-        loop {
+    /// Fails when the pickle is damaged or uses another opcode, and after so many `operations`.
+    pub fn run(mut self, operations: usize) -> Result<(Vec<Object<'a>>, Ref)> {
+        for operation in 0.. {
+            if operation == operations {
+                return Err(broken(&format!("it has more than {operations} operations")));
+            }
             match self.byte()? {
                 b'.' => break,
                 opcode => self.step(opcode)?,
@@ -56,7 +66,8 @@ impl<'a> Machine<'a> {
             0x95 => self.take(8).map(drop)?,
             // values
             b'N' => self.stack.push(NONE),
-            0x88 | 0x89 => self.stack.push(BOOL),
+            0x88 => self.stack.push(TRUE),
+            0x89 => self.stack.push(FALSE),
             b'G' => {
                 self.take(8)?;
                 self.stack.push(FLOAT);

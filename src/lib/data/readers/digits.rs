@@ -40,6 +40,7 @@ fn parse(text: impl std::io::Read) -> Result<RawSet> {
         classes: (0..CLASSES).map(|class| class.to_string()).collect(),
         train,
         test,
+        broken: Vec::new(),
     })
 }
 

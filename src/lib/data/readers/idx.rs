@@ -8,7 +8,8 @@ use super::super::raw::{MAX_SIDE, RawSet, RawSplit};
 use super::super::settings::DatasetKind;
 use super::super::{download, official};
 use super::{archive, damaged, damaged_by};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, assignment, parameter};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -30,22 +31,39 @@ const KUZUSHIJI: [&str; CLASSES] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "y
 /// Largest body of one file, in bytes: nearly three times MNIST's.
 const MAX_BODY: u64 = 128 << 20;
 
-/// Reads the four files from `root`, `root/raw`, or the folder that torchvision writes them to;
-/// missing ones are downloaded into `root` if `download` is set.
+/// Folders below `root` are searched to this depth.
+const MAX_DEPTH: usize = 3;
+
+/// Reads the four files from `root`, `root/raw`, or the folder that torchvision writes them to,
+/// else from another folder below `root` that has all four; missing ones are downloaded into `root`
+/// if `download` is set.
 pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<RawSet> {
     let classes = match kind {
         DatasetKind::FashionMnist => FASHION.map(str::to_owned).to_vec(),
         DatasetKind::Kmnist => KUZUSHIJI.map(str::to_owned).to_vec(),
         _ => (0..CLASSES).map(|class| class.to_string()).collect(),
     };
-    let mut paths = Vec::new();
-    for remote in official::files(kind) {
-        let path = match find(kind, root, remote.name) {
-            Some(path) => path,
-            None => download::fetch_missing(kind, remote, root, download)?,
-        };
-        paths.push(path);
-    }
+    refuse_file(kind, root)?;
+    let files = official::files(kind);
+    let usual: Vec<_> = files
+        .iter()
+        .map(|remote| find(kind, root, remote.name))
+        .collect();
+    let elsewhere = match usual.contains(&None) {
+        true => search(kind, root)?,
+        false => None,
+    };
+    let paths: Vec<PathBuf> = match elsewhere {
+        Some(paths) => paths,
+        None => files
+            .iter()
+            .zip(usual)
+            .map(|(remote, path)| match path {
+                Some(path) => Ok(path),
+                None => download::fetch_missing(kind, remote, root, download),
+            })
+            .collect::<Result<_>>()?,
+    };
     let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
         return Err(Error::failed(format!(
             "`{kind}` is not a set of four IDX files"
@@ -55,6 +73,7 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
         classes,
         train: read_split(train_images, train_labels)?,
         test: read_split(test_images, test_labels)?,
+        broken: Vec::new(),
     })
 }
 
@@ -70,6 +89,106 @@ fn find(kind: DatasetKind, root: &Path, name: &str) -> Option<PathBuf> {
         .iter()
         .flat_map(|folder| [name, plain].map(|name| root.join(folder).join(name)))
         .find(|path| path.is_file())
+}
+
+/// Fails when `root` is not a folder.
+fn refuse_file(kind: DatasetKind, root: &Path) -> Result<()> {
+    if root.is_dir() || !root.exists() {
+        return Ok(());
+    }
+    let folder = root.parent().unwrap_or(root);
+    let names = official::files(kind).iter().map(|remote| remote.name);
+    let what = parameter("root") + " is a file, not a folder";
+    Err(Error::failed(what)
+        .note("file", root.display().to_string())
+        .note(
+            "expected",
+            format!("a folder with {}", names.collect::<Vec<_>>().join(", ")),
+        )
+        .hint(assignment("root", folder.display()) + " is the folder that it lies in"))
+}
+
+/// Returns the name of a file or folder in the form that the many spellings of it share:
+/// `train-images.idx3-ubyte` as `trainimagesidx3ubyte`, and the same with `.gz`.
+fn plain(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.replace(['-', '_', '.', ' '], "")
+}
+
+/// Returns true for the name of a folder that is named after another set with files of the same
+/// names.
+fn is_of_another_set(kind: DatasetKind, folder: &str) -> bool {
+    let name = plain(folder);
+    let set = match () {
+        () if name.contains("fashion") => Some(DatasetKind::FashionMnist),
+        () if name.contains("kmnist") || name.contains("kuzushiji") => Some(DatasetKind::Kmnist),
+        () if name.contains("qmnist") || name.contains("emnist") => None,
+        () if name.contains("mnist") => Some(DatasetKind::Mnist),
+        () => Some(kind),
+    };
+    set != Some(kind)
+}
+
+/// Returns the four files in the one folder below `root` that has all of them under any spelling of
+/// their names, be it in folders of their own, `NAME/NAME`.
+fn search(kind: DatasetKind, root: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let names: Vec<String> = official::files(kind)
+        .iter()
+        .map(|remote| plain(remote.name))
+        .collect();
+    let mut homes = BTreeMap::new();
+    collect(kind, root, 0, &names, &mut homes);
+    let mut complete = homes
+        .into_iter()
+        .filter_map(|(home, files)| Some((home, files.into_iter().collect::<Option<Vec<_>>>()?)));
+    match (complete.next(), complete.next()) {
+        (Some((one, _)), Some((other, _))) => {
+            let found = format!("{} and {}", one.display(), other.display());
+            Err(Error::failed(format!("`{kind}` is there twice"))
+                .note("found", found)
+                .hint(assignment("root", one.display()) + " takes the first"))
+        }
+        (one, _) => Ok(one.map(|(_, files)| files)),
+    }
+}
+
+/// Adds the files below `folder` that are named like one of `names` to the folders they are in.
+fn collect(
+    kind: DatasetKind,
+    folder: &Path,
+    depth: usize,
+    names: &[String],
+    homes: &mut BTreeMap<PathBuf, [Option<PathBuf>; 4]>,
+) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let own_name = |path: &Path| path.file_name().map(|name| plain(&name.to_string_lossy()));
+    for path in paths {
+        let Some(name) = own_name(&path) else {
+            continue;
+        };
+        if path.is_dir() {
+            let shown = path.file_name().unwrap_or_default().to_string_lossy();
+            let skipped = shown.starts_with('.') || is_of_another_set(kind, &shown);
+            if depth < MAX_DEPTH && !skipped {
+                collect(kind, &path, depth + 1, names, homes);
+            }
+        } else if let Some(at) = names.iter().position(|known| *known == name)
+            && path.is_file()
+        {
+            let of_its_own = own_name(folder).is_some_and(|folder| folder == name) && depth > 0;
+            let home = match folder.parent() {
+                Some(above) if of_its_own => above,
+                _ => folder,
+            };
+            let files = homes.entry(home.to_path_buf()).or_default();
+            files[at].get_or_insert(path);
+        }
+    }
 }
 
 /// Reads an images file and a labels file, which must agree.

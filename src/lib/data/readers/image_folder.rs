@@ -1,20 +1,23 @@
-//! Reads images in folders named after their classes, `train/CLASS/*.{png,jpg,jpeg}` and
-//! `test/CLASS/…`, from a folder or a tar archive.
+//! Reads images in folders named after their classes, `train/CLASS/…` and `test/CLASS/…` or
+//! `CLASS/…`, from a folder or an archive.
 
+use super::super::divide::divide;
 use super::super::load::TargetShape;
 use super::super::parallel;
 use super::super::raw::{RawSet, RawSplit};
 use super::super::resize;
-use super::decode::{DecodeError, DecodedImage, decode};
-use super::image_path::{ImagePath, Split};
-use super::{archive, damaged, damaged_by, unreadable};
+use super::super::settings::DatasetSettings;
+use super::decode::{self, DecodeError, DecodedImage, decode};
+use super::layout::{ImagePath, Layout, MAX_TOPS, Split, expected, is_image};
+use super::listing::{self, Listing};
+use super::{archive, damaged, damaged_by, input, unreadable};
 use crate::error::{Error, Result, Text, assignment, parameter};
-use std::collections::BTreeSet;
+use crate::runtime::interrupt;
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
-const ARCHIVES: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+pub(super) const ARCHIVES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".zip"];
 
 /// Largest image file, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -22,78 +25,93 @@ const MAX_FILE: u64 = 64 << 20;
 /// Bytes of image files that are collected before they are decoded together.
 const BATCH: usize = 32 << 20;
 
-/// Folders below `root` are followed to this depth.
-const MAX_DEPTH: usize = 8;
-
 /// Reads a folder, an archive, or the one archive in a folder. Classes are the folders of `train`
 /// in order of their names; images are in order of split, class and path.
 ///
 /// # Errors
-/// Fails when there are no images, when an image is damaged or of another size than the first, and
-/// when a class of the test images has no training images.
-pub(super) fn read(root: &Path, target: &TargetShape) -> Result<RawSet> {
+/// Fails when there are no images, when images are damaged, when one is of another size than the
+/// first, and when a class of the test images has no training images.
+pub(super) fn read(
+    root: &Path,
+    target: &TargetShape,
+    settings: &DatasetSettings,
+) -> Result<RawSet> {
     let source = locate(root)?;
-    let mut collector = Collector::new(&source, *target);
-    if source.is_dir() {
-        let mut files = Vec::new();
-        list(&source, "", 0, &mut files)?;
-        files.sort();
-        for name in files {
-            let path = source.join(&name);
-            let file = fs_err::File::open(&path)?;
-            let size = file.metadata()?.len();
-            collector.add(&name, size, &mut file.take(MAX_FILE))?;
+    let listing = Listing::of(&source, |name, size| {
+        let refused = is_image(name) && size > MAX_FILE && !settings.skip_broken;
+        match refused {
+            true => Err(too_large(&source.join(name))),
+            false => Ok(()),
         }
-    } else {
-        archive::walk(&source, |name, size, reader| {
-            collector.add(name, size, reader)
-        })?;
+    })?;
+    let layout = Layout::of(listing, &source, settings.test_share.is_some())?;
+    let mut collector = Collector::new(&source, *target, &layout.images);
+    match source.is_dir() {
+        true => collector.add_folder()?,
+        false => collector.add_archive()?,
     }
-    collector.finish()
+    collector.decode_pending()?;
+    let Collector { images, broken, .. } = collector;
+    let broken = match settings.skip_broken {
+        true => broken.into_iter().map(|broken| broken.path).collect(),
+        false => refuse_broken(broken, layout.images.len(), &source)?,
+    };
+    warn_about_broken(&broken, &source);
+    finish(layout, images, broken, &source, settings)
 }
 
-/// Returns the folder that holds `train`, or the archive.
+fn warn_about_broken(broken: &[String], source: &Path) {
+    if !broken.is_empty() {
+        tracing::warn!(
+            "{}: {} images cannot be read and were left out: {}",
+            source.display(),
+            broken.len(),
+            input::some_of(broken.to_vec())
+        );
+    }
+}
+
+/// Returns the folder that holds the set's images, or the archive.
 fn locate(root: &Path) -> Result<PathBuf> {
     let missing = |what: Text| {
         Error::failed(what)
             .note("file", root.display().to_string())
-            .note(
-                "expected",
-                format!(
-                    "a folder with train/ and test/, or an archive ({})",
-                    ARCHIVES.join(", ")
-                ),
-            )
+            .note("expected", expected())
             .hint(assignment("root", "PATH") + " says where the images are")
     };
     if root.is_file() {
-        return match is_archive(root) {
+        return match is_archive(root)? {
             true => Ok(root.to_path_buf()),
             false => Err(missing(parameter("root") + " is a file but no archive")),
         };
     }
+    if let Some(kind) = input::special(root) {
+        return Err(missing(parameter("root") + format!(" is {kind}")));
+    }
     if !root.is_dir() {
         let images = Text::from("the images of ") + parameter("root");
-        return Err(missing(images + " are missing"));
+        let error = missing(images + " are missing");
+        let parent = root.parent().filter(|parent| parent.is_dir());
+        return Err(match parent.and_then(input::contents) {
+            Some(contents) => error.note("available", contents),
+            None => error,
+        });
     }
-    if root.join("train").is_dir() {
-        return Ok(root.to_path_buf());
+    let mut candidates = Vec::new();
+    find_sets(root, 0, &mut candidates)?;
+    if !matches!(candidates.as_slice(), [one] if one == root) {
+        for entry in fs_err::read_dir(root)? {
+            let path = entry?.path();
+            if path.is_file() && is_named_archive(&path) {
+                candidates.push(path);
+            }
+        }
     }
-    let mut entries = Vec::new();
-    for entry in fs_err::read_dir(root)? {
-        entries.push(entry?.path());
-    }
-    let tops = entries.iter().filter(|path| path.join("train").is_dir());
-    let archives = entries
-        .iter()
-        .filter(|path| path.is_file() && is_archive(path));
-    let mut candidates: Vec<&PathBuf> = tops.chain(archives).collect();
     candidates.sort();
     match candidates.as_slice() {
         [one] => Ok(one.to_path_buf()),
-        [] => Err(missing(
-            Text::from("there are no images in ") + parameter("root"),
-        )),
+        // Perhaps one without splits.
+        [] => Ok(root.to_path_buf()),
         several => {
             let names: Vec<String> = several
                 .iter()
@@ -106,191 +124,299 @@ fn locate(root: &Path) -> Result<PathBuf> {
     }
 }
 
-fn is_archive(path: &Path) -> bool {
-    let name = path.to_string_lossy().to_ascii_lowercase();
-    ARCHIVES.iter().any(|ending| name.ends_with(ending))
-}
-
-/// Adds the files below `folder` to `files`, as paths relative to the root that start with
-/// `prefix`.
-fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(damaged(
-            folder,
-            format!("folders are nested more than {MAX_DEPTH} deep"),
-        ));
-    }
+/// Adds `folder` to `found` if it holds a folder of training images, else those below it that do.
+fn find_sets(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    let mut below = Vec::new();
     for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(|| damaged(&path, "its name is not UTF-8"))?;
-        let relative = format!("{prefix}{name}");
-        // Links are followed. Hidden folders are skipped, and so are those at the top that are no
-        // split.
-        match path.is_dir() {
-            true if name.starts_with('.') || (depth == 0 && !["train", "test"].contains(&name)) => {
-            }
-            true => list(&path, &format!("{relative}/"), depth + 1, files)?,
-            false => files.push(relative),
+        let entry = entry?;
+        let path = entry.path();
+        if listing::has_split(&path, Split::Train) {
+            found.push(folder.to_path_buf());
+            return Ok(());
+        }
+        let hidden = entry.file_name().to_str().is_none_or(listing::is_hidden);
+        // `DirEntry` knows the type of most entries without asking the file system again.
+        let kind = entry.file_type()?;
+        if !hidden && (kind.is_dir() || (kind.is_symlink() && path.is_dir())) {
+            below.push(path);
+        }
+    }
+    if depth < MAX_TOPS {
+        for path in below {
+            find_sets(&path, depth + 1, found)?;
         }
     }
     Ok(())
 }
 
-/// Collects image files, decodes them in batches of [`BATCH`] bytes, and assembles the dataset.
+/// Returns true for a file that begins as archives do, or is named like one.
+fn is_archive(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    input::open(path)?.take(512).read_to_end(&mut start)?;
+    if start.starts_with(b"PAR1") {
+        return Err(damaged(path, "a Parquet file is no archive of images").hint(PARQUET));
+    }
+    let compressed: [&[u8]; 4] = [
+        b"PK\x03\x04",
+        b"PK\x05\x06",
+        b"\x1f\x8b",
+        b"\x28\xb5\x2f\xfd",
+    ];
+    Ok(compressed.iter().any(|magic| start.starts_with(magic))
+        || start.get(257..262) == Some(b"ustar")
+        || is_named_archive(path))
+}
+
+/// Tells how to make image files of a data set of Hugging Face.
+pub(super) const PARQUET: &str = concat!(
+    "Parquet is not read; save its images as files, in Python: `import datasets, os` and ",
+    "`for i, row in enumerate(datasets.load_dataset(\"parquet\", data_files=\"FILE\")[\"train\"]): ",
+    "os.makedirs(f\"train/{row['label']}\", exist_ok=True); ",
+    "row[\"image\"].save(f\"train/{row['label']}/{i}.png\")`"
+);
+
+pub(super) fn is_named_archive(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_ascii_lowercase();
+    ARCHIVES.iter().any(|ending| name.ends_with(ending))
+}
+
+fn too_large(path: &Path) -> Error {
+    damaged(
+        path,
+        format!("an image file of more than {} MiB", MAX_FILE >> 20),
+    )
+}
+
+/// An image that cannot be read.
+struct Broken {
+    path: String,
+    error: Error,
+}
+
+/// Collects image files and decodes them in batches of [`BATCH`] bytes.
 struct Collector<'a> {
     source: &'a Path,
     target: TargetShape,
-    /// Files that are not decoded yet.
-    pending: Vec<(ImagePath, Vec<u8>)>,
+    paths: &'a [ImagePath],
+    /// Files that are not decoded yet, by the indices of their paths.
+    pending: Vec<(usize, Vec<u8>)>,
     pending_bytes: usize,
-    images: Vec<(ImagePath, DecodedImage)>,
-    /// Bytes of all decoded images.
-    total: AtomicU64,
-    /// Files that are no images.
-    skipped: usize,
+    /// One for each path.
+    images: Vec<Option<DecodedImage>>,
+    broken: Vec<Broken>,
+    shared: decode::Shared,
 }
 
 impl<'a> Collector<'a> {
-    fn new(source: &'a Path, target: TargetShape) -> Self {
+    fn new(source: &'a Path, target: TargetShape, paths: &'a [ImagePath]) -> Self {
         Self {
             source,
             target,
+            paths,
             pending: Vec::new(),
             pending_bytes: 0,
-            images: Vec::new(),
-            total: AtomicU64::new(0),
-            skipped: 0,
+            images: paths.iter().map(|_| None).collect(),
+            broken: Vec::new(),
+            shared: decode::Shared::default(),
         }
     }
 
-    /// Reads the file `name`, if it is an image, and decodes the batch when it is large enough.
-    fn add(&mut self, name: &str, size: u64, reader: &mut dyn Read) -> Result<()> {
-        let Some(image) = ImagePath::parse(name) else {
-            self.skipped += 1;
-            return Ok(());
-        };
-        let path = self.source.join(name);
-        if size > MAX_FILE {
-            return Err(damaged(
-                &path,
-                format!("an image file of more than {} MiB", MAX_FILE >> 20),
-            ));
-        }
-        let mut bytes = Vec::new();
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| damaged_by(&path, error))?;
-        self.pending_bytes += bytes.len();
-        self.pending.push((image, bytes));
-        if self.pending_bytes >= BATCH {
-            self.decode_pending()?;
+    fn add_folder(&mut self) -> Result<()> {
+        for (index, image) in self.paths.iter().enumerate() {
+            let path = self.source.join(&image.path);
+            let bytes = input::open(&path).and_then(|mut file| read_image(&mut file, &path));
+            self.add(index, bytes)?;
         }
         Ok(())
     }
 
-    fn decode_pending(&mut self) -> Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        let (target, total) = (&self.target, &self.total);
-        let images = parallel::map(&pending, |(_, file)| decode(file, target, total));
-        for ((path, _), image) in pending.into_iter().zip(images) {
-            let file = || self.source.join(path.to_path());
-            let image = image.map_err(|error| match error {
-                DecodeError::Damaged(error) => damaged_by(&file(), error),
-                DecodeError::TooLarge(problem) => unreadable(&file(), problem),
-            })?;
-            self.images.push((path, image));
+    fn add_archive(&mut self) -> Result<()> {
+        let mut wanted: HashMap<&str, Vec<usize>> = HashMap::with_capacity(self.paths.len());
+        for (index, image) in self.paths.iter().enumerate() {
+            let entry = image.target.as_deref().unwrap_or(&image.path);
+            wanted.entry(entry).or_default().push(index);
         }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<RawSet> {
-        self.decode_pending()?;
-        if self.skipped > 0 {
-            tracing::warn!(
-                "{}: {} hidden or other files were skipped",
-                self.source.display(),
-                self.skipped
-            );
-        }
-        self.images.sort_by(|(a, _), (b, _)| a.cmp(b));
-        self.check()?;
-        let classes: BTreeSet<String> = self
-            .images
-            .iter()
-            .filter(|(path, _)| path.split == Split::Train)
-            .map(|(path, _)| path.class.clone())
-            .collect();
-        let classes: Vec<String> = classes.into_iter().collect();
-        let channels = self.images.iter().map(|(_, image)| image.channels).max();
-        let start = self
-            .images
-            .partition_point(|(path, _)| path.split == Split::Train);
-        let test = self.images.split_off(start);
-        let channels = channels.unwrap_or(1);
-        Ok(RawSet {
-            train: assemble(self.images, &classes, channels, self.source)?,
-            test: assemble(test, &classes, channels, self.source)?,
-            classes,
+        archive::walk(self.source, |name, _, reader| {
+            let Some(indices) = wanted.get(name) else {
+                return Ok(());
+            };
+            let Some((last, others)) = indices.split_last() else {
+                return Ok(());
+            };
+            let bytes = read_image(reader, &self.source.join(name));
+            // The others are links to the same file.
+            for &index in others {
+                let bytes = match &bytes {
+                    Ok(bytes) => Ok(bytes.clone()),
+                    Err(error) => Err(Error::failed(error.what())),
+                };
+                self.add(index, bytes)?;
+            }
+            self.add(*last, bytes)?;
+            Ok(())
         })
     }
 
-    /// Fails unless the images are of one dataset with both splits, each image occurs once, and all
-    /// have one size.
-    fn check(&self) -> Result<()> {
-        let source = self.source;
-        for (split, name) in [(Split::Train, "train"), (Split::Test, "test")] {
-            if !self.images.iter().any(|(path, _)| path.split == split) {
-                return Err(Error::failed(format!("there are no images in `{name}`"))
-                    .note("file", source.display().to_string())
-                    .note("expected", format!("{name}/CLASS/*.png, *.jpg or *.jpeg")));
+    /// Adds the contents of a file, and decodes the batch when it is large enough.
+    fn add(&mut self, index: usize, bytes: Result<Vec<u8>>) -> Result<()> {
+        match bytes {
+            Ok(bytes) => {
+                self.pending_bytes += bytes.len();
+                self.pending.push((index, bytes));
+            }
+            Err(error) => self.add_broken(index, error),
+        }
+        match self.pending_bytes >= BATCH {
+            true => self.decode_pending(),
+            false => Ok(()),
+        }
+    }
+
+    fn add_broken(&mut self, index: usize, error: Error) {
+        let path = self.paths[index].path.clone();
+        self.broken.push(Broken { path, error });
+    }
+
+    fn decode_pending(&mut self) -> Result<()> {
+        if interrupt::requested() {
+            return Err(interrupt::stopped());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let (target, shared) = (&self.target, &self.shared);
+        let images = parallel::map(&pending, |(_, file)| decode(file, target, shared));
+        for ((index, _), image) in pending.into_iter().zip(images) {
+            let file = || self.source.join(&self.paths[index].path);
+            match image {
+                Ok(image) => self.images[index] = Some(image),
+                Err(DecodeError::Damaged(error)) => {
+                    self.add_broken(index, damaged_by(&file(), error))
+                }
+                Err(DecodeError::TooLarge(problem)) => {
+                    self.add_broken(index, damaged(&file(), problem));
+                }
+                Err(DecodeError::SetTooLarge(problem)) => {
+                    return Err(unreadable(&file(), problem));
+                }
             }
         }
-        let Some((first, expected)) = self.images.first() else {
-            return Ok(());
-        };
-        for (path, image) in &self.images {
-            if path.top != first.top {
-                return Err(Error::failed("the archive holds several sets")
-                    .note("file", source.display().to_string())
-                    .note(
-                        "found",
-                        format!("{} and {}", first.to_path(), path.to_path()),
-                    ));
+        Ok(())
+    }
+}
+
+/// Reads an image file.
+fn read_image(reader: &mut dyn Read, path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| damaged_by(path, error))?;
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(too_large(path)),
+        false => Ok(bytes),
+    }
+}
+
+/// Fails when there are broken images, with one error that names them.
+fn refuse_broken(mut broken: Vec<Broken>, images: usize, source: &Path) -> Result<Vec<String>> {
+    broken.sort_by(|a, b| a.path.cmp(&b.path));
+    let hint = assignment("skip_broken", true) + " goes without them";
+    match broken.len() {
+        0 => Ok(Vec::new()),
+        1 => Err(broken.remove(0).error.hint(hint)),
+        count => {
+            let what = format!("{count} of {images} images cannot be read");
+            let mut error = Error::failed(what).note("file", source.display().to_string());
+            for Broken { path, error: cause } in broken.iter().take(input::SHOWN) {
+                let cause = cause.what();
+                let reason = cause.split_once(": ").map_or(&*cause, |(_, reason)| reason);
+                error = error.note("found", format!("{}: {reason}", input::shown(path)));
             }
-            if (image.height, image.width) != (expected.height, expected.width) {
-                let size = |image: &DecodedImage| format!("{}×{}", image.height, image.width);
-                let square = expected.height.min(expected.width).max(8);
-                return Err(Error::failed("the images differ in size")
-                    .note("file", source.join(path.to_path()).display().to_string())
-                    .note(
-                        "expected",
-                        format!("{} pixels, as {}", size(expected), first.to_path()),
-                    )
-                    .note("found", size(image))
-                    .hint(assignment("size", square) + " resizes them all"));
+            if count > input::SHOWN {
+                error = error.note("found", format!("{} more", count - input::SHOWN));
             }
-        }
-        match self.images.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(damaged(
-                &source.join(pair[0].0.to_path()),
-                "it is there twice",
-            )),
-            None => Ok(()),
+            let error = error.hint(hint);
+            Err(match broken.remove(0).error.into_source() {
+                Some(source) => error.caused_by(source),
+                None => error,
+            })
         }
     }
 }
 
-/// Joins the sorted images of one split, converted to `channels`, with their labels.
-fn assemble(
-    images: Vec<(ImagePath, DecodedImage)>,
-    classes: &[String],
-    channels: usize,
+/// Assembles the set of the images that were decoded.
+fn finish(
+    layout: Layout,
+    images: Vec<Option<DecodedImage>>,
+    broken: Vec<String>,
     source: &Path,
-) -> Result<RawSplit> {
+    settings: &DatasetSettings,
+) -> Result<RawSet> {
+    let Layout {
+        images: paths,
+        classes,
+    } = layout;
+    let mut all: Vec<(ImagePath, DecodedImage)> = paths
+        .into_iter()
+        .zip(images)
+        .filter_map(|(path, image)| Some((path, image?)))
+        .collect();
+    check_size(&all, source)?;
+    if let Some(share) = settings.test_share {
+        let labels: Vec<usize> = all.iter().map(|(path, _)| path.label).collect();
+        let is_test = divide(&labels, classes.len(), share, settings.test_seed);
+        for ((path, _), is_test) in all.iter_mut().zip(is_test) {
+            path.split = if is_test { Split::Test } else { Split::Train };
+        }
+    }
+    let channels = all.iter().map(|(_, image)| image.channels).max();
+    let channels = channels.unwrap_or(1);
+    let is_train = |image: &(ImagePath, DecodedImage)| image.0.split == Split::Train;
+    let (train, test): (Vec<_>, Vec<_>) = all.into_iter().partition(is_train);
+    for (images, name) in [(&train, "training"), (&test, "test")] {
+        if images.is_empty() {
+            let (readable, broken) = (train.len() + test.len(), broken.len());
+            return Err(Error::failed(format!("no {name} images are left"))
+                .note("file", source.display().to_string())
+                .note(
+                    "found",
+                    format!("{readable} images, and {broken} broken ones"),
+                ));
+        }
+    }
+    Ok(RawSet {
+        train: assemble(train, channels),
+        test: assemble(test, channels),
+        classes,
+        broken,
+    })
+}
+
+/// Fails unless all images have the size of the first.
+fn check_size(images: &[(ImagePath, DecodedImage)], source: &Path) -> Result<()> {
+    let Some((first, expected)) = images.first() else {
+        return Ok(());
+    };
+    for (path, image) in images {
+        if (image.height, image.width) != (expected.height, expected.width) {
+            let size = |image: &DecodedImage| format!("{}×{}", image.height, image.width);
+            let square = expected.height.min(expected.width).max(8);
+            return Err(Error::failed("the images differ in size")
+                .note("file", source.join(&path.path).display().to_string())
+                .note(
+                    "expected",
+                    format!("{} pixels, as {}", size(expected), first.path),
+                )
+                .note("found", size(image))
+                .hint(assignment("size", square) + " resizes them all"));
+        }
+    }
+    Ok(())
+}
+
+/// Joins the sorted images of one split, converted to `channels`, with their labels. Each image is
+/// freed when it is joined.
+fn assemble(images: Vec<(ImagePath, DecodedImage)>, channels: usize) -> RawSplit {
     let (height, width) = images
         .first()
         .map_or((0, 0), |(_, image)| (image.height, image.width));
@@ -303,18 +429,15 @@ fn assemble(
         files: Vec::with_capacity(images.len()),
     };
     for (path, image) in images {
-        let label = classes.binary_search(&path.class).map_err(|_| {
-            Error::failed(format!(
-                "test class `{}` has no training images",
-                path.class
-            ))
-            .note("file", source.join(path.to_path()).display().to_string())
-            .note("available", classes.join(", "))
-        })?;
-        split.labels.push(label as i64);
+        split.labels.push(path.label as i64);
         split.files.push(image.sha256);
-        let planes = resize::convert(&image.pixels, image.channels, channels);
-        split.pixels.extend(planes);
+        match image.channels == channels {
+            true => split.pixels.extend_from_slice(&image.pixels),
+            false => {
+                let planes = resize::convert(&image.pixels, image.channels, channels);
+                split.pixels.extend(planes);
+            }
+        }
     }
-    Ok(split)
+    split
 }

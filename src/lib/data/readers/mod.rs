@@ -10,12 +10,16 @@ mod decode;
 mod digits;
 mod idx;
 mod image_folder;
-mod image_path;
+pub(super) mod input;
+mod layout;
+mod listing;
+mod numpy;
 
 use super::load::TargetShape;
 use super::raw::RawSet;
 use super::settings::{DatasetKind, DatasetSettings};
 use crate::error::{Error, Result, Text, assignment, parameter};
+use crate::runtime::interrupt;
 use std::path::Path;
 
 /// Reads the dataset that `settings` names. The reader of image folders converts each image to
@@ -23,18 +27,23 @@ use std::path::Path;
 /// shape.
 ///
 /// # Errors
-/// Fails when `root` is not set (usage), when files are missing or damaged, and when a download
-/// fails.
+/// Fails when `root` is not set (usage), when files are missing or damaged, when a download fails,
+/// and when a stop was asked for.
 pub(super) fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<RawSet> {
     let kind = settings.kind;
     if kind == DatasetKind::Digits {
         return digits::read();
     }
     let root = settings.root.as_deref().ok_or_else(|| no_root(kind))?;
-    match kind {
+    let set = match kind {
         DatasetKind::Cifar10 | DatasetKind::Cifar100 => cifar::read(kind, root, *settings.download),
-        DatasetKind::ImageFolder => image_folder::read(root, target),
+        DatasetKind::ImageFolder => image_folder::read(root, target, settings),
         _ => idx::read(kind, root, *settings.download),
+    };
+    // What failed after a stop was asked for failed because of that.
+    match interrupt::requested() {
+        true => Err(interrupt::stopped()),
+        false => set,
     }
 }
 

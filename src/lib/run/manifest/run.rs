@@ -7,6 +7,7 @@ use super::{
     FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace,
 };
 use crate::artifact::{hash, json};
+use crate::data::Dataset;
 use crate::error::{Class, Error, Result};
 use crate::words::counted;
 use serde::Serialize;
@@ -126,6 +127,17 @@ impl Run {
             .map_err(|error| error.note("while", format!("recording the fact `{key}`")))?;
         self.manifest.facts.insert(key.to_string(), value);
         self.save()
+    }
+
+    /// Records the dataset: its fingerprint, and the images that were left out, if any.
+    ///
+    /// # Errors
+    /// Fails when the manifest cannot be written.
+    pub fn dataset(&mut self, dataset: &Dataset) -> Result<()> {
+        if !dataset.broken.is_empty() {
+            self.fact("broken_images", &dataset.broken)?;
+        }
+        self.fact("dataset_fingerprint", &dataset.fingerprint)
     }
 
     /// Records the file at `path` as written. Call it after the file is whole.

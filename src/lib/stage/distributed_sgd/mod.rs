@@ -91,7 +91,7 @@ impl Shared for Descent<'_> {
         let dataset = self.context.dataset()?;
         self.context
             .refuse_large_crop("distributed_sgd", &self.config.augment, dataset.size())?;
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.dataset(&dataset)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)
     }

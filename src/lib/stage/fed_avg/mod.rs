@@ -93,7 +93,7 @@ impl Shared for Average<'_> {
         }
         self.context
             .warn_about_ranks("fed_avg.ranks", split.nodes.len());
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.dataset(&dataset)?;
         run.input("split", self.split)?;
         Ok((dataset, split))
     }

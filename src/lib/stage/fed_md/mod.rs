@@ -78,7 +78,7 @@ impl Shared for Distill<'_> {
         let roles = Roles::new(self.context, &dataset)?;
         self.context
             .warn_about_ranks("fed_md.ranks", roles.parties.len());
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.dataset(&dataset)?;
         if let Some(public) = &roles.other {
             run.fact("public_fingerprint", &public.fingerprint)?;
         }

@@ -40,7 +40,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
         &set.card,
         &set.paths[0],
     )?;
-    run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+    run.dataset(&dataset)?;
     let own = own_images(context, &dataset, &set, run)?;
     let (images, labels) = initial(context, &set, run)?;
     let real = own.as_ref().map_or(0, ImageSet::len);

@@ -195,7 +195,7 @@ fn teacher(
         log: folder.join("train_teachers.log"),
     };
     let inputs = |run: &mut manifest::Run| {
-        run.fact("dataset_fingerprint", &dataset.fingerprint)?;
+        run.dataset(&dataset)?;
         run.fact("node", node)?;
         if let Some(split) = &context.config.split.save_path {
             run.input("split", split)?;

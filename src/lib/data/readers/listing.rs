@@ -1,0 +1,143 @@
+//! Lists what a folder or an archive of images holds, before anything is decoded. Used by the image
+//! folder reader.
+
+use super::archive::{self, Entry};
+use super::damaged;
+use super::layout::{Split, split_named};
+use crate::error::Result;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Folders below the root are followed to this depth.
+const MAX_DEPTH: usize = 8;
+
+/// Links to links are followed this far.
+const MAX_LINKS: usize = 8;
+
+/// Holds the names of files and folders, relative to the root, components joined by `/`.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub files: Vec<Stored>,
+    pub folders: Vec<String>,
+    /// Links that lead to no file, and pipes, devices and the like.
+    pub unread: usize,
+}
+
+/// Holds the name of a file.
+pub(super) struct Stored {
+    pub name: String,
+    /// Name of the entry of an archive that has its contents, if it is a link to that.
+    pub target: Option<String>,
+}
+
+impl Listing {
+    /// Lists the folder or archive `source`.
+    ///
+    /// # Errors
+    /// Fails when a folder cannot be read, when a name is not UTF-8, and as [`archive::entries`]
+    /// does.
+    pub fn of(source: &Path, check: impl Fn(&str, u64) -> Result<()>) -> Result<Self> {
+        let mut listing = Self::default();
+        if source.is_dir() {
+            listing.add_folder(source, "", 0)?;
+            listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+        } else {
+            listing.add_archive(source, check)?;
+        }
+        Ok(listing)
+    }
+
+    /// Adds what lies below `folder`; `prefix` is its name, with a `/` behind it.
+    fn add_folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<()> {
+        if depth > MAX_DEPTH {
+            let problem = format!("folders are nested more than {MAX_DEPTH} deep");
+            return Err(damaged(folder, problem));
+        }
+        let mut paths = Vec::new();
+        for entry in fs_err::read_dir(folder)? {
+            paths.push(entry?.path());
+        }
+        // Beside the folders of the splits there may be anything.
+        let only_splits = depth == 0 && paths.iter().any(|path| has_split(path, Split::Train));
+        for path in paths {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .ok_or_else(|| damaged(&path, "its name is not UTF-8"))?;
+            let name_here = format!("{prefix}{name}");
+            // Links are followed.
+            match std::fs::metadata(&path) {
+                Ok(kind) if kind.is_dir() && is_hidden(name) => {}
+                Ok(kind) if kind.is_dir() && only_splits && split_named(name).is_none() => {}
+                Ok(kind) if kind.is_dir() => {
+                    self.add_folder(&path, &format!("{name_here}/"), depth + 1)?;
+                    self.folders.push(name_here);
+                }
+                Ok(kind) if kind.is_file() => self.files.push(Stored {
+                    name: name_here,
+                    target: None,
+                }),
+                _ => self.unread += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the entries of an archive; `check` is called with the name and size of each file.
+    fn add_archive(&mut self, path: &Path, check: impl Fn(&str, u64) -> Result<()>) -> Result<()> {
+        let mut links: Vec<(String, String)> = Vec::new();
+        archive::entries(path, |entry| {
+            match entry {
+                Entry::File { name, size, .. } => {
+                    check(name, size)?;
+                    self.files.push(Stored {
+                        name: name.to_owned(),
+                        target: None,
+                    });
+                }
+                Entry::Folder(name) => self.folders.push(name.to_owned()),
+                Entry::Link { name, target } => links.push((name.to_owned(), target)),
+                Entry::Other => self.unread += 1,
+            }
+            Ok(())
+        })?;
+        if links.is_empty() {
+            return Ok(());
+        }
+        let files: std::collections::HashSet<&str> =
+            self.files.iter().map(|file| file.name.as_str()).collect();
+        let targets: HashMap<&str, &str> = links
+            .iter()
+            .map(|(name, target)| (name.as_str(), target.as_str()))
+            .collect();
+        let resolve = |target: &str| {
+            let mut target = target;
+            for _ in 0..MAX_LINKS {
+                if files.contains(target) {
+                    return Some(target.to_owned());
+                }
+                target = targets.get(target)?;
+            }
+            None
+        };
+        let found: Vec<Option<String>> = links.iter().map(|(_, target)| resolve(target)).collect();
+        for ((name, _), target) in links.into_iter().zip(found) {
+            match target {
+                Some(_) => self.files.push(Stored { name, target }),
+                None => self.unread += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns true for a folder that is named after `split`.
+pub(super) fn has_split(path: &Path, split: Split) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(split_named) == Some(split) && path.is_dir()
+}
+
+/// Returns true for the name of a file or folder that is hidden, or that an operating system left.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || matches!(name, "__MACOSX" | "Thumbs.db" | "desktop.ini")
+}

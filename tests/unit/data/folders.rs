@@ -1,0 +1,328 @@
+//! Image folders as people have them: other names of the splits, no splits, formats and endings,
+//! empty classes, broken files, links in archives.
+
+use super::images::{colour, files, folder_settings, pack};
+use crate::common::datasets::*;
+use fed_distill::Class;
+use fed_distill::data::{Dataset, DatasetSettings};
+use image::ImageFormat;
+use std::path::Path;
+
+type Files = Vec<(String, Vec<u8>)>;
+
+fn unpack(folder: &Path, files: &Files) {
+    for (name, contents) in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+}
+
+fn zip(files: &Files) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (at, (name, contents)) in files.iter().enumerate() {
+        let method = match at % 2 {
+            0 => zip::CompressionMethod::Stored,
+            _ => zip::CompressionMethod::Deflated,
+        };
+        let options = zip::write::FileOptions::default().compression_method(method);
+        zip.start_file(name, options).unwrap();
+        zip.write_all(contents).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// Loads the files as a folder, a tar and a zip, which must hold the same set.
+fn load_all(files: &Files, change: impl Fn(&mut DatasetSettings)) -> Dataset {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("folder");
+    unpack(&folder, files);
+    std::fs::write(root.path().join("set.tar.gz"), gzip(&pack(files))).unwrap();
+    std::fs::write(root.path().join("set.zip"), zip(files)).unwrap();
+    // Without an ending, it is known by its contents.
+    std::fs::write(root.path().join("set"), zip(files)).unwrap();
+    let mut sets = ["folder", "set.tar.gz", "set.zip", "set"].map(|name| {
+        let mut settings = folder_settings(&root.path().join(name));
+        change(&mut settings);
+        load_cpu(&settings).unwrap_or_else(|error| panic!("{name}: {error}"))
+    });
+    for set in &sets {
+        assert_eq!(set.fingerprint, sets[0].fingerprint);
+        assert_eq!(set.classes, sets[0].classes);
+    }
+    sets.reverse();
+    let [.., folder] = sets;
+    folder
+}
+
+/// The set of [`files`] with other names for its splits.
+fn renamed(train: &str, test: &str) -> Files {
+    let split = |name: &str| name.replacen("train/", &format!("{train}/"), 1);
+    let split = |name: &str| split(name).replacen("test/", &format!("{test}/"), 1);
+    files()
+        .into_iter()
+        .map(|(name, file)| (split(&name), file))
+        .collect()
+}
+
+#[test]
+fn splits_have_many_names() {
+    let plain = load_all(&files(), |_| {}).fingerprint;
+    for (train, test) in [
+        ("train", "val"),
+        ("train", "valid"),
+        ("Train", "Validation"),
+        ("Train", "Test"),
+        ("TRAINING", "Testing"),
+        ("a/b/train", "a/b/val"),
+    ] {
+        let set = load_all(&renamed(train, test), |_| {});
+        assert_eq!(set.fingerprint, plain, "{train} {test}");
+    }
+}
+
+/// `val` has other images, which are not read.
+#[test]
+fn test_comes_before_validation() {
+    let plain = load_all(&files(), |_| {}).fingerprint;
+    let mut both = files();
+    both.push(("val/ant/1.png".into(), b"no image".to_vec()));
+    assert_eq!(load_all(&both, |_| {}).fingerprint, plain);
+    // Where test images have no classes, as in Tiny ImageNet, `val` is taken.
+    let mut secret = renamed("train", "val");
+    secret.push(("test/images/1.png".into(), png(10, 10, 3, &colour(9))));
+    assert_eq!(load_all(&secret, |_| {}).fingerprint, plain);
+}
+
+/// Ten images of one class, five of the other.
+fn flat(top: &str) -> Files {
+    let image = |at: u32| {
+        let class = if at % 3 == 0 { "dog" } else { "cat" };
+        let name = format!("{top}{class}/{at:02}.png");
+        (name, png(10, 10, 3, &colour(at)))
+    };
+    (0..15).map(image).collect()
+}
+
+#[test]
+fn classes_at_the_top_are_divided() {
+    let divided = |seed| {
+        move |settings: &mut DatasetSettings| {
+            settings.test_share = Some(0.2);
+            settings.test_seed = seed;
+        }
+    };
+    let set = load_all(&flat(""), divided(0));
+    assert_eq!(set.classes, ["cat", "dog"]);
+    assert_eq!(set.train.counts(2), [8, 4]);
+    assert_eq!(set.test.counts(2), [2, 1]);
+    // No image is lost or there twice.
+    let mut all = [pixels(&set.train), pixels(&set.test)].concat();
+    let mut expected: Vec<u8> = flat("")
+        .iter()
+        .flat_map(|(_, file)| image::load_from_memory(file).unwrap().to_rgb8().into_raw())
+        .collect();
+    all.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(all, expected);
+    let same = load_all(&flat("Pets/images/"), divided(0));
+    assert_eq!(same.fingerprint, set.fingerprint);
+    let others: Vec<String> = (1..4)
+        .map(|seed| load_all(&flat(""), divided(seed)).fingerprint)
+        .collect();
+    assert!(others.iter().all(|other| *other != set.fingerprint));
+    // The same from `train` alone.
+    let train = load_all(&flat("train/"), divided(0));
+    assert_eq!(train.fingerprint, set.fingerprint);
+}
+
+#[test]
+fn classes_at_the_top_need_a_share() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &flat(""));
+    let text = failure(&folder_settings(root.path())).to_string();
+    for expected in ["cat/ (10), dog/ (5)", "hint: `test_share=0.2`"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    for share in [0.0, 1.0, -0.5, f64::NAN] {
+        let mut settings = folder_settings(root.path());
+        settings.test_share = Some(share);
+        assert_eq!(failure(&settings).class(), Class::Usage);
+    }
+}
+
+#[test]
+fn missing_splits_list_what_there_is() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &flat("train/"));
+    unpack(root.path(), &flat("images/"));
+    let text = failure(&folder_settings(root.path())).to_string();
+    assert!(
+        text.contains("there are no images in `test`") && text.contains("train/ (15)"),
+        "{text}"
+    );
+    assert!(text.contains("hint: `test_share=0.2`"), "{text}");
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &vec![("data/notes.txt".into(), b"x".to_vec())]);
+    let text = failure(&folder_settings(root.path())).to_string();
+    assert!(
+        text.contains("available: data/") && text.contains("1 .txt"),
+        "{text}"
+    );
+    let text = failure(&folder_settings(&root.path().join("dat"))).to_string();
+    assert!(text.contains("available: data/"), "{text}");
+}
+
+/// Both in a format that compresses without loss.
+#[test]
+fn other_formats_are_read_under_any_ending() {
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Bmp,
+        ImageFormat::WebP,
+        ImageFormat::Tiff,
+    ];
+    let encoded = |format| encode(10, 10, 3, &colour(1), format);
+    let expected = load_all(&files(), |_| {}).train;
+    for format in formats {
+        for ending in ["jpg", "WEBP", "bmp", "gif", "tif", "tiff", "jfif"] {
+            let mut set = files();
+            set.retain(|(name, _)| name != "train/zebra/10.png");
+            set.push((format!("train/zebra/10.{ending}"), encoded(format)));
+            let read = load_all(&set, |_| {}).train;
+            assert_eq!(pixels(&read), pixels(&expected), "{format:?} {ending}");
+        }
+    }
+    // GIF has 256 colours.
+    let grey = [7_u8; 300];
+    let mut set = files();
+    let frame = image::RgbaImage::from_pixel(10, 10, image::Rgba([7, 7, 7, 255]));
+    let mut gif = std::io::Cursor::new(Vec::new());
+    frame.write_to(&mut gif, ImageFormat::Gif).unwrap();
+    set.push(("train/ant/0.jpg".into(), gif.into_inner()));
+    assert_eq!(pixels(&load_all(&set, |_| {}).train)[..300], grey);
+}
+
+/// The labels of the others stay.
+#[test]
+fn empty_classes_keep_their_place() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &files());
+    std::fs::create_dir_all(root.path().join("train/bird")).unwrap();
+    std::fs::create_dir_all(root.path().join("train/.cache")).unwrap();
+    let set = load_cpu(&folder_settings(root.path())).unwrap();
+    assert_eq!(set.classes, ["ant", "bird", "zebra"]);
+    assert_eq!(set.train.label_list, [0, 0, 2, 2]);
+    assert_eq!(set.test.label_list, [0, 2]);
+}
+
+#[test]
+fn all_broken_images_are_named() {
+    let mut broken = files();
+    for at in 0..30 {
+        broken.push((format!("train/ant/x{at:02}.jpg"), vec![at; 40]));
+    }
+    for archive in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        match archive {
+            false => unpack(root.path(), &broken),
+            true => std::fs::write(root.path().join("a.tar"), pack(&broken)).unwrap(),
+        }
+        let mut settings = folder_settings(root.path());
+        let text = failure(&settings).to_string();
+        for expected in [
+            "30 of 36 images cannot be read",
+            "found: train/ant/x00.jpg: ",
+            "found: train/ant/x19.jpg: ",
+            "found: 10 more",
+            "hint: `skip_broken=true`",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(!text.contains("x20.jpg"), "{text}");
+        settings.skip_broken = true;
+        let set = load_cpu(&settings).unwrap();
+        assert_eq!(set.broken.len(), 30);
+        assert_eq!(set.broken[0], "train/ant/x00.jpg");
+        assert_eq!(set.fingerprint, load_all(&files(), |_| {}).fingerprint);
+    }
+}
+
+/// As GNU tar packs a folder with links: nothing is lost.
+#[test]
+fn links_in_archives_are_read() {
+    let entry = |builder: &mut tar::Builder<Vec<u8>>, kind, name: &str, target: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        builder.append_link(&mut header, name, target).unwrap();
+    };
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, contents) in files() {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        builder
+            .append_data(&mut header, name, contents.as_slice())
+            .unwrap();
+    }
+    let (hard, symbolic) = (tar::EntryType::Link, tar::EntryType::Symlink);
+    entry(&mut builder, hard, "train/ant/c.png", "train/ant/a.png");
+    entry(&mut builder, symbolic, "train/ant/d.png", "../zebra/2.png");
+    entry(&mut builder, symbolic, "train/ant/e.png", "d.png");
+    entry(&mut builder, symbolic, "train/ant/f.png", "/etc/passwd");
+    entry(
+        &mut builder,
+        symbolic,
+        "train/ant/g.png",
+        "../../../../etc/passwd",
+    );
+    let root = tempfile::tempdir().unwrap();
+    let archive = builder.into_inner().unwrap();
+    std::fs::write(root.path().join("a.tar"), archive).unwrap();
+    let linked = load_cpu(&folder_settings(root.path())).unwrap();
+    let mut copied = files();
+    for (name, seed) in [("c", 3), ("d", 2), ("e", 2)] {
+        copied.push((
+            format!("train/ant/{name}.png"),
+            png(10, 10, 3, &colour(seed)),
+        ));
+    }
+    assert_eq!(linked.fingerprint, load_all(&copied, |_| {}).fingerprint);
+}
+
+/// They may never end.
+#[test]
+fn pipes_and_devices_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let pipe = root.path().join("pipe.tar");
+    let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
+    // SAFETY: the name ends in a zero byte and lives as long as the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    use fed_distill::data::DatasetKind::{Cifar10, ImageFolder, Mnist};
+    for kind in [ImageFolder, Cifar10, Mnist] {
+        for (path, expected) in [(pipe.as_path(), "pipe"), (Path::new("/dev/zero"), "device")] {
+            let text = failure(&settings(kind, path)).to_string();
+            let is_named = text.contains(expected) || text.contains("is a file, not a folder");
+            assert!(is_named, "{text}");
+        }
+    }
+    // One among the images is left out.
+    unpack(root.path(), &files());
+    std::fs::rename(&pipe, root.path().join("train/ant/pipe.png")).unwrap();
+    let plain = load_all(&files(), |_| {}).fingerprint;
+    let set = load_cpu(&folder_settings(root.path())).unwrap();
+    assert_eq!(set.fingerprint, plain);
+}
+
+#[test]
+fn parquet_says_how_to_export() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("train.parquet");
+    std::fs::write(&file, b"PAR1 and more").unwrap();
+    for path in [file.as_path(), root.path()] {
+        let text = failure(&folder_settings(path)).to_string();
+        assert!(text.to_lowercase().contains("parquet"), "{text}");
+        assert!(text.contains("load_dataset"), "{text}");
+    }
+}
