@@ -109,16 +109,13 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
     let made = (0..SYNTHETIC_BATCHES)
         .map(|index| inverter.make(index, None, &mut ()))
         .collect::<Result<Vec<_>>>()?;
-    let images = Tensor::cat(
-        &made.iter().map(|batch| &batch.images).collect::<Vec<_>>(),
-        0,
-    );
-    let labels = Tensor::cat(
-        &made.iter().map(|batch| &batch.labels).collect::<Vec<_>>(),
-        0,
-    );
 
-    let set = GrowingSet::new(&images, &labels, 0, None, &digits.normalisation, DEVICE);
+    let images = SYNTHETIC_BATCHES * inversion.batch_size;
+    let first = (&made[0]).into();
+    let mut set = GrowingSet::new(&first, images, None, &digits.normalisation, DEVICE);
+    for batch in &made[1..] {
+        set.push(&batch.into());
+    }
     let ensemble = || Ensemble::new(inversion.ensemble, &all, DEVICE);
     let source = SourceSettings {
         batch_size: 64,
@@ -128,13 +125,14 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
         adaptive: false,
         augment: augmentation(),
         augment_fresh: false,
-        black: digits.normalisation.black(),
+        padding: digits.normalisation.black(),
     };
     let mut batches = AdaptiveSource::new(set, inverter, ensemble(), source, seeds);
     let loss = Distillation {
         teachers: all.clone(),
         ensemble: ensemble(),
         temperature: 3.0,
+        label_weight: 0.0,
         class_weights: None,
     };
     let mut student = Model::new(spec, DEVICE, &mut seeds.stream("student/initialisation", 0))?;

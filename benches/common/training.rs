@@ -70,6 +70,7 @@ impl Steps {
             labels: self.images.labels.shallow_clone(),
             scores: None,
             real: None,
+            teachers: None,
         };
         let logits = self.model.forward(&batch.images, &mut Pass::Train);
         let loss = CrossEntropy::default().loss(&logits, &batch)?;

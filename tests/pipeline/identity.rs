@@ -73,6 +73,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.augment",
             "teacher.selection",
             "teacher.validation_share",
+            "teacher.count_step",
             // Inversion against a student, of which there is none yet.
             "deep_inv.adi",
             "student",
@@ -91,6 +92,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.augment",
             "teacher.selection",
             "teacher.validation_share",
+            "teacher.count_step",
             "fed_avg",
             "fed_md",
             "distributed_sgd",
@@ -106,6 +108,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.augment",
             "teacher.selection",
             "teacher.validation_share",
+            "teacher.count_step",
             "deep_inv",
             "initial",
             "student",

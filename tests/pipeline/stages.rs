@@ -142,6 +142,35 @@ fn label_counts_travel_with_the_weights() {
     );
 }
 
+/// Rounded up, so that a class that was seen stays seen; the client's own file is exact. What the
+/// server writes counts the images that are in it.
+#[test]
+fn an_upload_tells_no_more_than_it_must() {
+    let place = Place::new();
+    let more = ["split.unif_percentage=0", "teacher.count_step=50"];
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &more);
+    }
+    let counts = |file: &str| -> Vec<u64> {
+        let metadata = tensors::read(&place.path(file)).unwrap().metadata;
+        let card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+        serde_json::from_value(card["label_counts"].clone()).unwrap()
+    };
+    let metrics = json(&place.path("teachers/metrics_teacher0.json"));
+    let exact: Vec<u64> = serde_json::from_value(metrics["label_counts"].clone()).unwrap();
+    let told = counts("teachers/model_teacher0.safetensors");
+    assert_eq!(exact.iter().sum::<u64>(), 100);
+    for (exact, told) in exact.iter().zip(told) {
+        let near = (*exact..exact + 50).contains(&told);
+        assert!(told % 50 == 0 && near && (told == 0) == (*exact == 0));
+    }
+    let file = tensors::read(&place.path("initial.safetensors")).unwrap();
+    let labels = Vec::<i64>::try_from(file.get("labels").unwrap()).unwrap();
+    let of = |class| labels.iter().filter(|label| **label == class).count() as u64;
+    let own: Vec<u64> = (0..10).map(of).collect();
+    assert_eq!(counts("initial.safetensors"), own);
+}
+
 /// Also where teachers and batches are made apart.
 #[test]
 fn same_seed_same_bytes() {
@@ -222,6 +251,18 @@ fn every_mode_objective_and_ensemble_runs() {
             "deep_inv.labels=random",
             "student.objective=distill",
             "deep_inv.ensemble=mean_logits",
+        ],
+        [
+            "deep_inv.teachers.mode=ensemble",
+            "student.distill.label_weight=0.3",
+            "student.objective=distill",
+            "deep_inv.ensemble=label_gated",
+        ],
+        [
+            "deep_inv.teachers.mode=cycle",
+            "student.distill.label_weight=1",
+            "student.objective=distill",
+            "student.distill.ensemble=made_from",
         ],
     ] {
         let all: Vec<&str> = common.iter().chain(&options).copied().collect();
@@ -323,7 +364,7 @@ fn epoch_of_a_pass_over_real_images() {
 fn selection_keeps_the_best_epoch_and_reports_both() {
     let place = Place::new();
     place.ok("split_data", &[]);
-    for selection in ["best_test", "best_validation", "last"] {
+    for selection in ["best_test", "best_validation", "best_own_test", "last"] {
         let selection = format!("teacher.selection={selection}");
         place.ok(
             "train_teachers",
@@ -344,6 +385,10 @@ fn selection_keeps_the_best_epoch_and_reports_both() {
                 accuracy(&epochs[saved], "test_accuracy"),
                 best("test_accuracy")
             ),
+            "best_own_test" => assert_eq!(
+                accuracy(&epochs[saved], "own_test_accuracy"),
+                best("own_test_accuracy")
+            ),
             "best_validation" => assert_eq!(
                 accuracy(&epochs[saved], "validation_accuracy"),
                 best("validation_accuracy")
@@ -355,5 +400,81 @@ fn selection_keeps_the_best_epoch_and_reports_both() {
             best("test_accuracy")
         );
         assert_eq!(metrics["final_test_accuracy"], epochs[2]["test_accuracy"]);
+    }
+}
+
+/// A student that becomes a teacher is asked about every class that it learned, from real images
+/// too; its card says which images were synthetic.
+#[test]
+fn a_students_card_counts_real_and_synthetic_images() {
+    let place = Place::new();
+    // The teacher has the lower classes, the student the others.
+    let more = [
+        "split.unif_percentage=0",
+        "teacher.num_teachers=1",
+        "student.epochs=1",
+    ];
+    for stage in [
+        "split_data",
+        "train_teachers",
+        "generate_initial",
+        "train_student",
+    ] {
+        place.ok(stage, &more);
+    }
+    let (_, metadata) = tensors::read_state(&place.path("student/student.safetensors")).unwrap();
+    let card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+    let counts = |key: &str| -> Vec<u64> {
+        let counts = card[key].as_array().unwrap().iter();
+        counts.map(|count| count.as_u64().unwrap()).collect()
+    };
+    let (all, synthetic) = (counts("label_counts"), counts("synthetic_counts"));
+    let metrics = json(&place.path("student/metrics.json"));
+    let real = metrics["real_images"].as_u64().unwrap();
+    assert!(real > 10, "{metrics}");
+    assert_eq!(synthetic.iter().sum::<u64>(), 32);
+    assert_eq!(all.iter().sum::<u64>(), 32 + real);
+    assert!(
+        synthetic[9] == 0 && all[9] > 0 && synthetic[0] == all[0],
+        "{card}"
+    );
+
+    std::fs::create_dir(place.path("second")).unwrap();
+    std::fs::copy(
+        place.path("student/student.safetensors"),
+        place.path("second/model_teacher0.safetensors"),
+    )
+    .unwrap();
+    place.ok(
+        "generate_initial",
+        &[
+            "teacher.save_folder=second",
+            "initial.save_path=second.safetensors",
+            "split.save_path=null",
+            "deep_inv.labels=balanced",
+        ],
+    );
+    let made = tensors::read(&place.path("second.safetensors")).unwrap();
+    let labels = Vec::<i64>::try_from(made.get("labels").unwrap()).unwrap();
+    assert!((0..10).all(|class| labels.contains(&class)), "{labels:?}");
+}
+
+/// Padding with zero after normalisation is padding with black where the mean is black, and only
+/// there.
+#[test]
+fn padding_with_the_mean_colour() {
+    for (mean, same) in [("dataset.mean=[0]", true), ("dataset.mean=[0.3]", false)] {
+        let place = Place::new();
+        let constants = [mean, "dataset.std=[0.25]"];
+        for stage in ["split_data", "train_teachers", "generate_initial"] {
+            place.ok(stage, &constants);
+        }
+        let student = |padding: &str| {
+            let own = ["overwrite=true", padding];
+            place.ok("train_student", &[&constants[..], &own].concat());
+            hash::file(&place.path("student/student.safetensors")).unwrap()
+        };
+        let [black, mean] = ["student.padding=black", "student.padding=mean"].map(student);
+        assert_eq!(black == mean, same, "{constants:?}");
     }
 }

@@ -316,6 +316,7 @@ fn two_sgd_steps_with_running_statistics() {
             labels: case.tensor("targets"),
             scores: None,
             real: None,
+            teachers: None,
         };
         for step in 0..2 {
             let loss = CrossEntropy::default()

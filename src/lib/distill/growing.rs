@@ -2,58 +2,86 @@
 //! real images if the student has any. Called by [`AdaptiveSource`](super::AdaptiveSource).
 
 use crate::data::{ImageSet, Normalisation, upload};
+use crate::inversion::SyntheticBatch;
+use crate::train::Batch;
 use tch::{Device, Kind, Tensor};
 
-/// Holds synthetic images, f32 `[M,C,H,W]` normalised, with memory reserved for those that will be
-/// added, followed by real images, u8.
+/// Holds synthetic images.
+#[derive(Debug)]
+pub struct SyntheticImages {
+    /// The images, f32 `[M,C,H,W]`, normalised.
+    pub images: Tensor,
+    /// The labels that they were made for, i64 `[M]`.
+    pub labels: Tensor,
+    /// Index of the teacher that each was made from, i64 `[M]`, −1 for several.
+    pub teachers: Tensor,
+}
+
+impl From<&SyntheticBatch> for SyntheticImages {
+    fn from(batch: &SyntheticBatch) -> Self {
+        Self {
+            images: batch.images.shallow_clone(),
+            labels: batch.labels.shallow_clone(),
+            teachers: batch.teachers(),
+        }
+    }
+}
+
+/// Holds synthetic images, with memory reserved for those that will be added, followed by real
+/// images, u8.
 ///
 /// ```
 /// use fed_distill::data::Normalisation;
-/// use fed_distill::distill::GrowingSet;
+/// use fed_distill::distill::{GrowingSet, SyntheticImages};
 /// use tch::{Device, Kind, Tensor};
 ///
 /// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
-/// let batch = Tensor::zeros([2, 1, 8, 8], (Kind::Float, Device::Cpu));
-/// let labels = Tensor::from_slice(&[0_i64, 1]);
-/// let mut set = GrowingSet::new(&batch, &labels, 4, None, &normalisation, Device::Cpu);
-/// set.push(&(batch + 1.0), &labels);
+/// let mut made = SyntheticImages {
+///     images: Tensor::zeros([2, 1, 8, 8], (Kind::Float, Device::Cpu)),
+///     labels: Tensor::from_slice(&[0_i64, 1]),
+///     teachers: Tensor::from_slice(&[-1_i64, -1]),
+/// };
+/// let mut set = GrowingSet::new(&made, 4, None, &normalisation, Device::Cpu);
+/// made.teachers = Tensor::from_slice(&[7_i64, 7]);
+/// set.push(&made);
 /// assert_eq!(set.len(), 4);
-/// let (images, labels, real) = set.gather(&[3, 0]);
-/// assert_eq!(images.size(), [2, 1, 8, 8]);
-/// assert_eq!(labels, Tensor::from_slice(&[1_i64, 0]));
-/// assert!(real.is_none());
+/// let batch = set.gather(&[3, 0]);
+/// assert_eq!(batch.images.size(), [2, 1, 8, 8]);
+/// assert_eq!(batch.labels, Tensor::from_slice(&[1_i64, 0]));
+/// assert_eq!(batch.teachers, Some(Tensor::from_slice(&[7_i64, -1])));
+/// assert!(batch.real.is_none());
 /// ```
 #[derive(Debug)]
 pub struct GrowingSet<'a> {
-    images: Tensor,
-    labels: Tensor,
+    synthetic: SyntheticImages,
     len: usize,
     real: Option<&'a ImageSet>,
     normalisation: &'a Normalisation,
 }
 
 impl<'a> GrowingSet<'a> {
-    /// Returns a set of the initial synthetic `images`, f32 `[M,C,H,W]` normalised, with `labels`
-    /// i64 `[M]`, and of the images of `real`, which `normalisation` is for. `capacity` is the
-    /// number of synthetic images that the set will hold at most.
+    /// Returns a set of the `initial` images and of the images of `real`, which `normalisation` is
+    /// for. `capacity` is the number of synthetic images that the set will hold at most.
     pub fn new(
-        images: &Tensor,
-        labels: &Tensor,
+        initial: &SyntheticImages,
         capacity: usize,
         real: Option<&'a ImageSet>,
         normalisation: &'a Normalisation,
         device: Device,
     ) -> Self {
-        let mut shape = images.size();
-        shape[0] = capacity.max(images.size()[0] as usize) as i64;
+        let mut shape = initial.images.size();
+        shape[0] = capacity.max(shape[0] as usize) as i64;
         let mut set = Self {
-            images: Tensor::zeros(&shape, (Kind::Float, device)),
-            labels: Tensor::zeros([shape[0]], (Kind::Int64, device)),
+            synthetic: SyntheticImages {
+                images: Tensor::zeros(&shape, (Kind::Float, device)),
+                labels: Tensor::zeros([shape[0]], (Kind::Int64, device)),
+                teachers: Tensor::zeros([shape[0]], (Kind::Int64, device)),
+            },
             len: 0,
             real: real.filter(|set| !set.is_empty()),
             normalisation,
         };
-        set.push(images, labels);
+        set.push(initial);
         set
     }
 
@@ -61,10 +89,15 @@ impl<'a> GrowingSet<'a> {
     ///
     /// # Panics
     /// When there would be more than `capacity`.
-    pub fn push(&mut self, images: &Tensor, labels: &Tensor) {
-        let count = images.size()[0];
-        self.images.narrow(0, self.len as i64, count).copy_(images);
-        self.labels.narrow(0, self.len as i64, count).copy_(labels);
+    pub fn push(&mut self, batch: &SyntheticImages) {
+        let count = batch.images.size()[0];
+        let place = |all: &Tensor, new: &Tensor| {
+            all.narrow(0, self.len as i64, count).copy_(new);
+        };
+        let all = &self.synthetic;
+        place(&all.images, &batch.images);
+        place(&all.labels, &batch.labels);
+        place(&all.teachers, &batch.teachers);
         self.len += count as usize;
     }
 
@@ -78,32 +111,40 @@ impl<'a> GrowingSet<'a> {
         self.len() == 0
     }
 
-    /// Returns the synthetic images so far, f32 `[M,C,H,W]` normalised, and their labels, i64
-    /// `[M]`.
-    pub fn synthetic(&self) -> (Tensor, Tensor) {
-        (
-            self.images.narrow(0, 0, self.len as i64),
-            self.labels.narrow(0, 0, self.len as i64),
-        )
+    /// Returns the synthetic images so far.
+    pub fn synthetic(&self) -> SyntheticImages {
+        let so_far = |all: &Tensor| all.narrow(0, 0, self.len as i64);
+        SyntheticImages {
+            images: so_far(&self.synthetic.images),
+            labels: so_far(&self.synthetic.labels),
+            teachers: so_far(&self.synthetic.teachers),
+        }
     }
 
-    /// Returns the images at `indices` in 0..`len()`, f32 `[N,C,H,W]` normalised, synthetic ones
-    /// first; their labels, i64 `[N]`; and f32 `[N]`, 1 for a real image and 0 for a synthetic one,
-    /// or `None` when the set holds no real image.
-    pub fn gather(&self, indices: &[i64]) -> (Tensor, Tensor, Option<Tensor>) {
-        let device = self.images.device();
+    /// Returns the images at `indices` in 0..`len()` as a batch, synthetic ones first; its `real`
+    /// is `None` when the set holds no real image.
+    pub fn gather(&self, indices: &[i64]) -> Batch {
+        let device = self.synthetic.images.device();
         let (synthetic, real): (Vec<i64>, Vec<i64>) = indices
             .iter()
             .partition(|&&index| (index as usize) < self.len);
         let chosen = upload(&Tensor::from_slice(&synthetic), device);
-        let images = self.images.index_select(0, &chosen);
-        let labels = self.labels.index_select(0, &chosen);
+        let images = self.synthetic.images.index_select(0, &chosen);
+        let labels = self.synthetic.labels.index_select(0, &chosen);
+        let teachers = self.synthetic.teachers.index_select(0, &chosen);
         let Some(set) = self.real else {
-            return (images, labels, None);
+            return Batch {
+                images,
+                labels,
+                scores: None,
+                real: None,
+                teachers: Some(teachers),
+            };
         };
         let own: Vec<i64> = real.iter().map(|index| index - self.len as i64).collect();
         let own = upload(&Tensor::from_slice(&own), device);
         let pixels = set.images.index_select(0, &own);
+        let own_labels = set.labels.index_select(0, &own);
         let realness = Tensor::cat(
             &[
                 Tensor::zeros([synthetic.len() as i64], (Kind::Float, device)),
@@ -111,10 +152,12 @@ impl<'a> GrowingSet<'a> {
             ],
             0,
         );
-        (
-            Tensor::cat(&[images, self.normalisation.apply(&pixels)], 0),
-            Tensor::cat(&[labels, set.labels.index_select(0, &own)], 0),
-            Some(realness),
-        )
+        Batch {
+            images: Tensor::cat(&[images, self.normalisation.apply(&pixels)], 0),
+            teachers: Some(Tensor::cat(&[teachers, own_labels.full_like(-1)], 0)),
+            labels: Tensor::cat(&[labels, own_labels], 0),
+            scores: None,
+            real: Some(realness),
+        }
     }
 }

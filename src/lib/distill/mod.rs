@@ -9,7 +9,7 @@ mod nearest;
 mod objective;
 mod source;
 
-pub use growing::GrowingSet;
+pub use growing::{GrowingSet, SyntheticImages};
 pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;
 pub use source::{AdaptiveSource, FreshBatch, FreshReport, SourceSettings};

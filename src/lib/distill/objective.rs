@@ -2,14 +2,15 @@
 //! the labels that a batch was made for. Called by [`fit`](crate::train::fit).
 
 use crate::error::Result;
-use crate::inversion::{Ensemble, Teacher};
+use crate::inversion::{Ensemble, Origin, Teacher};
 use crate::train::{Batch, Objective};
 use tch::{Kind, Tensor, no_grad};
 
 /// Computes T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
 /// arXiv:1503.02531), averaged over the batch. Real images have the cross-entropy with their own
 /// labels, at any temperature: T² keeps the gradient of softened predictions as large as that of
-/// the cross-entropy, and would make it T times as large where the target is a label.
+/// the cross-entropy, and would make it T times as large where the target is a label. A synthetic
+/// image has (1 − λ) of the divergence and λ of the cross-entropy with the label it was made for.
 ///
 /// ```
 /// use fed_distill::distill::Distillation;
@@ -27,13 +28,18 @@ use tch::{Kind, Tensor, no_grad};
 /// let model = |i| Model::new(&spec, Device::Cpu, &mut seeds.stream("initialisation", i));
 /// let teacher = Teacher::new(model(0)?, vec![5, 3])?;
 /// let ensemble = Ensemble::new(EnsembleKind::MeanLogits, &[&teacher], Device::Cpu);
-/// let objective =
-///     Distillation { teachers: vec![&teacher], ensemble, temperature: 2.0, class_weights: None };
+/// let objective = Distillation {
+///     teachers: vec![&teacher],
+///     ensemble,
+///     temperature: 2.0,
+///     label_weight: 0.0,
+///     class_weights: None,
+/// };
 ///
 /// let images = Tensor::zeros([3, 1, 8, 8], (Kind::Float, Device::Cpu));
 /// let student_logits = model(0)?.eval(&images);
 /// let labels = Tensor::from_slice(&[0_i64, 1, 0]);
-/// let batch = Batch { images, labels, scores: None, real: None };
+/// let batch = Batch { images, labels, scores: None, real: None, teachers: None };
 /// // The student has the teacher's weights, so there is nothing to learn.
 /// assert!(f64::try_from(&objective.loss(&student_logits, &batch)?)?.abs() < 1e-5);
 /// # Ok(())
@@ -47,6 +53,8 @@ pub struct Distillation<'a> {
     pub ensemble: Ensemble,
     /// T.
     pub temperature: f64,
+    /// λ, 0..1.
+    pub label_weight: f64,
     /// Weight of each image by its label, f32 `[classes]`; with `None` all are 1.
     pub class_weights: Option<Tensor>,
 }
@@ -61,10 +69,11 @@ impl Objective for Distillation<'_> {
             Kind::Float,
         );
         let scale = self.temperature * self.temperature;
-        let each = match &batch.real {
+        let each = match self.label_weights(batch) {
             // The scale is taken out again below.
-            Some(real) => {
-                soft * (1.0 - real) + cross_entropies(logits, &batch.labels)? * real / scale
+            Some(hard) => {
+                let labelled = cross_entropies(logits, &batch.labels)? / scale;
+                soft * (1.0 - &hard) + labelled * hard
             }
             None => soft,
         };
@@ -82,10 +91,24 @@ impl Objective for Distillation<'_> {
 impl Distillation<'_> {
     /// Returns the teachers' probabilities f32 [N,classes].
     fn target(&self, batch: &Batch) -> Result<Tensor> {
+        let origin = Origin {
+            labels: &batch.labels,
+            teachers: batch.teachers.as_ref(),
+        };
+        let (images, temperature) = (&batch.images, self.temperature);
         let joint = self
             .ensemble
-            .predict(&self.teachers, &batch.images, self.temperature)?;
+            .predict(&self.teachers, images, temperature, Some(origin))?;
         Ok(joint.exp())
+    }
+
+    /// Returns the share of the label in the loss of each image, f32 [N]; `None` where it is zero.
+    fn label_weights(&self, batch: &Batch) -> Option<Tensor> {
+        match &batch.real {
+            Some(real) => Some((1.0 - real) * self.label_weight + real),
+            None if self.label_weight == 0.0 => None,
+            None => Some(batch.labels.ones_like().to_kind(Kind::Float) * self.label_weight),
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub struct SourceSettings {
     pub augment: AugmentSettings,
     /// Augments fresh batches too when the student trains on them first.
     pub augment_fresh: bool,
-    /// Normalised value of a black pixel, one a channel, with which a crop is padded.
-    pub black: Vec<f64>,
+    /// Normalised value with which a crop is padded, one a channel.
+    pub padding: Vec<f64>,
 }
 
 impl SourceSettings {
@@ -113,8 +113,7 @@ pub struct FreshBatch {
 /// let initial = inverter.make(0, None, &mut ())?;
 ///
 /// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
-/// let (images, labels) = (&initial.images, &initial.labels);
-/// let set = GrowingSet::new(images, labels, 8, None, &normalisation, Device::Cpu);
+/// let set = GrowingSet::new(&(&initial).into(), 8, None, &normalisation, Device::Cpu);
 /// let ensemble = Ensemble::new(EnsembleKind::MeanLogits, &[&teacher], Device::Cpu);
 /// let settings = SourceSettings {
 ///     batch_size: 4,
@@ -124,7 +123,7 @@ pub struct FreshBatch {
 ///     adaptive: true,
 ///     augment: AugmentSettings { crop: 1, flip: false },
 ///     augment_fresh: false,
-///     black: normalisation.black(),
+///     padding: normalisation.black(),
 /// };
 /// let mut source = AdaptiveSource::new(set, inverter, ensemble, settings, seeds);
 ///
@@ -235,6 +234,7 @@ impl<'a> AdaptiveSource<'a> {
         };
         Ok(Batch {
             images: self.augmented(&made.images, &augmentation),
+            teachers: Some(made.teachers()),
             labels: made.labels,
             scores: None,
             real: None,
@@ -243,7 +243,7 @@ impl<'a> AdaptiveSource<'a> {
 
     /// Adds a batch to the set.
     fn add(&mut self, made: &SyntheticBatch) {
-        self.set.push(&made.images, &made.labels);
+        self.set.push(&made.into());
         self.made += 1;
     }
 
@@ -281,7 +281,7 @@ impl<'a> AdaptiveSource<'a> {
         let teachers = self.inverter.teachers_of(made);
         let scores = match teachers[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
-            _ => self.ensemble.predict(&teachers, &made.images, 1.0)?,
+            _ => self.ensemble.predict(&teachers, &made.images, 1.0, None)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,
@@ -301,7 +301,7 @@ impl<'a> AdaptiveSource<'a> {
             images,
             with.crop,
             with.flip,
-            Some(&self.settings.black),
+            Some(&self.settings.padding),
             &mut self.rng,
         )
     }
@@ -348,13 +348,11 @@ impl BatchSource for AdaptiveSource<'_> {
         // from in the next.
         let start = ((step - before) * self.settings.batch_size).min(self.order.len());
         let end = (start + self.settings.batch_size).min(self.order.len());
-        let (images, labels, real) = self.set.gather(&self.order[start..end]);
+        let batch = self.set.gather(&self.order[start..end]);
         let with = self.settings.augment.clone();
         Ok(Batch {
-            images: self.augmented(&images, &with),
-            labels,
-            scores: None,
-            real,
+            images: self.augmented(&batch.images, &with),
+            ..batch
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::runtime::interrupt;
 use crate::train::Callback;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tch::{Kind, Tensor, no_grad};
 
 /// Holds the loss terms at one step, before scaling.
@@ -183,11 +184,14 @@ impl Inversion<'_> {
         adam.map_moments(|moment| engine.to_engine_order(moment));
         let mut best = BestBatch::new(&images);
         let mut history = History::new(self.steps);
+        let mut used = BTreeSet::new();
         for step in 0..self.steps {
             interrupt::check()?;
             let (rows, columns) = draw.jitter();
             let rolled = roll(&images, rows, columns, engine.spatial_dims());
-            let (terms, gradient) = engine.differentiate(&rolled, labels, &draw.teachers())?;
+            let chosen = draw.teachers();
+            let (terms, gradient) = engine.differentiate(&rolled, labels, &chosen)?;
+            used.extend(chosen);
             best.update(&terms.total, &rolled);
             history.record(step, &terms);
             adam.step(
@@ -210,7 +214,14 @@ impl Inversion<'_> {
                 + " and the scales under "
                 + parameter("di.loss");
             let what = format!("the inversion loss became NaN or infinite{step}");
-            return Err(Error::failed(what).hint(hint));
+            let at_fault =
+                self.at_fault(&*engine, &engine.to_engine_order(start), labels, &used)?;
+            let error = at_fault
+                .into_iter()
+                .fold(Error::failed(what), |error, teacher| {
+                    error.note("from", format!("teacher {teacher}"))
+                });
+            return Err(error.hint(hint));
         }
         Ok(Inverted {
             best: engine.to_nchw(&best.images),
@@ -218,6 +229,31 @@ impl Inversion<'_> {
             last: engine.to_nchw(&images),
             history,
         })
+    }
+}
+
+impl Inversion<'_> {
+    /// Returns those of the `used` teachers whose own loss or gradient for the noise that a batch
+    /// started from is not finite; a single one in any case.
+    fn at_fault(
+        &self,
+        engine: &dyn Engine,
+        start: &Tensor,
+        labels: &Tensor,
+        used: &BTreeSet<usize>,
+    ) -> Result<Vec<usize>> {
+        let mut found = Vec::new();
+        for &teacher in used {
+            let (terms, gradient) = engine.differentiate(start, labels, &[teacher])?;
+            let finite = terms
+                .total
+                .isfinite()
+                .logical_and(&gradient.isfinite().all());
+            if used.len() == 1 || !bool::try_from(finite.all())? {
+                found.push(teacher);
+            }
+        }
+        Ok(found)
     }
 }
 

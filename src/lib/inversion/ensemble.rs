@@ -28,7 +28,7 @@ use tch::{Device, Kind, Tensor};
 /// let ensemble = Ensemble::new(EnsembleKind::LabelShare, &teachers, Device::Cpu);
 ///
 /// let images = Tensor::zeros([4, 1, 8, 8], (Kind::Float, Device::Cpu));
-/// let probabilities = ensemble.predict(&teachers, &images, 1.0)?.exp();
+/// let probabilities = ensemble.predict(&teachers, &images, 1.0, None)?.exp();
 /// let sums = Vec::<f32>::try_from(probabilities.sum_dim_intlist(1_i64, false, Kind::Float))?;
 /// assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
 /// # Ok(())
@@ -40,6 +40,16 @@ pub struct Ensemble {
     /// f32 [teachers,classes]: images of class c that teacher i was trained on, over those of all
     /// teachers; zero for classes that no teacher has seen.
     shares: Tensor,
+}
+
+/// Holds what is known of synthetic images.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The label that each was made for, i64 `[N]`.
+    pub labels: &'a Tensor,
+    /// Index of the teacher that each was made from, i64 `[N]`, −1 for several; `None` if all were
+    /// made from several.
+    pub teachers: Option<&'a Tensor>,
 }
 
 /// Keeps logarithms finite where no teacher gives a class any probability.
@@ -73,19 +83,33 @@ impl Ensemble {
     }
 
     /// Combines each teacher's logits `[N,classes]`, softened at `temperature`, to
-    /// log-probabilities f32 `[N,classes]`.
-    pub fn log_probabilities(&self, logits: &[Tensor], temperature: f64) -> Tensor {
+    /// log-probabilities f32 `[N,classes]`, for images of which `origin` is known.
+    pub fn log_probabilities(
+        &self,
+        logits: &[Tensor],
+        temperature: f64,
+        origin: Option<Origin>,
+    ) -> Tensor {
         let count = logits.len() as f64;
         let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
-        match self.kind {
-            EnsembleKind::MeanLogits => {
+        let kind = match origin {
+            Some(_) => self.kind,
+            None => self.kind.of_unknown(),
+        };
+        match (kind, origin) {
+            (EnsembleKind::MeanLogits, _) => {
                 let sum = sum(logits.iter().map(|logits| logits / (count * temperature)));
                 sum.log_softmax(1, Kind::Float)
             }
-            EnsembleKind::MeanSoftmax => sum(logits.iter().map(|logits| softmax(logits) / count))
-                .clamp_min(SMALLEST)
-                .log(),
-            EnsembleKind::LabelShare => {
+            (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {
+                let gates = self.gates(origin).unbind(1);
+                let gated = logits
+                    .iter()
+                    .zip(gates)
+                    .map(|(logits, gate)| softmax(logits) * gate.unsqueeze(1));
+                sum(gated).clamp_min(SMALLEST).log()
+            }
+            (EnsembleKind::LabelShare, _) => {
                 let weighted = logits
                     .iter()
                     .enumerate()
@@ -93,11 +117,37 @@ impl Ensemble {
                 let sum = sum(weighted).clamp_min(SMALLEST);
                 (&sum / sum.sum_dim_intlist(1i64, true, Kind::Float)).log()
             }
+            _ => sum(logits.iter().map(|logits| softmax(logits) / count))
+                .clamp_min(SMALLEST)
+                .log(),
         }
     }
 
-    /// Returns the log-probabilities f32 `[N,classes]` of `images`, `[N,C,H,W]` normalised,
-    /// softened at `temperature`, without a graph.
+    /// Returns the weight of each teacher for each image, f32 [N,teachers]; the weights of an image
+    /// add up to one.
+    fn gates(&self, origin: Origin) -> Tensor {
+        let teachers = self.shares.size()[0];
+        let gates = match (self.kind, origin.teachers) {
+            (EnsembleKind::MadeFrom, Some(made_from)) => {
+                let indices = Tensor::arange(teachers, (Kind::Int64, made_from.device()));
+                made_from
+                    .unsqueeze(1)
+                    .eq_tensor(&indices)
+                    .to_kind(Kind::Float)
+            }
+            (EnsembleKind::MadeFrom, None) => self.shares.new_zeros(
+                [origin.labels.size()[0], teachers],
+                (Kind::Float, self.shares.device()),
+            ),
+            _ => self.shares.transpose(0, 1).index_select(0, origin.labels),
+        };
+        // Several teachers made the image, or none has seen its label: all count alike.
+        let open = gates.sum_dim_intlist(1i64, true, Kind::Float).eq(0.0);
+        gates + open.to_kind(Kind::Float) / teachers as f64
+    }
+
+    /// Returns the log-probabilities f32 `[N,classes]` of `images`, `[N,C,H,W]` normalised, of
+    /// which `origin` is known, softened at `temperature`, without a graph.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read.
@@ -106,10 +156,11 @@ impl Ensemble {
         teachers: &[&Teacher],
         images: &Tensor,
         temperature: f64,
+        origin: Option<Origin>,
     ) -> Result<Tensor> {
         let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.predict(images));
         let logits: Vec<Tensor> = teachers.iter().map(eval).collect::<Result<_>>()?;
-        Ok(self.log_probabilities(&logits, temperature))
+        Ok(self.log_probabilities(&logits, temperature, origin))
     }
 }
 

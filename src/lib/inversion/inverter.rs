@@ -12,7 +12,7 @@ use super::ensemble::Ensemble;
 use super::labels::draw_labels;
 use super::objective::{Combination, Loss};
 use super::pixels::PixelAdam;
-use super::settings::{InversionSettings, PhaseSettings, TeacherMode};
+use super::settings::{InversionSettings, Keep, PhaseSettings, TeacherMode};
 use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -31,7 +31,7 @@ pub struct SyntheticBatch {
     pub labels: Tensor,
     /// Index of the teacher it was made from, in `cycle` mode.
     pub teacher: Option<usize>,
-    /// The lowest inversion loss, that of the images.
+    /// The lowest inversion loss: that of the images, unless the last ones are kept.
     pub best_loss: f64,
     /// Loss terms at about fifty evenly spaced steps.
     pub history: Vec<TermsAt>,
@@ -92,8 +92,8 @@ pub struct Inverter<'a> {
     ensemble: Ensemble,
     seeds: Seeds,
     fused: bool,
-    /// Adam of each teacher in `cycle` mode, else one at index 0; kept from batch to batch only with
-    /// `keep_moments`.
+    /// Adam of each teacher in `cycle` mode, else one at index 0; kept from batch to batch only
+    /// with `keep_moments`.
     pub(super) moments: BTreeMap<usize, PixelAdam>,
 }
 
@@ -197,8 +197,18 @@ impl<'a> Inverter<'a> {
         if self.settings.keep_moments {
             self.moments.insert(owner, adam);
         }
+        let images = match self.settings.keep {
+            Keep::Best => made.best,
+            Keep::Last => made.last,
+        };
+        // The last step may leave the finite numbers after the last loss was computed.
+        if !bool::try_from(images.isfinite().all())? {
+            return Err(Error::failed(
+                "the images became NaN or infinite in the last step",
+            ));
+        }
         Ok(SyntheticBatch {
-            images: made.best,
+            images,
             labels,
             teacher,
             best_loss: made.best_loss,

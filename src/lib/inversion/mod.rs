@@ -22,7 +22,7 @@ mod teacher;
 mod teacher_cache;
 
 pub use engine::TermsAt;
-pub use ensemble::Ensemble;
+pub use ensemble::{Ensemble, Origin};
 pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub use pixels::PixelAdam;

@@ -2,7 +2,7 @@
 //! and a total, however the logits were computed; [`inversion_loss`] computes them with autograd,
 //! by one forward pass through each teacher (and the student). Called by both engines.
 
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, Origin};
 use super::losses::{
     cross_entropy, entropy, feature_distance, jensen_shannon, norm, rival, total_variation,
 };
@@ -253,7 +253,11 @@ fn ensemble_terms(
     ensemble: &Ensemble,
     student: Option<&Tensor>,
 ) -> CrossEntropyAndDivergence {
-    let log_probabilities = ensemble.log_probabilities(logits, 1.0);
+    let origin = Origin {
+        labels,
+        teachers: None,
+    };
+    let log_probabilities = ensemble.log_probabilities(logits, 1.0, Some(origin));
     // Log-probabilities are logits of the same distribution.
     let divergence = student.map(|student| jensen_shannon(&log_probabilities, student));
     (log_probabilities.nll_loss(labels), divergence)

@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Holds the scales of the published loss terms (Yin et al. 2020, arXiv:1912.08795, eq. 1–8);
 /// cross-entropy has scale 1.
@@ -33,10 +34,12 @@ impl OtherScales {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossSettings {
-    /// ‖x‖₂ of the whole batch.
+    /// ‖x‖₂ of the whole batch: grows with the root of its N images, while the cross-entropy is a
+    /// mean. For another N the same pull on an image needs √(N/N′) times the scale.
     #[schemars(range(min = 0))]
     pub l2_scale: f64,
-    /// Total variation in four directions.
+    /// Total variation in four directions, a sum of norms over the whole batch; depends on its size
+    /// as `l2_scale` does.
     #[schemars(range(min = 0))]
     pub var_scale: f64,
     /// Distance of each batch-norm input's statistics from the running ones, summed over layers.
@@ -197,6 +200,42 @@ pub enum EnsembleKind {
     /// Weighs the softmaxes class by class with each teacher's share of that class's training
     /// images, and renormalises.
     LabelShare,
+    /// Weighs each teacher's softmax with its share of the training images of the label y that an
+    /// image was made for: p(x) = Σᵢ nᵢ(y) / Σⱼ nⱼ(y) · softmax(zᵢ(x) / T). An image of unknown
+    /// label is combined as by `label_share`, which scores every class as if it were the label.
+    LabelGated,
+    /// Takes the mean softmax of the teachers that an image was made from: of that one in `cycle`
+    /// mode, else of all.
+    MadeFrom,
+}
+
+impl EnsembleKind {
+    /// Returns the rule for images of which nothing is known, as test images.
+    pub fn of_unknown(self) -> Self {
+        match self {
+            Self::LabelGated => Self::LabelShare,
+            Self::MadeFrom => Self::MeanSoftmax,
+            other => other,
+        }
+    }
+}
+
+/// Writes the name that serde writes: `label_share`, …
+impl fmt::Display for EnsembleKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
+    }
+}
+
+/// Selects the images of a batch's optimisation that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Keeps those of the lowest loss, as they were rolled. Where a step draws its own teachers, it
+    /// compares losses of different ones.
+    Best,
+    /// Keeps those after the last step.
+    Last,
 }
 
 /// Selects the labels that a synthetic batch is made for.
@@ -227,6 +266,8 @@ pub struct InversionSettings {
     /// Carries Adam's moments from batch to batch, as the public Python project does: in `cycle`
     /// mode those of each teacher, else those of all.
     pub keep_moments: bool,
+    /// Images that are kept of a batch's optimisation.
+    pub keep: Keep,
     pub engine: EngineKind,
     pub teachers: TeacherSampling,
     pub ensemble: EnsembleKind,
@@ -244,6 +285,7 @@ impl Default for InversionSettings {
             adi: PhaseSettings::default(),
             optimizer: PixelOptimizer::default(),
             keep_moments: false,
+            keep: Keep::Best,
             engine: EngineKind::Auto,
             teachers: TeacherSampling::default(),
             ensemble: EnsembleKind::LabelShare,

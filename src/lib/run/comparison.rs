@@ -1,5 +1,6 @@
 //! Compares the student of an experiment with its teachers, their ensemble and their average.
 
+use crate::inversion::EnsembleKind;
 use crate::report::Table;
 use crate::words::percent;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,9 @@ pub struct Comparison {
     pub teachers: Vec<Option<f64>>,
     pub teachers_mean: Option<f64>,
     pub ensemble: Option<f64>,
+    /// Names the rule by which the ensemble joins its predictions; earlier versions do not tell.
+    #[serde(default)]
+    pub ensemble_rule: Option<EnsembleKind>,
     /// One round of federated averaging (McMahan et al. 2017), batch-norm statistics averaged too;
     /// `null` for mixed architectures.
     pub one_shot_average: Option<f64>,
@@ -30,9 +34,11 @@ impl Comparison {
             ]);
         }
         let all = self.upload_bytes.iter().sum::<u64>().to_string();
+        let rule = self.ensemble_rule.map(|rule| format!(" ({rule})"));
+        let ensemble = format!("teachers, ensemble{}", rule.unwrap_or_default());
         let rest = [
             ("teachers, mean", self.teachers_mean, ""),
-            ("teachers, ensemble", self.ensemble, &all),
+            (&ensemble, self.ensemble, &all),
             ("one-shot weight average", self.one_shot_average, &all),
             ("student", self.student, &all),
         ];

@@ -123,7 +123,7 @@ pub static TRAIN_TEACHERS: Stage = Stage {
         // A teacher does not depend on how many others there are.
         part!(teacher: TeacherConfig {
             shared_initialisation, epochs, batch_size, optimizer, schedule, augment, selection,
-            validation_share,
+            validation_share, count_step,
         } without { num_teachers, only, save_folder, in_memory, eval_batch_size }),
     ],
 };
@@ -155,7 +155,7 @@ pub static GENERATE_INITIAL: Stage = Stage {
         UPLOADED,
         // Nothing of the student, so that several students can start from the same batches.
         part!(deep_inv: InversionSettings {
-            batch_size, di, optimizer, keep_moments, engine, teachers, ensemble, labels,
+            batch_size, di, optimizer, keep_moments, keep, engine, teachers, ensemble, labels,
             label_weights,
         } without { adi }),
         all!(initial),
@@ -267,13 +267,13 @@ const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 /// Declares the teachers as the server has them: how they were trained is in their files.
 const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, save_folder } without {
     shared_initialisation, only, in_memory, epochs, batch_size, eval_batch_size, optimizer,
-    schedule, augment, selection, validation_share,
+    schedule, augment, selection, validation_share, count_step,
 });
 
 /// Declares how many of the split's nodes take part in a baseline.
 const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
     shared_initialisation, only, save_folder, in_memory, epochs, batch_size, eval_batch_size,
-    optimizer, schedule, augment, selection, validation_share,
+    optimizer, schedule, augment, selection, validation_share, count_step,
 });
 
 /// Returns the stage of this name.

@@ -31,8 +31,11 @@ pub struct Card {
     /// Class names in label order.
     pub classes: Vec<String>,
     pub normalisation: Normalisation,
-    /// Training images of each class.
+    /// Training images of each class, synthetic and real ones together.
     pub label_counts: Vec<u64>,
+    /// Of those, the synthetic ones; empty if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub synthetic_counts: Vec<u64>,
 }
 
 impl Card {
@@ -45,6 +48,7 @@ impl Card {
             classes: dataset.classes.clone(),
             normalisation: dataset.normalisation.clone(),
             label_counts,
+            synthetic_counts: Vec::new(),
         }
     }
 
@@ -91,6 +95,15 @@ impl Card {
                     format!("at most {MOST_IMAGES} images of a class"),
                 ),
             );
+        }
+        let synthetic = &self.synthetic_counts;
+        let among = |(part, whole): (&u64, &u64)| part <= whole;
+        let fits = synthetic.is_empty() || synthetic.len() == classes;
+        if !fits || !synthetic.iter().zip(&self.label_counts).all(among) {
+            return Err(Error::failed(format!(
+                "its card has {} counts of synthetic images that are not part of its label counts",
+                synthetic.len()
+            )));
         }
         Ok(())
     }

@@ -14,7 +14,8 @@ use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
 use crate::run::stages;
-use crate::run::{Demand, StageContext, open_for, required, weights};
+use crate::run::weights::{self, Card};
+use crate::run::{Demand, StageContext, open_for, required};
 use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
@@ -218,6 +219,13 @@ fn save(
     let images = cat(&|batch| batch.images.shallow_clone());
     let labels = cat(&|batch| batch.labels.shallow_clone());
     let teachers = cat(&SyntheticBatch::teachers);
+    let classes = set.card.classes.len();
+    // Of the teachers' label counts the student needs none from here.
+    let card = Card {
+        label_counts: label_counts(&labels, classes)?,
+        synthetic_counts: Vec::new(),
+        ..set.card.clone()
+    };
     tensors::write(
         path,
         &[
@@ -225,12 +233,11 @@ fn save(
             ("labels", &labels),
             ("teachers", &teachers),
         ],
-        &weights::metadata(&set.card)?,
+        &weights::metadata(&card)?,
     )?;
     let run = &mut session.run;
     run.fact("batches", batches.len())?;
     run.output("initial", path)?;
-    let classes = set.card.classes.len();
     let metrics: Vec<BatchMetrics> = batches
         .iter()
         .enumerate()
@@ -282,17 +289,18 @@ fn save(
 }
 
 fn metrics(index: usize, batch: &SyntheticBatch, classes: usize) -> Result<BatchMetrics> {
-    let counts: Vec<i64> = Vec::try_from(
-        batch
-            .labels
-            .bincount(None::<Tensor>, classes as i64)
-            .to_kind(Kind::Int64),
-    )?;
     Ok(BatchMetrics {
         batch: index,
         teacher: batch.teacher,
         best_loss: batch.best_loss,
-        label_counts: counts.into_iter().map(|count| count as u64).collect(),
+        label_counts: label_counts(&batch.labels, classes)?,
         history: batch.history.clone(),
     })
+}
+
+/// Counts the labels, i64 [M], of each class.
+fn label_counts(labels: &Tensor, classes: usize) -> Result<Vec<u64>> {
+    let counts = labels.bincount(None::<Tensor>, classes as i64);
+    let counts: Vec<i64> = Vec::try_from(counts.to_kind(Kind::Int64))?;
+    Ok(counts.into_iter().map(|count| count as u64).collect())
 }

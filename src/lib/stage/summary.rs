@@ -5,7 +5,7 @@ use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::inversion::Ensemble;
+use crate::inversion::{Ensemble, EnsembleKind};
 use crate::model::{Model, weighted_mean_of};
 use crate::run::Comparison;
 use crate::train::{Evaluation, evaluate};
@@ -39,11 +39,13 @@ pub fn compare(
         .collect::<Result<Vec<_>, Error>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
-    let ensemble = Ensemble::new(config.deep_inv.ensemble, &all, set.teachers[0].device);
+    let rule = ensemble_rule(config);
+    let ensemble = Ensemble::new(rule, &all, set.teachers[0].device);
     Ok(Comparison {
         teachers_mean: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
         teachers,
-        ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0))?,
+        ensemble_rule: Some(rule.of_unknown()),
+        ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0, None))?,
         one_shot_average: match average(set)? {
             Some(model) => accuracy(&|images| Ok(model.eval(images)))?,
             None => None,
@@ -51,6 +53,12 @@ pub fn compare(
         student: student.accuracy(),
         upload_bytes: set.bytes.clone(),
     })
+}
+
+/// Returns the rule by which the student is distilled.
+pub fn ensemble_rule(config: &Config) -> EnsembleKind {
+    let own = config.student.distill.ensemble;
+    own.unwrap_or(config.deep_inv.ensemble)
 }
 
 /// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed

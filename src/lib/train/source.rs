@@ -22,6 +22,9 @@ pub struct Batch {
     /// f32 `[N]`, 1 for real images and 0 for synthetic ones; `None` if the source does not mix the
     /// two.
     pub real: Option<Tensor>,
+    /// Index of the teacher that each image was made from, i64 `[N]`, −1 for several and for real
+    /// images; `None` if the source has no synthetic ones.
+    pub teachers: Option<Tensor>,
 }
 
 /// Supplies batches, one epoch at a time.
@@ -194,6 +197,7 @@ impl BatchSource for Shuffled<'_> {
             labels: self.set.labels.index_select(0, &chosen),
             scores: self.scores.map(|scores| scores.index_select(0, &chosen)),
             real: None,
+            teachers: None,
         })
     }
 }

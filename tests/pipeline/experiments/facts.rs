@@ -1,10 +1,11 @@
 //! What the report says of each experiment, held against the composed configs at full scale.
 
 use super::{docs, experiment};
+use fed_distill::config::schema::Padding;
 use fed_distill::inversion::{SamplePer, TeacherMode};
 
 /// Name, teachers, gradient updates, initial batches, fresh batches an epoch.
-const FACTS: [(&str, usize, usize, usize, usize); 25] = [
+const FACTS: [(&str, usize, usize, usize, usize); 28] = [
     ("1_teacher_custom", 1, 1000, 50, 2),
     ("1_teacher_custom_adap", 1, 1000, 50, 2),
     ("1_teacher_custom_adap_no_comp", 1, 1000, 50, 2),
@@ -14,10 +15,13 @@ const FACTS: [(&str, usize, usize, usize, usize); 25] = [
     ("half_1_teacher_custom_adap_50", 1, 1000, 50, 2),
     ("half_1_teacher_custom_weighted", 1, 1000, 25, 1),
     ("half_1_teacher_custom_weighted_2", 1, 1000, 25, 1),
+    ("half_1_teacher_custom_weighted_1000", 1, 1000, 25, 1),
     ("iid_10_teacher_custom", 10, 1000, 50, 2),
     ("iid_10_teacher_custom_3000", 10, 3000, 50, 2),
     ("iid_10_sampling_n3", 10, 1000, 50, 2),
     ("iid_10_sampling_n5", 10, 1000, 50, 2),
+    ("iid_10_sampling_n3_no_comp", 10, 1000, 50, 2),
+    ("iid_10_sampling_n5_no_comp", 10, 1000, 50, 2),
     ("iid_10_sampling_per_batch", 10, 1000, 50, 2),
     ("heter_10_teacher_custom", 10, 1000, 50, 2),
     ("2_teachers_custom_adap", 2, 1000, 50, 2),
@@ -44,12 +48,9 @@ fn numbers_of_the_report() {
         let (inversion, student) = (&config.deep_inv, &config.student);
         assert_eq!(config.teacher.num_teachers, Some(teachers), "{name}");
         // The public project's weighted runs start from the others' initial batches and make longer
-        // ones.
-        let fresh_updates = if name.contains("weighted") {
-            3000
-        } else {
-            updates
-        };
+        // ones, but not at its last commit.
+        let longer = name.contains("weighted") && !name.ends_with("1000");
+        let fresh_updates = if longer { 3000 } else { updates };
         assert_eq!(
             (
                 inversion.di.grad_updates_batch,
@@ -85,6 +86,7 @@ fn numbers_of_the_report() {
                 "{name}"
             );
         }
+        assert_eq!(student.padding, Padding::Mean, "{name}");
         let folder = format!("outputs/{name}/student");
         assert_eq!(
             student.save_folder,
@@ -107,6 +109,10 @@ fn teachers_of_a_batch() {
         (TeacherMode::Sample, 3, SamplePer::Step)
     );
     assert_eq!(
+        teachers("iid_10_sampling_n5_no_comp"),
+        (TeacherMode::Sample, 5, SamplePer::Step)
+    );
+    assert_eq!(
         teachers("iid_10_sampling_n5"),
         (TeacherMode::Sample, 5, SamplePer::Step)
     );
@@ -124,6 +130,7 @@ fn teachers_of_a_batch() {
 fn weights_of_half_of_the_classes() {
     for (name, weight) in [
         ("half_1_teacher_custom_weighted", 10.0),
+        ("half_1_teacher_custom_weighted_1000", 10.0),
         ("half_1_teacher_custom_weighted_2", 2.0),
     ] {
         let weights = experiment(name).student.class_weights.unwrap();

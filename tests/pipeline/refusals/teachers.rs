@@ -55,6 +55,37 @@ fn damaged_teachers() {
     assert!(!place.path("initial.safetensors").exists());
 }
 
+/// Finite weights whose sums are not: the one among several teachers that has them is named.
+#[test]
+fn the_teacher_whose_loss_is_not_finite_is_named() {
+    let place = made("train_teachers");
+    let path = place.path("teachers/model_teacher1.safetensors");
+    std::fs::remove_file(place.path("teachers/manifest_teacher1.json")).unwrap();
+    damage(&path, |name, tensor| match name {
+        "linear.weight" => tensor.full_like(3e38),
+        _ => tensor.shallow_clone(),
+    });
+    for mode in ["cycle", "sample", "ensemble"] {
+        let mode = format!("deep_inv.teachers.mode={mode}");
+        let options = [&mode, "deep_inv.teachers.n=2", "overwrite=true"];
+        let text = place.fails("generate_initial", &options, 1);
+        says(&text, &["became NaN or infinite", "from: teacher 1"]);
+        assert!(!text.contains("teacher 0"), "{text}");
+    }
+}
+
+#[test]
+fn a_student_selects_by_images_that_it_has() {
+    let place = made("generate_initial");
+    for selection in ["best_validation", "best_own_test"] {
+        let selection = format!("student.selection={selection}");
+        says(
+            &place.fails("train_student", &[&selection], 2),
+            &["`student.selection`", "only a teacher's node", "best_test"],
+        );
+    }
+}
+
 /// What a file says of itself is checked before anything is made from it.
 #[test]
 fn absurd_cards() {
@@ -69,6 +100,16 @@ fn absurd_cards() {
             "/label_counts/3",
             json!(1_u64 << 62),
             "label count of 4611686018427387904",
+        ),
+        (
+            "/synthetic_counts",
+            json!(vec![1_u64 << 30; 10]),
+            "10 counts of synthetic images",
+        ),
+        (
+            "/synthetic_counts",
+            json!([1]),
+            "1 counts of synthetic images",
         ),
         ("/classes", json!(vec!["a"; 9]), "9 class names"),
         ("/normalisation/mean", json!([0.1, 0.2]), "2 means"),
@@ -94,6 +135,7 @@ fn absurd_cards() {
         ),
     ] {
         let mut card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+        card["synthetic_counts"] = json!([]);
         *card.pointer_mut(pointer).unwrap() = value;
         let mut changed = metadata.clone();
         changed.insert("fed_distill".into(), card.to_string());

@@ -1,6 +1,7 @@
 //! The engines that turn teachers into images: plain and fused.
 
 mod engines;
+mod ensemble;
 mod kernels;
 mod others;
 mod store;

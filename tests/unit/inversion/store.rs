@@ -2,8 +2,8 @@
 
 use fed_distill::Result;
 use fed_distill::inversion::{
-    BatchStore, EngineKind, InversionSettings, Inverter, Moments, StoredBatch, SyntheticBatch,
-    Teacher,
+    BatchStore, EngineKind, InversionSettings, Inverter, Keep, Moments, StoredBatch,
+    SyntheticBatch, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
@@ -149,4 +149,24 @@ fn each_teacher_keeps_its_own_moments() {
     assert_eq!([0, 1, 2, 3].map(steps), [4, 4, 8, 8]);
     store.0.borrow_mut().retain(|index, _| *index < 2);
     assert!(make(3).equal(&whole));
+}
+
+/// Adam's first step moves every pixel by the learning rate, whatever its gradient. Of one step,
+/// the noise itself is the best batch, and what it became is the last.
+#[test]
+fn the_last_batch_is_a_step_further_than_the_best() {
+    let teacher = teacher(1, 7);
+    for engine in [EngineKind::Fused, EngineKind::Plain] {
+        let make = |keep| {
+            let mut settings = keeping(engine);
+            settings.keep = keep;
+            settings.di.grad_updates_batch = 1;
+            settings.di.input_jitter = false;
+            let mut inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(1)).unwrap();
+            inverter.make(0, None, &mut ()).unwrap().images
+        };
+        let moved = (make(Keep::Last) - make(Keep::Best)).abs();
+        let off = f64::try_from((moved - 0.1).abs().median()).unwrap();
+        assert!(off < 1e-5, "{engine:?}: {off}");
+    }
 }

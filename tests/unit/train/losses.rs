@@ -46,6 +46,7 @@ fn batch(real: Option<[f32; 4]>) -> Batch {
         labels: Tensor::from_slice(&[0i64, 3, 4, 1]).to_device(device()),
         scores: None,
         real: real.map(|real| Tensor::from_slice(&real).to_device(device())),
+        teachers: Some(Tensor::from_slice(&[0i64, 1, 1, -1]).to_device(device())),
     }
 }
 
@@ -65,6 +66,11 @@ fn class_weights() -> Tensor {
 ///     "mean_softmax": ((a / T).softmax(0) + (b / T).softmax(0)) / 2,
 ///     "label_share": weighted / weighted.sum(),
 /// }
+/// gates = shares[:, [0, 3, 4, 1]].T
+/// gates[2] = 0.5  # no teacher has seen class 4
+/// each = torch.stack([(a / T).softmax(0), (b / T).softmax(0)])
+/// targets["label_gated"] = gates @ each
+/// targets["made_from"] = torch.tensor([[1, 0], [0, 1], [0, 1], [0.5, 0.5]]) @ each
 /// for target in targets.values():
 ///     soft = (student / T).log_softmax(1)
 ///     print(F.kl_div(soft, target.expand(4, 5), reduction="batchmean") * T * T)
@@ -73,6 +79,9 @@ fn class_weights() -> Tensor {
 /// each = torch.where(real, F.cross_entropy(student, labels, reduction="none"), soft)
 /// w = torch.tensor([10.0, 10, 2, 2, 1])[labels]
 /// print(each.mean(), (w * each).sum() / w.sum())
+/// hard = F.cross_entropy(student, labels, reduction="none")
+/// each = 0.75 * soft + 0.25 * hard
+/// print(each.mean(), (w * torch.where(real, hard, each)).sum() / w.sum())
 /// ```
 #[test]
 fn distillation_loss() {
@@ -81,34 +90,50 @@ fn distillation_loss() {
         constant([-0.5, 1.5, 0.0, 3.0, -2.0], [0, 1, 2, 5, 0]),
     ];
     let teachers: Vec<&Teacher> = teachers.iter().collect();
-    let loss = |kind, real, class_weights| {
+    let mixed = |kind, real, label_weight, class_weights| {
         let objective = Distillation {
             teachers: teachers.clone(),
             ensemble: Ensemble::new(kind, &teachers, device()),
             temperature: 2.0,
+            label_weight,
             class_weights,
         };
         number(&objective.loss(&student(), &batch(real)).unwrap())
     };
+    let loss = |kind, real, class_weights| mixed(kind, real, 0.0, class_weights);
     for (kind, wanted) in [
         (EnsembleKind::MeanLogits, 2.399758608545847),
         (EnsembleKind::MeanSoftmax, 2.395504920281181),
         (EnsembleKind::LabelShare, 4.138773729032515),
+        (EnsembleKind::LabelGated, 2.4215313106424974),
+        (EnsembleKind::MadeFrom, 2.5838484446186807),
     ] {
         close(loss(kind, None, None), wanted, 1e-5, &format!("{kind:?}"));
     }
-    let (mixed, soft) = (Some([0.0, 1.0, 0.0, 1.0]), EnsembleKind::MeanSoftmax);
+    let (real, soft) = (Some([0.0, 1.0, 0.0, 1.0]), EnsembleKind::MeanSoftmax);
     close(
-        loss(soft, mixed, None),
+        loss(soft, real, None),
         1.8420854714697947,
         1e-5,
         "with real images",
     );
     close(
-        loss(soft, mixed, Some(class_weights())),
+        loss(soft, real, Some(class_weights())),
         1.789466992466153,
         1e-5,
         "weighted",
+    );
+    close(
+        mixed(soft, None, 0.25, None),
+        2.461693515053978,
+        1e-5,
+        "with a quarter of the label",
+    );
+    close(
+        mixed(soft, real, 0.25, Some(class_weights())),
+        1.8484909019743898,
+        1e-5,
+        "with real images, a quarter of the label, weighted",
     );
 }
 

@@ -63,6 +63,10 @@ pub struct TeacherConfig {
     /// Share of each node's training images held out, for `selection: best_validation`.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub validation_share: f64,
+    /// Label counts on the uploaded card are rounded up to multiples of this, so that they tell
+    /// less; 1: exact.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub count_step: u64,
 }
 
 impl Default for TeacherConfig {
@@ -81,6 +85,7 @@ impl Default for TeacherConfig {
             augment: AugmentSettings::default(),
             selection: Selection::Last,
             validation_share: 0.1,
+            count_step: 1,
         }
     }
 }
@@ -116,6 +121,17 @@ pub enum Objective {
     Distill,
 }
 
+/// Selects the colour around an image that is cropped at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// Pads with black, as around real images.
+    Black,
+    /// Pads with zero after normalisation, which is the mean colour of the training images, as the
+    /// public Python project does with synthetic ones.
+    Mean,
+}
+
 /// Holds `student.distill`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -126,6 +142,10 @@ pub struct DistillSettings {
     pub temperature: f64,
     /// Weights of the teachers in their prediction; `null`: as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
+    /// Share λ of the label that an image was made for in its loss: (1 − λ) of the divergence from
+    /// the teachers and λ of the cross-entropy with the label.
+    #[schemars(range(min = 0, max = 1))]
+    pub label_weight: f64,
 }
 
 impl Default for DistillSettings {
@@ -133,6 +153,7 @@ impl Default for DistillSettings {
         Self {
             temperature: 1.0,
             ensemble: None,
+            label_weight: 0.0,
         }
     }
 }
@@ -184,6 +205,8 @@ pub struct StudentConfig {
     pub schedule: ScheduleSettings,
     /// Augmentation of the images.
     pub augment: AugmentSettings,
+    /// Colour around an image that is cropped.
+    pub padding: Padding,
     /// Which epoch's weights are saved.
     pub selection: Selection,
 }
@@ -207,6 +230,7 @@ impl Default for StudentConfig {
             optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings::default(),
             augment: AugmentSettings::default(),
+            padding: Padding::Black,
             selection: Selection::Last,
         }
     }

@@ -5,6 +5,7 @@ use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::{hash, tensors};
 use crate::data::{Dataset, ImageSet};
+use crate::distill::SyntheticImages;
 use crate::error::Error;
 use crate::model::ModelSpec;
 use crate::run::agreement;
@@ -21,10 +22,8 @@ pub struct Inputs {
     pub dataset: Dataset,
     /// Real images of the student's own.
     pub own: Option<ImageSet>,
-    /// The initial batches: f32 [M,C,H,W] normalised, on the device.
-    pub images: Tensor,
-    /// Their labels, i64 [M].
-    pub labels: Tensor,
+    /// The initial batches, on the device.
+    pub initial: SyntheticImages,
 }
 
 /// Loads everything and checks that it belongs together.
@@ -42,15 +41,14 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     )?;
     run.dataset(&dataset)?;
     let own = own_images(context, &dataset, &set, run)?;
-    let (images, labels) = initial(context, &set, run)?;
+    let initial = initial(context, &set, run)?;
     let real = own.as_ref().map_or(0, ImageSet::len);
-    refuse_demands(context, &set, labels.size()[0] as usize + real)?;
+    refuse_demands(context, &set, initial.labels.size()[0] as usize + real)?;
     Ok(Inputs {
         set,
         dataset,
         own,
-        images,
-        labels,
+        initial,
     })
 }
 
@@ -128,12 +126,12 @@ fn own_images(
     Ok(Some(dataset.train.select(&indices)?))
 }
 
-/// Returns the initial batches: images f32 [M,C,H,W] and labels i64 [M], on the device.
+/// Returns the initial batches, on the device.
 fn initial(
     context: &StageContext,
     set: &TeacherSet,
     run: &mut manifest::Run,
-) -> Result<(Tensor, Tensor)> {
+) -> Result<SyntheticImages> {
     let path = required(
         &context.config.initial.save_path,
         "initial.save_path",
@@ -161,10 +159,15 @@ fn initial(
         };
         let (images, labels) = (take("images")?, take("labels")?);
         check_initial(&images, &labels, &set.card.model)?;
-        Ok::<_, Error>((
-            images.to_device(context.device),
-            labels.to_device(context.device),
-        ))
+        // A file from elsewhere need not say which teachers its images were made from.
+        let teachers = take("teachers").unwrap_or_else(|_| labels.full_like(-1));
+        check_teachers(&teachers, &labels, set.teachers.len())?;
+        let upload = |tensor: Tensor| tensor.to_device(context.device);
+        Ok::<_, Error>(SyntheticImages {
+            images: upload(images),
+            labels: upload(labels),
+            teachers: upload(teachers),
+        })
     };
     Ok(read().map_err(|error| error.note("file", path.display().to_string()))?)
 }
@@ -230,6 +233,27 @@ fn refuse_other_data(set: &TeacherSet, card: &Card) -> Result<(), Error> {
     )
     .note("found", here)
     .hint("make the initial batches again with `generate_initial`"))
+}
+
+/// Refuses indices of teachers that there are not.
+fn check_teachers(teachers: &Tensor, labels: &Tensor, count: usize) -> Result<(), Error> {
+    let fits = teachers.size() == labels.size() && teachers.kind() == Kind::Int64;
+    let outside = || teachers.lt(-1).logical_or(&teachers.ge(count as i64)).any();
+    if fits && !bool::try_from(outside())? {
+        return Ok(());
+    }
+    Err(
+        Error::failed("the initial batches do not say which teachers they were made from")
+            .note(
+                "expected",
+                format!("teachers i64 [M], from −1 (several) to {}", count - 1),
+            )
+            .note(
+                "found",
+                format!("{:?} {:?}", teachers.kind(), teachers.size()),
+            )
+            .hint("make the initial batches again with `generate_initial`"),
+    )
 }
 
 fn check_initial(images: &Tensor, labels: &Tensor, spec: &ModelSpec) -> Result<()> {

@@ -6,10 +6,11 @@ mod outputs;
 mod recorder;
 
 use super::batches::BatchFiles;
+use super::summary::ensemble_rule;
 use super::teachers::TeacherSet;
-use crate::config::schema::Objective as ObjectiveKind;
+use crate::config::schema::{Objective as ObjectiveKind, Padding};
 use crate::config::{Composed, Config, list};
-use crate::data::{Dataset, ImageSet};
+use crate::data::Dataset;
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error};
 use crate::inversion::{Ensemble, Inverter};
@@ -23,7 +24,7 @@ use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
-use crate::train::{CrossEntropy, FitSettings, Objective, fit};
+use crate::train::{CrossEntropy, FitSettings, Objective, Selection, fit};
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 use inputs::Inputs;
@@ -46,6 +47,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "student.save_folder",
         "outputs/student",
     )?;
+    refuse_selection(context.config.student.selection)?;
     let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
     let load = |run: &mut manifest::Run| inputs::load(&context, run);
     let done = context.perform(&job, load, |inputs, session| {
@@ -55,6 +57,18 @@ pub fn run(composed: &Composed) -> Result<()> {
         tracing::info!("the student is trained already: {}", folder.display());
     }
     Ok(())
+}
+
+/// Refuses to select by images that a student does not have.
+fn refuse_selection(selection: Selection) -> Result<()> {
+    match selection {
+        Selection::Last | Selection::BestTest => Ok(()),
+        Selection::BestValidation | Selection::BestOwnTest => Err(Error::usage(
+            "`student.selection` names images that only a teacher's node has",
+        )
+        .hint("choose `last`, or `best_test`")
+        .into()),
+    }
 }
 
 fn train(
@@ -68,15 +82,13 @@ fn train(
         set,
         dataset,
         own,
-        images,
-        labels,
+        initial,
     } = inputs;
     let fresh = settings.new_batches_per_epoch * settings.epochs;
-    let initial = labels.size()[0] as usize;
+    let initial_images = initial.labels.size()[0] as usize;
     let growing = GrowingSet::new(
-        images,
-        labels,
-        initial + fresh * config.deep_inv.batch_size,
+        initial,
+        initial_images + fresh * config.deep_inv.batch_size,
         own.as_ref(),
         &dataset.normalisation,
         context.device,
@@ -87,7 +99,7 @@ fn train(
     session.require_space(written as u64 + model.state().bytes())?;
     let inverter =
         Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
-    let supply = source_settings(config, dataset, initial);
+    let supply = source_settings(config, dataset, initial_images);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
     };
@@ -163,7 +175,7 @@ fn train(
         folder,
         notes: &notes,
         best,
-        real: own.as_ref().map_or(0, ImageSet::len),
+        real: own.as_ref(),
         synthetic,
     };
     finished.save(context, &mut model, journal, session)
@@ -194,7 +206,10 @@ fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> Source
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
         augment_fresh: config.student.augment_fresh,
-        black: dataset.normalisation.black(),
+        padding: match config.student.padding {
+            Padding::Black => dataset.normalisation.black(),
+            Padding::Mean => vec![0.0; dataset.normalisation.mean.len()],
+        },
     }
 }
 
@@ -232,15 +247,9 @@ fn objective<'a>(
         ObjectiveKind::CrossEntropy => Box::new(CrossEntropy { class_weights }),
         ObjectiveKind::Distill => Box::new(Distillation {
             teachers: set.all(),
-            ensemble: Ensemble::new(
-                settings
-                    .distill
-                    .ensemble
-                    .unwrap_or(config.deep_inv.ensemble),
-                &set.all(),
-                device,
-            ),
+            ensemble: Ensemble::new(ensemble_rule(config), &set.all(), device),
             temperature: settings.distill.temperature,
+            label_weight: settings.distill.label_weight,
             class_weights,
         }),
     })

@@ -7,8 +7,8 @@ use super::super::teachers::TeacherSet;
 use super::super::test;
 use super::recorder::Notes;
 use crate::artifact::{json, tensors};
-use crate::data::Dataset;
-use crate::distill::FreshReport;
+use crate::data::{Dataset, ImageSet};
+use crate::distill::{FreshReport, SyntheticImages};
 use crate::model::Model;
 use crate::partition::owners;
 use crate::report::{HeatMap, LinePlot, Series, confusion};
@@ -34,8 +34,9 @@ pub struct Finished<'a> {
     pub folder: &'a Path,
     pub notes: &'a Notes,
     pub best: BestWeights,
-    pub real: usize,
-    pub synthetic: (Tensor, Tensor),
+    /// Real images of the student's own.
+    pub real: Option<&'a ImageSet>,
+    pub synthetic: SyntheticImages,
 }
 
 impl Finished<'_> {
@@ -51,13 +52,22 @@ impl Finished<'_> {
         session: &mut Session,
     ) -> Result<()> {
         let run = &mut *session.run;
-        let (images, labels) = &self.synthetic;
+        let SyntheticImages { images, labels, .. } = &self.synthetic;
         let counts: Vec<i64> =
             Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
-        let card = Card {
+        let synthetic: Vec<u64> = counts.into_iter().map(|count| count as u64).collect();
+        let of_images = Card {
             model: model.spec().clone(),
-            label_counts: counts.into_iter().map(|count| count as u64).collect(),
+            label_counts: synthetic.clone(),
+            synthetic_counts: Vec::new(),
             ..self.set.card.clone()
+        };
+        let real = self.real.map(|own| own.counts(synthetic.len()));
+        let real = real.unwrap_or_else(|| vec![0; synthetic.len()]);
+        let card = Card {
+            label_counts: synthetic.iter().zip(real).map(|(a, b)| a + b).collect(),
+            synthetic_counts: synthetic,
+            ..of_images.clone()
         };
         let state = self.best.state(model);
         model.load_state(&state)?;
@@ -68,7 +78,7 @@ impl Finished<'_> {
         tensors::write(
             &data_path,
             &[("images", images), ("labels", labels)],
-            &weights::metadata(&card)?,
+            &weights::metadata(&of_images)?,
         )?;
         run.output("dataset", &data_path)?;
         let evaluation = test(model, self.dataset, *context.config.student.eval_batch_size)?;
@@ -123,8 +133,8 @@ impl Finished<'_> {
     ) -> Result<()> {
         let path = self.folder.join("metrics.json");
         let metrics = StudentMetrics {
-            synthetic_images: self.synthetic.1.size()[0] as usize,
-            real_images: self.real,
+            synthetic_images: self.synthetic.labels.size()[0] as usize,
+            real_images: self.real.map_or(0, ImageSet::len),
             saved_epoch: self.best.epoch(),
             selection: context.config.student.selection,
             final_test_accuracy: self.last(),
@@ -163,7 +173,7 @@ impl Finished<'_> {
         evaluation: &Evaluation,
         run: &mut manifest::Run,
     ) -> Result<()> {
-        let (images, labels) = &self.synthetic;
+        let SyntheticImages { images, labels, .. } = &self.synthetic;
         let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
         let mut add = |name: &str| run.output("picture", &self.folder.join(name));
         pictures::grid_by_class(

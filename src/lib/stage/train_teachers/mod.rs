@@ -295,10 +295,13 @@ fn train(
         &mut recorder,
     )
     .within("teacher")?;
-    let card = Card::new(spec, dataset, train.counts(dataset.classes.len()));
+    let counts = train.counts(dataset.classes.len());
+    let step = settings.count_step;
+    let told = counts.iter().map(|count| count.div_ceil(step) * step);
+    let card = Card::new(spec, dataset, told.collect());
     session.save_weights(&recorder.best.state(&model), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
-    let (metrics, journal) = recorder.metrics(&model, card.label_counts, train.len(), upload);
+    let (metrics, journal) = recorder.metrics(&model, counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)

@@ -131,6 +131,7 @@ impl Callback for Recorder<'_> {
         };
         let selecting = match self.settings.selection {
             Selection::BestValidation => epoch.validation_accuracy,
+            Selection::BestOwnTest => epoch.own_test_accuracy,
             _ => epoch.test_accuracy,
         };
         self.best

@@ -118,7 +118,7 @@ fn names() {
     assert_snapshot!(mistake("student.distill.ensemble=1"), @r#"
     `student.distill.ensemble` must be one of the available names, found number 1
       set by: command line `student.distill.ensemble=1`
-      available: mean_logits, mean_softmax, label_share
+      available: mean_logits, mean_softmax, label_share, …
     "#);
     assert_snapshot!(mistake("model.kind=null"), @r#"
     `model.kind` must be one of the available names, found null
