@@ -5,9 +5,10 @@
 //!
 //! It is the copy inside the binary, to which `--config-dir FOLDER` adds files or whose files it
 //! replaces; a `FOLDER` that holds a `config.yaml` is the whole tree. Without that flag it is
-//! `./config`, if that holds the primary file and is no other program's. The primary file is `config.yaml`; a group is a folder, an option a file in it. The
-//! content of `teacher/x.yaml` stands under the key `teacher`, wherever it is chosen;
-//! `# @package _global_` at the head of a file makes its keys those of the top.
+//! `./config`, if that holds the primary file and is no other program's. The primary file is
+//! `config.yaml`; a group is a folder, an option a file in it. The content of `teacher/x.yaml`
+//! stands under the key `teacher`, wherever it is chosen; `# @package _global_` at the head of a
+//! file makes its keys those of the top.
 //!
 //! Values are merged in the order of the defaults tree: mappings deeply, anything else replaced;
 //! later wins. A file's own keys come where `_self_` stands, at the end if it does not. Below all
