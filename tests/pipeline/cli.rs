@@ -302,3 +302,76 @@ fn config_places_that_do_not_exist() {
          config\nhint: did you mean `--config-name config`?\n"
     );
 }
+
+/// Another Hydra project's folder: its `./config` is not ours.
+#[test]
+fn a_config_folder_of_another_project_is_passed_over() {
+    for (files, reason) in [
+        (
+            &[("config.yaml", "defaults:\n  - model: bert\nlr: 0.1\n")][..],
+            "`lr`",
+        ),
+        (
+            &[("config.yaml", "defaults:\n  - model: bert\n")],
+            "model/bert.yaml",
+        ),
+        (
+            &[
+                ("config.yaml", "defaults:\n  - model: bert\nseed: 3\n"),
+                ("model/bert.yaml", "hidden: 768\n"),
+            ],
+            "`hidden`",
+        ),
+        (
+            &[
+                ("config.yaml", "defaults:\n  - trainer: gpu\n"),
+                ("trainer/gpu.yaml", "devices: 1\n"),
+            ],
+            "`trainer`",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join("config").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let output = run_in(
+            folder.path(),
+            &["+scale=tiny", "+split=iid", "--cfg", "job"],
+        );
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        for word in [
+            "warning: ",
+            "another program's",
+            reason,
+            "--config-dir config",
+        ] {
+            assert!(errors.contains(word), "no `{word}` in {errors}");
+        }
+        assert!(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .starts_with("seed: 42\n")
+        );
+    }
+}
+
+#[test]
+fn hydras_short_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("conf")).unwrap();
+    std::fs::write(folder.path().join("conf/study.yaml"), "seed: 5\n").unwrap();
+    for flags in [
+        &["-cd", "conf", "-cn", "study"][..],
+        &["-cd=conf", "-cn=study"],
+    ] {
+        let output = run_in(folder.path(), &[flags, &["--cfg", "job"]].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && text.starts_with("seed: 5\n"),
+            "{text}"
+        );
+    }
+}

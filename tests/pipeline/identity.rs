@@ -26,10 +26,6 @@ const NOWHERE: &[(&str, &str)] = &[
     ),
     ("*.eval_batch_size", "speed and memory of the evaluation"),
     ("teacher.in_memory", "memory"),
-    (
-        "teacher.only",
-        "which teachers this process trains, not how",
-    ),
     ("fed_avg.ranks", "who trains a node, not how"),
     ("fed_md.ranks", "who trains a client, not how"),
 ];
@@ -52,8 +48,9 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
         ],
         "train_teachers" => &[
             "teacher.save_folder",
-            // One teacher does not depend on how many others there are.
+            // One teacher does not depend on how many others there are, or on who trains them.
             "teacher.num_teachers",
+            "teacher.only",
             "deep_inv",
             "initial",
             "student",
@@ -99,6 +96,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
         ],
         "fed_avg" | "fed_md" => &[
             // Of the teachers' settings a baseline takes the number of nodes that take part.
+            "teacher.only",
             "teacher.shared_initialisation",
             "teacher.save_folder",
             "teacher.epochs",

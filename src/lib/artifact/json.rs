@@ -45,7 +45,9 @@ pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
 /// file, line, column, what was found and expected.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(path, error))
+    // Some editors begin a file with a byte-order mark.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    serde_json::from_slice(text).map_err(|error| unreadable(path, error))
 }
 
 fn unreadable(path: &Path, error: serde_json::Error) -> Error {

@@ -28,10 +28,11 @@ pub struct Arguments {
     /// Print the config with who set each key, or the files in merge order, and stop
     #[arg(long, value_parser = ["config", "defaults"], value_name = "config|defaults")]
     pub info: Option<String>,
-    /// Take the config tree from this folder instead of `./config` or the built-in one
+    /// Add the files of this folder to the built-in config tree, in place of those of their names;
+    /// with a `config.yaml` it is the whole tree (also `-cd`)
     #[arg(long, value_name = "FOLDER")]
     pub config_dir: Option<PathBuf>,
-    /// Begin with this file of the tree instead of `config`
+    /// Begin with this file of the tree instead of `config` (also `-cn`)
     #[arg(long, value_name = "NAME")]
     pub config_name: Option<String>,
     /// Print this help and stop
@@ -50,7 +51,8 @@ impl Arguments {
     /// # Errors
     /// Fails for an unknown flag and for a flag's wrong value (usage).
     pub fn read(arguments: &[OsString]) -> Result<Self, Error> {
-        Self::try_parse_from(arguments).map_err(|error| explain(&error, arguments))
+        let typed = arguments.iter().map(|argument| spelled_out(argument));
+        Self::try_parse_from(typed).map_err(|error| explain(&error, arguments))
     }
 
     /// Returns each flag as it is typed, and what it does.
@@ -88,6 +90,18 @@ impl Arguments {
             .map(|long| format!("--{long}"))
             .collect()
     }
+}
+
+/// Returns a flag of two letters behind one dash, as Hydra has them, in its long form.
+fn spelled_out(argument: &OsString) -> OsString {
+    for (short, long) in [("-cd", "--config-dir"), ("-cn", "--config-name")] {
+        match argument.to_str().and_then(|text| text.strip_prefix(short)) {
+            Some("") => return long.into(),
+            Some(value) if value.starts_with('=') => return format!("{long}{value}").into(),
+            _ => {}
+        }
+    }
+    argument.clone()
 }
 
 /// Words an error of clap as this program does.

@@ -42,7 +42,8 @@ fn exit(result: Result<()>) -> ExitCode {
             let rank = launcher::launched()
                 .map_or_else(String::new, |launched| format!("rank {}: ", launched.rank));
             // In one piece: other ranks write to the same stream.
-            let _ = std::io::stderr().write_all(format!("error: {rank}{error}\n").as_bytes());
+            let _ = std::io::stderr()
+                .write_all(output::printable(&format!("error: {rank}{error}\n")).as_bytes());
             ExitCode::from(match error.class() {
                 Class::Usage => 2,
                 Class::Failed => 1,
@@ -73,6 +74,15 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
         config_dir: arguments.config_dir,
         config_name: arguments.config_name,
     };
+    if request.config_dir.is_none()
+        && let Some(reason) = Tree::passed_over(request.config_name.as_deref())
+    {
+        logging::init()?;
+        tracing::warn!(
+            "`config` is taken for another program's: {reason}; the built-in config tree is used \
+             (`--config-dir config` takes that folder)"
+        );
+    }
     let jobs = compose_all(&request, arguments.multirun)?;
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let jobs = sweep::separate(jobs, &request, stage.output)?;

@@ -3,8 +3,9 @@
 //! with further overrides, so that its recorded config is complete.
 
 use crate::artifact::hash;
-use crate::config::{Composed, Request, compose};
+use crate::config::{Composed, Request, compose, quoted};
 use crate::error::Error;
+use crate::runtime::progress::Progress;
 use anyhow::{Result, bail};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -49,17 +50,18 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
         if let Some(path) = paths[index].as_ref().filter(|_| shared) {
             let own = own_path(path, &folder_name(&varied[index]));
             // Quoted: a path may hold what the value grammar gives a meaning.
-            overrides.push(format!(
-                "{output}='{}'",
-                own.display().to_string().replace('\'', "\\'")
-            ));
+            overrides.push(format!("{output}={}", quoted(&own.display().to_string())));
         }
         Ok(compose(&Request {
             overrides,
             ..request.clone()
         })?)
     };
-    (0..jobs.len()).map(again).collect()
+    let progress = Progress::new("giving the jobs their folders", jobs.len() as u64);
+    (0..jobs.len())
+        .inspect(|_| progress.step())
+        .map(again)
+        .collect()
 }
 
 /// Returns the overrides of each job that differ between jobs. They are compared position by

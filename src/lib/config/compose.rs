@@ -12,6 +12,7 @@ use super::tree::Source;
 use super::validate::validate;
 use super::{check, choices, extract, interpolate, kinds, known, mistakes, options, shape};
 use crate::error::{During, Error, Result};
+use crate::runtime::progress::Progress;
 use std::path::PathBuf;
 
 /// Says where the config tree is and what to change in it.
@@ -76,12 +77,16 @@ pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
             combination(&choices, index).join(" ")
         )
     };
-    match count {
-        1 => Ok(vec![job(0)?]),
-        _ => (0..count)
-            .map(|index| job(index).during(|| label(index)))
-            .collect(),
+    if count == 1 {
+        return Ok(vec![job(0)?]);
     }
+    let progress = Progress::new("composing the jobs of the sweep", count as u64);
+    (0..count)
+        .map(|index| {
+            progress.step();
+            job(index).during(|| label(index))
+        })
+        .collect()
 }
 
 /// Returns the `index`-th element of the Cartesian product, the last factor varying fastest.
@@ -121,11 +126,20 @@ fn refuse_sweep(overrides: &[Override]) -> Result<()> {
 }
 
 fn parse(source: &Source, arguments: &[String]) -> Result<Vec<Override>> {
-    let parse = |argument: &String| {
+    let parse = |(index, argument): (usize, &String)| {
         refuse_option_alone(source, argument)?;
-        Override::parse(argument)
+        let parsed = Override::parse(argument);
+        match arguments.get(index + 1) {
+            Some(next) if argument.trim_end().ends_with(',') => parsed.map_err(|error| {
+                error.hint(format!(
+                    "the blank behind the comma made an argument of its own of `{next}`: leave it \
+                     out, or put `{argument} {next}` in quotes"
+                ))
+            }),
+            _ => parsed,
+        }
     };
-    arguments.iter().map(parse).collect()
+    arguments.iter().enumerate().map(parse).collect()
 }
 
 /// Refuses an option that is typed without its group.

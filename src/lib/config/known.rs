@@ -7,10 +7,15 @@ use crate::error::Error;
 
 /// Names of keys in the public Python project and in the literature on splits, each with the name
 /// here, where similarity would not find it.
-const OTHER_NAMES: [(&str, &str); 9] = [
+const OTHER_NAMES: [(&str, &str); 14] = [
     ("split.beta", "split.alpha"),
     ("split.clients", "split.num_nodes"),
+    ("split.n_clients", "split.num_nodes"),
+    ("split.n_nodes", "split.num_nodes"),
+    ("split.n_parties", "split.num_nodes"),
     ("split.num_clients", "split.num_nodes"),
+    ("split.num_parties", "split.num_nodes"),
+    ("split.num_users", "split.num_nodes"),
     ("split.num_shards", "split.shards_per_node"),
     ("deep_inv.di.num_teachers", "deep_inv.teachers.n"),
     ("deep_inv.adi.num_teachers", "deep_inv.teachers.n"),
@@ -18,6 +23,11 @@ const OTHER_NAMES: [(&str, &str); 9] = [
     ("student.train_epochs", "student.epochs"),
     ("student.criterion", "student.class_weights"),
 ];
+
+/// Answers a setting of Hydra itself.
+pub const HYDRA: &str = "Hydra's own settings are not read: a run writes to the path that its \
+    config names (`student.save_folder`, `split.save_path`, …), with the config in `.hydra/` \
+    beside it; a sweep (`-m`) gives each job a folder of its own";
 
 /// Takes every key out of `root` that `reference` (the shape of the config) lacks, and reports it.
 /// `groups` are named beside the keys at the top.
@@ -72,6 +82,11 @@ fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) 
         siblings.extend(more);
     }
     let full = path.join(".");
+    if path.first().is_some_and(|key| key == "hydra") {
+        return Error::usage(format!("unknown key `{full}`"))
+            .note("set by", first_origin(node).to_string())
+            .hint(HYDRA);
+    }
     let error = Error::usage(format!("unknown key `{full}`"))
         .note("set by", first_origin(node).to_string())
         .note("available", list(&siblings));

@@ -3,10 +3,12 @@
 //!
 //! # The config tree
 //!
-//! It is `--config-dir`, else `./config` if that holds the primary file, else the copy inside the
-//! binary. The primary file is `config.yaml`; a group is a folder, an option a file in it. The
-//! content of `teacher/x.yaml` stands under the key `teacher`, wherever it is chosen;
-//! `# @package _global_` at the head of a file makes its keys those of the top.
+//! It is the copy inside the binary, to which `--config-dir FOLDER` adds files or whose files it
+//! replaces; a `FOLDER` that holds a `config.yaml` is the whole tree. Without that flag it is
+//! `./config`, if that holds the primary file and is no other program's. The primary file is
+//! `config.yaml`; a group is a folder, an option a file in it. The content of `teacher/x.yaml`
+//! stands under the key `teacher`, wherever it is chosen; `# @package _global_` at the head of a
+//! file makes its keys those of the top.
 //!
 //! Values are merged in the order of the defaults tree: mappings deeply, anything else replaced;
 //! later wins. A file's own keys come where `_self_` stands, at the end if it does not. Below all
@@ -51,6 +53,7 @@ mod compose;
 mod composed;
 mod defaults;
 mod extract;
+mod foreign;
 mod grammar;
 mod home;
 mod interpolate;
@@ -75,6 +78,7 @@ mod yaml;
 pub use choices::Chosen;
 pub use compose::{Request, compose, compose_all};
 pub use composed::Composed;
+pub use grammar::quoted;
 pub use node::Origin;
 pub use schema::Config;
 pub use suggest::{list, nearest};

@@ -107,6 +107,9 @@ impl Override {
     }
 }
 
+/// Number of parts of a key beyond which it is none: keys are walked by recursion.
+const MOST_PARTS: usize = 32;
+
 fn check_key(key: &str, argument: &str) -> Result<()> {
     let error =
         |what: String| Error::usage(what).note("from", format!("command line `{argument}`"));
@@ -132,6 +135,13 @@ fn check_key(key: &str, argument: &str) -> Result<()> {
                 .chars()
                 .all(|c| c.is_alphanumeric() || "_-/".contains(c))
     };
+    if key.split('.').count() > MOST_PARTS {
+        let start: String = key.chars().take(40).collect();
+        return Err(Error::usage(format!(
+            "`{start}…` has more than {MOST_PARTS} parts, which no key has"
+        ))
+        .note("from", "the command line"));
+    }
     if !key.split('.').all(fits) {
         return Err(error(format!("`{key}` is not a key"))
             .note("expected", "names joined by points: a.b.c=value"));

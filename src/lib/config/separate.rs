@@ -2,6 +2,7 @@
 
 use super::choices::{Action, GroupOverride};
 use super::grammar::Parsed;
+use super::known::HYDRA;
 use super::node::Value;
 use super::overrides::{Override, Sign};
 use super::suggest::{did_you_mean, list, nearest};
@@ -42,6 +43,11 @@ pub fn separate(
 }
 
 fn no_group(known: &[String], parsed: &Override) -> Error {
+    if parsed.key.starts_with("hydra/") {
+        return Error::usage(format!("there is no config group `{}`", parsed.key))
+            .note("from", parsed.origin.to_string())
+            .hint(HYDRA);
+    }
     let error = Error::usage(format!("there is no config group `{}`", parsed.key))
         .note("from", parsed.origin.to_string())
         .note("available", list(known));

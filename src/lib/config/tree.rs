@@ -1,8 +1,8 @@
 //! Reads config files from a folder, or from the copy of `config/` inside the binary, so that an
 //! installed binary works anywhere.
 
-use super::home;
 use super::suggest::{list, nearest};
+use super::{foreign, home};
 use crate::error::{Error, Result};
 use include_dir::{Dir, include_dir};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ const LARGEST: u64 = 256 << 10;
 pub enum Tree {
     /// Reads from this folder.
     Folder(PathBuf),
+    /// Reads from this folder, and what it lacks from the copy inside the binary.
+    Over(PathBuf),
     /// Reads the copy inside the binary.
     BuiltIn,
 }
@@ -52,8 +54,9 @@ impl Source {
 }
 
 impl Tree {
-    /// Returns the tree that holds the primary file, and that file's name: `folder` if given, else
-    /// `./config`, else the built-in one.
+    /// Returns the tree that holds the primary file, and that file's name: `folder` if it is given,
+    /// over the built-in tree unless it holds a `config.yaml`, else `./config` if it is a tree of
+    /// this program, else the built-in one.
     ///
     /// # Errors
     /// Fails when the folder or the file does not exist.
@@ -72,7 +75,11 @@ impl Tree {
                 ))
                 .note("from", "command line `--config-dir`"));
             }
-            let tree = Self::Folder(folder.to_owned());
+            // A folder with a primary file of its own is a tree of its own.
+            let tree = match folder.join("config.yaml").is_file() {
+                true => Self::Folder(folder.to_owned()),
+                false => Self::Over(folder.to_owned()),
+            };
             return if tree.has(&file) {
                 Ok((tree, file))
             } else {
@@ -80,12 +87,22 @@ impl Tree {
             };
         }
         let beside = Self::Folder("config".into());
-        for tree in [beside, Self::BuiltIn] {
-            if tree.has(&file) {
-                return Ok((tree, file));
-            }
+        if beside.has(&file) && foreign::reason(&beside, &file).is_none() {
+            return Ok((beside, file));
         }
-        Err(Self::BuiltIn.no_primary(&file))
+        match Self::BuiltIn.has(&file) {
+            true => Ok((Self::BuiltIn, file)),
+            false => Err(Self::BuiltIn.no_primary(&file)),
+        }
+    }
+
+    /// Returns why `./config`, which holds a file of the primary file's name, is not taken as a
+    /// tree of this program; `None` where it is taken, or there is none.
+    pub fn passed_over(name: Option<&str>) -> Option<String> {
+        let name = name.unwrap_or("config");
+        let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
+        let beside = Self::Folder("config".into());
+        foreign::reason(&beside, &file).filter(|_| beside.has(&file))
     }
 
     fn no_primary(&self, file: &str) -> Error {
@@ -103,6 +120,7 @@ impl Tree {
     pub fn has(&self, file: &str) -> bool {
         match self {
             Self::Folder(root) => root.join(file).is_file(),
+            Self::Over(root) => root.join(file).is_file() || Self::BuiltIn.has(file),
             Self::BuiltIn => BUILT_IN.get_file(file).is_some(),
         }
     }
@@ -113,7 +131,8 @@ impl Tree {
     /// Fails when the file cannot be read, is too large or is not UTF-8.
     pub fn read(&self, file: &str) -> Result<String> {
         match self {
-            Self::Folder(root) => {
+            Self::Over(root) if !root.join(file).is_file() => Self::BuiltIn.read(file),
+            Self::Folder(root) | Self::Over(root) => {
                 let path = root.join(file);
                 let broken = |error: std::io::Error| {
                     Error::usage(format!("cannot read a config file: {error}"))
@@ -138,7 +157,8 @@ impl Tree {
     /// Returns the name of a file for messages.
     pub fn label(&self, file: &str) -> Arc<str> {
         match self {
-            Self::Folder(root) => root.join(file).display().to_string().into(),
+            Self::Over(root) if !root.join(file).is_file() => Self::BuiltIn.label(file),
+            Self::Folder(root) | Self::Over(root) => root.join(file).display().to_string().into(),
             Self::BuiltIn => format!("built-in config/{file}").into(),
         }
     }
@@ -158,6 +178,7 @@ impl Tree {
             })
             .collect();
         names.sort();
+        names.dedup();
         names
     }
 
@@ -176,6 +197,7 @@ impl Tree {
             }
         }
         found.sort();
+        found.dedup();
         found
     }
 
@@ -190,6 +212,12 @@ impl Tree {
                     Some((entry.file_name().into_string().ok()?, entry.path().is_dir()))
                 };
                 entries.flatten().filter_map(entry).collect()
+            }
+            Self::Over(root) => {
+                let own = Self::Folder(root.clone()).entries(group);
+                own.into_iter()
+                    .chain(Self::BuiltIn.entries(group))
+                    .collect()
             }
             Self::BuiltIn => {
                 let folder = if group.is_empty() {
@@ -215,6 +243,9 @@ impl std::fmt::Display for Tree {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folder(root) => write!(out, "`{}`", root.display()),
+            Self::Over(root) => {
+                write!(out, "`{}` over the built-in config tree", root.display())
+            }
             Self::BuiltIn => out.write_str("the built-in config tree"),
         }
     }

@@ -181,8 +181,13 @@ fn coerce(node: &mut Node, takes: &Takes) {
             typed => node.value = typed,
         }
     }
-    if let (Takes::Number, Value::Int(whole)) = (takes, &node.value) {
-        node.value = Value::Float(*whole as f64);
+    match (takes, &node.value) {
+        (Takes::Number, Value::Int(whole)) => node.value = Value::Float(*whole as f64),
+        // `1.0` and `1e3`; beyond 2⁵³ the digits typed are not those of the number.
+        (Takes::Whole(_), Value::Float(number)) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            node.value = Value::Int(*number as i128);
+        }
+        _ => {}
     }
 }
 

@@ -11,11 +11,15 @@ use marked_yaml::{LoadError, LoaderOptions, Marker, Node as Marked, Span};
 use std::fmt::Write;
 use std::sync::Arc;
 
+/// Mark that some editors write at the beginning of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads a config file; an empty one is an empty mapping. `file` names it in messages.
 ///
 /// # Errors
 /// Fails at broken YAML, more than one document, and nesting that is too deep.
 pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
     refuse_second_document(text, file)?;
     refuse_deep(text, file)?;
     let options = LoaderOptions::default()
@@ -178,7 +182,7 @@ fn write_map(
             let _ = writeln!(out, "{head}");
             write_map(child, path, comment, out);
         } else {
-            let line = format!("{head} {}", inline(&child.value));
+            let line = format!("{head} {}", one_line(&child.value, &plain_number));
             let _ = match comment(&path.join(".")) {
                 Some(text) => writeln!(out, "{line:COLUMN$}  # {text}"),
                 None => writeln!(out, "{line}"),
@@ -188,13 +192,35 @@ fn write_map(
     }
 }
 
-/// Writes a value on one line, as YAML that reads back as the same value.
+/// Writes a value on one line, as people write it.
 pub fn inline(value: &Value) -> String {
+    one_line(value, &|number| format!("{number:?}"))
+}
+
+/// Writes a number so that YAML 1.1 reads one: with a point, and a sign in the exponent.
+fn plain_number(number: f64) -> String {
+    let text = format!("{number:?}");
+    match text.split_once('e') {
+        None => text,
+        Some((digits, exponent)) => {
+            let point = if digits.contains('.') { "" } else { ".0" };
+            let (sign, power) = match exponent.strip_prefix('-') {
+                Some(power) => ('-', power),
+                None => ('+', exponent),
+            };
+            format!("{digits}{point}e{sign}{power:0>2}")
+        }
+    }
+}
+
+/// Writes a value on one line, as YAML that reads back as the same value; `number` writes numbers.
+fn one_line(value: &Value, number: &dyn Fn(f64) -> String) -> String {
+    let inline = |value: &Value| one_line(value, number);
     match value {
         Value::Null => "null".into(),
         Value::Bool(flag) => flag.to_string(),
         Value::Int(whole) => whole.to_string(),
-        Value::Float(number) => format!("{number:?}"),
+        Value::Float(float) => number(*float),
         Value::Text(text) | Value::Environment(text) => word(text),
         Value::List(items) => {
             let items: Vec<_> = items.iter().map(|item| inline(&item.value)).collect();
@@ -210,6 +236,14 @@ pub fn inline(value: &Value) -> String {
     }
 }
 
+/// Returns true for text that YAML 1.1 takes for a truth value, a date, or a number.
+fn is_typed_elsewhere(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let numeral = |c: char| c.is_ascii_hexdigit() || "_.-xo".contains(c);
+    ["y", "yes", "n", "no", "on", "off"].contains(&lower.as_str())
+        || lower.starts_with(|c: char| c.is_ascii_digit()) && lower.chars().all(numeral)
+}
+
 /// Writes text, quoted where it would otherwise read as something else.
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./+ -".contains(c);
@@ -217,7 +251,7 @@ fn word(text: &str) -> String {
         && text.chars().all(plain)
         && !text.ends_with(' ')
         && !text.starts_with("...");
-    if safe && matches!(scalar::read(text), Value::Text(_)) {
+    if safe && matches!(scalar::read(text), Value::Text(_)) && !is_typed_elsewhere(text) {
         return text.to_owned();
     }
     let mut quoted = String::from("\"");

@@ -265,8 +265,8 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
 const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 
 /// Declares the teachers as the server has them: how they were trained is in their files.
-const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, save_folder } without {
-    shared_initialisation, only, in_memory, epochs, batch_size, eval_batch_size, optimizer,
+const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, only, save_folder } without {
+    shared_initialisation, in_memory, epochs, batch_size, eval_batch_size, optimizer,
     schedule, augment, selection, validation_share, count_step,
 });
 

@@ -1,6 +1,6 @@
-//! Handles Ctrl-C, SIGTERM and SIGHUP, and SIGUSR1 and SIGUSR2, which schedulers send: the first asks
-//! the run to stop at its next safe point, the second ends the process at once, unless a launcher
-//! started it, which ends processes itself.
+//! Handles Ctrl-C, SIGTERM and SIGHUP, and SIGUSR1 and SIGUSR2, which schedulers send: the first
+//! asks the run to stop at its next safe point, the second ends the process at once, unless a
+//! launcher started it, which ends processes itself.
 //!
 //! Binaries call [`install`] at start; long loops call [`check`] at each step and pass its error
 //! up, past what saves their work. What must happen at these safe points as well, such as a rank's

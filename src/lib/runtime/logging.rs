@@ -4,6 +4,7 @@
 //! as long as they write into a folder.
 
 use super::launcher;
+use super::output::printable;
 use super::progress::BARS;
 use crate::artifact::atomic;
 use crate::error::{Error, Result};
@@ -217,8 +218,11 @@ where
                 write!(out, "{word}: ")?;
             }
         }
-        context.field_format().format_fields(out.by_ref(), event)?;
-        writeln!(out)
+        let mut text = String::new();
+        context
+            .field_format()
+            .format_fields(Writer::new(&mut text), event)?;
+        writeln!(out, "{}", printable(&text))
     }
 }
 

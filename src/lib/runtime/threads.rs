@@ -1,6 +1,9 @@
 //! Sets how many CPU threads libtorch computes with. Called by the stages and the benchmarks.
 
 use crate::error::{Error, Result, assignment, parameter};
+use crate::words::counted;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
 /// Largest number of threads for each core; more are taken for a typing error.
 const MAX_PER_CORE: usize = 4;
@@ -11,7 +14,8 @@ const MAX_PER_CORE: usize = 4;
 /// `ranks` that run at the same time. It holds for the calling thread and for those that it starts.
 ///
 /// # Errors
-/// Fails (usage) when `threads` is zero or more than four for each core.
+/// Fails (usage) when `threads` is zero or more than four for each core, and when the system does
+/// not let this process start as many.
 pub fn set(threads: Option<usize>, ranks: usize) -> Result<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let most = cores * MAX_PER_CORE;
@@ -27,6 +31,39 @@ pub fn set(threads: Option<usize>, ranks: usize) -> Result<usize> {
     if threads == 0 || threads > most {
         return Err(out_of_range());
     }
+    try_starting(threads)?;
     tch::set_num_threads(i32::try_from(threads).map_err(|_| out_of_range())?);
     Ok(threads)
+}
+
+/// Starts as many threads as libtorch will, and one for the progress, and ends them: libtorch
+/// itself would end the process, or wait for ever, where one of them cannot be started.
+fn try_starting(threads: usize) -> Result<()> {
+    let (ends, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let start = |_| {
+        let wait = wait.clone();
+        thread::Builder::new().spawn(move || {
+            // Returns when the other side is dropped.
+            let _ = wait.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        })
+    };
+    let started: Result<Vec<_>, _> = (0..threads).map(start).collect();
+    drop(ends);
+    let handles = started.map_err(|error| {
+        Error::failed(format!(
+            "cannot start {}: {error}",
+            counted(threads, "thread")
+        ))
+        .hint(
+            "a limit on processes is in the way (`ulimit -u`, or the pids.max of a container): \
+                 raise it, or lower the number of threads",
+        )
+        .hint(assignment("threads", 1) + " needs the fewest")
+        .caused_by(error)
+    })?;
+    for handle in handles {
+        let _ = handle.join();
+    }
+    Ok(())
 }

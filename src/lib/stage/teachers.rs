@@ -1,7 +1,7 @@
 //! Loads what the server's stages start from: the teachers, and the cards that describe data which
 //! the server never sees.
 
-use super::train_teachers::weights_path;
+use super::train_teachers::{named, weights_path};
 use crate::artifact::hash;
 use crate::error::Error;
 use crate::inversion::{Teacher, TeacherCache};
@@ -12,6 +12,7 @@ use crate::run::weights::{self, Card};
 use crate::run::{StageContext, required, split};
 use crate::words::counted;
 use anyhow::{Result, bail};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Holds the uploaded teachers. `card` is the first one's; all agree with it on input, classes and
@@ -46,8 +47,8 @@ impl TeacherSet {
     }
 }
 
-/// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: `teacher.num_teachers` of
-/// them, or as many as there are.
+/// Loads `model_teacher0`, `model_teacher1`, … of `teacher.save_folder`: those that `teacher.only`
+/// names, `teacher.num_teachers` of them, or as many as there are.
 ///
 /// # Errors
 /// Fails when teachers are missing or damaged, do not belong together, or were trained on another
@@ -73,13 +74,30 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         None => None,
     };
     let wanted = context.config.teacher.num_teachers.or(nodes);
-    let paths = teacher_files(folder, wanted);
+    let only = match &context.config.teacher.only {
+        Some(only) => Some(named(only, wanted.unwrap_or(usize::MAX))?),
+        None => None,
+    };
+    let found = match &only {
+        Some(only) => teacher_files(folder, only.iter().copied())?,
+        None => teacher_files(folder, 0..wanted.unwrap_or(usize::MAX))?,
+    };
+    let (numbers, paths): (Vec<usize>, Vec<PathBuf>) = found.into_iter().unzip();
     if let Some(split) = split {
         refuse_other_split(&paths, split, nodes.unwrap_or(0))?;
     }
-    check_count(folder, paths.len(), wanted, split)?;
+    let missing = match &only {
+        Some(only) => only.get(paths.len()).copied(),
+        None => Some(paths.len()).filter(|&next| match wanted {
+            Some(count) => next < count,
+            None => next == 0 || has_later_teachers(folder, next),
+        }),
+    };
+    if let Some(missing) = missing {
+        bail!(missing_teacher(folder, missing, paths.len(), wanted, split));
+    }
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
-    for (node, path) in paths.iter().enumerate() {
+    for (&node, path) in numbers.iter().zip(&paths) {
         let default_card = || Ok(card_from_config(context, node)?);
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
@@ -201,49 +219,63 @@ fn refuse_other_split(paths: &[PathBuf], split: &Path, nodes: usize) -> Result<(
     Ok(())
 }
 
-/// Returns the files of teachers 0, 1, … that there are, in order.
-fn teacher_files(folder: &Path, wanted: Option<usize>) -> Vec<PathBuf> {
-    let file = |node: usize| {
-        let ours = weights_path(folder, node);
-        let mut found = [
-            ours.clone(),
-            ours.with_extension("pt"),
-            ours.with_extension("pth"),
-        ]
-        .into_iter()
-        .filter(|path| path.exists());
-        let chosen = found.next()?;
-        for other in found {
+/// Endings of PyTorch's files; which form a file has is seen from its content.
+const ENDINGS: [&str; 7] = ["pt", "pth", "pth.tar", "th", "bin", "ckpt", "pkl"];
+
+/// Returns the file of a teacher, if there is one.
+///
+/// # Errors
+/// Fails when there are several of PyTorch's: which of them is meant cannot be told.
+fn teacher_file(folder: &Path, node: usize) -> Result<Option<PathBuf>> {
+    let ours = weights_path(folder, node);
+    let others = ENDINGS.iter().map(|ending| ours.with_extension(ending));
+    let mut others: Vec<PathBuf> = others.filter(|path| path.exists()).collect();
+    if ours.exists() {
+        for other in others {
             tracing::warn!(
                 "teacher {node} is there twice: taking {}, not {}",
-                chosen.display(),
+                ours.display(),
                 other.display()
             );
         }
-        Some(chosen)
-    };
-    (0..)
-        .map_while(file)
-        .take(wanted.unwrap_or(usize::MAX))
-        .collect()
+        return Ok(Some(ours));
+    }
+    if others.len() > 1 {
+        let error = Error::failed(format!("teacher {node} is there {} times", others.len()));
+        let error = others.iter().fold(error, |error, path| {
+            error.note("file", path.display().to_string())
+        });
+        bail!(error.hint("keep one of them, and move the others to another folder"));
+    }
+    Ok(others.pop())
 }
 
-/// Refuses fewer teachers than there should be.
-fn check_count(
+/// Returns the files of the teachers `numbers`, up to the first that is missing.
+fn teacher_files(
     folder: &Path,
+    numbers: impl IntoIterator<Item = usize>,
+) -> Result<Vec<(usize, PathBuf)>> {
+    let mut found = Vec::new();
+    for node in numbers {
+        match teacher_file(folder, node)? {
+            Some(path) => found.push((node, path)),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the error for a set in which `missing` is the first teacher that is not there, behind
+/// `found` others.
+fn missing_teacher(
+    folder: &Path,
+    missing: usize,
     found: usize,
     wanted: Option<usize>,
     split: Option<&Path>,
-) -> Result<()> {
-    let complete = match wanted {
-        Some(count) => found >= count,
-        None => found > 0 && !has_later_teachers(folder, found),
-    };
-    if complete {
-        return Ok(());
-    }
-    let error = Error::failed(format!("teacher {found} is missing"))
-        .note("file", weights_path(folder, found).display().to_string());
+) -> Error {
+    let error = Error::failed(format!("teacher {missing} is missing"))
+        .note("file", weights_path(folder, missing).display().to_string());
     let error = match (wanted, split) {
         (Some(count), Some(split)) if found > 0 => error
             .note(
@@ -257,27 +289,47 @@ fn check_count(
             ),
         _ => error,
     };
-    let error = error.hint(
+    let there = numbered(folder, "model_teacher", |ending| {
+        ending == "safetensors" || ENDINGS.contains(&ending)
+    });
+    let there: Vec<String> = there.iter().map(usize::to_string).collect();
+    let error = match there.as_slice() {
+        [] => error,
+        there => error.hint(format!(
+            "if it never comes: `teacher.only=[{}]` does with those that are there, in \
+             `generate_initial` and `train_student` alike",
+            there.join(",")
+        )),
+    };
+    error.hint(
         "train it with `train_teachers` and the same overrides (a PyTorch state dict \
         named `model_teacher{i}.pt` will do as well)",
-    );
-    Err(error.into())
+    )
+}
+
+/// Returns the numbers i, ascending, of the files `BEGINNING{i}.ENDING` in a folder.
+fn numbered(folder: &Path, beginning: &str, is_ending: impl Fn(&str) -> bool) -> BTreeSet<usize> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (number, ending) = name.strip_prefix(beginning)?.split_once('.')?;
+        let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+        (is_plain && is_ending(ending)).then(|| number.parse().ok())?
+    };
+    entries.filter_map(number).collect()
 }
 
 /// Returns true if the folder holds teachers from `node` on: their weights, or the manifest of a
 /// run that should have written some.
 fn has_later_teachers(folder: &Path, node: usize) -> bool {
-    let known = |node: usize| {
-        let ours = weights_path(folder, node);
-        [
-            ours.clone(),
-            ours.with_extension("pt"),
-            folder.join(format!("manifest_teacher{node}.json")),
-        ]
+    let weights = numbered(folder, "model_teacher", |ending| {
+        ending == "safetensors" || ENDINGS.contains(&ending)
+    });
+    let manifests = numbered(folder, "manifest_teacher", |ending| ending == "json");
+    weights
         .iter()
-        .any(|path| path.exists())
-    };
-    (node..node + 100).any(known)
+        .chain(&manifests)
+        .any(|number| *number >= node)
 }
 
 /// Returns the card for a teacher that has none (a PyTorch state dict), from the config, the

@@ -106,10 +106,6 @@ fn numbers_without_meaning_are_usage_errors() {
         ),
         ("student.model=[]", "`student.model` must be a mapping"),
         (
-            "teacher.epochs=18446744073709551615",
-            "`teacher.epochs` must be between 1",
-        ),
-        (
             "fed_md.digest_epochs=10000000000000",
             "`fed_md.digest_epochs` must be",
         ),

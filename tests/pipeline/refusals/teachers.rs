@@ -341,3 +341,105 @@ fn model_key_without_effect_is_warned_about() {
         "{runs}"
     );
 }
+
+/// One of three nodes never uploads.
+#[test]
+fn the_others_do_without_a_teacher_that_never_came() {
+    let place = common::Place::new();
+    let three = ["split.num_nodes=3"];
+    place.ok("split_data", &three);
+    place.ok("train_teachers", &three);
+    std::fs::remove_file(place.path("teachers/model_teacher1.safetensors")).unwrap();
+    let text = place.fails("generate_initial", &three, 1);
+    says(&text, &["teacher 1 is missing", "`teacher.only=[0,2]`"]);
+    let only = ["split.num_nodes=3", "teacher.only=[0,2]"];
+    place.ok("generate_initial", &only);
+    let text = place.fails("train_student", &three, 1);
+    says(&text, &["teacher 1 is missing", "`teacher.only=[0,2]`"]);
+    place.ok("train_student", &only);
+    // Other teachers make other batches.
+    let text = place.fails("generate_initial", &[three[0], "teacher.only=[2]"], 2);
+    says(&text, &["teacher.only: [0,2] then, [2] now"]);
+    for (only, words) in [
+        ("[]", "names no teacher"),
+        ("[0,0]", "names teacher 0 twice"),
+        ("[0,7]", "names teacher 7, but there are 3 teachers"),
+    ] {
+        let only = format!("teacher.only={only}");
+        let more = [three[0], &only, "initial.save_path=other.safetensors"];
+        says(&place.fails("generate_initial", &more, 2), &[words]);
+    }
+}
+
+/// PyTorch's files have many endings; what they hold is seen from their content.
+#[test]
+fn teachers_are_found_under_other_endings() {
+    let place = made("train_teachers");
+    let ours = place.path("teachers/model_teacher1.safetensors");
+    std::fs::remove_file(place.path("teachers/manifest_teacher1.json")).unwrap();
+    let bytes = std::fs::read(&ours).unwrap();
+    std::fs::remove_file(&ours).unwrap();
+    for ending in ["pt", "pth", "pth.tar", "th", "bin", "ckpt", "pkl"] {
+        let path = place.path(&format!("teachers/model_teacher1.{ending}"));
+        std::fs::write(&path, &bytes).unwrap();
+        place.ok("generate_initial", &["overwrite=true"]);
+        if ending != "bin" {
+            std::fs::write(place.path("teachers/model_teacher1.bin"), &bytes).unwrap();
+            let text = place.fails("generate_initial", &["overwrite=true"], 1);
+            says(
+                &text,
+                &["teacher 1 is there 2 times", ending, "model_teacher1.bin"],
+            );
+            std::fs::remove_file(place.path("teachers/model_teacher1.bin")).unwrap();
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+/// A name in a file could move the terminal's cursor, or set its title.
+#[test]
+fn control_characters_of_files_do_not_reach_the_terminal() {
+    let place = made("train_teachers");
+    let path = place.path("teachers/model_teacher1.safetensors");
+    let (state, metadata) = tensors::read_state(&path).unwrap();
+    let hostile = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
+    let list: Vec<(String, &Tensor)> = state
+        .iter()
+        .enumerate()
+        .map(|(index, (name, tensor))| match index {
+            0 => (hostile.to_owned(), tensor),
+            _ => (name.to_owned(), tensor),
+        })
+        .collect();
+    let list: Vec<(&str, &Tensor)> = list
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), *tensor))
+        .collect();
+    let mut card: Value = serde_json::from_str(&metadata["fed_distill"]).unwrap();
+    card["classes"][0] = json!(hostile);
+    card["dataset"] = json!(hostile);
+    let mut changed = metadata.clone();
+    changed.insert("fed_distill".into(), card.to_string());
+    std::fs::remove_file(place.path("teachers/manifest_teacher1.json")).unwrap();
+    tensors::write(&path, &list, &changed).unwrap();
+    let shown = |stage: &str, more: &[&str]| {
+        let base: &[&str] = if stage == "inspect" {
+            &[]
+        } else {
+            common::TINY
+        };
+        let (_, out, errors) = place.run_with(stage, base, more);
+        let text = out + &errors;
+        let raw = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+        assert!(!text.contains(raw), "{more:?}: {text:?}");
+        text
+    };
+    let file = path.to_str().unwrap();
+    let text = shown("inspect", &["tensors", file]);
+    assert!(
+        text.contains(r"x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}"),
+        "{text}"
+    );
+    shown("inspect", &["show", file]);
+    assert!(shown("generate_initial", &[]).contains(r"\u{1b}"));
+}

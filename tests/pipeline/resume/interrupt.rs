@@ -20,11 +20,11 @@ fn interrupt(child: &Child) {
 }
 
 /// Interrupts a stage once `path` is there.
-fn interrupted(place: &Place, stage: &str, options: &[&str], path: &str) {
+fn interrupted(place: &Place, stage: &str, options: &[&str], path: &str, signal: i32) {
     let errors = caught(|| {
         forget(place, stage);
         let mut child = start(place, stage, options);
-        let stopped = stop(&mut child, libc::SIGINT, || place.path(path).exists());
+        let stopped = stop(&mut child, signal, || place.path(path).exists());
         let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         stopped.then_some(errors)
     });
@@ -46,28 +46,31 @@ fn ctrl_c_saves_and_resume_ends_the_same() {
     for place in [&calm, &stopped] {
         place.ok("split_data", &options);
     }
-    for (stage, at, manifest, saved) in [
+    for (stage, signal, at, manifest, saved) in [
         (
             "train_teachers",
+            libc::SIGINT,
             "teachers/metrics_teacher0.jsonl",
             "teachers/manifest_teacher0.json",
             "teachers/checkpoint_teacher0/training.safetensors",
         ),
         (
             "generate_initial",
+            libc::SIGUSR1,
             "initial.checkpoint/batch_00000.safetensors",
             "initial.manifest.json",
             "initial.checkpoint/batch_00000.safetensors",
         ),
         (
             "train_student",
+            libc::SIGUSR2,
             "student/checkpoint/batch_00003.safetensors",
             "student/manifest.json",
             "student/checkpoint/training.safetensors",
         ),
     ] {
         calm.ok(stage, &options);
-        interrupted(&stopped, stage, &options, at);
+        interrupted(&stopped, stage, &options, at, signal);
         assert_eq!(json(&stopped.path(manifest))["status"], "interrupted");
         assert!(stopped.path(saved).exists(), "{saved}");
         // A forgotten word does not throw away what was saved.

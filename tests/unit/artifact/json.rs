@@ -187,3 +187,12 @@ fn leaves_are_found_again_by_their_keys() {
     assert_eq!(*json::at(&document, "a.b.c"), serde_json::Value::Null);
     assert!(json::leaves(&serde_json::json!({})).is_empty());
 }
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("split.json");
+    std::fs::write(&path, "\u{feff}{\"a\": 1}").unwrap();
+    let value: serde_json::Value = fed_distill::artifact::json::read(&path).unwrap();
+    assert_eq!(value["a"], 1);
+}

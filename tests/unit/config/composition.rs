@@ -369,3 +369,46 @@ fn sweeps_multiply_with_the_last_fastest() {
         ]
     );
 }
+
+/// One option of one's own, and one in place of a built-in one, without a copy of the tree.
+#[test]
+fn a_folder_adds_to_the_built_in_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("split/mine.yaml", "kind: iid\nnum_nodes: 3\n"),
+        ("model/lenet5.yaml", "kind: cnn5\n"),
+        (
+            "study.yaml",
+            "defaults:\n  - config\n  - model: lenet5\nseed: 5\n",
+        ),
+    ] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let asked = |name: Option<&str>, overrides: &[&str]| {
+        let mut request = super::request(Some(folder.path().to_owned()), overrides);
+        request.config_name = name.map(str::to_owned);
+        fed_distill::config::compose(&request)
+    };
+    let composed = asked(None, &["+split=mine", "dataset=mnist", "model=lenet5"]).unwrap();
+    let built_in = fed_distill::config::compose(&super::request(None, &["dataset=mnist"]));
+    assert_eq!(composed.config.dataset, built_in.unwrap().config.dataset);
+    assert_eq!(
+        serde_json::to_value(&composed.config.split).unwrap()["num_nodes"],
+        3
+    );
+    assert_eq!(format!("{:?}", composed.config.model.kind), "Cnn5");
+    assert!(
+        composed
+            .set_by("split.num_nodes")
+            .ends_with("split/mine.yaml:2")
+    );
+    let composed = asked(Some("study"), &[]).unwrap();
+    assert_eq!(composed.config.seed, 5);
+    let text = asked(None, &["+split=nine"]).unwrap_err().to_string();
+    assert!(
+        text.contains("dirichlet") && text.contains("mine"),
+        "{text}"
+    );
+}

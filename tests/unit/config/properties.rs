@@ -1,7 +1,7 @@
 //! For any value: what is typed in quotes arrives, and the printed config composes to itself.
 
 use crate::config::Tree;
-use fed_distill::config::{Composed, Request, compose};
+use fed_distill::config::{Composed, Request, compose, quoted};
 use fed_distill::train::{Milestones, ScheduleSettings};
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn typed(text: &str) -> String {
         }
         plain.push_str(part);
     }
-    format!("'{}'", plain.replace('\\', r"\\").replace('\'', r"\'"))
+    quoted(&plain)
 }
 
 fn words() -> impl Strategy<Value = String> {

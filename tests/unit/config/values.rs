@@ -42,6 +42,57 @@ fn numbers_and_truth_values() {
     }
     assert!(!*given("dataset.download=FALSE").dataset.download);
     assert_eq!(given("threads=null").threads, None);
+    // Programs write whole numbers with a point.
+    for text in ["7.0", "7.", "0.7e1"] {
+        assert_eq!(given(&format!("seed={text}")).seed, 7, "{text}");
+    }
+    assert_eq!(given("teacher.epochs=1e3").teacher.epochs, 1000);
+}
+
+/// YAML 1.1, which PyYAML reads, takes `1e-8` for a string, and `on` or `2024-01-31` for none.
+#[test]
+fn what_is_written_reads_the_same_in_yaml_1_1() {
+    let typed = [
+        "teacher.optimizer={kind: adam, eps: 1e-8}",
+        "student.optimizer.lr=2.5e+20",
+    ];
+    for (text, written) in [
+        ("no", "\"no\""),
+        ("'2024-01-31'", "\"2024-01-31\""),
+        ("007", "\"007\""),
+        ("runs/7", "runs/7"),
+    ] {
+        let folder = format!("teacher.save_folder={text}");
+        let composed = Tree::new(&[]).compose(&[typed[0], typed[1], &folder]);
+        let yaml = composed.to_yaml(&|_| true);
+        for line in [
+            "eps: 1.0e-08",
+            "lr: 2.5e+20",
+            &format!("save_folder: {written}"),
+        ] {
+            assert!(
+                yaml.contains(&format!(" {line}\n")),
+                "no `{line}` in\n{yaml}"
+            );
+        }
+        let again = Tree::new(&[("config.yaml", &yaml)]).compose(&[]).config;
+        assert_eq!(again, composed.config);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let tree = Tree::new(&[("config.yaml", "\u{feff}seed: 3\n")]);
+    assert_eq!(tree.compose(&[]).config.seed, 3);
+}
+
+/// A sweep's folders are typed again, in quotes.
+#[test]
+fn quoted_text_is_read_as_it_was() {
+    for text in ["", "a b", "it's", r"a\b", r"a\", r"\\'\\", r"'", "a,b=[1]"] {
+        let quoted = fed_distill::config::quoted(text);
+        assert_eq!(saved(&quoted).as_deref(), Some(text), "{quoted}");
+    }
 }
 
 #[test]
@@ -55,6 +106,11 @@ fn text() {
         ("\"a, 'b'\"", "a, 'b'"),
         (r"'it\'s'", "it's"),
         (r"'a\\'", r"a\"),
+        // Backslashes are halved before a quote alone, as Hydra does.
+        (r"'a\\b'", r"a\\b"),
+        (r"'a\\\'b'", r"a\'b"),
+        (r"a\\b", r"a\b"),
+        (r"a\=b", "a=b"),
         (r"'a\b'", r"a\b"),
         (r"a\,b\ ", "a,b "),
         (r"\[x\]", "[x]"),
@@ -141,8 +197,8 @@ fn references_take_type_or_stand_in_text() {
 fn a_backslash_makes_a_reference_plain() {
     assert_eq!(saved(r"a\${seed}").as_deref(), Some("a${seed}"));
     assert_eq!(saved(r"'a\${seed}'").as_deref(), Some("a${seed}"));
-    assert_eq!(saved(r"'a\\${seed}'").as_deref(), Some("a${seed}"));
-    assert_eq!(saved(r"'a\\\\${seed}'").as_deref(), Some(r"a\42"));
+    assert_eq!(saved(r"'a\\${seed}'").as_deref(), Some(r"a\42"));
+    assert_eq!(saved(r"'a\\\${seed}'").as_deref(), Some(r"a\${seed}"));
 }
 
 #[test]

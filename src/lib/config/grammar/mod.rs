@@ -2,8 +2,9 @@
 //! `1,2`, `range(0,3)`, `choice(a,b)`.
 //!
 //! Unquoted text runs to the next `,` (or closing bracket inside one) and loses the blanks around
-//! it; `\` before one of `\,:()[]{}` or a blank takes that character literally. In quotes `\`
-//! escapes the quote and itself. `${…}` is taken whole, whatever is inside.
+//! it; `\` before one of `\,:=()[]{}` or a blank takes that character literally. In quotes `\`
+//! escapes the quote, and itself before a quote alone, as in Hydra. `${…}` is taken whole, whatever
+//! is inside.
 
 mod parser;
 
@@ -46,6 +47,28 @@ pub fn parse(text: &str, origin: &Origin) -> Result<Parsed, Message> {
         }
         (_, None) => Err("it is empty".into()),
     }
+}
+
+/// Returns text in quotes that is parsed to `text`.
+pub fn quoted(text: &str) -> String {
+    let mut inside = String::new();
+    let mut slashes = 0;
+    // The closing quote is one more before which backslashes count twice.
+    for c in text.chars().chain(['\'']) {
+        match c {
+            '\\' => slashes += 1,
+            '\'' => {
+                inside.push_str(&"\\".repeat(2 * std::mem::take(&mut slashes)));
+                inside.push_str("\\'");
+            }
+            c => {
+                inside.push_str(&"\\".repeat(std::mem::take(&mut slashes)));
+                inside.push(c);
+            }
+        }
+    }
+    inside.truncate(inside.len() - "\\'".len());
+    format!("'{inside}'")
 }
 
 /// Splits `name(inside)`.

@@ -166,14 +166,23 @@ impl<'a> Parser<'a> {
     fn quoted(&mut self, quote: char) -> Result<String, Message> {
         self.next();
         let mut text = String::new();
+        // Backslashes are plain but before a quote, where each two stand for one.
+        let mut slashes = 0;
         while let Some(c) = self.next() {
-            match (c, self.peek()) {
-                ('\\', Some(escaped)) if escaped == quote || escaped == '\\' => {
-                    text.push(escaped);
-                    self.next();
+            match c {
+                '\\' => slashes += 1,
+                c if c == quote => {
+                    text.push_str(&"\\".repeat(slashes / 2));
+                    if slashes % 2 == 0 {
+                        return Ok(text);
+                    }
+                    text.push(quote);
+                    slashes = 0;
                 }
-                (c, _) if c == quote => return Ok(text),
-                (c, _) => text.push(c),
+                c => {
+                    text.push_str(&"\\".repeat(std::mem::take(&mut slashes)));
+                    text.push(c);
+                }
             }
         }
         Err(format!("the closing {quote} is missing"))
@@ -190,7 +199,7 @@ impl<'a> Parser<'a> {
                 '\\' => {
                     self.next();
                     match self.peek() {
-                        Some(special) if "\\,:()[]{} \t".contains(special) => {
+                        Some(special) if "\\,:=()[]{} \t".contains(special) => {
                             text.push(special);
                             self.next();
                             escaped = true;

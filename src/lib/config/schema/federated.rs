@@ -46,7 +46,7 @@ pub struct FedAvgConfig {
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub fraction: f64,
     /// Passes of a node over its images in a round (E).
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a node's batch (B); `null`: all it has.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -193,7 +193,7 @@ pub struct DistributedSgdConfig {
     #[schemars(range(min = 1, max = 1024))]
     pub ranks: Option<usize>,
     /// Passes over all training images.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a batch, over all ranks.
     #[schemars(range(min = 1, max = 1_000_000_000))]

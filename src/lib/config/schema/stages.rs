@@ -36,15 +36,16 @@ pub struct TeacherConfig {
     /// Whether all nodes start from the same weights, as federated averaging needs (a shared seed
     /// costs no upload), or each from its own.
     pub shared_initialisation: bool,
-    /// Teachers to train, so that several machines can share the work; `null`: all.
-    pub only: Free<Option<Vec<usize>>>,
+    /// Teachers to train, so that several machines can share the work; in the server's stages,
+    /// those to use, where some never came. `null`: all.
+    pub only: Option<Vec<usize>>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<FilePath>,
     /// Teachers that the server's stages hold in memory, those used last; the others are read again
     /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
     pub in_memory: Free<Option<usize>>,
     /// Passes over the images.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -74,7 +75,7 @@ impl Default for TeacherConfig {
         Self {
             num_teachers: None,
             shared_initialisation: true,
-            only: None.into(),
+            only: None,
             save_folder: None,
             in_memory: None.into(),
             epochs: 300,
@@ -191,7 +192,7 @@ pub struct StudentConfig {
     #[schemars(extend("minimum" = 0))]
     pub class_weights: Option<Vec<f64>>,
     /// Passes over the images.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Images in a batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]

@@ -146,9 +146,17 @@ pub(super) fn teacher_count(settings: &TeacherConfig, nodes: usize) -> Result<us
 
 fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
     let count = teacher_count(settings, nodes)?;
-    let Some(only) = &*settings.only else {
-        return Ok((0..count).collect());
-    };
+    match &settings.only {
+        Some(only) => named(only, count),
+        None => Ok((0..count).collect()),
+    }
+}
+
+/// Returns the teachers that `teacher.only` names, of `count` that there are.
+///
+/// # Errors
+/// Fails when it names none, one twice, or one that there is not (usage).
+pub(super) fn named(only: &[usize], count: usize) -> Result<Vec<usize>> {
     if only.is_empty() {
         bail!(
             Error::usage("`teacher.only` names no teacher").hint("`teacher.only=null` trains all")
@@ -176,7 +184,7 @@ fn chosen(settings: &TeacherConfig, nodes: usize) -> Result<Vec<usize>> {
             })
         );
     }
-    Ok(only.clone())
+    Ok(only.to_vec())
 }
 
 /// Trains one teacher; returns `None` when it was there already and is kept.

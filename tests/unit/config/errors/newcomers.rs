@@ -96,3 +96,50 @@ fn a_name_where_a_mapping_belongs() {
     hint: did you mean `student.model.kind=lenet5`?
     "#);
 }
+
+/// Settings of Hydra itself, the words of other projects, what a shell makes of a blank.
+#[test]
+fn habits_from_elsewhere_are_answered() {
+    let says = |typed: &str, words: &[&str]| {
+        let text = mistake(typed);
+        for word in words {
+            assert!(text.contains(word), "no `{word}` in\n{text}");
+        }
+    };
+    for typed in [
+        "hydra.run.dir=out",
+        "+hydra.job.chdir=true",
+        "hydra/launcher=joblib",
+    ] {
+        says(
+            typed,
+            &[
+                "hydra",
+                "Hydra's own settings are not read",
+                "student.save_folder",
+            ],
+        );
+    }
+    for typed in [
+        "split.n_clients=3",
+        "split.n_parties=3",
+        "split.num_users=3",
+    ] {
+        says(typed, &["did you mean `split.num_nodes`?"]);
+    }
+    for (typed, next) in [("seed=1,", "2"), ("teacher.schedule.milestones=[1,", "2]")] {
+        let text = crate::config::Tree::new(&[]).error(&[typed, next]);
+        let whole = format!("`{typed} {next}` in quotes");
+        for word in [
+            "blank behind the comma",
+            &format!("`{next}`: leave it out"),
+            &whole,
+        ] {
+            assert!(text.contains(word), "no `{word}` in\n{text}");
+        }
+    }
+    // The stack overflowed.
+    let deep = format!("{}=1", ["a"; 57_000].join("."));
+    says(&deep, &["has more than 32 parts"]);
+    assert!(mistake(&deep).len() < 1000);
+}
