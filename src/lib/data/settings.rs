@@ -23,8 +23,8 @@ pub enum DatasetKind {
     /// CIFAR-100, 3×32×32, with its 100 fine labels (Krizhevsky 2009).
     Cifar100,
     /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF) in `train/CLASS/…` and `test/CLASS/…`, or in
-    /// `CLASS/…` with `test_share`, as a folder or an archive (`.tar`, `.tar.gz`, `.tgz`,
-    /// `.tar.zst`, `.zip`).
+    /// `CLASS/…` with `test_share`, as a folder or an archive (`.tar`, also
+    /// compressed, or `.zip`).
     ImageFolder,
 }
 

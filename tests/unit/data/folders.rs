@@ -326,3 +326,30 @@ fn parquet_says_how_to_export() {
         assert!(text.contains("load_dataset"), "{text}");
     }
 }
+
+/// `tests/data/archives/make.py` packs them with Python and GNU tar.
+#[test]
+fn archives_of_other_programs_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/archives");
+    for name in ["set.tar.gz", "set.tar.xz", "set.tar.bz2", "set.zip"] {
+        let set = load_cpu(&folder_settings(&folder.join(name)))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let image = |at: usize| (0..64).map(move |i| ((7 * i + at) % 251) as u8);
+        let images = |range: std::ops::Range<usize>| range.flat_map(image).collect::<Vec<u8>>();
+        assert_eq!(pixels(&set.train), images(0..2), "{name}");
+        assert_eq!(pixels(&set.test), images(2..4), "{name}");
+        assert_eq!(set.classes, ["a", "b"]);
+        // Cut off in the middle.
+        let whole = std::fs::read(folder.join(name)).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let cut = root.path().join(name);
+        std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+        let text = failure(&folder_settings(&cut)).to_string();
+        assert!(text.contains(&format!("cannot read `{name}`")), "{text}");
+    }
+    let sparse = load_cpu(&folder_settings(&folder.join("sparse_gnu.tar"))).unwrap();
+    assert_eq!(sparse.train.images.size(), [2, 3, 128, 128]);
+    assert!(pixels(&sparse.train).iter().all(|&pixel| pixel == 0));
+    let text = failure(&folder_settings(&folder.join("sparse_posix.tar"))).to_string();
+    assert!(text.contains("found: 3 links to nothing, sparse files"), "{text}");
+}

@@ -187,3 +187,39 @@ fn a_missing_root_is_a_usage_error() {
         assert!(load_cpu(&settings).is_ok());
     }
 }
+
+/// As NumPy writes them, stored and deflated, with labels of 64 bits.
+#[test]
+fn arrays_of_keras_are_read() {
+    let made = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/archives");
+        std::fs::read(folder.join(name)).unwrap()
+    };
+    for (name, kind, inside) in [
+        ("stored.npz", Mnist, "mnist.npz"),
+        ("deflated.npz", FashionMnist, "fashion-mnist.npz"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join(inside);
+        std::fs::write(&file, made(name)).unwrap();
+        for place in [root.path(), &file] {
+            let set = load_cpu(&settings(kind, place)).unwrap();
+            let image = |count: usize, start: usize| {
+                let values = (0..64 * count).map(move |i| ((7 * i + start) % 251) as u8);
+                values.collect::<Vec<u8>>()
+            };
+            assert_eq!(pixels(&set.train), image(20, 0));
+            assert_eq!(pixels(&set.test), image(10, 3));
+            let labels: Vec<i64> = (0..20).map(|at| at % 10).collect();
+            assert_eq!(set.train.label_list, labels);
+        }
+        // It is the set that its name says.
+        assert!(load_cpu(&settings(Kmnist, root.path())).is_err());
+        let whole = made(name);
+        for cut in [whole.len() / 3, whole.len() - 10] {
+            std::fs::write(&file, &whole[..cut]).unwrap();
+            let text = failure(&settings(kind, &file)).to_string();
+            assert!(text.contains(inside), "{text}");
+        }
+    }
+}

@@ -21,16 +21,52 @@ const MAX_NAME: usize = 4096;
 /// Most bytes in all names of an archive together.
 const MAX_NAMES: usize = 128 << 20;
 
-/// Opens a file and decompresses it when its first bytes are those of gzip or zstd.
+/// Most memory for the dictionary of xz, in KiB: twice what its highest setting takes.
+const MAX_DICTIONARY: u32 = 128 << 10;
+
+/// Names how a file is compressed.
+#[derive(Clone, Copy)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+    Xz,
+    Bzip2,
+}
+
+impl Compression {
+    /// Recognises the compression by the first bytes of a file.
+    pub fn of(start: &[u8]) -> Option<Self> {
+        let known: [(&[u8], Self); 4] = [
+            (b"\x1f\x8b", Self::Gzip),
+            (b"\x28\xb5\x2f\xfd", Self::Zstd),
+            (b"\xfd7zXZ\0", Self::Xz),
+            (b"BZh", Self::Bzip2),
+        ];
+        let found = known.iter().find(|(magic, _)| start.starts_with(magic));
+        found.map(|&(_, compression)| compression)
+    }
+}
+
+/// Returns true for the first bytes of a zip archive, be it an empty one.
+pub(super) fn is_zip(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06")
+}
+
+/// Opens a file and decompresses it when its first bytes are those of a compressed one.
 pub(super) fn decompressed(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = input::open(path)?;
-    let start = file.fill_buf()?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(file))
-    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::Decoder::with_buffer(file).map_err(|error| damaged_by(path, error))?)
-    } else {
-        Box::new(file)
+    Ok(match Compression::of(file.fill_buf()?) {
+        Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Some(Compression::Zstd) => {
+            Box::new(zstd::Decoder::with_buffer(file).map_err(|error| damaged_by(path, error))?)
+        }
+        Some(Compression::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
+            file,
+            true,
+            MAX_DICTIONARY,
+        )),
+        Some(Compression::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        None => Box::new(file),
     })
 }
 
@@ -87,9 +123,7 @@ pub(super) fn entries(path: &Path, mut visit: impl FnMut(Entry) -> Result<()>) -
         visit(entry)
     };
     let mut file = input::open(path)?;
-    let start = file.fill_buf()?;
-    let is_zip = start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06");
-    match is_zip {
+    match is_zip(file.fill_buf()?) {
         true => zip_entries(path, file, visit),
         false => tar_entries(path, visit),
     }

@@ -1,5 +1,5 @@
 //! Reads the IDX format of MNIST, Fashion-MNIST and KMNIST (LeCun et al. 1998): four files, plain
-//! or gzip.
+//! or gzip. Also reads the arrays that Keras keeps of them, `mnist.npz`.
 //!
 //! An images file holds `00 00 08 03`, then count, rows and columns as big-endian u32, then the
 //! bytes; a labels file holds `00 00 08 01`, then the count, then the bytes.
@@ -7,7 +7,7 @@
 use super::super::raw::{MAX_SIDE, RawSet, RawSplit};
 use super::super::settings::DatasetKind;
 use super::super::{download, official};
-use super::{archive, damaged, damaged_by};
+use super::{archive, damaged, damaged_by, input, numpy};
 use crate::error::{Error, Result, assignment, parameter};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -43,6 +43,9 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
         DatasetKind::Kmnist => KUZUSHIJI.map(str::to_owned).to_vec(),
         _ => (0..CLASSES).map(|class| class.to_string()).collect(),
     };
+    if let Some(arrays) = find_npz(kind, root) {
+        return read_npz(&arrays, classes);
+    }
     refuse_file(kind, root)?;
     let files = official::files(kind);
     let usual: Vec<_> = files
@@ -106,6 +109,76 @@ fn refuse_file(kind: DatasetKind, root: &Path) -> Result<()> {
             format!("a folder with {}", names.collect::<Vec<_>>().join(", ")),
         )
         .hint(assignment("root", folder.display()) + " is the folder that it lies in"))
+}
+
+/// Returns the path of the arrays that Keras keeps: `root` itself, or a file in it that is named
+/// after the set, where there are no IDX files.
+fn find_npz(kind: DatasetKind, root: &Path) -> Option<PathBuf> {
+    let is_npz = |path: &Path| path.extension().is_some_and(|ending| ending == "npz");
+    if root.is_file() {
+        return is_npz(root).then(|| root.to_path_buf());
+    }
+    let mut files = official::files(kind).iter();
+    if files.any(|remote| find(kind, root, remote.name).is_some()) {
+        return None;
+    }
+    let entries = std::fs::read_dir(root).ok()?.flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.into_iter().find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_named = name.contains("mnist") && !is_of_another_set(kind, &name);
+        is_npz(path) && is_named && path.is_file()
+    })
+}
+
+/// Reads the arrays `x_train`, `y_train`, `x_test` and `y_test` of a file of NumPy.
+fn read_npz(path: &Path, classes: Vec<String>) -> Result<RawSet> {
+    let names = ["x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"];
+    let mut arrays: [Option<(Vec<usize>, Vec<u8>)>; 4] = Default::default();
+    let mut others = Vec::new();
+    archive::walk(path, |name, size, reader| {
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            others.push(name.to_owned());
+            return Ok(());
+        };
+        let file = path.join(name);
+        if size > MAX_BODY {
+            return Err(damaged(&file, format!("larger than {MAX_BODY} bytes")));
+        }
+        let mut bytes = Vec::new();
+        reader
+            .take(MAX_BODY)
+            .read_to_end(&mut bytes)
+            .map_err(|error| damaged_by(&file, error))?;
+        let array = numpy::npy(bytes);
+        arrays[at] = Some(array.map_err(|error| damaged(&file, error.what()).caused_by(error))?);
+        Ok(())
+    })?;
+    let mut split = |images: usize| {
+        let mut take = |at: usize| {
+            arrays[at].take().ok_or_else(|| {
+                damaged(path, format!("it has no array `{}`", names[at]))
+                    .note("expected", names.join(", "))
+                    .note("available", input::some_of(others.clone()))
+            })
+        };
+        let ((shape, pixels), (label_shape, labels)) = (take(images)?, take(images + 1)?);
+        let (images, labels_file) = (path.join(names[images]), path.join(names[images + 1]));
+        let shape = <[usize; 3]>::try_from(shape).map_err(|shape| {
+            damaged(&images, format!("it has the shape {shape:?}")).note("expected", "[N, H, W]")
+        })?;
+        if label_shape.len() != 1 || shape.contains(&0) {
+            return Err(damaged(&labels_file, "no images, or no list of labels"));
+        }
+        join(&images, &labels_file, shape, pixels, labels)
+    };
+    Ok(RawSet {
+        train: split(0)?,
+        test: split(2)?,
+        classes,
+        broken: Vec::new(),
+    })
 }
 
 /// Returns the name of a file or folder in the form that the many spellings of it share:
@@ -193,8 +266,20 @@ fn collect(
 
 /// Reads an images file and a labels file, which must agree.
 fn read_split(images: &Path, labels: &Path) -> Result<RawSplit> {
-    let ([count, height, width], pixels) = read_file::<3>(images)?;
-    let ([label_count], label_bytes) = read_file::<1>(labels)?;
+    let (shape, pixels) = read_file::<3>(images)?;
+    let (_, label_bytes) = read_file::<1>(labels)?;
+    join(images, labels, shape, pixels, label_bytes)
+}
+
+/// Joins images and labels, which must agree; errors name the files that they come from.
+fn join(
+    images: &Path,
+    labels: &Path,
+    [count, height, width]: [usize; 3],
+    pixels: Vec<u8>,
+    label_bytes: Vec<u8>,
+) -> Result<RawSplit> {
+    let label_count = label_bytes.len();
     if height > MAX_SIDE || width > MAX_SIDE {
         return Err(damaged(
             images,

@@ -17,7 +17,9 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub(super) const ARCHIVES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".zip"];
+pub(super) const ARCHIVES: [&str; 9] = [
+    ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip",
+];
 
 /// Largest image file, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -156,21 +158,17 @@ fn is_archive(path: &Path) -> Result<bool> {
     if start.starts_with(b"PAR1") {
         return Err(damaged(path, "a Parquet file is no archive of images").hint(PARQUET));
     }
-    let compressed: [&[u8]; 4] = [
-        b"PK\x03\x04",
-        b"PK\x05\x06",
-        b"\x1f\x8b",
-        b"\x28\xb5\x2f\xfd",
-    ];
-    Ok(compressed.iter().any(|magic| start.starts_with(magic))
+    Ok(archive::is_zip(&start)
+        || archive::Compression::of(&start).is_some()
         || start.get(257..262) == Some(b"ustar")
         || is_named_archive(path))
 }
 
 /// Tells how to make image files of a data set of Hugging Face.
 pub(super) const PARQUET: &str = concat!(
-    "Parquet is not read; save its images as files, in Python: `import datasets, os` and ",
-    "`for i, row in enumerate(datasets.load_dataset(\"parquet\", data_files=\"FILE\")[\"train\"]): ",
+    "Parquet is not read; save its images as files, in Python: `import datasets, os`, then ",
+    "`for i, row in enumerate(datasets.load_dataset(\"parquet\", data_files=\"FILE\")",
+    "[\"train\"]): ",
     "os.makedirs(f\"train/{row['label']}\", exist_ok=True); ",
     "row[\"image\"].save(f\"train/{row['label']}/{i}.png\")`"
 );

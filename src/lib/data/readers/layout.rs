@@ -140,7 +140,10 @@ impl Layout {
     /// test images has no training images, and when an image occurs twice.
     pub fn of(listing: Listing, source: &Path, divide: bool) -> Result<Self> {
         let mut skipped = Skipped::default();
-        skipped.add("links to nothing, pipes or devices", listing.unread);
+        skipped.add(
+            "links to nothing, sparse files, pipes or devices",
+            listing.unread,
+        );
         let files = images_only(listing.files, &mut skipped);
         let (parts, folders) = match files.iter().any(|file| split_of(&file.name).is_some()) {
             true => splits(files, &listing.folders, source, divide, &mut skipped)?,
