@@ -86,16 +86,16 @@ fn train(
     } = inputs;
     let fresh = settings.new_batches_per_epoch * settings.epochs;
     let initial_images = initial.labels.size()[0] as usize;
+    let capacity = initial_images + fresh * config.deep_inv.batch_size;
     let growing = GrowingSet::new(
         initial,
-        initial_images + fresh * config.deep_inv.batch_size,
+        capacity,
         own.as_ref(),
         &dataset.normalisation,
         context.device,
     );
     let mut model = student(context, set)?;
-    let held = (initial + fresh * config.deep_inv.batch_size) as u128;
-    let written = held * super::image_bytes(&set.card.model);
+    let written = capacity as u128 * super::image_bytes(&set.card.model);
     session.require_space(written as u64 + model.state().bytes())?;
     let inverter =
         Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
