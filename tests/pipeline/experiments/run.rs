@@ -192,7 +192,7 @@ fn other_readings_of_the_report() {
         ("2_teachers_entropy", "deep_inv.di.loss.entropy_scale=-1"),
         (
             "2_teachers_custom_adap",
-            "teacher.selection=best_test student.selection=best_test",
+            "teacher.selection=best_own_test student.selection=best_test",
         ),
         ("2_teachers_custom_adap", "deep_inv.keep_moments=true"),
     ];
