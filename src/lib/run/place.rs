@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Limits the files that an error names.
-const SHOWN: usize = 10;
+const SHOWN: usize = 20;
 
 /// Refuses a result that is to be a file and whose path is that of a folder, or that another file
 /// of the run would replace.
