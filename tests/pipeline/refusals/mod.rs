@@ -1,6 +1,7 @@
 //! Bad input through the real binaries: a clear message that names the thing, exit code 1 or 2, and
 //! what was good stays as it was.
 
+mod datasets;
 mod inputs;
 mod runs;
 mod splits;
