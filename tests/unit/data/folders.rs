@@ -351,5 +351,8 @@ fn archives_of_other_programs_are_read() {
     assert_eq!(sparse.train.images.size(), [2, 3, 128, 128]);
     assert!(pixels(&sparse.train).iter().all(|&pixel| pixel == 0));
     let text = failure(&folder_settings(&folder.join("sparse_posix.tar"))).to_string();
-    assert!(text.contains("found: 3 links to nothing, sparse files"), "{text}");
+    assert!(
+        text.contains("found: 3 links to nothing, sparse files"),
+        "{text}"
+    );
 }
