@@ -266,6 +266,12 @@ fn tensor_files() -> Vec<Case> {
     ]
 }
 
+/// A file that Python made.
+fn made(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
 fn set(kind: DatasetKind) -> impl Fn(&Path) -> Reading {
     move |root| load_cpu(&settings(kind, root)).into()
 }
@@ -317,6 +323,30 @@ pub fn images() -> Vec<Case> {
             set(Cifar10),
         )
         .unnamed(),
+        case("CIFAR, pickle", "train", made("cifar/batch_python2"), {
+            set(DatasetKind::Cifar100)
+        })
+        .with("test", made("cifar/batch_protocol2"))
+        .with("meta", made("cifar/meta_python2")),
+        case(
+            "npz",
+            "mnist.npz",
+            made("archives/deflated.npz"),
+            set(Mnist),
+        ),
+        case("zip", "set.zip", made("archives/set.zip"), set(ImageFolder)).unnamed(),
+        case(
+            "tar, xz",
+            "set.tar.xz",
+            made("archives/set.tar.xz"),
+            set(ImageFolder),
+        ),
+        case(
+            "tar, bzip2",
+            "set.tar.bz2",
+            made("archives/set.tar.bz2"),
+            set(ImageFolder),
+        ),
         case("tar", "set.tar", folder.clone(), set(ImageFolder)),
         case("tar, gzip", "set.tar.gz", gzip(&folder), set(ImageFolder)),
         case(

@@ -76,6 +76,21 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
             "one image much larger than the others",
         ),
         (
+            take("PNG"),
+            deep_picture(),
+            "an image of 4,096 pixels a side with four channels of 16 bits",
+        ),
+        (
+            take("tar, gzip"),
+            named_entries(4000, 100_000),
+            "names of 100 kB",
+        ),
+        (
+            take("tar, gzip"),
+            named_entries(40_000, 3900),
+            "160 MB of names",
+        ),
+        (
             take("tar"),
             escaping("../escaped.png"),
             "a name that climbs",
@@ -90,6 +105,59 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
             escaping("train/../../../escaped.png"),
             "a name that climbs later",
         ),
+    ]
+}
+
+/// A PNG of the largest size in its largest type.
+fn deep_picture() -> Vec<u8> {
+    let picture = image::ImageBuffer::from_pixel(4096, 4096, image::Rgba([9_u16; 4]));
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::ImageRgba16(picture)
+        .write_to(&mut file, image::ImageFormat::Png)
+        .unwrap();
+    file.into_inner()
+}
+
+/// A compressed tar of empty images with names of `length` bytes.
+fn named_entries(count: usize, length: usize) -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(gzip);
+    for at in 0..count {
+        let name = format!("train/a/{at:06}/{}.png", "x/".repeat((length - 20) / 2));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        builder.append_data(&mut header, name, &[][..]).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+/// Pictures with half a gigabyte of zeros in their colour profile or a text.
+pub fn metadata() -> Vec<(Case, Vec<u8>, &'static str)> {
+    use std::io::{Read as _, Write as _};
+    let picture = png(9, 9, 3, &noise(243, 1));
+    let mut zeros = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::copy(&mut std::io::repeat(0).take(512 << 20), &mut zeros).unwrap();
+    zeros.flush().unwrap();
+    let zeros = zeros.finish().unwrap();
+    let with = |name: &[u8; 4]| {
+        let data = [&b"icc\0\0"[..], &zeros].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(name);
+        crc.update(&data);
+        let length = (data.len() as u32).to_be_bytes();
+        let chunk = [&length, &name[..], &data, &crc.sum().to_be_bytes()].concat();
+        // Behind the header.
+        [&picture[..33], &chunk, &picture[33..]].concat()
+    };
+    let take = || {
+        images()
+            .into_iter()
+            .find(|case| case.name == "PNG")
+            .unwrap()
+    };
+    vec![
+        (take(), with(b"iCCP"), "a colour profile of 512 MiB"),
+        (take(), with(b"zTXt"), "a text of 512 MiB"),
     ]
 }
 

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Changes of each kind of file; there are twenty kinds.
+/// Changes of each kind of file; there are twenty-five kinds.
 const EACH: usize = 300;
 
 /// Files in a place of their own, beside others that must not change.
@@ -153,6 +153,16 @@ fn bombs_and_escapes_are_refused() {
     for (case, contents, what) in hostile::bombs() {
         let place = Place::new(&case);
         assert!(!check(&case, &place, &contents, what), "{what} was read");
+    }
+}
+
+/// What a picture carries beside its pixels is not read, whatever it decompresses to.
+#[test]
+fn metadata_of_pictures_costs_no_memory() {
+    let _alone = memory::alone();
+    for (case, contents, what) in hostile::metadata() {
+        let place = Place::new(&case);
+        assert!(check(&case, &place, &contents, what), "{what} was refused");
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod data;
+mod datasets;
 mod inputs;
 mod places;
 mod runs;

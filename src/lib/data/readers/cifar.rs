@@ -374,7 +374,7 @@ impl Files {
 fn append_records(path: &Path, bytes: &[u8], layout: &Layout, split: &mut RawSplit) -> Result<()> {
     let labels = layout.label_bytes.len();
     let record = labels + IMAGE;
-    if bytes.is_empty() || bytes.len() % record != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
         return Err(damaged(path, "its length is not a whole number of records")
             .note("expected", format!("a multiple of {record} bytes"))
             .note("found", bytes.len().to_string()));

@@ -101,7 +101,8 @@ fn refuse_file(kind: DatasetKind, root: &Path) -> Result<()> {
     }
     let folder = root.parent().unwrap_or(root);
     let names = official::files(kind).iter().map(|remote| remote.name);
-    let what = parameter("root") + " is a file, not a folder";
+    let kind_of_root = input::special(root).unwrap_or("a file");
+    let what = parameter("root") + format!(" is {kind_of_root}, not a folder");
     Err(Error::failed(what)
         .note("file", root.display().to_string())
         .note(

@@ -151,9 +151,12 @@ impl Layout {
         };
         if skipped.count() > 0 {
             tracing::warn!(
-                "{}: {} files were skipped: {}; what is read ends in .{}",
+                "{}: {} skipped: {}; what is read ends in .{}",
                 source.display(),
-                skipped.count(),
+                match skipped.count() {
+                    1 => "1 file was".into(),
+                    count => format!("{count} files were"),
+                },
                 skipped.text(),
                 ENDINGS.join(", .")
             );

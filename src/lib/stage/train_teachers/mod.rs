@@ -203,7 +203,7 @@ fn teacher(
         log: folder.join("train_teachers.log"),
     };
     let inputs = |run: &mut manifest::Run| {
-        run.dataset(&dataset)?;
+        run.dataset(dataset)?;
         run.fact("node", node)?;
         if let Some(split) = &context.config.split.save_path {
             run.input("split", split)?;
