@@ -4,7 +4,7 @@
 
 use super::StageContext;
 use super::guard::guarded;
-use super::place;
+use super::result_path;
 use super::stages::{Stage, without_paths};
 use super::weights::{self, Card};
 use crate::artifact::fault::folder_of;
@@ -78,7 +78,7 @@ impl Session<'_> {
     /// # Errors
     /// Fails when there is too little space.
     pub fn require_space(&self, bytes: u64) -> Result<()> {
-        Ok(place::require_space(&self.job.output, bytes)?)
+        Ok(result_path::require_space(&self.job.output, bytes)?)
     }
 
     /// Returns the path of a file or folder of this run, named after its manifest.
@@ -101,14 +101,14 @@ impl StageContext<'_> {
         inputs: impl FnOnce(&mut manifest::Run) -> Result<I>,
         work: impl FnOnce(I, &mut Session) -> Result<T>,
     ) -> Result<Option<T>> {
-        place::refuse_unfit_name(job)?;
+        result_path::refuse_unfit_name(job)?;
         let checkpoint_folder = companion(&job.manifest, "checkpoint");
         let admission = self.admit(job, &checkpoint_folder)?;
         if admission == Admission::Done {
             clear_leftovers(job, &checkpoint_folder)?;
             return Ok(None);
         }
-        place::check(job)?;
+        result_path::check(job)?;
         let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
         let given = inputs(&mut run)?;
         if admission == Admission::DoneElsewhere {
@@ -123,7 +123,7 @@ impl StageContext<'_> {
             refuse_other_inputs(job, &run)?;
             return Ok(None);
         }
-        place::check(job)?;
+        result_path::check(job)?;
         atomic::remove_stale(folder_of(&job.manifest));
         atomic::remove_stale(&companion(&job.manifest, ".hydra"));
         atomic::remove_stale(&checkpoint_folder);
@@ -261,7 +261,7 @@ impl StageContext<'_> {
                 }
             }
             Admission::Fresh if !*config.overwrite && !job.manifest.exists() => {
-                place::refuse_unclaimed(job)?;
+                result_path::refuse_unclaimed(job)?;
                 Ok(Admission::Fresh)
             }
             other => Ok(other),

@@ -3,7 +3,7 @@
 //! ranks that share one run.
 //!
 //! [`context`] opens a stage. [`job`] performs one run: admission, lock, [`manifest`], checkpoints,
-//! log, and the config beside it (`config_record`); `place` looks at where it will
+//! log, and the config beside it (`config_record`); `result_path` checks where it will
 //! write, and `bounds` at what its settings ask for. [`ranks`] performs a run that several ranks
 //! share. [`journal`] writes metrics as they come; [`checkpoint`] and `checkpointer` save what an
 //! interrupted run resumes from; [`rounds`] does both for the multi-round baselines. [`weights`] is
@@ -28,8 +28,8 @@ pub mod job;
 pub mod journal;
 pub mod manifest;
 pub mod metrics;
-mod place;
 pub mod ranks;
+mod result_path;
 pub mod rounds;
 pub mod split;
 pub mod stages;

@@ -1,4 +1,4 @@
-//! Looks at the place of a run before it starts: what is there that the run would replace without
+//! Checks the paths of a run before it starts: what is there that the run would replace without
 //! having made it, and what keeps the run from writing.
 
 use super::job::{Job, companion};
