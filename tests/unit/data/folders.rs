@@ -98,7 +98,7 @@ fn test_comes_before_validation() {
 /// Ten images of one class, five of the other.
 fn flat(top: &str) -> Files {
     let image = |at: u32| {
-        let class = if at % 3 == 0 { "dog" } else { "cat" };
+        let class = if at.is_multiple_of(3) { "dog" } else { "cat" };
         let name = format!("{top}{class}/{at:02}.png");
         (name, png(10, 10, 3, &colour(at)))
     };
