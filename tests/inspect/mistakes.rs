@@ -86,6 +86,12 @@ fn what_a_run_does_not_have_is_said() {
         errors.contains("holds no student") && errors.contains("teachers/teacher0"),
         "{errors}"
     );
+    assert!(errors.contains("found: ") && errors.contains("(`train_teachers`)"));
+    let errors = fails(&["verify", "student/student.safetensors"], 2);
+    assert!(
+        errors.contains("is a file, not a folder") && errors.contains("in is `student`"),
+        "{errors}"
+    );
     let errors = fails(&["compare", "split.json"], 1);
     assert!(
         errors.contains("no finished student or baseline"),

@@ -20,6 +20,12 @@ const LISTED: usize = 12;
 /// # Errors
 /// Fails when there is no such folder; no manifest in it.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
+    if folder.is_file() {
+        let what = format!("`{}` is a file, not a folder", folder.display());
+        let above = folder.parent().filter(|above| *above != Path::new(""));
+        let above = above.unwrap_or(Path::new(".")).display().to_string();
+        bail!(Error::usage(what).hint(format!("the folder that it lies in is `{above}`")));
+    }
     if !folder.is_dir() {
         bail!(nothing_there("folder", folder));
     }
@@ -80,23 +86,22 @@ fn no_run(folder: &Path) -> Error {
 /// Fails when there is none, or several.
 pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     let mut found = all(path)?;
-    let there: Vec<String> = found.iter().map(|run| run.name.clone()).collect();
+    let described = |run: &Run| format!("{} (`{}`)", run.name, run.manifest.stage);
+    let there: Vec<String> = found.iter().map(described).collect();
     found.retain(wanted);
     if found.len() == 1 {
         return Ok(found.swap_remove(0));
     }
-    let names: Vec<String> = match found.is_empty() {
-        true => there,
-        false => found.iter().map(|run| run.name.clone()).collect(),
-    };
-    let which = if found.is_empty() {
-        "holds no"
-    } else {
-        "holds more than one"
+    let (which, label, names) = match found.is_empty() {
+        true => ("holds no", "found", there),
+        false => {
+            let names = found.iter().map(|run| run.name.clone()).collect();
+            ("holds more than one", "available", names)
+        }
     };
     let shown = &names[..names.len().min(LISTED)];
     let error =
-        Error::usage(format!("`{}` {which} {what}", path.display())).note("available", list(shown));
+        Error::usage(format!("`{}` {which} {what}", path.display())).note(label, list(shown));
     let error = match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
         _ => error,

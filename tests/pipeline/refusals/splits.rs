@@ -107,3 +107,36 @@ fn who_names_the_file_alone_takes_what_is_in_it() {
         &["split.kind=dirichlet", "split.alpha=0.5"],
     );
 }
+
+/// Settings of a split have no effect where its path is not given.
+#[test]
+fn a_split_that_is_not_given() {
+    let place = Place::new();
+    let base = [
+        "dataset.size=8",
+        "dataset.max_train=60",
+        "threads=1",
+        "device=cpu",
+    ];
+    let run = |more: &[&str]| {
+        let teacher = [
+            "model.width=2",
+            "model.blocks=[1]",
+            "teacher.epochs=1",
+            "teacher.save_folder=teachers",
+        ];
+        place.run_with("train_teachers", &base, &[&teacher, more].concat())
+    };
+    let (code, _, errors) = run(&["teacher.num_teachers=3"]);
+    assert_eq!(code, 2, "{errors}");
+    says(
+        &errors,
+        &["no split is given", "hint: ", "split.save_path="],
+    );
+    let (code, _, errors) = run(&["split.num_nodes=3"]);
+    assert_eq!(code, 0, "{errors}");
+    says(
+        &errors,
+        &["`split.num_nodes=3` has no effect", "split.save_path="],
+    );
+}

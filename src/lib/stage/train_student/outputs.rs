@@ -269,7 +269,9 @@ impl Finished<'_> {
         };
         let mut all = vec![
             series("test images", &|epoch| epoch.test_accuracy),
-            series("training images", &|epoch| Some(epoch.fit.train_accuracy)),
+            series("images it learns from", &|epoch| {
+                Some(epoch.fit.train_accuracy)
+            }),
         ];
         if !self.notes.fresh.is_empty() {
             all.push(fresh("fresh images", |batch| batch.student_accuracy));

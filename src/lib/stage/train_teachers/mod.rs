@@ -78,6 +78,9 @@ fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<R
     let augment = &context.config.teacher.augment;
     context.refuse_large_crop("teacher", augment, dataset.size())?;
     let split = context.split(&dataset)?;
+    if context.config.split.save_path.is_none() {
+        refuse_settings_without_split(context)?;
+    }
     let nodes = chosen(&context.config.teacher, split.nodes.len())?;
     let own = nodes.into_iter().enumerate();
     let mut rows = Vec::new();
@@ -87,6 +90,39 @@ fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<R
         }
     }
     Ok(rows)
+}
+
+/// Refuses several teachers where no split is given, and warns of a split's settings that then have
+/// no effect.
+///
+/// # Errors
+/// Fails when `teacher.num_teachers` is more than one (usage).
+fn refuse_settings_without_split(context: &StageContext) -> Result<()> {
+    const HOW: &str = "make a split with `split_data`, and give its path: \
+        split.save_path=outputs/split.json";
+    if let Some(count) = context
+        .config
+        .teacher
+        .num_teachers
+        .filter(|count| *count > 1)
+    {
+        bail!(
+            Error::usage(format!(
+                "`teacher.num_teachers` is {count}, but no split is given: there is one node, \
+                 with all images"
+            ))
+            .hint(HOW)
+        );
+    }
+    let typed = context.composed.overrides.iter();
+    let mut typed = typed.filter(|typed| typed.trim_start_matches('+').starts_with("split."));
+    if let Some(typed) = typed.next() {
+        tracing::warn!(
+            "`{typed}` has no effect, because no split is given: one teacher is trained on all \
+             images; {HOW}"
+        );
+    }
+    Ok(())
 }
 
 /// Returns the lines of all ranks on rank 0, in order; none on the others.
