@@ -87,9 +87,9 @@ fn what_a_run_does_not_have_is_said() {
         "{errors}"
     );
     assert!(errors.contains("found: ") && errors.contains("(`train_teachers`)"));
-    let errors = fails(&["verify", "student/student.safetensors"], 2);
+    let errors = fails(&["verify", "students/2/student.safetensors"], 2);
     assert!(
-        errors.contains("is a file, not a folder") && errors.contains("in is `student`"),
+        errors.contains("is a file, not a folder") && errors.contains("in is `students/2`"),
         "{errors}"
     );
     let errors = fails(&["compare", "split.json"], 1);
