@@ -3,6 +3,7 @@
 use super::says;
 use crate::common::Place;
 use crate::common::datasets::{noise, png};
+use crate::common::signals;
 use crate::common::stop::{caught, stop};
 use std::io::Write as _;
 use std::path::Path;
@@ -133,14 +134,14 @@ fn ctrl_c_stops_the_reading_of_an_archive() {
     let archive = [gzip(header.as_bytes()), zeros.repeat(7 << 4), zeros].concat();
     std::fs::write(place.path("set.tar.gz"), archive).unwrap();
     caught(|| {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("split_data"));
+        command
             .current_dir(place.path("."))
             .args(BASE)
             .arg("dataset.root=set.tar.gz")
             .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::null());
+        let mut child = signals::heard(&mut command).spawn().unwrap();
         let files = Path::new("/proc").join(child.id().to_string()).join("fd");
         let is_reading = || {
             let files = std::fs::read_dir(&files).into_iter().flatten().flatten();
