@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// What the two runs are of: between them every optimiser, selection and kind of batch that a
@@ -67,49 +67,54 @@ fn manifest(stage: &str) -> &'static str {
     }
 }
 
-/// When the system kills a process. Neither depends on how busy the machine is.
+/// When a process is killed.
 #[derive(Clone, Copy)]
 enum Kill {
-    /// Once it has used this much processor time.
+    /// Once it has used this much processor time: by the system, however busy the machine is.
     After(Duration),
-    /// Once a file that it writes grows beyond so many bytes.
-    Writing(u64),
+    /// While it writes a file, that of this number: by us, who look for it.
+    Writing(usize),
 }
 
 impl Kill {
-    fn of(self, command: &mut Command) {
-        // SAFETY: none of the functions called between fork and exec allocates or locks, and the
-        // structs are plain data.
-        unsafe {
-            command.pre_exec(move || {
-                libc::signal(libc::SIGPROF, libc::SIG_DFL);
-                libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
-                let limit = |what, bytes| {
-                    let limit = libc::rlimit {
-                        rlim_cur: bytes,
-                        rlim_max: bytes,
-                    };
-                    libc::setrlimit(what, &limit)
-                };
-                let done = match self {
-                    Kill::After(time) => {
-                        let mut timer: libc::itimerval = std::mem::zeroed();
-                        timer.it_value.tv_sec = time.as_secs() as _;
-                        timer.it_value.tv_usec = time.subsec_micros().max(1) as _;
-                        libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut())
-                    }
-                    // The signal would leave an image of the memory too.
-                    Kill::Writing(bytes) => {
-                        limit(libc::RLIMIT_CORE, 0) | limit(libc::RLIMIT_FSIZE, bytes)
-                    }
-                };
-                match done {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            })
+    /// Runs a command that is killed; `left` are the files that earlier ones began to write.
+    fn run(self, mut command: Command, folder: &Path, left: &BTreeSet<PathBuf>) -> Output {
+        let number = match self {
+            Kill::After(time) => {
+                end_after(time, &mut command);
+                return command.output().unwrap();
+            }
+            Kill::Writing(number) => number,
         };
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut seen = left.clone();
+        while seen.len() < left.len() + number && child.try_wait().unwrap().is_none() {
+            seen.append(&mut half_written(folder));
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        // One that has ended is not there to be killed.
+        let _ = child.kill();
+        child.wait_with_output().unwrap()
     }
+}
+
+/// Has the system end a process by a signal once it has used this much processor time.
+fn end_after(time: Duration, command: &mut Command) {
+    // SAFETY: none of the functions called between fork and exec allocates or locks, and the
+    // structs are plain data.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(libc::SIGPROF, libc::SIG_DFL);
+            let mut timer: libc::itimerval = std::mem::zeroed();
+            timer.it_value.tv_sec = time.as_secs() as _;
+            timer.it_value.tv_usec = time.subsec_micros().max(1) as _;
+            match libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    };
 }
 
 /// Runs a stage to its end; returns the processor time that it takes.
@@ -162,13 +167,11 @@ fn torment(
             .collect();
         // Every third is killed while it writes a file.
         let kill = match turn % 3 {
-            2 => Kill::Writing(1 << rng.random_range(10..15)),
+            2 => Kill::Writing(rng.random_range(1..6)),
             _ => Kill::After(time.start + (time.end - time.start).mul_f64(moments[turn % kills])),
         };
         let left = half_written(&place.path("."));
-        let mut command = command(place, stage, &all);
-        kill.of(&mut command);
-        let output = command.output().unwrap();
+        let output = kill.run(command(place, stage, &all), &place.path("."), &left);
         let errors = String::from_utf8(output.stderr).unwrap();
         let killed = output.status.signal().is_some();
         let new = |found: BTreeSet<PathBuf>| !found.is_subset(&left);
@@ -188,11 +191,11 @@ fn torment(
     place.ok(stage, &all);
 }
 
-/// Returns the files below `folder` that somebody began to write.
+/// Returns the files below `folder` that somebody began to write, while others may come and go.
 fn half_written(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
         if path.is_dir() {
             found.append(&mut half_written(&path));
         } else if path.extension().is_some_and(|extension| extension == "tmp") {
