@@ -51,7 +51,7 @@ impl Arguments {
     /// # Errors
     /// Fails for an unknown flag and for a flag's wrong value (usage).
     pub fn read(arguments: &[OsString]) -> Result<Self, Error> {
-        let typed = arguments.iter().map(|argument| spelled_out(argument));
+        let typed = arguments.iter().map(spelled_out);
         Self::try_parse_from(typed).map_err(|error| explain(&error, arguments))
     }
 
