@@ -56,13 +56,13 @@ pub fn choose(
         }
     }
     map.retain(|key, node| {
-        let foreign = keys.is_foreign(name, key);
+        let of_another_kind = keys.is_of_another_kind(name, key);
         let is_set = node.origin != Origin::BuiltIn && node.value != Value::Null;
         let repeats = || default(key).is_some_and(|default| same(&default.value, &node.value));
-        if foreign && is_set && !repeats() {
+        if of_another_kind && is_set && !repeats() {
             mistakes.push(means_nothing(group, key, node, &kind, keys));
         }
-        !foreign
+        !of_another_kind
     });
 }
 
@@ -106,7 +106,7 @@ pub fn settle(value: &mut Json, shape: &Shape) {
         // Splits had no kinds at first: all were of what is now the first.
         let kind = map.entry(KIND).or_insert_with(|| first.as_str().into());
         let kind = kind.as_str().unwrap_or_default().to_owned();
-        map.retain(|key, _| !keys.is_foreign(&kind, key));
+        map.retain(|key, _| !keys.is_of_another_kind(&kind, key));
         for (key, shape) in keys.kinds.get(&kind).into_iter().flatten() {
             if map.get(key).is_none_or(Json::is_null) {
                 map.insert(key.clone(), shape.default.clone());

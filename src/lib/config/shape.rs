@@ -216,7 +216,7 @@ impl Keys {
     }
 
     /// Returns true for a key that other kinds have and this one has not.
-    pub fn is_foreign(&self, kind: &str, key: &str) -> bool {
+    pub fn is_of_another_kind(&self, kind: &str, key: &str) -> bool {
         let others = || self.kinds.values().any(|own| own.contains_key(key));
         self.kinds
             .get(kind)

@@ -2,7 +2,7 @@
 //! installed binary works anywhere.
 
 use super::suggest::{list, nearest};
-use super::{foreign, home};
+use super::{home, other_project};
 use crate::error::{Error, Result};
 use include_dir::{Dir, include_dir};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl Tree {
             };
         }
         let beside = Self::Folder("config".into());
-        if beside.has(&file) && foreign::reason(&beside, &file).is_none() {
+        if beside.has(&file) && other_project::reason(&beside, &file).is_none() {
             return Ok((beside, file));
         }
         match Self::BuiltIn.has(&file) {
@@ -102,7 +102,7 @@ impl Tree {
         let name = name.unwrap_or("config");
         let file = format!("{}.yaml", name.strip_suffix(".yaml").unwrap_or(name));
         let beside = Self::Folder("config".into());
-        foreign::reason(&beside, &file).filter(|_| beside.has(&file))
+        other_project::reason(&beside, &file).filter(|_| beside.has(&file))
     }
 
     fn no_primary(&self, file: &str) -> Error {

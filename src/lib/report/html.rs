@@ -197,7 +197,7 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
         |what: String| Error::failed(format!("the plot `{name}` is not one of ours: {what}"));
     let document = roxmltree::Document::parse(svg).map_err(|error| strange(error.to_string()))?;
     let root = &svg[document.root_element().range()];
-    if let Some(what) = foreign(&document, root) {
+    if let Some(what) = undrawn(&document, root) {
         return Err(strange(what));
     }
     let label = html! { (name) }.into_string();
@@ -220,7 +220,7 @@ pub fn plot(name: &str, svg: &str) -> Result<Markup> {
 }
 
 /// Returns what an SVG holds that our plots do not draw, if it holds anything else.
-fn foreign(document: &roxmltree::Document, root: &str) -> Option<String> {
+fn undrawn(document: &roxmltree::Document, root: &str) -> Option<String> {
     if root.contains("<!") || root.contains("<?") {
         return Some("it holds a comment or an instruction".into());
     }
