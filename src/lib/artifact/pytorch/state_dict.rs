@@ -52,7 +52,7 @@ pub(super) fn entries<'a>(pickle: &Pickle<'a>, path: &Path) -> Result<Vec<(&'a s
     let found = |at| pickle.describe(at);
     let Some(root) = pickle.dict(pickle.root) else {
         let text = format!("the file holds {}, not a state dict", found(pickle.root));
-        return Err(Error::failed(text).hint(python(path, of_another(pickle))));
+        return Err(Error::failed(text).hint(saves_another(pickle, path)));
     };
     let nested: Vec<(&str, Ref)> = root
         .iter()
@@ -85,11 +85,13 @@ fn python(path: &Path, part: String) -> String {
     format!("in Python: `torch.save(torch.load(\"{name}\", weights_only=False){part}, \"{name}\")`")
 }
 
-/// Returns what selects the state dict of an object that is no dict: of a module, or of a list.
-fn of_another(pickle: &Pickle) -> String {
-    match pickle.list(pickle.root).and_then(<[Ref]>::first) {
-        Some(&first) if is_state_dict(pickle, first) => "[0]".into(),
-        _ => ".state_dict()".into(),
+/// Returns a hint for an object that is no dict: a module, a list of state dicts, or something from
+/// which no line of Python makes one.
+fn saves_another(pickle: &Pickle, path: &Path) -> String {
+    match pickle.list(pickle.root) {
+        None => python(path, ".state_dict()".into()),
+        Some([first, ..]) if is_state_dict(pickle, *first) => python(path, "[0]".into()),
+        Some(_) => "in Python: `torch.save(model.state_dict(), path)`".into(),
     }
 }
 

@@ -276,7 +276,10 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
         "{text}"
     );
     let text = refused("list.pt");
-    assert!(text.contains("a list"), "{text}");
+    assert!(
+        text.contains("a list") && text.contains("`torch.save(model.state_dict(), path)`"),
+        "{text}"
+    );
     for (name, expected) in [
         (
             "two_state_dicts.pt",
