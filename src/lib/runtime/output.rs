@@ -24,7 +24,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     let is_hidden = |c: char| {
         c.is_control() && !"\n\t".contains(c)
             // Characters that change the direction of the text.
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200e}' | '\u{200f}')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
