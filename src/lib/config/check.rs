@@ -134,11 +134,11 @@ fn of_optimizers(config: &Config) -> impl Iterator<Item = Relation> {
         ("student.optimizer", &config.student.optimizer),
         (
             "distributed_sgd.optimizer",
-            &config.distributed_sgd.optimizer,
+            &config.distributed_sgd.settings.optimizer,
         ),
-        ("fed_avg.optimizer", &config.fed_avg.optimizer),
-        ("fed_avg.server", &config.fed_avg.server),
-        ("fed_md.optimizer", &config.fed_md.optimizer),
+        ("fed_avg.optimizer", &config.fed_avg.settings.optimizer),
+        ("fed_avg.server", &config.fed_avg.settings.server),
+        ("fed_md.optimizer", &config.fed_md.settings.optimizer),
     ];
     all.into_iter()
         .filter_map(|(group, optimizer)| match &optimizer.kind {
@@ -165,7 +165,7 @@ fn of_fed_md(config: &Config) -> [Relation; 4] {
             "must be 2 or more",
             images.is_none_or(|images| images >= 2),
         ),
-        some_weight("fed_md.weights", fed_md.weights.as_deref()),
+        some_weight("fed_md.weights", fed_md.settings.weights.as_deref()),
         relation(
             &["fed_md.models"],
             "must name an architecture, or be null",

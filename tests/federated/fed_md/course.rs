@@ -16,7 +16,7 @@ fn motley() -> (FedMdSettings, Cast) {
         rounds: 3,
         public_samples: Some(6),
         batch_size: 4,
-        digest_batch_size: 3,
+        digest_batch_size: Some(3),
         optimizer: sgd(0.05, 0.9),
         augment: AugmentSettings {
             crop: 1,

@@ -50,7 +50,7 @@ pub fn plain() -> FedMdSettings {
         digest_epochs: 1,
         revisit_epochs: 1,
         batch_size: 64,
-        digest_batch_size: 64,
+        digest_batch_size: None,
         digest_loss: DigestLoss::Absolute,
         optimizer: sgd(0.05, 0.0),
         augment: AugmentSettings {

@@ -23,21 +23,42 @@ pub enum Method {
 }
 
 /// Holds the settings of a training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct SgdSettings {
-    /// Passes over the images.
+    /// Passes over all training images.
+    #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// Number of images in a batch, over all ranks.
+    /// Images in a batch, over all ranks.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
-    /// A batch's gradient is the sum of those of so many parts, rounded up to a multiple of the
-    /// ranks. Where that changes nothing, 1, 2, 4, … ranks have the same bits.
+    /// Parts whose gradients are summed to a batch's, at least; each rank computes equally many.
+    /// `4` gives one, two and four ranks the same bits; `1` costs nothing.
+    #[schemars(range(min = 1, max = 1024))]
     pub parts: usize,
-    /// Update rule and learning rate.
-    pub optimizer: OptimizerSettings,
-    /// Random changes of training images.
-    pub augment: AugmentSettings,
-    /// Number of batches from one reported loss to the next.
+    /// Batches from one mean loss to the next.
+    #[schemars(range(min = 1))]
     pub report_every: usize,
+    /// Optimiser of the model.
+    pub optimizer: OptimizerSettings,
+    /// Augmentation of the training images.
+    pub augment: AugmentSettings,
+}
+
+impl Default for SgdSettings {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            batch_size: 100,
+            parts: 1,
+            report_every: 200,
+            optimizer: OptimizerSettings::sgd(0.01, 0.9),
+            augment: AugmentSettings {
+                crop: 0,
+                flip: false,
+            },
+        }
+    }
 }
 
 /// Holds what is trained on what, the same on every rank.

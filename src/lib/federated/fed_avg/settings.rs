@@ -33,28 +33,50 @@ impl Statistics {
     }
 }
 
-/// Holds the algorithm's settings.
-#[derive(Clone, Debug)]
+/// Holds the algorithm's settings. E, B and C are the letters of McMahan et al. 2017.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct FedAvgSettings {
-    /// Number of rounds.
+    /// Number of communication rounds.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
-    /// C: the share of clients that take part in a round, at least one.
+    /// Share of the clients that take part in a round, at least one client (C).
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub fraction: f64,
-    /// E: number of epochs of a client in a round.
+    /// Passes of a client over its images in a round (E).
+    #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// B: number of images in a client's batch; with `None` all it has.
+    /// Images in a client's batch (B); `null`: all it has.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: Option<usize>,
-    /// The clients' optimiser, which starts afresh in each round.
+    /// The clients' optimiser; its moments start afresh in each round.
     pub optimizer: OptimizerSettings,
-    /// Random changes of training images.
+    /// Augmentation of the clients' images.
     pub augment: AugmentSettings,
-    /// The server's optimiser: its gradient is the weights minus the clients' mean. SGD at rate 1
-    /// without momentum is plain averaging, with momentum FedAvgM, Adam FedAdam.
+    /// The server's optimiser, whose gradient is the weights minus the clients' mean: `sgd` at rate
+    /// 1 without momentum is plain averaging, with momentum FedAvgM, `adam` FedAdam.
     pub server: OptimizerSettings,
-    /// μ of FedProx; 0 leaves the term out.
+    /// Weight μ of FedProx's term μ/2·‖w − w₀‖²; 0 leaves it out.
+    #[schemars(range(min = 0))]
     pub proximal: f64,
-    /// What becomes of batch norm's running statistics.
+    /// Batch norm's running statistics: averaged with the weights, or each client's own.
     pub statistics: Statistics,
+}
+
+impl Default for FedAvgSettings {
+    fn default() -> Self {
+        Self {
+            rounds: 10,
+            fraction: 1.0,
+            epochs: 1,
+            batch_size: Some(64),
+            optimizer: OptimizerSettings::sgd(0.1, 0.0),
+            augment: AugmentSettings::default(),
+            server: OptimizerSettings::sgd(1.0, 0.0),
+            proximal: 0.0,
+            statistics: Statistics::Average,
+        }
+    }
 }
 
 /// Holds what server and clients must agree on beside the settings.

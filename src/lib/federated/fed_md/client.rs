@@ -155,7 +155,7 @@ impl<R> Turn<'_, R> {
                 crop: 0,
                 flip: false,
             },
-            settings.digest_batch_size,
+            settings.digest_batch_size(),
             task.seeds,
             self.stream("digest"),
         );

@@ -72,7 +72,7 @@ pub fn steps(
             first.saturating_add(settings.private_epochs.saturating_mul(private))
         }
         _ => {
-            let digest = train::steps(settings.samples(public), settings.digest_batch_size);
+            let digest = train::steps(settings.samples(public), settings.digest_batch_size());
             let digest = settings.digest_epochs.saturating_mul(digest);
             digest.saturating_add(settings.revisit_epochs.saturating_mul(private))
         }

@@ -21,39 +21,69 @@ pub enum DigestLoss {
 }
 
 /// Holds the algorithm's settings. Zero epochs leave a phase out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct FedMdSettings {
-    /// Number of rounds.
+    /// Number of communication rounds.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub rounds: usize,
-    /// Number of public images in a round, drawn anew in each; with `None`, or more than there are,
-    /// all.
+    /// Public images in a round, drawn anew in each; all, where there are fewer. `null`: all.
+    #[schemars(range(min = 2))]
     pub public_samples: Option<usize>,
-    /// Weights of the clients in the consensus, in their order; with `None` all the same.
+    /// Weights of the clients in the consensus, in their order; `null`: all the same.
+    #[schemars(extend("minimum" = 0))]
     pub weights: Option<Vec<f64>>,
     /// Clients of one architecture start from the same weights.
     pub shared_initialisation: bool,
-    /// Transfer learning, before the first round: epochs on the public set with its labels, then on
-    /// private images.
+    /// Epochs on the public set, with its labels, before the first round.
+    #[schemars(range(max = 1_000_000_000))]
     pub public_epochs: usize,
+    /// Epochs on private images after those.
+    #[schemars(range(max = 1_000_000_000))]
     pub private_epochs: usize,
-    /// Epochs in a round: on the round's public images towards the consensus, then on private
-    /// images.
+    /// Epochs towards the consensus in a round.
+    #[schemars(range(max = 1_000_000_000))]
     pub digest_epochs: usize,
+    /// Epochs on private images in a round.
+    #[schemars(range(max = 1_000_000_000))]
     pub revisit_epochs: usize,
-    /// Number of images in a batch.
+    /// Images in a batch with labels.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
-    /// The same for the digest.
-    pub digest_batch_size: usize,
-    /// Distance that the digest minimises.
+    /// Images in a batch of the digest; `null`: as `batch_size`.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub digest_batch_size: Option<usize>,
+    /// Distance of scores to the consensus.
     pub digest_loss: DigestLoss,
-    /// The optimiser of every phase; its moments start afresh in each.
+    /// Optimiser of every phase; its moments start afresh in each.
     pub optimizer: OptimizerSettings,
-    /// Random changes of images trained on with labels. The digest gets them as the scores did,
+    /// Augmentation of images trained on with labels. The digest gets them as the scores did,
     /// unchanged.
     pub augment: AugmentSettings,
-    /// Number of rounds from one evaluation to the next; the transfer learning and the last round
-    /// are always evaluated.
+    /// Rounds from one evaluation of the clients to the next; the last is always evaluated.
+    #[schemars(range(min = 1))]
     pub eval_every: usize,
+}
+
+impl Default for FedMdSettings {
+    fn default() -> Self {
+        Self {
+            rounds: 10,
+            public_samples: Some(5000),
+            weights: None,
+            shared_initialisation: false,
+            public_epochs: 10,
+            private_epochs: 10,
+            digest_epochs: 1,
+            revisit_epochs: 2,
+            batch_size: 64,
+            digest_batch_size: None,
+            digest_loss: DigestLoss::Absolute,
+            optimizer: OptimizerSettings::adam(1e-3),
+            augment: AugmentSettings::default(),
+            eval_every: 1,
+        }
+    }
 }
 
 /// Holds a party with private images.
@@ -102,6 +132,11 @@ impl FedMdSettings {
     /// Returns the number of public images in a round, of `public` in all.
     pub fn samples(&self, public: usize) -> usize {
         self.public_samples.unwrap_or(public).min(public)
+    }
+
+    /// Returns the number of images in a batch of the digest.
+    pub fn digest_batch_size(&self) -> usize {
+        self.digest_batch_size.unwrap_or(self.batch_size)
     }
 
     /// Returns true if the clients are evaluated after `round` rounds.

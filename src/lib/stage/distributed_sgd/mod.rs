@@ -8,7 +8,7 @@ use crate::config::Composed;
 use crate::config::schema::DistributedSgdConfig;
 use crate::data::Dataset;
 use crate::error::{During, Error};
-use crate::federated::distributed_sgd::{self, LossAt, Method, SgdSettings, Task, Trained};
+use crate::federated::distributed_sgd::{self, LossAt, Method, Task, Trained};
 use crate::federated::transport::Rank;
 use crate::report::Table;
 use crate::run::job::{Job, Session};
@@ -89,8 +89,11 @@ impl Shared for Descent<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<Dataset> {
         let dataset = self.context.dataset()?;
-        self.context
-            .refuse_large_crop("distributed_sgd", &self.config.augment, dataset.size())?;
+        self.context.refuse_large_crop(
+            "distributed_sgd",
+            &self.config.settings.augment,
+            dataset.size(),
+        )?;
         run.dataset(&dataset)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)
@@ -102,7 +105,7 @@ impl Shared for Descent<'_> {
         rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let (config, settings) = (self.config, self.settings());
+        let config = self.config;
         let task = Task {
             spec: self.context.model(dataset)?,
             device: self.context.device,
@@ -112,14 +115,14 @@ impl Shared for Descent<'_> {
             seeds: Seeds::new(self.context.config.seed),
         };
         let Some(session) = session else {
-            distributed_sgd::run(config.method, &settings, &task, rank, None, &mut ())
+            distributed_sgd::run(config.method, &config.settings, &task, rank, None, &mut ())
                 .within("distributed_sgd")?;
             return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, session)?;
         let trained = distributed_sgd::run(
             config.method,
-            &settings,
+            &config.settings,
             &task,
             rank,
             start.as_ref(),
@@ -150,18 +153,6 @@ impl Descent<'_> {
         match self.config.method {
             Method::Centralised => 1,
             _ => self.context.ranks,
-        }
-    }
-
-    fn settings(&self) -> SgdSettings {
-        let config = self.config;
-        SgdSettings {
-            epochs: config.epochs,
-            batch_size: config.batch_size,
-            parts: config.parts,
-            optimizer: config.optimizer.clone(),
-            augment: config.augment.clone(),
-            report_every: config.report_every,
         }
     }
 

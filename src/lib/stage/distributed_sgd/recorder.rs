@@ -55,7 +55,7 @@ impl<'a> Recorder<'a> {
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
         let config = &context.config.distributed_sgd;
-        let steps = train::steps(dataset.train.len(), config.batch_size);
+        let steps = train::steps(dataset.train.len(), config.settings.batch_size);
         let checkpointer = Checkpointer::new(context, session.checkpoints);
         let (start, notes) = match checkpointer.load::<Notes>()? {
             Some(resumed) => (Some(resumed.fit), resumed.notes),
@@ -66,7 +66,7 @@ impl<'a> Recorder<'a> {
         let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(
             "stochastic gradient descent",
-            steps.saturating_mul(config.epochs) as u64,
+            steps.saturating_mul(config.settings.epochs) as u64,
         );
         progress.add(
             start

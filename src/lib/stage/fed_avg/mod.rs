@@ -7,7 +7,7 @@ use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{During, Error};
-use crate::federated::fed_avg::{self, FedAvgSettings, Federation, NodeData, Task};
+use crate::federated::fed_avg::{self, Federation, NodeData, Task};
 use crate::federated::transport::Rank;
 use crate::partition::Split;
 use crate::report::Table;
@@ -75,7 +75,7 @@ impl Shared for Average<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Split)> {
         let dataset = self.context.dataset()?;
-        let augment = &self.context.config.fed_avg.augment;
+        let augment = &self.context.config.fed_avg.settings.augment;
         self.context
             .refuse_large_crop("fed_avg", augment, dataset.size())?;
         let mut split = self.context.split(&dataset)?;
@@ -104,14 +104,14 @@ impl Shared for Average<'_> {
         rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let settings = settings(self.context);
+        let settings = &self.context.config.fed_avg.settings;
         let federation = federation(self.context, dataset, split)?;
         let Some(session) = session else {
-            fed_avg::run(&settings, &federation, rank, None, &mut ()).within("fed_avg")?;
+            fed_avg::run(settings, &federation, rank, None, &mut ()).within("fed_avg")?;
             return Ok(());
         };
         let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
-        let model = fed_avg::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+        let model = fed_avg::run(settings, &federation, rank, start.as_ref(), &mut recorder)
             .within("fed_avg")?;
         let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
@@ -123,21 +123,6 @@ impl Shared for Average<'_> {
         session.save_metrics(&metrics)?;
         journal.finish(session)?;
         summary(&metrics, &session.job.output)
-    }
-}
-
-fn settings(context: &StageContext) -> FedAvgSettings {
-    let config = &context.config.fed_avg;
-    FedAvgSettings {
-        rounds: config.rounds,
-        fraction: config.fraction,
-        epochs: config.epochs,
-        batch_size: config.batch_size,
-        optimizer: config.optimizer.clone(),
-        augment: config.augment.clone(),
-        server: config.server.clone(),
-        proximal: config.proximal,
-        statistics: config.statistics,
     }
 }
 

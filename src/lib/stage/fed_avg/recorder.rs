@@ -5,7 +5,9 @@ use super::super::{test, test_on};
 use crate::config::schema::FedAvgConfig;
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::federated::fed_avg::{Federation, NodeReport, RoundReport, Statistics, selected};
+use crate::federated::fed_avg::{
+    FedAvgSettings, Federation, NodeReport, RoundReport, Statistics, selected,
+};
 use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
@@ -36,7 +38,8 @@ impl<'a> Recorder<'a> {
         session: &Session<'a>,
     ) -> Result<(Self, Option<FitState>)> {
         let config = &context.config.fed_avg;
-        let steps = (1..=config.rounds).map(|round| steps(config, federation, round));
+        let rounds = 1..=config.settings.rounds;
+        let steps = rounds.map(|round| steps(&config.settings, federation, round));
         let (log, start) = Log::open(context, session, "federated averaging", steps.collect())?;
         let recorder = Self {
             config,
@@ -52,7 +55,7 @@ impl<'a> Recorder<'a> {
         let (course, journal) = self.log.finish(|means| means.test_accuracy);
         let metrics = FedAvgMetrics {
             parameters: model.parameter_count(),
-            model_bytes: match self.config.statistics {
+            model_bytes: match self.config.settings.statistics {
                 Statistics::Average => model.state().bytes(),
                 Statistics::Local => 4 * model.parameter_count(),
             },
@@ -63,8 +66,9 @@ impl<'a> Recorder<'a> {
 
     /// Returns true if the global model is evaluated after `round` rounds.
     fn evaluates(&self, model: &Model, round: usize) -> bool {
-        let due = round.is_multiple_of(self.config.eval_every) || round == self.config.rounds;
-        due && (self.config.statistics == Statistics::Average || model.batch_norms() == 0)
+        let settings = &self.config.settings;
+        let due = round.is_multiple_of(self.config.eval_every) || round == settings.rounds;
+        due && (settings.statistics == Statistics::Average || model.batch_norms() == 0)
     }
 
     fn test(&self, model: &Model) -> Result<Option<f64>> {
@@ -92,18 +96,17 @@ impl<'a> Recorder<'a> {
 }
 
 /// Returns the number of batches of all nodes in a round.
-fn steps(config: &FedAvgConfig, federation: &Federation, round: usize) -> u64 {
+fn steps(settings: &FedAvgSettings, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
-        config
-            .epochs
-            .saturating_mul(train::steps(images, config.batch_size.unwrap_or(images)))
+        let batch = settings.batch_size.unwrap_or(images);
+        settings.epochs.saturating_mul(train::steps(images, batch))
     };
     let nodes = selected(
         &federation.task.seeds,
         round,
         federation.nodes.len(),
-        config.fraction,
+        settings.fraction,
     );
     nodes.into_iter().map(of).sum::<usize>() as u64
 }

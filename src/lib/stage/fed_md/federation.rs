@@ -147,7 +147,7 @@ impl Roles {
         if self.shared.as_ref().is_some_and(|public| public.len() < 2) {
             bail!(too_few("the public node has"));
         }
-        match &config.weights {
+        match &config.settings.weights {
             Some(weights) if weights.len() != self.parties.len() => {
                 bail!(
                     Error::usage("`fed_md.weights` must have one weight for each client")

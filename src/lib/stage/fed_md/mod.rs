@@ -7,10 +7,9 @@ mod summary;
 
 use crate::artifact::json;
 use crate::config::Composed;
-use crate::config::schema::FedMdConfig;
 use crate::data::Dataset;
 use crate::error::{During, Error};
-use crate::federated::fed_md::{self, FedMdSettings, Federation};
+use crate::federated::fed_md::{self, Federation};
 use crate::federated::transport::Rank;
 use crate::model::StateDict;
 use crate::run::job::{Job, Session};
@@ -72,7 +71,7 @@ impl Shared for Distill<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<(Dataset, Roles)> {
         let dataset = self.context.dataset()?;
-        let augment = &self.context.config.fed_md.augment;
+        let augment = &self.context.config.fed_md.settings.augment;
         self.context
             .refuse_large_crop("fed_md", augment, dataset.size())?;
         let roles = Roles::new(self.context, &dataset)?;
@@ -92,15 +91,15 @@ impl Shared for Distill<'_> {
         rank: &mut Rank,
         session: Option<&mut Session>,
     ) -> Result<()> {
-        let settings = settings(&self.context.config.fed_md);
+        let settings = &self.context.config.fed_md.settings;
         let federation = roles.federation(self.context, dataset)?;
         let Some(session) = session else {
-            fed_md::run(&settings, &federation, rank, None, &mut ()).within("fed_md")?;
+            fed_md::run(settings, &federation, rank, None, &mut ()).within("fed_md")?;
             return Ok(());
         };
         let (mut recorder, start) =
-            Recorder::open(self.context, roles, &settings, &federation, session)?;
-        let states = fed_md::run(&settings, &federation, rank, start.as_ref(), &mut recorder)
+            Recorder::open(self.context, roles, settings, &federation, session)?;
+        let states = fed_md::run(settings, &federation, rank, start.as_ref(), &mut recorder)
             .within("fed_md")?;
         for (node, state) in &states {
             interrupt::check()?;
@@ -112,25 +111,6 @@ impl Shared for Distill<'_> {
         json::write(&session.job.output, &metrics)?;
         session.run.output("metrics", &session.job.output)?;
         summary::print(&metrics, &session.job.output)
-    }
-}
-
-fn settings(config: &FedMdConfig) -> FedMdSettings {
-    FedMdSettings {
-        rounds: config.rounds,
-        public_samples: config.public_samples,
-        weights: config.weights.clone(),
-        shared_initialisation: config.shared_initialisation,
-        public_epochs: config.public_epochs,
-        private_epochs: config.private_epochs,
-        digest_epochs: config.digest_epochs,
-        revisit_epochs: config.revisit_epochs,
-        batch_size: config.batch_size,
-        digest_batch_size: config.digest_batch_size.unwrap_or(config.batch_size),
-        digest_loss: config.digest_loss,
-        optimizer: config.optimizer.clone(),
-        augment: config.augment.clone(),
-        eval_every: config.eval_every,
     }
 }
 

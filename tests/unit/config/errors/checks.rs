@@ -153,7 +153,10 @@ fn keys_of_another_kind_below_a_group() {
     )]);
     tree.compose(&["teacher.schedule.kind=one_cycle"]);
     // A kind that is not the group's default has its own defaults, and shares the others.
-    let optimizer = |overrides: &[&str]| Tree::new(&[]).compose(overrides).config.fed_md.optimizer;
+    let optimizer = |overrides: &[&str]| {
+        let config = Tree::new(&[]).compose(overrides).config;
+        config.fed_md.settings.optimizer
+    };
     assert_eq!(optimizer(&[]), OptimizerSettings::adam(1e-3));
     assert_eq!(
         optimizer(&["fed_md.optimizer.kind=sgd"]),
