@@ -200,7 +200,7 @@ impl Fit<'_> {
         let at = SchedulePoint {
             epoch: self.at.epoch,
             epochs: self.settings.epochs,
-            within: step as f64 / steps as f64,
+            within: (step as f64 + 0.5) / steps as f64,
         };
         self.settings.optimizer.lr * self.settings.schedule.factor(at)
     }

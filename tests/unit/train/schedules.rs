@@ -1,7 +1,14 @@
 //! Learning rates over the epochs.
 
 use super::close;
-use fed_distill::train::{Milestones, SchedulePoint, ScheduleSettings};
+use fed_distill::data::{ImageSet, Normalisation};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
+use fed_distill::runtime::seed::Seeds;
+use fed_distill::train::{
+    AugmentSettings, CrossEntropy, FitSettings, Milestones, OneCycle, OptimizerSettings,
+    SchedulePoint, ScheduleSettings, Shuffled, fit,
+};
+use tch::{Device, Kind, Tensor};
 
 /// ```python
 /// def rates(make, epochs):
@@ -53,4 +60,36 @@ fn schedules() {
             }
         }
     }
+}
+
+/// A rate that rises from zero must not be zero at the first step: here there is no other.
+#[test]
+fn one_cycle_moves_at_the_first_step() {
+    let seeds = Seeds::new(1);
+    let pixels = Tensor::full([4, 1, 8, 8], 200, (Kind::Uint8, Device::Cpu));
+    let set = ImageSet::new(pixels, vec![0, 0, 0, 1]).unwrap();
+    let normalisation = Normalisation {
+        mean: vec![0.5],
+        std: vec![0.5],
+    };
+    let augment = AugmentSettings {
+        crop: 0,
+        flip: false,
+    };
+    let mut source = Shuffled::new(&set, &normalisation, augment, 4, seeds, "test".into());
+    let linear = ModelSettings {
+        kind: ModelKind::Linear,
+        ..ModelSettings::default()
+    };
+    let spec = ModelSpec::new(&linear, 1, 8, 2).unwrap();
+    let mut model = Model::new(&spec, Device::Cpu, &mut seeds.stream("model", 0)).unwrap();
+    let before = model.parameters()[0].copy();
+    let settings = FitSettings {
+        epochs: 1,
+        optimizer: OptimizerSettings::sgd(0.1, 0.0),
+        schedule: ScheduleSettings::OneCycle(OneCycle { warmup: 1.0 }),
+    };
+    let loss = CrossEntropy::default();
+    fit(&mut model, &mut source, &loss, &settings, None, &mut ()).unwrap();
+    assert!(!model.parameters()[0].equal(&before));
 }
