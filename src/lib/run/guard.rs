@@ -11,27 +11,33 @@ use std::sync::Once;
 /// Start of the text of a panic of tch, before the exception's text as `Debug` prints it.
 const PANIC_PREFIX: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
+/// Does `work` as [`caught`] does; where memory ran out, here or on another rank, the error says
+/// what to lower.
+///
+/// # Errors
+/// Fails as [`caught`] does.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
+    caught(work).map_err(|error| match is_out_of_memory(&error.what()) {
+        true => add_hint(error),
+        false => error,
+    })
+}
+
 /// Does `work` and turns what libtorch throws in this thread into an error. Any other panic
 /// continues.
 ///
 /// # Errors
-/// Fails as `work` does, and when libtorch throws; where memory ran out, the error says what to
-/// lower.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
+/// Fails as `work` does, and when libtorch throws.
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
     silence_exceptions();
     // What the work has changed is dropped with it.
-    let error = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => Error::from(error),
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Error::from),
         Err(payload) => match exception(payload.as_ref()) {
             None => resume_unwind(payload),
-            Some(text) => Error::failed(format!("libtorch: {text}")),
+            Some(text) => Err(Error::failed(format!("libtorch: {text}"))),
         },
-    };
-    Err(match is_out_of_memory(&error.what()) {
-        true => add_hint(error),
-        false => error,
-    })
+    }
 }
 
 /// Suppresses the default message of a panic that will be turned into an error.

@@ -3,6 +3,7 @@
 //! need, are told by rank 0 whether there is anything to do, and do their part.
 
 use super::StageContext;
+use super::guard::caught;
 use super::job::{Job, Session};
 use crate::error::Error;
 use crate::federated::transport::{self, Rank, Timeout};
@@ -124,9 +125,9 @@ pub fn perform<S: Threaded<Inputs: Send>>(
             let others = |view: _, rank: &mut Rank| {
                 // A new thread begins with all cores.
                 tch::set_num_threads(threads);
-                Ok(shared.work(&view, rank, None)?)
+                caught(|| shared.work(&view, rank, None))
             };
-            let first = |rank: &mut Rank| Ok(shared.work(&given, rank, Some(session))?);
+            let first = |rank: &mut Rank| caught(|| shared.work(&given, rank, Some(session)));
             Ok(transport::lead(timeout(context), views, first, others)?)
         },
     )?;
@@ -197,7 +198,7 @@ fn perform_on_other_rank(
     if receive(rank, 0, &[WORK, DONE])? == DONE {
         return Ok(false);
     }
-    shared.work(&given, rank, None)?;
+    caught(|| shared.work(&given, rank, None))?;
     Ok(true)
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod data;
 mod datasets;
 mod inputs;
+mod memory;
 mod places;
 mod runs;
 mod splits;
