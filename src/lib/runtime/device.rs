@@ -2,6 +2,7 @@
 //! before their first tensor.
 
 use super::cuda::{self, Missing};
+use super::launcher::launched;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Once};
 use tch::{Device, Kind, Tensor};
@@ -14,11 +15,13 @@ const FORMS: &str = "auto, cpu, cuda, cuda:N (N counts from 0)";
 enum Wanted {
     Auto,
     Cpu,
-    Cuda(usize),
+    /// The device of this number; `None` leaves the number to this process.
+    Cuda(Option<usize>),
 }
 
 /// Returns the device for `wanted`: `auto` (CUDA when it works, else the CPU; which and why is
-/// logged once), `cpu`, `cuda` (the first) or `cuda:N`.
+/// logged once), `cpu`, `cuda` or `cuda:N`. Without a number it is the first, and where processes
+/// were started together each takes one by its number on its machine, in turn.
 ///
 /// Loads CUDA unless `cpu` is wanted, and tries the device with a small sum. Call it before
 /// anything else that uses libtorch.
@@ -64,12 +67,12 @@ fn parse(wanted: &str) -> Result<Wanted> {
     match wanted {
         "auto" => Ok(Wanted::Auto),
         "cpu" => Ok(Wanted::Cpu),
-        "cuda" => Ok(Wanted::Cuda(0)),
+        "cuda" => Ok(Wanted::Cuda(None)),
         _ => wanted
             .strip_prefix("cuda:")
             .and_then(number)
             .flatten()
-            .map(Wanted::Cuda)
+            .map(|index| Wanted::Cuda(Some(index)))
             .ok_or_else(|| {
                 Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS)
             }),
@@ -93,29 +96,39 @@ fn automatic() -> Device {
             SAID.call_once(|| tracing::info!("device: cpu ({}{advice})", missing.describe()));
             Device::Cpu
         }
-        Ok(count) => match works(0) {
-            Ok(()) => {
-                let more = if count > 1 {
-                    format!(", {count} devices")
-                } else {
-                    String::new()
-                };
-                SAID.call_once(|| tracing::info!("device: cuda:0 (CUDA works here{more})"));
-                Device::Cuda(0)
+        Ok(count) => {
+            let index = own(count);
+            match works(index) {
+                Ok(()) => {
+                    let more = if count > 1 {
+                        format!(", {count} devices")
+                    } else {
+                        String::new()
+                    };
+                    SAID.call_once(|| {
+                        tracing::info!("device: cuda:{index} (CUDA works here{more})")
+                    });
+                    Device::Cuda(index)
+                }
+                Err(error) => {
+                    SAID.call_once(|| {
+                        tracing::warn!(
+                            "device: cpu, because cuda:{index} is there and does not work ({error})"
+                        )
+                    });
+                    Device::Cpu
+                }
             }
-            Err(error) => {
-                SAID.call_once(|| {
-                    tracing::warn!(
-                        "device: cpu, because cuda:0 is there and does not work ({error})"
-                    )
-                });
-                Device::Cpu
-            }
-        },
+        }
     }
 }
 
-fn demanded(wanted: &str, index: usize) -> Result<Device> {
+/// Returns the number of this process's device, of `count`.
+fn own(count: usize) -> usize {
+    launched().map_or(0, |launched| launched.local % count)
+}
+
+fn demanded(wanted: &str, index: Option<usize>) -> Result<Device> {
     let refuse =
         |why: String| Error::failed(format!("the device `{wanted}` cannot be used: {why}"));
     match cuda::devices() {
@@ -134,7 +147,7 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
                 Error::hint,
             ))
         }
-        Ok(count) if index >= count => {
+        Ok(count) if index.is_some_and(|index| index >= count) => {
             let devices: Vec<String> = (0..count).map(|index| format!("cuda:{index}")).collect();
             Err(refuse(format!(
                 "there are only {count} CUDA devices (counted from 0)"
@@ -142,11 +155,14 @@ fn demanded(wanted: &str, index: usize) -> Result<Device> {
             .note("available", format!("cpu, {}", devices.join(", ")))
             .hint(format!("`device=cuda:{}`, or `device=auto`", count - 1)))
         }
-        Ok(_) => works(index).map(|()| Device::Cuda(index)).map_err(|error| {
-            refuse(error.to_string())
-                .hint("`device=cpu`, or another CUDA device")
-                .caused_by(error)
-        }),
+        Ok(count) => {
+            let index = index.unwrap_or_else(|| own(count));
+            works(index).map(|()| Device::Cuda(index)).map_err(|error| {
+                refuse(error.to_string())
+                    .hint("`device=cpu`, or another CUDA device")
+                    .caused_by(error)
+            })
+        }
     }
 }
 
@@ -210,8 +226,8 @@ mod tests {
     fn forms_are_exact() {
         assert_eq!(parse("auto").ok(), Some(Wanted::Auto));
         assert_eq!(parse("cpu").ok(), Some(Wanted::Cpu));
-        assert_eq!(parse("cuda").ok(), Some(Wanted::Cuda(0)));
-        assert_eq!(parse("cuda:12").ok(), Some(Wanted::Cuda(12)));
+        assert_eq!(parse("cuda").ok(), Some(Wanted::Cuda(None)));
+        assert_eq!(parse("cuda:12").ok(), Some(Wanted::Cuda(Some(12))));
         for wrong in [
             "",
             "CPU",
