@@ -3,7 +3,7 @@
 use super::cases::{Case, Cases};
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
-use fed_distill::model::{Model, Pass, Precision};
+use fed_distill::model::{Masks, Model, Pass, Precision};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
     AugmentSettings, Batch, Callback, CrossEntropy, EpochReport, FitSettings, Objective,
@@ -72,7 +72,9 @@ impl Steps {
             real: None,
             teachers: None,
         };
-        let logits = self.model.forward(&batch.images, &mut Pass::Train);
+        let logits = self
+            .model
+            .forward(&batch.images, &mut Pass::Train(Masks::default()));
         let loss = CrossEntropy::default().loss(&logits, &batch)?;
         let first = &self.model.parameters()[0];
         let gradient = Tensor::f_run_backward(&[&loss], &[first], false, false)?.remove(0);

@@ -12,7 +12,7 @@ use fed_distill::artifact::tensors;
 use fed_distill::inversion::engine::{Draw, Inversion};
 use fed_distill::inversion::objective::{Combination, Loss, Terms, observe};
 use fed_distill::inversion::{LabelMask, LossScales, PixelAdam, PixelOptimizer, Teacher};
-use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
+use fed_distill::model::{Masks, Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
 use fed_distill::train::{Batch, CrossEntropy, Objective, Optimizer, OptimizerSettings};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -320,7 +320,10 @@ fn two_sgd_steps_with_running_statistics() {
         };
         for step in 0..2 {
             let loss = CrossEntropy::default()
-                .loss(&model.forward(&batch.images, &mut Pass::Train), &batch)
+                .loss(
+                    &model.forward(&batch.images, &mut Pass::Train(Masks::default())),
+                    &batch,
+                )
                 .unwrap();
             case.close(&loss, &format!("/expected/train_losses/{step}"), 1e-4);
             optimizer.step(&loss, 0.1).unwrap();

@@ -18,7 +18,7 @@ use fed_distill::inversion::fused::{Frozen, kernels, operations};
 use fed_distill::inversion::objective::{Combination, Loss, Terms};
 use fed_distill::inversion::{InversionSettings, Inverter, LossScales, Teacher};
 use fed_distill::model::{BatchNorm, PrecisionChoice};
-use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision};
+use fed_distill::model::{Masks, Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision};
 use fed_distill::optim::Layout;
 use fed_distill::runtime::seed::{Rng, Seeds};
 use fed_distill::train::{
@@ -82,7 +82,7 @@ fn settled(spec: &ModelSpec, rng: &mut Rng) -> Model {
     let model = Model::new(spec, Device::Cpu, rng).unwrap();
     for _ in 0..30 {
         let images = normal(rng, &[16, spec.channels, spec.size, spec.size]) * 0.7;
-        let _ = no_grad(|| model.forward(&images, &mut Pass::Train));
+        let _ = no_grad(|| model.forward(&images, &mut Pass::Train(Masks::default())));
     }
     model
 }
@@ -293,7 +293,7 @@ fn training(shape: &ModelSpec, precision: Precision) -> (Tensor, Tensor, Tensor)
         .with_precision(precision);
     let images = normal(&mut rng, &[16, shape.channels, shape.size, shape.size]);
     let labels: Vec<i64> = (0..16).map(|index| index % CLASSES).collect();
-    let logits = model.forward(&images, &mut Pass::Train);
+    let logits = model.forward(&images, &mut Pass::Train(Masks::default()));
     assert_eq!(logits.kind(), Kind::Float);
     let labels = Tensor::from_slice(&labels);
     let loss = logits.cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
@@ -364,7 +364,7 @@ fn an_optimiser_of_one_buffer_takes_the_same_steps() {
             let mut optimizer = Optimizer::new(&settings, model.parameters());
             for _ in 0..3 {
                 let images = normal(&mut rng, &[4, 3, 8, 8]);
-                let logits = model.forward(&images, &mut Pass::Train);
+                let logits = model.forward(&images, &mut Pass::Train(Masks::default()));
                 optimizer
                     .step(&logits.square().sum(Kind::Float), 0.01)
                     .unwrap();

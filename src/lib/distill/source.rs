@@ -8,6 +8,7 @@ use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
 use crate::model::Model;
 use crate::runtime::seed::{self, Rng, Seeds};
 use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps};
+use rand::RngCore;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
@@ -338,6 +339,10 @@ impl BatchSource for AdaptiveSource<'_> {
         self.load_until(self.epoch * self.settings.new_batches_per_epoch + before)?;
         self.rng.set_word_pos(drawn.into());
         Ok(())
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.rng.next_u64()
     }
 
     fn next(&mut self, step: usize, model: &Model) -> Result<Batch> {

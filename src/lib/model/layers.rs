@@ -2,13 +2,15 @@
 //! the modes of a forward pass. The architectures are made of these layers.
 
 use super::builder::Builder;
+use super::dropout::Masks;
 use crate::Result;
 use tch::Tensor;
 
-/// Selects what a forward pass does in batch-norm layers.
+/// Selects what a forward pass does in batch-norm and dropout layers.
 pub enum Pass<'a> {
-    /// Normalises with the batch's statistics and updates the running ones.
-    Train,
+    /// Normalises with the batch's statistics and updates the running ones; drops what the masks
+    /// say.
+    Train(Masks),
     /// Normalises with the running statistics.
     Eval,
     /// Does the same as `Eval`, and calls the function with each batch-norm layer and its input
@@ -128,7 +130,7 @@ impl BatchNorm {
     /// Normalises `input` [N,C,H,W] in the mode `pass`.
     pub(super) fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         match pass {
-            Pass::Train => return self.train(input),
+            Pass::Train(_) => return self.train(input),
             Pass::Observe(observe) => observe(self, input),
             Pass::Eval => {}
         }

@@ -7,12 +7,14 @@
 
 mod builder;
 mod cnn5;
+mod dropout;
 mod fedavg_cnn;
 mod layers;
 mod lenet;
 mod linear;
 mod load;
 mod mean;
+mod mnist_cnn;
 mod network;
 mod precision;
 mod resnet;
@@ -21,6 +23,7 @@ mod spec;
 mod stack;
 
 pub use crate::artifact::StateDict;
+pub use dropout::Masks;
 pub use layers::{BatchNorm, Conv, Pass};
 pub use mean::{weighted_mean, weighted_mean_of};
 pub use network::Model;

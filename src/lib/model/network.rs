@@ -3,10 +3,11 @@
 
 use super::StateDict;
 use super::builder::{Builder, Entry, Values};
+use super::dropout::Masks;
 use super::layers::Pass;
 use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
-use super::{cnn5, fedavg_cnn, lenet, linear, load, resnet};
+use super::{cnn5, fedavg_cnn, lenet, linear, load, mnist_cnn, resnet};
 use crate::Result;
 use crate::optim::Layout;
 use crate::runtime::seed::Rng;
@@ -31,6 +32,11 @@ pub(super) trait Network: Send {
     /// Returns the layers of a residual network, and `None` for another network.
     fn residual(&self) -> Option<&resnet::ResNet> {
         None
+    }
+
+    /// Returns true if it has dropout.
+    fn drops(&self) -> bool {
+        false
     }
 }
 
@@ -59,6 +65,7 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
         ModelKind::Lenet5Unpadded => Box::new(lenet::lenet5_unpadded(spec, builder)?),
         ModelKind::Cnn5 => Box::new(cnn5::cnn5(spec, builder)?),
         ModelKind::FedavgCnn => Box::new(fedavg_cnn::fedavg_cnn(spec, builder)?),
+        ModelKind::MnistCnn => Box::new(mnist_cnn::mnist_cnn(spec, builder)?),
         ModelKind::Linear => Box::new(linear::linear(spec, builder)?),
     })
 }
@@ -240,6 +247,15 @@ impl Model {
     /// Returns the layers of a residual network, and `None` for the other kinds.
     pub fn residual(&self) -> Option<&resnet::ResNet> {
         self.network.residual()
+    }
+
+    /// Returns what a training pass drops: nothing in a network without dropout, for which `draw`,
+    /// the seed of the masks, is not called.
+    pub fn masks(&self, draw: impl FnOnce() -> u64) -> Masks {
+        match self.network.drops() {
+            true => Masks::new(draw()),
+            false => Masks::default(),
+        }
     }
 
     /// Takes every parameter out of autograd, so that no gradient of a weight is ever computed.

@@ -25,6 +25,9 @@ pub enum ModelKind {
     /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and
     /// 10 classes.
     FedavgCnn,
+    /// The network of PyTorch's and Keras's MNIST examples, with dropout: 1,199,882 parameters at
+    /// 1×28×28 and 10 classes.
+    MnistCnn,
     /// Softmax regression: one linear layer on the pixels, 7,850 parameters at 1×28×28 and 10
     /// classes.
     Linear,

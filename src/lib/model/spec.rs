@@ -34,9 +34,12 @@ impl ModelKind {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
-            Self::Lenet5 | Self::Lenet5Unpadded | Self::Cnn5 | Self::FedavgCnn | Self::Linear => {
-                None
-            }
+            Self::Lenet5
+            | Self::Lenet5Unpadded
+            | Self::Cnn5
+            | Self::FedavgCnn
+            | Self::MnistCnn
+            | Self::Linear => None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Defines what the networks without batch norm have in common: convolutions with ReLU and optional
-//! 2×2 max pooling, then linear layers with ReLU between them.
+//! 2×2 max pooling, then linear layers with ReLU between them, and in some dropout.
 
 use super::builder::Builder;
+use super::dropout::Masks;
 use super::layers::{Conv, Linear, Pass, Window};
 use super::network::Network;
 use super::settings::ModelSpec;
@@ -20,12 +21,22 @@ pub(super) struct Stage {
     pub pool: bool,
 }
 
+/// Holds the shares that are dropped in training, in 256ths.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) struct Dropout {
+    /// Of what the convolutions give.
+    pub features: u8,
+    /// Of what each hidden linear layer gives.
+    pub hidden: u8,
+}
+
 /// Holds the layers `conv1`, `conv2`, … and `fc1`, `fc2`, …
 pub(super) struct Stack {
     convs: Vec<(Conv, bool)>,
     /// Linear layers that are each followed by a ReLU.
     hidden: Vec<Linear>,
     last: Linear,
+    dropout: Dropout,
 }
 
 impl Stack {
@@ -71,13 +82,23 @@ impl Stack {
             convs,
             hidden: linears,
             last,
+            dropout: Dropout::default(),
         })
+    }
+
+    /// Adds dropout.
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        Self { dropout, ..self }
     }
 }
 
 impl Network for Stack {
-    /// Computes the same in every pass, because there is no batch norm.
-    fn features(&self, images: &Tensor, _: &mut Pass) -> Tensor {
+    /// Computes the same in every pass, but for dropout in training: there is no batch norm.
+    fn features(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
+        let masks = match pass {
+            Pass::Train(masks) => *masks,
+            _ => Masks::default(),
+        };
         let mut hidden = images.shallow_clone();
         for (conv, pool) in &self.convs {
             hidden = conv.forward(&hidden).relu_();
@@ -85,12 +106,19 @@ impl Network for Stack {
                 hidden = hidden.max_pool2d(2, 2, 0, 1, false);
             }
         }
-        let flat = hidden.flatten(1, -1);
-        let layer = |input: Tensor, linear: &Linear| linear.forward(&input).relu_();
-        self.hidden.iter().fold(flat, layer).to_kind(Kind::Float)
+        let mut hidden = masks.drop(0, self.dropout.features, hidden.flatten(1, -1));
+        for (layer, linear) in (1..).zip(&self.hidden) {
+            let output = linear.forward(&hidden).relu_();
+            hidden = masks.drop(layer, self.dropout.hidden, output);
+        }
+        hidden.to_kind(Kind::Float)
     }
 
     fn classify(&self, features: &Tensor) -> Tensor {
         self.last.forward(features)
+    }
+
+    fn drops(&self) -> bool {
+        self.dropout != Dropout::default()
     }
 }

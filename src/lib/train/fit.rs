@@ -187,7 +187,8 @@ impl Fit<'_> {
     ) -> Result<()> {
         let step = self.at.step;
         let batch = source.next(step, self.model)?;
-        let logits = self.model.forward(&batch.images, &mut Pass::Train);
+        let masks = self.model.masks(|| source.draw());
+        let logits = self.model.forward(&batch.images, &mut Pass::Train(masks));
         let loss = objective.loss(&logits, &batch)?;
         self.optimizer.step(&loss, self.lr(step, steps))?;
         self.sums.add(step, &loss, &logits, &batch.labels);

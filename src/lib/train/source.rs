@@ -7,6 +7,7 @@ use crate::data::{ImageSet, Normalisation, augment};
 use crate::error::Result;
 use crate::model::Model;
 use crate::runtime::seed::{self, Rng, Seeds};
+use rand::RngCore;
 use rand::seq::SliceRandom;
 use tch::Tensor;
 
@@ -65,6 +66,9 @@ pub trait BatchSource {
         }
         Ok(steps)
     }
+
+    /// Returns a number from the epoch's random generator, for what a model draws in training.
+    fn draw(&mut self) -> u64;
 
     /// Returns the batch of step `step` of the current epoch. `model` is the model in training, for
     /// sources that adapt to it.
@@ -174,6 +178,10 @@ impl BatchSource for Shuffled<'_> {
     fn skip_steps(&mut self, _step: usize, drawn: u64) -> Result<()> {
         self.rng.set_word_pos(drawn.into());
         Ok(())
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.rng.next_u64()
     }
 
     fn next(&mut self, step: usize, _model: &Model) -> Result<Batch> {

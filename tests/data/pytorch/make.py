@@ -132,6 +132,23 @@ class FedAvgCnn(nn.Module):
         return self.fc2(F.relu(self.fc1(x)))
 
 
+class MnistCnn(nn.Module):
+    """Net of https://github.com/pytorch/examples/blob/main/mnist/main.py, for any size, and without
+    its log_softmax."""
+
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(channels, 32, 3), nn.Conv2d(32, 64, 3)
+        self.dropout1, self.dropout2 = nn.Dropout(0.25), nn.Dropout(0.5)
+        self.fc1 = nn.Linear(64 * ((size - 4) // 2) ** 2, 128)
+        self.fc2 = nn.Linear(128, classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)
+        x = F.relu(self.fc1(torch.flatten(self.dropout1(x), 1)))
+        return self.fc2(self.dropout2(x))
+
+
 class Linear(nn.Module):
     def __init__(self, channels, size, classes):
         super().__init__()
@@ -167,9 +184,14 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
         published = [2, 2, 2, 2] if kind == "resnet18" else [3, 4, 6, 3]
         net = ResNet(kind == "resnet50", width or 64, blocks or published, channels, classes)
     else:
-        net = {"lenet5": LeNet5, "cnn5": Cnn5, "fedavg_cnn": FedAvgCnn, "linear": Linear}[kind](
-            channels, size, classes
-        )
+        kinds = {
+            "lenet5": LeNet5,
+            "cnn5": Cnn5,
+            "fedavg_cnn": FedAvgCnn,
+            "mnist_cnn": MnistCnn,
+            "linear": Linear,
+        }
+        net = kinds[kind](channels, size, classes)
     net = net.double().eval()
     state = net.state_dict()
     case = dict(
@@ -187,7 +209,8 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
     images = wave(1000, (3, channels, size, size))
     with torch.no_grad():
         case["eval_logits"] = net(images).tolist()
-        net.train()
+        # Dropout's masks are not ours: as if nothing were dropped.
+        net.train(kind != "mnist_cnn")
         case["train_logits"] = net(images).tolist()
         after = net.state_dict()
         case["running_after"] = {
@@ -212,6 +235,7 @@ def networks():
     cases += [network_case("cnn5", c, s, 10) for c, s in ((1, 8), (3, 17), (3, 18), (3, 32))]
     cases += [network_case("fedavg_cnn", c, s, 10) for c, s in ((1, 9), (1, 28), (3, 15))]
     cases += [network_case("linear", c, s, 10) for c, s in ((1, 28), (3, 9))]
+    cases += [network_case("mnist_cnn", c, s, 10) for c, s in ((1, 28), (3, 9))]
     with open("networks.json", "w") as file:
         json.dump(cases, file, separators=(",", ":"))
 

@@ -21,9 +21,11 @@ fn resumed_run_ends_the_same() {
     ] {
         // 100 images are four batches an epoch: in the middle of the second epoch, and of a mean of
         // three losses.
-        let ((losses, weights, ledger), kept) = saved(method, ranks, &settings, 100, None, 5);
+        let ((losses, weights, ledger), kept) =
+            saved(&spec(), method, ranks, &settings, 100, None, 5);
         assert!(kept.is_some());
-        let ((others, other, bytes), _) = saved(method, ranks, &settings, 100, kept, usize::MAX);
+        let ((others, other, bytes), _) =
+            saved(&spec(), method, ranks, &settings, 100, kept, usize::MAX);
         // One mean was there before step 5.
         assert_eq!(losses[1..], others, "{method:?}");
         assert_eq!(difference(&weights, &other), 0.0, "{method:?}");
@@ -142,7 +144,7 @@ fn a_rank_that_leaves_is_an_error() {
             if rank.number() == 2 {
                 return Ok(());
             }
-            part(method, &settings(10, 5), 50, rank, None, &mut ()).map(drop)
+            part(&spec(), method, &settings(10, 5), 50, rank, None, &mut ()).map(drop)
         })
         .unwrap_err();
         assert!(error.to_string().contains("has ended"), "{error}");

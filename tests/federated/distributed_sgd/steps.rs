@@ -4,7 +4,7 @@ use super::support::*;
 use crate::support::{Passes, difference};
 use fed_distill::federated::Ledger;
 use fed_distill::federated::distributed_sgd::{Method, SgdSettings, shard};
-use fed_distill::model::{Model, ModelSpec};
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use proptest::prelude::*;
 use tch::{Device, Kind as Type, Tensor};
 
@@ -71,6 +71,33 @@ fn shared_parts_have_the_bits_of_one_process() {
                     "{method:?}, {ranks} ranks"
                 );
             }
+        }
+    }
+}
+
+/// Masks depend on an image's place in its batch, and a resumed run draws those of the steps that
+/// were left.
+#[test]
+fn dropout_is_the_same_on_any_ranks_and_after_a_resume() {
+    let model = ModelSettings {
+        kind: ModelKind::MnistCnn,
+        ..spec().model
+    };
+    let spec = ModelSpec::new(&model, 1, SIZE, 5).unwrap();
+    let settings = SgdSettings {
+        parts: 4,
+        epochs: 2,
+        ..settings(25, 2)
+    };
+    let run = |method, ranks, start, at| saved(&spec, method, ranks, &settings, 60, start, at);
+    let ((_, weights, _), kept) = run(Method::Centralised, 1, None, 3);
+    let ((_, resumed, _), _) = run(Method::Centralised, 1, kept, usize::MAX);
+    assert_eq!(difference(&resumed, &weights), 0.0);
+    for method in [Method::AllReduce, Method::ParameterServer] {
+        for ranks in [1, 2, 4] {
+            let ((_, others, _), _) = run(method, ranks, None, usize::MAX);
+            let apart = difference(&others, &weights);
+            assert_eq!(apart, 0.0, "{method:?}, {ranks} ranks");
         }
     }
 }

@@ -83,6 +83,7 @@ pub fn initial() -> Model {
 
 /// One rank's part, on its own copy of `count` images, as processes would.
 pub fn part(
+    spec: &ModelSpec,
     method: Method,
     settings: &SgdSettings,
     count: usize,
@@ -92,7 +93,7 @@ pub fn part(
 ) -> Result<Option<Trained>> {
     let (set, normalisation) = (images(count), normalisation());
     let task = Task {
-        spec: spec(),
+        spec: spec.clone(),
         device: device(),
         precision: Precision::F32,
         train: &set,
@@ -106,7 +107,7 @@ pub fn part(
 pub type Result0 = (Vec<LossAt>, StateDict, Ledger);
 
 pub fn trained(method: Method, ranks: usize, settings: &SgdSettings, count: usize) -> Result0 {
-    saved(method, ranks, settings, count, None, usize::MAX).0
+    saved(&spec(), method, ranks, settings, count, None, usize::MAX).0
 }
 
 /// Keeps the losses, and a copy of the run as it is before step `at`.
@@ -141,6 +142,7 @@ impl Callback<LossAt> for Keeper {
 
 /// A run from `start` on, and what is saved of it before its step `at`.
 pub fn saved(
+    spec: &ModelSpec,
     method: Method,
     ranks: usize,
     settings: &SgdSettings,
@@ -162,7 +164,8 @@ pub fn saved(
         } else {
             None
         };
-        let outcome = part(method, settings, count, rank, start.as_ref(), &mut keeper)?;
+        let start = start.as_ref();
+        let outcome = part(spec, method, settings, count, rank, start, &mut keeper)?;
         assert_eq!(outcome.is_some(), rank.number() == 0);
         let outcome = outcome.map(|outcome| {
             (

@@ -4,7 +4,9 @@
 
 use crate::common::machine::{checkout, device};
 use fed_distill::artifact::tensors;
-use fed_distill::model::{BatchNorm, Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict};
+use fed_distill::model::{
+    BatchNorm, Masks, Model, ModelKind, ModelSettings, ModelSpec, Pass, StateDict,
+};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
@@ -206,7 +208,7 @@ fn every_architecture_as_in_pytorch() {
         let error = relative(&model.eval(&images), &matrix(&case["eval_logits"]));
         assert!(error < 1e-4, "{spec:?}: eval logits differ by {error}");
         let error = relative(
-            &model.forward(&images, &mut Pass::Train),
+            &model.forward(&images, &mut Pass::Train(Masks::default())),
             &matrix(&case["train_logits"]),
         );
         assert!(error < 1e-3, "{spec:?}: train logits differ by {error}");

@@ -7,7 +7,7 @@
 //! the same parts have the same bits.
 
 use crate::error::{Error, Result};
-use crate::model::{Model, Pass, StateDict};
+use crate::model::{Masks, Model, Pass, StateDict};
 use crate::train::{Batch, Optimizer};
 use std::collections::BTreeMap;
 use tch::{Kind, Reduction, Tensor, no_grad};
@@ -19,16 +19,19 @@ pub fn shard(images: i64, ranks: usize, rank: usize) -> (i64, i64) {
     (cut(rank), cut(rank + 1) - cut(rank))
 }
 
-/// Returns the shard of `rank` as a message: its `images` and `labels`, and the `total` number of
-/// images of the batch.
-pub(super) fn shard_of(batch: &Batch, ranks: usize, rank: usize) -> StateDict {
+/// Returns the shard of `rank` as a message: its `images` and `labels`, the `total` number of
+/// images of the batch, and the seed of its `masks` if something is dropped.
+pub(super) fn shard_of(batch: &Batch, masks: Masks, ranks: usize, rank: usize) -> StateDict {
     let total = batch.labels.size()[0];
     let (start, count) = shard(total, ranks, rank);
-    StateDict::new(vec![
+    let mut message = vec![
         ("images".into(), batch.images.narrow(0, start, count)),
         ("labels".into(), batch.labels.narrow(0, start, count)),
         ("total".into(), Tensor::from_slice(&[total])),
-    ])
+    ];
+    let seed = masks.seed.map(|seed| Tensor::from_slice(&[seed as i64]));
+    message.extend(seed.map(|seed| ("masks".into(), seed)));
+    StateDict::new(message)
 }
 
 /// Cuts a batch into `parts`, of which each of `ranks` has equally many, side by side; so its shard
@@ -54,18 +57,30 @@ impl Cut {
         let (images, labels) = (field(own, "images")?, field(own, "labels")?);
         let total = i64::try_from(field(own, "total")?.squeeze())?;
         let (first, _) = shard(total, self.ranks, rank);
+        let seed = own.get("masks").map(|seed| i64::try_from(seed.squeeze()));
+        let seed = seed.transpose()?.map(|seed| seed as u64);
         let each = self.parts / self.ranks;
         let parts = (rank * each..(rank + 1) * each).map(|part| {
             let (start, count) = shard(total, self.parts, part);
             let own = |all: &Tensor| all.f_narrow(0, start - first, count);
-            of_part(model, &own(images)?, &own(labels)?, total)
+            let masks = Masks {
+                seed,
+                first: start as usize,
+            };
+            of_part(model, &own(images)?, &own(labels)?, masks, total)
         });
         pairwise(parts.collect::<Result<_>>()?)
     }
 }
 
 /// Returns what a part adds to the gradient of the mean over a batch of `total` images.
-fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Result<StateDict> {
+fn of_part(
+    model: &Model,
+    images: &Tensor,
+    labels: &Tensor,
+    masks: Masks,
+    total: i64,
+) -> Result<StateDict> {
     let parameters = model.parameters();
     let zeros = || {
         parameters
@@ -78,7 +93,7 @@ fn of_part(model: &Model, images: &Tensor, labels: &Tensor, total: i64) -> Resul
             zeros().collect(),
         ),
         _ => {
-            let logits = model.forward(images, &mut Pass::Train);
+            let logits = model.forward(images, &mut Pass::Train(masks));
             let loss =
                 logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)?
                     / total as f64;

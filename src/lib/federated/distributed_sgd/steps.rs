@@ -6,7 +6,7 @@ use super::training::Training;
 use crate::error::Result;
 use crate::federated::link::Kind;
 use crate::federated::node::parameters_and_buffers;
-use crate::model::StateDict;
+use crate::model::{Masks, StateDict};
 use crate::train::BatchSource;
 use tch::{Tensor, no_grad};
 
@@ -30,9 +30,13 @@ impl Training<'_> {
         let (cut, method, is_server) = (self.cut, self.method, self.link.is_server());
         let draws = method != Method::ParameterServer || is_server;
         let batch = draws.then(|| source.next(step, &self.model)).transpose()?;
+        let masks = match &batch {
+            Some(_) => self.model.masks(|| source.draw()),
+            None => Masks::default(),
+        };
         let shard = |rank| {
-            let shard = batch.as_ref().map(|batch| shard_of(batch, cut.ranks, rank));
-            shard.unwrap_or_default()
+            let shard = |batch| shard_of(batch, masks, cut.ranks, rank);
+            batch.as_ref().map(shard).unwrap_or_default()
         };
         if method == Method::Centralised {
             let loss = self.apply(&cut.gradient(&self.model, 0, &shard(0))?)?;
