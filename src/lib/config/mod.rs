@@ -78,7 +78,7 @@ mod yaml;
 pub use choices::Chosen;
 pub use compose::{Request, compose, compose_all};
 pub use composed::Composed;
-pub use grammar::quoted;
+pub use grammar::{quoted, typed_list};
 pub use node::Origin;
 pub use schema::Config;
 pub use suggest::{list, nearest};

@@ -75,6 +75,7 @@ impl Shared for Generate<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
+        set.refuse_rules_without_counts(&self.context.config.deep_inv, None)?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
         let settings = &self.context.config.deep_inv;
@@ -87,7 +88,9 @@ impl Shared for Generate<'_> {
             bytes: 2 * image,
             keys: &["initial.num_batches", "deep_inv.batch_size"],
         })?;
-        run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
+        if let Some(fingerprint) = &set.fingerprint {
+            run.fact("dataset_fingerprint", fingerprint)?;
+        }
         Ok(set)
     }
 
@@ -222,7 +225,7 @@ fn save(
     let classes = set.card.classes.len();
     // Of the teachers' label counts the student needs none from here.
     let card = Card {
-        label_counts: label_counts(&labels, classes)?,
+        label_counts: Some(label_counts(&labels, classes)?),
         synthetic_counts: Vec::new(),
         ..set.card.clone()
     };

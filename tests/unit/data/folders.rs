@@ -145,7 +145,7 @@ fn classes_at_the_top_need_a_share() {
     for expected in ["cat/ (10), dog/ (5)", "hint: `test_share=0.2`"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    for share in [0.0, 1.0, -0.5, f64::NAN] {
+    for share in [0.0, 1.5, -0.5, f64::NAN] {
         let mut settings = folder_settings(root.path());
         settings.test_share = Some(share);
         assert_eq!(failure(&settings).class(), Class::Usage);

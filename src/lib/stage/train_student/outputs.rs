@@ -58,14 +58,14 @@ impl Finished<'_> {
         let synthetic: Vec<u64> = counts.into_iter().map(|count| count as u64).collect();
         let of_images = Card {
             model: model.spec().clone(),
-            label_counts: synthetic.clone(),
+            label_counts: Some(synthetic.clone()),
             synthetic_counts: Vec::new(),
             ..self.set.card.clone()
         };
         let real = self.real.map(|own| own.counts(synthetic.len()));
         let real = real.unwrap_or_else(|| vec![0; synthetic.len()]);
         let card = Card {
-            label_counts: synthetic.iter().zip(real).map(|(a, b)| a + b).collect(),
+            label_counts: Some(synthetic.iter().zip(real).map(|(a, b)| a + b).collect()),
             synthetic_counts: synthetic,
             ..of_images.clone()
         };
@@ -91,7 +91,9 @@ impl Finished<'_> {
             .iter()
             .map(|epoch| epoch.fit.steps as i64)
             .sum();
-        for name in ["dataset", "curves", "per_class", "confusion"] {
+        let of_test = ["per_class", "confusion"].into_iter();
+        let of_test = of_test.filter(|_| self.is_tested());
+        for name in ["dataset", "curves"].into_iter().chain(of_test) {
             let picture = self.folder.join(format!("{name}.png"));
             if picture.exists() {
                 journal.picture(name, steps, &picture)?;
@@ -111,10 +113,16 @@ impl Finished<'_> {
             percent(best)
         ))?;
         output::print(format!("weights:  {}", weights_path.display()))?;
-        for picture in ["dataset.png", "curves.png", "confusion.png"] {
+        let tested = self.is_tested().then_some("confusion.png");
+        for picture in ["dataset.png", "curves.png"].into_iter().chain(tested) {
             output::print(format!("picture:  {}", self.folder.join(picture).display()))?;
         }
         Ok(())
+    }
+
+    /// Returns true if there are test images.
+    fn is_tested(&self) -> bool {
+        !self.dataset.test.is_empty()
     }
 
     fn last(&self) -> Option<f64> {
@@ -146,7 +154,7 @@ impl Finished<'_> {
                 .fold(None, best_of),
             saved_test_accuracy: evaluation.accuracy(),
             comparison: Some(comparison.clone()),
-            confusion: Some(evaluation.confusion.clone()),
+            confusion: self.is_tested().then(|| evaluation.confusion.clone()),
             epochs: self.notes.epochs.clone(),
         };
         json::write(&path, &metrics)?;
@@ -222,6 +230,9 @@ impl Finished<'_> {
                 map.save(&self.folder.join(name))?;
                 add(name)?;
             }
+        }
+        if !self.is_tested() {
+            return Ok(());
         }
         let owners =
             Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
