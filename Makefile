@@ -21,8 +21,8 @@ ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries a
 BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
-.PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
-	experiments experiments-smoke test test-mpi bench bench-rust \
+.PHONY: help setup python mpi build build-mpi demo demo-parties named experiment compared compare \
+	report experiments experiments-smoke test test-mpi bench bench-rust \
 	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
@@ -51,6 +51,32 @@ demo: build ## Split digits over three nodes, train, invert, distil (3 minutes o
 	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/train_student" +experiment=demo overwrite=true $(ARGS)
+
+# What the parties and their server agree on; the constants are near those of all digits.
+PARTIES = outputs/parties
+TASK = +experiment=demo split.save_path=null dataset.size=16 dataset.channels=1 \
+	"dataset.classes=[0,1,2,3,4,5,6,7,8,9]" "dataset.mean=[0.3]" "dataset.std=[0.35]" \
+	overwrite=true
+# What a stage of the server adds: the uploads, and where its results go.
+SERVER = teacher.save_folder=$(PARTIES)/server deep_inv.labels=balanced initial.num_batches=6 \
+	initial.save_path=$(PARTIES)/initial.safetensors student.save_folder=$(PARTIES)/student \
+	student.distill.ensemble=label_gated
+# The parties see their own folders only, and the server what they upload; docs/parties.md.
+demo-parties: build ## Three parties with image folders of their own, three processes, one server
+	$(CARGO) run --release --example digit_folders -- $(PARTIES)/images
+	+@$(MAKE) --no-print-directory -j3 --output-sync=target BIN="$(BIN)" \
+		THREADS=$$(( $$(nproc) > 3 ? $$(nproc) / 3 : 1 )) party-0 party-1 party-2
+	@mkdir -p $(PARTIES)/server
+	cp $(PARTIES)/party*/model_teacher*.safetensors $(PARTIES)/server/
+	"$(BIN)/generate_initial" $(TASK) dataset=none $(SERVER) $(ARGS)
+	"$(BIN)/train_student" $(TASK) dataset=image_folder dataset.root=$(PARTIES)/images/server \
+		dataset.test_share=1 $(SERVER) $(ARGS)
+
+# The teacher of one party, out of the party's own folder.
+party-%: FORCE
+	"$(BIN)/train_teachers" $(TASK) dataset=image_folder \
+		dataset.root=$(PARTIES)/images/party$* dataset.test_share=0.2 \
+		teacher.index=$* teacher.save_folder=$(PARTIES)/party$* threads=$(THREADS) $(ARGS)
 
 # A stage of the experiment; what is finished is not run again.
 run = "$(BIN)/$(1)" +experiment=$(NAME) resume=true
