@@ -305,6 +305,11 @@ fn header_of<'a>(
 pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
     let mut start = Vec::new();
     fs::File::open(path)?.take(64).read_to_end(&mut start)?;
+    // The eight bytes of a header's length may be the beginning of any other format.
+    let length = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    if length.is_some_and(|length| length <= MOST_HEADER) && start.get(8) == Some(&b'{') {
+        return read(path).map(|file| (StateDict::new(file.tensors), file.metadata));
+    }
     if let Some(error) = another_file(&start) {
         return Err(error.note("file", path.display().to_string()));
     }
