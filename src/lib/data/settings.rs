@@ -49,13 +49,6 @@ pub struct DatasetSettings {
     /// used by `digits`.
     #[schemars(extend("x-unread-by" = ["digits", "none"]))]
     pub root: Option<FilePath>,
-    /// Class names in label order, so that parties which lack images of a class have the same
-    /// labels; each class of the images must be among them. `None` takes the set's own.
-    pub classes: Option<Vec<String>>,
-    /// Number of classes, where there are no images and `classes` does not name them.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    #[schemars(extend("x-unread-by" = WITH_IMAGES))]
-    pub num_classes: Option<usize>,
     /// Height and width in pixels to resize to; `None` keeps the files' own; the 8×8
     /// pixels of `digits` become 16×16.
     #[schemars(range(min = 8))]
@@ -63,6 +56,13 @@ pub struct DatasetSettings {
     /// Channels to convert to, 1 or 3; `None` keeps the files' own.
     #[schemars(extend("enum" = [1, 3, null]))]
     pub channels: Option<i64>,
+    /// Class names in label order, so that parties which lack images of a class have the same
+    /// labels; each class of the images must be among them. `None` takes the set's own.
+    pub classes: Option<Vec<String>>,
+    /// Number of classes, where there are no images and `classes` does not name them.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(extend("x-unread-by" = WITH_IMAGES))]
+    pub num_classes: Option<usize>,
     /// Downloads the official files of a set that are missing in `root`.
     #[schemars(extend("x-unread-by" = ["none"]))]
     pub download: Free<bool>,
@@ -122,10 +122,10 @@ impl Default for DatasetSettings {
         Self {
             kind: DatasetKind::Digits,
             root: None,
-            classes: None,
-            num_classes: None,
             size: None,
             channels: None,
+            classes: None,
+            num_classes: None,
             download: true.into(),
             mean: None,
             std: None,

@@ -185,7 +185,11 @@ fn teachers_and_dataset_that_do_not_belong_together() {
     );
     place.ok(
         "train_student",
-        &["dataset.max_test=40", "split.save_path=null"],
+        &[
+            "dataset.max_test=40",
+            "split.save_path=null",
+            "student.save_folder=other",
+        ],
     );
     says(
         &place.fails(

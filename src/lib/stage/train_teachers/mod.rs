@@ -155,8 +155,9 @@ fn own_teacher(context: &StageContext, index: usize) -> Result<usize> {
     }
     if config.dataset.mean.is_none() || config.dataset.std.is_none() {
         tracing::warn!(
-            "mean and deviation are those of these images: teachers of several parties go together \
-             only if all give the same, as `dataset.mean=[0.5] dataset.std=[0.25]`"
+            "mean and standard deviation are computed from these images alone, but teachers of \
+             several parties go together only with the same ones: agree on them, as \
+             `dataset.mean=[0.5] dataset.std=[0.25]`"
         );
     }
     Ok(index)
