@@ -388,6 +388,66 @@ fn parties_that_do_not_agree() {
     );
 }
 
+/// What a party keeps in its environment is not written to the files of a run, which are sent on
+/// now and then; the references are, and stand for the same.
+#[test]
+fn environment_variables_are_recorded_by_name() {
+    let place = place(1);
+    let secret = "images0";
+    let run = |stage: &str, arguments: &[&str], value: &str| {
+        let output = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin(stage))
+            .current_dir(place.path(""))
+            .env("PARTY_IMAGES", value)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let own = [
+        "dataset=image_folder",
+        "dataset.root=${oc.env:PARTY_IMAGES}",
+        "dataset.test_share=0.2",
+        "+split=iid",
+        "split.num_nodes=2",
+        // By way of another key.
+        "split.save_path=out/${dataset.root}.json",
+    ];
+    let own = [TASK, &own].concat();
+    let (code, _, errors) = run("split_data", &own, secret);
+    assert_eq!(code, Some(0), "{errors}");
+    let manifest = json_at(&place.path("out/images0.manifest.json"));
+    assert_eq!(
+        manifest["config"]["dataset"]["root"],
+        "${oc.env:PARTY_IMAGES}"
+    );
+    assert_eq!(
+        manifest["config"]["split"]["save_path"],
+        "out/${dataset.root}.json"
+    );
+    let record = std::fs::read_to_string(place.path("out/images0.hydra/config.yaml")).unwrap();
+    assert!(!record.contains(secret), "{record}");
+    // It is finished, and for another value it is another.
+    let again = [&own[..], &["resume=true"]].concat();
+    let (code, _, errors) = run("split_data", &again, secret);
+    assert_eq!(code, Some(0), "{errors}");
+    let whole = ["--config-dir", "out/images0.hydra", "resume=true"];
+    let (code, _, errors) = run("split_data", &whole, secret);
+    assert_eq!(code, Some(0), "{errors}");
+    let (code, out, errors) = run("inspect", &["split", "out/images0.json"], secret);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("total variation"), "{out}");
+    let (code, _, errors) = run("inspect", &["split", "out/images0.json"], "nowhere");
+    assert_ne!(code, Some(0));
+    says(&errors, &["nowhere"]);
+    // The numbers of a run stay readable.
+    assert_eq!(manifest["config"]["split"]["num_nodes"], 2);
+}
+
 /// Weights of another program, at a server that has no images: the task is given, or is that of
 /// another teacher's card.
 #[test]

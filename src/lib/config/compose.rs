@@ -182,15 +182,17 @@ fn compose_one(
     options::spell_out(&mut root, source)?;
     let mut found = Vec::new();
     known::take_unknown(&mut root, shape::config(), &source.groups, &mut found);
-    for path in interpolate::resolve(&mut root, &mut found) {
-        restore_default(&mut root, &built_in, &path);
+    let resolved = interpolate::resolve(&mut root, &mut found);
+    for path in &resolved.failed {
+        restore_default(&mut root, &built_in, path);
     }
     take_mandatory(&mut root, &built_in, &mut found);
     validate(&mut root, shape::config(), &default, &mut found);
     mistakes::report(found)?;
     let (config, figment) = extract::extract(&root)?;
     mistakes::report(check::check(&config, &|key| set_by(&figment, key))?)?;
-    Ok(Composed::new(config, figment, expansion, arguments))
+    let environment = resolved.environment;
+    Ok(Composed::new(config, figment, expansion, arguments).with_environment(environment))
 }
 
 /// Reports every `???`, a value the user must give.

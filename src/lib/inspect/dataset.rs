@@ -1,7 +1,7 @@
 //! Loads the dataset that a file was made of, named by its manifest or by overrides.
 
 use super::run::Run;
-use crate::config::{Request, compose};
+use crate::config::{Request, compose, quoted};
 use crate::data::{self, Dataset, DatasetSettings};
 use crate::error::{During, Error};
 use crate::run::manifest;
@@ -22,7 +22,7 @@ pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, O
     let fingerprint = made.as_ref().and_then(|run| run.manifest.fingerprint());
     let fingerprint = fingerprint.map(str::to_owned);
     let settings = match (overrides, made) {
-        ([], Some(run)) => run.config()?.dataset,
+        ([], Some(run)) => with_environment(run.config()?.dataset)?,
         ([], None) => bail!(unknown(path)),
         _ => {
             let request = Request {
@@ -33,6 +33,29 @@ pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, O
         }
     };
     Ok((settings, fingerprint))
+}
+
+/// Returns settings of which a run recorded the root as a reference to an environment variable, with
+/// what that stands for here.
+fn with_environment(settings: DatasetSettings) -> Result<DatasetSettings> {
+    let root = settings
+        .root
+        .as_deref()
+        .map(|root| root.display().to_string());
+    let Some(root) = root.filter(|root| root.contains("${oc.env:")) else {
+        return Ok(settings);
+    };
+    let request = Request {
+        overrides: vec![
+            "dataset.kind=image_folder".into(),
+            format!("dataset.root={}", quoted(&root)),
+        ],
+        ..Request::default()
+    };
+    Ok(DatasetSettings {
+        root: compose(&request)?.config.dataset.root,
+        ..settings
+    })
 }
 
 /// Reports a file whose dataset nothing names.
