@@ -35,8 +35,8 @@ pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, O
     Ok((settings, fingerprint))
 }
 
-/// Returns settings of which a run recorded the root as a reference to an environment variable, with
-/// what that stands for here.
+/// Returns settings of which a run recorded the root as a reference to an environment variable,
+/// with what that stands for here.
 fn with_environment(settings: DatasetSettings) -> Result<DatasetSettings> {
     let root = settings
         .root

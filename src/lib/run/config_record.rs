@@ -8,9 +8,9 @@ use serde_json::Value;
 
 impl StageContext<'_> {
     /// Writes `config.yaml` (every key, references resolved but those to environment variables:
-    /// `--config-dir FOLDER` gives the same run) and `overrides.yaml` (the command line's) beside a manifest, as Hydra does: into
-    /// `.hydra/` in the folder of a run, `.hydra_teacher0/` for one of several runs in a folder,
-    /// `STEM.hydra/` for a run that writes a single file.
+    /// `--config-dir FOLDER` gives the same run) and `overrides.yaml` (the command line's) beside a
+    /// manifest, as Hydra does: into `.hydra/` in the folder of a run, `.hydra_teacher0/` for one
+    /// of several runs in a folder, `STEM.hydra/` for a run that writes a single file.
     ///
     /// # Errors
     /// Fails when a file cannot be written.
