@@ -313,5 +313,5 @@ fn headers_of_any_length_are_told_from_other_formats() {
         let (state, found) = read_state(&path).unwrap();
         assert_eq!((state.len(), found), (1, metadata));
     }
-    assert!(starts.contains(&vec![0x80, 2]) && starts.contains(&b" <".to_vec()));
+    assert!(starts.contains([0x80, 2].as_slice()) && starts.contains(b" <".as_slice()));
 }
