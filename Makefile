@@ -60,7 +60,7 @@ TASK = +experiment=demo split.save_path=null dataset.size=16 dataset.channels=1 
 # What a stage of the server adds: the uploads, and where its results go.
 SERVER = teacher.save_folder=$(PARTIES)/server deep_inv.labels=balanced initial.num_batches=6 \
 	initial.save_path=$(PARTIES)/initial.safetensors student.save_folder=$(PARTIES)/student \
-	student.distill.ensemble=label_gated
+	student.epochs=30
 # The parties see their own folders only, and the server what they upload; docs/parties.md.
 demo-parties: build ## Three parties with image folders of their own, three processes, one server
 	$(CARGO) run --release --example digit_folders -- $(PARTIES)/images
