@@ -243,6 +243,7 @@ impl StageContext<'_> {
                         "`{}` is finished, but not as it was left",
                         job.output.display()
                     ))
+                    .of_resume()
                     .note("file", finding.to_string())
                     .hint("`overwrite=true` makes it again from what is there now")
                     .into()),
@@ -335,6 +336,7 @@ fn refuse_other_inputs(job: &Job, run: &manifest::Run) -> Result<()> {
         .into_iter()
         .fold(error, |error, line| error.note("differs", line));
     Err(error
+        .of_resume()
         .note("from", job.manifest.display().to_string())
         .hint(
             "give the earlier files, or `overwrite=true` to start again, or write to another path",

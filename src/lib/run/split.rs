@@ -7,7 +7,7 @@ use crate::config::schema::SplitConfig;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::partition::{Part, Split};
-use crate::run::manifest;
+use crate::run::{manifest, of_sweep};
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -29,11 +29,10 @@ impl StageContext<'_> {
             });
         };
         if !path.exists() {
-            bail!(
-                Error::failed("the split does not exist yet")
-                    .note("file", path.display().to_string())
-                    .hint("make it with `split_data` and the same overrides")
-            );
+            let error = Error::failed("the split does not exist yet")
+                .note("file", path.display().to_string())
+                .hint("make it with `split_data` and the same overrides");
+            bail!(of_sweep::named(error, "split.save_path", path));
         }
         refuse_other_dataset(path, dataset)?;
         let split = read(path)?;

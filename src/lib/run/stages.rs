@@ -323,6 +323,24 @@ impl Stage {
         self.keys.iter().any(|known| known.name == key) || free()
     }
 
+    /// Returns the keys of the paths that other stages write to and this one reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &'static str> {
+        let outputs = ALL.into_iter().map(|stage| stage.output);
+        outputs.filter(|output| *output != self.output && self.depends_on(output))
+    }
+
+    /// Returns true if the result depends on a key of a group, by its dotted name.
+    pub fn depends_on(&self, key: &str) -> bool {
+        let (group, name) = key.split_once('.').unwrap_or((key, ""));
+        let name = name.split('.').next().unwrap_or_default();
+        let mut keys = self.keys.iter().filter(|key| key.name == group);
+        keys.any(|key| match key.result {
+            Depends::All => true,
+            Depends::On(names) => names.contains(&name),
+            Depends::Nothing => false,
+        })
+    }
+
     /// Returns the keys of a config that the stage reads.
     pub fn part(&self, mut config: Value) -> Value {
         if let Some(keys) = config.as_object_mut() {

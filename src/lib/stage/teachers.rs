@@ -9,7 +9,7 @@ use crate::partition::label_counts;
 use crate::run::agreement;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
-use crate::run::{StageContext, required, split};
+use crate::run::{StageContext, of_sweep, required, split};
 use crate::words::counted;
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
@@ -301,10 +301,14 @@ fn missing_teacher(
             there.join(",")
         )),
     };
-    error.hint(
+    let error = error.hint(
         "train it with `train_teachers` and the same overrides (a PyTorch state dict \
         named `model_teacher{i}.pt` will do as well)",
-    )
+    );
+    match found {
+        0 => of_sweep::named(error, "teacher.save_folder", folder),
+        _ => error,
+    }
 }
 
 /// Returns the numbers i, ascending, of the files `BEGINNING{i}.ENDING` in a folder.

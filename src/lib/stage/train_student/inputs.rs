@@ -9,9 +9,9 @@ use crate::distill::SyntheticImages;
 use crate::error::Error;
 use crate::model::ModelSpec;
 use crate::run::agreement;
-use crate::run::manifest;
 use crate::run::weights::{self, Card};
 use crate::run::{Demand, StageContext, required};
+use crate::run::{manifest, of_sweep};
 use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -138,11 +138,10 @@ fn initial(
         "outputs/initial.safetensors",
     )?;
     if !path.exists() {
-        bail!(
-            Error::failed("the initial batches do not exist yet")
-                .note("file", path.display().to_string())
-                .hint("make them with `generate_initial` and the same overrides")
-        );
+        let error = Error::failed("the initial batches do not exist yet")
+            .note("file", path.display().to_string())
+            .hint("make them with `generate_initial` and the same overrides");
+        bail!(of_sweep::named(error, "initial.save_path", path));
     }
     run.input("initial", path)?;
     refuse_other_teachers(path, set)?;
