@@ -21,7 +21,7 @@ ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries a
 BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
-.PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
+.PHONY: help setup python mpi build build-mpi where demo named experiment compared compare report \
 	experiments experiments-smoke test test-mpi bench bench-rust \
 	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
@@ -45,6 +45,10 @@ build: setup ## Build all binaries in release
 # docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
 	$(CARGO) build --release --bins --features mpi
+
+# For `export PATH="$(make -s where):$PATH"`.
+where: setup ## Print the folder of the binaries, which are built if need be
+	@cd "$(BIN)" && pwd
 
 demo: build ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
 	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)

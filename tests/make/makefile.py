@@ -99,6 +99,11 @@ class Makefile(unittest.TestCase):
         self.assertEqual((code, len(ran)), (0, 4), errors)
         # jemalloc cannot be built below a folder whose path has blanks.
         self.assertTrue(ran[0].startswith(f"{self.folder}/cache/fed-distill/target-"), ran)
+        # `where` leads a shell there.
+        done = subprocess.run(["bash", "-c", 'PATH="$(make -s where):$PATH"; inspect runs'],
+                              cwd=checkout, text=True, capture_output=True, env=self.variables)
+        inspect = ran[0].split(" ")[0].replace("split_data", "inspect")
+        self.assertEqual(done.stdout, f"RAN {inspect} runs\n", done.stderr)
         # The user's own choice wins.
         chosen = self.folder / "chosen"
         self.demo(checkout, chosen / "release", CARGO_TARGET_DIR=str(chosen))
