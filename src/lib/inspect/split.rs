@@ -145,8 +145,8 @@ impl Request {
         let path = find::file(&self.file)?;
         recognise::refuse_another(path, Wanted::Split)?;
         let split = read(path)?;
-        let (settings, fingerprint) = dataset::settings(path, &self.overrides)?;
-        let dataset = dataset::load(&settings, fingerprint.as_deref())?;
+        let (settings, made) = dataset::settings(path, &self.overrides)?;
+        let dataset = dataset::load_for(made.as_ref(), &settings)?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);
         let stem = path

@@ -67,6 +67,30 @@ fn a_split_of_another_dataset() {
     let place = made("split_data");
     let text = place.fails("train_teachers", &["dataset.max_train=150"], 1);
     says(&text, &["split.json", "another dataset", "fingerprint"]);
+    // The settings that make the same images others, with what to type.
+    says(
+        &text,
+        &[
+            "dataset.max_train: 200 then, 150 now",
+            "`dataset.max_train=200`",
+        ],
+    );
+    for stage in ["train_teachers", "fed_avg"] {
+        let folder = "fed_avg.save_folder=average";
+        let text = place.fails(stage, &["dataset.size=16", folder], 1);
+        says(&text, &["dataset.size: 8 then, 16 now", "`dataset.size=8`"]);
+    }
+    let inspect = [
+        "split",
+        "split.json",
+        "dataset=digits",
+        "dataset.max_train=200",
+    ];
+    let (_, _, text) = place.run_with("inspect", &inspect, &["dataset.max_test=50"]);
+    says(
+        &text,
+        &["dataset.size: 8 then, null now", "`dataset.size=8`"],
+    );
     // Without a manifest, as the public Python project writes it, the indices tell.
     std::fs::remove_file(place.path("split.manifest.json")).unwrap();
     says(
