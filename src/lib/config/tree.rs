@@ -109,7 +109,8 @@ impl Tree {
         let names = self.options("");
         let error = Error::usage(format!("there is no config file `{file}` in {self}"))
             .note("available", list(&names));
-        match (nearest(file, &names), names.as_slice()) {
+        let name = file.strip_suffix(".yaml").unwrap_or(file);
+        match (nearest(name, &names), names.as_slice()) {
             (Some(name), _) => error.hint(format!("did you mean `--config-name {name}`?")),
             (None, [name]) => error.hint(format!("type `--config-name {name}`")),
             _ => error,
