@@ -99,6 +99,9 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
             }
             logging::init()?;
             chained::report(&shared)?;
+            for line in unread::without_effect(stage, &jobs) {
+                tracing::warn!("{line}");
+            }
             if let Some(line) = jobs
                 .first()
                 .and_then(|job| unread::line(stage, job, &request))

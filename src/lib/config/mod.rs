@@ -74,6 +74,7 @@ mod tree;
 mod validate;
 mod walk;
 mod yaml;
+mod without_effect;
 
 pub use choices::Chosen;
 pub use compose::{Request, compose, compose_all};
@@ -83,3 +84,4 @@ pub use node::Origin;
 pub use schema::Config;
 pub use suggest::{list, nearest};
 pub use tree::Tree;
+pub use without_effect::Idle;
