@@ -10,8 +10,9 @@ use crate::run::agreement;
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, of_sweep, required, split};
-use crate::words::counted;
+use crate::words::{counted, first_of};
 use anyhow::{Result, bail};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -97,20 +98,30 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bail!(missing_teacher(folder, missing, paths.len(), wanted, split));
     }
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
+    let (without_card, mut without_norm) = (RefCell::new(Vec::new()), Vec::new());
     for (&node, path) in numbers.iter().zip(&paths) {
-        let default_card = || Ok(card_from_config(context, node)?);
+        let default_card = || {
+            without_card.borrow_mut().push(node);
+            Ok(card_from_config(context, node)?)
+        };
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
             refuse_other_data(first, &card, path, &paths[0])?;
         }
         if model.batch_norms() == 0 {
-            tracing::warn!(
-                "teacher {node} has no batch norm: its inversion has no feature statistics to match"
-            );
+            without_norm.push(node);
         }
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
+    warn_about(
+        &without_card.take(),
+        "label counts of their own, which are taken from the dataset and the split",
+    );
+    warn_about(
+        &without_norm,
+        "batch norm, so that inversion has no feature statistics to match",
+    );
     let teachers = cached(context, &paths, &cards, &bytes)?;
     tracing::info!(
         "{} from {}",
@@ -125,6 +136,17 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bytes,
         card,
     })
+}
+
+/// Warns of teachers that have something in common, all in one line: there may be hundreds.
+fn warn_about(teachers: &[usize], what: &str) {
+    if !teachers.is_empty() {
+        tracing::warn!(
+            "{} without {what}: {}",
+            counted(teachers.len(), "teacher"),
+            first_of(teachers)
+        );
+    }
 }
 
 /// Warns that a `model` on the command line changes nothing.
@@ -339,9 +361,6 @@ fn has_later_teachers(folder: &Path, node: usize) -> bool {
 /// Returns the card for a teacher that has none (a PyTorch state dict), from the config, the
 /// dataset and the split.
 fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
-    tracing::warn!(
-        "teacher {node} brings no label counts: taking them from the dataset and the split"
-    );
     let dataset = context.dataset()?;
     let split = context.split(&dataset)?;
     let part = split.nodes.get(node).ok_or_else(|| {
