@@ -8,7 +8,7 @@ use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
-use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Inverter, LossScales, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -104,7 +104,9 @@ impl Shared for Generate<'_> {
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;
         let batches = self.make(&mut inverter, rank, &mut journal, session)?;
-        save(set, &batches, &session.job.output, journal, session)
+        let scales = config.deep_inv.di.loss.published();
+        let path = &session.job.output;
+        save(set, &batches, &scales, path, journal, session)
     }
 }
 
@@ -209,6 +211,7 @@ fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
 fn save(
     set: &TeacherSet,
     batches: &[SyntheticBatch],
+    scales: &LossScales,
     path: &Path,
     mut journal: Journal,
     session: &mut Session,
@@ -268,7 +271,7 @@ fn save(
     run.output("grid", &picture)?;
     let curves = path.with_extension("loss.png");
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
-    pictures::loss_curves(&curves, &histories)?;
+    pictures::loss_curves(&curves, &histories, scales)?;
     run.output("loss curves", &curves)?;
     for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
         journal.picture(tag, batches.len() as i64, picture)?;

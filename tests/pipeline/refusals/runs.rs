@@ -283,7 +283,7 @@ fn diverged_training_leaves_no_checkpoint() {
         "checkpoint.every=0",
     ];
     let text = place.fails("train_teachers", &diverging, 1);
-    says(&text, &["NaN or infinite in epoch 0", "training teacher 0"]);
+    says(&text, &["NaN or infinite in epoch 1", "training teacher 0"]);
     let folder = std::fs::read_dir(place.path("teachers/checkpoint_teacher0"));
     for entry in folder.into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -244,7 +244,7 @@ impl Finished<'_> {
                 .notes
                 .epochs
                 .iter()
-                .filter_map(|epoch| Some((epoch.fit.epoch as f64, 100.0 * of(epoch)?)))
+                .filter_map(|epoch| Some((shown(epoch.fit.epoch), 100.0 * of(epoch)?)))
                 .collect(),
         };
         // A point an epoch: the mean over the batches made in it.
@@ -258,7 +258,7 @@ impl Finished<'_> {
                     .map(of)
                     .collect();
                 (
-                    epoch as f64,
+                    shown(epoch),
                     100.0 * batches.iter().sum::<f64>() / batches.len() as f64,
                 )
             };
@@ -295,7 +295,7 @@ impl Finished<'_> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
             let at = |epoch: &StudentEpoch| {
-                Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?))
+                Some((shown(epoch.fit.epoch), epoch.per_class_accuracy[class]?))
             };
             Series {
                 name: if owner.is_empty() {
@@ -327,6 +327,11 @@ impl Finished<'_> {
         };
         owners(&counts).into_iter().map(name).collect()
     }
+}
+
+/// Returns the number of an epoch as people count, from 1; files count from 0.
+fn shown(epoch: usize) -> f64 {
+    epoch as f64 + 1.0
 }
 
 fn best_of(best: Option<f64>, accuracy: f64) -> Option<f64> {
