@@ -167,6 +167,22 @@ fn compose_one(
     overrides: Vec<Override>,
     arguments: Vec<String>,
 ) -> Result<Composed> {
+    // What is no group of the tree is taken for a key.
+    let unknown = overrides
+        .iter()
+        .filter(|typed| !source.groups.contains(&typed.key));
+    let unknown: Vec<_> = unknown
+        .map(|typed| (typed.key.clone(), typed.raw.clone()))
+        .collect();
+    merged(source, overrides, arguments).map_err(|error| {
+        let explain = |error, (group, option): &(String, String)| {
+            source.explain_missing(error, group, option)
+        };
+        unknown.iter().fold(error, explain)
+    })
+}
+
+fn merged(source: &Source, overrides: Vec<Override>, arguments: Vec<String>) -> Result<Composed> {
     let (groups, keys) = separate(&source.groups, overrides)?;
     let expansion = choices::expand(source, &groups)?;
     let default = Node::built_in(&Config::default())?;

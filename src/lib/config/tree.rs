@@ -51,6 +51,22 @@ impl Source {
             groups,
         })
     }
+
+    /// Adds to the error for an option that this tree lacks why, if the built-in tree has it.
+    pub fn explain_missing(&self, error: Error, group: &str, option: &str) -> Error {
+        let file = join(group, &format!("{option}.yaml"));
+        match &self.tree {
+            Tree::Folder(_) if Tree::BuiltIn.has(&file) && !self.tree.has(&file) => {
+                error.hint(format!(
+                    "the built-in tree has `{file}`, but {} is a whole tree, since it holds a \
+                     `config.yaml`: under another name for that file (`--config-name NAME`) \
+                     `--config-dir` adds the folder to the built-in tree",
+                    self.tree
+                ))
+            }
+            _ => error,
+        }
+    }
 }
 
 impl Tree {
