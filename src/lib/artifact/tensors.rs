@@ -3,6 +3,7 @@
 //! them.
 
 use super::StateDict;
+use super::fault::refuse_special;
 use super::{atomic, pytorch};
 use crate::{Error, Result};
 use fs_err as fs;
@@ -66,6 +67,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
 }
 
 fn read_safetensors(path: &Path) -> Result<TensorFile> {
+    refuse_special(path)?;
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     read_from(BufReader::new(file), length)
@@ -124,6 +126,7 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
 /// Fails as [`read`] does.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     let read = || {
+        refuse_special(path)?;
         let file = fs::File::open(path)?;
         let length = file.metadata()?.len();
         let header = read_header(&mut BufReader::new(file), length)?;
@@ -303,6 +306,7 @@ fn header_of<'a>(
 /// Fails as [`read`] does; for `.pt` also anything but tensors in it, and the format from before
 /// PyTorch 1.6.
 pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
+    refuse_special(path)?;
     let mut start = Vec::new();
     fs::File::open(path)?.take(64).read_to_end(&mut start)?;
     if let Some(error) = another_file(&start) {

@@ -1,5 +1,6 @@
 //! Tells what a file is that a subcommand is not for, and which subcommand shows it.
 
+use crate::artifact::fault::refuse_special;
 use crate::artifact::json;
 use crate::error::Error;
 use crate::run::{manifest, split};
@@ -67,6 +68,7 @@ pub fn refuse_another(path: &Path, wanted: Wanted) -> Result<()> {
 impl Kind {
     fn of(path: &Path) -> Option<Self> {
         let mut start = Vec::new();
+        refuse_special(path).ok()?;
         let file = fs_err::File::open(path).ok()?;
         let length = file.metadata().ok()?.len();
         file.take(64).read_to_end(&mut start).ok()?;
