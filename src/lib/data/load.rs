@@ -186,10 +186,37 @@ fn check_same_shape(train: &RawSplit, test: &RawSplit) -> Result<()> {
         .hint(Text::from("set ") + parameter("size") + " and " + parameter("channels")))
 }
 
-/// Copies a split into tensors on `device`.
+/// Bytes of pixels that are in memory twice while a split becomes a tensor.
+const PIECE: usize = 16 << 20;
+
+/// Moves a split into tensors on `device`: piece by piece from the end, each freed once it is
+/// copied.
 fn to_device(split: RawSplit, device: Device) -> Result<ImageSet> {
     let shape =
         [split.len(), split.channels, split.height, split.width].map(|length| length as i64);
-    let images = Tensor::f_from_data_size(&split.pixels, &shape, tch::Kind::Uint8)?;
-    ImageSet::new(images.f_to_device(device)?, split.labels)
+    let RawSplit {
+        mut pixels, labels, ..
+    } = split;
+    let images = Tensor::f_empty(shape, (tch::Kind::Uint8, Device::Cpu))?;
+    let flat = images.f_reshape([pixels.len() as i64])?;
+    while !pixels.is_empty() {
+        let start = (pixels.len() - 1) / PIECE * PIECE;
+        let piece = &pixels[start..];
+        let length = piece.len() as i64;
+        // SAFETY: the tensor is a view of `piece`, and is read and dropped before that changes.
+        let view = unsafe {
+            Tensor::f_from_blob(
+                piece.as_ptr(),
+                &[length],
+                &[1],
+                tch::Kind::Uint8,
+                Device::Cpu,
+            )?
+        };
+        flat.f_narrow(0, start as i64, length)?.f_copy_(&view)?;
+        drop(view);
+        pixels.truncate(start);
+        pixels.shrink_to_fit();
+    }
+    ImageSet::new(images.f_to_device(device)?, labels)
 }

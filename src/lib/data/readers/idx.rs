@@ -342,7 +342,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
     // Reading one byte more than the header states tells a body that is too short from one that is
     // too long, and bounds the memory that a hostile file can take.
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(bytes as usize + 1);
     file.take(bytes + 1)
         .read_to_end(&mut body)
         .map_err(|error| damaged_by(path, error))?;
