@@ -40,3 +40,4 @@ pub use bounds::Demand;
 pub use checkpointer::Checkpointer;
 pub use comparison::Comparison;
 pub use context::{StageContext, open, open_for, required};
+pub use result_path::free_space;
