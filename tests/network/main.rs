@@ -1,0 +1,12 @@
+//! `serve` and `join` through the real binaries, on the loopback interface. Requests are written by
+//! hand here, so that a test can send what no client would.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod hostile;
+mod journal;
+mod protocol;
+mod student;
+mod support;
+mod tls;
