@@ -21,7 +21,7 @@ ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries a
 BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
-.PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
+.PHONY: help setup python mpi build stages build-mpi demo named experiment compared compare report \
 	experiments experiments-smoke test test-mpi bench bench-rust \
 	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
@@ -39,14 +39,18 @@ python: ## Put the Python that tests need into the user's cache, once, and link 
 mpi:
 	@scripts/setup_mpi.sh
 
+# `serve` and `join` need more crates than the stages, which nobody waits for who does not use them.
 build: setup ## Build all binaries in release
+	$(CARGO) build --release --bins --features net
+
+stages: setup
 	$(CARGO) build --release --bins
 
 # docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
 	$(CARGO) build --release --bins --features mpi
 
-demo: build ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
+demo: stages ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
 	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
@@ -69,7 +73,7 @@ named:
 	@test -n "$(NAME)" || { echo 'which experiment? make $(firstword $(MAKECMDGOALS))' \
 		'NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
 # With -jN, N teachers at a time; ARGS="…" has overrides.
-experiment: named build ## Run the stages of NAME=… that are not finished
+experiment: named stages ## Run the stages of NAME=… that are not finished
 ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
 endif
@@ -93,7 +97,7 @@ teacher-%: FORCE
 	@$(call run,train_teachers) teacher.only=[$*] threads=$(THREADS) $(ARGS)
 FORCE:
 
-report: build ## One HTML file of the runs in DIR=… (outputs if not given)
+report: stages ## One HTML file of the runs in DIR=… (outputs if not given)
 	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"
 
 # What an experiment is: the comment at the head of its file.
@@ -106,7 +110,7 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test pipeline experiments::
 
 test: setup python ## Run all tests
-	$(CARGO) test --release
+	$(CARGO) test --release --features net
 	@python3 tests/make/makefile.py
 
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
@@ -114,7 +118,7 @@ test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missi
 	$(CARGO) test --release --features mpi --test mpi
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
-bench: build ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
+bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
 	$(CARGO) build --release --features bench --bin bench_worker
 	@BENCH_BINARIES="$(BIN)" python3 benches/compare.py $(ARGS)
 
@@ -128,7 +132,7 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 # DEVICE=cpu SIZE=tiny runs the same code on a CPU in a minute or two.
 DEVICE ?= cuda
 SIZE ?= full
-gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
+gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
 	$(CARGO) build --release --features bench --bin bench_worker
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
@@ -139,8 +143,8 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
 		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --features bench -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
+	$(CARGO) clippy --release --all-targets --features bench,net -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features net
 
 deny: ## Check licences and sources of the dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'error: cargo-deny is missing' >&2; \

@@ -3,9 +3,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod convert;
 mod crash;
 mod hostile;
 mod journal;
+mod openapi;
 mod protocol;
 mod student;
 mod support;

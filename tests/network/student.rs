@@ -1,8 +1,7 @@
 //! From teachers at clients to a student at clients, through all binaries.
 
 use super::common::{Place, TINY};
-use super::support::{Folder, run, said, until};
-use std::path::Path;
+use super::support::{Folder, said, until};
 
 /// The overrides of the stages that the server starts: those of [`TINY`] that name no files.
 fn settings() -> Vec<&'static str> {
@@ -23,21 +22,6 @@ fn teachers(place: &Place) -> [std::path::PathBuf; 2] {
     [0, 1].map(|node| place.path(&format!("teachers/model_teacher{node}.safetensors")))
 }
 
-fn task(folder: &Folder, from: &Path) {
-    let from = from.to_str().unwrap();
-    let arguments = [
-        "task",
-        folder.text(),
-        "--overwrite",
-        "--from",
-        from,
-        "--clients",
-        "2",
-    ];
-    let output = run("serve", &arguments);
-    assert!(output.status.success(), "{}", said(&output));
-}
-
 /// The server is killed while a stage is at work; it goes on, and both clients end with its
 /// student.
 #[test]
@@ -45,7 +29,7 @@ fn from_teachers_to_student() {
     let place = Place::new();
     let files = teachers(&place);
     let folder = Folder::new(2);
-    task(&folder, &files[0]);
+    folder.retask(&files[0], "2");
     let tokens = ["a", "b"].map(|name| folder.client(name));
     let settings = settings();
     let host = folder.start(&settings);
@@ -70,6 +54,14 @@ fn from_teachers_to_student() {
     for out in &outs {
         assert!(std::fs::read(out).unwrap() == student);
     }
+    // The same command finds all done; it replaces no other file.
+    let out = ["--out", outs[0].to_str().unwrap()];
+    let again = host.join(&tokens[0], &files[0], &out).output().unwrap();
+    assert!(again.status.success(), "{}", said(&again));
+    std::fs::write(&outs[0], "something else").unwrap();
+    let refused = host.join(&tokens[0], &files[0], &out).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert_eq!(std::fs::read(&outs[0]).unwrap(), b"something else");
 
     // Parts of the result.
     let whole = host.get(&tokens[0], "/v1/result");

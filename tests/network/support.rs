@@ -91,13 +91,19 @@ impl Folder {
     pub fn with(arguments: &[&str]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let first = folder.file("first.safetensors", &teacher(0));
-        let output = command("serve")
-            .args(["task", folder.text(), "--from", first.to_str().unwrap()])
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        folder.task(&first, arguments);
         folder
+    }
+
+    /// Gives it the task of another teacher.
+    pub fn retask(&self, from: &Path, clients: &str) {
+        self.task(from, &["--overwrite", "--clients", clients]);
+    }
+
+    fn task(&self, from: &Path, arguments: &[&str]) {
+        let from = ["task", self.text(), "--from", from.to_str().unwrap()];
+        let output = run("serve", &[&from, arguments].concat());
+        assert!(output.status.success(), "{}", said(&output));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

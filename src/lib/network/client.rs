@@ -42,6 +42,8 @@ pub struct Settings {
     pub authority: Option<PathBuf>,
     /// This client's own certificate, for servers that ask for one.
     pub identity: Option<TlsFiles>,
+    /// Speaks plain HTTP with other machines.
+    pub insecure: bool,
     /// The first wait after a failure; each further one is twice as long, up to a minute.
     pub first_wait: Duration,
     /// How long a server that was reached before is tried again.
@@ -92,6 +94,17 @@ impl Remote {
             return Err(Error::usage("the server's address is not complete")
                 .note("found", settings.server)
                 .hint("give it as https://server.example:8443"));
+        }
+        if let Some(rest) = server.strip_prefix("http://")
+            && !settings.insecure
+            && !is_own(rest)
+        {
+            return Err(Error::usage(
+                "without TLS, the token and the weights could be read on the way",
+            )
+            .note("found", settings.server)
+            .hint("give the address with https://")
+            .hint("through a tunnel that keeps others out: `--insecure`"));
         }
         let mut tls = TlsConfig::builder();
         if let Some(path) = &settings.authority {
@@ -454,6 +467,17 @@ impl Patience {
         }
         Ok(())
     }
+}
+
+/// Reports whether an address without its scheme is on this machine.
+fn is_own(address: &str) -> bool {
+    let authority = address.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 fn interrupt_or_sleep(time: Duration) -> Result<()> {

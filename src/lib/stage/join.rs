@@ -1,8 +1,8 @@
 //! `join` is a client of a federation: it sends what it trained, and fetches what the server made.
 //! It reads its own files alone, and nothing of them leaves but the weights with their card.
 
-use crate::artifact::fault::explain;
-use crate::artifact::tensors;
+use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::{atomic, hash, tensors};
 use crate::error::Error;
 use crate::model::{Model, ModelSpec};
 use crate::network::client::{Remote, Settings};
@@ -74,6 +74,12 @@ struct Upload {
     /// Where the student goes
     #[arg(long, value_name = "FILE", default_value = "student.safetensors")]
     out: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Speak plain HTTP with another machine, through a tunnel
+    #[arg(long)]
+    insecure: bool,
     /// End once the upload is accepted
     #[arg(long)]
     no_wait: bool,
@@ -99,6 +105,8 @@ pub fn run(request: Request) -> Result<()> {
 
 impl Upload {
     fn run(&self) -> Result<()> {
+        // Days may pass before it is needed.
+        atomic::create_folder(folder_of(&self.out))?;
         let remote = Remote::new(self.settings()?)?;
         let (task, fingerprint) = remote.task().context("asking for the task")?;
         let converted = tempfile::tempdir().map_err(Error::from)?;
@@ -110,6 +118,13 @@ impl Upload {
             return Ok(());
         }
         let (sha256, bytes) = remote.wait().context("waiting for the student")?;
+        if self.out.exists() && !self.overwrite && hash::file(&self.out)?.1 != sha256 {
+            return Err(
+                Error::usage(format!("`{}` is there already", self.out.display()))
+                    .hint("`--out FILE` names another file, `--overwrite` replaces it")
+                    .into(),
+            );
+        }
         remote
             .fetch(&self.out, &sha256, bytes)
             .context("fetching the student")?;
@@ -145,6 +160,7 @@ impl Upload {
                 key,
                 client_authority: None,
             }),
+            insecure: self.insecure,
             first_wait: Duration::from_secs_f64(first),
             patience: Duration::from_secs(60 * u64::from(self.patience_minutes)),
         })

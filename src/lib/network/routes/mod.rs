@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::server::{Reply, Server, full};
 use super::tokens::{Client, Role};
 use super::uploads::encoded;
+use crate::error::Error;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http_body_util::{BodyExt, Limited};
@@ -339,16 +340,12 @@ impl Call {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| {
-        tracing::error!("a request ended: {error}");
-        let text = "the server could not do this; its log has the reason";
-        Err(Fault::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            text,
-        ))
-    })
+    tokio::task::spawn_blocking(work).await.map_err(ended)?
+}
+
+/// Reports work that ended without a result.
+fn ended(error: tokio::task::JoinError) -> Fault {
+    Error::failed(format!("a request ended: {error}")).into()
 }
 
 /// Returns an answer of JSON.

@@ -32,18 +32,20 @@ pub struct Next {
     pub result: Option<(String, u64)>,
 }
 
-/// Answers at once with `upload`, `done` and the like; with `wait` only after a change, or after
-/// `wait` seconds.
+/// Answers at once with `upload`, `done` and the like; with `wait` only once there is something new
+/// to tell, or after `wait` seconds.
 pub async fn next(call: Call, client: Client) -> Result<Reply, Fault> {
     let wait = call.query("wait").and_then(|text| text.parse().ok());
     let wait = Duration::from_secs(wait.unwrap_or(0_u64).min(MOST_WAIT));
     let until = Instant::now() + wait;
     let mut changes = call.server.store.changes();
+    let mut told = None;
     loop {
         changes.mark_unchanged();
         let now = look(&call.server, &client)?;
         let over = Instant::now() >= until || *call.server.stopping.borrow();
-        if now.action != "wait" || over {
+        let is_new = *told.get_or_insert_with(|| now.message.clone()) != now.message;
+        if now.action != "wait" || is_new || over {
             return json(StatusCode::OK, &now);
         }
         let changed = async {

@@ -4,7 +4,7 @@ use super::super::fault::Fault;
 use super::super::server::{Reply, full};
 use super::super::tokens::Client;
 use super::super::uploads::{Announce, OFFSET, Piece, Shown};
-use super::{Call, blocking, json};
+use super::{Call, blocking, ended, json};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
 };
@@ -63,7 +63,9 @@ pub async fn piece(call: Call, client: Client) -> Result<Reply, Fault> {
     };
     let piece = Piece { offset, length };
     let uploads = Arc::clone(&call.server.uploads);
-    let shown = uploads.receive(&client, &call.id, piece, call.body).await?;
+    // As a task of its own it keeps what has arrived when the connection ends.
+    let receiving = async move { uploads.receive(&client, &call.id, piece, call.body).await };
+    let shown = tokio::spawn(receiving).await.map_err(ended)??;
     let mut reply = Response::new(full(Vec::new()));
     *reply.status_mut() = match shown.status.as_str() {
         "open" => StatusCode::NO_CONTENT,
