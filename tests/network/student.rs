@@ -63,6 +63,13 @@ fn from_teachers_to_student() {
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert_eq!(std::fs::read(&outs[0]).unwrap(), b"something else");
 
+    let page = host.get(&folder.admin(), "/");
+    let page = String::from_utf8(page.body).unwrap();
+    assert!(
+        page.contains("data:image/png;base64,") && page.contains("is ready"),
+        "{page}"
+    );
+
     // Parts of the result.
     let whole = host.get(&tokens[0], "/v1/result");
     assert_eq!((whole.status, &whole.body), (200, &student));

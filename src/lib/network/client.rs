@@ -183,7 +183,7 @@ impl Remote {
             // An upload that the server has lost is announced again; one that it has is found.
             let attempt = self
                 .call(Method::POST, "/v1/uploads", Some(announce.clone()))
-                .and_then(|reply| decoded::<Shown>(reply))
+                .and_then(decoded::<Shown>)
                 .and_then(|shown| {
                     patience.progress();
                     self.continue_upload(path, shown, &mut told, &mut patience)

@@ -5,6 +5,7 @@
 use super::fault::Fault;
 use super::server::Server;
 use super::state::{Event, Phase, State};
+use super::tokens::Role;
 use super::{now, shown_time};
 use crate::error::Error;
 use crate::words::counted;
@@ -81,26 +82,29 @@ pub fn deadline(server: &Server, state: &State) -> Option<i64> {
     state.extended.or_else(|| server.task.deadline())
 }
 
-/// Names the clients whose uploads are not accepted.
-pub fn missing(server: &Server, state: &State) -> String {
+/// Returns the names of the clients whose uploads are not accepted.
+pub fn missing_names(server: &Server, state: &State) -> Vec<String> {
     let accepted = state.accepted(|_| true);
     let has = |id: &str| {
-        let upload = state
-            .clients
-            .get(id)
-            .and_then(|client| client.upload.as_ref());
+        let known = state.clients.get(id);
+        let upload = known.and_then(|client| client.upload.as_ref());
         upload.is_some_and(|upload| accepted.contains(upload))
     };
     let clients = server.tokens.clients();
-    let missing: Vec<&str> = clients
+    let awaited = clients
         .iter()
-        .filter(|client| client.role == super::tokens::Role::Client && client.revoked.is_none())
+        .filter(|client| client.role == Role::Client && client.revoked.is_none());
+    awaited
         .filter(|client| !has(&client.id))
-        .map(|client| client.name.as_str())
-        .collect();
-    match missing.is_empty() {
+        .map(|client| client.name.clone())
+        .collect()
+}
+
+fn missing(server: &Server, state: &State) -> String {
+    let names = missing_names(server, state);
+    match names.is_empty() {
         true => "no client is missing".into(),
-        false => format!("missing: {}", missing.join(", ")),
+        false => format!("missing: {}", names.join(", ")),
     }
 }
 

@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -112,8 +112,8 @@ pub struct Server {
     pub limits: Limits,
     pub callers: routes::Callers,
     pub counters: Counters,
-    /// The stage at work after the uploads are closed, for people.
-    pub working: Mutex<String>,
+    /// The stage at work after the uploads are closed.
+    working: Mutex<Option<&'static str>>,
     /// Turns true when the server is to end.
     pub stopping: watch::Sender<bool>,
 }
@@ -132,7 +132,16 @@ impl Server {
     /// # Errors
     /// Fails as [`Task::read`] and [`Store::open`] do.
     pub fn open(folder: &Path, limits: Limits) -> Result<Arc<Self>> {
-        let task = Arc::new(Task::read(&folder.join("task.json"))?);
+        let path = folder.join("task.json");
+        if !path.exists() {
+            return Err(
+                Error::usage(format!("there is no `{}`", path.display())).hint(format!(
+                    "`serve task {} --clients N …` writes it",
+                    folder.display()
+                )),
+            );
+        }
+        let task = Arc::new(Task::read(&path)?);
         let store = Arc::new(Store::open(folder, &task)?);
         let tokens = Arc::new(Tokens::open(folder)?);
         let uploads = Uploads::new(
@@ -198,6 +207,16 @@ impl Server {
         Ok(())
     }
 
+    /// Returns the stage at work after the uploads are closed, for people.
+    pub fn stage(&self) -> Option<&'static str> {
+        *self.working.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which stage is at work.
+    pub fn set_stage(&self, stage: Option<&'static str>) {
+        *self.working.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
     /// Returns once the server is to end.
     pub async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();
@@ -255,6 +274,8 @@ impl Server {
             .max_header_size(MOST_HEAD)
             .max_headers(MOST_HEADERS)
             .max_buf_size(BUFFER)
+            // Who sent all and does not wait for the answer has sent it all the same.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service_fn(answer));
         let mut connection = pin!(connection);
         let ended = tokio::select! {

@@ -9,12 +9,12 @@
 
 use super::fault::Fault;
 use super::server::Limits;
-use super::state::{Event, Outcome, Phase, Store, Upload};
+use super::state::{Event, MOST_ATTEMPTS, Outcome, Phase, Store, Upload};
 use super::task::Task;
 use super::tokens::{Client, Tokens};
 use super::{random_hex, validate};
+use crate::artifact::atomic;
 use crate::artifact::fault::explain;
-use crate::artifact::{atomic, json};
 use crate::error::Error;
 use crate::run::free_space;
 use http_body_util::BodyExt;
@@ -40,8 +40,6 @@ const HANDOVER: Duration = Duration::from_secs(10);
 const WAITING: usize = 4;
 /// Files that are checked at the same time.
 const CHECKS: usize = 2;
-/// Lines that a client may add to the journal.
-const MOST_ATTEMPTS: u32 = 1000;
 /// Bytes of the disk that uploads leave free, for the work after them.
 const RESERVE: u64 = 64 << 20;
 /// Longest reason for a refusal, in letters.
@@ -636,12 +634,4 @@ impl Pace {
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Returns an answer's JSON.
-///
-/// # Errors
-/// Fails for a number that JSON cannot hold.
-pub fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    Ok(json::value(value)?.to_string().into_bytes())
 }

@@ -2,15 +2,12 @@
 
 use super::super::fault::Fault;
 use super::super::server::Reply;
-use super::super::state::{Event, Outcome, Phase};
+use super::super::state::{Event, MOST_ATTEMPTS, Outcome, Phase};
 use super::super::tokens::Client;
 use super::{Call, blocking, json};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// Changes of mind that a client may have.
-const MOST_ATTEMPTS: u32 = 1000;
 
 /// What a client declares.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ pub use next::Next;
 use super::fault::Fault;
 use super::server::{Reply, Server, full};
 use super::tokens::{Client, Role};
-use super::uploads::encoded;
+use crate::artifact;
 use crate::error::Error;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -350,7 +350,8 @@ fn ended(error: tokio::task::JoinError) -> Fault {
 
 /// Returns an answer of JSON.
 fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, Fault> {
-    let mut reply = typed("application/json", encoded(value)?);
+    let text = artifact::json::value(value)?.to_string();
+    let mut reply = typed("application/json", text.into_bytes());
     *reply.status_mut() = status;
     Ok(reply)
 }

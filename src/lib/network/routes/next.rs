@@ -93,12 +93,9 @@ fn look(server: &Arc<Server>, client: &Client) -> Result<Next, Fault> {
                 used.filter(|upload| upload.client == client.id)
                     .any(|upload| upload.outcome == Outcome::Accepted)
             });
-            let working = server.working.lock();
-            let working =
-                working.map_or_else(|held| held.into_inner().clone(), |held| held.clone());
-            let working = match working.is_empty() {
-                true => "the server is at work".to_owned(),
-                false => format!("the server is at work: {working}"),
+            let working = match server.stage() {
+                Some(stage) => format!("the server is at work: {stage}"),
+                None => "the server is at work".to_owned(),
             };
             match used {
                 true => ("wait", working),

@@ -43,18 +43,24 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     });
     let mut page = Page::new(&server.task.name, &lead(server, &phase, accepted));
     let waiting = match &phase {
-        Phase::Collecting => server.store.view(|state| collect::missing(server, state)),
-        Phase::Closed => "nothing: the server is at work".into(),
-        Phase::Done { sha256, bytes } => {
-            format!("nothing: the student of {bytes} bytes is ready, SHA-256 {sha256}")
+        Phase::Collecting => {
+            let names = server
+                .store
+                .view(|state| collect::missing_names(server, state));
+            match names.is_empty() {
+                true => "Waiting for clients that have no token yet.".into(),
+                false => format!("Waiting for {}.", names.join(", ")),
+            }
         }
-        Phase::Failed(reason) => format!("the host: {reason}"),
+        Phase::Closed => "Waiting for nobody: the server is at work.".into(),
+        Phase::Done { sha256, bytes } => {
+            format!("The student of {bytes} bytes is ready; its SHA-256 is {sha256}.")
+        }
+        Phase::Failed(reason) => format!("Waiting for the host: {reason}."),
     };
-    let until = deadline.filter(|_| phase == Phase::Collecting);
-    let until = until.map(|time| format!("Deadline: {}.", shown_time(time)));
-    let mut body = html::paragraph(&format!("Waiting for: {waiting}."));
-    if let Some(until) = until {
-        body.0 += &html::paragraph(&until).0;
+    let mut body = html::paragraph(&waiting);
+    if let Some(time) = deadline.filter(|_| phase == Phase::Collecting) {
+        body.0 += &html::paragraph(&format!("Deadline: {}.", shown_time(time))).0;
     }
     body.0 += &html::tiles(&[
         (
@@ -69,6 +75,7 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     ])
     .0;
     page.section("Now", body);
+    page.section("Student", student(server, &phase));
     page.section("Clients", clients(&rows));
     page.section("Task", task(server));
     let mut reply = typed("text/html; charset=utf-8", page.render().into_bytes());
@@ -89,14 +96,10 @@ fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
             "Collecting teachers: {accepted} of {} accepted.",
             counted(server.task.clients, "upload")
         ),
-        Phase::Closed => {
-            let working = server.working.lock();
-            let stage = working.map_or_else(|held| held.into_inner().clone(), |held| held.clone());
-            match stage.is_empty() {
-                true => "The uploads are complete.".into(),
-                false => format!("The uploads are complete; at work: {stage}."),
-            }
-        }
+        Phase::Closed => match server.stage() {
+            Some(stage) => format!("The uploads are complete; at work: {stage}."),
+            None => "The uploads are complete.".into(),
+        },
         Phase::Done { .. } => "Done: the student can be downloaded.".into(),
         Phase::Failed(_) => "Stopped; `serve run` resumes it.".into(),
     }
@@ -179,6 +182,15 @@ fn clients(rows: &[Row]) -> maud::Markup {
         }
     }
     body
+}
+
+/// Returns the student's accuracies as the stage has drawn them, once they are there.
+fn student(server: &Server, phase: &Phase) -> maud::Markup {
+    let curves = server.store.folder.join("student").join("curves.png");
+    match (phase, std::fs::read(curves)) {
+        (Phase::Done { .. }, Ok(png)) => html::picture("accuracy in each epoch", &png),
+        _ => maud::html! {},
+    }
 }
 
 fn task(server: &Server) -> maud::Markup {

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a stage is looked at.
@@ -93,10 +93,10 @@ impl Stages {
     }
 
     /// Runs one stage to its end.
-    fn stage(&self, name: &str, overrides: &[String], fixed: &[String]) -> Result<()> {
+    fn stage(&self, name: &'static str, overrides: &[String], fixed: &[String]) -> Result<()> {
         let own = std::env::current_exe().map_err(Error::from)?;
         let binary = own.with_file_name(name);
-        self.tell(name);
+        self.server.set_stage(Some(name));
         tracing::info!("{name} starts");
         let mut command = Command::new(&binary);
         command.args(overrides).args(fixed).stdin(Stdio::null());
@@ -112,11 +112,8 @@ impl Stages {
             .spawn()
             .map_err(|error| explain("run", &binary, error))?;
         let status = self.until_ended(&mut child)?;
-        self.tell("");
-        if interrupt::requested() {
-            return Err(interrupt::stopped().into());
-        }
-        if self.is_aborted() {
+        self.server.set_stage(None);
+        if interrupt::requested() || self.is_aborted() {
             return Err(interrupt::stopped().into());
         }
         match status.success() {
@@ -146,15 +143,6 @@ impl Stages {
     fn is_aborted(&self) -> bool {
         let phase = self.server.store.view(|state| state.phase.clone());
         phase != crate::network::state::Phase::Closed
-    }
-
-    fn tell(&self, stage: &str) {
-        let mut working = self
-            .server
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        stage.clone_into(&mut working);
     }
 
     /// Makes the student the result that clients download.

@@ -62,8 +62,8 @@ impl Request {
             return Err(error.hint("`--overwrite` replaces it").into());
         }
         let mut task = match &self.from {
-            Some(file) => self.from_card(file)?,
-            None => self.from_config()?,
+            Some(file) => self.of_card(file)?,
+            None => self.of_config()?,
         };
         if self.any_model {
             task.models.clear();
@@ -74,7 +74,7 @@ impl Request {
         Ok(())
     }
 
-    fn from_card(&self, file: &std::path::Path) -> Result<Task> {
+    fn of_card(&self, file: &std::path::Path) -> Result<Task> {
         if !self.overrides.is_empty() {
             let error = Error::usage("`--from` takes the whole task from the file");
             return Err(error
@@ -96,7 +96,7 @@ impl Request {
         ))
     }
 
-    fn from_config(&self) -> Result<Task> {
+    fn of_config(&self) -> Result<Task> {
         let composed = config::compose(&config::Request {
             overrides: self.overrides.clone(),
             ..config::Request::default()
