@@ -5,10 +5,13 @@
 mod common;
 mod convert;
 mod crash;
+mod fuzz;
 mod hostile;
 mod journal;
+mod limits;
 mod openapi;
 mod protocol;
+mod signals;
 mod student;
 mod support;
 mod tls;

@@ -143,11 +143,23 @@ impl Folder {
     }
 
     pub fn start(&self, more: &[&str]) -> Host {
+        self.start_with(command("serve"), more)
+    }
+
+    /// Starts a server whose files may have so many blocks of 512 bytes, as on a disk that is full.
+    pub fn serve_limited(&self, blocks: u64) -> Host {
+        let mut shell = Command::new("sh");
+        let serve = assert_cmd::cargo::cargo_bin("serve");
+        let script = format!("ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script]).arg(serve);
+        self.start_with(shell, &["--collect-only"])
+    }
+
+    fn start_with(&self, mut serve: Command, more: &[&str]) -> Host {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("log"));
-        let mut serve = command("serve");
         serve.args(["run", self.text()]).args(more);
         if !more.contains(&"--listen") {
             serve.args(["--listen", "127.0.0.1:0"]);

@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::runtime::interrupt;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio_rustls::rustls;
 use ureq::http::{HeaderMap, Method, Request, Response};
@@ -29,7 +30,9 @@ const FIRST_CONTACT: Duration = Duration::from_secs(60);
 const NEWS: u64 = 25;
 /// Longest JSON of an answer, in bytes.
 const MOST_JSON: u64 = 16 << 20;
-/// Bytes between two looks at whether to stop.
+/// Time between two looks at whether to stop.
+const LOOK: Duration = Duration::from_millis(50);
+/// Bytes between two such looks.
 const CHUNK: usize = 64 << 10;
 
 /// Says which server is called, and how.
@@ -244,8 +247,8 @@ impl Remote {
             // A refusal then comes before the bytes, and not as a broken connection.
             .header("Expect", "100-continue");
         tracing::info!("sending {rest} of {} bytes", shown.bytes);
-        let body = SendBody::from_owned_reader(Stoppable(file.take(rest)));
-        self.perform(request, body).map(drop)
+        self.perform(request, Payload::File(Stoppable(file.take(rest))))
+            .map(drop)
     }
 
     /// Waits until the server is done, and returns hash and length of the result. Tells the log
@@ -257,7 +260,9 @@ impl Remote {
     pub fn wait(&self) -> Result<(String, u64)> {
         let mut told = String::new();
         loop {
-            let next: Next = self.ask(Method::GET, &format!("/v1/next?wait={NEWS}"), None)?;
+            // What the server is waiting for is told at once, and then what is new.
+            let wait = if told.is_empty() { 0 } else { NEWS };
+            let next: Next = self.ask(Method::GET, &format!("/v1/next?wait={wait}"), None)?;
             if next.message != told {
                 tracing::info!("{}", next.message);
                 told = next.message.clone();
@@ -335,7 +340,7 @@ impl Remote {
                 .header("Range", format!("bytes={have}-"))
                 .header("If-Range", format!("\"{sha256}\""));
         }
-        let response = self.perform(request, SendBody::none())?;
+        let response = self.perform(request, Payload::None)?;
         let start = match response.status().as_u16() {
             206 => have,
             _ => 0,
@@ -384,12 +389,12 @@ impl Remote {
     ) -> Result<Response<Body>, Trouble> {
         let request = self.request(method, path);
         match body {
-            None => self.perform(request, SendBody::none()),
+            None => self.perform(request, Payload::None),
             Some(bytes) => {
                 let request = request
                     .header("Content-Type", "application/json")
                     .header("Content-Length", bytes.len());
-                self.perform(request, SendBody::from_owned_reader(Cursor::new(bytes)))
+                self.perform(request, Payload::Bytes(Cursor::new(bytes)))
             }
         }
     }
@@ -401,23 +406,50 @@ impl Remote {
             .header("Authorization", format!("Bearer {}", self.settings.token))
     }
 
-    /// Performs a request, and sorts what can go wrong.
+    /// Performs a request, and sorts what can go wrong. It is performed on a thread of its own: a
+    /// stop does not wait for the network.
     fn perform(
         &self,
         request: ureq::http::request::Builder,
-        body: SendBody,
+        payload: Payload,
     ) -> Result<Response<Body>, Trouble> {
-        let request = request.body(body).map_err(|error| {
+        let request = request.body(payload).map_err(|error| {
             Error::usage("the server cannot be called like this")
                 .note("found", error.to_string())
                 .hint("check the address and the token: both are one line of plain letters")
         })?;
-        let response = self.agent.run(request).map_err(trouble)?;
+        let (agent, (answers, answer)) = (self.agent.clone(), mpsc::channel());
+        std::thread::spawn(move || {
+            let (parts, payload) = request.into_parts();
+            let body = match payload {
+                Payload::None => SendBody::none(),
+                Payload::Bytes(bytes) => SendBody::from_owned_reader(bytes),
+                Payload::File(file) => SendBody::from_owned_reader(file),
+            };
+            // Nobody waits for the answer after a stop.
+            let _ = answers.send(agent.run(Request::from_parts(parts, body)));
+        });
+        let response = loop {
+            match answer.recv_timeout(LOOK) {
+                Ok(response) => break response.map_err(trouble)?,
+                Err(mpsc::RecvTimeoutError::Timeout) => interrupt::check()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(Error::failed("a request ended without an answer").into());
+                }
+            }
+        };
         match response.status().is_success() {
             true => Ok(response),
             false => Err(refusal(response)),
         }
     }
+}
+
+/// What a request sends.
+enum Payload {
+    None,
+    Bytes(Cursor<Vec<u8>>),
+    File(Stoppable<Take<File>>),
 }
 
 impl Patience {
@@ -463,7 +495,7 @@ impl Patience {
         self.wait = (2 * self.wait).min(MOST_WAIT);
         let until = Instant::now() + wait;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            interrupt_or_sleep(left.min(Duration::from_millis(50)))?;
+            interrupt_or_sleep(left.min(LOOK))?;
         }
         Ok(())
     }

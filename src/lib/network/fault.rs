@@ -74,9 +74,9 @@ impl Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         tracing::error!("{error}");
-        let full = |io: &std::io::Error| {
-            matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        };
+        use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let full =
+            |io: &std::io::Error| matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge);
         match error.io().is_some_and(full) {
             true => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
