@@ -21,8 +21,8 @@ ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries a
 BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
-.PHONY: help setup python mpi build build-mpi demo named experiment compared compare report \
-	experiments experiments-smoke test test-mpi bench bench-rust \
+.PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
+	compared compare report experiments experiments-smoke test test-mpi bench bench-rust \
 	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
@@ -39,18 +39,52 @@ python: ## Put the Python that tests need into the user's cache, once, and link 
 mpi:
 	@scripts/setup_mpi.sh
 
+# `serve` and `join` need more crates than the stages, which nobody waits for who does not use them.
 build: setup ## Build all binaries in release
+	$(CARGO) build --release --bins --features net
+
+stages: setup
 	$(CARGO) build --release --bins
 
 # docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
 	$(CARGO) build --release --bins --features mpi
 
-demo: build ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
+# For `export PATH="$(make -s where):$PATH"`.
+where: setup ## Print the folder of the binaries, which are built if need be
+	@cd "$(BIN)" && pwd
+
+demo: stages ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
 	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/train_student" +experiment=demo overwrite=true $(ARGS)
+
+# What the parties and their server agree on; the constants are near those of all digits.
+PARTIES = outputs/parties
+TASK = +experiment=demo split.save_path=null dataset.size=16 dataset.channels=1 \
+	"dataset.classes=[0,1,2,3,4,5,6,7,8,9]" "dataset.mean=[0.3]" "dataset.std=[0.35]" \
+	overwrite=true
+# What a stage of the server adds: the uploads, and where its results go.
+SERVER = teacher.save_folder=$(PARTIES)/server deep_inv.labels=balanced initial.num_batches=6 \
+	initial.save_path=$(PARTIES)/initial.safetensors student.save_folder=$(PARTIES)/student \
+	student.epochs=30
+# The parties see their own folders only, and the server what they upload; docs/parties.md.
+demo-parties: stages ## Three parties with image folders of their own, three processes, one server
+	$(CARGO) run --release --example digit_folders -- $(PARTIES)/images
+	+@$(MAKE) --no-print-directory -j3 --output-sync=target BIN="$(BIN)" \
+		THREADS=$$(( $$(nproc) > 3 ? $$(nproc) / 3 : 1 )) party-0 party-1 party-2
+	@mkdir -p $(PARTIES)/server
+	cp $(PARTIES)/party*/model_teacher*.safetensors $(PARTIES)/server/
+	"$(BIN)/generate_initial" $(TASK) dataset=none $(SERVER) $(ARGS)
+	"$(BIN)/train_student" $(TASK) dataset=image_folder dataset.root=$(PARTIES)/images/server \
+		dataset.test_share=1 $(SERVER) $(ARGS)
+
+# The teacher of one party, out of the party's own folder.
+party-%: FORCE
+	"$(BIN)/train_teachers" $(TASK) dataset=image_folder \
+		dataset.root=$(PARTIES)/images/party$* dataset.test_share=0.2 \
+		teacher.index=$* teacher.save_folder=$(PARTIES)/party$* threads=$(THREADS) $(ARGS)
 
 # A stage of the experiment; what is finished is not run again.
 run = "$(BIN)/$(1)" +experiment=$(NAME) resume=true
@@ -69,7 +103,7 @@ named:
 	@test -n "$(NAME)" || { echo 'which experiment? make $(firstword $(MAKECMDGOALS))' \
 		'NAME=mnist_5_dirichlet; `make experiments` lists them' >&2; exit 2; }
 # With -jN, N teachers at a time; ARGS="…" has overrides.
-experiment: named build ## Run the stages of NAME=… that are not finished
+experiment: named stages ## Run the stages of NAME=… that are not finished
 ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
 endif
@@ -93,7 +127,7 @@ teacher-%: FORCE
 	@$(call run,train_teachers) teacher.only=[$*] threads=$(THREADS) $(ARGS)
 FORCE:
 
-report: build ## One HTML file of the runs in DIR=… (outputs if not given)
+report: stages ## One HTML file of the runs in DIR=… (outputs if not given)
 	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"
 
 # What an experiment is: the comment at the head of its file.
@@ -106,7 +140,7 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test pipeline experiments::
 
 test: setup python ## Run all tests
-	$(CARGO) test --release
+	$(CARGO) test --release --features net
 	@python3 tests/make/makefile.py
 
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
@@ -114,7 +148,7 @@ test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missi
 	$(CARGO) test --release --features mpi --test mpi
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
-bench: build ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
+bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
 	$(CARGO) build --release --features bench --bin bench_worker
 	@BENCH_BINARIES="$(BIN)" python3 benches/compare.py $(ARGS)
 
@@ -128,7 +162,7 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 # DEVICE=cpu SIZE=tiny runs the same code on a CPU in a minute or two.
 DEVICE ?= cuda
 SIZE ?= full
-gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
+gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
 	$(CARGO) build --release --features bench --bin bench_worker
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
@@ -139,8 +173,8 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
 		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --features bench -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
+	$(CARGO) clippy --release --all-targets --features bench,net -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features net
 
 deny: ## Check licences and sources of the dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'error: cargo-deny is missing' >&2; \

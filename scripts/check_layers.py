@@ -15,6 +15,7 @@ LAYERS = [
     ["data", "partition", "model", "optim", "train", "inversion", "distill", "federated"],
     ["report", "config"],
     ["run"],
+    ["network"],
     ["stage", "inspect"],
     ["cli"],
 ]

@@ -36,6 +36,7 @@ struct Parts {
     notes: Vec<(&'static str, Text)>,
     hints: Vec<Text>,
     of_another_rank: bool,
+    of_resume: bool,
     source: Option<Source>,
 }
 
@@ -50,6 +51,7 @@ impl Error {
             notes: Vec::new(),
             hints: Vec::new(),
             of_another_rank: false,
+            of_resume: false,
             source: None,
         }))
     }
@@ -117,6 +119,18 @@ impl Error {
     pub fn of_another_rank(mut self) -> Self {
         self.0.of_another_rank = true;
         self
+    }
+
+    /// Marks the refusal to resume, or to keep, what an earlier run left: without `resume=true` the
+    /// run would have been refused otherwise, or started again.
+    pub fn of_resume(mut self) -> Self {
+        self.0.of_resume = true;
+        self
+    }
+
+    /// Returns true for an error that `resume=true` brought about.
+    pub fn is_of_resume(&self) -> bool {
+        self.0.of_resume
     }
 
     /// Adds what was being done as a `while` line, if the error is of this rank.

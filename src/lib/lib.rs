@@ -93,6 +93,7 @@
 //! |---|---|
 //! | [`cli`] | arguments, sweeps, exit codes |
 //! | [`stage`], [`inspect`] | one file or folder a binary; one file a subcommand |
+//! | `network` | with the feature `net`: federation over HTTP |
 //! | [`run`] | context, manifest, checkpoints, metrics, ranks: what every stage shares |
 //! | [`config`], [`report`] | composition into one typed struct; tables, plots, HTML |
 //! | [`data`], [`partition`], [`model`], [`optim`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
@@ -120,6 +121,8 @@ pub mod federated;
 pub mod inspect;
 pub mod inversion;
 pub mod model;
+#[cfg(feature = "net")]
+pub mod network;
 pub mod optim;
 pub mod partition;
 pub mod report;

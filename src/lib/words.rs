@@ -11,6 +11,19 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     }
 }
 
+/// Numbers that a message lists at most.
+const LISTED: usize = 5;
+
+/// Writes the first of the numbers and how many others there are: `0, 3, 4, 6, 7 and 95 more`.
+pub fn first_of(numbers: &[usize]) -> String {
+    let shown = numbers.iter().take(LISTED).map(usize::to_string);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match numbers.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// Writes an accuracy (a share, 0..1) in percent for tables: `96.4 %`, or a dash for `None`.
 pub fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share))

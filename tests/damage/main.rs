@@ -231,3 +231,37 @@ fn overrides_of_any_shape_are_read_or_refused() {
         }
     }
 }
+
+/// The pixels of a set are read into their final place, or moved there piece by piece. In a process
+/// of its own, since it looks at the most that was ever resident.
+#[test]
+fn pixels_are_in_memory_once() {
+    const BYTES: usize = 120 << 20;
+    if !common::child::alone(pixels_are_in_memory_once) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, shape: &[u32]| {
+        let header = datasets::idx(shape, &[]);
+        let body: u64 = shape.iter().map(|&length| u64::from(length)).product();
+        let mut file = std::fs::File::create(root.path().join(name)).unwrap();
+        std::io::Write::write_all(&mut file, &header).unwrap();
+        // A hole, which takes no memory here.
+        file.set_len(header.len() as u64 + body).unwrap();
+    };
+    let [train, train_labels, test, test_labels] = datasets::IDX_FILES;
+    let count = (BYTES / (64 * 64)) as u32;
+    write(train, &[count, 64, 64]);
+    write(train_labels, &[count]);
+    write(test, &[8, 64, 64]);
+    write(test_labels, &[8]);
+    // What the library itself takes.
+    let digits = fed_distill::data::DatasetSettings::default();
+    datasets::load_cpu(&digits).unwrap();
+    let before = memory::peak_resident();
+    let kind = fed_distill::data::DatasetKind::Mnist;
+    let set = datasets::load_cpu(&datasets::settings(kind, root.path())).unwrap();
+    assert_eq!(set.train.images.size(), [i64::from(count), 1, 64, 64]);
+    let taken = memory::peak_resident() - before;
+    assert!(taken < BYTES * 3 / 2, "{taken} bytes for {BYTES} of pixels");
+}

@@ -97,11 +97,6 @@ fn what_a_run_does_not_have_is_said() {
         errors.contains("no finished student or baseline"),
         "{errors}"
     );
-    let errors = fails(&["tensors", "split.json"], 1);
-    assert!(
-        errors.contains("not a whole safetensors file") && errors.contains("split.json"),
-        "{errors}"
-    );
     let errors = fails(&["grid", "teachers/model_teacher0.safetensors"], 1);
     assert!(errors.contains("no tensor `images`"), "{errors}");
     let errors = fails(&["split", "students/1/metrics.json"], 1);
@@ -130,4 +125,76 @@ fn help_names_every_subcommand() {
             "{name}"
         );
     }
+}
+
+/// A file of another kind is called what it is.
+#[test]
+fn subcommand_for_a_file_is_named() {
+    for (arguments, words) in [
+        (
+            &["tensors", "split.json"][..],
+            &[
+                "`split.json` holds no tensors: it is a split",
+                "hint: `inspect split split.json` shows it",
+            ][..],
+        ),
+        (
+            &["tensors", "students/1/metrics.json"],
+            &[
+                "JSON, the metrics of a run of `train_student`",
+                "`inspect show students/1/metrics.json`",
+            ],
+        ),
+        (
+            &["grid", "students/1/manifest.json"],
+            &[
+                "the manifest of a run of `train_student`",
+                "`inspect show students/1/manifest.json`",
+            ],
+        ),
+        (&["tensors", "split.png"], &["it is a picture (PNG)"]),
+        (&["tensors", "split.hydra/config.yaml"], &["it is text"]),
+        (
+            &["split", "initial.safetensors"],
+            &[
+                "is no split: it is a safetensors file",
+                "`inspect tensors initial.safetensors`",
+            ],
+        ),
+    ] {
+        let errors = fails(arguments, 1);
+        assert!(
+            words.iter().all(|word| errors.contains(word)),
+            "{arguments:?}: {errors}"
+        );
+    }
+}
+
+/// Where a run is wanted, what is no run is no help.
+#[test]
+fn runs_are_listed_where_one_is_wanted() {
+    for (arguments, code) in [
+        (&["show", "nope"][..], 2),
+        (&["diff", "split", "nope"], 2),
+        (&["confusion", "nope"], 2),
+        (&["show", "split.hydra/config.yaml"], 1),
+    ] {
+        let errors = fails(arguments, code);
+        assert!(
+            !errors.contains("split.json") && !errors.contains("split.png"),
+            "{errors}"
+        );
+        if arguments[arguments.len() - 1] == "nope" {
+            let runs = "available: initial, split, students/1, students/2, students/3, \
+                teachers/teacher0, teachers/teacher1";
+            assert!(errors.contains(runs), "{errors}");
+        }
+    }
+    let errors = fails(&["show", "students/one"], 2);
+    assert!(errors.contains("students/1, students/2"), "{errors}");
+    let errors = fails(&["show", "teachers/teachr0"], 2);
+    assert!(
+        errors.contains("did you mean `teachers/teacher0`?"),
+        "{errors}"
+    );
 }

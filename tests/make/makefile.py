@@ -99,6 +99,11 @@ class Makefile(unittest.TestCase):
         self.assertEqual((code, len(ran)), (0, 4), errors)
         # jemalloc cannot be built below a folder whose path has blanks.
         self.assertTrue(ran[0].startswith(f"{self.folder}/cache/fed-distill/target-"), ran)
+        # `where` leads a shell there.
+        done = subprocess.run(["bash", "-c", 'PATH="$(make -s where):$PATH"; inspect runs'],
+                              cwd=checkout, text=True, capture_output=True, env=self.variables)
+        inspect = ran[0].split(" ")[0].replace("split_data", "inspect")
+        self.assertEqual(done.stdout, f"RAN {inspect} runs\n", done.stderr)
         # The user's own choice wins.
         chosen = self.folder / "chosen"
         self.demo(checkout, chosen / "release", CARGO_TARGET_DIR=str(chosen))
@@ -118,6 +123,25 @@ class Makefile(unittest.TestCase):
         words = [word for line in ran for word in line.split()]
         only = sorted(word for word in words if word.startswith("teacher.only"))
         self.assertEqual(only, [f"teacher.only=[{node}]" for node in range(3)])
+
+    def test_parties_side_by_side(self):
+        checkout = self.make_checkout()
+        (checkout / "examples").mkdir()
+        (checkout / "examples" / "digit_folders.rs").write_text(SOURCE)
+        for party in range(3):
+            folder = checkout / "outputs" / "parties" / f"party{party}"
+            folder.mkdir(parents=True)
+            (folder / f"model_teacher{party}.safetensors").touch()
+        code, ran, errors = self.make(checkout, "demo-parties", "ARGS=seed=7")
+        self.assertEqual(code, 0, errors)
+        names = [pathlib.Path(line.split()[0]).name for line in ran]
+        self.assertEqual(names, ["digit_folders", *["train_teachers"] * 3, "generate_initial",
+                                 "train_student"])
+        numbers = sorted(word for line in ran for word in line.split() if "index" in word)
+        self.assertEqual(numbers, [f"teacher.index={party}" for party in range(3)])
+        for line in ran[4:]:
+            self.assertIn("seed=7", line)
+            self.assertNotIn("images/party", line, "the server has no party's images")
 
     def test_dry_runs_build_nothing(self):
         checkout = self.make_checkout()

@@ -6,6 +6,7 @@ mod cli;
 mod common;
 mod experiments;
 mod identity;
+mod parties;
 mod partition;
 mod python_reads;
 mod refusals;

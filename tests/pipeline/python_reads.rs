@@ -117,10 +117,10 @@ fn what_every_stage_writes() {
     let of_node = |node: usize| &files[&format!("teachers/model_teacher{node}.safetensors")];
     for node in 0..2 {
         assert_eq!(signature(of_node(node)), pytorch("resnet18"));
-        // One epoch of twenty images in batches of sixteen.
+        // An upload does not tell how many steps its client took.
         assert_eq!(
             of_node(node)["tensors"]["bn1.num_batches_tracked"]["sum"],
-            2.0
+            0.0
         );
         let metrics =
             std::fs::read(place.path(&format!("teachers/metrics_teacher{node}.json"))).unwrap();

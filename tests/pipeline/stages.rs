@@ -478,3 +478,41 @@ fn padding_with_the_mean_colour() {
         assert_eq!(black == mean, same, "{constants:?}");
     }
 }
+
+/// People count epochs from 1, files from 0; a loss term of scale 0 is not part of the loss, and
+/// no line stands for it.
+#[test]
+fn plots_count_from_one_and_show_what_is_in_use() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    place.ok("train_student", &["student.epochs=3"]);
+    let texts = |name: &str| -> Vec<(bool, String)> {
+        let svg = std::fs::read_to_string(place.path(name)).unwrap();
+        let doc = roxmltree::Document::parse(&svg).unwrap();
+        let texts = doc.descendants().filter(|node| node.has_tag_name("text"));
+        let below = |node: &roxmltree::Node| node.attribute("text-anchor") == Some("middle");
+        let text = |node: roxmltree::Node| node.text().unwrap_or_default().trim().to_owned();
+        texts.map(|node| (below(&node), text(node))).collect()
+    };
+    for name in ["student/curves.svg", "student/per_class.svg"] {
+        let all = texts(name);
+        let epochs = all
+            .iter()
+            .filter(|(below, text)| *below && text.parse::<u32>().is_ok());
+        let epochs: Vec<&str> = epochs.map(|(_, text)| text.as_str()).collect();
+        assert!(
+            !epochs.contains(&"0") && epochs.contains(&"3"),
+            "{name}: {epochs:?}"
+        );
+    }
+    let lines = json(&place.path("student/metrics.json"));
+    assert_eq!(lines["epochs"][0]["epoch"], 0);
+    let all = texts("initial.loss.svg");
+    let has = |name: &str| all.iter().any(|(_, text)| text.starts_with(name));
+    assert!(
+        has("batch norm") && has("total variation") && !has("l2"),
+        "{all:?}"
+    );
+}

@@ -1,7 +1,7 @@
 //! Sweeps: every job has a place of its own.
 
 use crate::common::{Place, TINY};
-use fed_distill::artifact::hash;
+use fed_distill::artifact::{hash, json};
 
 /// Jobs that are finished are skipped.
 #[test]
@@ -96,6 +96,66 @@ fn no_two_jobs_of_a_sweep_share_a_place() {
     assert_eq!(std::fs::read_dir(place.path(".")).unwrap().count(), 2);
     let text = place.fails("split_data", &["--multirun", "seed=3,4,3"], 2);
     for words in ["jobs 1 and 3", "seed=3", "hint: list each value once"] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+/// A sweep keeps its results apart, but reads what its paths say: one split for all jobs, although
+/// the sweep before made one for each.
+#[test]
+fn sweeps_chain_or_say_how() {
+    let place = Place::new();
+    let sweep = ["-m", "seed=1,2", "teacher.epochs=1"];
+    place.ok("split_data", &sweep);
+    let text = place.fails("train_teachers", &sweep, 2);
+    let typed = "split.save_path=\"seed=${seed}/split.json\"";
+    for words in [
+        "from: split.save_path=split.json",
+        "found: seed=1/split.json",
+        typed,
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    place.ok("train_teachers", &[&sweep[..], &[typed]].concat());
+    for seed in ["1", "2"] {
+        let manifest = place.path(&format!("teachers/seed={seed}/manifest_teacher0.json"));
+        let made: serde_json::Value = json::read(&manifest).unwrap();
+        let split = made["inputs"][0]["path"].as_str().unwrap();
+        assert_eq!(split, format!("../../seed={seed}/split.json"));
+    }
+    // Both inputs at once, with two keys that vary; a single run names the folders that there are.
+    let text = place.fails(
+        "generate_initial",
+        &["-m", "student.seed=1,2", "seed=1,2"],
+        2,
+    );
+    for words in [typed, "teacher.save_folder=\"teachers/seed=${seed}\""] {
+        assert!(text.contains(words), "{text}");
+    }
+    let text = place.fails("generate_initial", &["seed=1"], 1);
+    for words in ["teacher 0 is missing", "teachers/seed=1, teachers/seed=2"] {
+        assert!(text.contains(words), "{text}");
+    }
+    // Where there is one for all as well, either may be meant.
+    place.ok("split_data", &[]);
+    let both = [&sweep[..], &["teacher.save_folder=others"]].concat();
+    let (code, _, errors) = place.run_with("train_teachers", TINY, &both);
+    assert_eq!(code, 0, "{errors}");
+    let warned = errors.lines().filter(|line| line.contains(typed)).count();
+    assert_eq!(warned, 1, "{errors}");
+}
+
+/// Nobody typed `resume=true`.
+#[test]
+fn sweep_says_that_it_resumes() {
+    let place = Place::new();
+    place.ok("split_data", &["-m", "seed=1,2"]);
+    let text = place.fails("split_data", &["-m", "seed=1,2", "split.num_nodes=3"], 2);
+    for words in [
+        "had another config",
+        "job 1 of 2",
+        "every job of a sweep has `resume=true`",
+    ] {
         assert!(text.contains(words), "{text}");
     }
 }

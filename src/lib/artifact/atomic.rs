@@ -128,7 +128,7 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// Makes the rename itself durable. Folders that cannot be opened or synced (some network file
 /// systems) are left to the system.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         Err(error)
             if matches!(

@@ -1,7 +1,8 @@
 //! Turns an I/O error into one that names the path and what to do about it.
 
-use crate::error::{Error, advice};
+use crate::error::{Error, Result, advice};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Returns `cannot {verb} {path}: {why}`, with a hint for the causes users meet.
@@ -44,6 +45,29 @@ pub(super) fn complete(error: Error, path: &Path) -> Error {
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+/// Names what lies at `path` if it is neither a file nor a folder: `a pipe`.
+pub(crate) fn special(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::metadata(path).ok()?.file_type();
+    match () {
+        () if kind.is_file() || kind.is_dir() => None,
+        () if kind.is_fifo() => Some("a pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () => Some("a device"),
+    }
+}
+
+/// Refuses to read a pipe, a device or a socket: to open one may wait for ever, and to read one may
+/// never end.
+pub(crate) fn refuse_special(path: &Path) -> Result<()> {
+    match special(path) {
+        Some(kind) => {
+            let what = format!("cannot read `{}`: it is {kind}, not a file", path.display());
+            Err(Error::failed(what).note("file", path.display().to_string()))
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Computes the SHA-256 of files and bytes, as lower-case hexadecimal.
 
-use super::fault::explain;
+use super::fault::{explain, refuse_special};
 use crate::error::Result;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -15,6 +15,7 @@ const CHUNK: usize = 1 << 20;
 /// # Errors
 /// Fails for a file that cannot be opened or read.
 pub fn file(path: &Path) -> Result<(u64, String)> {
+    refuse_special(path)?;
     let broken = |error| explain("read", path, error);
     let mut file = File::open(path).map_err(broken)?;
     let mut hash = Sha256::new();

@@ -2,7 +2,7 @@
 //! number that JSON cannot hold.
 
 use super::atomic;
-use super::fault::explain;
+use super::fault::{explain, refuse_special};
 use crate::error::{Error, Result};
 use ciborium::Value as Tree;
 use indexmap::IndexMap;
@@ -44,6 +44,7 @@ pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
 /// Fails for a file that cannot be read, is not JSON, or holds something else than a `T`: with
 /// file, line, column, what was found and expected.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    refuse_special(path)?;
     let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
     // Some editors begin a file with a byte-order mark.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);

@@ -3,13 +3,14 @@
 //! them.
 
 use super::StateDict;
+use super::fault::refuse_special;
 use super::{atomic, pytorch};
 use crate::{Error, Result};
 use fs_err as fs;
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -66,6 +67,7 @@ pub fn read(path: &Path) -> Result<TensorFile> {
 }
 
 fn read_safetensors(path: &Path) -> Result<TensorFile> {
+    refuse_special(path)?;
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     read_from(BufReader::new(file), length)
@@ -79,8 +81,8 @@ pub fn decode(bytes: &[u8]) -> Result<TensorFile> {
     read_from(std::io::Cursor::new(bytes), bytes.len() as u64)
 }
 
-fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
-    let header = read_header(&mut file, length)?;
+fn read_from(mut file: impl Read, length: u64) -> Result<TensorFile> {
+    let header = read_header(&mut file, length, MOST_HEADER)?;
     let mut tensors = Vec::new();
     // In the order of the data; names only as a second key, for tensors without values.
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
@@ -124,9 +126,10 @@ fn read_from(mut file: impl Read + Seek, length: u64) -> Result<TensorFile> {
 /// Fails as [`read`] does.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     let read = || {
+        refuse_special(path)?;
         let file = fs::File::open(path)?;
         let length = file.metadata()?.len();
-        let header = read_header(&mut BufReader::new(file), length)?;
+        let header = read_header(&mut BufReader::new(file), length, MOST_HEADER)?;
         Ok::<_, Error>(
             header
                 .metadata()
@@ -139,14 +142,63 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     read().map_err(|error| error.note("file", path.display().to_string()))
 }
 
+/// Describes a tensor in a file, without its values.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: String,
+    pub shape: Vec<i64>,
+    /// `None` for a type that libtorch lacks.
+    pub kind: Option<Kind>,
+    pub bytes: u64,
+}
+
+/// Holds what a safetensors file says of itself.
+#[derive(Debug)]
+pub struct Header {
+    /// In the order of their values, which fill the rest of the file.
+    pub tensors: Vec<Entry>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Reads the header of a safetensors file of `length` bytes from its start, and leaves the reader
+/// at the first value.
+///
+/// # Errors
+/// Fails for a header of more than `most` bytes, and one that does not describe a whole file.
+pub fn header(file: &mut impl Read, length: u64, most: u64) -> Result<Header> {
+    let header = read_header(file, length, most)?;
+    let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    infos.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then(a.cmp(b)));
+    let entry = |(name, info): (String, &TensorInfo)| {
+        let known = KINDS.iter().find(|(dtype, _)| *dtype == info.dtype);
+        // More than an i64 holds cannot be the shape of anything.
+        let lengths = info
+            .shape
+            .iter()
+            .map(|&n| i64::try_from(n).unwrap_or(i64::MAX));
+        Entry {
+            name,
+            shape: lengths.collect(),
+            kind: known.map(|(_, kind)| *kind),
+            bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
+        }
+    };
+    let tensors = infos.into_iter().map(entry).collect();
+    let metadata = header.metadata().clone().unwrap_or_default();
+    Ok(Header {
+        tensors,
+        metadata: metadata.into_iter().collect(),
+    })
+}
+
 /// Reads length and header, and checks that the tensors fill the rest of the file exactly.
-fn read_header(file: &mut (impl Read + Seek), length: u64) -> Result<Metadata> {
+fn read_header(file: &mut impl Read, length: u64, most: u64) -> Result<Metadata> {
     let mut size = [0; 8];
     file.read_exact(&mut size)
         .map_err(|error| damaged("it is shorter than its 8-byte header length").caused_by(error))?;
     let size = u64::from_le_bytes(size);
     let rest = length.saturating_sub(8);
-    if size > MOST_HEADER || size > rest {
+    if size > most || size > rest {
         return Err(damaged(format!(
             "its header claims {size} bytes, but {rest} follow"
         )));
@@ -303,8 +355,14 @@ fn header_of<'a>(
 /// Fails as [`read`] does; for `.pt` also anything but tensors in it, and the format from before
 /// PyTorch 1.6.
 pub fn read_state(path: &Path) -> Result<(StateDict, BTreeMap<String, String>)> {
+    refuse_special(path)?;
     let mut start = Vec::new();
     fs::File::open(path)?.take(64).read_to_end(&mut start)?;
+    // The eight bytes of a header's length may be the beginning of any other format.
+    let length = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    if length.is_some_and(|length| length <= MOST_HEADER) && start.get(8) == Some(&b'{') {
+        return read(path).map(|file| (StateDict::new(file.tensors), file.metadata));
+    }
     if let Some(error) = another_file(&start) {
         return Err(error.note("file", path.display().to_string()));
     }

@@ -4,6 +4,7 @@
 //! Results (`--cfg`, `--info`, `--help`) go to stdout, everything else to stderr.
 
 mod arguments;
+mod chained;
 mod help;
 mod spinning;
 mod sweep;
@@ -85,6 +86,7 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
     }
     let jobs = compose_all(&request, arguments.multirun)?;
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
+    let shared = chained::find(stage, &jobs, &request);
     let jobs = sweep::separate(jobs, &request, stage.output)?;
     let read = |key: &str| stage.reads(key);
     let text = match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
@@ -96,6 +98,10 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
                 spinning::limit();
             }
             logging::init()?;
+            chained::report(&shared)?;
+            for line in unread::without_effect(stage, &jobs) {
+                tracing::warn!("{line}");
+            }
             if let Some(line) = jobs
                 .first()
                 .and_then(|job| unread::line(stage, job, &request))
@@ -118,7 +124,7 @@ fn run(work: Run, jobs: &[Composed], labels: &[String]) -> Result<()> {
         }
         let label = format!("job {} of {count}: {label}", index + 1);
         eprintln!("{label}");
-        work(job).with_context(|| label)?;
+        work(job).with_context(|| label).map_err(sweep::explained)?;
     }
     Ok(())
 }

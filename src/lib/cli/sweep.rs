@@ -1,6 +1,7 @@
 //! Makes the jobs of a sweep (`--multirun`) separate runs: each writes to a path of its own, and a
 //! finished one is skipped when the sweep is run again. Both are done by composing a job once more
 //! with further overrides, so that its recorded config is complete.
+//! [`chained`](super::chained) checks that each job reads what is meant for it.
 
 use crate::artifact::hash;
 use crate::config::{Composed, Request, compose, quoted};
@@ -64,10 +65,22 @@ pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<
         .collect()
 }
 
+/// Adds to the error of a job that cannot resume that the sweep asked for it, and not the user.
+pub fn explained(error: anyhow::Error) -> anyhow::Error {
+    let error = Error::from(error);
+    match error.is_of_resume() {
+        true => error.hint(
+            "every job of a sweep has `resume=true`, so that those that are done are not run again",
+        ),
+        false => error,
+    }
+    .into()
+}
+
 /// Returns the overrides of each job that differ between jobs. They are compared position by
 /// position: an override typed once gives every job one, so that a key given twice (`seed=1
 /// seed=1,2`) is told apart by its position.
-fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
+pub(super) fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
     let at = |job: &Composed, index: usize| job.overrides.get(index).cloned();
     let count = jobs.first().map_or(0, |job| job.overrides.len());
     let varies = |index: &usize| {
@@ -84,7 +97,7 @@ fn varied(jobs: &[Composed]) -> Vec<Vec<&str>> {
 }
 
 /// Returns the value of a dotted key that holds a path.
-fn path(job: &Composed, key: &str) -> Option<PathBuf> {
+pub(super) fn path(job: &Composed, key: &str) -> Option<PathBuf> {
     let tree = serde_json::to_value(&job.config).ok()?;
     let value = tree.pointer(&format!("/{}", key.replace('.', "/")))?;
     value.as_str().map(PathBuf::from)
@@ -106,7 +119,7 @@ fn plain(path: &Path) -> PathBuf {
 /// Returns the name of a folder, `seed=1,student.epochs=5`: another name for every other list of
 /// overrides. What a file's name cannot hold, or would be taken for a reference, is escaped as in a
 /// URL; a name that is too long ends in a hash of the whole.
-fn folder_name(varied: &[&str]) -> String {
+pub(super) fn folder_name(varied: &[&str]) -> String {
     let escaped = |argument: &&str| {
         let argument = argument.trim_start_matches('+').replace('%', "%25");
         argument
@@ -127,7 +140,7 @@ fn folder_name(varied: &[&str]) -> String {
 
 /// Returns a job's own path: `outputs/student` becomes `outputs/student/seed=1`,
 /// `outputs/split.json` becomes `outputs/seed=1/split.json`.
-fn own_path(path: &Path, name: &str) -> PathBuf {
+pub(super) fn own_path(path: &Path, name: &str) -> PathBuf {
     match (path.extension(), path.file_name()) {
         (Some(_), Some(file)) => path.with_file_name(name).join(file),
         _ => path.join(name),

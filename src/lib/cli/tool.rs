@@ -80,8 +80,14 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
                 .collect();
             let error = Error::usage(format!("`{name}` takes no `{wrong}`"))
                 .note("available", list(&flags));
-            match nearest(&wrong, &flags).filter(|_| wrong.starts_with('-')) {
-                Some(flag) => error.hint(format!("did you mean `{flag}`?")),
+            // What all flags have in common makes none of them alike.
+            let words: Vec<&str> = flags
+                .iter()
+                .map(|flag| flag.trim_start_matches('-'))
+                .collect();
+            let meant = nearest(wrong.trim_start_matches('-'), &words);
+            match meant.filter(|_| wrong.starts_with('-')) {
+                Some(flag) => error.hint(format!("did you mean `--{flag}`?")),
                 None => error.hint(help),
             }
         }

@@ -1,9 +1,27 @@
-//! Finds overrides that a stage does not read. One set of overrides often serves all stages, so
+//! Finds settings that change nothing: those that no other setting lets the stage read, and
+//! overrides that a stage does not read. One set of overrides often serves all stages, so
 //! this is no mistake, and many of them need no message; but who types `split_data
 //! teacher.epochs=5` alone should see that it has no effect.
 
 use crate::config::{Composed, Request, compose};
 use crate::run::stages::Stage;
+
+/// Returns a line for each setting of the stage that has no effect in any of the jobs.
+pub fn without_effect(stage: &Stage, jobs: &[Composed]) -> Vec<String> {
+    let Some((first, others)) = jobs.split_first() else {
+        return Vec::new();
+    };
+    let mut idle = first.without_effect();
+    idle.retain(|idle| stage.depends_on(&idle.key));
+    for job in others {
+        if idle.is_empty() {
+            break;
+        }
+        let there = job.without_effect();
+        idle.retain(|idle| there.iter().any(|other| other.key == idle.key));
+    }
+    idle.into_iter().map(|idle| idle.line).collect()
+}
 
 /// Limits the unread overrides that are reported: more than this are one set for all stages.
 const FEW: usize = 3;

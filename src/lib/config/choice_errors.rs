@@ -8,6 +8,10 @@ use crate::error::Error;
 
 /// Returns the error for an option, or even its group, that does not exist.
 pub fn no_option(source: &Source, group: &str, option: &str, origin: &Origin) -> Error {
+    source.explain_missing(missing(source, group, option, origin), group, option)
+}
+
+fn missing(source: &Source, group: &str, option: &str, origin: &Origin) -> Error {
     let options = source.tree.options(group);
     if !options.is_empty() {
         let error = Error::usage(format!("`{group}` has no option `{option}`"))

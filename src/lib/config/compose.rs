@@ -167,6 +167,22 @@ fn compose_one(
     overrides: Vec<Override>,
     arguments: Vec<String>,
 ) -> Result<Composed> {
+    // What is no group of the tree is taken for a key.
+    let unknown = overrides
+        .iter()
+        .filter(|typed| !source.groups.contains(&typed.key));
+    let unknown: Vec<_> = unknown
+        .map(|typed| (typed.key.clone(), typed.raw.clone()))
+        .collect();
+    merged(source, overrides, arguments).map_err(|error| {
+        let explain = |error, (group, option): &(String, String)| {
+            source.explain_missing(error, group, option)
+        };
+        unknown.iter().fold(error, explain)
+    })
+}
+
+fn merged(source: &Source, overrides: Vec<Override>, arguments: Vec<String>) -> Result<Composed> {
     let (groups, keys) = separate(&source.groups, overrides)?;
     let expansion = choices::expand(source, &groups)?;
     let default = Node::built_in(&Config::default())?;
@@ -182,15 +198,17 @@ fn compose_one(
     options::spell_out(&mut root, source)?;
     let mut found = Vec::new();
     known::take_unknown(&mut root, shape::config(), &source.groups, &mut found);
-    for path in interpolate::resolve(&mut root, &mut found) {
-        restore_default(&mut root, &built_in, &path);
+    let resolved = interpolate::resolve(&mut root, &mut found);
+    for path in &resolved.failed {
+        restore_default(&mut root, &built_in, path);
     }
     take_mandatory(&mut root, &built_in, &mut found);
     validate(&mut root, shape::config(), &default, &mut found);
     mistakes::report(found)?;
     let (config, figment) = extract::extract(&root)?;
     mistakes::report(check::check(&config, &|key| set_by(&figment, key))?)?;
-    Ok(Composed::new(config, figment, expansion, arguments))
+    let environment = resolved.environment;
+    Ok(Composed::new(config, figment, expansion, arguments).with_environment(environment))
 }
 
 /// Reports every `???`, a value the user must give.

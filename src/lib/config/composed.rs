@@ -3,6 +3,7 @@
 use super::choices::{Chosen, Expansion};
 use super::node::{Node, Value};
 use super::schema::Config;
+use super::shape::{self, Takes};
 use super::template::escape;
 use super::yaml;
 use figment::Figment;
@@ -21,6 +22,8 @@ pub struct Composed {
     files: Vec<(String, String)>,
     /// All values, each tagged with who set it.
     figment: Figment,
+    /// Texts that came from environment variables, as they were written: key and text.
+    environment: Vec<(Vec<String>, String)>,
 }
 
 impl Composed {
@@ -43,7 +46,46 @@ impl Composed {
             files: files.collect(),
             choices: expansion.choices,
             figment,
+            environment: Vec::new(),
         }
+    }
+
+    /// Returns the same with the texts that came from environment variables, of which those of
+    /// numbers and the like are no secrets.
+    pub(super) fn with_environment(mut self, environment: Vec<(Vec<String>, String)>) -> Self {
+        let is_text = |path: &[String]| {
+            let shape = shape::config().get(path);
+            shape.is_some_and(|shape| matches!(shape.takes, Takes::Text | Takes::Path))
+        };
+        self.environment = environment;
+        self.environment.retain(|(path, _)| is_text(path));
+        self
+    }
+
+    /// Returns true if the config depends on environment variables.
+    pub fn has_environment(&self) -> bool {
+        !self.environment.is_empty()
+    }
+
+    /// Returns `config`, this one as JSON, with the references to environment variables in place of
+    /// their values, which may be secret: as runs record it.
+    pub fn recorded(&self, mut config: serde_json::Value) -> serde_json::Value {
+        for (path, text) in &self.environment {
+            let pointer = format!("/{}", path.join("/"));
+            if let Some(value) = config
+                .pointer_mut(&pointer)
+                .filter(|value| value.is_string())
+            {
+                *value = text.as_str().into();
+            }
+        }
+        config
+    }
+
+    /// Returns what [`to_yaml`](Self::to_yaml) does, with references to environment variables in
+    /// place of their values.
+    pub fn to_recorded_yaml(&self) -> String {
+        self.yaml(&|_| true, &|_| None, &self.environment)
     }
 
     /// Returns who set a key: ``command line `a.b=1` ``, `config/teacher/x.yaml:6`, `built-in
@@ -60,25 +102,32 @@ impl Composed {
     /// Returns the keys at the top that are `shown`, with all that is below them, in schema order
     /// and references resolved. As a config file of its own it composes to the same values.
     pub fn to_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
-        self.yaml(shown, &|_| None)
+        self.yaml(shown, &|_| None, &[])
     }
 
     /// Returns the same with who set it behind every key.
     pub fn to_annotated_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
-        self.yaml(shown, &|key| Some(self.set_by(key)))
+        self.yaml(shown, &|key| Some(self.set_by(key)), &[])
     }
 
     fn yaml(
         &self,
         shown: &dyn Fn(&str) -> bool,
         comment: &dyn Fn(&str) -> Option<String>,
+        unresolved: &[(Vec<String>, String)],
     ) -> String {
         match Node::built_in(&self.config) {
             Ok(mut node) => {
                 if let Value::Map(keys) = &mut node.value {
                     keys.retain(|key, _| shown(key));
                 }
-                yaml::write(&escaped(node), comment)
+                let mut node = escaped(node);
+                for (path, text) in unresolved {
+                    if let Some(node) = node.get_mut(path) {
+                        node.value = Value::Text(text.clone());
+                    }
+                }
+                yaml::write(&node, comment)
             }
             // Composing has serialised this very value before.
             Err(error) => format!("# {error}\n"),

@@ -21,9 +21,18 @@ enum Failure {
     OtherKey,
 }
 
-/// Resolves every reference in the tree. Where one fails the value becomes `null` and its path is
-/// returned.
-pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Vec<Vec<String>> {
+/// Lists keys by what became of the references in their values.
+#[derive(Default)]
+pub struct Resolved {
+    /// Keys of which a reference failed; their values became `null`.
+    pub failed: Vec<Vec<String>>,
+    /// Keys whose text came from environment variables, directly or by way of other keys, with the
+    /// text as it was written.
+    pub environment: Vec<(Vec<String>, String)>,
+}
+
+/// Resolves every reference in the tree.
+pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Resolved {
     let mut pending = Vec::new();
     root.leaves(&mut |path, node| {
         if refers(node) {
@@ -31,13 +40,14 @@ pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Vec<Vec<String>> {
         }
     });
     let source = root.clone();
-    let mut failed = Vec::new();
+    let mut resolved = Resolved::default();
     let mut circles = HashSet::new();
     for path in pending {
         let mut scope = Scope {
             root: &source,
             chain: vec![path.join(".")],
             made: 0,
+            environment: false,
         };
         let Some(node) = source.get(&path) else {
             continue;
@@ -47,14 +57,17 @@ pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Vec<Vec<String>> {
             .map(|node| node.value)
             .unwrap_or_else(|failure| {
                 report(failure, &mut circles, mistakes);
-                failed.push(path.clone());
+                resolved.failed.push(path.clone());
                 Value::Null
             });
+        if let (true, Value::Text(text)) = (scope.environment, &node.value) {
+            resolved.environment.push((path.clone(), text.clone()));
+        }
         if let Some(node) = root.get_mut(&path) {
             node.value = value;
         }
     }
-    failed
+    resolved
 }
 
 /// Reports a failure; a circle is found at each of its keys, and reported once.
@@ -92,6 +105,8 @@ struct Scope<'a> {
     chain: Vec<String>,
     /// Approximate number of bytes of the values made for the first of them.
     made: usize,
+    /// Whether one of its references was to the environment.
+    environment: bool,
 }
 
 /// Number of bytes that a key's references may expand to: keys that each refer twice to the next
@@ -219,6 +234,7 @@ impl Scope<'_> {
     }
 
     fn environment(&mut self, arguments: &str, origin: &Origin) -> Result<Value, Failure> {
+        self.environment = true;
         let (name, default) = match arguments.split_once(',') {
             Some((name, default)) => (name.trim(), Some(default.trim())),
             None => (arguments.trim(), None),

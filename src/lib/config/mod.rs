@@ -4,7 +4,8 @@
 //! # The config tree
 //!
 //! It is the copy inside the binary, to which `--config-dir FOLDER` adds files or whose files it
-//! replaces; a `FOLDER` that holds a `config.yaml` is the whole tree. Without that flag it is
+//! replaces; a `FOLDER` that holds a `config.yaml` is the whole tree, so that a copy of the tree
+//! composes to the same in a later version. Without that flag it is
 //! `./config`, if that holds the primary file and is no other program's. The primary file is
 //! `config.yaml`; a group is a folder, an option a file in it. The content of `teacher/x.yaml`
 //! stands under the key `teacher`, wherever it is chosen; `# @package _global_` at the head of a
@@ -73,13 +74,15 @@ mod template;
 mod tree;
 mod validate;
 mod walk;
+mod without_effect;
 mod yaml;
 
 pub use choices::Chosen;
 pub use compose::{Request, compose, compose_all};
 pub use composed::Composed;
-pub use grammar::quoted;
+pub use grammar::{quoted, typed_list};
 pub use node::Origin;
 pub use schema::Config;
 pub use suggest::{list, nearest};
 pub use tree::Tree;
+pub use without_effect::Idle;

@@ -3,6 +3,7 @@
 
 use super::suggest::{list, nearest};
 use super::{home, other_project};
+use crate::artifact::fault::special;
 use crate::error::{Error, Result};
 use include_dir::{Dir, include_dir};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,22 @@ impl Source {
             groups,
         })
     }
+
+    /// Adds to the error for an option that this tree lacks why, if the built-in tree has it.
+    pub fn explain_missing(&self, error: Error, group: &str, option: &str) -> Error {
+        let file = join(group, &format!("{option}.yaml"));
+        match &self.tree {
+            Tree::Folder(_) if Tree::BuiltIn.has(&file) && !self.tree.has(&file) => {
+                error.hint(format!(
+                    "the built-in tree has `{file}`, but {} is a whole tree, since it holds a \
+                     `config.yaml`: under another name for that file (`--config-name NAME`) \
+                     `--config-dir` adds the folder to the built-in tree",
+                    self.tree
+                ))
+            }
+            _ => error,
+        }
+    }
 }
 
 impl Tree {
@@ -76,7 +93,7 @@ impl Tree {
                 .note("from", "command line `--config-dir`"));
             }
             // A folder with a primary file of its own is a tree of its own.
-            let tree = match folder.join("config.yaml").is_file() {
+            let tree = match holds(folder, "config.yaml") {
                 true => Self::Folder(folder.to_owned()),
                 false => Self::Over(folder.to_owned()),
             };
@@ -109,7 +126,8 @@ impl Tree {
         let names = self.options("");
         let error = Error::usage(format!("there is no config file `{file}` in {self}"))
             .note("available", list(&names));
-        match (nearest(file, &names), names.as_slice()) {
+        let name = file.strip_suffix(".yaml").unwrap_or(file);
+        match (nearest(name, &names), names.as_slice()) {
             (Some(name), _) => error.hint(format!("did you mean `--config-name {name}`?")),
             (None, [name]) => error.hint(format!("type `--config-name {name}`")),
             _ => error,
@@ -119,8 +137,8 @@ impl Tree {
     /// Returns true if there is such a file.
     pub fn has(&self, file: &str) -> bool {
         match self {
-            Self::Folder(root) => root.join(file).is_file(),
-            Self::Over(root) => root.join(file).is_file() || Self::BuiltIn.has(file),
+            Self::Folder(root) => holds(root, file),
+            Self::Over(root) => holds(root, file) || Self::BuiltIn.has(file),
             Self::BuiltIn => BUILT_IN.get_file(file).is_some(),
         }
     }
@@ -128,12 +146,16 @@ impl Tree {
     /// Reads a file.
     ///
     /// # Errors
-    /// Fails when the file cannot be read, is too large or is not UTF-8.
+    /// Fails when the file cannot be read, is a pipe or a device, is too large or is not UTF-8.
     pub fn read(&self, file: &str) -> Result<String> {
         match self {
-            Self::Over(root) if !root.join(file).is_file() => Self::BuiltIn.read(file),
+            Self::Over(root) if !holds(root, file) => Self::BuiltIn.read(file),
             Self::Folder(root) | Self::Over(root) => {
                 let path = root.join(file);
+                if let Some(kind) = special(&path) {
+                    let what = format!("a config file is {kind}, not a file");
+                    return Err(Error::usage(what).note("file", path.display().to_string()));
+                }
                 let broken = |error: std::io::Error| {
                     Error::usage(format!("cannot read a config file: {error}"))
                 };
@@ -157,7 +179,7 @@ impl Tree {
     /// Returns the name of a file for messages.
     pub fn label(&self, file: &str) -> Arc<str> {
         match self {
-            Self::Over(root) if !root.join(file).is_file() => Self::BuiltIn.label(file),
+            Self::Over(root) if !holds(root, file) => Self::BuiltIn.label(file),
             Self::Folder(root) | Self::Over(root) => root.join(file).display().to_string().into(),
             Self::BuiltIn => format!("built-in config/{file}").into(),
         }
@@ -249,6 +271,12 @@ impl std::fmt::Display for Tree {
             Self::BuiltIn => out.write_str("the built-in config tree"),
         }
     }
+}
+
+/// Returns true if there is something else than a folder; whether it can be read is seen then.
+fn holds(root: &Path, file: &str) -> bool {
+    let path = root.join(file);
+    path.exists() && !path.is_dir()
 }
 
 /// Returns `group/name`, or the name alone at the top.

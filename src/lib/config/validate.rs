@@ -60,6 +60,10 @@ impl Walk<'_> {
                     ..(**items).clone()
                 };
                 for (index, node) in list.iter_mut().enumerate() {
+                    // Names such as those of digits: `[0, 1, 2]`.
+                    if let (Takes::Text, Value::Int(whole)) = (&items.takes, &node.value) {
+                        node.value = Value::Text(whole.to_string());
+                    }
                     self.item(node, &items, &format!("{name}[{index}]"));
                 }
             }

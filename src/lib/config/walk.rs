@@ -128,6 +128,7 @@ impl<'a> Walk<'a> {
             return self.file(path, Some(origin));
         }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let name = name.strip_suffix(".yaml").unwrap_or(name);
         let names = self.source.tree.options(folder);
         let error = Error::usage(format!("there is no config file `{path}`"))
             .note("from", origin.to_string())

@@ -3,7 +3,7 @@
 
 use super::upload::upload;
 use crate::error::{Error, Result};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Holds the images and labels of one split.
 ///
@@ -63,8 +63,8 @@ pub struct Dataset {
     pub test: ImageSet,
     /// Constants that normalise both splits.
     pub normalisation: Normalisation,
-    /// SHA-256 over shapes, pixels and labels of both splits; a split file or a teacher names the
-    /// dataset that it belongs to by it.
+    /// SHA-256 over shapes, pixels and labels of both splits, by which manifests name the dataset;
+    /// empty without images.
     pub fingerprint: String,
     /// Paths of the images that were left out because they are broken, with
     /// [`skip_broken`](super::DatasetSettings::skip_broken).
@@ -72,6 +72,32 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Returns a dataset that has no images, of (channels, size) and these classes: nothing can be
+    /// evaluated on it.
+    ///
+    /// # Errors
+    /// Fails as libtorch does.
+    pub fn without_images(
+        classes: Vec<String>,
+        (channels, size): (i64, i64),
+        normalisation: Normalisation,
+        device: Device,
+    ) -> Result<Self> {
+        let none = || {
+            let images = Tensor::f_zeros([0, channels, size, size], (Kind::Uint8, device))?;
+            ImageSet::new(images, Vec::new())
+        };
+        Ok(Self {
+            name: "none".into(),
+            classes,
+            train: none()?,
+            test: none()?,
+            normalisation,
+            fingerprint: String::new(),
+            broken: Vec::new(),
+        })
+    }
+
     /// Returns the same dataset as views of the same tensors, so that another thread can own them.
     pub fn share(&self) -> Self {
         Self {

@@ -21,16 +21,41 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Connections tried for one file; each resumes where the one before was cut off.
 const ATTEMPTS: usize = 5;
 
-/// Downloads a missing file of a dataset into `root` and returns its path.
+/// Downloads the missing files of a dataset into `root` and returns their paths.
 ///
 /// # Errors
-/// Fails when `allowed` is false, and as [`fetch`] does; the error names what to do.
+/// Fails when `allowed` is false, and as [`fetch`] does; the error names what to do, and all files
+/// that are missing.
 pub(super) fn fetch_missing(
     set: DatasetKind,
-    remote: &Remote,
+    missing: &[&Remote],
     root: &Path,
     allowed: bool,
-) -> Result<PathBuf> {
+) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for (index, remote) in missing.iter().enumerate() {
+        let path = fetch_one(set, remote, root, allowed)
+            .map_err(|error| name_others(error, &missing[index + 1..]))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Adds to the error for a missing file the others that are missing, with their addresses.
+fn name_others(error: Error, others: &[&Remote]) -> Error {
+    if others.is_empty() {
+        return error;
+    }
+    let address = |remote: &&Remote| format!("{}{}", remote.base, remote.name);
+    let addresses: Vec<String> = others.iter().map(address).collect();
+    let names: Vec<&str> = others.iter().map(|remote| remote.name).collect();
+    error
+        .note("missing", format!("also {}", names.join(", ")))
+        .hint(format!("the others are at {}", addresses.join(" ")))
+}
+
+/// Downloads a missing file.
+fn fetch_one(set: DatasetKind, remote: &Remote, root: &Path, allowed: bool) -> Result<PathBuf> {
     let path = root.join(remote.name);
     let url = format!("{}{}", remote.base, remote.name);
     if !allowed {

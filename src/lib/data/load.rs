@@ -1,6 +1,7 @@
 //! Reads a dataset as its settings describe it: read, limit, convert, resize, hash, normalise.
 //! Called by the stages and by programs that use the library.
 
+use super::classes::relabel;
 use super::dataset::{Dataset, ImageSet};
 use super::fingerprint::fingerprint;
 use super::limit::limit;
@@ -17,8 +18,9 @@ const MIN_SIZE: usize = 8;
 /// Reads the dataset that `settings` describes into u8 tensors on `device`; missing files are
 /// downloaded if `settings.download` is set.
 ///
-/// The steps are, in this order: read; `max_train` and `max_test`; channels; size; fingerprint;
-/// normalisation. All of them run on the host, so that CPU and CUDA get the same bytes.
+/// The steps are, in this order: read; `classes`; `max_train` and `max_test`; channels; size;
+/// fingerprint; normalisation. All of them run on the host, so that CPU and CUDA get the same
+/// bytes.
 ///
 /// ```
 /// use fed_distill::data::{DatasetSettings, load};
@@ -42,14 +44,21 @@ const MIN_SIZE: usize = 8;
 /// Fails when a setting is out of range (usage), when a file is missing or damaged, when a download
 /// fails, and when the images do not fit into memory.
 pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
+    if settings.kind == DatasetKind::None {
+        return Err(no_images());
+    }
     let target = TargetShape::from(settings)?;
     check_test_share(settings.test_share)?;
+    let set = read(settings, &target)?;
     let RawSet {
         classes,
         mut train,
         mut test,
         broken,
-    } = readers::read(settings, &target)?;
+    } = match &settings.classes {
+        Some(names) => relabel(set, names)?,
+        None => set,
+    };
     if let Some(max) = settings.max_train {
         train = limit(train, max, classes.len(), "max_train")?;
     }
@@ -62,7 +71,7 @@ pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
     Ok(Dataset {
         name: settings.kind.to_string(),
         classes,
-        normalisation: normalisation(settings, &train)?,
+        normalisation: normalisation(settings, if train.len() > 0 { &train } else { &test })?,
         fingerprint: fingerprint(&train, &test),
         broken,
         train: to_device(train, device)?,
@@ -104,12 +113,39 @@ impl TargetShape {
     }
 }
 
-/// Fails (usage) unless the share leaves images for training and for the test.
+/// Reads the set's files. With a `test_share` of 1 all images of the training split become test
+/// images.
+fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<RawSet> {
+    if settings.test_share != Some(1.0) {
+        return readers::read(settings, target);
+    }
+    // The reader divides the images; a class of a single one is all for training.
+    let divided = DatasetSettings {
+        test_share: Some(0.5),
+        ..settings.clone()
+    };
+    let set = readers::read(&divided, target)?;
+    let empty = RawSplit::empty(set.train.channels, set.train.height, set.train.width);
+    Ok(RawSet {
+        test: set.train.joined(set.test),
+        train: empty,
+        ..set
+    })
+}
+
+/// Reports the kind `none` where images are needed.
+fn no_images() -> Error {
+    let own = assignment("kind", "image_folder") + " and " + assignment("root", "PATH");
+    Error::usage(parameter("kind") + " is `none`: there are no images")
+        .hint(own + " are images of your own; `--help` lists the other data sets")
+}
+
+/// Fails (usage) unless the share leaves images for the test.
 fn check_test_share(share: Option<f64>) -> Result<()> {
     match share {
-        Some(share) if !(share > 0.0 && share < 1.0) => {
+        Some(share) if !(share > 0.0 && share <= 1.0) => {
             Err(Error::usage(parameter("test_share") + " is out of range")
-                .note("expected", "above 0, below 1")
+                .note("expected", "above 0, at most 1")
                 .note("found", share.to_string()))
         }
         _ => Ok(()),
@@ -186,10 +222,37 @@ fn check_same_shape(train: &RawSplit, test: &RawSplit) -> Result<()> {
         .hint(Text::from("set ") + parameter("size") + " and " + parameter("channels")))
 }
 
-/// Copies a split into tensors on `device`.
+/// Bytes of pixels that are in memory twice while a split becomes a tensor.
+const PIECE: usize = 16 << 20;
+
+/// Moves a split into tensors on `device`: piece by piece from the end, each freed once it is
+/// copied.
 fn to_device(split: RawSplit, device: Device) -> Result<ImageSet> {
     let shape =
         [split.len(), split.channels, split.height, split.width].map(|length| length as i64);
-    let images = Tensor::f_from_data_size(&split.pixels, &shape, tch::Kind::Uint8)?;
-    ImageSet::new(images.f_to_device(device)?, split.labels)
+    let RawSplit {
+        mut pixels, labels, ..
+    } = split;
+    let images = Tensor::f_empty(shape, (tch::Kind::Uint8, Device::Cpu))?;
+    let flat = images.f_reshape([pixels.len() as i64])?;
+    while !pixels.is_empty() {
+        let start = (pixels.len() - 1) / PIECE * PIECE;
+        let piece = &pixels[start..];
+        let length = piece.len() as i64;
+        // SAFETY: the tensor is a view of `piece`, and is read and dropped before that changes.
+        let view = unsafe {
+            Tensor::f_from_blob(
+                piece.as_ptr(),
+                &[length],
+                &[1],
+                tch::Kind::Uint8,
+                Device::Cpu,
+            )?
+        };
+        flat.f_narrow(0, start as i64, length)?.f_copy_(&view)?;
+        drop(view);
+        pixels.truncate(start);
+        pixels.shrink_to_fit();
+    }
+    ImageSet::new(images.f_to_device(device)?, labels)
 }

@@ -26,6 +26,7 @@
 //! ```
 
 mod augment;
+mod classes;
 mod dataset;
 mod divide;
 pub mod download;
@@ -42,6 +43,7 @@ mod settings;
 mod upload;
 
 pub use augment::augment;
+pub use classes::check_class_names;
 pub use dataset::{Dataset, ImageSet, Normalisation};
 pub use load::load;
 pub use settings::{DatasetKind, DatasetSettings};

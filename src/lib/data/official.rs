@@ -24,7 +24,7 @@ pub(super) fn files(kind: DatasetKind) -> &'static [Remote] {
         DatasetKind::Kmnist => &KMNIST,
         DatasetKind::Cifar10 => &CIFAR10,
         DatasetKind::Cifar100 => &CIFAR100,
-        DatasetKind::Digits | DatasetKind::ImageFolder => &[],
+        DatasetKind::Digits | DatasetKind::ImageFolder | DatasetKind::None => &[],
     }
 }
 

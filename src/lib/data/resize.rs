@@ -16,13 +16,24 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     let resized = parallel::map(&images, |image| {
         resize(image, (split.height, split.width), size)
     });
+    let RawSplit {
+        labels,
+        files,
+        channels,
+        pixels,
+        ..
+    } = split;
+    // They are in memory no longer than they are needed.
+    drop(pixels);
+    let mut pixels = Vec::with_capacity(resized.iter().map(Vec::len).sum());
+    resized.into_iter().for_each(|image| pixels.extend(image));
     RawSplit {
         height: size,
         width: size,
-        pixels: resized.concat(),
-        labels: split.labels,
-        files: split.files,
-        channels: split.channels,
+        pixels,
+        labels,
+        files,
+        channels,
     }
 }
 
@@ -49,10 +60,10 @@ pub(super) fn to_channels(split: RawSplit, channels: usize) -> RawSplit {
     if split.channels == channels {
         return split;
     }
-    let pixels = split
-        .images()
-        .flat_map(|image| convert(image, split.channels, channels))
-        .collect();
+    let mut pixels = Vec::with_capacity(split.pixels.len() / split.channels * channels);
+    for image in split.images() {
+        pixels.extend(convert(image, split.channels, channels));
+    }
     RawSplit {
         channels,
         pixels,

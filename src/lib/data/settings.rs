@@ -26,6 +26,9 @@ pub enum DatasetKind {
     /// `CLASS/…` with `test_share`, as a folder or an archive (`.tar`, also
     /// compressed, or `.zip`).
     ImageFolder,
+    /// No images: at a server that has none. Classes, size and normalisation are then those of the
+    /// teachers, or are given.
+    None,
 }
 
 /// Writes the name that serde writes: `digits`, `fashion_mnist`, …
@@ -44,7 +47,7 @@ pub struct DatasetSettings {
     pub kind: DatasetKind,
     /// Folder that holds the set's files (for `image_folder` the folder or archive itself). Not
     /// used by `digits`.
-    #[schemars(extend("x-unread-by" = ["digits"]))]
+    #[schemars(extend("x-unread-by" = ["digits", "none"]))]
     pub root: Option<FilePath>,
     /// Height and width in pixels to resize to; `None` keeps the files' own; the 8×8
     /// pixels of `digits` become 16×16.
@@ -53,7 +56,15 @@ pub struct DatasetSettings {
     /// Channels to convert to, 1 or 3; `None` keeps the files' own.
     #[schemars(extend("enum" = [1, 3, null]))]
     pub channels: Option<i64>,
+    /// Class names in label order, so that parties which lack images of a class have the same
+    /// labels; each class of the images must be among them. `None` takes the set's own.
+    pub classes: Option<Vec<String>>,
+    /// Number of classes, where there are no images and `classes` does not name them.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(extend("x-unread-by" = WITH_IMAGES))]
+    pub num_classes: Option<usize>,
     /// Downloads the official files of a set that are missing in `root`.
+    #[schemars(extend("x-unread-by" = ["none"]))]
     pub download: Free<bool>,
     /// Mean of each channel, of pixels scaled to 0..1; `None` computes it from the training split.
     pub mean: Option<Vec<f64>>,
@@ -64,13 +75,15 @@ pub struct DatasetSettings {
     /// Number of training images to keep: the first of each class in file order, in proportion to
     /// the classes' sizes; `None` keeps all.
     #[schemars(range(min = 1))]
+    #[schemars(extend("x-unread-by" = ["none"]))]
     pub max_train: Option<usize>,
     /// Number of test images to keep, chosen likewise; `None` keeps all.
     #[schemars(range(min = 1))]
+    #[schemars(extend("x-unread-by" = ["none"]))]
     pub max_test: Option<usize>,
-    /// Share of each class of training images that becomes test images, above 0 and below 1, for
-    /// image folders without test images (which are not used if they are there); `None` takes
-    /// `test/CLASS/…`, or else `val/CLASS/…`.
+    /// Share of each class of training images that becomes test images, above 0, for image folders
+    /// without test images (which are not used if they are there); 1 makes all of them test images,
+    /// for a server that trains on none; `None` takes `test/CLASS/…`, or else `val/CLASS/…`.
     #[schemars(range(min = 0, max = 1))]
     #[schemars(extend("x-unread-by" = NO_FOLDER))]
     pub test_share: Option<f64>,
@@ -83,13 +96,25 @@ pub struct DatasetSettings {
 }
 
 /// Kinds that are no image folders.
-const NO_FOLDER: [&str; 6] = [
+const NO_FOLDER: [&str; 7] = [
+    "none",
     "digits",
     "mnist",
     "fashion_mnist",
     "kmnist",
     "cifar10",
     "cifar100",
+];
+
+/// Kinds that have images.
+const WITH_IMAGES: [&str; 7] = [
+    "digits",
+    "mnist",
+    "fashion_mnist",
+    "kmnist",
+    "cifar10",
+    "cifar100",
+    "image_folder",
 ];
 
 impl Default for DatasetSettings {
@@ -99,6 +124,8 @@ impl Default for DatasetSettings {
             root: None,
             size: None,
             channels: None,
+            classes: None,
+            num_classes: None,
             download: true.into(),
             mean: None,
             std: None,

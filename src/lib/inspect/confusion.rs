@@ -43,7 +43,7 @@ impl Matrix {
                     "found",
                     format!("a {} run of `{}`", run.status(), run.manifest.stage),
                 )
-                .hint("finished runs of `train_student` have one")
+                .hint("finished runs of `train_student` with test images have one")
         })?;
         if let Some(row) = counts.iter().position(|row| row.len() != counts.len()) {
             let file = run.output("metrics").unwrap_or_else(|| run.path.clone());
@@ -68,7 +68,7 @@ impl Matrix {
         for path in run.teachers().iter().filter(|path| path.exists()) {
             held.extend(
                 card_of(path)?
-                    .map(|card| card.label_counts)
+                    .and_then(|card| card.label_counts)
                     .filter(|counts| counts.len() == classes.len()),
             );
         }

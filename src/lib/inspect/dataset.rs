@@ -1,28 +1,26 @@
 //! Loads the dataset that a file was made of, named by its manifest or by overrides.
 
 use super::run::Run;
-use crate::config::{Request, compose};
-use crate::data::{self, Dataset, DatasetSettings};
+use crate::config::{Request, compose, quoted};
+use crate::data::{self, Dataset, DatasetKind, DatasetSettings};
 use crate::error::{During, Error};
-use crate::run::manifest;
+use crate::run::manifest::{self, Manifest};
 use crate::runtime::device;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Returns the dataset settings that `overrides` compose, else those of the run that wrote `path`;
-/// and the fingerprint it must have.
+/// and the manifest of that run.
 ///
 /// # Errors
 /// Fails for overrides that do not compose; neither overrides nor a manifest.
-pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<String>)> {
+pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<Manifest>)> {
     let made = manifest::producer_of(path);
     let made = made
         .map(|manifest| Run::open(&manifest, String::new()))
         .transpose()?;
-    let fingerprint = made.as_ref().and_then(|run| run.manifest.fingerprint());
-    let fingerprint = fingerprint.map(str::to_owned);
-    let settings = match (overrides, made) {
-        ([], Some(run)) => run.config()?.dataset,
+    let settings = match (overrides, &made) {
+        ([], Some(run)) => with_environment(run.config()?.dataset)?,
         ([], None) => bail!(unknown(path)),
         _ => {
             let request = Request {
@@ -32,7 +30,30 @@ pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, O
             compose(&request)?.config.dataset
         }
     };
-    Ok((settings, fingerprint))
+    Ok((settings, made.map(|run| run.manifest)))
+}
+
+/// Returns settings of which a run recorded the root as a reference to an environment variable,
+/// with what that stands for here.
+fn with_environment(settings: DatasetSettings) -> Result<DatasetSettings> {
+    let root = settings
+        .root
+        .as_deref()
+        .map(|root| root.display().to_string());
+    let Some(root) = root.filter(|root| root.contains("${oc.env:")) else {
+        return Ok(settings);
+    };
+    let request = Request {
+        overrides: vec![
+            "dataset.kind=image_folder".into(),
+            format!("dataset.root={}", quoted(&root)),
+        ],
+        ..Request::default()
+    };
+    Ok(DatasetSettings {
+        root: compose(&request)?.config.dataset.root,
+        ..settings
+    })
 }
 
 /// Reports a file whose dataset nothing names.
@@ -45,25 +66,36 @@ fn unknown(path: &Path) -> Error {
         ))
 }
 
-/// Loads the dataset that a run was made of, onto the GPU if there is one.
+/// Returns overrides that choose a dataset; digits have no folder.
+fn example(kind: DatasetKind) -> String {
+    match kind {
+        DatasetKind::Digits => format!("dataset={kind}"),
+        _ => format!("dataset={kind} dataset.root=PATH"),
+    }
+}
+
+/// Loads the dataset of `settings`, onto the GPU if there is one, for the run with the manifest
+/// `made`, if there is one.
 ///
 /// # Errors
-/// Fails for an unreadable dataset; another fingerprint than `expected`.
-pub fn load(settings: &DatasetSettings, expected: Option<&str>) -> Result<Dataset> {
+/// Fails for an unreadable dataset; another than the run's, with the settings that differ.
+pub fn load(made: Option<&Manifest>, settings: &DatasetSettings) -> Result<Dataset> {
     let dataset = data::load(settings, device::choose("auto")?)
         .within("dataset")
         .context("loading the dataset")?;
+    let expected = made.and_then(|made| Some((made, made.fingerprint()?)));
     match expected {
-        Some(expected) if expected != dataset.fingerprint => {
-            bail!(Error::failed("this is not the dataset that was used")
+        Some((made, expected)) if expected != dataset.fingerprint => {
+            let error = Error::failed("this is not the dataset that was used")
                 .note("expected", format!("fingerprint {expected}"))
                 .note(
                     "found",
                     format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
-                )
-                .hint(
-                    "say which: `dataset=NAME dataset.root=FOLDER dataset.size=…` behind the file",
-                ))
+                );
+            bail!(made.name_dataset(error, settings).hint(format!(
+                "say which behind the file: `{} dataset.size=…`",
+                example(settings.kind)
+            )))
         }
         _ => Ok(dataset),
     }

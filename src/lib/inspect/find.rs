@@ -1,6 +1,7 @@
 //! Finds runs: all below a folder, or the one that a path names.
 
 use super::run::Run;
+use crate::artifact::fault::folder_of;
 use crate::config::{list, nearest};
 use crate::error::Error;
 use crate::run::{manifest, stages};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
 const DEPTH: usize = 12;
+/// Folders are searched to this depth for what may have been meant.
+const NEAR: usize = 4;
 /// Names that an error lists, at most.
 const LISTED: usize = 12;
 
@@ -27,10 +30,14 @@ pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
         bail!(Error::usage(what).hint(format!("the folder that it lies in is `{above}`")));
     }
     if !folder.is_dir() {
-        bail!(nothing_there("folder", folder));
+        bail!(nothing_there(
+            "folder",
+            folder,
+            &folders_in(folder_of(folder))
+        ));
     }
     let mut manifests = Vec::new();
-    walk(folder, 0, &mut manifests);
+    walk(folder, DEPTH, &mut manifests);
     if manifests.is_empty() {
         bail!(no_run(folder));
     }
@@ -122,11 +129,14 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
             false => manifest::producer_of(path),
         };
         let manifest = manifest.ok_or_else(|| {
-            Error::failed(format!(
-                "no manifest says which run wrote `{}`",
-                path.display()
-            ))
-            .hint("give the folder that a stage wrote to")
+            let what = format!("no manifest says which run wrote `{}`", path.display());
+            let error = Error::failed(what).hint("give the folder that a stage wrote to");
+            let runs = runs_in(folder_of(path));
+            let runs: Vec<String> = runs.iter().map(|name| typed(path, name)).collect();
+            match runs.as_slice() {
+                [] => error,
+                names => error.note("available", some_of(names)),
+            }
         })?;
         return Ok(vec![named_by_path(&manifest)?]);
     }
@@ -145,7 +155,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     }
     match beside.into_iter().find(|manifest| manifest.is_file()) {
         Some(manifest) => Ok(vec![named_by_path(&manifest)?]),
-        None => Err(nothing_there("run", path).into()),
+        None => Err(nothing_there("run", path, &runs_in(folder_of(path))).into()),
     }
 }
 
@@ -162,35 +172,72 @@ pub fn file(path: &Path) -> Result<&Path> {
         ))
         .note("available", list(&files_in(path)))
         .into()),
-        path => Err(nothing_there("file", path).into()),
+        path => Err(nothing_there("file", path, &files_in(folder_of(path))).into()),
     }
 }
 
-/// Reports that there is no file or folder at `path`, and what lies beside it.
-fn nothing_there(what: &str, path: &Path) -> Error {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+/// Reports that there is no file, folder or run at `path`; `names` are those in its folder that may
+/// have been meant.
+fn nothing_there(what: &str, path: &Path, names: &[String]) -> Error {
     let error = Error::usage(format!("there is no {what} `{}`", path.display()));
-    let names = files_in(folder);
+    let folder = folder_of(path);
     if names.is_empty() {
-        return error.hint(format!(
-            "`{}` is empty or does not exist either",
-            folder.display()
-        ));
+        return error.hint(match files_in(folder).is_empty() {
+            true => format!("`{}` is empty or does not exist either", folder.display()),
+            false => format!("there is no {what} in `{}`", folder.display()),
+        });
     }
     let wrong = file_name(path);
+    // A folder with one run stands for it.
+    let above = |name: &String| -> Vec<String> {
+        let folders = Path::new(name).ancestors().skip(1);
+        let folders = folders.map(|folder| folder.display().to_string());
+        folders.filter(|folder| !folder.is_empty()).collect()
+    };
+    let meant: Vec<String> = names.iter().flat_map(above).chain(names.to_vec()).collect();
     // Names of files share endings and stages' words: only a slip of the fingers is a hint.
-    match nearest(&wrong, &names)
+    match nearest(&wrong, &meant)
         .filter(|name| strsim::osa_distance(&wrong, name) <= 1 + wrong.len() / 6)
     {
-        Some(name) => error.hint(format!(
-            "did you mean `{}`?",
-            path.with_file_name(name).display()
-        )),
-        None => error.note("available", list(&names[..names.len().min(LISTED)])),
+        Some(name) => error.hint(format!("did you mean `{}`?", typed(path, name))),
+        None if what == "run" => {
+            let names: Vec<String> = names.iter().map(|name| typed(path, name)).collect();
+            error.note("available", some_of(&names))
+        }
+        None => error.note("available", some_of(names)),
     }
+}
+
+/// Returns `name`, which counts from the folder of `path`, as it is typed.
+fn typed(path: &Path, name: &str) -> String {
+    path.with_file_name(name).display().to_string()
+}
+
+/// Returns the names of the runs in a folder and somewhat below it, as paths from there, sorted.
+fn runs_in(folder: &Path) -> Vec<String> {
+    let mut manifests = Vec::new();
+    walk(folder, NEAR, &mut manifests);
+    let within = |path: &PathBuf| name(path.strip_prefix(folder).unwrap_or(path));
+    let mut names: Vec<String> = manifests.iter().map(within).collect();
+    // The folder's own run has no name there.
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names
+}
+
+/// Joins the first [`LISTED`] names, and counts the others.
+fn some_of(names: &[String]) -> String {
+    let shown = list(&names[..names.len().min(LISTED)]);
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn folders_in(folder: &Path) -> Vec<String> {
+    let mut names = files_in(folder);
+    names.retain(|name| folder.join(name).is_dir());
+    names
 }
 
 /// Returns the names in a folder that are not hidden, sorted.
@@ -209,16 +256,16 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Appends the manifests in `folder` and below.
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+/// Appends the manifests in `folder` and the folders below it, `deeper` levels down.
+fn walk(folder: &Path, deeper: usize, found: &mut Vec<PathBuf>) {
     for name in files_in(folder) {
         let path = folder.join(&name);
         // Links could lead around in circles.
         if path.is_symlink() {
             continue;
         }
-        if path.is_dir() && depth < DEPTH {
-            walk(&path, depth + 1, found);
+        if path.is_dir() && deeper > 0 {
+            walk(&path, deeper - 1, found);
         } else if is_manifest(&name) && path.is_file() {
             found.push(path);
         }

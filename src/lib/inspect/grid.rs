@@ -1,5 +1,6 @@
 //! `inspect grid` draws the images of a synthetic dataset or an initial batch.
 
+use super::recognise::{self, Wanted};
 use super::run::{Run, card_of};
 use super::{Answer, find, picture};
 use crate::artifact::tensors::{self, TensorFile};
@@ -66,7 +67,11 @@ impl Images {
                 let run = find::one(path, "run that made images", |run| images_of(run).is_some())?;
                 images_of(&run).unwrap_or_default()
             }
-            false => find::file(path)?.to_path_buf(),
+            false => {
+                let path = find::file(path)?;
+                recognise::refuse_another(path, Wanted::Tensors)?;
+                path.to_path_buf()
+            }
         };
         let file = tensors::read(&path)?;
         let read = || {

@@ -5,7 +5,8 @@
 //! Each subcommand has a file of its own and returns an `Answer`: a text for people, JSON for
 //! machines, and an error if something is wrong. `find` and `run` read runs on disk, `metrics` what
 //! they measured, `dataset` the images that they used; `settings` describes configs, and `identity`
-//! tells which runs repeat each other.
+//! tells which runs repeat each other; `recognise` says what a file is that a subcommand is not
+//! for.
 
 mod compare;
 mod confusion;
@@ -18,6 +19,7 @@ mod group;
 mod identity;
 mod metrics;
 mod neighbours;
+mod recognise;
 mod report;
 mod run;
 mod runs;

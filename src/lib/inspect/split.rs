@@ -1,5 +1,6 @@
 //! `inspect split` shows the images of each node, and measures of label skew.
 
+use super::recognise::{self, Wanted};
 use super::{Answer, dataset, find, picture};
 use crate::data::Dataset;
 use crate::partition::{Part, Skew, Split, label_counts, skew};
@@ -142,9 +143,10 @@ impl Request {
     /// plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
         let path = find::file(&self.file)?;
+        recognise::refuse_another(path, Wanted::Split)?;
         let split = read(path)?;
-        let (settings, fingerprint) = dataset::settings(path, &self.overrides)?;
-        let dataset = dataset::load(&settings, fingerprint.as_deref())?;
+        let (settings, made) = dataset::settings(path, &self.overrides)?;
+        let dataset = dataset::load(made.as_ref(), &settings)?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);
         let stem = path

@@ -69,14 +69,23 @@ impl<'a> Builder<'a> {
 
     /// Registers an f32 parameter [length], every element of which is `value`.
     pub fn filled(&mut self, name: String, length: i64, value: f64) -> Result<Tensor> {
-        let tensor = Tensor::f_full([length], value, (Kind::Float, self.device))?;
+        let tensor = self.constant(length, value)?;
         self.parameter(name, tensor)
     }
 
     /// Registers an f32 buffer [length], every element of which is `value`.
     pub fn buffer(&mut self, name: String, length: i64, value: f64) -> Result<Tensor> {
-        let tensor = Tensor::f_full([length], value, (Kind::Float, self.device))?;
+        let tensor = self.constant(length, value)?;
         Ok(self.register(name, tensor, false))
+    }
+
+    /// Returns an f32 tensor [length] of one value.
+    fn constant(&self, length: i64, value: f64) -> Result<Tensor> {
+        let options = (Kind::Float, self.device);
+        Ok(match self.values {
+            Values::Outline => Tensor::f_full([1], value, options)?.f_expand([length], false)?,
+            _ => Tensor::f_full([length], value, options)?,
+        })
     }
 
     /// Registers an i64 scalar that is zero.

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::optim::Layout;
 use crate::runtime::seed::Rng;
 use std::fmt;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Maps images [N,C,H,W] to logits f32 [N,classes]. Convolutions and the layers between them
 /// compute in the type of the images.
@@ -125,6 +125,20 @@ impl Model {
         let mut model = Self::of(spec, device, network, entries);
         model.load_state(state)?;
         Ok(model)
+    }
+
+    /// Returns the name, shape and type of each tensor of `spec`'s state dict, in its order,
+    /// without taking memory for the tensors.
+    ///
+    /// # Errors
+    /// Fails when [`ModelSpec::check`] refuses `spec`.
+    pub fn outline(spec: &ModelSpec) -> Result<Vec<(String, Vec<i64>, Kind)>> {
+        let (_, entries) = build(spec, Device::Cpu, Values::Outline)?;
+        let described = entries.into_iter().map(|entry| {
+            let Entry { name, tensor, .. } = entry;
+            (name, tensor.size(), tensor.kind())
+        });
+        Ok(described.collect())
     }
 
     /// Returns the model of a network that was built for `spec`.

@@ -268,7 +268,8 @@ impl Checkpoints {
         let error = Error::failed(format!(
             "the checkpoint belongs to another run of `{}`",
             then.stage
-        ));
+        ))
+        .of_resume();
         Err(differences
             .into_iter()
             .fold(error, |error, line| error.note("differs", line)))

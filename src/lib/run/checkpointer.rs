@@ -75,7 +75,7 @@ impl<'a> Checkpointer<'a> {
         self.last.set(Instant::now());
         tracing::debug!(
             "saved epoch {}, step {}",
-            fit.position.epoch,
+            fit.position.epoch + 1,
             fit.position.step
         );
         Ok(())
@@ -100,7 +100,7 @@ impl<'a> Checkpointer<'a> {
         };
         tracing::info!(
             "resuming from epoch {}, step {}",
-            position.epoch,
+            position.epoch + 1,
             position.step
         );
         Ok(Some(Resumed {

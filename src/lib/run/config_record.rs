@@ -7,10 +7,10 @@ use anyhow::Result;
 use serde_json::Value;
 
 impl StageContext<'_> {
-    /// Writes `config.yaml` (every key, references resolved: `--config-dir FOLDER` gives the same
-    /// run) and `overrides.yaml` (the command line's) beside a manifest, as Hydra does: into
-    /// `.hydra/` in the folder of a run, `.hydra_teacher0/` for one of several runs in a folder,
-    /// `STEM.hydra/` for a run that writes a single file.
+    /// Writes `config.yaml` (every key, references resolved but those to environment variables:
+    /// `--config-dir FOLDER` gives the same run) and `overrides.yaml` (the command line's) beside a
+    /// manifest, as Hydra does: into `.hydra/` in the folder of a run, `.hydra_teacher0/` for one
+    /// of several runs in a folder, `STEM.hydra/` for a run that writes a single file.
     ///
     /// # Errors
     /// Fails when a file cannot be written.
@@ -18,7 +18,7 @@ impl StageContext<'_> {
         let folder = companion(&job.manifest, ".hydra");
         atomic::write(
             &folder.join("config.yaml"),
-            self.composed.to_yaml(&|_| true).as_bytes(),
+            self.composed.to_recorded_yaml().as_bytes(),
         )?;
         // JSON's strings are YAML's, whatever is in them.
         let lines = self.composed.overrides.iter();

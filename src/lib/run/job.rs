@@ -192,7 +192,7 @@ impl StageContext<'_> {
     }
 
     /// Returns the config, with the precision that `auto` stands for here: the numbers of a run
-    /// depend on it, and not on the device.
+    /// depend on it, and not on the device. References to environment variables stay as they are.
     ///
     /// # Errors
     /// Fails when the config cannot be serialised.
@@ -201,10 +201,11 @@ impl StageContext<'_> {
             precision: self.precision.into(),
             ..self.config.clone()
         };
-        serde_json::to_value(resolved).map_err(|error| {
+        let config = serde_json::to_value(resolved).map_err(|error| {
             let text = format!("cannot record the config: {error}");
-            Error::failed(text).caused_by(error).into()
-        })
+            Error::failed(text).caused_by(error)
+        })?;
+        Ok(self.composed.recorded(config))
     }
 
     /// Decides whether to start, to resume, or to keep a finished run.
@@ -235,6 +236,11 @@ impl StageContext<'_> {
             &job.output,
             &identity,
         )?;
+        // The same reference may stand for another path than then.
+        let admission = match admission {
+            Admission::Done if self.composed.has_environment() => Admission::DoneElsewhere,
+            other => other,
+        };
         match admission {
             Admission::Done | Admission::DoneElsewhere => {
                 match manifest::verify(&job.manifest)?.into_iter().next() {
@@ -243,6 +249,7 @@ impl StageContext<'_> {
                         "`{}` is finished, but not as it was left",
                         job.output.display()
                     ))
+                    .of_resume()
                     .note("file", finding.to_string())
                     .hint("`overwrite=true` makes it again from what is there now")
                     .into()),
@@ -335,6 +342,7 @@ fn refuse_other_inputs(job: &Job, run: &manifest::Run) -> Result<()> {
         .into_iter()
         .fold(error, |error, line| error.note("differs", line));
     Err(error
+        .of_resume()
         .note("from", job.manifest.display().to_string())
         .hint(
             "give the earlier files, or `overwrite=true` to start again, or write to another path",

@@ -187,7 +187,7 @@ pub fn check(job: &Job) -> Result<()> {
 /// # Errors
 /// Fails when fewer than `bytes` are free.
 pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
-    match free(existing(folder_of(path))) {
+    match free_space(existing(folder_of(path))) {
         Some(free) if free < bytes => Err(Error::failed(format!(
             "cannot write `{}`: No space left: the run writes {bytes} bytes or more, and {free} \
              are free",
@@ -226,7 +226,7 @@ fn accessible(folder: &Path) -> io::Result<()> {
 
 /// Returns the bytes that this process may still write on the file system of a folder; `None` where
 /// the system does not say.
-fn free(folder: &Path) -> Option<u64> {
+pub fn free_space(folder: &Path) -> Option<u64> {
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
     // SAFETY: `statvfs` fills in plain data, for which zeros are a valid value.
     let (answer, found) = unsafe {

@@ -4,10 +4,10 @@ use super::StageContext;
 use crate::artifact::json;
 use crate::config::Composed;
 use crate::config::schema::SplitConfig;
-use crate::data::Dataset;
+use crate::data::{Dataset, DatasetSettings};
 use crate::error::Error;
 use crate::partition::{Part, Split};
-use crate::run::manifest;
+use crate::run::{manifest, of_sweep};
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -29,13 +29,12 @@ impl StageContext<'_> {
             });
         };
         if !path.exists() {
-            bail!(
-                Error::failed("the split does not exist yet")
-                    .note("file", path.display().to_string())
-                    .hint("make it with `split_data` and the same overrides")
-            );
+            let error = Error::failed("the split does not exist yet")
+                .note("file", path.display().to_string())
+                .hint("make it with `split_data` and the same overrides");
+            bail!(of_sweep::named(error, "split.save_path", path));
         }
-        refuse_other_dataset(path, dataset)?;
+        refuse_other_dataset(path, dataset, &self.config.dataset)?;
         let split = read(path)?;
         split
             .check(dataset.train.len(), dataset.test.len())
@@ -64,20 +63,18 @@ pub fn read(path: &Path) -> Result<Split> {
     })?)
 }
 
-/// Refuses a file whose manifest names another dataset.
-fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
+/// Refuses a file whose manifest names another dataset than the one that `settings` make.
+fn refuse_other_dataset(path: &Path, dataset: &Dataset, settings: &DatasetSettings) -> Result<()> {
     let Some((record, made)) = manifest::made(path) else {
         return Ok(());
     };
-    match made
-        .facts
-        .get("dataset_fingerprint")
-        .and_then(|value| value.as_str())
-    {
-        Some(found) if found != dataset.fingerprint => Err(Error::failed(format!(
-            "{} belongs to another dataset",
-            path.display()
-        ))
+    let Some(found) = made
+        .fingerprint()
+        .filter(|found| *found != dataset.fingerprint)
+    else {
+        return Ok(());
+    };
+    let error = Error::failed(format!("{} belongs to another dataset", path.display()))
         .note(
             "expected",
             format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
@@ -85,11 +82,9 @@ fn refuse_other_dataset(path: &Path, dataset: &Dataset) -> Result<()> {
         .note(
             "found",
             format!("fingerprint {found}, as {} says", record.display()),
-        )
-        .hint("use the `dataset` overrides it was made with, or make it again")
-        .into()),
-        _ => Ok(()),
-    }
+        );
+    let error = made.name_dataset(error, settings);
+    bail!(error.hint("use the `dataset` overrides it was made with, or make it again"));
 }
 
 /// Refuses a split that was made with other settings than a file or the command line sets. A

@@ -122,8 +122,8 @@ pub static TRAIN_TEACHERS: Stage = Stage {
         all!(split),
         // A teacher does not depend on how many others there are.
         part!(teacher: TeacherConfig {
-            shared_initialisation, epochs, batch_size, optimizer, schedule, augment, selection,
-            validation_share, count_step,
+            shared_initialisation, index, epochs, batch_size, optimizer, schedule, augment,
+            selection, validation_share, label_counts, count_step,
         } without { num_teachers, only, save_folder, in_memory, eval_batch_size }),
     ],
 };
@@ -266,14 +266,15 @@ const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 
 /// Declares the teachers as the server has them: how they were trained is in their files.
 const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, only, save_folder } without {
-    shared_initialisation, in_memory, epochs, batch_size, eval_batch_size, optimizer,
-    schedule, augment, selection, validation_share, count_step,
+    shared_initialisation, index, in_memory, epochs, batch_size, eval_batch_size, optimizer,
+    schedule, augment, selection, validation_share, label_counts, count_step,
 });
 
 /// Declares how many of the split's nodes take part in a baseline.
 const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
-    shared_initialisation, only, save_folder, in_memory, epochs, batch_size, eval_batch_size,
-    optimizer, schedule, augment, selection, validation_share, count_step,
+    shared_initialisation, only, index, save_folder, in_memory, epochs, batch_size,
+    eval_batch_size, optimizer, schedule, augment, selection, validation_share, label_counts,
+    count_step,
 });
 
 /// Returns the stage of this name.
@@ -321,6 +322,24 @@ impl Stage {
     pub fn reads(&self, key: &str) -> bool {
         let free = || shape::config().get(&[key]).is_some_and(|shape| shape.free);
         self.keys.iter().any(|known| known.name == key) || free()
+    }
+
+    /// Returns the keys of the paths that other stages write to and this one reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &'static str> {
+        let outputs = ALL.into_iter().map(|stage| stage.output);
+        outputs.filter(|output| *output != self.output && self.depends_on(output))
+    }
+
+    /// Returns true if the result depends on a key of a group, by its dotted name.
+    pub fn depends_on(&self, key: &str) -> bool {
+        let (group, name) = key.split_once('.').unwrap_or((key, ""));
+        let name = name.split('.').next().unwrap_or_default();
+        let mut keys = self.keys.iter().filter(|key| key.name == group);
+        keys.any(|key| match key.result {
+            Depends::All => true,
+            Depends::On(names) => names.contains(&name),
+            Depends::Nothing => false,
+        })
     }
 
     /// Returns the keys of a config that the stage reads.

@@ -27,27 +27,37 @@ const KEY: &str = "fed_distill";
 pub struct Card {
     pub model: ModelSpec,
     pub dataset: String,
-    pub dataset_fingerprint: String,
+    /// A hash of the images, in files of earlier versions; nothing depends on it, and it is not
+    /// written again: whoever has the hash of private images can confirm a guess of them.
+    #[serde(default, skip_serializing)]
+    pub dataset_fingerprint: Option<String>,
     /// Class names in label order.
     pub classes: Vec<String>,
     pub normalisation: Normalisation,
-    /// Training images of each class, synthetic and real ones together.
-    pub label_counts: Vec<u64>,
+    /// Training images of each class, synthetic and real ones together; `None` where the client
+    /// keeps them to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_counts: Option<Vec<u64>>,
     /// Of those, the synthetic ones; empty if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub synthetic_counts: Vec<u64>,
 }
 
 impl Card {
-    /// Returns the card of a model trained on `label_counts` images of `dataset`.
-    pub fn new(model: ModelSpec, dataset: &Dataset, label_counts: Vec<u64>) -> Self {
+    /// Returns the card of a model trained on `label_counts` images of `dataset`, or on numbers of
+    /// images that are not told.
+    pub fn new(
+        model: ModelSpec,
+        dataset: &Dataset,
+        label_counts: impl Into<Option<Vec<u64>>>,
+    ) -> Self {
         Self {
             model,
             dataset: dataset.name.clone(),
-            dataset_fingerprint: dataset.fingerprint.clone(),
+            dataset_fingerprint: None,
             classes: dataset.classes.clone(),
             normalisation: dataset.normalisation.clone(),
-            label_counts,
+            label_counts: label_counts.into(),
             synthetic_counts: Vec::new(),
         }
     }
@@ -62,9 +72,10 @@ impl Card {
             .map_err(|error| error.within("model").into_failed())?;
         let (classes, channels) = (self.model.classes as usize, self.model.channels as usize);
         let Normalisation { mean, std } = &self.normalisation;
+        let counts = self.label_counts.as_deref();
         for (what, found, expected) in [
             ("class names", self.classes.len(), classes),
-            ("label counts", self.label_counts.len(), classes),
+            ("label counts", counts.map_or(classes, <[_]>::len), classes),
             ("means", mean.len(), channels),
             ("standard deviations", std.len(), channels),
         ] {
@@ -88,7 +99,8 @@ impl Card {
                     .note("expected", format!("{LEAST_STD} to {MOST_VALUE}")),
             );
         }
-        if let Some(count) = self.label_counts.iter().find(|count| **count > MOST_IMAGES) {
+        let counts = counts.unwrap_or_default();
+        if let Some(count) = counts.iter().find(|count| **count > MOST_IMAGES) {
             return Err(
                 Error::failed(format!("its card has a label count of {count}")).note(
                     "expected",
@@ -98,8 +110,8 @@ impl Card {
         }
         let synthetic = &self.synthetic_counts;
         let among = |(part, whole): (&u64, &u64)| part <= whole;
-        let fits = synthetic.is_empty() || synthetic.len() == classes;
-        if !fits || !synthetic.iter().zip(&self.label_counts).all(among) {
+        let fits = synthetic.is_empty() || synthetic.len() == counts.len();
+        if !fits || !synthetic.iter().zip(counts).all(among) {
             return Err(Error::failed(format!(
                 "its card has {} counts of synthetic images that are not part of its label counts",
                 synthetic.len()

@@ -6,7 +6,7 @@
 //! up, past what saves their work. What must happen at these safe points as well, such as a rank's
 //! look at the other ranks, is registered with [`watch`].
 
-use super::launcher;
+use super::{launcher, threads};
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -33,7 +33,10 @@ pub fn install() -> Result<()> {
     }
     let ignored = ignored_signals();
     ctrlc::set_handler(on_signal).map_err(|error| {
-        Error::failed(format!("cannot listen for Ctrl-C: {error}")).caused_by(error)
+        // It takes a thread.
+        Error::failed(format!("cannot listen for Ctrl-C: {error}"))
+            .hint(threads::LIMITED)
+            .caused_by(error)
     })?;
     for signal in [libc::SIGUSR1, libc::SIGUSR2] {
         // SAFETY: the handler calls nothing that is not allowed in a signal's context.

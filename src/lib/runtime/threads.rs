@@ -50,20 +50,23 @@ fn try_starting(threads: usize) -> Result<()> {
     };
     let started: Result<Vec<_>, _> = (0..threads).map(start).collect();
     drop(ends);
-    let handles = started.map_err(|error| {
-        Error::failed(format!(
-            "cannot start {}: {error}",
-            counted(threads, "thread")
-        ))
-        .hint(
-            "a limit on processes is in the way (`ulimit -u`, or the pids.max of a container): \
-                 raise it, or lower the number of threads",
-        )
-        .hint(assignment("threads", 1) + " needs the fewest")
-        .caused_by(error)
-    })?;
-    for handle in handles {
+    for handle in started.map_err(|error| cannot_start(threads, error))? {
         let _ = handle.join();
     }
     Ok(())
+}
+
+/// Tells what may be in the way of threads.
+pub(super) const LIMITED: &str = "a limit on processes is in the way (`ulimit -u`, or the pids.max \
+    of a container): raise it, or lower the number of threads";
+
+/// Returns the error for threads that the system does not let this process start.
+pub fn cannot_start(threads: usize, error: std::io::Error) -> Error {
+    Error::failed(format!(
+        "cannot start {}: {error}",
+        counted(threads, "thread")
+    ))
+    .hint(LIMITED)
+    .hint(assignment("threads", 1) + " needs the fewest")
+    .caused_by(error)
 }

@@ -8,7 +8,7 @@ use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
-use crate::inversion::{BatchStore, Inverter, StoredBatch, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Inverter, LossScales, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -75,6 +75,7 @@ impl Shared for Generate<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
+        set.refuse_rules_without_counts(&self.context.config.deep_inv, None)?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
         let settings = &self.context.config.deep_inv;
@@ -87,7 +88,9 @@ impl Shared for Generate<'_> {
             bytes: 2 * image,
             keys: &["initial.num_batches", "deep_inv.batch_size"],
         })?;
-        run.fact("dataset_fingerprint", &set.card.dataset_fingerprint)?;
+        if let Some(fingerprint) = &set.fingerprint {
+            run.fact("dataset_fingerprint", fingerprint)?;
+        }
         Ok(set)
     }
 
@@ -104,7 +107,9 @@ impl Shared for Generate<'_> {
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;
         let batches = self.make(&mut inverter, rank, &mut journal, session)?;
-        save(set, &batches, &session.job.output, journal, session)
+        let scales = config.deep_inv.di.loss.published();
+        let path = &session.job.output;
+        save(set, &batches, &scales, path, journal, session)
     }
 }
 
@@ -209,6 +214,7 @@ fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
 fn save(
     set: &TeacherSet,
     batches: &[SyntheticBatch],
+    scales: &LossScales,
     path: &Path,
     mut journal: Journal,
     session: &mut Session,
@@ -222,7 +228,7 @@ fn save(
     let classes = set.card.classes.len();
     // Of the teachers' label counts the student needs none from here.
     let card = Card {
-        label_counts: label_counts(&labels, classes)?,
+        label_counts: Some(label_counts(&labels, classes)?),
         synthetic_counts: Vec::new(),
         ..set.card.clone()
     };
@@ -268,7 +274,7 @@ fn save(
     run.output("grid", &picture)?;
     let curves = path.with_extension("loss.png");
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
-    pictures::loss_curves(&curves, &histories)?;
+    pictures::loss_curves(&curves, &histories, scales)?;
     run.output("loss curves", &curves)?;
     for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
         journal.picture(tag, batches.len() as i64, picture)?;

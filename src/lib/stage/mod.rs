@@ -10,7 +10,11 @@ pub mod distributed_sgd;
 pub mod fed_avg;
 pub mod fed_md;
 pub mod generate_initial;
+#[cfg(feature = "net")]
+pub mod join;
 mod pictures;
+#[cfg(feature = "net")]
+pub mod serve;
 pub mod split_data;
 mod summary;
 mod teachers;

@@ -2,7 +2,7 @@
 
 use crate::data::Normalisation;
 use crate::error::Result;
-use crate::inversion::TermsAt;
+use crate::inversion::{LossScales, TermsAt};
 use crate::report::{Grid, GridRow, LinePlot, Series};
 use std::path::Path;
 use tch::Tensor;
@@ -72,9 +72,9 @@ pub fn grid_by_teacher(
     .save(path)
 }
 
-/// Plots the loss terms over the gradient steps, each a mean over `batches` (which took the same
-/// steps), as SVG and PNG.
-pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
+/// Plots the loss terms that are in use over the gradient steps, each a mean over `batches` (which
+/// took the same steps), as SVG and PNG.
+pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], scales: &LossScales) -> Result<()> {
     let curve = |name: &str, of: fn(&TermsAt) -> f64| {
         let steps = batches.first().map_or(0, |batch| batch.len());
         let mean = |at: usize| {
@@ -91,19 +91,28 @@ pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]]) -> Result<()> {
                 .collect(),
         }
     };
+    let all = [
+        (1.0, curve("total (scaled)", |at| at.total)),
+        (1.0, curve("cross-entropy", |at| at.cross_entropy)),
+        (scales.bn_scale, curve("batch norm", |at| at.batch_norm)),
+        (
+            scales.var_scale,
+            curve("total variation", |at| at.total_variation),
+        ),
+        (scales.l2_scale, curve("l2", |at| at.l2)),
+    ];
+    // Networks without batch norm have no such term.
+    let in_use = |(scale, series): (f64, Series)| {
+        let some = series.points.iter().any(|at| at.1 != 0.0);
+        (scale != 0.0 && some).then_some(series)
+    };
     let plot = LinePlot {
         title: "Inversion loss and its terms before scaling, mean over batches",
         x: "gradient step",
         y: "loss",
         log_x: false,
         log_y: true,
-        series: vec![
-            curve("total (scaled)", |at| at.total),
-            curve("cross-entropy", |at| at.cross_entropy),
-            curve("batch norm", |at| at.batch_norm),
-            curve("total variation", |at| at.total_variation),
-            curve("l2", |at| at.l2),
-        ],
+        series: all.into_iter().filter_map(in_use).collect(),
     };
     save_both(&plot, stem)
 }

@@ -5,7 +5,7 @@ use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::During;
-use crate::partition::{Split, label_counts};
+use crate::partition::{Part, Split, label_counts};
 use crate::report::{Table, stacked_bars};
 use crate::run::job::Job;
 use crate::run::manifest;
@@ -13,6 +13,7 @@ use crate::run::stages;
 use crate::run::{StageContext, open, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
+use crate::words::first_of;
 use anyhow::Result;
 use std::path::Path;
 
@@ -97,11 +98,9 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         ];
         cells.extend(counts.iter().take(listed.len()).map(u64::to_string));
         table.row(cells);
-        if part.test.is_empty() {
-            tracing::warn!("node {node} has no test images of its own");
-        }
     }
     output::print(&table)?;
+    warn_about_untested(&split.nodes);
     let dealt: usize = split.nodes.iter().map(|part| part.train.len()).sum();
     let all = dataset.train.len();
     if dealt < all {
@@ -128,4 +127,21 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
     }
     output::print(format!("plot:  {}", path.with_extension("png").display()))?;
     Ok(())
+}
+
+/// Warns of nodes without test images, all in one line: there may be thousands.
+fn warn_about_untested(nodes: &[Part]) {
+    let untested = nodes.iter().enumerate();
+    let untested = untested.filter(|(_, part)| part.test.is_empty());
+    let untested: Vec<usize> = untested.map(|(node, _)| node).collect();
+    match untested.as_slice() {
+        [] => {}
+        [node] => tracing::warn!("node {node} has no test images of its own"),
+        several => tracing::warn!(
+            "{} of {} nodes have no test images of their own: {}",
+            several.len(),
+            nodes.len(),
+            first_of(several)
+        ),
+    }
 }

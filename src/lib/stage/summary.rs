@@ -46,9 +46,13 @@ pub fn compare(
         teachers,
         ensemble_rule: Some(rule.of_unknown()),
         ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0, None))?,
-        one_shot_average: match average(set)? {
-            Some(model) => accuracy(&|images| Ok(model.eval(images)))?,
-            None => None,
+        // Without test images the mean need not be computed.
+        one_shot_average: match dataset.test.is_empty() {
+            true => None,
+            false => average(set)?
+                .map(|model| accuracy(&|images| Ok(model.eval(images))))
+                .transpose()?
+                .flatten(),
         },
         student: student.accuracy(),
         upload_bytes: set.bytes.clone(),

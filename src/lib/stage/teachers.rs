@@ -2,16 +2,19 @@
 //! the server never sees.
 
 use super::train_teachers::{named, weights_path};
-use crate::artifact::hash;
-use crate::error::Error;
-use crate::inversion::{Teacher, TeacherCache};
+use crate::artifact::{hash, tensors};
+use crate::data::DatasetKind;
+use crate::error::{During, Error};
+use crate::inversion::{EnsembleKind, InversionSettings, LabelSampling, Teacher, TeacherCache};
+use crate::model::ModelSpec;
 use crate::partition::label_counts;
-use crate::run::agreement;
+use crate::run::agreement::{self, Task};
 use crate::run::manifest;
 use crate::run::weights::{self, Card};
-use crate::run::{StageContext, required, split};
-use crate::words::counted;
+use crate::run::{StageContext, of_sweep, required, split};
+use crate::words::{counted, first_of};
 use anyhow::{Result, bail};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -23,12 +26,52 @@ pub struct TeacherSet {
     /// Size of each file: what its node uploaded.
     pub bytes: Vec<u64>,
     pub card: Card,
+    /// Fingerprint of the one dataset that all were trained on, where their runs left it here.
+    pub fingerprint: Option<String>,
+    /// The first teacher that does not tell its label counts: they are taken as even.
+    uncounted: Option<PathBuf>,
 }
 
 impl TeacherSet {
     /// Returns all teachers, for an engine.
     pub fn all(&self) -> Vec<&Teacher> {
         self.teachers.iter().collect()
+    }
+
+    /// Refuses rules that weigh teachers by label counts where a client keeps its own to itself;
+    /// `ensemble` is the student's rule.
+    ///
+    /// # Errors
+    /// Fails (usage) with the rule and one that does without.
+    pub fn refuse_rules_without_counts(
+        &self,
+        settings: &InversionSettings,
+        ensemble: Option<EnsembleKind>,
+    ) -> Result<()> {
+        let Some(path) = &self.uncounted else {
+            return Ok(());
+        };
+        let gated = EnsembleKind::LabelGated;
+        let (key, rule, other) = if settings.labels == LabelSampling::TeacherShare {
+            ("deep_inv.labels", "teacher_share", "balanced")
+        } else if ensemble == Some(gated) && settings.ensemble != gated {
+            ("student.distill.ensemble", "label_gated", "made_from")
+        } else if settings.ensemble == gated {
+            ("deep_inv.ensemble", "label_gated", "made_from")
+        } else {
+            return Ok(());
+        };
+        bail!(
+            Error::usage(format!(
+                "`{key}` is `{rule}`, which needs the label counts of every teacher"
+            ))
+            .note("file", format!("{}: has none", path.display()))
+            .hint(format!("`{key}={other}` does without"))
+            .hint(
+                "or let the party train with `teacher.label_counts=exact`, perhaps rounded by \
+                 `teacher.count_step`"
+            )
+        )
     }
 
     /// Records every teacher as an input of a run, and the teachers' architectures as a fact.
@@ -97,34 +140,102 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bail!(missing_teacher(folder, missing, paths.len(), wanted, split));
     }
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
+    let (counted_here, mut without_norm) = (RefCell::new(Vec::new()), Vec::new());
     for (&node, path) in numbers.iter().zip(&paths) {
-        let default_card = || Ok(card_from_config(context, node)?);
+        let default_card = || Ok(default_card(context, node, &paths, &counted_here)?);
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
         if let Some(first) = cards.first() {
-            refuse_other_data(first, &card, path, &paths[0])?;
+            refuse_other_task(
+                (numbers[0], first, paths[0].as_path()),
+                (node, &card, path.as_path()),
+            )?;
         }
         if model.batch_norms() == 0 {
-            tracing::warn!(
-                "teacher {node} has no batch norm: its inversion has no feature statistics to match"
-            );
+            without_norm.push(node);
         }
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    let teachers = cached(context, &paths, &cards, &bytes)?;
+    let counts = counts_of(&cards);
+    let uncounted: Vec<usize> = numbers
+        .iter()
+        .zip(&cards)
+        .filter(|(_, card)| card.label_counts.is_none())
+        .map(|(&node, _)| node)
+        .collect();
+    warn_about(
+        &uncounted,
+        "label counts, so that all classes are taken as equally frequent",
+    );
+    warn_about(
+        &counted_here.take(),
+        "label counts of their own, which are taken from the dataset and the split",
+    );
+    warn_about(
+        &without_norm,
+        "batch norm, so that inversion has no feature statistics to match",
+    );
+    let uncounted = numbers
+        .iter()
+        .position(|node| uncounted.first() == Some(node));
+    let uncounted = uncounted.map(|index| paths[index].clone());
+    let teachers = cached(context, &paths, &cards, counts, &bytes)?;
     tracing::info!(
         "{} from {}",
         counted(teachers.len(), "teacher"),
         folder.display()
     );
     warn_about_model(context, &cards);
+    let fingerprint = fingerprint(&paths, &cards);
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
         paths,
         bytes,
         card,
+        fingerprint,
+        uncounted,
     })
+}
+
+/// Returns each teacher's label counts. One that does not tell them is taken to have seen as many
+/// images as the others on average, and as many of each class.
+fn counts_of(cards: &[Card]) -> Vec<Vec<u64>> {
+    let told = cards.iter().filter_map(|card| card.label_counts.as_ref());
+    let totals: Vec<u64> = told.map(|counts| counts.iter().sum()).collect();
+    let mean = totals.iter().sum::<u64>() / totals.len().max(1) as u64;
+    let counts = |card: &Card| {
+        let classes = card.classes.len();
+        let even = || vec![(mean / classes.max(1) as u64).max(1); classes];
+        card.label_counts.clone().unwrap_or_else(even)
+    };
+    cards.iter().map(counts).collect()
+}
+
+/// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record it
+/// (or, in files of earlier versions, their cards). It never leaves a client, so that a server that
+/// is given weights alone knows none.
+fn fingerprint(paths: &[PathBuf], cards: &[Card]) -> Option<String> {
+    let of = |(path, card): (&PathBuf, &Card)| {
+        let made = manifest::made(path);
+        let recorded = made.and_then(|(_, made)| made.fingerprint().map(str::to_owned));
+        recorded.or_else(|| card.dataset_fingerprint.clone())
+    };
+    let mut all = paths.iter().zip(cards).map(of);
+    let first = all.next()??;
+    all.all(|other| other.as_ref() == Some(&first))
+        .then_some(first)
+}
+
+/// Warns of teachers that have something in common, all in one line: there may be hundreds.
+fn warn_about(teachers: &[usize], what: &str) {
+    if !teachers.is_empty() {
+        tracing::warn!(
+            "{} without {what}: {}",
+            counted(teachers.len(), "teacher"),
+            first_of(teachers)
+        );
+    }
 }
 
 /// Warns that a `model` on the command line changes nothing.
@@ -159,6 +270,7 @@ fn cached(
     context: &StageContext,
     paths: &[PathBuf],
     cards: &[Card],
+    counts: Vec<Vec<u64>>,
     bytes: &[u64],
 ) -> Result<Vec<Teacher>> {
     // The fused passes hold most weights in a second form, of 16 values for 9.
@@ -172,17 +284,12 @@ fn cached(
         let (model, _) = weights::load(&files[node], &card, device, precision)?;
         Ok(model)
     });
-    let teacher = |(node, (path, card)): (usize, (&PathBuf, &Card))| {
-        Teacher::cached(
-            card.model.clone(),
-            device,
-            card.label_counts.clone(),
-            &cache,
-            node,
-        )
-        .map_err(|error| error.note("file", path.display().to_string()).into())
+    let teacher = |(node, (counts, (path, card))): (usize, (Vec<u64>, (&PathBuf, &Card)))| {
+        Teacher::cached(card.model.clone(), device, counts, &cache, node)
+            .map_err(|error| error.note("file", path.display().to_string()).into())
     };
-    paths.iter().zip(cards).enumerate().map(teacher).collect()
+    let each = counts.into_iter().zip(paths.iter().zip(cards));
+    each.enumerate().map(teacher).collect()
 }
 
 /// Refuses teachers whose manifests name another split than the one given.
@@ -301,10 +408,14 @@ fn missing_teacher(
             there.join(",")
         )),
     };
-    error.hint(
+    let error = error.hint(
         "train it with `train_teachers` and the same overrides (a PyTorch state dict \
         named `model_teacher{i}.pt` will do as well)",
-    )
+    );
+    match found {
+        0 => of_sweep::named(error, "teacher.save_folder", folder),
+        _ => error,
+    }
 }
 
 /// Returns the numbers i, ascending, of the files `BEGINNING{i}.ENDING` in a folder.
@@ -332,40 +443,85 @@ fn has_later_teachers(folder: &Path, node: usize) -> bool {
         .any(|number| *number >= node)
 }
 
-/// Returns the card for a teacher that has none (a PyTorch state dict), from the config, the
-/// dataset and the split.
-fn card_from_config(context: &StageContext, node: usize) -> Result<Card> {
-    tracing::warn!(
-        "teacher {node} brings no label counts: taking them from the dataset and the split"
-    );
-    let dataset = context.dataset()?;
+/// Returns the card of a teacher that has none (a PyTorch state dict), one of `paths`. Its images
+/// are those of node `node` of the dataset's split, and it is added to `counted_here`; where there
+/// is no split or no dataset, the task comes from the config or another teacher's card, and the
+/// label counts stay unknown.
+fn default_card(
+    context: &StageContext,
+    node: usize,
+    paths: &[PathBuf],
+    counted_here: &RefCell<Vec<usize>>,
+) -> Result<Card> {
+    let settings = &context.config.dataset;
+    if settings.kind == DatasetKind::None {
+        let task = Task::described(settings, known_card(paths).as_ref())?;
+        let classes = task.classes.len() as i64;
+        let model = ModelSpec::new(&context.config.model, task.channels, task.size, classes);
+        return Ok(Card {
+            model: model.within("model")?,
+            dataset: settings.kind.to_string(),
+            dataset_fingerprint: None,
+            classes: task.classes,
+            normalisation: task.normalisation,
+            label_counts: None,
+            synthetic_counts: Vec::new(),
+        });
+    }
+    let dataset = context.dataset().map_err(|error| {
+        Error::from(error).hint(
+            "the weights do not say what they were trained on; a server without the images gives \
+             it: `dataset=none`, with `dataset.num_classes`, `dataset.size`, `dataset.mean` and \
+             `dataset.std`",
+        )
+    })?;
+    let model = context.model(&dataset)?;
+    // Without a split the images are those of the only teacher, or of none of several parties.
+    let is_split = context.config.split.save_path.is_some();
+    if dataset.train.is_empty() || !is_split && (paths.len() > 1 || node > 0) {
+        return Ok(Card::new(model, &dataset, None::<Vec<u64>>));
+    }
+    counted_here.borrow_mut().push(node);
     let split = context.split(&dataset)?;
     let part = split.nodes.get(node).ok_or_else(|| {
         let error = Error::failed(format!("the split has no node {node} for this teacher"));
         match &context.config.split.save_path {
             Some(path) => error.note("file", path.display().to_string()),
-            None => error
-                .hint("`split.save_path` is not set: say which split the teachers were trained on"),
+            None => error,
         }
     })?;
-    let counts = label_counts(
-        &part.train,
-        &dataset.train.label_list,
-        dataset.classes.len(),
-    );
-    Ok(Card::new(context.model(&dataset)?, &dataset, counts))
+    let labels = &dataset.train.label_list;
+    let counts = label_counts(&part.train, labels, dataset.classes.len());
+    Ok(Card::new(model, &dataset, counts))
 }
 
-/// Refuses teachers that saw different data: their images could not be mixed.
-fn refuse_other_data(first: &Card, card: &Card, path: &Path, first_path: &Path) -> Result<()> {
-    let Some((what, [before, here])) = agreement::difference(first, card) else {
+/// Returns the first card that a file has.
+fn known_card(paths: &[PathBuf]) -> Option<Card> {
+    let card = |path: &PathBuf| {
+        let card = weights::card(&tensors::metadata(path).ok()?).ok()??;
+        card.check().is_ok().then_some(card)
+    };
+    paths.iter().find_map(card)
+}
+
+/// Refuses teachers that were trained for another task: their images could not be mixed.
+fn refuse_other_task(
+    (first_node, first, first_path): (usize, &Card, &Path),
+    (node, card, path): (usize, &Card, &Path),
+) -> Result<()> {
+    let Some(differs) = agreement::difference(first, card) else {
         return Ok(());
     };
+    let [before, here] = differs.said;
+    let line = |node: usize, path: &Path, said: String| {
+        format!("{}: teacher {node} has {said}", path.display())
+    };
     Err(Error::failed(format!(
-        "the teachers do not belong together: they differ in {what}"
+        "the teachers do not belong together: they differ in {}",
+        differs.what
     ))
-    .note("file", format!("{}: {before}", first_path.display()))
-    .note("file", format!("{}: {here}", path.display()))
-    .hint("train all teachers on one split of one dataset")
+    .note("file", line(first_node, first_path, before))
+    .note("file", line(node, path, here))
+    .hint(differs.hint)
     .into())
 }

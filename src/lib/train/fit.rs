@@ -171,7 +171,7 @@ impl Fit<'_> {
             if !finite(&parameter)? {
                 return Err(diverged(format!(
                     "the weights became NaN or infinite in epoch {}",
-                    self.at.epoch
+                    self.at.epoch + 1
                 )));
             }
         }
@@ -279,7 +279,8 @@ impl Sums {
         match i64::try_from(&self.broken)? {
             i64::MAX => Ok(()),
             step => Err(diverged(format!(
-                "the training loss became NaN or infinite in epoch {epoch}, step {step}"
+                "the training loss became NaN or infinite in epoch {}, step {step}",
+                epoch + 1
             ))),
         }
     }

@@ -1,7 +1,7 @@
 //! Splits, datasets and initial batches that are none, or belong to something else.
 
 use super::{made, says};
-use crate::common::Place;
+use crate::common::{Place, TINY};
 use fed_distill::artifact::tensors;
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -67,6 +67,30 @@ fn a_split_of_another_dataset() {
     let place = made("split_data");
     let text = place.fails("train_teachers", &["dataset.max_train=150"], 1);
     says(&text, &["split.json", "another dataset", "fingerprint"]);
+    // The settings that make the same images others, with what to type.
+    says(
+        &text,
+        &[
+            "dataset.max_train: 200 then, 150 now",
+            "`dataset.max_train=200`",
+        ],
+    );
+    for stage in ["train_teachers", "fed_avg"] {
+        let folder = "fed_avg.save_folder=average";
+        let text = place.fails(stage, &["dataset.size=16", folder], 1);
+        says(&text, &["dataset.size: 8 then, 16 now", "`dataset.size=8`"]);
+    }
+    let inspect = [
+        "split",
+        "split.json",
+        "dataset=digits",
+        "dataset.max_train=200",
+    ];
+    let (_, _, text) = place.run_with("inspect", &inspect, &["dataset.max_test=50"]);
+    says(
+        &text,
+        &["dataset.size: 8 then, null now", "`dataset.size=8`"],
+    );
     // Without a manifest, as the public Python project writes it, the indices tell.
     std::fs::remove_file(place.path("split.manifest.json")).unwrap();
     says(
@@ -192,4 +216,65 @@ fn initial_batches_that_are_none() {
         &place.fails("train_student", &[], 1),
         &["initial.safetensors", "`images`"],
     );
+}
+
+/// They may never end; a run that reads one would wait for ever or fill the memory.
+#[test]
+fn pipes_and_devices_are_no_inputs() {
+    let place = made("train_teachers");
+    place.ok("generate_initial", &[]);
+    let replaced = |name: &str, run: &dyn Fn(&str)| {
+        let path = place.path(name);
+        let kept = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let pipe = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name ends in a zero byte and lives as long as the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        run("is a pipe, not a file");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        run("is a device, not a file");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, kept).unwrap();
+    };
+    for (name, stages) in [
+        (
+            "split.json",
+            &["train_teachers", "generate_initial", "train_student"][..],
+        ),
+        ("split.manifest.json", &["split_data"]),
+        (
+            "teachers/model_teacher1.safetensors",
+            &["generate_initial", "train_student"],
+        ),
+        ("initial.safetensors", &["train_student"]),
+    ] {
+        replaced(name, &|kind| {
+            for stage in stages {
+                // A finished run is kept without reading what it was made of.
+                let again = match *stage {
+                    "split_data" => "resume=true",
+                    _ => "overwrite=true",
+                };
+                let (code, _, errors) = place.run_with(stage, TINY, &[again]);
+                assert_ne!(code, 0, "{stage} {name}");
+                says(&errors, &[name, kind]);
+            }
+        });
+    }
+    // A config file: an option, and the primary file of a folder.
+    let zero = |name: &str| {
+        let path = place.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+    };
+    zero("own/student/mine.yaml");
+    let text = place.fails("train_student", &["--config-dir=own", "+student=mine"], 2);
+    says(
+        &text,
+        &["a config file is a device", "own/student/mine.yaml"],
+    );
+    zero("whole/config.yaml");
+    let text = place.fails("train_student", &["--config-dir=whole"], 2);
+    says(&text, &["a config file is a device", "whole/config.yaml"]);
 }

@@ -2,7 +2,7 @@
 //! nothing.
 
 use super::{made, says};
-use crate::common::{self, Place};
+use crate::common::{self, Place, TINY};
 use fed_distill::artifact::{hash, tensors};
 
 #[test]
@@ -209,6 +209,70 @@ fn what_a_stage_does_not_read_is_said_and_no_more() {
     assert_eq!(said(&["+scale=tiny", "threads=1"]), "");
 }
 
+/// A key that only another mode or objective reads is no mistake, since one key of an experiment
+/// may have been changed; but it must not pass in silence.
+#[test]
+fn settings_without_effect_are_named() {
+    let place = Place::new();
+    let said = |stage: &str, overrides: &[&str]| {
+        // Nothing is there to work on, so that it ends at once.
+        let (_, _, errors) = place.run_with(stage, TINY, overrides);
+        let lines = errors.lines().filter(|line| line.contains("has no effect"));
+        lines.map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    for (stage, typed, decider, reads) in [
+        (
+            "train_student",
+            "student.distill.temperature=3",
+            "`student.objective` is `cross_entropy`",
+            "`student.objective=distill`",
+        ),
+        (
+            "generate_initial",
+            "deep_inv.teachers.n=3",
+            "`deep_inv.teachers.mode` is `cycle`",
+            "`deep_inv.teachers.mode=sample`",
+        ),
+        (
+            "generate_initial",
+            "deep_inv.label_weights=[1,2]",
+            "`deep_inv.labels` is `random`",
+            "`deep_inv.labels=weighted`",
+        ),
+        (
+            "train_teachers",
+            "teacher.validation_share=0.2",
+            "`teacher.selection` is `last`",
+            "`teacher.selection=best_validation`",
+        ),
+    ] {
+        let line = said(stage, &[typed]);
+        let key = typed.split('=').next().unwrap();
+        let set = format!("`{key}`, set by command line `{typed}`");
+        says(&line, &[set.as_str(), decider, reads]);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert_eq!(said(stage, &[typed, reads.trim_matches('`')]), "");
+    }
+    // Of another stage, the default, or with an effect in one of the jobs.
+    let distil = "student.distill.temperature=3";
+    assert_eq!(said("generate_initial", &[distil]), "");
+    assert_eq!(
+        said("train_student", &["student.distill.temperature=1"]),
+        ""
+    );
+    let sweep = ["-m", "student.objective=cross_entropy,distill", distil];
+    assert_eq!(said("train_student", &sweep), "");
+    // Named with its file.
+    std::fs::create_dir_all(place.path("own/student")).unwrap();
+    std::fs::write(
+        place.path("own/student/mine.yaml"),
+        "distill: {label_weight: 0.5}\n",
+    )
+    .unwrap();
+    let line = said("train_student", &["--config-dir=own", "+student=mine"]);
+    says(&line, &["set by own/student/mine.yaml:1"]);
+}
+
 #[test]
 fn diverged_training_leaves_no_checkpoint() {
     let place = made("split_data");
@@ -219,7 +283,7 @@ fn diverged_training_leaves_no_checkpoint() {
         "checkpoint.every=0",
     ];
     let text = place.fails("train_teachers", &diverging, 1);
-    says(&text, &["NaN or infinite in epoch 0", "training teacher 0"]);
+    says(&text, &["NaN or infinite in epoch 1", "training teacher 0"]);
     let folder = std::fs::read_dir(place.path("teachers/checkpoint_teacher0"));
     for entry in folder.into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -2,6 +2,7 @@
 
 use super::{made, says};
 use crate::common::{Place, TINY};
+use fed_distill::artifact::json;
 
 /// A split of two nodes and an uneven deal; its overrides.
 fn dealt() -> (Place, [&'static str; 3]) {
@@ -139,4 +140,29 @@ fn a_split_that_is_not_given() {
         &errors,
         &["`split.num_nodes=3` has no effect", "split.save_path="],
     );
+}
+
+#[test]
+fn nodes_without_test_images_take_one_line() {
+    let place = Place::new();
+    let more = ["split.num_nodes=60", "dataset.max_test=10"];
+    let (code, _, errors) = place.run_with("split_data", TINY, &more);
+    assert_eq!(code, 0, "{errors}");
+    let parts: serde_json::Value = json::read(&place.path("split.json")).unwrap();
+    let parts = parts.as_object().unwrap().values();
+    let untested: Vec<usize> = parts
+        .enumerate()
+        .filter(|(_, part)| part["test"].as_array().unwrap().is_empty())
+        .map(|(node, _)| node)
+        .collect();
+    assert!(untested.len() >= 50, "{untested:?}");
+    let first: Vec<String> = untested.iter().take(5).map(usize::to_string).collect();
+    let line = format!(
+        "{} of 60 nodes have no test images of their own: {} and {} more",
+        untested.len(),
+        first.join(", "),
+        untested.len() - 5
+    );
+    says(&errors, &[&line]);
+    assert_eq!(errors.matches("test images of th").count(), 1, "{errors}");
 }

@@ -178,13 +178,18 @@ fn a_changed_teacher_is_refused_by_its_hash() {
 #[test]
 fn teachers_and_dataset_that_do_not_belong_together() {
     let place = made("generate_initial");
+    // The split belongs to a dataset; teachers to every one of the same task.
     says(
-        &place.fails(
-            "train_student",
-            &["dataset.max_test=40", "split.save_path=null"],
-            1,
-        ),
+        &place.fails("train_student", &["dataset.max_test=40"], 1),
         &["another dataset", "fingerprint"],
+    );
+    place.ok(
+        "train_student",
+        &[
+            "dataset.max_test=40",
+            "split.save_path=null",
+            "student.save_folder=other",
+        ],
     );
     says(
         &place.fails(

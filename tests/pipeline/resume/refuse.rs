@@ -240,7 +240,7 @@ fn divergence_in_the_last_step_leaves_no_checkpoint() {
     says(
         &place.fails("train_teachers", &wild, 1),
         &[
-            "the weights became NaN or infinite in epoch 0",
+            "the weights became NaN or infinite in epoch 1",
             "lower the learning rate",
         ],
     );

@@ -48,6 +48,7 @@ fn every_option_of_every_group_composes() {
                     .iter()
                     .any(|choice| choice.group == *group && choice.option == option)
             );
+            assert_eq!(composed.without_effect(), [], "{group}={option}");
         }
     }
 }

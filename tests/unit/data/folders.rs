@@ -145,7 +145,7 @@ fn classes_at_the_top_need_a_share() {
     for expected in ["cat/ (10), dog/ (5)", "hint: `test_share=0.2`"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    for share in [0.0, 1.0, -0.5, f64::NAN] {
+    for share in [0.0, 1.5, -0.5, f64::NAN] {
         let mut settings = folder_settings(root.path());
         settings.test_share = Some(share);
         assert_eq!(failure(&settings).class(), Class::Usage);
@@ -355,4 +355,110 @@ fn archives_of_other_programs_are_read() {
         text.contains("found: 3 links to nothing, sparse files"),
         "{text}"
     );
+}
+
+/// Links to a folder above lead around in circles: they are left out, and the set is what it is
+/// without them.
+#[test]
+fn folders_that_link_to_themselves_are_read() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let set = root.path().join("set");
+    unpack(&set, &files());
+    symlink(".", set.join("train/ant/self")).unwrap();
+    symlink("../..", set.join("train/ant/top")).unwrap();
+    symlink(&set, set.join("train/loop")).unwrap();
+    // Two folders, each with a link to the other: a circle without a link to a folder above.
+    std::fs::create_dir_all(root.path().join("one")).unwrap();
+    std::fs::create_dir_all(root.path().join("two")).unwrap();
+    symlink("../two", root.path().join("one/two")).unwrap();
+    symlink("../one", root.path().join("two/one")).unwrap();
+    symlink("../../../one", set.join("train/ant/one")).unwrap();
+    let found = load_cpu(&folder_settings(&set)).unwrap();
+    assert_eq!(found.fingerprint, load_all(&files(), |_| {}).fingerprint);
+    // What is too deep without a circle says what to name.
+    let deep = root.path().join("deep/train/ant/1/2/3/4/5/6/7/8");
+    std::fs::create_dir_all(&deep).unwrap();
+    let text = failure(&folder_settings(&root.path().join("deep"))).to_string();
+    assert!(
+        text.contains("nested more than 8 deep") && text.contains("hint: `root=PATH`"),
+        "{text}"
+    );
+}
+
+/// An archive that was cut is damaged, whatever sizes its headers name before that.
+#[test]
+fn cut_archive_is_damaged_before_all_else() {
+    let root = tempfile::tempdir().unwrap();
+    let mut large = files();
+    large.insert(1, ("train/ant/large.png".into(), vec![0; 65 << 20]));
+    let whole = gzip(&pack(&large));
+    let path = root.path().join("set.tar.gz");
+    std::fs::write(&path, &whole).unwrap();
+    let text = failure(&folder_settings(&path)).to_string();
+    assert!(text.contains("an image file of more than 64 MiB"), "{text}");
+    std::fs::write(&path, &whole[..whole.len() - 400]).unwrap();
+    let text = failure(&folder_settings(&path)).to_string();
+    assert!(
+        text.contains("cannot read `set.tar.gz`") && text.contains("incomplete or damaged"),
+        "{text}"
+    );
+}
+
+/// The error's command makes a set of it that is read.
+#[test]
+fn tiny_imagenet_says_how_to_sort_its_validation_images() {
+    let file = |name: &str, seed| (name.to_owned(), png(10, 10, 3, &colour(seed)));
+    let set: Files = vec![
+        file("train/n01/images/n01_0.JPEG", 1),
+        file("train/n02/images/n02_0.JPEG", 2),
+        file("val/images/val_0.JPEG", 3),
+        file("val/images/val_1.JPEG", 4),
+        file("test/images/test_0.JPEG", 5),
+        (
+            "val/val_annotations.txt".into(),
+            b"val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n".to_vec(),
+        ),
+    ];
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("tiny-imagenet-200");
+    unpack(&folder, &set);
+    std::fs::write(root.path().join("tiny.tar"), pack(&set)).unwrap();
+    let text = failure(&folder_settings(&root.path().join("tiny.tar"))).to_string();
+    assert!(text.contains("unpack the archive"), "{text}");
+    for path in [root.path().join("tiny-imagenet-200"), folder.clone()] {
+        let text = failure(&folder_settings(&path)).to_string();
+        assert!(
+            text.contains("lie in no class folders") && text.contains("test_share=0.2"),
+            "{text}"
+        );
+    }
+    let text = failure(&folder_settings(&folder)).to_string();
+    let command = text
+        .lines()
+        .find_map(|line| line.split_once("`val` type: "));
+    let done = std::process::Command::new("bash")
+        .args(["-c", command.unwrap().1])
+        .current_dir(folder.join("val"))
+        .status();
+    assert!(done.unwrap().success());
+    let set = load_cpu(&folder_settings(&folder)).unwrap();
+    assert_eq!(set.classes, ["n01", "n02"]);
+    assert_eq!((set.train.len(), set.test.label_list), (2, vec![0, 1]));
+}
+
+/// The root is right, and the images in it are not sorted.
+#[test]
+fn images_without_class_folders_are_to_be_moved() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(
+        root.path(),
+        &vec![("1.png".into(), png(10, 10, 3, &colour(1)))],
+    );
+    let text = failure(&folder_settings(root.path())).to_string();
+    assert!(
+        text.contains("lie in no class folders") && text.contains("into a folder of its name"),
+        "{text}"
+    );
+    assert!(!text.contains("hint: `root="), "{text}");
 }

@@ -175,6 +175,26 @@ fn missing_file_has_instructions() {
     }
 }
 
+/// All of them at once, with and without downloads: a machine without a network is told once what
+/// to bring.
+#[test]
+fn all_missing_files_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    write_idx(root.path(), &idx_files(40, 20), false);
+    for name in [IDX_FILES[1], IDX_FILES[2], IDX_FILES[3]] {
+        std::fs::remove_file(root.path().join(name)).unwrap();
+    }
+    let text = failure(&settings(Mnist, root.path())).to_string();
+    for expected in [
+        "`train-labels-idx1-ubyte.gz` is missing",
+        "missing: also t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz",
+        "s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz https://",
+        "s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
 #[test]
 fn a_missing_root_is_a_usage_error() {
     for kind in [Mnist, Kmnist, fed_distill::data::DatasetKind::ImageFolder] {

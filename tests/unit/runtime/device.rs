@@ -2,6 +2,7 @@
 
 use crate::common::child;
 use fed_distill::Class;
+use fed_distill::federated::transport::{TIMEOUT, lead};
 use fed_distill::runtime::{device, threads};
 use tch::Device;
 
@@ -68,4 +69,38 @@ fn threads_are_cores_or_as_asked() {
         );
     }
     assert_eq!(tch::get_num_threads(), 1, "a refusal changes nothing");
+}
+
+/// Those that were started wait for the others, and must hear that there are none. In a process of
+/// a user who may have eight; root may have any number.
+#[test]
+fn ranks_that_cannot_start_end_the_others() {
+    if !child::alone(ranks_that_cannot_start_end_the_others) {
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    // SAFETY: changes the user and a limit of this process, in which no other test runs.
+    let limited = unsafe {
+        let limit = libc::rlimit {
+            rlim_cur: 8,
+            rlim_max: 8,
+        };
+        let user = libc::geteuid() != 0 || libc::setresuid(NOBODY, NOBODY, NOBODY) == 0;
+        user && libc::setrlimit(libc::RLIMIT_NPROC, &limit) == 0
+    };
+    if !limited {
+        println!("no other user can be taken on here; the limit cannot be shown");
+        return;
+    }
+    let error = lead(
+        TIMEOUT,
+        vec![(); 40],
+        |rank| rank.receive(1).map(drop),
+        |(), rank| rank.receive(0).map(drop),
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("cannot start 40 threads") && error.contains("ulimit -u"),
+        "{error}"
+    );
 }

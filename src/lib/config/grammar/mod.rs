@@ -9,6 +9,7 @@
 mod parser;
 
 use super::node::{Node, Origin, Value};
+use super::scalar;
 use parser::Parser;
 
 /// Holds what an override's value was parsed to.
@@ -69,6 +70,25 @@ pub fn quoted(text: &str) -> String {
     }
     inside.truncate(inside.len() - "\\'".len());
     format!("'{inside}'")
+}
+
+/// Returns names as a list that is typed, `[cat,dog,'grey mouse']`: quotes stand around what would
+/// be read otherwise.
+pub fn typed_list(names: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let typed = |name: &String| {
+        let reads_back = match scalar::read(name) {
+            Value::Text(_) => true,
+            Value::Int(whole) => whole.to_string() == *name,
+            _ => false,
+        };
+        match reads_back && !name.is_empty() && name.chars().all(plain) {
+            true => name.clone(),
+            false => quoted(name),
+        }
+    };
+    let typed: Vec<String> = names.iter().map(typed).collect();
+    format!("[{}]", typed.join(","))
 }
 
 /// Splits `name(inside)`.

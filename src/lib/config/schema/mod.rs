@@ -11,8 +11,8 @@ mod stages;
 pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SplitConfig, recorded};
 pub use stages::{
-    CheckpointConfig, DistillSettings, InitialConfig, Objective, Padding, StudentConfig,
-    TeacherConfig,
+    CheckpointConfig, DistillSettings, InitialConfig, LabelCounts, Objective, Padding,
+    StudentConfig, TeacherConfig,
 };
 
 use crate::data::DatasetSettings;

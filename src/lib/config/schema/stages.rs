@@ -39,6 +39,10 @@ pub struct TeacherConfig {
     /// Teachers to train, so that several machines can share the work; in the server's stages,
     /// those to use, where some never came. `null`: all.
     pub only: Option<Vec<usize>>,
+    /// Number of the one teacher that a party trains on images of its own, without a split: the i
+    /// of `model_teacher{i}.safetensors`. `null`: 0.
+    #[schemars(range(max = 1_000_000_000))]
+    pub index: Option<usize>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<FilePath>,
     /// Teachers that the server's stages hold in memory, those used last; the others are read again
@@ -64,6 +68,8 @@ pub struct TeacherConfig {
     /// Share of each node's training images held out, for `selection: best_validation`.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub validation_share: f64,
+    /// Whether the uploaded card tells how many training images of each class there were.
+    pub label_counts: LabelCounts,
     /// Label counts on the uploaded card are rounded up to multiples of this, so that they tell
     /// less; 1: exact.
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -76,6 +82,7 @@ impl Default for TeacherConfig {
             num_teachers: None,
             shared_initialisation: true,
             only: None,
+            index: None,
             save_folder: None,
             in_memory: None.into(),
             epochs: 300,
@@ -86,9 +93,20 @@ impl Default for TeacherConfig {
             augment: AugmentSettings::default(),
             selection: Selection::Last,
             validation_share: 0.1,
+            label_counts: LabelCounts::Exact,
             count_step: 1,
         }
     }
+}
+
+/// Selects what a teacher's card tells of its training images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelCounts {
+    /// Tells their number in each class, rounded up to multiples of `count_step`.
+    Exact,
+    /// Tells nothing; the server takes all classes as equally frequent.
+    None,
 }
 
 /// Holds config group `initial`.

@@ -138,8 +138,8 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
             let remote = official::files(kind)
                 .first()
                 .ok_or_else(|| Error::failed(format!("`{kind}` has no archive")))?;
-            let path = download::fetch_missing(kind, remote, root, download)?;
-            from_archive(layout, &path)?
+            download::fetch_missing(kind, &[remote], root, download)?;
+            from_archive(layout, &root.join(remote.name))?
         }
     };
     files.into_set(layout)

@@ -58,14 +58,15 @@ pub(super) fn read(kind: DatasetKind, root: &Path, download: bool) -> Result<Raw
     };
     let paths: Vec<PathBuf> = match elsewhere {
         Some(paths) => paths,
-        None => files
-            .iter()
-            .zip(usual)
-            .map(|(remote, path)| match path {
-                Some(path) => Ok(path),
-                None => download::fetch_missing(kind, remote, root, download),
-            })
-            .collect::<Result<_>>()?,
+        None => {
+            let missing = files.iter().zip(&usual).filter(|(_, path)| path.is_none());
+            let missing: Vec<_> = missing.map(|(remote, _)| remote).collect();
+            let mut fetched = download::fetch_missing(kind, &missing, root, download)?.into_iter();
+            let paths = usual.into_iter();
+            paths
+                .filter_map(|path| path.or_else(|| fetched.next()))
+                .collect()
+        }
     };
     let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
         return Err(Error::failed(format!(
@@ -341,7 +342,7 @@ fn read_file<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>)> {
         .ok_or_else(|| damaged(path, format!("its header says {shape:?}")))?;
     // Reading one byte more than the header states tells a body that is too short from one that is
     // too long, and bounds the memory that a hostile file can take.
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(bytes as usize + 1);
     file.take(bytes + 1)
         .read_to_end(&mut body)
         .map_err(|error| damaged_by(path, error))?;

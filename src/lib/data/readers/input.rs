@@ -2,11 +2,11 @@
 //! Also lists what lies in a folder, for errors. Used by the readers.
 
 use super::damaged;
+pub(super) use crate::artifact::fault::special;
 use crate::error::Result;
 use crate::runtime::interrupt;
 use fs_err::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Entries that an error lists at most.
@@ -25,17 +25,6 @@ pub(super) fn open(path: &Path) -> Result<BufReader<Input>> {
         return Err(damaged(path, format!("it is {kind}, not a file")));
     }
     Ok(BufReader::with_capacity(1 << 16, Input(File::open(path)?)))
-}
-
-/// Names what lies at `path` if it is neither a file nor a folder: `a pipe`.
-pub(super) fn special(path: &Path) -> Option<&'static str> {
-    let kind = std::fs::metadata(path).ok()?.file_type();
-    match () {
-        () if kind.is_file() || kind.is_dir() => None,
-        () if kind.is_fifo() => Some("a pipe"),
-        () if kind.is_socket() => Some("a socket"),
-        () => Some("a device"),
-    }
 }
 
 impl Read for Input {

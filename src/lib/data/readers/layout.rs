@@ -144,9 +144,14 @@ impl Layout {
             "links to nothing, sparse files, pipes or devices",
             listing.unread,
         );
+        skipped.add("links to a folder that they lie in", listing.circular);
+        let annotated = listing.files.iter().any(|file| is_annotation(&file.name));
         let files = images_only(listing.files, &mut skipped);
         let (parts, folders) = match files.iter().any(|file| split_of(&file.name).is_some()) {
-            true => splits(files, &listing.folders, source, divide, &mut skipped)?,
+            true => {
+                let folders = &listing.folders;
+                splits(files, folders, source, divide, annotated, &mut skipped)?
+            }
             false => flat(files, &listing.folders, source, divide, &mut skipped)?,
         };
         if skipped.count() > 0 {
@@ -278,12 +283,13 @@ fn split_of(path: &str) -> Option<(Split, usize, usize)> {
 }
 
 /// Returns the images of a set with folders for its splits, and the class folders of the training
-/// images.
+/// images. `annotated` tells that a file has the classes of the validation images.
 fn splits(
     files: Vec<Stored>,
     folders: &[String],
     source: &Path,
     divide: bool,
+    annotated: bool,
     skipped: &mut Skipped,
 ) -> Result<(Vec<Parts>, BTreeSet<String>)> {
     let mut parts = Vec::with_capacity(files.len());
@@ -303,7 +309,7 @@ fn splits(
     }
     let test = match divide {
         true => None,
-        false => Some(test_split(&parts, source)?),
+        false => Some(test_split(&parts, source, annotated)?),
     };
     if !parts.iter().any(|part| part.is(Split::Train)) {
         return Err(no_images("train", &parts, source));
@@ -327,8 +333,8 @@ fn splits(
 
 /// Returns the split whose images are those of the test: `test`, else what is named `val`. Where
 /// `test` has no class of the training images, as in sets whose test labels are secret, `val` comes
-/// first.
-fn test_split(parts: &[Parts], source: &Path) -> Result<Split> {
+/// first; it needs class folders, where a file of annotations has the classes.
+fn test_split(parts: &[Parts], source: &Path, annotated: bool) -> Result<Split> {
     let classes = |split| -> BTreeSet<&str> {
         let parts = parts.iter().filter(|part| part.is(split));
         parts.map(Parts::class).collect()
@@ -340,6 +346,10 @@ fn test_split(parts: &[Parts], source: &Path) -> Result<Split> {
     );
     if test.is_empty() && validation.is_empty() {
         return Err(no_images("test", parts, source));
+    }
+    let unsorted = train.is_disjoint(&test) && train.is_disjoint(&validation);
+    if annotated && unsorted && !train.is_empty() {
+        return Err(no_class_folders(source));
     }
     let chosen = match test.is_disjoint(&train) && !validation.is_disjoint(&train) {
         true => Split::Validation,
@@ -355,6 +365,36 @@ fn test_split(parts: &[Parts], source: &Path) -> Result<Split> {
         );
     }
     Ok(chosen)
+}
+
+/// File beside the validation images of Tiny ImageNet: a name and a class a line, between tabs.
+const ANNOTATIONS: &str = "val_annotations.txt";
+
+fn is_annotation(path: &str) -> bool {
+    path.rsplit('/').next() == Some(ANNOTATIONS)
+}
+
+/// Returns the error for validation images whose classes are in a file of annotations.
+fn no_class_folders(source: &Path) -> Error {
+    let sort = format!(
+        "while read -r name class rest; do mkdir -p $class && mv images/$name $class/; done < \
+         {ANNOTATIONS}"
+    );
+    let what = "the images in `val` lie in no class folders: their classes are in a file";
+    let error = Error::failed(what)
+        .note("found", ANNOTATIONS)
+        .note("file", source.display().to_string())
+        .note("expected", "val/CLASS/… with the classes of train/CLASS/…");
+    let error = match source.is_dir() {
+        true => error.hint(format!("in the folder `val` type: {sort}")),
+        false => error.hint(format!(
+            "unpack the archive, and in the folder `val` type: {sort}"
+        )),
+    };
+    error.hint(
+        assignment("test_share", 0.2)
+            + " takes a fifth of each class of training images for the test instead",
+    )
 }
 
 /// Returns the error for a split without images.
@@ -443,7 +483,7 @@ fn flat(
             0 => Text::from("there are no images in ") + parameter("root"),
             _ => Text::from("the images in ") + parameter("root") + " lie in no class folders",
         };
-        return Err(nothing(what, source, skipped));
+        return Err(nothing(what, all, source, skipped));
     }
     if !divide {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -467,8 +507,8 @@ fn flat(
     Ok((parts, children(folders, &top)))
 }
 
-/// Returns the error for a source without images.
-fn nothing(what: Text, source: &Path, skipped: &Skipped) -> Error {
+/// Returns the error for a source without images, or whose `images` lie in no class folders.
+fn nothing(what: Text, images: usize, source: &Path, skipped: &Skipped) -> Error {
     let error = Error::failed(what)
         .note("file", source.display().to_string())
         .note("expected", expected());
@@ -483,7 +523,14 @@ fn nothing(what: Text, source: &Path, skipped: &Skipped) -> Error {
     if skipped.reasons.contains_key(".parquet") {
         return error.hint(super::image_folder::PARQUET);
     }
-    error.hint(assignment("root", "PATH") + " says where the images are")
+    match images {
+        0 => error.hint(assignment("root", "PATH") + " says where the images are"),
+        _ => error.hint(
+            Text::from("move the images of each class into a folder of its name, CLASS/…; then ")
+                + assignment("test_share", 0.2)
+                + " takes a fifth of each for the test",
+        ),
+    }
 }
 
 /// Tells what a set of images looks like.

@@ -4,9 +4,9 @@
 use super::archive::{self, Entry};
 use super::damaged;
 use super::layout::{Split, split_named};
-use crate::error::Result;
+use crate::error::{Error, Result, assignment};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Folders below the root are followed to this depth.
 const MAX_DEPTH: usize = 8;
@@ -21,6 +21,8 @@ pub(super) struct Listing {
     pub folders: Vec<String>,
     /// Links that lead to no file, and pipes, devices and the like.
     pub unread: usize,
+    /// Links to a folder that they lie in.
+    pub circular: usize,
 }
 
 /// Holds the name of a file.
@@ -39,7 +41,7 @@ impl Listing {
     pub fn of(source: &Path, check: impl Fn(&str, u64) -> Result<()>) -> Result<Self> {
         let mut listing = Self::default();
         if source.is_dir() {
-            listing.add_folder(source, "", 0)?;
+            listing.add_folder(source, "", &mut vec![fs_err::canonicalize(source)?])?;
             listing.files.sort_by(|a, b| a.name.cmp(&b.name));
         } else {
             listing.add_archive(source, check)?;
@@ -47,11 +49,15 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Adds what lies below `folder`; `prefix` is its name, with a `/` behind it.
-    fn add_folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<()> {
+    /// Adds what lies below `folder`; `prefix` is its name, with a `/` behind it, and `above` are
+    /// the folders down to it, without links.
+    fn add_folder(&mut self, folder: &Path, prefix: &str, above: &mut Vec<PathBuf>) -> Result<()> {
+        let depth = above.len() - 1;
         if depth > MAX_DEPTH {
             let problem = format!("folders are nested more than {MAX_DEPTH} deep");
-            return Err(damaged(folder, problem));
+            return Err(damaged(folder, problem).hint(
+                assignment("root", "PATH") + " names the folder that the class folders lie in",
+            ));
         }
         let mut paths = Vec::new();
         for entry in fs_err::read_dir(folder)? {
@@ -70,7 +76,14 @@ impl Listing {
                 Ok(kind) if kind.is_dir() && is_hidden(name) => {}
                 Ok(kind) if kind.is_dir() && only_splits && split_named(name).is_none() => {}
                 Ok(kind) if kind.is_dir() => {
-                    self.add_folder(&path, &format!("{name_here}/"), depth + 1)?;
+                    let real = fs_err::canonicalize(&path)?;
+                    if above.contains(&real) {
+                        self.circular += 1;
+                        continue;
+                    }
+                    above.push(real);
+                    self.add_folder(&path, &format!("{name_here}/"), above)?;
+                    above.pop();
                     self.folders.push(name_here);
                 }
                 Ok(kind) if kind.is_file() => self.files.push(Stored {
@@ -83,13 +96,17 @@ impl Listing {
         Ok(())
     }
 
-    /// Adds the entries of an archive; `check` is called with the name and size of each file.
+    /// Adds the entries of an archive; `check` is called with the name and size of each file. What
+    /// it refuses is reported when the whole archive has been read: a damaged one is damaged first.
     fn add_archive(&mut self, path: &Path, check: impl Fn(&str, u64) -> Result<()>) -> Result<()> {
         let mut links: Vec<(String, String)> = Vec::new();
+        let mut refused: Option<Error> = None;
         archive::entries(path, |entry| {
             match entry {
                 Entry::File { name, size, .. } => {
-                    check(name, size)?;
+                    if refused.is_none() {
+                        refused = check(name, size).err();
+                    }
                     self.files.push(Stored {
                         name: name.to_owned(),
                         target: None,
@@ -101,6 +118,9 @@ impl Listing {
             }
             Ok(())
         })?;
+        if let Some(error) = refused {
+            return Err(error);
+        }
         if links.is_empty() {
             return Ok(());
         }

@@ -135,7 +135,8 @@ impl<'a> Training<'a> {
         let (epoch, batch, every) = (self.at.epoch, self.at.step, self.settings.report_every);
         if !loss.is_finite() {
             return Err(Error::failed(format!(
-                "the training loss became NaN or infinite in epoch {epoch}, batch {batch}"
+                "the training loss became NaN or infinite in epoch {}, batch {batch}",
+                epoch + 1
             ))
             .hint(lower_rate()));
         }

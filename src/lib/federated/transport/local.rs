@@ -2,6 +2,7 @@
 
 use super::{Outcome, Rank, Timeout, Transport};
 use crate::error::{Error, Result};
+use crate::runtime::threads::cannot_start;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -81,16 +82,25 @@ pub fn lead<V: Send, T>(
         rank.set_timeout(timeout);
         rank
     };
+    let count = views.len();
     let (first, others) = std::thread::scope(|scope| {
         let work = |(end, view)| {
-            scope.spawn(move || {
+            std::thread::Builder::new().spawn_scoped(scope, move || {
                 let mut rank = rank(end);
                 let result = others(view, &mut rank);
                 rank.finish(result, false)
             })
         };
-        let threads: Vec<_> = ends.into_iter().zip(views).map(work).collect();
+        let threads: std::io::Result<Vec<_>> = ends.into_iter().zip(views).map(work).collect();
         let mut rank = rank(own);
+        let threads = match threads {
+            Ok(threads) => threads,
+            // The others, which wait for their peers, hear of it.
+            Err(error) => {
+                let result = Err(cannot_start(count, error));
+                return (rank.finish(result, false), Vec::new());
+            }
+        };
         let result = first(&mut rank);
         let first = rank.finish(result, false);
         let others = threads.into_iter().map(|thread| {

@@ -63,8 +63,10 @@ impl Request {
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, _) = dataset::settings(&set.path, &self.overrides)?;
-        let dataset = dataset::load(&settings, Some(&card.dataset_fingerprint))?;
+        let (settings, recorded) = dataset::settings(&set.path, &self.overrides)?;
+        // Whoever names images has those of a client, perhaps, which no run at the server saw.
+        let expected = recorded.filter(|_| self.overrides.is_empty());
+        let dataset = dataset::load(expected.as_ref(), &settings)?;
         let dataset = agreement::fitted(dataset, &settings, card, &set.path)?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
@@ -144,9 +146,10 @@ fn teachers(run: Option<&Run>, card: &Card, device: Device) -> Result<Vec<Model>
     };
     let load = |path: &PathBuf| {
         let (model, own) = weights::load(path, &unknown, device, Precision::F32)?;
-        if let Some((what, [images, teacher])) = agreement::difference(card, &own) {
+        if let Some(differs) = agreement::difference(card, &own) {
+            let [images, teacher] = differs.said;
             bail!(
-                Error::failed(format!("images and teachers differ in {what}"))
+                Error::failed(format!("images and teachers differ in {}", differs.what))
                     .note("expected", images)
                     .note("found", format!("{teacher}: {}", path.display()))
             );

@@ -69,7 +69,8 @@ fn over_epochs(
             .metrics
             .epochs
             .iter()
-            .filter_map(|epoch| Some((epoch.epoch as f64, of(epoch)?)))
+            // From 1, as people count; files count from 0.
+            .filter_map(|epoch| Some((epoch.epoch as f64 + 1.0, of(epoch)?)))
             .collect(),
     };
     lines(&LinePlot {

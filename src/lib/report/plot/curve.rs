@@ -28,6 +28,10 @@ const RIM: f64 = 2.0;
 const WIDEST: f64 = 9.0;
 /// Pixels between points that look like one.
 const SAME: f64 = 1.0;
+/// Radius of the mark of a single point, and how much larger it is for each that lies on it: all
+/// can be seen, as rings.
+const SINGLE: f64 = 4.0;
+const RING: f64 = 2.5;
 
 /// Holds the part of a series that can be drawn.
 pub struct Curve {
@@ -45,8 +49,8 @@ impl Curve {
         self.points.iter().map(pixel).collect()
     }
 
-    /// Draws the line, each piece wider by its rim.
-    pub fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], rims: &[f64]) {
+    /// Draws the line, each piece wider by its rim; a single point is `below` others.
+    pub fn draw(&self, canvas: &mut Canvas, points: &[(f64, f64)], rims: &[f64], below: usize) {
         let width = if points.len() > DENSE { THIN } else { WIDE };
         let mut start = 0;
         for run in rims.chunk_by(|one, other| one == other) {
@@ -57,7 +61,10 @@ impl Curve {
             );
             start += run.len();
         }
-        let radius = if points.len() == 1 { 4.0 } else { 2.8 };
+        let radius = match points.len() {
+            1 => SINGLE + RING * below as f64,
+            _ => 2.8,
+        };
         let (start, every) = match (points.len(), self.order) {
             (0..=MARKED, _) => (0, 1),
             (_, None) => return,
@@ -90,6 +97,27 @@ impl Curve {
             name
         }
     }
+}
+
+/// Returns for each curve, whose points are in pixels, how many single points that are drawn after
+/// it lie on its own; 0 for lines.
+pub fn below(curves: &[Vec<(f64, f64)>]) -> Vec<usize> {
+    let single = |curve: &[(f64, f64)]| match curve {
+        [point] => Some(*point),
+        _ => None,
+    };
+    let hides = |own: (f64, f64), other: (f64, f64)| {
+        (own.0 - other.0).hypot(own.1 - other.1) < SINGLE / 2.0
+    };
+    (0..curves.len())
+        .map(|index| {
+            let Some(own) = single(&curves[index]) else {
+                return 0;
+            };
+            let later = curves[index + 1..].iter().filter_map(|curve| single(curve));
+            later.filter(|&other| hides(own, other)).count()
+        })
+        .collect()
 }
 
 /// Returns for each curve, whose points are in pixels, the rim of every piece between two points:

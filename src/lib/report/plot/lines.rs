@@ -2,7 +2,7 @@
 //! outside of the frame.
 
 use super::axis::{Scale, is_drawable};
-use super::curve::{Curve, rims};
+use super::curve::{Curve, below, rims};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, TICK, Title};
 use super::legend::{LINE, LIST_LIMIT, Legend};
 use crate::report::canvas::{Align, Canvas, save};
@@ -74,8 +74,13 @@ impl LinePlot<'_> {
             layout::horizontal_axis(canvas, &frame, &x, X_TICKS, self.x);
             let pixels = curves.iter().map(|curve| curve.pixels(&frame, &x, &y));
             let pixels: Vec<Vec<(f64, f64)>> = pixels.collect();
-            for ((curve, pixels), rims) in curves.iter().zip(&pixels).zip(rims(&pixels)) {
-                curve.draw(canvas, pixels, &rims);
+            let below = below(&pixels).into_iter();
+            for ((curve, pixels), (rims, below)) in curves
+                .iter()
+                .zip(&pixels)
+                .zip(rims(&pixels).into_iter().zip(below))
+            {
+                curve.draw(canvas, pixels, &rims, below);
             }
             draw_names(canvas, &frame, &y, &curves)
         })

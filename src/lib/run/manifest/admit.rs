@@ -140,6 +140,7 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
         earlier.stage
     ));
     Err(list(error, &differences)
+        .of_resume()
         .note("from", manifest_path.display().to_string())
         .hint(
             "give the earlier values, or `overwrite=true` to start again, or write to another path",

@@ -16,8 +16,11 @@ pub use run::{Run, Start};
 pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, producer_of, verify};
 
 use crate::artifact::json;
+use crate::config::schema::recorded;
+use crate::data::DatasetSettings;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -133,6 +136,39 @@ impl Manifest {
     /// Returns the fingerprint of the dataset, if it is recorded.
     pub fn fingerprint(&self) -> Option<&str> {
         self.facts.get("dataset_fingerprint")?.as_str()
+    }
+
+    /// Adds to the error for another dataset than the run's which of the settings `now` make it
+    /// another, with what to type for the run's; nothing where its files are others.
+    pub fn name_dataset(&self, error: Error, now: &DatasetSettings) -> Error {
+        /// Keys on which the pixels and labels do not depend, or only by what lies there.
+        const OTHERS: [&str; 4] = ["root", "download", "mean", "std"];
+        let then = recorded(&self.config);
+        let (Some(then), Ok(Value::Object(now))) =
+            (then["dataset"].as_object(), serde_json::to_value(now))
+        else {
+            return error;
+        };
+        let value = |key: &str| then.get(key).unwrap_or(&Value::Null);
+        let differ: Vec<_> = now
+            .iter()
+            .filter(|(key, now)| !OTHERS.contains(&key.as_str()) && value(key) != *now)
+            .collect();
+        if differ.is_empty() {
+            return error;
+        }
+        let typed = |key: &str| {
+            let value = value(key).to_string();
+            format!("dataset.{key}={}", value.trim_matches('"'))
+        };
+        let all: Vec<String> = differ.iter().map(|(key, _)| typed(key)).collect();
+        let error = differ.iter().fold(error, |error, (key, now)| {
+            error.note(
+                "differs",
+                format!("dataset.{key}: {} then, {now} now", value(key)),
+            )
+        });
+        error.hint(format!("as it was then: `{}`", all.join(" ")))
     }
 }
 

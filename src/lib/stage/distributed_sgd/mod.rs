@@ -178,7 +178,7 @@ fn summary(metrics: &DistributedSgdMetrics) -> Result<()> {
     let mut table = Table::new(&["epoch", "batch", "mean loss"]);
     for at in &metrics.losses {
         table.row(vec![
-            at.epoch.to_string(),
+            (at.epoch + 1).to_string(),
             at.batch.to_string(),
             format!("{:.4}", at.loss),
         ]);

@@ -105,9 +105,9 @@ impl Callback<LossAt> for Recorder<'_> {
 
     fn report(&mut self, _: Option<&Model>, at: &LossAt) -> Result<(), Error> {
         let LossAt { epoch, batch, loss } = *at;
-        tracing::info!("epoch {epoch}, batch {batch}: loss {loss:.4}");
+        tracing::info!("epoch {}, batch {batch}: loss {loss:.4}", epoch + 1);
         self.progress
-            .message(format!("epoch {epoch}, loss {loss:.3}"));
+            .message(format!("epoch {}, loss {loss:.3}", epoch + 1));
         self.losses.push(*at);
         Ok(self.journal.add(&line(self.steps, *at))?)
     }

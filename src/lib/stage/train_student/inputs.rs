@@ -1,17 +1,18 @@
 //! Loads and checks what `train_student` reads beside the teachers: the student's own images and
 //! the initial batches.
 
+use super::super::summary::ensemble_rule;
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::{hash, tensors};
-use crate::data::{Dataset, ImageSet};
+use crate::data::{Dataset, DatasetKind, ImageSet};
 use crate::distill::SyntheticImages;
 use crate::error::Error;
 use crate::model::ModelSpec;
-use crate::run::agreement;
-use crate::run::manifest;
+use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
-use crate::run::{Demand, StageContext, required};
+use crate::run::{Demand, StageContext, required, split};
+use crate::run::{manifest, of_sweep};
 use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -32,14 +33,13 @@ pub struct Inputs {
 /// Fails when a file is missing or damaged, and when the files do not belong together.
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
+    let rule = ensemble_rule(context.config);
+    set.refuse_rules_without_counts(&context.config.deep_inv, Some(rule))?;
     set.record(run)?;
-    let dataset = agreement::fitted(
-        context.dataset()?,
-        &context.config.dataset,
-        &set.card,
-        &set.paths[0],
-    )?;
-    run.dataset(&dataset)?;
+    let dataset = dataset(context, &set)?;
+    if context.config.dataset.kind != DatasetKind::None {
+        run.dataset(&dataset)?;
+    }
     let own = own_images(context, &dataset, &set, run)?;
     let initial = initial(context, &set, run)?;
     let real = own.as_ref().map_or(0, ImageSet::len);
@@ -50,6 +50,21 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
         own,
         initial,
     })
+}
+
+/// Returns the server's own dataset, whose test images measure the student; one without images
+/// where the server has none.
+fn dataset(context: &StageContext, set: &TeacherSet) -> Result<Dataset> {
+    let settings = &context.config.dataset;
+    let dataset = match settings.kind {
+        DatasetKind::None => {
+            tracing::info!("there is no dataset, so that nothing is tested");
+            Task::described(settings, Some(&set.card))?.without_images(context.device)?
+        }
+        _ => context.dataset()?,
+    };
+    let path = &set.paths[0];
+    Ok(agreement::fitted(dataset, settings, &set.card, path)?)
 }
 
 /// Refuses settings whose products are beyond any memory; `images` are there at the start.
@@ -106,7 +121,11 @@ fn own_images(
     let Some(path) = &context.config.split.save_path else {
         return Ok(None);
     };
-    let split = context.split(dataset)?;
+    let has_images = context.config.dataset.kind != DatasetKind::None;
+    let split = match has_images {
+        true => context.split(dataset)?,
+        false => split::read(path)?,
+    };
     run.input("split", path)?;
     let count = teacher_count(&context.config.teacher, split.nodes.len())?.max(set.teachers.len());
     let indices: Vec<usize> = split
@@ -117,6 +136,17 @@ fn own_images(
         .collect();
     if indices.is_empty() {
         return Ok(None);
+    }
+    if !has_images {
+        bail!(
+            Error::usage(format!(
+                "nodes {count} to {} of the split are the student's own, but `dataset.kind` is \
+                 `none`: there are no images",
+                split.nodes.len() - 1
+            ))
+            .note("file", path.display().to_string())
+            .hint("give the dataset that was split, or `split.save_path=null`")
+        );
     }
     tracing::info!(
         "the student has {} real images of its own (nodes {count} to {})",
@@ -138,11 +168,10 @@ fn initial(
         "outputs/initial.safetensors",
     )?;
     if !path.exists() {
-        bail!(
-            Error::failed("the initial batches do not exist yet")
-                .note("file", path.display().to_string())
-                .hint("make them with `generate_initial` and the same overrides")
-        );
+        let error = Error::failed("the initial batches do not exist yet")
+            .note("file", path.display().to_string())
+            .hint("make them with `generate_initial` and the same overrides");
+        bail!(of_sweep::named(error, "initial.save_path", path));
     }
     run.input("initial", path)?;
     refuse_other_teachers(path, set)?;
@@ -221,11 +250,13 @@ fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
 
 /// Refuses initial batches whose pixels or labels mean something else to the teachers.
 fn refuse_other_data(set: &TeacherSet, card: &Card) -> Result<(), Error> {
-    let Some((what, [teachers, here])) = agreement::difference(&set.card, card) else {
+    let Some(differs) = agreement::difference(&set.card, card) else {
         return Ok(());
     };
+    let [teachers, here] = differs.said;
     Err(Error::failed(format!(
-        "the initial batches do not fit the teachers: they differ in {what}"
+        "the initial batches do not fit the teachers: they differ in {}",
+        differs.what
     ))
     .note(
         "expected",

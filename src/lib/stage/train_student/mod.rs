@@ -10,7 +10,7 @@ use super::summary::ensemble_rule;
 use super::teachers::TeacherSet;
 use crate::config::schema::{Objective as ObjectiveKind, Padding};
 use crate::config::{Composed, Config, list};
-use crate::data::Dataset;
+use crate::data::{Dataset, DatasetKind};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error};
 use crate::inversion::{Ensemble, Inverter};
@@ -47,7 +47,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "student.save_folder",
         "outputs/student",
     )?;
-    refuse_selection(context.config.student.selection)?;
+    refuse_selection(context.config)?;
     let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
     let load = |run: &mut manifest::Run| inputs::load(&context, run);
     let done = context.perform(&job, load, |inputs, session| {
@@ -60,8 +60,17 @@ pub fn run(composed: &Composed) -> Result<()> {
 }
 
 /// Refuses to select by images that a student does not have.
-fn refuse_selection(selection: Selection) -> Result<()> {
-    match selection {
+fn refuse_selection(config: &Config) -> Result<()> {
+    match config.student.selection {
+        Selection::BestTest if config.dataset.kind == DatasetKind::None => Err(Error::usage(
+            "`student.selection` is `best_test`, but `dataset.kind` is `none`: there are no test \
+             images",
+        )
+        .hint(
+            "choose `student.selection=last`, or give test images: `dataset=image_folder \
+             dataset.root=PATH`",
+        )
+        .into()),
         Selection::Last | Selection::BestTest => Ok(()),
         Selection::BestValidation | Selection::BestOwnTest => Err(Error::usage(
             "`student.selection` names images that only a teacher's node has",

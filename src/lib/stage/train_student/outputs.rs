@@ -58,14 +58,14 @@ impl Finished<'_> {
         let synthetic: Vec<u64> = counts.into_iter().map(|count| count as u64).collect();
         let of_images = Card {
             model: model.spec().clone(),
-            label_counts: synthetic.clone(),
+            label_counts: Some(synthetic.clone()),
             synthetic_counts: Vec::new(),
             ..self.set.card.clone()
         };
         let real = self.real.map(|own| own.counts(synthetic.len()));
         let real = real.unwrap_or_else(|| vec![0; synthetic.len()]);
         let card = Card {
-            label_counts: synthetic.iter().zip(real).map(|(a, b)| a + b).collect(),
+            label_counts: Some(synthetic.iter().zip(real).map(|(a, b)| a + b).collect()),
             synthetic_counts: synthetic,
             ..of_images.clone()
         };
@@ -91,7 +91,9 @@ impl Finished<'_> {
             .iter()
             .map(|epoch| epoch.fit.steps as i64)
             .sum();
-        for name in ["dataset", "curves", "per_class", "confusion"] {
+        let of_test = ["per_class", "confusion"].into_iter();
+        let of_test = of_test.filter(|_| self.is_tested());
+        for name in ["dataset", "curves"].into_iter().chain(of_test) {
             let picture = self.folder.join(format!("{name}.png"));
             if picture.exists() {
                 journal.picture(name, steps, &picture)?;
@@ -111,10 +113,16 @@ impl Finished<'_> {
             percent(best)
         ))?;
         output::print(format!("weights:  {}", weights_path.display()))?;
-        for picture in ["dataset.png", "curves.png", "confusion.png"] {
+        let tested = self.is_tested().then_some("confusion.png");
+        for picture in ["dataset.png", "curves.png"].into_iter().chain(tested) {
             output::print(format!("picture:  {}", self.folder.join(picture).display()))?;
         }
         Ok(())
+    }
+
+    /// Returns true if there are test images.
+    fn is_tested(&self) -> bool {
+        !self.dataset.test.is_empty()
     }
 
     fn last(&self) -> Option<f64> {
@@ -146,7 +154,7 @@ impl Finished<'_> {
                 .fold(None, best_of),
             saved_test_accuracy: evaluation.accuracy(),
             comparison: Some(comparison.clone()),
-            confusion: Some(evaluation.confusion.clone()),
+            confusion: self.is_tested().then(|| evaluation.confusion.clone()),
             epochs: self.notes.epochs.clone(),
         };
         json::write(&path, &metrics)?;
@@ -223,6 +231,9 @@ impl Finished<'_> {
                 add(name)?;
             }
         }
+        if !self.is_tested() {
+            return Ok(());
+        }
         let owners =
             Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
         confusion(
@@ -244,7 +255,7 @@ impl Finished<'_> {
                 .notes
                 .epochs
                 .iter()
-                .filter_map(|epoch| Some((epoch.fit.epoch as f64, 100.0 * of(epoch)?)))
+                .filter_map(|epoch| Some((shown(epoch.fit.epoch), 100.0 * of(epoch)?)))
                 .collect(),
         };
         // A point an epoch: the mean over the batches made in it.
@@ -258,7 +269,7 @@ impl Finished<'_> {
                     .map(of)
                     .collect();
                 (
-                    epoch as f64,
+                    shown(epoch),
                     100.0 * batches.iter().sum::<f64>() / batches.len() as f64,
                 )
             };
@@ -295,7 +306,7 @@ impl Finished<'_> {
         let class = |(class, owner): (usize, String)| {
             let name = &self.dataset.classes[class];
             let at = |epoch: &StudentEpoch| {
-                Some((epoch.fit.epoch as f64, epoch.per_class_accuracy[class]?))
+                Some((shown(epoch.fit.epoch), epoch.per_class_accuracy[class]?))
             };
             Series {
                 name: if owner.is_empty() {
@@ -327,6 +338,11 @@ impl Finished<'_> {
         };
         owners(&counts).into_iter().map(name).collect()
     }
+}
+
+/// Returns the number of an epoch as people count, from 1; files count from 0.
+fn shown(epoch: usize) -> f64 {
+    epoch as f64 + 1.0
 }
 
 fn best_of(best: Option<f64>, accuracy: f64) -> Option<f64> {

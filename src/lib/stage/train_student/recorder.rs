@@ -185,7 +185,7 @@ impl Callback for &Recorder<'_> {
             .journal
             .scalar("epoch/seconds", line.step as i64, seconds)?;
         let text = format!("loss {:.3}, test {}", report.train_loss, percent(accuracy));
-        tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch);
+        tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch + 1);
         self.progress
             .message(format!("epoch {}, {text}", report.epoch + 1));
         Ok(())

@@ -4,12 +4,13 @@
 mod recorder;
 
 use crate::artifact::json;
-use crate::config::{Composed, schema::TeacherConfig};
+use crate::config::Composed;
+use crate::config::schema::{LabelCounts, TeacherConfig};
 use crate::data::Dataset;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
-use crate::model::Model;
-use crate::partition::{Part, Split};
+use crate::model::{Model, StateDict};
+use crate::partition::Part;
 use crate::report::Table;
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
@@ -74,22 +75,92 @@ type Row = (usize, Vec<String>);
 /// Each is a run of its own, and its rank writes all of its files. Returns the lines of those that
 /// were not there already.
 fn train_own(context: &StageContext, folder: &Path, rank: &Rank) -> Result<Vec<Row>> {
+    let settings = &context.config.teacher;
+    let index = settings.index.map(|index| own_teacher(context, index));
+    let index = index.transpose()?;
     let dataset = context.dataset()?;
-    let augment = &context.config.teacher.augment;
+    let augment = &settings.augment;
     context.refuse_large_crop("teacher", augment, dataset.size())?;
     let split = context.split(&dataset)?;
-    if context.config.split.save_path.is_none() {
-        refuse_settings_without_split(context)?;
-    }
-    let nodes = chosen(&context.config.teacher, split.nodes.len())?;
+    let nodes = match index {
+        Some(index) => vec![(index, &split.nodes[0])],
+        None => {
+            let is_split = context.config.split.save_path.is_some();
+            if !is_split {
+                refuse_settings_without_split(context)?;
+            }
+            let nodes = chosen(settings, split.nodes.len());
+            let nodes = nodes.map_err(|error| match is_split {
+                true => error,
+                false => Error::from(error).hint(PARTY).into(),
+            })?;
+            let part = |node| (node, &split.nodes[node]);
+            nodes.into_iter().map(part).collect()
+        }
+    };
     let own = nodes.into_iter().enumerate();
     let mut rows = Vec::new();
-    for (index, node) in own.skip(rank.number()).step_by(rank.ranks()) {
-        if let Some(metrics) = teacher(context, &dataset, &split, node, folder)? {
+    for (index, (node, part)) in own.skip(rank.number()).step_by(rank.ranks()) {
+        if let Some(metrics) = teacher(context, &dataset, part, node, folder)? {
             rows.push((index, row(&metrics, &weights_path(folder, node))));
         }
     }
     Ok(rows)
+}
+
+/// Tells a party with images of its own, without a split, how its teacher gets a number.
+const PARTY: &str = "a party with images of its own says which number its teacher has: \
+    `teacher.index=1`";
+
+/// Checks that a party with images of its own trains teacher `index`, and returns it.
+///
+/// # Errors
+/// Fails (usage) with a split, and when the other settings name other teachers.
+fn own_teacher(context: &StageContext, index: usize) -> Result<usize> {
+    let config = context.config;
+    let refused = |what: String, hint: &str| bail!(Error::usage(what).hint(hint.to_owned()));
+    if let Some(split) = &config.split.save_path {
+        return refused(
+            format!(
+                "`teacher.index` is {index}, the teacher of a party with images of its own, but \
+                 `split.save_path` is `{}`",
+                split.display()
+            ),
+            &format!(
+                "`teacher.only=[{index}]` trains that teacher of the split; `split.save_path=null` \
+                 takes all images for the one teacher"
+            ),
+        );
+    }
+    if let Some(only) = config
+        .teacher
+        .only
+        .as_ref()
+        .filter(|only| !only.contains(&index))
+    {
+        return refused(
+            format!("`teacher.index` is {index}, but `teacher.only` is {only:?}"),
+            "a party trains one teacher: `teacher.index` alone says which",
+        );
+    }
+    if let Some(count) = config.teacher.num_teachers.filter(|count| index >= *count) {
+        return refused(
+            format!(
+                "`teacher.index` is {index}, but there {} {} (`teacher.num_teachers`)",
+                if count == 1 { "is" } else { "are" },
+                counted(count, "teacher")
+            ),
+            &format!("teachers count from 0: choose from 0 to {}", count - 1),
+        );
+    }
+    if config.dataset.mean.is_none() || config.dataset.std.is_none() {
+        tracing::warn!(
+            "mean and standard deviation are computed from these images alone, but teachers of \
+             several parties go together only with the same ones: agree on them, as \
+             `dataset.mean=[0.5] dataset.std=[0.25]`"
+        );
+    }
+    Ok(index)
 }
 
 /// Refuses several teachers where no split is given, and warns of a split's settings that then have
@@ -112,6 +183,7 @@ fn refuse_settings_without_split(context: &StageContext) -> Result<()> {
                  with all images"
             ))
             .hint(HOW)
+            .hint(PARTY)
         );
     }
     let typed = context.composed.overrides.iter();
@@ -227,7 +299,7 @@ pub(super) fn named(only: &[usize], count: usize) -> Result<Vec<usize>> {
 fn teacher(
     context: &StageContext,
     dataset: &Dataset,
-    split: &Split,
+    part: &Part,
     node: usize,
     folder: &Path,
 ) -> Result<Option<TeacherMetrics>> {
@@ -247,7 +319,7 @@ fn teacher(
         Ok(())
     };
     let metrics = context.perform(&job, inputs, |(), session| {
-        train(context, dataset, &split.nodes[node], node, session)
+        train(context, dataset, part, node, session)
             .with_context(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
@@ -342,13 +414,30 @@ fn train(
     let counts = train.counts(dataset.classes.len());
     let step = settings.count_step;
     let told = counts.iter().map(|count| count.div_ceil(step) * step);
-    let card = Card::new(spec, dataset, told.collect());
-    session.save_weights(&recorder.best.state(&model), &card)?;
+    let told: Option<Vec<u64>> = match settings.label_counts {
+        LabelCounts::Exact => Some(told.collect()),
+        LabelCounts::None => None,
+    };
+    let card = Card::new(spec, dataset, told);
+    session.save_weights(&without_steps(&recorder.best.state(&model)), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
     let (metrics, journal) = recorder.metrics(&model, counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
+}
+
+/// Returns the weights without the number of steps that were taken (`num_batches_tracked` of every
+/// batch norm), which tells how many images there were. Nothing reads it.
+fn without_steps(state: &StateDict) -> StateDict {
+    let tensors = state.iter().map(|(name, tensor)| {
+        let tensor = match name.ends_with("num_batches_tracked") {
+            true => tensor.zeros_like(),
+            false => tensor.shallow_clone(),
+        };
+        (name.to_owned(), tensor)
+    });
+    StateDict::new(tensors.collect())
 }
 
 /// Returns the node's training indices, and those held out for `selection: best_validation`.

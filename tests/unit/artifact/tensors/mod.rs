@@ -298,3 +298,20 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
     assert!(text.contains("not a whole safetensors file"), "{text}");
     assert!(refused("no_such_file.pt").contains("no_such_file.pt"));
 }
+
+/// The length of a header is eight bytes, which may begin as a pickle or a web page does.
+#[test]
+fn headers_of_any_length_are_told_from_other_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let tensor = Tensor::from(1.5f32);
+    let mut starts = std::collections::BTreeSet::new();
+    for long in (0..600).step_by(8).chain((15_000..15_500).step_by(8)) {
+        let metadata = BTreeMap::from([("note".to_owned(), "x".repeat(long))]);
+        write(&path, &[("x", &tensor)], &metadata).unwrap();
+        starts.insert(std::fs::read(&path).unwrap()[..2].to_vec());
+        let (state, found) = read_state(&path).unwrap();
+        assert_eq!((state.len(), found), (1, metadata));
+    }
+    assert!(starts.contains([0x80, 2].as_slice()) && starts.contains(b" <".as_slice()));
+}

@@ -216,3 +216,34 @@ fn broken_lists() {
       expected: lines `- group: option`, `- /group: option`, `- override /group: option`, `- name` or `- _self_`
     "#);
 }
+
+/// A folder with a primary file is a whole tree: who expected the built-in options beside its own,
+/// as in Hydra, is told how to have them.
+#[test]
+fn whole_tree_says_why_it_lacks_an_option() {
+    let mine = ("student/mine.yaml", "epochs: 3\n");
+    let defaults = "defaults:\n  - dataset: mnist\n";
+    let listed = Tree::new(&[mine, ("config.yaml", defaults)]);
+    for text in [
+        Tree::new(&[mine]).error(&["+student=mine", "+dataset=mnist"]),
+        Tree::new(&[mine]).error(&["+student=1_teacher_paper"]),
+        listed.error(&[]),
+    ] {
+        assert!(
+            text.contains("the built-in tree has `") && text.contains("`--config-name NAME`"),
+            "{text}"
+        );
+    }
+    let text = Tree::new(&[mine]).error(&["+student=theirs"]);
+    assert!(!text.contains("built-in"), "{text}");
+    // What the hint says: under another name the folder adds to the built-in tree.
+    let other = Tree::new(&[mine, ("primary.yaml", defaults)]);
+    std::fs::remove_file(other.0.path().join("config.yaml")).unwrap();
+    let mut request = other.request(&["+student=mine", "+split=iid"]);
+    request.config_name = Some("primary".into());
+    let config = fed_distill::config::compose(&request).unwrap().config;
+    assert_eq!(
+        (config.student.epochs, config.dataset.kind.to_string()),
+        (3, "mnist".into())
+    );
+}

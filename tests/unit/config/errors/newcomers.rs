@@ -143,3 +143,31 @@ fn habits_from_elsewhere_are_answered() {
     says(&deep, &["has more than 32 parts"]);
     assert!(mistake(&deep).len() < 1000);
 }
+
+/// A name is suggested where it is near, not where it is the least far.
+#[test]
+fn only_near_names_are_suggested() {
+    for (typed, listed) in [
+        (
+            "student.schedule.kind=none",
+            "constant, milestones, cosine, one_cycle",
+        ),
+        ("deep_inv.teachers.mode=all", "cycle, sample, ensemble"),
+        ("student.objective=kd", "cross_entropy, distill"),
+        ("teacher.optimizer.kind=lion", "sgd, adam"),
+    ] {
+        let text = mistake(typed);
+        assert!(text.contains(&format!("available: {listed}")), "{text}");
+        assert!(!text.contains("did you mean"), "{text}");
+    }
+    for (typed, meant) in [
+        ("student.schedule.kind=cos", "cosine"),
+        ("student.schedule.kind=onecycle", "one_cycle"),
+        ("deep_inv.teachers.mode=ensembles", "ensemble"),
+        ("student.objective=distillation", "distill"),
+        ("model.kind=resnet5", "resnet50"),
+    ] {
+        let text = mistake(typed);
+        assert!(text.contains(&format!("did you mean `{meant}`?")), "{text}");
+    }
+}

@@ -337,6 +337,25 @@ fn lines_on_each_other_are_all_to_be_seen() {
     );
 }
 
+/// The last would hide the others.
+#[test]
+fn single_points_at_one_place_are_all_to_be_seen() {
+    let largest = |series: &[(&str, &[(f64, f64)])]| {
+        let svg = svg(|path| line_plot(false, series).save(path));
+        let doc = svg.doc();
+        let circles = doc.descendants().filter(|node| node.has_tag_name("circle"));
+        let radii = circles.map(|node| number(node, "r"));
+        radii.fold(0.0, f64::max) / svg.unit()
+    };
+    let (tie, other) = ([(2.0, 0.5)], [(2.0, 0.1)]);
+    let alone = largest(&[("student", &tie), ("average", &other)]);
+    let tied = largest(&[("student", &tie), ("average", &other), ("ensemble", &tie)]);
+    // The mark on top reaches as far as the one alone.
+    assert!(tied > 1.5 * alone, "{tied} and {alone}");
+    let all = largest(&[("student", &tie), ("average", &tie), ("ensemble", &tie)]);
+    assert!(all > tied, "{all} and {tied}");
+}
+
 #[test]
 fn wrong_paths_are_errors() {
     let plot = line_plot(false, &[("a", &[(0.0, 1.0)])]);

@@ -1,0 +1,9 @@
+//! `join`: a client of a federation over HTTP.
+
+mod allocator;
+
+use fed_distill::{cli, stage};
+
+fn main() -> std::process::ExitCode {
+    cli::tool(stage::join::run)
+}

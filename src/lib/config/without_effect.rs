@@ -1,0 +1,93 @@
+//! Finds settings that are read under one value of another key alone, and were given although that
+//! key has another. Keys of another `kind` are mistakes; these deserve a warning: who changes one
+//! key of an experiment, or sweeps over it, leaves the others as they are.
+
+use super::composed::Composed;
+use super::schema::Config;
+use crate::artifact::json::at;
+use serde_json::Value;
+
+/// Names each key or group of keys, the key that decides whether it is read, and the value under
+/// which it is.
+const READ_WHEN: [(&str, &str, &str); 9] = [
+    ("student.distill", "student.objective", "distill"),
+    ("deep_inv.teachers.n", MODE, "sample"),
+    ("deep_inv.teachers.per", MODE, "sample"),
+    ("deep_inv.di.loss.entropy_scale", MODE, "cycle"),
+    ("deep_inv.di.loss.rival_scale", MODE, "cycle"),
+    ("deep_inv.adi.loss.entropy_scale", MODE, "cycle"),
+    ("deep_inv.adi.loss.rival_scale", MODE, "cycle"),
+    ("deep_inv.label_weights", "deep_inv.labels", "weighted"),
+    (
+        "teacher.validation_share",
+        "teacher.selection",
+        "best_validation",
+    ),
+];
+
+const MODE: &str = "deep_inv.teachers.mode";
+
+/// Tells of a setting without an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// The dotted key.
+    pub key: String,
+    /// What a warning says: who set the key, and what would read it.
+    pub line: String,
+}
+
+impl Composed {
+    /// Returns the keys that a file or the command line sets to something else than their defaults,
+    /// and that nothing reads under the values of others.
+    pub fn without_effect(&self) -> Vec<Idle> {
+        let json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+        let (config, default) = (json(&self.config), json(&Config::default()));
+        let idle = READ_WHEN
+            .iter()
+            .filter(|(_, decider, value)| at(&config, decider) != value);
+        let keys = idle.flat_map(|(key, decider, value)| {
+            let below = keys_of(key, at(&config, key)).into_iter();
+            below.map(move |key| (key, decider, value))
+        });
+        keys.filter(|(key, ..)| at(&config, key) != at(&default, key) && self.is_set(key))
+            .map(|(key, decider, value)| {
+                let line = format!(
+                    "`{key}`, set by {}, has no effect: `{decider}` is `{}`, and \
+                     `{decider}={value}` reads it",
+                    self.set_by(&key),
+                    at(&config, decider).as_str().unwrap_or("null"),
+                );
+                Idle { key, line }
+            })
+            .collect()
+    }
+}
+
+/// Returns the key, or the keys below it if its value is a mapping.
+fn keys_of(key: &str, value: &Value) -> Vec<String> {
+    match value.as_object() {
+        Some(map) => map.keys().map(|name| format!("{key}.{name}")).collect(),
+        None => vec![key.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape;
+    use super::*;
+
+    #[test]
+    fn every_rule_names_keys_that_exist() {
+        for (key, decider, value) in READ_WHEN {
+            let path = |key: &str| key.split('.').map(str::to_owned).collect::<Vec<_>>();
+            assert!(shape::config().get(&path(key)).is_some(), "{key}");
+            let decider = shape::config()
+                .get(&path(decider))
+                .map(|shape| &shape.takes);
+            let Some(shape::Takes::Names(names)) = decider else {
+                panic!("{key}: {decider:?}");
+            };
+            assert!(names.iter().any(|name| name == value), "{key}: {value}");
+        }
+    }
+}

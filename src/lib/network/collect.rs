@@ -1,0 +1,149 @@
+//! Decides when the uploads are complete: when all clients have answered, at the deadline with
+//! enough of them, or when the host says so. Too few at the deadline move it once; then the work
+//! fails, and can be resumed.
+
+use super::fault::Fault;
+use super::server::Server;
+use super::state::{Event, Phase, State};
+use super::tokens::Role;
+use super::{now, shown_time};
+use crate::error::Error;
+use crate::words::counted;
+use hyper::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often the clock is compared with the deadline.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Closes the uploads when it is time. Returns when they are closed, or cannot be.
+pub async fn until_closed(server: Arc<Server>) {
+    let mut changes = server.store.changes();
+    loop {
+        let phase = server.store.view(|state| state.phase.clone());
+        if phase != Phase::Collecting {
+            return;
+        }
+        let deciding = Arc::clone(&server);
+        let decided = tokio::task::spawn_blocking(move || {
+            let own = &deciding;
+            own.store
+                .commit(|state| Ok::<_, Error>(due(own, state, now())))
+        });
+        if let Ok(Err(error)) = decided.await {
+            tracing::error!("{error}");
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = sleep(TICK) => {}
+        }
+    }
+}
+
+/// Returns what is due at a time, in seconds since 1970.
+fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
+    if state.phase != Phase::Collecting {
+        return None;
+    }
+    let task = &server.task;
+    let uploads = state.accepted(|client| server.tokens.is_valid(client));
+    if uploads.len() >= task.clients {
+        tracing::info!("all {} are here", counted(uploads.len(), "upload"));
+        return Some(Event::Closed { uploads });
+    }
+    let deadline = deadline(server, state).filter(|deadline| *deadline <= now)?;
+    if uploads.len() >= task.min_clients {
+        let here = counted(uploads.len(), "upload");
+        tracing::warn!(
+            "the deadline has passed: going on with {here}; {}",
+            missing(server, state)
+        );
+        return Some(Event::Closed { uploads });
+    }
+    let few = format!(
+        "{} at the deadline, and {} needed; {}",
+        counted(uploads.len(), "upload"),
+        task.min_clients,
+        missing(server, state)
+    );
+    if state.extended.is_none() && task.extension_hours > 0 {
+        // From now on, if the server was down at the deadline.
+        let until = deadline.max(now) + 3600 * i64::from(task.extension_hours);
+        tracing::warn!("{few}: waiting until {}", shown_time(until));
+        return Some(Event::Extended { until });
+    }
+    tracing::error!("{few}");
+    Some(Event::Failed { reason: few })
+}
+
+/// Returns when the server stops waiting, in seconds since 1970.
+pub fn deadline(server: &Server, state: &State) -> Option<i64> {
+    state.extended.or_else(|| server.task.deadline())
+}
+
+/// Returns the names of the clients whose uploads are not accepted.
+pub fn missing_names(server: &Server, state: &State) -> Vec<String> {
+    let accepted = state.accepted(|_| true);
+    let has = |id: &str| {
+        let known = state.clients.get(id);
+        let upload = known.and_then(|client| client.upload.as_ref());
+        upload.is_some_and(|upload| accepted.contains(upload))
+    };
+    let clients = server.tokens.clients();
+    let awaited = clients
+        .iter()
+        .filter(|client| client.role == Role::Client && client.revoked.is_none());
+    awaited
+        .filter(|client| !has(&client.id))
+        .map(|client| client.name.clone())
+        .collect()
+}
+
+fn missing(server: &Server, state: &State) -> String {
+    let names = missing_names(server, state);
+    match names.is_empty() {
+        true => "no client is missing".into(),
+        false => format!("missing: {}", names.join(", ")),
+    }
+}
+
+/// Closes the uploads by order of the host.
+///
+/// # Errors
+/// Fails when they are closed already, and when there are too few.
+pub fn close(server: &Server) -> Result<(), Fault> {
+    let conflict = |text: String| Fault::new(StatusCode::CONFLICT, "cannot_close", text);
+    server.store.commit(|state| {
+        if state.phase != Phase::Collecting {
+            return Err(conflict("the uploads are not open".into()));
+        }
+        let uploads = state.accepted(|client| server.tokens.is_valid(client));
+        let least = server.task.min_clients;
+        match uploads.len() >= least {
+            true => Ok(Some(Event::Closed { uploads })),
+            false => Err(conflict(format!(
+                "{} accepted, and {least} needed; {}",
+                counted(uploads.len(), "upload"),
+                missing(server, state)
+            ))),
+        }
+    })
+}
+
+/// Ends the work by order of the host; it can be resumed.
+///
+/// # Errors
+/// Fails when there is nothing to end.
+pub fn abort(server: &Server) -> Result<(), Fault> {
+    server.store.commit(|state| match state.phase {
+        Phase::Collecting | Phase::Closed => Ok(Some(Event::Failed {
+            reason: "the host ended it".into(),
+        })),
+        Phase::Done { .. } | Phase::Failed(_) => Err(Fault::new(
+            StatusCode::CONFLICT,
+            "cannot_abort",
+            "there is nothing to end",
+        )),
+    })
+}

@@ -1,0 +1,71 @@
+//! Enrols clients.
+
+use super::super::fault::Fault;
+use super::super::server::Reply;
+use super::super::state::{Event, MOST_ATTEMPTS, Outcome, Phase};
+use super::super::tokens::Client;
+use super::{Call, blocking, json};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a client declares.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    /// Training images, synthetic ones included.
+    pub images: u64,
+    /// The fingerprint of the task that the client knows.
+    pub task: String,
+}
+
+/// Enrols the caller, or takes its number of images in again.
+pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
+    let wanted: Enrol = call.json().await?;
+    let server = Arc::clone(&call.server);
+    let id = client.id.clone();
+    blocking(move || {
+        let ours = server.task.fingerprint()?;
+        if wanted.task != ours {
+            let text = format!("the server's task is {ours}");
+            return Err(Fault::new(StatusCode::CONFLICT, "other_task", text)
+                .hint("GET /v1/task, and compare"));
+        }
+        let most = server.task.max_images;
+        if wanted.images == 0 || wanted.images > most {
+            let text = format!("{} images were declared", wanted.images);
+            return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "images", text)
+                .hint(format!("the task takes 1 to {most}")));
+        }
+        server.store.commit(|state| {
+            let known = state.clients.get(&client.id);
+            if known.is_some_and(|known| known.images == wanted.images) {
+                return Ok(None);
+            }
+            let conflict = |text| Fault::new(StatusCode::CONFLICT, "enrolment", text);
+            if state.phase != Phase::Collecting {
+                return Err(conflict("the server takes no more clients"));
+            }
+            let upload = state.upload_of(&client.id);
+            if upload.is_some_and(|(_, upload)| upload.outcome == Outcome::Accepted) {
+                return Err(conflict(
+                    "the upload is accepted: its number of images stays",
+                ));
+            }
+            if known.is_some_and(|known| known.attempts >= MOST_ATTEMPTS) {
+                return Err(conflict("the number of images was changed too often"));
+            }
+            Ok(Some(Event::Enrolled {
+                client: client.id.clone(),
+                name: client.name.clone(),
+                images: wanted.images,
+            }))
+        })
+    })
+    .await?;
+    let index = call
+        .server
+        .store
+        .view(|state| state.clients.get_index_of(&id));
+    json(StatusCode::OK, &serde_json::json!({"index": index}))
+}

@@ -1,0 +1,219 @@
+//! Shows people how far the server is: one page without script, which browsers load again.
+
+use super::super::collect;
+use super::super::fault::Fault;
+use super::super::server::{Reply, Server};
+use super::super::shown_time;
+use super::super::state::Phase;
+use super::super::tokens::Role;
+use super::{Call, typed};
+use crate::report::Table;
+use crate::report::html::{self, Bar, Page};
+use crate::words::counted;
+use hyper::header::{
+    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+
+/// Seconds after which a browser loads the page again.
+const REFRESH: &str = "10";
+
+/// Holds what the page tells of a client.
+struct Row {
+    name: String,
+    images: Option<u64>,
+    status: String,
+    /// The bytes that are here and those that were announced.
+    bytes: Option<(u64, u64)>,
+    seen: Option<i64>,
+    reason: Option<String>,
+}
+
+/// Answers with the page.
+pub fn show(call: &Call) -> Result<Reply, Fault> {
+    let server = &call.server;
+    let rows = rows(server)?;
+    let (phase, deadline, accepted) = server.store.view(|state| {
+        (
+            state.phase.clone(),
+            collect::deadline(server, state),
+            state
+                .accepted(|client| server.tokens.is_valid(client))
+                .len(),
+        )
+    });
+    let mut page = Page::new(&server.task.name, &lead(server, &phase, accepted));
+    let waiting = match &phase {
+        Phase::Collecting => {
+            let names = server
+                .store
+                .view(|state| collect::missing_names(server, state));
+            match names.is_empty() {
+                true => "Waiting for clients that have no token yet.".into(),
+                false => format!("Waiting for {}.", names.join(", ")),
+            }
+        }
+        Phase::Closed => "Waiting for nobody: the server is at work.".into(),
+        Phase::Done { sha256, bytes } => {
+            format!("The student of {bytes} bytes is ready; its SHA-256 is {sha256}.")
+        }
+        Phase::Failed(reason) => format!("Waiting for the host: {reason}."),
+    };
+    let mut body = html::paragraph(&waiting);
+    if let Some(time) = deadline.filter(|_| phase == Phase::Collecting) {
+        body.0 += &html::paragraph(&format!("Deadline: {}.", shown_time(time))).0;
+    }
+    body.0 += &html::tiles(&[
+        (
+            format!("{accepted} of {}", server.task.clients),
+            "uploads accepted".into(),
+        ),
+        (
+            server.task.min_clients.to_string(),
+            "needed at the deadline".into(),
+        ),
+        (rows.len().to_string(), "clients".into()),
+    ])
+    .0;
+    page.section("Now", body);
+    page.section("Student", student(server, &phase));
+    page.section("Clients", clients(&rows));
+    page.section("Task", task(server));
+    let mut reply = typed("text/html; charset=utf-8", page.render().into_bytes());
+    let headers = reply.headers_mut();
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let refresh = HeaderName::from_static("refresh");
+    headers.insert(refresh, HeaderValue::from_static(REFRESH));
+    Ok(reply)
+}
+
+fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
+    match phase {
+        Phase::Collecting => format!(
+            "Collecting teachers: {accepted} of {} accepted.",
+            counted(server.task.clients, "upload")
+        ),
+        Phase::Closed => match server.stage() {
+            Some(stage) => format!("The uploads are complete; at work: {stage}."),
+            None => "The uploads are complete.".into(),
+        },
+        Phase::Done { .. } => "Done: the student can be downloaded.".into(),
+        Phase::Failed(_) => "Stopped; `serve run` resumes it.".into(),
+    }
+}
+
+/// Returns a row a client that is not revoked.
+fn rows(server: &Server) -> Result<Vec<Row>, Fault> {
+    let clients = server.tokens.clients();
+    let current = clients
+        .iter()
+        .filter(|client| client.role == Role::Client && client.revoked.is_none());
+    current
+        .map(|client| {
+            let (images, upload) = server.store.view(|state| {
+                let images = state
+                    .clients
+                    .get(&client.id)
+                    .map(|enrolment| enrolment.images);
+                (
+                    images,
+                    state.upload_of(&client.id).map(|(id, _)| id.to_owned()),
+                )
+            });
+            let upload = upload
+                .map(|id| server.uploads.shown(client, &id))
+                .transpose()?;
+            let status = match (&upload, images) {
+                (Some(upload), _) => upload.status.clone(),
+                (None, Some(_)) => "enrolled".into(),
+                (None, None) => "not here yet".into(),
+            };
+            Ok(Row {
+                name: client.name.clone(),
+                images,
+                status,
+                bytes: upload.as_ref().map(|upload| (upload.offset, upload.bytes)),
+                seen: server.callers.seen(&client.id),
+                reason: upload.and_then(|upload| upload.reason),
+            })
+        })
+        .collect()
+}
+
+/// Returns a bar a client, a table, and the reasons of refusals.
+fn clients(rows: &[Row]) -> maud::Markup {
+    if rows.is_empty() {
+        return html::paragraph(
+            "No client has a token yet: `serve client add FOLDER NAME` makes one.",
+        );
+    }
+    let bars: Vec<Bar> = rows
+        .iter()
+        .map(|row| Bar {
+            name: row.name.clone(),
+            share: row
+                .bytes
+                .map_or(0.0, |(here, all)| here as f64 / all.max(1) as f64),
+            value: row.status.clone(),
+            strong: row.status == "accepted",
+        })
+        .collect();
+    let mut table = Table::new(&["client", "images", "bytes", "state", "last call"]);
+    for row in rows {
+        let dash = || "–".to_owned();
+        table.row(vec![
+            row.name.clone(),
+            row.images.map_or_else(dash, |images| images.to_string()),
+            row.bytes
+                .map_or_else(dash, |(here, all)| format!("{here} of {all}")),
+            row.status.clone(),
+            row.seen.map_or_else(dash, shown_time),
+        ]);
+    }
+    let mut body = html::bars("Share of each upload that is here", &bars);
+    body.0 += &html::table(&table).0;
+    for row in rows {
+        if let Some(reason) = &row.reason {
+            body.0 += &html::heading(&format!("Why the upload of {} was refused", row.name)).0;
+            body.0 += &html::verbatim(reason).0;
+        }
+    }
+    body
+}
+
+/// Returns the student's accuracies as the stage has drawn them, once they are there.
+fn student(server: &Server, phase: &Phase) -> maud::Markup {
+    let curves = server.store.folder.join("student").join("curves.png");
+    match (phase, std::fs::read(curves)) {
+        (Phase::Done { .. }, Ok(png)) => html::picture("accuracy in each epoch", &png),
+        _ => maud::html! {},
+    }
+}
+
+fn task(server: &Server) -> maud::Markup {
+    let task = &server.task;
+    let mut table = Table::new(&["what", "value"]);
+    let models: Vec<String> = task.models.iter().map(ToString::to_string).collect();
+    let models = match models.is_empty() {
+        true => "any".into(),
+        false => models.join(", "),
+    };
+    for (what, value) in [
+        ("images", format!("{0}×{1}×{1}", task.channels, task.size)),
+        ("classes", task.classes.join(", ")),
+        ("mean", format!("{:?}", task.normalisation.mean)),
+        (
+            "standard deviation",
+            format!("{:?}", task.normalisation.std),
+        ),
+        ("models", models),
+        ("most bytes of an upload", task.max_bytes.to_string()),
+        ("most images of a client", task.max_images.to_string()),
+    ] {
+        table.row(vec![what.into(), value]);
+    }
+    html::table(&table)
+}

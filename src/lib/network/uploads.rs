@@ -1,0 +1,637 @@
+//! Receives files in pieces, at the offset where the last piece ended, and checks those that are
+//! complete. The core of the tus protocol: a client asks for the offset and goes on from there.
+//!
+//! The bytes of an upload are in `uploads/ID.part`, and how many there are is the offset: nothing
+//! else is recorded of a piece. One request writes to an upload at a time, and the newest wins: a
+//! client whose connection broke must not wait for a request that only the server still sees.
+//! A complete file is checked, linked into `blobs` under its hash, and accepted by an event of the
+//! journal, in this order: a crash between two of them repeats the check.
+
+use super::fault::Fault;
+use super::server::Limits;
+use super::state::{Event, MOST_ATTEMPTS, Outcome, Phase, Store, Upload};
+use super::task::Task;
+use super::tokens::{Client, Tokens};
+use super::{random_hex, validate};
+use crate::artifact::atomic;
+use crate::artifact::fault::explain;
+use crate::error::Error;
+use crate::run::free_space;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Carries the number of bytes that an upload has.
+pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// How long a request waits for the one that it takes the place of.
+const HANDOVER: Duration = Duration::from_secs(10);
+/// Pieces of a body that wait for the disk.
+const WAITING: usize = 4;
+/// Files that are checked at the same time.
+const CHECKS: usize = 2;
+/// Bytes of the disk that uploads leave free, for the work after them.
+const RESERVE: u64 = 64 << 20;
+/// Longest reason for a refusal, in letters.
+const MOST_REASON: usize = 2000;
+
+/// What a client announces before it sends bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announce {
+    /// What is sent: `teacher`.
+    pub kind: String,
+    pub bytes: u64,
+    /// In lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What an upload looks like to its client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    pub id: String,
+    /// `open`, `checking`, `accepted` or `refused`.
+    pub status: String,
+    pub offset: u64,
+    pub bytes: u64,
+    pub sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where the bytes of a request belong.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    pub offset: u64,
+    pub length: u64,
+}
+
+/// Receives and checks uploads.
+pub struct Uploads {
+    pub store: Arc<Store>,
+    pub tokens: Arc<Tokens>,
+    pub task: Arc<Task>,
+    limits: Limits,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    writers: Arc<Semaphore>,
+    checks: Semaphore,
+    checking: Mutex<HashSet<String>>,
+    /// Bytes received since the start.
+    pub received: AtomicU64,
+}
+
+/// Gives an upload to one request at a time.
+struct Slot {
+    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Counts the requests; one that sees a higher number than its own ends.
+    newest: watch::Sender<u64>,
+}
+
+impl Uploads {
+    /// Prepares to receive into the store's folder; removes what belongs to no open upload.
+    ///
+    /// # Errors
+    /// Fails when the folders cannot be made.
+    pub fn new(
+        store: Arc<Store>,
+        tokens: Arc<Tokens>,
+        task: Arc<Task>,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        for name in ["uploads", "blobs"] {
+            atomic::create_folder(&store.folder.join(name))?;
+        }
+        let open = store.view(|state| {
+            let open = state.uploads.iter();
+            let open = open.filter(|(_, upload)| upload.outcome == Outcome::Open);
+            open.map(|(id, _)| store.part(id)).collect::<HashSet<_>>()
+        });
+        let parts = std::fs::read_dir(store.folder.join("uploads"));
+        for part in parts.into_iter().flatten().flatten() {
+            if !open.contains(&part.path()) {
+                let _ = std::fs::remove_file(part.path());
+            }
+        }
+        Ok(Self {
+            store,
+            tokens,
+            task,
+            slots: Mutex::default(),
+            writers: Arc::new(Semaphore::new(limits.uploads)),
+            checks: Semaphore::new(CHECKS),
+            checking: Mutex::default(),
+            received: AtomicU64::new(0),
+            limits,
+        })
+    }
+
+    /// Checks the uploads that were complete when the server ended.
+    pub fn resume(self: &Arc<Self>) {
+        let open = |(id, upload): (&String, &Upload)| {
+            (upload.outcome == Outcome::Open).then(|| id.clone())
+        };
+        let ids: Vec<_> = self
+            .store
+            .view(|state| state.uploads.iter().filter_map(open).collect());
+        for id in ids {
+            self.check_if_complete(&id);
+        }
+    }
+
+    /// Announces an upload. Returns it, and true if it is new. It blocks on the disk.
+    ///
+    /// # Errors
+    /// Fails when the client has not enrolled, has had another upload accepted, or uploads are no
+    /// longer taken; for a size beyond the limits; for a disk that is full.
+    pub fn announce(&self, client: &Client, wanted: &Announce) -> Result<(Shown, bool), Fault> {
+        self.check_announcement(wanted)?;
+        let id = random_hex(16)?;
+        let (mut known, mut replaced) = (None, None);
+        self.store.commit(|state| {
+            let Some(enrolment) = state.clients.get(&client.id) else {
+                return Err(Fault::new(
+                    StatusCode::CONFLICT,
+                    "not_enrolled",
+                    "this client has not enrolled",
+                )
+                .hint("PUT /v1/clients/me first"));
+            };
+            if let Some((id, upload)) = state.upload_of(&client.id) {
+                let is_same = upload.sha256 == wanted.sha256 && upload.bytes == wanted.bytes;
+                match &upload.outcome {
+                    Outcome::Open | Outcome::Accepted if is_same => {
+                        known = Some(id.to_owned());
+                        return Ok(None);
+                    }
+                    Outcome::Accepted => return Err(already_accepted(&upload.sha256)),
+                    _ => replaced = Some(id.to_owned()),
+                }
+            }
+            refuse_late(&state.phase)?;
+            if enrolment.attempts >= MOST_ATTEMPTS {
+                return Err(Fault::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_attempts",
+                    format!("this client has begun {MOST_ATTEMPTS} uploads"),
+                )
+                .hint("ask the host of the server for a new token"));
+            }
+            self.refuse_full_disk(state.promised().saturating_add(wanted.bytes))?;
+            Ok(Some(Event::Opened {
+                upload: id.clone(),
+                client: client.id.clone(),
+                bytes: wanted.bytes,
+                sha256: wanted.sha256.clone(),
+            }))
+        })?;
+        if let Some(id) = known {
+            return Ok((self.shown(client, &id)?, false));
+        }
+        if let Some(earlier) = replaced {
+            self.forget(&earlier);
+        }
+        tracing::info!(
+            "{}: an upload of {} bytes begins",
+            client.name,
+            wanted.bytes
+        );
+        Ok((self.shown(client, &id)?, true))
+    }
+
+    fn check_announcement(&self, wanted: &Announce) -> Result<(), Fault> {
+        let wrong = |what: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "announcement", what);
+        let hexadecimal = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        if wanted.kind != "teacher" {
+            return Err(wrong("the server takes uploads of the kind `teacher`"));
+        }
+        if wanted.sha256.len() != 64 || !wanted.sha256.bytes().all(hexadecimal) {
+            return Err(wrong("`sha256` is 64 lower-case hexadecimal digits"));
+        }
+        if wanted.bytes == 0 {
+            return Err(wrong("an upload has a byte or more"));
+        }
+        let most = self.task.max_bytes;
+        if wanted.bytes > most {
+            let text = format!("the upload has {} bytes", wanted.bytes);
+            return Err(
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).hint(format!(
+                    "the task takes at most {most} bytes; is it the right file?"
+                )),
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses to promise more bytes than the disk or the quota have.
+    fn refuse_full_disk(&self, promised: u64) -> Result<(), Fault> {
+        let free = free_space(&self.store.folder).unwrap_or(u64::MAX);
+        let most = self.limits.quota.min(free.saturating_sub(RESERVE));
+        match promised <= most {
+            true => Ok(()),
+            false => Err(Fault::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "the server has no space for this upload",
+            )
+            .hint("try again later, or tell the host of the server")
+            .retry_after(60)),
+        }
+    }
+
+    /// Returns an upload of this client as it is now.
+    ///
+    /// # Errors
+    /// Fails when the client has no upload with this id: another client's is as unknown as one that
+    /// does not exist.
+    pub fn shown(&self, client: &Client, id: &str) -> Result<Shown, Fault> {
+        let upload = self.find(client, id)?;
+        let offset = match upload.outcome {
+            Outcome::Open => self.offset(id)?,
+            _ => upload.bytes,
+        };
+        let (status, reason) = match upload.outcome {
+            Outcome::Open if offset < upload.bytes => ("open", None),
+            Outcome::Open => ("checking", None),
+            Outcome::Accepted => ("accepted", None),
+            Outcome::Refused(reason) => ("refused", Some(reason)),
+        };
+        Ok(Shown {
+            id: id.to_owned(),
+            status: status.to_owned(),
+            offset,
+            bytes: upload.bytes,
+            sha256: upload.sha256,
+            reason,
+        })
+    }
+
+    fn find(&self, client: &Client, id: &str) -> Result<Upload, Fault> {
+        let found = self.store.view(|state| state.uploads.get(id).cloned());
+        let own = found.filter(|upload| upload.client == client.id);
+        own.ok_or_else(|| {
+            Fault::new(
+                StatusCode::NOT_FOUND,
+                "no_upload",
+                "there is no such upload",
+            )
+            .hint("POST /v1/uploads begins one; a newer one replaces one that is not complete")
+        })
+    }
+
+    /// Returns how many bytes of an open upload are here; `id` is one of the state's.
+    pub fn offset(&self, id: &str) -> Result<u64, Fault> {
+        let path = self.store.part(id);
+        match std::fs::metadata(&path) {
+            Ok(data) => Ok(data.len()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(explain("read", &path, error).into()),
+        }
+    }
+
+    /// Receives a piece of an upload, and returns the upload as it is then.
+    ///
+    /// # Errors
+    /// Fails when the piece does not begin where the last one ended or is too long, when a newer
+    /// request takes over, when the bytes come too slowly, and when the disk is full. What came
+    /// before the failure is kept.
+    pub async fn receive(
+        self: &Arc<Self>,
+        client: &Client,
+        id: &str,
+        piece: Piece,
+        body: Incoming,
+    ) -> Result<Shown, Fault> {
+        self.find(client, id)?;
+        let slot = self.slot(id);
+        let mut turn = 0;
+        slot.newest.send_modify(|count| {
+            *count += 1;
+            turn = *count;
+        });
+        let mut newest = slot.newest.subscribe();
+        let gate = timeout(HANDOVER, Arc::clone(&slot.gate).lock_owned()).await;
+        let gate = gate.map_err(|_| superseded())?;
+        if *newest.borrow_and_update() != turn {
+            return Err(superseded());
+        }
+        self.check_piece(client, id, piece)?;
+        let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
+            return Err(Fault::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "busy",
+                format!("{} uploads are being received", self.limits.uploads),
+            )
+            .retry_after(5));
+        };
+        let path = self.store.part(id);
+        let (pieces, waiting) = mpsc::channel(WAITING);
+        // The writer keeps the gate: when a connection ends, this function is dropped before it.
+        let writer = tokio::task::spawn_blocking(move || {
+            let written = write_pieces(&path, piece.offset, waiting);
+            drop((gate, permit));
+            written
+        });
+        let ended = self.relay(client, piece, body, pieces, &mut newest).await;
+        match writer.await {
+            Ok(written) => written.map_err(Fault::from)?,
+            Err(error) => return Err(Error::failed(format!("the writer ended: {error}")).into()),
+        }
+        ended?;
+        self.check_if_complete(id);
+        self.shown(client, id)
+    }
+
+    /// Checks that a piece begins at the end of what is here, and fits.
+    fn check_piece(&self, client: &Client, id: &str, piece: Piece) -> Result<(), Fault> {
+        let shown = self.shown(client, id)?;
+        if piece.offset != shown.offset {
+            let text = format!("the piece begins at {}, not {}", piece.offset, shown.offset);
+            return Err(Fault::new(StatusCode::CONFLICT, "wrong_offset", text)
+                .hint("HEAD gives the offset to go on from")
+                .header(OFFSET, HeaderValue::from(shown.offset)));
+        }
+        if piece.length > shown.bytes - shown.offset {
+            let text = format!("the upload lacks {} bytes", shown.bytes - shown.offset);
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
+        }
+        if shown.status == "open" {
+            self.store.view(|state| refuse_late(&state.phase))?;
+        }
+        Ok(())
+    }
+
+    /// Passes the bytes of a body to the disk until they end, or must end.
+    async fn relay(
+        &self,
+        client: &Client,
+        piece: Piece,
+        mut body: Incoming,
+        pieces: mpsc::Sender<Bytes>,
+        newest: &mut watch::Receiver<u64>,
+    ) -> Result<(), Fault> {
+        let mut pace = Pace::new(&self.limits);
+        let mut checked = Instant::now();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                _ = newest.changed() => return Err(superseded()),
+                frame = timeout_at(pace.deadline(), body.frame()) => frame,
+            };
+            let frame = match frame {
+                Err(_) => return Err(self.too_slow()),
+                Ok(None) => return Ok(()),
+                Ok(Some(frame)) => frame.map_err(|error| {
+                    let text = format!("the connection ended in the middle: {error}");
+                    Fault::new(StatusCode::BAD_REQUEST, "cut", text)
+                })?,
+            };
+            let Ok(bytes) = frame.into_data() else {
+                continue;
+            };
+            pace.count(bytes.len());
+            self.received
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            if pace.bytes > piece.length {
+                let text = "the body is longer than its Content-Length";
+                return Err(Fault::new(StatusCode::BAD_REQUEST, "too_long", text));
+            }
+            // The writer has ended; its error is the answer.
+            if pieces.send(bytes).await.is_err() {
+                return Ok(());
+            }
+            if checked.elapsed() > Duration::from_secs(1) {
+                checked = Instant::now();
+                if !self.tokens.is_valid(&client.id) {
+                    let text = "the token was revoked";
+                    return Err(Fault::new(StatusCode::UNAUTHORIZED, "revoked", text));
+                }
+            }
+        }
+    }
+
+    fn too_slow(&self) -> Fault {
+        let text = format!("less than {} bytes a second arrived", self.limits.rate);
+        Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", text)
+            .hint("what arrived is kept: go on from the offset that HEAD gives")
+    }
+
+    fn slot(&self, id: &str) -> Arc<Slot> {
+        let mut slots = held(&self.slots);
+        let new = || {
+            Arc::new(Slot {
+                gate: Arc::default(),
+                newest: watch::Sender::new(0),
+            })
+        };
+        Arc::clone(slots.entry(id.to_owned()).or_insert_with(new))
+    }
+
+    /// Ends the request that writes to an upload, and removes its bytes.
+    fn forget(&self, id: &str) {
+        if let Some(slot) = held(&self.slots).remove(id) {
+            slot.newest.send_modify(|count| *count += 1);
+        }
+        let _ = std::fs::remove_file(self.store.part(id));
+    }
+
+    /// Checks an upload in the background if all of its bytes are here, and it is not being
+    /// checked.
+    pub fn check_if_complete(self: &Arc<Self>, id: &str) {
+        let wanted = self.store.view(|state| {
+            let open = state.uploads.get(id);
+            open.filter(|upload| upload.outcome == Outcome::Open)
+                .map(|upload| upload.bytes)
+        });
+        let complete = wanted.is_some() && self.offset(id).ok() == wanted;
+        if !complete || !held(&self.checking).insert(id.to_owned()) {
+            return;
+        }
+        let (own, id) = (Arc::clone(self), id.to_owned());
+        tokio::spawn(async move {
+            let _permit = own.checks.acquire().await;
+            let (judge, which) = (Arc::clone(&own), id.clone());
+            let judged = tokio::task::spawn_blocking(move || judge.judge(&which)).await;
+            match judged {
+                Ok(Ok(())) => own.forget(&id),
+                // The client asks again, which repeats the check.
+                Ok(Err(error)) => tracing::error!("{error}"),
+                Err(error) => tracing::error!("a check ended: {error}"),
+            }
+            held(&own.checking).remove(&id);
+        });
+    }
+
+    /// Accepts or refuses a complete upload. It blocks on the disk.
+    fn judge(&self, id: &str) -> Result<(), Error> {
+        let found = self.store.view(|state| {
+            let upload = state.uploads.get(id)?;
+            let enrolment = state.clients.get(&upload.client)?;
+            Some((upload.clone(), enrolment.clone()))
+        });
+        let Some((upload, enrolment)) = found else {
+            return Ok(());
+        };
+        let part = self.store.part(id);
+        let announced = validate::Announced {
+            bytes: upload.bytes,
+            sha256: upload.sha256.clone(),
+            images: enrolment.images,
+        };
+        let refusal = match validate::upload(&part, &announced, &self.task) {
+            Ok(()) => None,
+            // A file that ends too early is a wrong file; anything else is the disk's fault.
+            Err(error)
+                if error
+                    .io()
+                    .is_some_and(|io| io.kind() != ErrorKind::UnexpectedEof) =>
+            {
+                return Err(error);
+            }
+            Err(error) => Some(error.to_string().chars().take(MOST_REASON).collect()),
+        };
+        if refusal.is_none() {
+            keep(&part, &self.store.blob(&upload.sha256))?;
+        }
+        let name = &enrolment.name;
+        self.store.commit(|state| {
+            let is_open = |upload: &&Upload| upload.outcome == Outcome::Open;
+            if state.uploads.get(id).filter(is_open).is_none() {
+                return Ok(None);
+            }
+            let late = refuse_late(&state.phase).is_err();
+            let refusal = match late {
+                true => Some("it came after the uploads were closed".to_owned()),
+                false => refusal,
+            };
+            let upload = id.to_owned();
+            Ok::<_, Error>(Some(match refusal {
+                None => {
+                    tracing::info!("{name}: the upload is accepted");
+                    Event::Accepted { upload }
+                }
+                Some(reason) => {
+                    tracing::warn!("{name}: the upload is refused: {reason}");
+                    Event::Refused { upload, reason }
+                }
+            }))
+        })
+    }
+}
+
+/// Refuses an upload once they are closed.
+fn refuse_late(phase: &Phase) -> Result<(), Fault> {
+    match phase {
+        Phase::Collecting => Ok(()),
+        _ => Err(Fault::new(
+            StatusCode::CONFLICT,
+            "closed",
+            "the server takes no more uploads",
+        )
+        .hint("GET /v1/next tells how far it is")),
+    }
+}
+
+fn already_accepted(sha256: &str) -> Fault {
+    Fault::new(
+        StatusCode::CONFLICT,
+        "other_accepted",
+        format!("another upload of this client is accepted: {sha256}"),
+    )
+    .hint(
+        "one upload a client; to replace it, the host revokes the token and adds the client again",
+    )
+}
+
+fn superseded() -> Fault {
+    Fault::new(
+        StatusCode::LOCKED,
+        "superseded",
+        "a newer request writes to this upload",
+    )
+    .retry_after(1)
+}
+
+/// Writes what comes out of the channel, from `offset` on, and syncs it.
+fn write_pieces(path: &Path, offset: u64, mut pieces: mpsc::Receiver<Bytes>) -> Result<(), Error> {
+    let mut write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        while let Some(bytes) = pieces.blocking_recv() {
+            file.write_all(&bytes)?;
+        }
+        file.sync_data()
+    };
+    write().map_err(|error| explain("write", path, error))
+}
+
+/// Keeps a checked file under its hash; a copy where the file system has no links.
+fn keep(part: &Path, blob: &Path) -> Result<(), Error> {
+    let broken = |error| explain("write", blob, error);
+    File::open(part)
+        .and_then(|file| file.sync_all())
+        .map_err(broken)?;
+    let linked = std::fs::hard_link(part, blob);
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(_) => {
+            let mut file = File::open(part).map_err(broken)?;
+            atomic::write_with(blob, |out| {
+                io::copy(&mut file, out).map_err(broken)?;
+                Ok(())
+            })?;
+        }
+        Ok(()) => {}
+    }
+    atomic::sync_folder(crate::artifact::fault::folder_of(blob)).map_err(broken)
+}
+
+/// Demands that the bytes of a body come at a rate, after a time of grace.
+struct Pace {
+    began: Instant,
+    last: Instant,
+    bytes: u64,
+    grace: Duration,
+    rate: u64,
+}
+
+impl Pace {
+    fn new(limits: &Limits) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            last: began,
+            bytes: 0,
+            grace: limits.grace,
+            rate: limits.rate,
+        }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.last = Instant::now();
+    }
+
+    /// Returns when the next bytes must be here. Who was fast may not pause for longer.
+    fn deadline(&self) -> Instant {
+        let earned = Duration::from_secs_f64(self.bytes as f64 / self.rate.max(1) as f64);
+        (self.began + self.grace + earned).min(self.last + self.grace)
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,272 @@
+//! `join` is a client of a federation: it sends what it trained, and fetches what the server made.
+//! It reads its own files alone, and nothing of them leaves but the weights with their card.
+
+use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::{atomic, hash, tensors};
+use crate::error::Error;
+use crate::model::{Model, ModelSpec};
+use crate::network::client::{Remote, Settings};
+use crate::network::server::TlsFiles;
+use crate::network::task::Task;
+use crate::network::validate;
+use crate::run::weights::{self, Card};
+use crate::runtime::{interrupt, logging, output};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tch::Device;
+
+/// Where the token is, if no file is named.
+const TOKEN: &str = "FED_DISTILL_TOKEN";
+
+/// Takes part in a federation, with its own data alone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "join",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+The token comes from --token-file, or from the environment variable FED_DISTILL_TOKEN. Whatever
+goes wrong on the way is tried again; the same command goes on where an earlier one ended. Example:
+
+  join upload https://server.example:8443 teachers/model_teacher0.safetensors --token-file token
+")]
+pub struct Request {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Send a teacher once, wait for the server, and fetch the student
+    Upload(Upload),
+}
+
+#[derive(Debug, clap::Args)]
+struct Upload {
+    /// The server's address, such as https://server.example:8443
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// The teacher: a file of `train_teachers`, or a state dict of the task's architecture
+    /// (safetensors or .pt)
+    #[arg(value_name = "TEACHER")]
+    teacher: PathBuf,
+    /// The file with the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Trust servers of this authority (PEM) in place of the public ones
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
+    /// This client's certificate, for servers that ask for one (PEM)
+    #[arg(long, value_name = "FILE", requires = "identity_key")]
+    identity: Option<PathBuf>,
+    /// The key of --identity (PEM)
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    identity_key: Option<PathBuf>,
+    /// Training images of each class, for a teacher without a card: 120,80,…
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    label_counts: Vec<u64>,
+    /// Training images in all, where the label counts are not told; it may be rounded
+    #[arg(long, value_name = "N")]
+    images: Option<u64>,
+    /// Where the student goes
+    #[arg(long, value_name = "FILE", default_value = "student.safetensors")]
+    out: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Speak plain HTTP with another machine, through a tunnel
+    #[arg(long)]
+    insecure: bool,
+    /// End once the upload is accepted
+    #[arg(long)]
+    no_wait: bool,
+    /// Seconds before the first new attempt; each further one waits twice as long
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    retry_seconds: f64,
+    /// Minutes without success after which it gives up
+    #[arg(long, value_name = "N", default_value_t = 24 * 60)]
+    patience_minutes: u32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Fails for a file that is not of the task, for a server that refuses it, and for one that cannot
+/// be reached for too long.
+pub fn run(request: Request) -> Result<()> {
+    logging::init()?;
+    interrupt::install()?;
+    let What::Upload(upload) = request.what;
+    upload.run()
+}
+
+impl Upload {
+    fn run(&self) -> Result<()> {
+        // Days may pass before it is needed.
+        atomic::create_folder(folder_of(&self.out))?;
+        let remote = Remote::new(self.settings()?)?;
+        let (task, fingerprint) = remote.task().context("asking for the task")?;
+        let converted = tempfile::tempdir().map_err(Error::from)?;
+        let (file, images) = self.prepared(&task, converted.path())?;
+        remote.enrol(images, &fingerprint).context("enrolling")?;
+        remote.send(&file).context("sending the teacher")?;
+        tracing::info!("the server has accepted the teacher");
+        if self.no_wait {
+            return Ok(());
+        }
+        let (sha256, bytes) = remote.wait().context("waiting for the student")?;
+        if self.out.exists() && !self.overwrite && hash::file(&self.out)?.1 != sha256 {
+            return Err(
+                Error::usage(format!("`{}` is there already", self.out.display()))
+                    .hint("`--out FILE` names another file, `--overwrite` replaces it")
+                    .into(),
+            );
+        }
+        remote
+            .fetch(&self.out, &sha256, bytes)
+            .context("fetching the student")?;
+        output::print(self.out.display())?;
+        Ok(())
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let token = match &self.token_file {
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?
+            }
+            None => std::env::var(TOKEN).map_err(|_| {
+                Error::usage("the token is missing").hint(format!(
+                    "put it into a file that only you can read, and give `--token-file FILE`; or \
+                     set {TOKEN}"
+                ))
+            })?,
+        };
+        let identity = self.identity.clone().zip(self.identity_key.clone());
+        let first = self.retry_seconds;
+        if !(0.001..=60.0).contains(&first) {
+            return Err(Error::usage(format!("`--retry-seconds` cannot be {first}"))
+                .note("expected", "0.001 to 60")
+                .into());
+        }
+        Ok(Settings {
+            server: self.server.clone(),
+            token: token.trim().to_owned(),
+            authority: self.authority.clone(),
+            identity: identity.map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_authority: None,
+            }),
+            insecure: self.insecure,
+            first_wait: Duration::from_secs_f64(first),
+            patience: Duration::from_secs(60 * u64::from(self.patience_minutes)),
+        })
+    }
+
+    /// Returns a file that the task takes, and the training images behind it: the given file as it
+    /// is, or what it converts to in `folder`.
+    fn prepared(&self, task: &Task, folder: &Path) -> Result<(PathBuf, u64)> {
+        let path = &self.teacher;
+        let broken = |error: Error| error.note("file", path.display().to_string());
+        let (card, exact) = match header(path) {
+            Some(header) => {
+                let card = weights::card(&header.metadata).map_err(broken)?;
+                (card, Some(header.tensors))
+            }
+            None => (None, None),
+        };
+        let has_card = card.is_some();
+        let card = match card {
+            Some(card) => card,
+            None => self.card(task)?,
+        };
+        task.check_card(&card).map_err(broken)?;
+        let images = self.images(&card)?;
+        let fits =
+            exact.is_some_and(|tensors| validate::check_tensors(&tensors, &card.model).is_ok());
+        if has_card && fits {
+            return Ok((path.clone(), images));
+        }
+        let (state, _) = tensors::read_state(path)?;
+        let model = Model::from_state(&card.model, &state, Device::Cpu).map_err(broken)?;
+        let file = folder.join("teacher.safetensors");
+        weights::save(&file, &model.state(), &card)?;
+        Ok((file, images))
+    }
+
+    /// Returns the number of training images that this client declares.
+    fn images(&self, card: &Card) -> Result<u64> {
+        let counted = card.label_counts.as_ref().map(|counts| counts.iter().sum());
+        match (counted, self.images) {
+            (Some(counted), None) => Ok(counted),
+            (Some(counted), Some(given)) if given < counted => Err(Error::usage(format!(
+                "`--images` is {given}, but the card counts {counted} training images"
+            ))
+            .hint("leave it out")
+            .into()),
+            (_, Some(given)) => Ok(given),
+            (None, None) => Err(Error::usage(
+                "the teacher does not tell how many images it was trained on",
+            )
+            .note("file", self.teacher.display().to_string())
+            .hint("`--images N` tells their number, which may be rounded")
+            .into()),
+        }
+    }
+
+    /// Returns the card of a state dict that has none: the task's, with the given label counts.
+    fn card(&self, task: &Task) -> Result<Card> {
+        let [model] = task.models.as_slice() else {
+            return Err(
+                Error::usage("the teacher does not say which architecture it is")
+                    .note("file", self.teacher.display().to_string())
+                    .note(
+                        "expected",
+                        "a file with a card, since the task takes several",
+                    )
+                    .hint("give the file that `train_teachers` wrote")
+                    .into(),
+            );
+        };
+        let spec: ModelSpec = task.spec(model);
+        let untold = self.label_counts.is_empty() && self.images.is_some();
+        if !untold && self.label_counts.len() != task.classes.len() {
+            return Err(
+                Error::usage("the teacher does not say what it was trained on")
+                    .note("file", self.teacher.display().to_string())
+                    .note(
+                        "expected",
+                        format!("`--label-counts` with {} numbers", task.classes.len()),
+                    )
+                    .note("found", format!("{} numbers", self.label_counts.len()))
+                    .hint(format!(
+                        "give the training images of each class, in this order: {}; or only \
+                         their number, by `--images N`",
+                        task.classes.join(", ")
+                    ))
+                    .into(),
+            );
+        }
+        Ok(Card {
+            model: spec,
+            dataset: "own".into(),
+            dataset_fingerprint: None,
+            classes: task.classes.clone(),
+            normalisation: task.normalisation.clone(),
+            label_counts: (!untold).then(|| self.label_counts.clone()),
+            synthetic_counts: Vec::new(),
+        })
+    }
+}
+
+/// Returns the header of a safetensors file, or `None` for another file.
+fn header(path: &Path) -> Option<tensors::Header> {
+    let file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    tensors::header(&mut BufReader::new(file), length, u64::MAX).ok()
+}

@@ -1,0 +1,78 @@
+//! `serve client` adds, revokes and lists clients.
+
+use crate::network::shown_time;
+use crate::network::tokens::{self, Role};
+use crate::report::Table;
+use crate::runtime::output;
+use anyhow::Result;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Request {
+    /// Print a new client's token, which is not kept anywhere
+    Add {
+        /// The server's folder
+        folder: PathBuf,
+        /// The name that the status page shows
+        name: String,
+        /// For the host: the token opens the status page, and not the uploads
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Refuse a client's token from now on, and leave its upload out
+    Revoke {
+        /// The server's folder
+        folder: PathBuf,
+        /// The client's name
+        name: String,
+    },
+    /// List the clients
+    List {
+        /// The server's folder
+        folder: PathBuf,
+    },
+}
+
+impl Request {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Fails for a name that is taken or unknown, and a folder that cannot be used.
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Self::Add {
+                folder,
+                name,
+                admin,
+            } => {
+                let role = match admin {
+                    true => Role::Admin,
+                    false => Role::Client,
+                };
+                output::print(tokens::add(folder, name, role)?)?;
+                tracing::info!("this is the token of `{name}`: pass it on in private");
+            }
+            Self::Revoke { folder, name } => {
+                tokens::revoke(folder, name)?;
+                tracing::info!("the token of `{name}` is revoked");
+            }
+            Self::List { folder } => {
+                let mut table = Table::new(&["name", "role", "added", "revoked"]);
+                for client in tokens::list(folder)? {
+                    let role = match client.role {
+                        Role::Client => "client",
+                        Role::Admin => "admin",
+                    };
+                    table.row(vec![
+                        client.name,
+                        role.into(),
+                        shown_time(client.added),
+                        client.revoked.map_or_else(|| "–".into(), shown_time),
+                    ]);
+                }
+                output::print(table)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! `serve run` listens until it is stopped, and works once the uploads are complete.
+
+use super::stages::Stages;
+use crate::error::Error;
+use crate::network::collect;
+use crate::network::server::{self, Limits, Server, TlsFiles};
+use crate::network::state::{Event, Phase};
+use crate::runtime::output;
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The server's folder, with the `task.json` of `serve task`
+    folder: PathBuf,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// The server's certificate with its chain, as PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Ask each client for a certificate of this authority
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    client_authority: Option<PathBuf>,
+    /// Speak plain HTTP beyond this machine, behind a proxy that speaks TLS
+    #[arg(long)]
+    insecure: bool,
+    /// Only collect: leave the teachers in FOLDER/teachers, and start no stage
+    #[arg(long)]
+    collect_only: bool,
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    connections: u16,
+    /// Uploads at a time
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    uploads: u16,
+    /// Seconds for a handshake, and for the head of a request
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    head_seconds: u32,
+    /// Seconds in which a body may be slower than --rate, and an answer not be read
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    grace_seconds: u32,
+    /// Least bytes of a body a second
+    #[arg(long, value_name = "N", default_value_t = 65536)]
+    rate: u32,
+    /// Most megabytes that uploads may take on the disk before they are complete
+    #[arg(long, value_name = "N")]
+    quota_megabytes: Option<u64>,
+    /// Settings for `generate_initial` and `train_student`
+    #[arg(value_name = "OVERRIDE")]
+    overrides: Vec<String>,
+}
+
+impl Request {
+    /// Runs the server until it is stopped by a signal.
+    ///
+    /// # Errors
+    /// Fails when the folder, the address or the certificate cannot be used; once it is stopped,
+    /// with class interrupted unless its work is done.
+    pub fn run(&self) -> Result<()> {
+        let tls = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => Some(server::acceptor(&TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authority: self.client_authority.clone(),
+            })?),
+            _ if self.insecure => None,
+            _ => {
+                server::refuse_insecure(&self.listen)?;
+                None
+            }
+        };
+        let server = Server::open(&self.folder, self.limits())?;
+        if let Phase::Failed(reason) = server.store.view(|state| state.phase.clone()) {
+            tracing::info!("going on after: {reason}");
+            server
+                .store
+                .commit(|_| Ok::<_, Error>(Some(Event::Resumed)))?;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Error::from)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let stages = (!self.collect_only).then(|| self.overrides.clone());
+        runtime.block_on(async {
+            let listener = TcpListener::bind(self.listen).await.map_err(|error| {
+                Error::failed(format!("cannot listen on {}: {error}", self.listen))
+                    .hint("choose another port: `--listen 127.0.0.1:8444`")
+                    .caused_by(error)
+            })?;
+            let address = listener.local_addr().map_err(Error::from)?;
+            output::print(format!("listening on {scheme}://{address}"))?;
+            tokio::spawn(server::stop_on_signal(Arc::clone(&server)));
+            let working = tokio::spawn(work(Arc::clone(&server), stages));
+            Arc::clone(&server).serve(listener, tls).await?;
+            // The stage at work has been asked to stop as well, and saves what it has.
+            working
+                .await
+                .map_err(|error| Error::failed(error.to_string()))
+        })?;
+        let phase = server.store.view(|state| state.phase.clone());
+        drop(server);
+        match phase {
+            Phase::Done { .. } => Ok(()),
+            _ => Err(Error::interrupted("interrupted")
+                .hint("the same command goes on from here")
+                .into()),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let seconds = |count: u32| Duration::from_secs(count.max(1).into());
+        Limits {
+            connections: self.connections.max(1).into(),
+            uploads: self.uploads.max(1).into(),
+            head: seconds(self.head_seconds),
+            grace: seconds(self.grace_seconds),
+            rate: self.rate.max(1).into(),
+            quota: self
+                .quota_megabytes
+                .map_or(u64::MAX, |count| count.saturating_mul(1_000_000)),
+            ..Limits::default()
+        }
+    }
+}
+
+/// Waits for the uploads, then runs the stages on a thread of their own.
+async fn work(server: Arc<Server>, overrides: Option<Vec<String>>) {
+    tokio::select! {
+        () = collect::until_closed(Arc::clone(&server)) => {}
+        () = server.stopped() => return,
+    }
+    if server.store.view(|state| state.phase.clone()) != Phase::Closed {
+        return;
+    }
+    let stages = Stages::new(Arc::clone(&server), overrides);
+    let done = tokio::task::spawn_blocking(move || stages.run()).await;
+    let error = match done {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => Error::from(error),
+        Err(error) => Error::failed(format!("the work ended: {error}")),
+    };
+    if error.only_stops() {
+        return;
+    }
+    tracing::error!("{error}");
+    let reason = error.what();
+    let failed = server.store.commit(|state| {
+        let at_work = state.phase == Phase::Closed;
+        Ok::<_, Error>(at_work.then_some(Event::Failed { reason }))
+    });
+    if let Err(error) = failed {
+        tracing::error!("{error}");
+    }
+}

@@ -1,0 +1,139 @@
+//! `serve task` writes what the clients must agree on, from a config or from a teacher's file.
+
+use crate::artifact::{json, tensors};
+use crate::config;
+use crate::data::{self, DatasetKind};
+use crate::error::{During, Error};
+use crate::network::task::{Task, VERSION};
+use crate::run::{agreement, weights};
+use crate::runtime::output;
+use anyhow::Result;
+use std::path::PathBuf;
+use tch::Device;
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The server's folder, in which `task.json` is written
+    folder: PathBuf,
+    /// Go on as soon as so many uploads are accepted
+    #[arg(long, value_name = "N")]
+    clients: usize,
+    /// Go on at the deadline with so many or more; as many as --clients if not given
+    #[arg(long, value_name = "N")]
+    min_clients: Option<usize>,
+    /// When to stop waiting, such as 2026-01-31T12:00:00Z; never if not given
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
+    /// Hours by which the deadline moves, once, if there are too few uploads
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    extension_hours: u32,
+    /// Take the task from this teacher's file in place of the config
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Take teachers of any architecture
+    #[arg(long)]
+    any_model: bool,
+    /// What the status page is called
+    #[arg(long, default_value = "Federation")]
+    name: String,
+    /// Most megabytes of an upload
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_megabytes: u64,
+    /// Most training images that a client may declare
+    #[arg(long, value_name = "N", default_value_t = 100_000_000)]
+    max_images: u64,
+    /// Replace a task that is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Settings of `dataset` and `model`, as for the stages
+    #[arg(value_name = "OVERRIDE")]
+    overrides: Vec<String>,
+}
+
+impl Request {
+    /// Writes the task.
+    ///
+    /// # Errors
+    /// Fails when there is one already, and for a config or a file that gives none.
+    pub fn run(&self) -> Result<()> {
+        let path = self.folder.join("task.json");
+        if path.exists() && !self.overwrite {
+            let error = Error::usage(format!("`{}` is there already", path.display()));
+            return Err(error.hint("`--overwrite` replaces it").into());
+        }
+        let mut task = match &self.from {
+            Some(file) => self.of_card(file)?,
+            None => self.of_config()?,
+        };
+        if self.any_model {
+            task.models.clear();
+        }
+        task.check()?;
+        json::write(&path, &task)?;
+        output::print(path.display())?;
+        Ok(())
+    }
+
+    fn of_card(&self, file: &std::path::Path) -> Result<Task> {
+        if !self.overrides.is_empty() {
+            let error = Error::usage("`--from` takes the whole task from the file");
+            return Err(error
+                .hint(format!("leave out `{}`", self.overrides.join(" ")))
+                .into());
+        }
+        let metadata = tensors::metadata(file)?;
+        let card = weights::card(&metadata)?.ok_or_else(|| {
+            Error::failed("the file has no card: it does not say what it was trained on")
+                .note("file", file.display().to_string())
+                .hint("give a file that `train_teachers` wrote, or the settings of `dataset`")
+        })?;
+        card.check()?;
+        Ok(self.task(
+            (card.model.channels, card.model.size),
+            card.classes,
+            card.normalisation,
+            card.model.model,
+        ))
+    }
+
+    fn of_config(&self) -> Result<Task> {
+        let composed = config::compose(&config::Request {
+            overrides: self.overrides.clone(),
+            ..config::Request::default()
+        })?;
+        let config = composed.config;
+        // A host that has no images types what the clients agree on.
+        if config.dataset.kind == DatasetKind::None {
+            let given = agreement::Task::described(&config.dataset, None)?;
+            let shape = (given.channels, given.size);
+            return Ok(self.task(shape, given.classes, given.normalisation, config.model));
+        }
+        let dataset = data::load(&config.dataset, Device::Cpu).within("dataset")?;
+        let shape = (dataset.channels(), dataset.size());
+        Ok(self.task(shape, dataset.classes, dataset.normalisation, config.model))
+    }
+
+    fn task(
+        &self,
+        (channels, size): (i64, i64),
+        classes: Vec<String>,
+        normalisation: data::Normalisation,
+        model: crate::model::ModelSettings,
+    ) -> Task {
+        Task {
+            version: VERSION,
+            name: self.name.clone(),
+            channels,
+            size,
+            classes,
+            normalisation,
+            models: vec![model],
+            max_bytes: self.max_megabytes.saturating_mul(1_000_000),
+            max_images: self.max_images,
+            clients: self.clients,
+            min_clients: self.min_clients.unwrap_or(self.clients),
+            deadline: self.deadline.clone(),
+            extension_hours: self.extension_hours,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! `serve` and `join` through the real binaries, on the loopback interface. Requests are written by
+//! hand here, so that a test can send what no client would.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod convert;
+mod crash;
+mod fuzz;
+mod hostile;
+mod journal;
+mod limits;
+mod openapi;
+mod protocol;
+mod signals;
+mod student;
+mod support;
+mod tls;

@@ -1,0 +1,307 @@
+//! What a server answers to clients that behave, and to connections that do not.
+
+use super::support::{Folder, answer, head, piece, teacher, until};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+/// Two clients send their teachers with `join`; the server lays them out as they were.
+#[test]
+fn join_uploads() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let files = [1, 2].map(|seed| {
+        let bytes = teacher(seed);
+        (folder.file(&format!("{seed}.safetensors"), &bytes), bytes)
+    });
+    let names = ["first", "second"];
+    for ((file, _), name) in files.iter().zip(names) {
+        let output = host
+            .join(&folder.client(name), file, &["--no-wait"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", super::support::said(&output));
+    }
+    until(|| folder.path("teachers/clients.json").exists());
+    for (index, (_, bytes)) in files.iter().enumerate() {
+        let path = folder.path(&format!("teachers/model_teacher{index}.safetensors"));
+        assert_eq!(&std::fs::read(path).unwrap(), bytes);
+    }
+    let list = std::fs::read_to_string(folder.path("teachers/clients.json")).unwrap();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!([&list[0]["client"], &list[1]["client"]], names);
+    // Nothing of the uploads is left, and nothing secret is in the log.
+    assert_eq!(
+        std::fs::read_dir(folder.path("uploads")).unwrap().count(),
+        0
+    );
+    assert!(!folder.log().contains("fd_"), "{}", folder.log());
+}
+
+/// A connection that ends after each sixteenth of the body: the offset is what was sent, and the
+/// upload goes on from there.
+#[test]
+fn cut_anywhere() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let (token, bytes) = (folder.client("a"), teacher(1));
+    host.enrol(&token, 100);
+    let place = host.open(&token, &bytes);
+    for sixteenth in 1..=16 {
+        let offset = host.offset(&token, &place);
+        let end = bytes.len() * sixteenth / 16;
+        let rest = &bytes[offset as usize..];
+        let mut stream = host.connect();
+        let announced = head(&token, "PATCH", &place, &piece(offset, rest.len()));
+        stream.write_all(announced.as_bytes()).unwrap();
+        stream.write_all(&rest[..end - offset as usize]).unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+        host.until_offset(&token, &place, end as u64);
+    }
+    // The last acknowledgement was never read.
+    assert_eq!(host.outcome(&token, &place)["status"], "accepted");
+}
+
+/// The same request twice, and requests out of order.
+#[test]
+fn repeated_and_reordered() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let (token, bytes) = (folder.client("a"), teacher(1));
+    let half = bytes.len() / 2;
+    assert_eq!(host.announce(&token, &bytes).code(), "not_enrolled");
+    assert_eq!(host.enrol(&token, 100).json(), json!({"index": 0}));
+    assert_eq!(host.enrol(&token, 100).json(), json!({"index": 0}));
+    let place = host.open(&token, &bytes);
+    let again = host.announce(&token, &bytes);
+    assert_eq!((again.status, &again.headers["location"]), (200, &place));
+
+    let early = host.patch(&token, &place, half as u64, &bytes[half..]);
+    assert_eq!((early.status, early.offset()), (409, 0));
+    assert_eq!(host.patch(&token, &place, 0, &bytes[..half]).status, 204);
+    let twice = host.patch(&token, &place, 0, &bytes[..half]);
+    assert_eq!((twice.status, twice.offset()), (409, half as u64));
+    assert_eq!(
+        host.patch(&token, &place, half as u64, &bytes[half..])
+            .status,
+        202
+    );
+    assert_eq!(host.outcome(&token, &place)["status"], "accepted");
+
+    // A client that never read the answers comes back.
+    let again = host.announce(&token, &bytes);
+    assert_eq!(
+        (again.status, again.json()["status"].as_str()),
+        (200, Some("accepted"))
+    );
+    assert_eq!(again.offset(), bytes.len() as u64);
+    let other = host.announce(&token, &teacher(2));
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (409, "other_accepted")
+    );
+    assert_eq!(host.enrol(&token, 200).status, 409);
+}
+
+/// A second writer takes the upload over from one whose connection hangs, which is told so.
+#[test]
+fn newest_writer_wins() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let (token, bytes) = (folder.client("a"), teacher(1));
+    host.enrol(&token, 100);
+    let place = host.open(&token, &bytes);
+    let half = bytes.len() / 2;
+    let mut hanging = host.connect();
+    let announced = head(&token, "PATCH", &place, &piece(0, bytes.len()));
+    hanging.write_all(announced.as_bytes()).unwrap();
+    hanging.write_all(&bytes[..half]).unwrap();
+    host.until_offset(&token, &place, half as u64);
+    assert_eq!(
+        host.patch(&token, &place, half as u64, &bytes[half..])
+            .status,
+        202
+    );
+    let mut told = Vec::new();
+    let _ = hanging.read_to_end(&mut told);
+    assert_eq!(answer(&told).unwrap().status, 423);
+    assert_eq!(host.outcome(&token, &place)["status"], "accepted");
+}
+
+/// Another file in place of one that was not complete: the earlier upload is gone.
+#[test]
+fn other_content_replaces_an_open_upload() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let (token, first, second) = (folder.client("a"), teacher(1), teacher(2));
+    host.enrol(&token, 100);
+    let place = host.open(&token, &first);
+    assert_eq!(host.patch(&token, &place, 0, &first[..1000]).status, 204);
+    assert_eq!(host.upload(&token, &second)["status"], "accepted");
+    assert_eq!(host.get(&token, &place).status, 404);
+}
+
+/// What a client may see and do, and what a host.
+#[test]
+fn access() {
+    let folder = Folder::new(2);
+    let (one, other, admin) = (folder.client("a"), folder.client("b"), folder.admin());
+    let host = folder.serve(&[]);
+    let bytes = teacher(1);
+    host.enrol(&one, 100);
+    host.enrol(&other, 100);
+    let place = host.open(&one, &bytes);
+    for method in ["GET", "HEAD"] {
+        assert_eq!(host.request(&other, method, &place, &[], b"").status, 404);
+    }
+    assert_eq!(host.patch(&other, &place, 0, &bytes).status, 404);
+    // Who announces another's hash has to send the bytes all the same.
+    assert_eq!(host.patch(&one, &place, 0, &bytes).status, 202);
+    assert_eq!(host.outcome(&one, &place)["status"], "accepted");
+    let answer = host.announce(&other, &bytes);
+    assert_eq!((answer.status, answer.offset()), (201, 0));
+
+    for path in ["/", "/metrics", "/v1/admin/clients"] {
+        assert_eq!(host.get(&one, path).status, 403, "{path}");
+        assert_eq!(host.get(&admin, path).status, 200, "{path}");
+    }
+    assert_eq!(host.get(&admin, "/v1/next").status, 403);
+    assert_eq!(host.get(&one, "/v1/result").code(), "not_ready");
+    assert_eq!(host.get("", "/healthz").status, 200);
+    assert_eq!(host.get("", "/readyz").status, 200);
+    assert_eq!(host.get(&one, "/v1/nothing").status, 404);
+    let wrong = host.request(&one, "DELETE", "/v1/task", &[], b"");
+    assert_eq!(
+        (wrong.status, wrong.headers["allow"].as_str()),
+        (405, "GET")
+    );
+    // A browser asks for a password.
+    let asked = host.get("", "/");
+    assert!(
+        asked.headers["www-authenticate"].starts_with("Basic "),
+        "{asked:?}"
+    );
+}
+
+/// Wrong tokens are refused, and after ten a minute only counted; a right one still works.
+#[test]
+fn wrong_tokens() {
+    let folder = Folder::new(2);
+    let token = folder.client("a");
+    let host = folder.serve(&[]);
+    for _ in 0..10 {
+        assert_eq!(host.get("fd_wrong", "/v1/task").status, 401);
+    }
+    let limited = host.get("fd_wrong", "/v1/task");
+    assert_eq!(limited.status, 429);
+    assert!(limited.headers.contains_key("retry-after"));
+    assert_eq!(host.get(&token, "/v1/task").status, 200);
+}
+
+/// A token that is revoked while its client sends: the upload ends, and the next call is refused.
+/// The name is free again, and what its first holder had does not belong to the second.
+#[test]
+fn revoked_in_the_middle() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&[]);
+    let (token, bytes) = (folder.client("a"), teacher(1));
+    host.enrol(&token, 100);
+    let place = host.open(&token, &bytes);
+    let mut stream = host.connect();
+    let announced = head(&token, "PATCH", &place, &piece(0, bytes.len()));
+    stream.write_all(announced.as_bytes()).unwrap();
+    stream.write_all(&bytes[..100]).unwrap();
+    host.until_offset(&token, &place, 100);
+    assert!(
+        super::support::run("serve", &["client", "revoke", folder.text(), "a"])
+            .status
+            .success()
+    );
+    // The token is looked at as long as bytes come.
+    let short = std::time::Duration::from_millis(20);
+    stream.set_read_timeout(Some(short)).unwrap();
+    let (mut sent, mut told) = (100, [0; 16]);
+    until(|| {
+        sent += 1;
+        let _ = stream.write_all(&bytes[sent - 1..sent]);
+        stream.read(&mut told).is_ok()
+    });
+    assert!(told.starts_with(b"HTTP/1.1 401"), "{told:?}");
+    assert_eq!(host.get(&token, "/v1/next").status, 401);
+    let token = folder.client("a");
+    assert_eq!(host.get(&token, "/v1/next").json()["action"], "enrol");
+}
+
+/// `next` waits for a change, and names what is missing.
+#[test]
+fn next_and_closing() {
+    let folder = Folder::with(&["--clients", "3", "--min-clients", "2"]);
+    let host = folder.serve(&[]);
+    let tokens = ["a", "b", "c"].map(|name| folder.client(name));
+    let admin = folder.admin();
+    assert_eq!(host.get(&tokens[0], "/v1/next").json()["action"], "enrol");
+    host.enrol(&tokens[0], 100);
+    assert_eq!(host.get(&tokens[0], "/v1/next").json()["action"], "upload");
+    assert_eq!(host.upload(&tokens[0], &teacher(1))["status"], "accepted");
+    let close =
+        |host: &super::support::Host| host.request(&admin, "POST", "/v1/admin/close", &[], b"");
+    let few = close(&host);
+    assert_eq!(few.status, 409);
+    assert!(
+        few.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("missing: b, c"),
+        "{few:?}"
+    );
+    let news = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| host.get(&tokens[0], "/v1/next?wait=60").json());
+        host.enrol(&tokens[1], 100);
+        assert_eq!(host.upload(&tokens[1], &teacher(2))["status"], "accepted");
+        assert_eq!(close(&host).status, 200);
+        waiting.join().unwrap()
+    });
+    assert_eq!(news["action"], "wait");
+    until(|| folder.path("teachers/clients.json").exists());
+    assert_eq!(host.enrol(&tokens[2], 100).status, 409);
+    assert_eq!(close(&host).status, 409);
+    let late = host.announce(&tokens[2], &teacher(3));
+    assert_eq!(late.status, 409, "{late:?}");
+}
+
+/// At the deadline the server goes on with enough uploads; with fewer it fails, and says who was
+/// missing; another start resumes.
+#[test]
+fn deadline() {
+    let past = [
+        "--deadline",
+        "2001-01-01T00:00:00Z",
+        "--extension-hours",
+        "0",
+    ];
+    let folder = Folder::with(&[&["--clients", "2", "--min-clients", "1"], &past[..]].concat());
+    let (token, _late) = (folder.client("a"), folder.client("late"));
+    let host = folder.serve(&[]);
+    until(|| host.get(&token, "/v1/next").json()["action"] == "failed");
+    let message = host.get(&token, "/v1/next").json()["message"].to_string();
+    assert!(message.contains("missing: a, late"), "{message}");
+    drop(host);
+
+    // The deadline is not part of what clients agree on.
+    let path = folder.path("task.json");
+    let mut task: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    task["deadline"] = serde_json::Value::Null;
+    std::fs::write(&path, task.to_string()).unwrap();
+    let host = folder.serve(&[]);
+    host.enrol(&token, 100);
+    assert_eq!(host.upload(&token, &teacher(1))["status"], "accepted");
+    drop(host);
+
+    task["deadline"] = json!("2001-01-01T00:00:00Z");
+    std::fs::write(&path, task.to_string()).unwrap();
+    let host = folder.serve(&[]);
+    until(|| folder.path("teachers/model_teacher0.safetensors").exists());
+    assert!(folder.log().contains("missing: late"), "{}", folder.log());
+    drop(host);
+}
