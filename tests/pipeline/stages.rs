@@ -292,11 +292,8 @@ fn teachers_without_batch_norm() {
     ] {
         let (status, _, errors) = place.run_with(stage, &lenet, &[]);
         assert_eq!(status, 0, "{errors}");
-        assert_eq!(
-            stage == "generate_initial" && errors.contains("no batch norm"),
-            stage == "generate_initial",
-            "{errors}"
-        );
+        let warned = errors.contains("2 teachers without batch norm");
+        assert!(warned || stage != "generate_initial", "{errors}");
     }
 }
 

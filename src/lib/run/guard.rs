@@ -63,16 +63,22 @@ fn exception(payload: &(dyn Any + Send)) -> Option<String> {
     Some(line.replace("\\\"", "\""))
 }
 
-/// Returns true for what libtorch's allocators report, on CUDA and on the CPU.
+/// Returns true for what libtorch's allocators report, on CUDA and on the CPU, and for what is
+/// reported of weights that are drawn on the host.
 fn is_out_of_memory(text: &str) -> bool {
-    text.contains("out of memory") || text.contains("can't allocate memory")
+    let known = [
+        "out of memory",
+        "can't allocate memory",
+        "there is no memory",
+    ];
+    known.iter().any(|known| text.contains(known))
 }
 
 fn add_hint(error: Error) -> Error {
     error.hint(
-        "lower what is in memory at a time: `deep_inv.batch_size`, `student.batch_size` or \
-         `teacher.batch_size`, the `eval_batch_size` of the stage, `deep_inv.teachers.n`, \
-         `teacher.in_memory`",
+        "lower what is in memory at a time: `deep_inv.batch_size`, or the `batch_size` and the \
+         `eval_batch_size` of the stage, such as `teacher.batch_size`; `model.width`, \
+         `deep_inv.teachers.n`, `teacher.in_memory`, or the number of ranks",
     )
 }
 

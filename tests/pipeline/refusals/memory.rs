@@ -28,7 +28,7 @@ fn starved(place: &Place, stage: &str, more: &[&str]) -> String {
 #[test]
 fn a_run_without_memory_says_what_to_lower() {
     let place = made("split_data");
-    let words = ["can't allocate memory", "hint: lower", "teacher.batch_size"];
+    let words = ["memory", "hint: lower", "teacher.batch_size", "model.width"];
     let text = starved(&place, "train_teachers", &["teacher.batch_size=2"]);
     says(&text, &words);
     let manifest = std::fs::read_to_string(place.path("teachers/manifest_teacher0.json")).unwrap();
