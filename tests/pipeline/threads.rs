@@ -58,3 +58,26 @@ fn threads_wait_briefly_unless_somebody_has_chosen() {
         Some("7")
     );
 }
+
+/// A strided 1×1 convolution of few channels wrote beyond its memory in oneDNN (`Conv::forward`
+/// goes around it): two of three such runs ended in a crash.
+#[test]
+fn narrow_networks_train_on_two_threads() {
+    let place = Place::new();
+    let options = [
+        "dataset=digits",
+        "dataset.max_train=502",
+        "model=resnet_small",
+        "model.width=8",
+        "split.save_path=null",
+        "teacher.save_folder=teachers",
+        "teacher.epochs=5",
+        "teacher.batch_size=251",
+        "threads=2",
+        "overwrite=true",
+    ];
+    for _ in 0..4 {
+        let (code, _, errors) = place.run_with("train_teachers", &options, &[]);
+        assert_eq!(code, 0, "{errors}");
+    }
+}
