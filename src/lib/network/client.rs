@@ -12,6 +12,7 @@ use crate::artifact::{atomic, hash};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub struct Settings {
 pub struct Remote {
     agent: ureq::Agent,
     settings: Settings,
+    /// Turns true with the first answer.
+    reached: Cell<bool>,
 }
 
 /// Tells why a call failed.
@@ -83,7 +86,6 @@ struct Patience {
     wait: Duration,
     /// When it last went well.
     since: Instant,
-    reached: bool,
 }
 
 impl Remote {
@@ -135,6 +137,7 @@ impl Remote {
         Ok(Self {
             agent,
             settings: Settings { server, ..settings },
+            reached: Cell::new(false),
         })
     }
 
@@ -193,7 +196,7 @@ impl Remote {
                 });
             match attempt {
                 Ok(()) => return Ok(()),
-                Err(trouble) => patience.pause(trouble, &self.settings)?,
+                Err(trouble) => patience.pause(trouble, self)?,
             }
         }
     }
@@ -315,7 +318,7 @@ impl Remote {
                     if std::fs::metadata(&part).is_ok_and(|part| part.len() > have) {
                         patience.progress();
                     }
-                    patience.pause(trouble, &self.settings)?;
+                    patience.pause(trouble, self)?;
                 }
             }
         }
@@ -376,7 +379,7 @@ impl Remote {
             let attempt = self.call(method.clone(), path, body.clone());
             match attempt.and_then(decoded) {
                 Ok(answer) => return Ok(answer),
-                Err(trouble) => patience.pause(trouble, &self.settings)?,
+                Err(trouble) => patience.pause(trouble, self)?,
             }
         }
     }
@@ -438,6 +441,7 @@ impl Remote {
                 }
             }
         };
+        self.reached.set(true);
         match response.status().is_success() {
             true => Ok(response),
             false => Err(refusal(response)),
@@ -458,7 +462,6 @@ impl Patience {
             first: settings.first_wait,
             wait: settings.first_wait,
             since: Instant::now(),
-            reached: false,
         }
     }
 
@@ -466,21 +469,20 @@ impl Patience {
     fn progress(&mut self) {
         self.since = Instant::now();
         self.wait = self.first;
-        self.reached = true;
     }
 
     /// Waits before the next attempt.
     ///
     /// # Errors
     /// Fails when there is no use in one, it has gone badly for too long, or a stop was asked for.
-    fn pause(&mut self, trouble: Trouble, settings: &Settings) -> Result<()> {
+    fn pause(&mut self, trouble: Trouble, remote: &Remote) -> Result<()> {
         interrupt::check()?;
         let (problem, answered) = match trouble {
             Trouble::Final(error) => return Err(error),
             Trouble::Again { problem, answered } => (problem, answered),
         };
-        self.reached |= answered.is_some();
-        let most = match self.reached {
+        let settings = &remote.settings;
+        let most = match remote.reached.get() {
             true => settings.patience,
             false => settings.patience.min(FIRST_CONTACT),
         };

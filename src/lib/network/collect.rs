@@ -49,7 +49,7 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
     let task = &server.task;
     let uploads = state.accepted(|client| server.tokens.is_valid(client));
     if uploads.len() >= task.clients {
-        tracing::info!("all {} are here", counted(uploads.len(), "upload"));
+        tracing::info!("the uploads are complete: {}", uploads.len());
         return Some(Event::Closed { uploads });
     }
     let deadline = deadline(server, state).filter(|deadline| *deadline <= now)?;

@@ -80,6 +80,12 @@ pub fn add(folder: &Path, name: &str, role: Role) -> Result<String> {
         added: super::now(),
         revoked: None,
     };
+    if !folder.join("task.json").is_file() {
+        let text = format!("`{}` is no folder of a server", folder.display());
+        return Err(Error::usage(text).hint(
+            "`serve task FOLDER …` makes one, and the same FOLDER goes before the client's name",
+        ));
+    }
     change(folder, |clients| {
         let taken = |other: &Client| other.name == name && other.revoked.is_none();
         if clients.iter().any(taken) {

@@ -107,6 +107,8 @@ pub fn run(request: Request) -> Result<()> {
 
 impl Upload {
     fn run(&self) -> Result<()> {
+        std::fs::File::open(&self.teacher)
+            .map_err(|error| explain("read", &self.teacher, error))?;
         // Days may pass before it is needed.
         atomic::create_folder(folder_of(&self.out))?;
         let remote = Remote::new(self.settings()?)?;
@@ -178,7 +180,11 @@ impl Upload {
                 let card = weights::card(&header.metadata).map_err(broken)?;
                 (card, Some(header.tensors))
             }
-            None => (None, None),
+            None => {
+                // Whatever else it is, it must hold weights.
+                tensors::read_state(path)?;
+                (None, None)
+            }
         };
         let has_card = card.is_some();
         let card = match card {

@@ -49,7 +49,11 @@ pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
             let upload = state.upload_of(&client.id);
             if upload.is_some_and(|(_, upload)| upload.outcome == Outcome::Accepted) {
                 return Err(conflict(
-                    "the upload is accepted: its number of images stays",
+                    "a teacher of this client with another number of images is accepted",
+                )
+                .hint(
+                    "one teacher a client; to replace it, the host revokes the token and adds the \
+                     client again",
                 ));
             }
             if known.is_some_and(|known| known.attempts >= MOST_ATTEMPTS) {

@@ -101,7 +101,10 @@ fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
             None => "The uploads are complete.".into(),
         },
         Phase::Done { .. } => "Done: the student can be downloaded.".into(),
-        Phase::Failed(_) => "Stopped; `serve run` resumes it.".into(),
+        Phase::Failed(_) => {
+            "Stopped: the host ends this server, mends the cause and starts `serve run` again."
+                .into()
+        }
     }
 }
 

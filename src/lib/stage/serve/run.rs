@@ -1,6 +1,7 @@
 //! `serve run` listens until it is stopped, and works once the uploads are complete.
 
 use super::stages::Stages;
+use crate::config;
 use crate::error::Error;
 use crate::network::collect;
 use crate::network::server::{self, Limits, Server, TlsFiles};
@@ -91,6 +92,13 @@ impl Request {
             .map_err(Error::from)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stages = (!self.collect_only).then(|| self.overrides.clone());
+        // The stages start once the uploads are complete: a wrong key is told now.
+        if let Some(overrides) = stages.clone() {
+            config::compose(&config::Request {
+                overrides,
+                ..config::Request::default()
+            })?;
+        }
         runtime.block_on(async {
             let listener = TcpListener::bind(self.listen).await.map_err(|error| {
                 Error::failed(format!("cannot listen on {}: {error}", self.listen))

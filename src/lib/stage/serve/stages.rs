@@ -119,7 +119,10 @@ impl Stages {
         match status.success() {
             true => Ok(()),
             false => Err(Error::failed(format!("`{name}` failed: {status}"))
-                .hint("its own message is above; `serve run` resumes it")
+                .hint(
+                    "its own message is above; end this server, mend the cause, and start `serve \
+                     run` again",
+                )
                 .into()),
         }
     }
