@@ -9,6 +9,7 @@ mod fuzz;
 mod hostile;
 mod journal;
 mod limits;
+mod mistakes;
 mod openapi;
 mod protocol;
 mod signals;
