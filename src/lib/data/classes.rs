@@ -16,7 +16,7 @@ pub(super) fn relabel(set: RawSet, names: &[String]) -> Result<RawSet> {
     check_class_names(names)?;
     let place = |class: &String| names.iter().position(|name| name == class);
     let places: Vec<Option<usize>> = set.classes.iter().map(place).collect();
-    let mut foreign = Vec::new();
+    let mut unnamed = Vec::new();
     for (class, place) in set.classes.iter().zip(&places) {
         let has_images = |split: &RawSplit| {
             let label = |label: &i64| set.classes.get(*label as usize) == Some(class);
@@ -24,11 +24,11 @@ pub(super) fn relabel(set: RawSet, names: &[String]) -> Result<RawSet> {
         };
         // An empty folder of another name says nothing.
         if place.is_none() && (has_images(&set.train) || has_images(&set.test)) {
-            foreign.push(format!("`{class}`"));
+            unnamed.push(format!("`{class}`"));
         }
     }
-    if !foreign.is_empty() {
-        let (first, more) = (foreign.iter().take(NAMED), foreign.len() > NAMED);
+    if !unnamed.is_empty() {
+        let (first, more) = (unnamed.iter().take(NAMED), unnamed.len() > NAMED);
         let first: Vec<&str> = first.map(String::as_str).collect();
         let found = first.join(", ") + if more { ", …" } else { "" };
         return Err(Error::usage(
