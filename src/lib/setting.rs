@@ -16,6 +16,9 @@ pub const FREE: &str = "x-free";
 /// Keyword in the schema of a setting that some kinds of its group do not read: their names.
 pub const UNREAD_BY: &str = "x-unread-by";
 
+/// Keyword in the schema of a setting that only some kinds of its group read: their names.
+pub const READ_BY: &str = "x-read-by";
+
 /// Value of `format` in the schema of a [`FilePath`].
 pub const FILE_PATH: &str = "path";
 

@@ -13,6 +13,18 @@ fn of_hosts() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("is no folder of a server"));
     assert!(!elsewhere.exists());
+    let output = run("serve", &["client", "ad", elsewhere.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said_all = said(&output);
+    assert!(
+        said_all.contains("`serve client` has no subcommand `ad`"),
+        "{said_all}"
+    );
+    assert!(said_all.contains("add, revoke, list"), "{said_all}");
+    assert!(
+        said_all.contains("did you mean `serve client add`?"),
+        "{said_all}"
+    );
     // A typo in what the stages will be told, before anybody uploads.
     let place = folder.path(".");
     let output = run(

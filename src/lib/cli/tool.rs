@@ -36,44 +36,27 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
         Some(ContextValue::Strings(texts)) => texts.clone(),
         _ => Vec::new(),
     };
-    // The subcommand that was typed, if there is one.
-    let typed = arguments
-        .iter()
-        .skip(1)
-        .find_map(|argument| tool.find_subcommand(argument));
-    let name = typed.map_or(tool.get_name().to_owned(), |typed| {
-        format!("{} {}", tool.get_name(), typed.get_name())
-    });
+    let (typed, name) = typed(tool, arguments);
     let help = format!("`{name} --help` says more");
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let wrong = context(ContextKind::InvalidSubcommand).concat();
-            let names: Vec<&str> = tool
-                .get_subcommands()
-                .map(clap::Command::get_name)
-                .collect();
-            let error = Error::usage(format!("`{}` has no subcommand `{wrong}`", tool.get_name()))
+            let names = subcommands(typed);
+            let error = Error::usage(format!("`{name}` has no subcommand `{wrong}`"))
                 .note("available", list(&names));
             match nearest(&wrong, &names) {
-                Some(name) => error.hint(format!("did you mean `{} {name}`?", tool.get_name())),
+                Some(near) => error.hint(format!("did you mean `{name} {near}`?")),
                 None => error.hint(help),
             }
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let names: Vec<&str> = tool
-                .get_subcommands()
-                .map(clap::Command::get_name)
-                .collect();
-            Error::usage(format!("`{}` needs a subcommand", tool.get_name()))
-                .note("available", list(&names))
+            Error::usage(format!("`{name}` needs a subcommand"))
+                .note("available", list(&subcommands(typed)))
                 .hint(help)
         }
         ErrorKind::UnknownArgument => {
             let wrong = context(ContextKind::InvalidArg).concat();
-            let flags = typed
-                .unwrap_or(tool)
-                .get_arguments()
-                .chain(tool.get_arguments());
+            let flags = typed.get_arguments().chain(tool.get_arguments());
             let flags: Vec<String> = flags
                 .filter_map(clap::Arg::get_long)
                 .map(|long| format!("--{long}"))
@@ -97,4 +80,22 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
         }
         _ => arguments::explain(error, arguments),
     }
+}
+
+/// Returns the subcommand that was typed, at any depth, or the tool itself; and its whole name.
+fn typed<'a>(tool: &'a clap::Command, arguments: &[OsString]) -> (&'a clap::Command, String) {
+    let mut found = (tool, tool.get_name().to_owned());
+    for argument in arguments.iter().skip(1) {
+        if let Some(command) = found.0.find_subcommand(argument) {
+            found = (command, format!("{} {}", found.1, command.get_name()));
+        }
+    }
+    found
+}
+
+fn subcommands(command: &clap::Command) -> Vec<&str> {
+    command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect()
 }

@@ -3,7 +3,7 @@
 
 use super::range::{Range, is_unsigned};
 use super::schema::Config;
-use crate::setting::{FILE_PATH, FREE, UNREAD_BY};
+use crate::setting::{FILE_PATH, FREE, READ_BY, UNREAD_BY};
 use indexmap::IndexMap;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -20,6 +20,8 @@ pub struct Shape {
     pub free: bool,
     /// Kinds of its group that do not read it.
     pub unread_by: Vec<String>,
+    /// The only kinds of its group that read it; empty where `unread_by` says who does not.
+    pub read_by: Vec<String>,
     /// Range that a number, or each number of a list, must lie in.
     pub range: Option<Range>,
     /// Built-in default of a key that only some kinds of its group have.
@@ -130,8 +132,19 @@ impl Shape {
             nullable: types.contains(&"null"),
             free: schema.contains_key(FREE),
             unread_by: strings(schema, UNREAD_BY).collect(),
+            read_by: strings(schema, READ_BY).collect(),
             default: schema.get("default").cloned().unwrap_or_default(),
         }
+    }
+
+    /// Returns true for a key that every kind of its group reads.
+    fn is_read_by_all(&self) -> bool {
+        self.unread_by.is_empty() && self.read_by.is_empty()
+    }
+
+    fn is_read_by(&self, kind: &String) -> bool {
+        let only = &self.read_by;
+        !self.unread_by.contains(kind) && (only.is_empty() || only.contains(kind))
     }
 }
 
@@ -198,12 +211,12 @@ impl Keys {
     /// Divides keys of a struct that not all kinds read among the kinds.
     fn divide(&mut self) {
         let mut divided = self.all.clone();
-        divided.retain(|_, shape| !shape.unread_by.is_empty());
+        divided.retain(|_, shape| !shape.is_read_by_all());
         let kind = self.all.get(KIND).map(|kind| &kind.takes);
         if let (Some(Takes::Names(names)), false) = (kind, divided.is_empty()) {
             for name in names {
                 let mut own = divided.clone();
-                own.retain(|_, shape| !shape.unread_by.contains(name));
+                own.retain(|_, shape| shape.is_read_by(name));
                 self.kinds.insert(name.clone(), own);
             }
         }

@@ -61,7 +61,7 @@ pub struct DatasetSettings {
     pub classes: Option<Vec<String>>,
     /// Number of classes, where there are no images and `classes` does not name them.
     #[schemars(range(min = 1, max = 1_000_000))]
-    #[schemars(extend("x-unread-by" = WITH_IMAGES))]
+    #[schemars(extend("x-read-by" = ["none"]))]
     pub num_classes: Option<usize>,
     /// Downloads the official files of a set that are missing in `root`.
     #[schemars(extend("x-unread-by" = ["none"]))]
@@ -85,37 +85,15 @@ pub struct DatasetSettings {
     /// without test images (which are not used if they are there); 1 makes all of them test images,
     /// for a server that trains on none; `None` takes `test/CLASS/…`, or else `val/CLASS/…`.
     #[schemars(range(min = 0, max = 1))]
-    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    #[schemars(extend("x-read-by" = ["image_folder"]))]
     pub test_share: Option<f64>,
     /// Seed by which `test_share` draws.
-    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    #[schemars(extend("x-read-by" = ["image_folder"]))]
     pub test_seed: u64,
     /// Leaves out images that cannot be read; otherwise they are an error.
-    #[schemars(extend("x-unread-by" = NO_FOLDER))]
+    #[schemars(extend("x-read-by" = ["image_folder"]))]
     pub skip_broken: bool,
 }
-
-/// Kinds that are no image folders.
-const NO_FOLDER: [&str; 7] = [
-    "none",
-    "digits",
-    "mnist",
-    "fashion_mnist",
-    "kmnist",
-    "cifar10",
-    "cifar100",
-];
-
-/// Kinds that have images.
-const WITH_IMAGES: [&str; 7] = [
-    "digits",
-    "mnist",
-    "fashion_mnist",
-    "kmnist",
-    "cifar10",
-    "cifar100",
-    "image_folder",
-];
 
 impl Default for DatasetSettings {
     fn default() -> Self {

@@ -73,7 +73,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
         let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
         let progress = Progress::new(title, sum(&steps));
-        progress.add(sum(&steps[..rounds.len().min(steps.len())]));
+        progress.skip(sum(&steps[..rounds.len().min(steps.len())]));
         let log = Self {
             stage,
             journal: Journal::open(context, session, &lines, events.as_ref())?,

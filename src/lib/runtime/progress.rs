@@ -27,6 +27,8 @@ pub struct Progress {
     /// Number of steps, or zero when it is unknown.
     total: u64,
     done: AtomicU64,
+    /// Those of them that took no time here.
+    skipped: AtomicU64,
     message: Mutex<String>,
     started: Instant,
     /// Time of the next plain line, in milliseconds after the start.
@@ -43,6 +45,7 @@ impl Progress {
             label: label.to_string(),
             total,
             done: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             message: Mutex::new(String::new()),
             started: Instant::now(),
             due: AtomicU64::new(millis(LINE_INTERVAL)),
@@ -61,6 +64,16 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.inc(n),
             None => self.line_if_due(),
+        }
+    }
+
+    /// Counts `n` steps that an earlier run has done, which say nothing about the time of others.
+    pub fn skip(&self, n: u64) {
+        self.skipped.fetch_add(n, Ordering::Relaxed);
+        self.done.fetch_add(n, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc(n);
+            bar.reset_eta();
         }
     }
 
@@ -92,18 +105,23 @@ impl Progress {
                 .is_ok()
         };
         if now >= due && is_first(due) {
-            print(&self.line());
+            print(&self.line(self.left()));
         }
     }
 
-    fn line(&self) -> String {
+    fn left(&self) -> Option<Duration> {
+        let done = self.done.load(Ordering::Relaxed);
+        let timed = done.saturating_sub(self.skipped.load(Ordering::Relaxed));
+        left(self.started.elapsed(), timed, self.total.checked_sub(done)?)
+    }
+
+    fn line(&self, left: Option<Duration>) -> String {
         let message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
-        line(
-            &self.label,
-            self.done.load(Ordering::Relaxed),
-            self.total,
-            &message,
-        )
+        let left = left.map(|left| format!("{} left", duration(left)));
+        let mut parts: Vec<&str> = left.iter().map(String::as_str).collect();
+        parts.extend(Some(message.as_str()).filter(|message| !message.is_empty()));
+        let done = self.done.load(Ordering::Relaxed);
+        line(&self.label, done, self.total, &parts.join(", "))
     }
 }
 
@@ -114,7 +132,7 @@ impl Drop for Progress {
         }
         let spent = self.started.elapsed();
         if spent > SHORT {
-            print(&format!("{}, {}", self.line(), duration(spent)));
+            print(&format!("{}, {}", self.line(None), duration(spent)));
         }
     }
 }
@@ -127,6 +145,13 @@ pub fn line(label: &str, done: u64, total: u64, message: &str) -> String {
     };
     let comma = if message.is_empty() { "" } else { ", " };
     format!("{label}: {count}{comma}{message}")
+}
+
+/// Returns the time that `remaining` steps will take if they are like the `timed` ones, which took
+/// `spent`; `None` before the first of them.
+pub fn left(spent: Duration, timed: u64, remaining: u64) -> Option<Duration> {
+    let seconds = spent.as_secs_f64() / timed as f64 * remaining as f64;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Writes a duration in at most two units: `7 s`, `3 min 7 s`, `2 h 3 min`.

@@ -2,7 +2,7 @@
 
 use crate::common::{child, clock};
 use fed_distill::runtime::Progress;
-use fed_distill::runtime::progress::{duration, line, rate};
+use fed_distill::runtime::progress::{duration, left, line, rate};
 use std::time::Duration;
 
 #[test]
@@ -41,6 +41,15 @@ fn rates_below_one_a_second_turn_into_times() {
     assert_eq!([0.0, f64::NAN].map(rate), ["-/s", "-/s"]);
 }
 
+#[test]
+fn what_is_left_is_as_slow_as_what_was_done() {
+    let spent = Duration::from_secs(20);
+    assert_eq!(left(spent, 200, 50), Some(Duration::from_secs(5)));
+    assert_eq!(left(spent, 200, 0), Some(Duration::ZERO));
+    assert_eq!(left(spent, 0, 50), None);
+    assert_eq!(left(spent, 0, 0), None);
+}
+
 /// On stderr that is no terminal.
 #[test]
 fn only_long_tasks_leave_lines() {
@@ -53,10 +62,9 @@ fn only_long_tasks_leave_lines() {
         let (last, between) = lines.split_last().unwrap();
         assert!(!between.is_empty(), "{text}");
         for line in between {
-            assert!(
-                line.starts_with("long: ") && line.ends_with("%), loss 1.5"),
-                "{text}"
-            );
+            let (count, rest) = line.split_once("%), ").unwrap();
+            assert!(count.starts_with("long: "), "{text}");
+            assert!(rest.ends_with(" s left, loss 1.5"), "{text}");
         }
         assert!(
             last.starts_with("long: 700/1000 (70%), loss 1.5, "),

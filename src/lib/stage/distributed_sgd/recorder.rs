@@ -68,7 +68,7 @@ impl<'a> Recorder<'a> {
             "stochastic gradient descent",
             steps.saturating_mul(config.settings.epochs) as u64,
         );
-        progress.add(
+        progress.skip(
             start
                 .as_ref()
                 .map_or(0, |fit| fit.position.optimizer_steps as u64),

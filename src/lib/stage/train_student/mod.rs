@@ -132,7 +132,7 @@ fn train(
     let done = start
         .as_ref()
         .map_or(0, |start| start.position.optimizer_steps as usize);
-    progress.add((done + notes.fresh.len() * steps) as u64);
+    progress.skip((done + notes.fresh.len() * steps) as u64);
     let journal = Journal::open(context, session, &notes.lines()?, notes.events.as_ref())?;
     let recorder = Recorder::new(
         dataset,

@@ -374,7 +374,7 @@ fn train(
         None => (None, BestWeights::default(), Notes::default()),
     };
     let Notes { epochs, events } = notes;
-    progress.add(
+    progress.skip(
         start
             .as_ref()
             .map_or(0, |start| start.position.optimizer_steps as u64),
