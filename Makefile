@@ -22,8 +22,8 @@ BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
-	compared compare report experiments experiments-smoke test test-mpi bench bench-rust \
-	gpu-pack gpu-check lint deny FORCE
+	compared compare report experiments experiments-smoke test test-mpi test-browser bench \
+	bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -146,6 +146,10 @@ test: setup python ## Run all tests
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
 	$(CARGO) clippy --release --features mpi --lib --bins --test mpi -- -D warnings
 	$(CARGO) test --release --features mpi --test mpi
+
+test-browser: setup ## Look at the server's page in Chromium; installs it where it is missing
+	@browser="$$(scripts/setup_chromium.sh)" && \
+		CHROMIUM="$$browser" $(CARGO) test --release --features net --test browser
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
 bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)

@@ -120,10 +120,21 @@ pub fn paragraph(text: &str) -> Markup {
 
 /// Returns a table; columns of numbers are aligned to the right.
 pub fn table(table: &Table) -> Markup {
+    rows(table, "wide")
+}
+
+/// Returns a table whose rows stand one below the other in a narrow window, a line a cell with the
+/// name of its column, so that no column is out of sight.
+pub fn records(table: &Table) -> Markup {
+    rows(table, "records")
+}
+
+fn rows(table: &Table, class_of_all: &str) -> Markup {
     let (headers, rows, numeric) = table.parts();
+    let name = |column: usize| headers.get(column).filter(|_| class_of_all == "records");
     let class = |column: usize| (numeric.get(column) == Some(&true)).then_some("n");
     html! {
-        div class="wide" {
+        div class=(class_of_all) {
             table {
                 thead {
                     tr {
@@ -136,7 +147,9 @@ pub fn table(table: &Table) -> Markup {
                     @for row in rows {
                         tr {
                             @for (column, text) in row.iter().enumerate() {
-                                td class=[class(column)] { (text) }
+                                td class=[class(column)] data-name=[name(column)] {
+                                    (text)
+                                }
                             }
                         } "\n"
                     }

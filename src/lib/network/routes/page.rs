@@ -177,7 +177,7 @@ fn clients(rows: &[Row]) -> maud::Markup {
         ]);
     }
     let mut body = html::bars("Share of each upload that is here", &bars);
-    body.0 += &html::table(&table).0;
+    body.0 += &html::records(&table).0;
     for row in rows {
         if let Some(reason) = &row.reason {
             body.0 += &html::heading(&format!("Why the upload of {} was refused", row.name)).0;
@@ -218,5 +218,5 @@ fn task(server: &Server) -> maud::Markup {
     ] {
         table.row(vec![what.into(), value]);
     }
-    html::table(&table)
+    html::records(&table)
 }
