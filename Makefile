@@ -166,8 +166,8 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 # DEVICE=cpu SIZE=tiny runs the same code on a CPU in a minute or two.
 DEVICE ?= cuda
 SIZE ?= full
-gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
-	$(CARGO) build --release --features bench --bin bench_worker
+gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
+	$(CARGO) build --release --features net,bench --bin bench_worker
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 

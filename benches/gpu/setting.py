@@ -103,5 +103,6 @@ def test_executables(names):
         folder = pathlib.Path(os.environ["BENCH_BINARIES"]) / "deps"
         return {name: folder / name for name in names if (folder / name).exists()}
     targets = [word for name in names for word in ("--test", name)]
-    built = cargo_artifacts("test", "--release", "--no-run", *targets)
+    # With the features of `make test`, which has built them.
+    built = cargo_artifacts("test", "--release", "--no-run", "--features", "net", *targets)
     return {name: built["test", name] for name in names}

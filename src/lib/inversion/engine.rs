@@ -11,7 +11,7 @@ use super::pixels::{BestBatch, PixelAdam};
 use super::teacher::Teacher;
 use crate::error::{Error, Result, Text, parameter};
 use crate::model::Model;
-use crate::runtime::interrupt;
+use crate::runtime::{interrupt, read};
 use crate::train::Callback;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -201,7 +201,7 @@ impl Inversion<'_> {
             callback.step();
         }
         adam.map_moments(|moment| engine.to_nchw(moment));
-        let best_loss = f64::try_from(&best.loss)?;
+        let best_loss: f64 = read(&best.loss)?;
         let history = history.read()?;
         let broken = history
             .iter()
@@ -249,7 +249,7 @@ impl Inversion<'_> {
                 .total
                 .isfinite()
                 .logical_and(&gradient.isfinite().all());
-            if used.len() == 1 || !bool::try_from(finite.all())? {
+            if used.len() == 1 || !read::<bool>(&finite.all())? {
                 found.push(teacher);
             }
         }
@@ -305,11 +305,18 @@ impl History {
             .push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
     }
 
-    /// Reads the terms back from the device.
+    /// Reads the terms back from the device, all at once.
     fn read(self) -> Result<Vec<TermsAt>> {
+        if self.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = Tensor::f_stack(&self.rows, 0)?.to_kind(Kind::Double);
+        let (columns, all) = (
+            all.size()[1] as usize,
+            read::<Vec<f64>>(&all.flatten(0, 1))?,
+        );
         let mut history = Vec::new();
-        for (step, row) in self.steps.into_iter().zip(&self.rows) {
-            let values: Vec<f64> = Vec::try_from(row.to_kind(Kind::Double))?;
+        for (step, values) in self.steps.into_iter().zip(all.chunks_exact(columns)) {
             let [
                 total,
                 cross_entropy,
@@ -319,7 +326,7 @@ impl History {
                 jensen_shannon,
                 entropy,
                 rival,
-            ] = values[..]
+            ] = *values
             else {
                 continue;
             };

@@ -16,6 +16,7 @@ use super::settings::{InversionSettings, Keep, PhaseSettings, TeacherMode};
 use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::runtime::read;
 use crate::runtime::seed::{Rng, Seeds};
 use crate::train::Callback;
 use rand_distr::{Distribution, StandardNormal};
@@ -202,7 +203,7 @@ impl<'a> Inverter<'a> {
             Keep::Last => made.last,
         };
         // The last step may leave the finite numbers after the last loss was computed.
-        if !bool::try_from(images.isfinite().all())? {
+        if !read::<bool>(&images.isfinite().all())? {
             return Err(Error::failed(
                 "the images became NaN or infinite in the last step",
             ));

@@ -12,7 +12,9 @@ pub mod launcher;
 pub mod logging;
 pub mod output;
 pub mod progress;
+pub mod read;
 pub mod seed;
 pub mod threads;
 
 pub use progress::Progress;
+pub use read::read;

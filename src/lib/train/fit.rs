@@ -12,7 +12,7 @@ use super::source::BatchSource;
 use super::state::{FitState, Position, restore};
 use crate::error::{During, Error, Result, Text, is_whole, parameter};
 use crate::model::{Model, Pass};
-use crate::runtime::interrupt;
+use crate::runtime::{interrupt, read};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -166,16 +166,18 @@ impl Fit<'_> {
     /// Fails when a weight is not finite. A finite loss does not rule that out, because it was
     /// computed before the step changed the weights.
     fn check_weights(&self) -> Result<()> {
-        let finite = |parameter: &Tensor| bool::try_from(parameter.isfinite().all());
-        for parameter in self.model.parameters() {
-            if !finite(&parameter)? {
-                return Err(diverged(format!(
-                    "the weights became NaN or infinite in epoch {}",
-                    self.at.epoch + 1
-                )));
-            }
+        let parameters = self.model.parameters();
+        let finite: Vec<Tensor> = parameters
+            .iter()
+            .map(|parameter| parameter.isfinite().all())
+            .collect();
+        match finite.is_empty() || read(&Tensor::f_stack(&finite, 0)?.all())? {
+            true => Ok(()),
+            false => Err(diverged(format!(
+                "the weights became NaN or infinite in epoch {}",
+                self.at.epoch + 1
+            ))),
         }
-        Ok(())
     }
 
     /// Trains on the next of the epoch's `steps` batches.
@@ -276,7 +278,7 @@ impl Sums {
 
     /// Fails when a loss of the epoch was not finite.
     fn check(&self, epoch: usize) -> Result<()> {
-        match i64::try_from(&self.broken)? {
+        match read(&self.broken)? {
             i64::MAX => Ok(()),
             step => Err(diverged(format!(
                 "the training loss became NaN or infinite in epoch {}, step {step}",
@@ -290,8 +292,8 @@ impl Sums {
         self.check(epoch)?;
         let images = self.images as f64;
         Ok((
-            f64::try_from(&self.loss)? / images,
-            i64::try_from(&self.correct)? as f64 / images,
+            read::<f64>(&self.loss)? / images,
+            read::<i64>(&self.correct)? as f64 / images,
         ))
     }
 }

@@ -6,6 +6,7 @@
 mod accuracy;
 mod losses;
 mod optimisers;
+mod reads;
 mod schedules;
 
 fn close(ours: f64, wanted: f64, tolerance: f64, what: &str) {

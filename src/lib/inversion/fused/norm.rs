@@ -2,6 +2,7 @@
 //! statistics, and that distance's gradient. Called by `passes`.
 
 use crate::model::BatchNorm;
+use crate::runtime::read;
 use tch::{Kind, Tensor};
 
 /// Holds the affine map y = scale·x + shift and the running statistics that the distance is
@@ -22,7 +23,7 @@ impl Norm {
     /// Computes the constants of `layer` in f64 and rounds them to f32 once.
     pub fn of(layer: &BatchNorm) -> Self {
         let read = |tensor: &Tensor| -> Vec<f64> {
-            Vec::try_from(tensor.detach().to_kind(Kind::Double)).unwrap_or_default()
+            read(&tensor.detach().to_kind(Kind::Double)).unwrap_or_default()
         };
         let (weight, bias) = (read(&layer.weight), read(&layer.bias));
         let (mean, var) = (read(&layer.running_mean), read(&layer.running_var));
