@@ -159,6 +159,12 @@ bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
 
+# ARGS="--clients 2 10 50" and the like; `python3 benches/federation/uploads.py` alone has no need
+# of Flower.
+bench-federation: build ## Compare rounds over HTTP with Flower's, and measure many uploads
+	@BENCH_BINARIES="$(BIN)" python3 benches/federation/compare.py $(ARGS)
+	@BENCH_BINARIES="$(BIN)" python3 benches/federation/uploads.py
+
 # docs/gpu.md says what to do with the folder.
 gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another machine
 	@CARGO="$(CARGO)" python3 benches/gpu/pack.py
