@@ -4,6 +4,7 @@ mod baselines;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+mod evaluation;
 mod experiments;
 mod identity;
 mod parties;

@@ -122,8 +122,8 @@ pub static TRAIN_TEACHERS: Stage = Stage {
         all!(split),
         // A teacher does not depend on how many others there are.
         part!(teacher: TeacherConfig {
-            shared_initialisation, index, epochs, batch_size, optimizer, schedule, augment,
-            selection, validation_share, label_counts, count_step,
+            shared_initialisation, index, epochs, batch_size, eval_every, optimizer, schedule,
+            augment, selection, validation_share, label_counts, count_step,
         } without { num_teachers, only, save_folder, in_memory, eval_batch_size }),
     ],
 };
@@ -266,15 +266,15 @@ const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 
 /// Declares the teachers as the server has them: how they were trained is in their files.
 const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, only, save_folder } without {
-    shared_initialisation, index, in_memory, epochs, batch_size, eval_batch_size, optimizer,
-    schedule, augment, selection, validation_share, label_counts, count_step,
+    shared_initialisation, index, in_memory, epochs, batch_size, eval_batch_size, eval_every,
+    optimizer, schedule, augment, selection, validation_share, label_counts, count_step,
 });
 
 /// Declares how many of the split's nodes take part in a baseline.
 const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
     shared_initialisation, only, index, save_folder, in_memory, epochs, batch_size,
-    eval_batch_size, optimizer, schedule, augment, selection, validation_share, label_counts,
-    count_step,
+    eval_batch_size, eval_every, optimizer, schedule, augment, selection, validation_share,
+    label_counts, count_step,
 });
 
 /// Returns the stage of this name.

@@ -15,6 +15,26 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Counts the classes `predicted` i64 `[M]` of images with these `labels` i64 `[M]`, both in
+    /// 0..`classes`.
+    ///
+    /// # Errors
+    /// Fails when libtorch does.
+    pub fn new(labels: &Tensor, predicted: &Tensor, classes: usize) -> Result<Self> {
+        let side = classes as i64;
+        let mut counts = Tensor::zeros([side * side], (Kind::Int64, labels.device()));
+        let cells = labels * side + predicted;
+        // Unlike `bincount`, which asks the device for the largest value.
+        let _ = counts.f_index_add_(0, &cells, &cells.ones_like())?;
+        let counts: Vec<i64> = Vec::try_from(&counts)?;
+        let rows = counts
+            .chunks(classes)
+            .map(|row| row.iter().map(|&n| n as u64).collect());
+        Ok(Self {
+            confusion: rows.collect(),
+        })
+    }
+
     /// Returns the share of images whose class was predicted, 0..1, and `None` without images.
     pub fn accuracy(&self) -> Option<f64> {
         let correct: u64 = self
@@ -69,26 +89,41 @@ pub fn evaluate(
     classes: usize,
     batch_size: usize,
 ) -> Result<Evaluation> {
+    let predicted = predicted_classes(predict, set, normalisation, batch_size)?;
+    Evaluation::new(&set.labels, &predicted, classes)
+}
+
+/// Returns the class of the highest score of `predict` for each image of `set`, i64 `[M]`, of which
+/// [`Evaluation::new`] counts all or a part; `predict` and `batch_size` are those of [`evaluate`].
+///
+/// # Errors
+/// Fails when `predict` or libtorch does, and on Ctrl-C.
+pub fn predicted_classes(
+    predict: &dyn Fn(&Tensor) -> Result<Tensor>,
+    set: &ImageSet,
+    normalisation: &Normalisation,
+    batch_size: usize,
+) -> Result<Tensor> {
     no_grad(|| {
-        let classes = classes as i64;
-        let mut counts = Tensor::zeros([classes * classes], (Kind::Int64, set.images.device()));
+        let predicted = set.labels.f_empty_like()?;
         let total = set.len() as i64;
         let mut start = 0;
         while start < total {
             interrupt::check()?;
             let count = (batch_size as i64).min(total - start);
             let scores = predict(&normalisation.apply(&set.images.narrow(0, start, count)))?;
-            let cells = set.labels.narrow(0, start, count) * classes + scores.argmax(1, false);
-            // Unlike `bincount`, which asks the device for the largest value.
-            let _ = counts.f_index_add_(0, &cells, &cells.ones_like())?;
+            predicted
+                .narrow(0, start, count)
+                .f_copy_(&scores.f_argmax(1, false)?)?;
             start += count;
         }
-        let counts: Vec<i64> = Vec::try_from(&counts)?;
-        let rows = counts
-            .chunks(classes as usize)
-            .map(|row| row.iter().map(|&n| n as u64).collect());
-        Ok(Evaluation {
-            confusion: rows.collect(),
-        })
+        Ok(predicted)
     })
+}
+
+/// Returns true if a model is evaluated after epoch `epoch` (from 0) of `epochs`: after every
+/// `every`-th one and after the last.
+pub fn is_evaluated(epoch: usize, every: usize, epochs: usize) -> bool {
+    let done = epoch + 1;
+    done.is_multiple_of(every) || done == epochs
 }

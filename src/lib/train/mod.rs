@@ -15,7 +15,7 @@ mod source;
 mod state;
 
 pub use callback::{Callback, Steps};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, is_evaluated, predicted_classes};
 pub use fit::{EpochReport, FitSettings, fit};
 pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;

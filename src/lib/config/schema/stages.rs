@@ -57,6 +57,11 @@ pub struct TeacherConfig {
     /// Images in an evaluation batch; changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub eval_batch_size: Free<usize>,
+    /// Epochs from one evaluation (on the test set, the node's own part of it, and images held out)
+    /// to the next; the last epoch is always evaluated. The accuracies of the others are `null`,
+    /// and `selection` chooses among the evaluated ones.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_every: usize,
     /// Optimiser and its learning rate.
     pub optimizer: OptimizerSettings,
     /// Course of the learning rate.
@@ -88,6 +93,7 @@ impl Default for TeacherConfig {
             epochs: 300,
             batch_size: 256,
             eval_batch_size: 1024.into(),
+            eval_every: 1,
             optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings::default(),
             augment: AugmentSettings::default(),
@@ -218,6 +224,10 @@ pub struct StudentConfig {
     /// Images in an evaluation batch; changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub eval_batch_size: Free<usize>,
+    /// Epochs from one evaluation on the test set to the next; the last epoch is always evaluated.
+    /// The accuracies of the others are `null`, and `selection` chooses among the evaluated ones.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_every: usize,
     /// Optimiser and its learning rate.
     pub optimizer: OptimizerSettings,
     /// Course of the learning rate.
@@ -246,6 +256,7 @@ impl Default for StudentConfig {
             epochs: 300,
             batch_size: 256,
             eval_batch_size: 1024.into(),
+            eval_every: 1,
             optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings::default(),
             augment: AugmentSettings::default(),

@@ -14,7 +14,7 @@ use crate::run::Checkpointer;
 use crate::run::journal::{BatchLine, EpochLine, EventPosition, Journal};
 use crate::run::metrics::StudentEpoch;
 use crate::runtime::Progress;
-use crate::train::{Callback, EpochReport, FitState};
+use crate::train::{Callback, EpochReport, FitState, Selection, is_evaluated};
 use crate::words::percent;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -165,16 +165,24 @@ impl Callback for &Recorder<'_> {
     }
 
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
-        let evaluation = test(model, self.dataset, *self.settings.eval_batch_size)?;
-        let accuracy = evaluation.accuracy();
+        let settings = self.settings;
+        let evaluated = is_evaluated(report.epoch, settings.eval_every, settings.epochs);
+        let (accuracy, per_class) = match evaluated {
+            true => {
+                let evaluation = test(model, self.dataset, *settings.eval_batch_size)?;
+                (evaluation.accuracy(), evaluation.per_class())
+            }
+            false => (None, vec![None; self.dataset.classes.len()]),
+        };
         let record = &mut *self.record.borrow_mut();
-        record
-            .best
-            .offer(self.settings.selection, report.epoch, accuracy, model);
+        if evaluated || settings.selection == Selection::Last {
+            let best = &mut record.best;
+            best.offer(settings.selection, report.epoch, accuracy, model);
+        }
         let epoch = StudentEpoch {
             fit: *report,
             test_accuracy: accuracy,
-            per_class_accuracy: evaluation.per_class(),
+            per_class_accuracy: per_class,
         };
         let line = record.notes.epoch_line(&epoch);
         record.notes.epochs.push(epoch);
@@ -184,7 +192,11 @@ impl Callback for &Recorder<'_> {
         record
             .journal
             .scalar("epoch/seconds", line.step as i64, seconds)?;
-        let text = format!("loss {:.3}, test {}", report.train_loss, percent(accuracy));
+        let text = format!("loss {:.3}", report.train_loss);
+        let text = match evaluated {
+            true => format!("{text}, test {}", percent(accuracy)),
+            false => text,
+        };
         tracing::debug!("epoch {}: {text}, {seconds:.1} s", report.epoch + 1);
         self.progress
             .message(format!("epoch {}, {text}", report.epoch + 1));

@@ -32,6 +32,7 @@ use rand::seq::SliceRandom;
 use recorder::{Notes, Recorder};
 use std::path::Path;
 use std::time::Instant;
+use tch::Tensor;
 
 /// Runs the stage.
 ///
@@ -342,7 +343,8 @@ fn train(
     let validation = validation
         .map(|indices| dataset.train.select(&indices))
         .transpose()?;
-    let own_test = dataset.test.select(&part.test)?;
+    let own_test: Vec<i64> = part.test.iter().map(|&index| index as i64).collect();
+    let own_test = Tensor::f_from_slice(&own_test)?.f_to_device(context.device)?;
     let spec = context.model(dataset)?;
     let start = if settings.shared_initialisation {
         0

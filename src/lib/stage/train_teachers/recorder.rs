@@ -11,12 +11,16 @@ use crate::run::Checkpointer;
 use crate::run::journal::{EpochLine, EventPosition, Journal};
 use crate::run::metrics::{TeacherEpoch, TeacherMetrics};
 use crate::runtime::Progress;
-use crate::train::{Callback, EpochReport, FitState, Selection, evaluate};
+use crate::train::{
+    Callback, EpochReport, Evaluation, FitState, Selection, evaluate, is_evaluated,
+    predicted_classes,
+};
 use crate::words::percent;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Instant;
+use tch::Tensor;
 
 /// Holds what a resumed run starts from, beside the weights.
 #[derive(Default, Serialize, Deserialize)]
@@ -29,7 +33,8 @@ pub struct Notes {
 pub struct Recorder<'a> {
     pub dataset: &'a Dataset,
     pub settings: &'a TeacherConfig,
-    pub own_test: ImageSet,
+    /// Which of the test images are the node's own, i64 [M].
+    pub own_test: Tensor,
     pub validation: Option<ImageSet>,
     pub node: usize,
     pub epochs: Vec<TeacherEpoch>,
@@ -84,7 +89,7 @@ impl Recorder<'_> {
             teacher: self.node,
             label_counts,
             train_images,
-            test_images: self.own_test.len(),
+            test_images: self.own_test.numel(),
             parameters: model.parameter_count(),
             upload_bytes,
             saved_epoch: self.best.epoch(),
@@ -98,49 +103,77 @@ impl Recorder<'_> {
     }
 }
 
+/// Holds the accuracies of an epoch.
+#[derive(Default)]
+struct Accuracies {
+    test: Option<f64>,
+    own_test: Option<f64>,
+    validation: Option<f64>,
+}
+
+impl Recorder<'_> {
+    /// Evaluates the model on the test set, on the node's own part of it, whose images are among
+    /// those predicted already, and on the images held out.
+    fn accuracies(&self, model: &Model) -> Result<Accuracies, Error> {
+        let Dataset {
+            test,
+            normalisation,
+            classes,
+            ..
+        } = self.dataset;
+        let batch_size = *self.settings.eval_batch_size;
+        let predict = |images: &Tensor| Ok(model.eval(images));
+        let predicted = predicted_classes(&predict, test, normalisation, batch_size)?;
+        let own = |of_all: &Tensor| of_all.index_select(0, &self.own_test);
+        let accuracy = |labels: &Tensor, predicted: &Tensor| {
+            Evaluation::new(labels, predicted, classes.len()).map(|found| found.accuracy())
+        };
+        let held_out = self.validation.as_ref().map(|set| {
+            evaluate(&predict, set, normalisation, classes.len(), batch_size)
+                .map(|found| found.accuracy())
+        });
+        Ok(Accuracies {
+            test: accuracy(&test.labels, &predicted)?,
+            own_test: accuracy(&own(&test.labels), &own(&predicted))?,
+            validation: held_out.transpose()?.flatten(),
+        })
+    }
+}
+
 impl Callback for Recorder<'_> {
     fn step(&mut self) {
         self.progress.step();
     }
 
     fn epoch(&mut self, model: &Model, report: &EpochReport) -> Result<(), Error> {
-        let accuracy = |set: &ImageSet| {
-            let classes = self.dataset.classes.len();
-            let predict = |images: &tch::Tensor| Ok(model.eval(images));
-            Ok::<_, Error>(
-                evaluate(
-                    &predict,
-                    set,
-                    &self.dataset.normalisation,
-                    classes,
-                    *self.settings.eval_batch_size,
-                )?
-                .accuracy(),
-            )
+        let TeacherConfig {
+            eval_every, epochs, ..
+        } = *self.settings;
+        let evaluated = is_evaluated(report.epoch, eval_every, epochs);
+        let accuracies = match evaluated {
+            true => self.accuracies(model)?,
+            false => Accuracies::default(),
         };
         let epoch = TeacherEpoch {
             fit: *report,
-            test_accuracy: accuracy(&self.dataset.test)?,
-            own_test_accuracy: accuracy(&self.own_test)?,
-            validation_accuracy: self
-                .validation
-                .as_ref()
-                .map(accuracy)
-                .transpose()?
-                .flatten(),
+            test_accuracy: accuracies.test,
+            own_test_accuracy: accuracies.own_test,
+            validation_accuracy: accuracies.validation,
         };
-        let selecting = match self.settings.selection {
+        let selection = self.settings.selection;
+        let selecting = match selection {
             Selection::BestValidation => epoch.validation_accuracy,
             Selection::BestOwnTest => epoch.own_test_accuracy,
             _ => epoch.test_accuracy,
         };
-        self.best
-            .offer(self.settings.selection, report.epoch, selecting, model);
-        self.progress.message(format!(
-            "loss {:.3}, test {}",
-            report.train_loss,
-            percent(epoch.test_accuracy)
-        ));
+        if evaluated || selection == Selection::Last {
+            self.best.offer(selection, report.epoch, selecting, model);
+        }
+        let text = format!("loss {:.3}", report.train_loss);
+        self.progress.message(match evaluated {
+            true => format!("{text}, test {}", percent(epoch.test_accuracy)),
+            false => text,
+        });
         let line = line(self.node, &self.epochs, &epoch);
         self.epochs.push(epoch);
         self.journal.add(&line)?;
