@@ -297,6 +297,66 @@ fn teachers_without_batch_norm() {
     }
 }
 
+/// Each mode of inversion and each rule, averaging aside, takes a ResNet, a network without batch
+/// norm and a wide residual network together.
+#[test]
+fn teachers_of_different_architectures() {
+    let place = Place::new();
+    let base: Vec<&str> = TINY
+        .iter()
+        .copied()
+        .filter(|argument| !argument.contains("model"))
+        .chain([
+            "split.num_nodes=3",
+            "student.objective=distill",
+            "overwrite=true",
+        ])
+        .collect();
+    let run = |stage: &str, more: &[&str]| {
+        let (status, _, errors) = place.run_with(stage, &base, more);
+        assert_eq!(status, 0, "{stage} {more:?}\n{errors}");
+        errors
+    };
+    run("split_data", &[]);
+    let small = ["model=resnet_small", "model.width=4", "model.blocks=[1]"];
+    for (node, model) in [&small[..], &["model=cnn64"], &["model=wrn16_1"]]
+        .iter()
+        .enumerate()
+    {
+        let only = format!("teacher.only=[{node}]");
+        run("train_teachers", &[&[only.as_str()], *model].concat());
+    }
+    let modes = ["cycle", "sample", "ensemble", "cycle", "cycle"];
+    let rules = [
+        "mean_logits",
+        "mean_softmax",
+        "label_share",
+        "label_gated",
+        "made_from",
+    ];
+    for (mode, rule) in modes.into_iter().zip(rules) {
+        let (mode, rule) = (
+            format!("deep_inv.teachers.mode={mode}"),
+            format!("deep_inv.ensemble={rule}"),
+        );
+        let more = [
+            mode.as_str(),
+            rule.as_str(),
+            "initial.num_batches=3",
+            "student.new_batches_per_epoch=1",
+        ];
+        let said = run("generate_initial", &more);
+        let engines = "inversion of 2 of 3 teachers by the plain engine: cnn64";
+        assert!(said.contains(engines), "{said}");
+        run("train_student", &more);
+        let comparison = &json(&place.path("student/metrics.json"))["comparison"];
+        assert!(comparison["one_shot_average"].is_null(), "{comparison}");
+        assert!(comparison["ensemble"].is_f64() && comparison["student"].is_f64());
+        let teachers = comparison["teachers"].as_array().unwrap();
+        assert!(teachers.len() == 3 && teachers.iter().all(Value::is_f64));
+    }
+}
+
 #[test]
 fn one_teacher_without_a_split() {
     let place = Place::new();

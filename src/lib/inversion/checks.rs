@@ -5,6 +5,7 @@ use super::fused::Frozen;
 use super::settings::{EngineKind, InversionSettings, TeacherMode};
 use super::teacher::Teacher;
 use crate::error::{Error, Result, Text, assignment, parameter};
+use crate::model::ModelKind;
 use crate::words::counted;
 
 /// Checks that `settings` can be used with this number of `teachers` and `classes`.
@@ -72,22 +73,29 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` when batches are to be made by the fused engine.
+/// Returns `true` when batches are to be made by the fused engine: where it is asked for, or where
+/// a teacher has fused passes; it takes the other teachers through autograd.
 ///
 /// # Errors
 /// Fails with a usage error when `engine` is [`EngineKind::Fused`] and a teacher is no residual
 /// network.
 pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
-    let without = teachers
+    let without: Vec<ModelKind> = teachers
         .iter()
-        .find(|teacher| !Frozen::supports(&teacher.spec));
-    let reason = without.map(|teacher| teacher.spec.model.kind);
-    match (engine, reason) {
+        .filter(|teacher| !Frozen::supports(&teacher.spec))
+        .map(|teacher| teacher.spec.model.kind)
+        .collect();
+    match (engine, without.first()) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
         (EngineKind::Auto, Some(reason)) => {
-            tracing::info!("inversion by the plain engine: {reason} has no fused path");
-            Ok(false)
+            let with = teachers.len() - without.len();
+            let which = match with {
+                0 => String::new(),
+                _ => format!(" of {} of {} teachers", without.len(), teachers.len()),
+            };
+            tracing::info!("inversion{which} by the plain engine: {reason} has no fused path");
+            Ok(with > 0)
         }
         (EngineKind::Fused, Some(reason)) => Err(Error::usage(
             parameter("engine") + " is fused, but not every teacher has a fused path",

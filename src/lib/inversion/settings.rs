@@ -139,7 +139,7 @@ impl Default for PixelOptimizer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// Takes `fused` where every teacher has such a path, else `plain`.
+    /// Takes `fused` for the teachers that have such a path, and `plain` for the others.
     Auto,
     /// Freezes the weights and computes a backward pass that is written out: residual networks.
     Fused,

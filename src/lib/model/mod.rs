@@ -21,6 +21,7 @@ mod resnet;
 mod settings;
 mod spec;
 mod stack;
+mod wrn;
 
 pub use crate::artifact::StateDict;
 pub use dropout::Masks;

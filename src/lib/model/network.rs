@@ -7,7 +7,7 @@ use super::dropout::Masks;
 use super::layers::Pass;
 use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
-use super::{cnn5, fedavg_cnn, lenet, linear, load, mnist_cnn, resnet};
+use super::{cnn5, fedavg_cnn, lenet, linear, load, mnist_cnn, resnet, wrn};
 use crate::Result;
 use crate::optim::Layout;
 use crate::runtime::seed::Rng;
@@ -63,7 +63,10 @@ fn network(spec: &ModelSpec, builder: &mut Builder) -> Result<Box<dyn Network>> 
         }
         ModelKind::Lenet5 => Box::new(lenet::lenet5(spec, builder)?),
         ModelKind::Lenet5Unpadded => Box::new(lenet::lenet5_unpadded(spec, builder)?),
+        ModelKind::Wrn16_1 => Box::new(wrn::WideResNet::new(spec, builder, 16)?),
+        ModelKind::Wrn40_1 => Box::new(wrn::WideResNet::new(spec, builder, 40)?),
         ModelKind::Cnn5 => Box::new(cnn5::cnn5(spec, builder)?),
+        ModelKind::Cnn64 => Box::new(cnn5::cnn64(spec, builder)?),
         ModelKind::FedavgCnn => Box::new(fedavg_cnn::fedavg_cnn(spec, builder)?),
         ModelKind::MnistCnn => Box::new(mnist_cnn::mnist_cnn(spec, builder)?),
         ModelKind::Linear => Box::new(linear::linear(spec, builder)?),

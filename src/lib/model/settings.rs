@@ -15,13 +15,21 @@ pub enum ModelKind {
     Resnet34,
     /// Bottleneck blocks `[3,4,6,3]`, expansion 4.
     Resnet50,
+    /// Wide residual network of depth 16 without widening (Zagoruyko and Komodakis 2016,
+    /// arXiv:1605.07146): 175,066 parameters at 3×32×32 and 10 classes.
+    Wrn16_1,
+    /// The same of depth 40: 563,930 parameters.
+    Wrn40_1,
     /// LeNet-5 (LeCun et al. 1998).
     Lenet5,
     /// The same without any padding, as PyTorch's CIFAR-10 tutorial has it: 62,006 parameters at
     /// 3×32×32 and 10 classes.
     Lenet5Unpadded,
-    /// The five-layer CNN of the one-shot federated learning literature.
+    /// The five-layer CNN of the one-shot federated learning literature, of 128 channels.
     Cnn5,
+    /// The smaller of DENSE's two CNNs (Zhang et al. 2022, arXiv:2112.12371), of up to 64 channels:
+    /// 122,570 parameters at 3×32×32 and 10 classes.
+    Cnn64,
     /// The MNIST CNN of McMahan et al. 2017 (arXiv:1602.05629): 1,663,370 parameters at 1×28×28 and
     /// 10 classes.
     FedavgCnn,

@@ -23,7 +23,7 @@ impl fmt::Display for ModelKind {
 }
 
 impl ModelKind {
-    /// Returns `true` for a ResNet.
+    /// Returns `true` for a ResNet, whose blocks end with a ReLU; a wide residual network is none.
     pub fn is_residual(self) -> bool {
         self.published_blocks().is_some()
     }
@@ -34,9 +34,12 @@ impl ModelKind {
         match self {
             Self::Resnet18 => Some(&[2, 2, 2, 2]),
             Self::Resnet34 | Self::Resnet50 => Some(&[3, 4, 6, 3]),
-            Self::Lenet5
+            Self::Wrn16_1
+            | Self::Wrn40_1
+            | Self::Lenet5
             | Self::Lenet5Unpadded
             | Self::Cnn5
+            | Self::Cnn64
             | Self::FedavgCnn
             | Self::MnistCnn
             | Self::Linear => None,

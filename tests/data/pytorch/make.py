@@ -117,6 +117,65 @@ class Cnn5(nn.Module):
         return self.fc1(self.features(x))
 
 
+class Cnn64(nn.Module):
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        p, left = (1, size // 4) if size < 18 else (0, ((size - 2) // 2 - 2) // 2 - 2)
+        self.conv1 = nn.Conv2d(channels, 32, 3, padding=p)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=p)
+        self.conv3 = nn.Conv2d(64, 64, 3, padding=p)
+        self.fc1, self.fc2 = nn.Linear(64 * left * left, 64), nn.Linear(64, classes)
+
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2):
+            x = F.max_pool2d(F.relu(conv(x)), 2)
+        x = F.relu(self.conv3(x)).flatten(1)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+class WideBlock(nn.Module):
+    """Pre-activation; the shortcut of a block that widens takes the activated input."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        if inputs != outputs:
+            self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        a = F.relu(self.bn1(x))
+        h = self.conv2(F.relu(self.bn2(self.conv1(a))))
+        return h + (self.convShortcut(a) if hasattr(self, "convShortcut") else x)
+
+
+class WideStage(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.layer = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class WideResNet(nn.Module):
+    def __init__(self, depth, channels, size, classes):
+        super().__init__()
+        widths, each = [16, 16, 32, 64], (depth - 4) // 6
+        self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
+        for i in (1, 2, 3):
+            first = WideBlock(widths[i - 1], widths[i], 1 if i == 1 else 2)
+            rest = [WideBlock(widths[i], widths[i], 1) for _ in range(each - 1)]
+            setattr(self, f"block{i}", WideStage([first, *rest]))
+        self.bn1, self.fc = nn.BatchNorm2d(64), nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
 class FedAvgCnn(nn.Module):
     def __init__(self, channels, size, classes):
         super().__init__()
@@ -187,6 +246,9 @@ def network_case(kind, channels, size, classes, width=None, blocks=None):
         kinds = {
             "lenet5": LeNet5,
             "cnn5": Cnn5,
+            "cnn64": Cnn64,
+            "wrn16_1": lambda *shape: WideResNet(16, *shape),
+            "wrn40_1": lambda *shape: WideResNet(40, *shape),
             "fedavg_cnn": FedAvgCnn,
             "mnist_cnn": MnistCnn,
             "linear": Linear,
@@ -236,6 +298,9 @@ def networks():
     cases += [network_case("fedavg_cnn", c, s, 10) for c, s in ((1, 9), (1, 28), (3, 15))]
     cases += [network_case("linear", c, s, 10) for c, s in ((1, 28), (3, 9))]
     cases += [network_case("mnist_cnn", c, s, 10) for c, s in ((1, 28), (3, 9))]
+    cases += [network_case("cnn64", c, s, 10) for c, s in ((1, 8), (3, 17), (3, 18), (3, 32))]
+    cases += [network_case("wrn16_1", c, s, 10) for c, s in ((1, 9), (3, 16))]
+    cases += [network_case("wrn40_1", 3, 8, 10)]
     with open("networks.json", "w") as file:
         json.dump(cases, file, separators=(",", ":"))
 

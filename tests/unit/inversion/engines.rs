@@ -40,7 +40,7 @@ fn model(
     size: i64,
     rng: &mut Rng,
 ) -> Model {
-    let residual = kind != ModelKind::Lenet5;
+    let residual = kind.is_residual();
     let settings = ModelSettings {
         kind,
         width: residual.then_some(width),
@@ -253,6 +253,36 @@ fn networks_without_a_fused_path_join_by_autograd() {
         Combination::Separate(&[None, None]),
         "LeNet beside a ResNet",
     );
+}
+
+/// With `auto` each teacher has the engine that it has alone: the residual network's batch has the
+/// bytes of the fused engine, the wide residual network's agrees with the plain one.
+#[test]
+fn one_teacher_without_fused_passes_leaves_the_others_theirs() {
+    let mut rng = Seeds::new(7).stream("engines", 0);
+    let kinds = [ModelKind::Resnet18, ModelKind::Wrn16_1];
+    let teachers = kinds.map(|kind| teacher(model(kind, 8, &[1, 1], 3, 12, &mut rng), &mut rng));
+    let make = |engine, teachers: Vec<&Teacher>, index| {
+        let mut settings = InversionSettings {
+            batch_size: 6,
+            engine,
+            ..InversionSettings::default()
+        };
+        settings.di.grad_updates_batch = 4;
+        let mut inverter = Inverter::new(teachers, &settings, Seeds::new(8)).unwrap();
+        inverter.make(index, None, &mut ()).unwrap()
+    };
+    let all = || teachers.iter().collect();
+    let alone = make(EngineKind::Fused, vec![&teachers[0]], 0);
+    let beside = make(EngineKind::Auto, all(), 0);
+    let plain = make(EngineKind::Plain, all(), 0);
+    assert_eq!((beside.teacher, plain.teacher), (Some(0), Some(0)));
+    assert_eq!(beside.images, alone.images);
+    assert_ne!(beside.images, plain.images, "the engines round alike");
+    let [wide, plain] = [EngineKind::Auto, EngineKind::Plain].map(|engine| make(engine, all(), 1));
+    assert_eq!((wide.teacher, &wide.labels), (Some(1), &plain.labels));
+    let (off, whole) = ((&plain.images - &wide.images).norm(), plain.images.norm());
+    assert!(f64::try_from(off / whole).unwrap() <= 1e-3);
 }
 
 /// Whole batches: jitter, Adam and the best batch on top of the steps.

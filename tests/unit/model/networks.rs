@@ -6,12 +6,15 @@ use fed_distill::runtime::seed::{Rng, Seeds};
 use fed_distill::{Class, Error};
 use tch::{Device, Kind, Tensor};
 
-const KINDS: [ModelKind; 8] = [
+const KINDS: [ModelKind; 11] = [
     ModelKind::Resnet18,
     ModelKind::Resnet34,
     ModelKind::Resnet50,
     ModelKind::Lenet5,
+    ModelKind::Wrn16_1,
+    ModelKind::Wrn40_1,
     ModelKind::Cnn5,
+    ModelKind::Cnn64,
     ModelKind::FedavgCnn,
     ModelKind::MnistCnn,
     ModelKind::Linear,
@@ -56,6 +59,9 @@ fn published_parameter_counts() {
     assert_eq!(count(ModelKind::MnistCnn, 1, 28), 1_199_882);
     assert_eq!(count(ModelKind::Lenet5, 1, 28), 61_706);
     assert_eq!(count(ModelKind::Linear, 1, 28), 7_850);
+    assert_eq!(count(ModelKind::Cnn64, 3, 32), 122_570);
+    assert_eq!(count(ModelKind::Wrn16_1, 3, 32), 175_066);
+    assert_eq!(count(ModelKind::Wrn40_1, 3, 32), 563_930);
 }
 
 #[test]
