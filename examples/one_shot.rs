@@ -134,6 +134,7 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
         temperature: 3.0,
         label_weight: 0.0,
         class_weights: None,
+        cache: None,
     };
     let mut student = Model::new(spec, DEVICE, &mut seeds.stream("student/initialisation", 0))?;
     fit(

@@ -71,6 +71,7 @@ impl Steps {
             scores: None,
             real: None,
             teachers: None,
+            views: None,
         };
         let logits = self
             .model

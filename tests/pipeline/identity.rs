@@ -26,6 +26,7 @@ const NOWHERE: &[(&str, &str)] = &[
     ),
     ("*.eval_batch_size", "speed and memory of the evaluation"),
     ("teacher.in_memory", "memory"),
+    ("student.distill.cache_mib", "memory"),
     ("fed_avg.ranks", "who trains a node, not how"),
     ("fed_md.ranks", "who trains a client, not how"),
 ];

@@ -1,6 +1,7 @@
 //! The stage binaries end to end on tiny data, as a user runs them.
 
 mod baselines;
+mod cache;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;

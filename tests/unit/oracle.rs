@@ -317,6 +317,7 @@ fn two_sgd_steps_with_running_statistics() {
             scores: None,
             real: None,
             teachers: None,
+            views: None,
         };
         for step in 0..2 {
             let loss = CrossEntropy::default()

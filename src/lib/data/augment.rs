@@ -26,8 +26,20 @@ pub fn augment(
     fill: Option<&[f64]>,
     rng: &mut Rng,
 ) -> Tensor {
+    augment_views(images, crop, flip, fill, rng).0
+}
+
+/// Does the same as [`augment`], and returns beside the images the number of each one's view, below
+/// [`view_count`]: two views of an image have the same number only if they are the same.
+pub fn augment_views(
+    images: &Tensor,
+    crop: i64,
+    flip: bool,
+    fill: Option<&[f64]>,
+    rng: &mut Rng,
+) -> (Tensor, Vec<u64>) {
     if crop <= 0 && !flip {
-        return images.shallow_clone();
+        return (images.shallow_clone(), vec![0; images.size()[0] as usize]);
     }
     let (batch, channels, height, width) = images.size4().expect("a batch has four dimensions");
     let draws = Draws::new(batch, crop.max(0), flip, width, rng, images.device());
@@ -41,27 +53,46 @@ pub fn augment(
     let columns = draws.column
         + draws.step * Tensor::arange(width, (Kind::Int64, images.device())).view([1, 1, width]);
     let positions = (rows + columns).view([batch, 1, height * width]);
-    padded
+    let augmented = padded
         .view([batch, channels, padded_height * padded_width])
         .gather(
             2,
             &positions.expand([batch, channels, height * width], false),
             false,
         )
-        .view([batch, channels, height, width])
+        .view([batch, channels, height, width]);
+    (augmented, draws.views)
+}
+
+/// Returns how many numbers [`augment_views`] gives to views: one for each offset, mirrored or not.
+pub fn view_count(crop: i64) -> u64 {
+    let offsets = 2 * crop.max(0) as u64 + 1;
+    2 * offsets * offsets
+}
+
+/// Returns the number of the view that is the image itself.
+pub fn unchanged_view(crop: i64) -> u64 {
+    view_number(crop.max(0), [crop.max(0); 2], false)
+}
+
+/// Returns the number of a view of (row, column) offsets in 0..=2·`crop`.
+fn view_number(crop: i64, [row, column]: [i64; 2], mirrored: bool) -> u64 {
+    2 * (row * (2 * crop + 1) + column) as u64 + u64::from(mirrored)
 }
 
 /// Draws for each image, as i64 [N,1,1] on the device: the first row, the first column, and the
-/// step between columns, which is −1 for a mirrored image.
+/// step between columns, which is −1 for a mirrored image; and on the host the number of its view.
 struct Draws {
     row: Tensor,
     column: Tensor,
     step: Tensor,
+    views: Vec<u64>,
 }
 
 impl Draws {
     fn new(batch: i64, crop: i64, flip: bool, width: i64, rng: &mut Rng, device: Device) -> Self {
         let mut numbers = Vec::with_capacity(3 * batch as usize);
+        let mut views = Vec::with_capacity(batch as usize);
         for _ in 0..batch {
             let mut offset = || {
                 if crop > 0 {
@@ -71,17 +102,19 @@ impl Draws {
                 }
             };
             let (row, column) = (offset(), offset());
-            if flip && rng.random_bool(0.5) {
-                numbers.extend([row, column + width - 1, -1]);
-            } else {
-                numbers.extend([row, column, 1]);
-            }
+            let mirrored = flip && rng.random_bool(0.5);
+            numbers.extend(match mirrored {
+                true => [row, column + width - 1, -1],
+                false => [row, column, 1],
+            });
+            views.push(view_number(crop, [row, column], mirrored));
         }
         let numbers = upload(&Tensor::from_slice(&numbers), device).view([batch, 3, 1, 1]);
         Self {
             row: numbers.select(1, 0),
             column: numbers.select(1, 1),
             step: numbers.select(1, 2),
+            views,
         }
     }
 }

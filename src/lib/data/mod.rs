@@ -42,7 +42,7 @@ mod resize;
 mod settings;
 mod upload;
 
-pub use augment::augment;
+pub use augment::{augment, augment_views, unchanged_view, view_count};
 pub use classes::check_class_names;
 pub use dataset::{Dataset, ImageSet, Normalisation};
 pub use load::load;

@@ -49,6 +49,7 @@ impl From<&SyntheticBatch> for SyntheticImages {
 /// assert_eq!(batch.images.size(), [2, 1, 8, 8]);
 /// assert_eq!(batch.labels, Tensor::from_slice(&[1_i64, 0]));
 /// assert_eq!(batch.teachers, Some(Tensor::from_slice(&[7_i64, -1])));
+/// assert_eq!(batch.views, Some(vec![Some(3), Some(0)]));
 /// assert!(batch.real.is_none());
 /// ```
 #[derive(Debug)]
@@ -106,6 +107,11 @@ impl<'a> GrowingSet<'a> {
         self.len + self.real.map_or(0, ImageSet::len)
     }
 
+    /// Returns the number of synthetic images.
+    pub fn synthetic_len(&self) -> usize {
+        self.len
+    }
+
     /// Returns `true` when there is no image.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -122,12 +128,15 @@ impl<'a> GrowingSet<'a> {
     }
 
     /// Returns the images at `indices` in 0..`len()` as a batch, synthetic ones first; its `real`
-    /// is `None` when the set holds no real image.
+    /// is `None` when the set holds no real image, and its `views` are the indices of synthetic
+    /// images, which never change.
     pub fn gather(&self, indices: &[i64]) -> Batch {
         let device = self.synthetic.images.device();
         let (synthetic, real): (Vec<i64>, Vec<i64>) = indices
             .iter()
             .partition(|&&index| (index as usize) < self.len);
+        let views = synthetic.iter().map(|&index| Some(index as u64));
+        let views = Some(views.chain(real.iter().map(|_| None)).collect());
         let chosen = upload(&Tensor::from_slice(&synthetic), device);
         let images = self.synthetic.images.index_select(0, &chosen);
         let labels = self.synthetic.labels.index_select(0, &chosen);
@@ -139,6 +148,7 @@ impl<'a> GrowingSet<'a> {
                 scores: None,
                 real: None,
                 teachers: Some(teachers),
+                views,
             };
         };
         let own: Vec<i64> = real.iter().map(|index| index - self.len as i64).collect();
@@ -158,6 +168,7 @@ impl<'a> GrowingSet<'a> {
             labels: Tensor::cat(&[labels, own_labels], 0),
             scores: None,
             real: Some(realness),
+            views,
         }
     }
 }

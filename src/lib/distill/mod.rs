@@ -5,11 +5,13 @@
 //! runs the training loop.
 
 mod growing;
+mod logits;
 mod nearest;
 mod objective;
 mod source;
 
 pub use growing::{GrowingSet, SyntheticImages};
+pub use logits::LogitCache;
 pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;
 pub use source::{AdaptiveSource, FreshBatch, FreshReport, SourceSettings};

@@ -1,9 +1,11 @@
 //! Defines the distillation loss, whose targets are the teachers' combined predictions instead of
 //! the labels that a batch was made for. Called by [`fit`](crate::train::fit).
 
+use super::logits::LogitCache;
 use crate::error::Result;
 use crate::inversion::{Ensemble, Origin, Teacher};
 use crate::train::{Batch, Objective};
+use std::cell::RefCell;
 use tch::{Kind, Tensor, no_grad};
 
 /// Computes T² · KL(teachers ‖ student), both softened at temperature T (Hinton et al. 2015,
@@ -34,12 +36,13 @@ use tch::{Kind, Tensor, no_grad};
 ///     temperature: 2.0,
 ///     label_weight: 0.0,
 ///     class_weights: None,
+///     cache: None,
 /// };
 ///
 /// let images = Tensor::zeros([3, 1, 8, 8], (Kind::Float, Device::Cpu));
 /// let student_logits = model(0)?.eval(&images);
 /// let labels = Tensor::from_slice(&[0_i64, 1, 0]);
-/// let batch = Batch { images, labels, scores: None, real: None, teachers: None };
+/// let batch = Batch { images, labels, scores: None, real: None, teachers: None, views: None };
 /// // The student has the teacher's weights, so there is nothing to learn.
 /// assert!(f64::try_from(&objective.loss(&student_logits, &batch)?)?.abs() < 1e-5);
 /// # Ok(())
@@ -57,6 +60,8 @@ pub struct Distillation<'a> {
     pub label_weight: f64,
     /// Weight of each image by its label, f32 `[classes]`; with `None` all are 1.
     pub class_weights: Option<Tensor>,
+    /// Keeps the teachers' logits of views of images that come again; it changes no loss.
+    pub cache: Option<RefCell<LogitCache>>,
 }
 
 impl Objective for Distillation<'_> {
@@ -96,9 +101,19 @@ impl Distillation<'_> {
             teachers: batch.teachers.as_ref(),
         };
         let (images, temperature) = (&batch.images, self.temperature);
+        let (Some(cache), Some(views)) = (&self.cache, &batch.views) else {
+            let (teachers, origin) = (&self.teachers, Some(origin));
+            let joint = self
+                .ensemble
+                .predict(teachers, images, temperature, origin)?;
+            return Ok(joint.exp());
+        };
+        let weights = self.ensemble.weights(Some(origin))?;
+        let mut cache = cache.borrow_mut();
+        let logits = cache.logits(&self.teachers, images, views, weights.as_deref())?;
         let joint = self
             .ensemble
-            .predict(&self.teachers, images, temperature, Some(origin))?;
+            .log_probabilities(&logits, temperature, Some(origin));
         Ok(joint.exp())
     }
 

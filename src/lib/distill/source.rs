@@ -2,7 +2,7 @@
 //! even distances that are made against the student. Called by [`fit`](crate::train::fit).
 
 use super::growing::GrowingSet;
-use crate::data::augment;
+use crate::data::{augment_views, unchanged_view, view_count};
 use crate::error::{During, Error, Result};
 use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
 use crate::model::Model;
@@ -225,6 +225,9 @@ impl<'a> AdaptiveSource<'a> {
             labels: made.labels.shallow_clone(),
         };
         self.callback.report(Some(student), &fresh)?;
+        let first = self.set.synthetic_len() as u64;
+        let number = |index: i64| Some(first + index as u64);
+        let numbers = (0..made.labels.size()[0]).map(number).collect();
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
@@ -233,12 +236,14 @@ impl<'a> AdaptiveSource<'a> {
                 flip: false,
             },
         };
+        let (images, views) = self.augmented(&made.images, numbers, &augmentation);
         Ok(Batch {
-            images: self.augmented(&made.images, &augmentation),
+            images,
             teachers: Some(made.teachers()),
             labels: made.labels,
             scores: None,
             real: None,
+            views: Some(views),
         })
     }
 
@@ -296,15 +301,24 @@ impl<'a> AdaptiveSource<'a> {
         })
     }
 
-    /// Augments normalised images f32 [N,C,H,W].
-    fn augmented(&mut self, images: &Tensor, with: &AugmentSettings) -> Tensor {
-        augment(
-            images,
-            with.crop,
-            with.flip,
-            Some(&self.settings.padding),
-            &mut self.rng,
-        )
+    /// Augments normalised images f32 [N,C,H,W], and returns the numbers of their views from the
+    /// `numbers` of the images.
+    fn augmented(
+        &mut self,
+        images: &Tensor,
+        numbers: Vec<Option<u64>>,
+        with: &AugmentSettings,
+    ) -> (Tensor, Vec<Option<u64>>) {
+        let padding = Some(&self.settings.padding[..]);
+        let (images, mut drawn) =
+            augment_views(images, with.crop, with.flip, padding, &mut self.rng);
+        // A fresh image that is not augmented is numbered among the views of later epochs.
+        let (own, all) = (with.crop, self.settings.augment.crop);
+        if own != all {
+            drawn.fill(unchanged_view(all));
+        }
+        let view = |(number, drawn): (Option<u64>, u64)| Some(number? * view_count(all) + drawn);
+        (images, numbers.into_iter().zip(drawn).map(view).collect())
     }
 }
 
@@ -355,8 +369,11 @@ impl BatchSource for AdaptiveSource<'_> {
         let end = (start + self.settings.batch_size).min(self.order.len());
         let batch = self.set.gather(&self.order[start..end]);
         let with = self.settings.augment.clone();
+        let numbers = batch.views.unwrap_or_default();
+        let (images, views) = self.augmented(&batch.images, numbers, &with);
         Ok(Batch {
-            images: self.augmented(&batch.images, &with),
+            images,
+            views: Some(views),
             ..batch
         })
     }

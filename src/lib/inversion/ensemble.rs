@@ -146,8 +146,25 @@ impl Ensemble {
         gates + open.to_kind(Kind::Float) / teachers as f64
     }
 
+    /// Returns the weight of each teacher for each image of which `origin` is known, image by
+    /// image: teacher i has `[image * teachers + i]`. `None` where the rule takes every teacher for
+    /// every image.
+    ///
+    /// # Errors
+    /// Fails when libtorch does.
+    pub fn weights(&self, origin: Option<Origin>) -> Result<Option<Vec<f32>>> {
+        match (self.kind, origin) {
+            (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {
+                let gates = self.gates(origin).f_flatten(0, -1)?;
+                Ok(Some(Vec::try_from(gates)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Returns the log-probabilities f32 `[N,classes]` of `images`, `[N,C,H,W]` normalised, of
-    /// which `origin` is known, softened at `temperature`, without a graph.
+    /// which `origin` is known, softened at `temperature`, without a graph. A teacher whose weight
+    /// is zero for every image is not asked: its logits count nothing.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read.
@@ -158,8 +175,20 @@ impl Ensemble {
         temperature: f64,
         origin: Option<Origin>,
     ) -> Result<Tensor> {
-        let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.predict(images));
-        let logits: Vec<Tensor> = teachers.iter().map(eval).collect::<Result<_>>()?;
+        let weights = self.weights(origin)?;
+        let is_asked = |index: usize| match &weights {
+            Some(all) => all.chunks(teachers.len()).any(|image| image[index] > 0.0),
+            None => true,
+        };
+        let eval = |(index, teacher): (usize, &&Teacher)| {
+            if is_asked(index) {
+                return Ok(teacher.loaded()?.predict(images));
+            }
+            let shape = [images.size()[0], teacher.spec.classes];
+            Ok(Tensor::f_zeros(shape, (Kind::Float, images.device()))?)
+        };
+        let logits = teachers.iter().enumerate().map(eval);
+        let logits: Vec<Tensor> = logits.collect::<Result<_>>()?;
         Ok(self.log_probabilities(&logits, temperature, origin))
     }
 }

@@ -50,16 +50,22 @@ impl StageContext<'_> {
         );
     }
 
+    /// Returns the bytes of memory that the device has for this process; `None` where it does not
+    /// tell.
+    pub fn memory(&self) -> Option<u64> {
+        match self.device {
+            Device::Cpu => memory(),
+            _ => None,
+        }
+    }
+
     /// Refuses settings that ask for more memory than there is, whatever else a run needs.
     ///
     /// # Errors
     /// Fails when the demand is more than the memory of this machine (usage).
     pub fn refuse_demand(&self, demand: &Demand) -> Result<()> {
         let bytes = demand.count.saturating_mul(demand.bytes);
-        let most = match self.device {
-            Device::Cpu => memory().unwrap_or(ELSEWHERE),
-            _ => ELSEWHERE,
-        };
+        let most = self.memory().unwrap_or(ELSEWHERE);
         if bytes <= most.into() {
             return Ok(());
         }

@@ -26,6 +26,9 @@ pub struct Batch {
     /// Index of the teacher that each image was made from, i64 `[N]`, −1 for several and for real
     /// images; `None` if the source has no synthetic ones.
     pub teachers: Option<Tensor>,
+    /// A number for each image that it shares only with the same view of the same image, in this
+    /// batch and others; `None` for real images, and if the source tells none.
+    pub views: Option<Vec<Option<u64>>>,
 }
 
 /// Supplies batches, one epoch at a time.
@@ -206,6 +209,7 @@ impl BatchSource for Shuffled<'_> {
             scores: self.scores.map(|scores| scores.index_select(0, &chosen)),
             real: None,
             teachers: None,
+            views: None,
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Augmentation of whole batches against one image, one pixel at a time.
 
 use crate::common::datasets::{floats, noise};
-use fed_distill::data::augment;
+use fed_distill::data::{augment, augment_views, unchanged_view, view_count};
 use fed_distill::runtime::seed::{Rng, Seeds};
 use proptest::prelude::*;
 use rand::Rng as _;
+use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 fn rng(seed: u64) -> Rng {
@@ -100,6 +101,29 @@ fn every_offset_is_drawn_and_half_is_mirrored() {
         "{drawn:?}"
     );
     assert!((1850..2150).contains(&mirrored), "{mirrored}");
+}
+
+/// Two views of an image have one number if and only if they are the same.
+#[test]
+fn views_are_numbered() {
+    let image = noise(2 * 49, 5);
+    let one = Tensor::from_slice(&image).view([1, 2, 7, 7]);
+    let images = one.repeat([600, 1, 1, 1]);
+    for (crop, flip, count) in [(0, false, 1), (0, true, 2), (1, false, 9), (2, true, 50)] {
+        let (found, numbers) = augment_views(&images, crop, flip, None, &mut rng(3));
+        assert_eq!(found, augment(&images, crop, flip, None, &mut rng(3)));
+        let mut views: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for (number, view) in numbers.iter().zip(floats(&found).chunks(98)) {
+            assert!(*number < view_count(crop));
+            assert_eq!(views.entry(*number).or_insert(view.to_vec()), view);
+        }
+        assert_eq!(views.len(), count);
+        let mut distinct: Vec<&Vec<f64>> = views.values().collect();
+        distinct.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        distinct.dedup();
+        assert_eq!(distinct.len(), count);
+        assert_eq!(views[&unchanged_view(crop)], floats(&one));
+    }
 }
 
 /// The batch and the generator stay as they were.

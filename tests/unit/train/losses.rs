@@ -47,6 +47,7 @@ fn batch(real: Option<[f32; 4]>) -> Batch {
         scores: None,
         real: real.map(|real| Tensor::from_slice(&real).to_device(device())),
         teachers: Some(Tensor::from_slice(&[0i64, 1, 1, -1]).to_device(device())),
+        views: None,
     }
 }
 
@@ -97,6 +98,7 @@ fn distillation_loss() {
             temperature: 2.0,
             label_weight,
             class_weights,
+            cache: None,
         };
         number(&objective.loss(&student(), &batch(real)).unwrap())
     };

@@ -99,6 +99,12 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
             keys: &["student.batch_size"],
         },
         Demand {
+            what: "mebibytes of the teachers' logits",
+            count: student.distill.cache_mib.map_or(0, u128::from),
+            bytes: 1 << 20,
+            keys: &["student.distill.cache_mib"],
+        },
+        Demand {
             what: "images in an epoch",
             count: wide(student.epoch_images.unwrap_or(images)),
             bytes: 8,

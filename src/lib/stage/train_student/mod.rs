@@ -11,7 +11,7 @@ use super::teachers::TeacherSet;
 use crate::config::schema::{Objective as ObjectiveKind, Padding};
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, DatasetKind};
-use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
+use crate::distill::{AdaptiveSource, Distillation, GrowingSet, LogitCache, SourceSettings};
 use crate::error::{During, Error};
 use crate::inversion::{Ensemble, Inverter};
 use crate::model::{Model, ModelSpec};
@@ -29,6 +29,7 @@ use crate::words::counted;
 use anyhow::{Context, Result, bail};
 use inputs::Inputs;
 use recorder::{Notes, Recorder};
+use std::cell::RefCell;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -157,7 +158,7 @@ fn train(
     .with_inverter_group("deep_inv")
     .with_store(&batches)
     .with_callback(&recorder);
-    let objective = objective(config, set, context.device, &dataset.classes)?;
+    let objective = objective(context, set, &dataset.classes)?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
@@ -223,11 +224,11 @@ fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> Source
 }
 
 fn objective<'a>(
-    config: &Config,
+    context: &StageContext,
     set: &'a TeacherSet,
-    device: tch::Device,
     classes: &[String],
 ) -> Result<Box<dyn Objective + 'a>> {
+    let (config, device) = (context.config, context.device);
     let settings = &config.student;
     if let Some(weights) = settings
         .class_weights
@@ -260,6 +261,19 @@ fn objective<'a>(
             temperature: settings.distill.temperature,
             label_weight: settings.distill.label_weight,
             class_weights,
+            cache: cache(context),
         }),
     })
+}
+
+/// Bytes that the teachers' logits may take on a device that does not tell its free memory.
+const UNKNOWN: u64 = 1 << 30;
+
+/// Returns what keeps the teachers' logits, unless the config asks for none.
+fn cache(context: &StageContext) -> Option<RefCell<LogitCache>> {
+    let bytes = match *context.config.student.distill.cache_mib {
+        Some(mebibytes) => mebibytes << 20,
+        None => context.memory().map_or(UNKNOWN, |free| free / 4),
+    };
+    (bytes > 0).then(|| RefCell::new(LogitCache::new(bytes)))
 }
