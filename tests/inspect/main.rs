@@ -5,6 +5,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod ensembles;
 mod files;
 mod groups;
 mod lists;

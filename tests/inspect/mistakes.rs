@@ -115,6 +115,7 @@ fn help_names_every_subcommand() {
         "split",
         "confusion",
         "compare",
+        "ensembles",
         "verify",
         "neighbours",
         "report",

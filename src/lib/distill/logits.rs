@@ -6,11 +6,11 @@
 //! logits of a view are the same whenever it is drawn.
 //!
 //! They are the same to the bit only if what a teacher computes for an image does not depend on the
-//! other images of its batch. libtorch's kernels are chosen by the shapes of their arguments, so it
-//! does where batches are small, and not where they are larger. Therefore each teacher is tried with
-//! each number of images that batches have, before the first logits that are kept are used: those
-//! of the whole batch against those of all its images in parts of [`PART`], in another order. A
-//! teacher that does not give the same bits is always asked for whole batches. So results do not
+//! other images of its batch. libtorch chooses its kernels by the shapes of their arguments, so it
+//! does where batches are small, and not where they are larger. Therefore each teacher is tried
+//! with each number of images that batches have, before the first logits that are kept are used:
+//! those of the whole batch against those of all its images in parts of [`PART`], in another order.
+//! A teacher that does not give the same bits is always asked for whole batches. So results do not
 //! depend on what is kept.
 
 use crate::error::Result;

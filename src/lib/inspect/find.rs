@@ -23,19 +23,7 @@ const LISTED: usize = 12;
 /// # Errors
 /// Fails when there is no such folder; no manifest in it.
 pub fn below(folder: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
-    if folder.is_file() {
-        let what = format!("`{}` is a file, not a folder", folder.display());
-        let above = folder.parent().filter(|above| *above != Path::new(""));
-        let above = above.unwrap_or(Path::new(".")).display().to_string();
-        bail!(Error::usage(what).hint(format!("the folder that it lies in is `{above}`")));
-    }
-    if !folder.is_dir() {
-        bail!(nothing_there(
-            "folder",
-            folder,
-            &folders_in(folder_of(folder))
-        ));
-    }
+    let folder = self::folder(folder)?;
     let mut manifests = Vec::new();
     walk(folder, DEPTH, &mut manifests);
     if manifests.is_empty() {
@@ -174,6 +162,26 @@ pub fn file(path: &Path) -> Result<&Path> {
         .into()),
         path => Err(nothing_there("file", path, &files_in(folder_of(path))).into()),
     }
+}
+
+/// Returns `path` if there is a folder, else an error that lists the folders beside it.
+///
+/// # Errors
+/// Fails when there is no such folder, or it is a file.
+pub fn folder(path: &Path) -> Result<&Path> {
+    match path {
+        path if path.is_dir() => Ok(path),
+        path if path.is_file() => Err(no_folder(path).into()),
+        path => Err(nothing_there("folder", path, &folders_in(folder_of(path))).into()),
+    }
+}
+
+/// Reports that `path` is a file where a folder is wanted.
+fn no_folder(path: &Path) -> Error {
+    let what = format!("`{}` is a file, not a folder", path.display());
+    let above = path.parent().filter(|above| *above != Path::new(""));
+    let above = above.unwrap_or(Path::new(".")).display().to_string();
+    Error::usage(what).hint(format!("the folder that it lies in is `{above}`"))
 }
 
 /// Reports that there is no file, folder or run at `path`; `names` are those in its folder that may

@@ -12,6 +12,7 @@ mod compare;
 mod confusion;
 mod dataset;
 mod diff;
+mod ensembles;
 mod find;
 mod format;
 mod grid;
@@ -79,6 +80,9 @@ enum What {
     /// Accuracy against bytes of students and baselines on one split, with a plot; students alone:
     /// beside their teachers
     Compare(compare::Request),
+    /// Test accuracy of every rule that joins the teachers' predictions, of their weight average,
+    /// and of each teacher
+    Ensembles(ensembles::Request),
     /// Hash every recorded file again; exit code 1 if one has changed or an output is missing
     /// (missing inputs are counted)
     Verify(verify::Request),
@@ -128,6 +132,7 @@ pub fn run(request: Request) -> Result<()> {
         What::Split(request) => request.answer(),
         What::Confusion(request) => request.answer(),
         What::Compare(request) => request.answer(),
+        What::Ensembles(request) => request.answer(),
         What::Verify(request) => request.answer(),
         What::Neighbours(request) => request.answer(),
         What::Report(request) => request.answer(),

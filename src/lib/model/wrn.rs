@@ -1,11 +1,11 @@
-//! Defines wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146) without widening:
-//! a 3×3 stem of 16 channels, three stages of 16, 32 and 64 channels with stride 2 from the second
-//! on, each of (depth − 4) / 6 blocks, then batch norm, ReLU, the mean over the remaining height and
-//! width, and one linear layer.
+//! Defines wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146) without
+//! widening: a 3×3 stem of 16 channels, three stages of 16, 32 and 64 channels with stride 2 from
+//! the second on, each of (depth − 4) / 6 blocks, then batch norm, ReLU, the mean over the
+//! remaining height and width, and one linear layer.
 //!
-//! Batch norm and ReLU stand before each convolution (He et al. 2016, arXiv:1603.05027), so that the
-//! fused passes, which are those of post-activation networks, do not apply. Where a block changes
-//! the number of channels, its 1×1 shortcut takes the activated input.
+//! Batch norm and ReLU stand before each convolution (He et al. 2016, arXiv:1603.05027), so that
+//! the fused passes, which are those of post-activation networks, do not apply. Where a block
+//! changes the number of channels, its 1×1 shortcut takes the activated input.
 //!
 //! Names are those of DENSE's and of the usual PyTorch code (`block1.layer.0.conv1.weight`,
 //! `block2.layer.0.convShortcut.weight`, `bn1.bias`, `fc.weight`). Deviations: weights begin as

@@ -21,6 +21,10 @@ mod teachers;
 pub mod train_student;
 pub mod train_teachers;
 
+pub(crate) use summary::average;
+pub(crate) use teachers::{TeacherSet, load as load_teachers};
+pub(crate) use train_teachers::weights_path;
+
 use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
 use crate::inversion::InversionSettings;

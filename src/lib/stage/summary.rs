@@ -67,7 +67,10 @@ pub fn ensemble_rule(config: &Config) -> EnsembleKind {
 
 /// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed
 /// architectures.
-fn average(set: &TeacherSet) -> Result<Option<Model>> {
+///
+/// # Errors
+/// Fails when a teacher cannot be read.
+pub fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let spec = &set.teachers[0].spec;
     if set.teachers.iter().any(|teacher| teacher.spec != *spec) {
         return Ok(None);

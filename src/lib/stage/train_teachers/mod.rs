@@ -232,7 +232,7 @@ fn row(metrics: &TeacherMetrics, weights: &Path) -> Vec<String> {
 }
 
 /// Returns the path of teacher `node`'s weights.
-pub(super) fn weights_path(folder: &Path, node: usize) -> std::path::PathBuf {
+pub(crate) fn weights_path(folder: &Path, node: usize) -> std::path::PathBuf {
     folder.join(format!("model_teacher{node}.safetensors"))
 }
 
