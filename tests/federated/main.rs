@@ -2,6 +2,7 @@
 //! themselves over one rank and several, and what becomes of ranks that fail.
 
 mod distributed_sgd;
+mod elsewhere;
 mod fed_avg;
 mod fed_md;
 #[allow(dead_code)] // these tests read no files

@@ -272,6 +272,16 @@ pub fn encode(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) 
     Ok(bytes)
 }
 
+/// Returns how many bytes [`encode`] makes of them.
+///
+/// # Errors
+/// Fails as [`encode`] does.
+pub fn length(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<usize> {
+    let (header, sorted) = header_of(tensors, metadata)?;
+    let values = |tensor: &&Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    Ok(8 + header.len() + sorted.iter().map(values).sum::<usize>())
+}
+
 fn write_to(file: &mut dyn Write, header: &str, sorted: &[&Tensor]) -> Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;

@@ -1,7 +1,9 @@
-//! Exchanges named tensors between a server and its clients, over the ranks that host them, counts
-//! every byte, and holds what clients keep from round to round.
+//! Exchanges named tensors between a server and its clients, over the ranks that host them or with
+//! processes elsewhere (`elsewhere`), counts every byte, and holds what clients keep from round to
+//! round.
 
 use super::ledger::{Amount, Direction, Entry, Ledger};
+use super::remote::{At, Clients, Server};
 use super::transport::Rank;
 use crate::artifact::tensors::{self, TensorFile};
 use crate::error::{During, Error, Result};
@@ -52,15 +54,28 @@ pub(super) type Answered<'f, 'a> = Option<&'f mut dyn FnMut(&mut Link<'a>) -> Re
 /// The answers of each node.
 pub(super) type Answers<const N: usize> = BTreeMap<usize, [StateDict; N]>;
 
+/// What connects a process to the federation.
+pub(super) enum Carrier<'a> {
+    /// Ranks, of which this is one.
+    Ranks(&'a mut Rank),
+    /// This is the server, and its clients are elsewhere.
+    Clients(&'a mut dyn Clients),
+    /// This is a client, and its server is elsewhere.
+    Server(&'a mut dyn Server),
+}
+
 /// Connects a rank to the federation. Rank 0 is the server; the ledger is complete there. Node i is
-/// hosted by rank i mod ranks.
+/// hosted by rank i mod ranks. Where the clients are elsewhere, the server hosts none, and each of
+/// them itself alone.
 pub struct Link<'a> {
-    pub(super) rank: &'a mut Rank,
-    ledger: Ledger,
+    pub(super) carrier: Carrier<'a>,
+    pub(super) ledger: Ledger,
     /// Number of complete rounds (of distributed SGD: steps), which is the number in messages.
     pub complete: usize,
-    /// What each node keeps, as of the last complete round: on rank 0 that of all nodes, on other
-    /// ranks that of the nodes that they host.
+    /// Number of exchanges that the round has had.
+    pub(super) exchanges: usize,
+    /// What each node keeps, as of the last complete round: on rank 0 that of all nodes that ranks
+    /// host, elsewhere that of the nodes that are hosted there.
     pub(super) kept: BTreeMap<usize, StateDict>,
     /// What nodes will keep once the round is complete.
     pub(super) next_kept: BTreeMap<usize, StateDict>,
@@ -68,13 +83,34 @@ pub struct Link<'a> {
     pub(super) server: FitState,
 }
 
+impl<'a> From<&'a mut Rank> for Link<'a> {
+    fn from(rank: &'a mut Rank) -> Self {
+        Self::new(rank)
+    }
+}
+
 impl<'a> Link<'a> {
     /// Returns the link of `rank`, with an empty ledger.
     pub fn new(rank: &'a mut Rank) -> Self {
+        Self::over(Carrier::Ranks(rank))
+    }
+
+    /// Returns the link of a server with clients elsewhere.
+    pub fn with_clients(clients: &'a mut dyn Clients) -> Self {
+        Self::over(Carrier::Clients(clients))
+    }
+
+    /// Returns the link of a client with a server elsewhere.
+    pub fn with_server(server: &'a mut dyn Server) -> Self {
+        Self::over(Carrier::Server(server))
+    }
+
+    fn over(carrier: Carrier<'a>) -> Self {
         Self {
-            rank,
+            carrier,
             ledger: Ledger::default(),
             complete: 0,
+            exchanges: 0,
             kept: BTreeMap::new(),
             next_kept: BTreeMap::new(),
             server: FitState::default(),
@@ -83,22 +119,81 @@ impl<'a> Link<'a> {
 
     /// Returns true on the server.
     pub fn is_server(&self) -> bool {
-        self.rank() == 0
-    }
-
-    /// Returns this rank's number.
-    pub fn rank(&self) -> usize {
-        self.rank.number()
+        match &self.carrier {
+            Carrier::Ranks(rank) => rank.number() == 0,
+            Carrier::Clients(_) => true,
+            Carrier::Server(_) => false,
+        }
     }
 
     /// Returns the number of ranks.
     pub fn ranks(&self) -> usize {
-        self.rank.ranks()
+        match &self.carrier {
+            Carrier::Ranks(rank) => rank.ranks(),
+            _ => 1,
+        }
     }
 
     /// Returns the rank that hosts `node`.
     pub fn host(&self, node: usize) -> usize {
         node % self.ranks()
+    }
+
+    /// Returns true if this process hosts `node`.
+    pub fn hosts(&self, node: usize) -> bool {
+        match &self.carrier {
+            Carrier::Ranks(rank) => self.host(node) == rank.number(),
+            Carrier::Clients(_) => false,
+            Carrier::Server(server) => server.node() == node,
+        }
+    }
+
+    /// Returns true if this process holds what `node` keeps: with ranks, rank 0 holds that of all.
+    pub fn holds(&self, node: usize) -> bool {
+        self.is_server() && self.gathers() || self.hosts(node)
+    }
+
+    /// Returns true if this process holds what it is responsible for after the run: not on ranks
+    /// other than 0, whose nodes' states rank 0 has.
+    pub(super) fn gathers(&self) -> bool {
+        match &self.carrier {
+            Carrier::Ranks(rank) => rank.number() == 0,
+            Carrier::Clients(_) => false,
+            Carrier::Server(_) => true,
+        }
+    }
+
+    /// Returns this process's rank.
+    ///
+    /// # Errors
+    /// Fails where there are none.
+    pub(super) fn rank(&mut self) -> Result<&mut Rank> {
+        match &mut self.carrier {
+            Carrier::Ranks(rank) => Ok(rank),
+            _ => Err(Error::failed("only ranks can do this")),
+        }
+    }
+
+    /// Returns the exchange that comes next.
+    pub(super) fn at(&self) -> At {
+        At {
+            round: self.complete,
+            number: self.exchanges,
+        }
+    }
+
+    /// Returns those of `nodes` that can take part in the next exchange: on ranks all of them, on a
+    /// client itself.
+    ///
+    /// # Errors
+    /// Fails as [`Clients::present`] does.
+    pub(super) fn present(&mut self, nodes: Vec<usize>) -> Result<Vec<usize>> {
+        let at = self.at();
+        match &mut self.carrier {
+            Carrier::Ranks(_) => Ok(nodes),
+            Carrier::Clients(clients) => clients.present(at, &nodes),
+            Carrier::Server(server) => Ok(vec![server.node()]),
+        }
     }
 
     /// Returns the ledger so far, and begins a new one.
@@ -114,6 +209,10 @@ impl<'a> Link<'a> {
     /// nodes, on other ranks of those that they host. Returns the answers by node on the server,
     /// none on other ranks, where `handout` is not called.
     ///
+    /// Where the clients are elsewhere, all receive the same handout, that of the first node; some
+    /// may not answer; models are not among the answers, but read one at a time
+    /// ([`model`](Self::model)); and what a client keeps stays with it.
+    ///
     /// # Errors
     /// Fails as [`Rank::receive`], `client` and `answered` do, and on another message than the one
     /// expected, or one that cannot be read.
@@ -123,9 +222,29 @@ impl<'a> Link<'a> {
         handout: Option<Handout>,
         answers: [Kind; N],
         client: Client<N>,
+        answered: Answered<'_, 'a>,
+    ) -> Result<Answers<N>> {
+        let all = match &self.carrier {
+            Carrier::Ranks(_) => self.over_ranks(nodes, handout, answers, client, answered),
+            Carrier::Clients(_) => self.with_clients_elsewhere(nodes, handout, answers, answered),
+            Carrier::Server(_) => {
+                self.with_server_elsewhere(nodes, handout, answers, client, answered)?;
+                Ok(Answers::new())
+            }
+        };
+        self.exchanges += 1;
+        all
+    }
+
+    fn over_ranks<const N: usize>(
+        &mut self,
+        nodes: &[usize],
+        handout: Option<Handout>,
+        answers: [Kind; N],
+        client: Client<N>,
         mut answered: Answered<'_, 'a>,
     ) -> Result<Answers<N>> {
-        let hosted = |node: &&usize| self.host(**node) == self.rank();
+        let hosted = |node: &&usize| self.hosts(**node);
         let (own, mut remote): (Vec<usize>, Vec<usize>) = nodes.iter().partition(hosted);
         let (mut own, mut all) = (own.into_iter(), BTreeMap::new());
         remote.retain(|_| self.is_server());
@@ -134,7 +253,8 @@ impl<'a> Link<'a> {
         }
         loop {
             let hosts: Vec<usize> = remote.iter().map(|&node| self.host(node)).collect();
-            let arrived = hosts.iter().find(|&&host| self.rank.has_message(host));
+            let rank = self.rank()?;
+            let arrived = hosts.iter().find(|&&host| rank.has_message(host));
             // A rank's messages arrive in the order of its nodes: it is the first of them.
             let first = hosts.iter().position(|host| Some(host) == arrived);
             let node = if let Some(index) = first {
@@ -194,8 +314,9 @@ impl<'a> Link<'a> {
     ) -> Result<[StateDict; N]> {
         let mut states = Vec::new();
         for kind in kinds {
-            let bytes = self.rank.receive(self.host(node))?;
-            let state = self.decode(node, kind, &bytes);
+            let host = self.host(node);
+            let bytes = self.rank()?.receive(host)?;
+            let state = self.decode(Some(node), kind, &bytes);
             let state = state.during(|| format!("receiving from node {node}"))?;
             self.count(node, kind, Direction::Upload, &state, bytes.len());
             if kind == Kind::Kept {
@@ -217,21 +338,22 @@ impl<'a> Link<'a> {
         if let Some(state) = state {
             (0..self.ranks()).try_for_each(|rank| self.download(rank, kind, state))?;
         }
-        self.receive_at(self.rank(), kind)
+        let own = self.rank()?.number();
+        self.receive_at(own, kind)
     }
 
     /// Server: sends `state` to `node`.
     fn download(&mut self, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
-        let bytes = self.encode(node, kind, state)?;
+        let (bytes, host) = (self.encode(Some(node), kind, state)?, self.host(node));
         self.count(node, kind, Direction::Download, state, bytes.len());
-        self.rank.send(self.host(node), bytes);
+        self.rank()?.send(host, bytes);
         Ok(())
     }
 
     /// Client: receives what the server sent to `node`, on the CPU.
     fn receive_at(&mut self, node: usize, kind: Kind) -> Result<StateDict> {
-        let bytes = self.rank.receive(0)?;
-        let state = self.decode(node, kind, &bytes);
+        let bytes = self.rank()?.receive(0)?;
+        let state = self.decode(Some(node), kind, &bytes);
         state.during(|| format!("receiving from the server for node {node}"))
     }
 
@@ -240,12 +362,12 @@ impl<'a> Link<'a> {
     /// # Errors
     /// Fails when the state cannot be encoded.
     pub fn upload(&mut self, node: usize, kind: Kind, state: &StateDict) -> Result<()> {
-        let bytes = self.encode(node, kind, state)?;
-        self.rank.send(0, bytes);
+        let bytes = self.encode(Some(node), kind, state)?;
+        self.rank()?.send(0, bytes);
         Ok(())
     }
 
-    fn count(
+    pub(super) fn count(
         &mut self,
         node: usize,
         kind: Kind,
@@ -266,24 +388,23 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Returns what tells the messages of a round apart.
-    fn metadata(&self, node: usize, kind: Kind) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("round".to_owned(), self.complete.to_string()),
-            ("node".to_owned(), node.to_string()),
-            ("kind".to_owned(), kind.to_string()),
-        ])
+    pub(super) fn encode(
+        &self,
+        node: Option<usize>,
+        kind: Kind,
+        state: &StateDict,
+    ) -> Result<Vec<u8>> {
+        let tensors: Vec<_> = state.iter().collect();
+        tensors::encode(&tensors, &label(self.complete, node, kind))
     }
 
-    fn encode(&self, node: usize, kind: Kind, state: &StateDict) -> Result<Vec<u8>> {
-        tensors::encode(
-            &state.iter().collect::<Vec<_>>(),
-            &self.metadata(node, kind),
-        )
-    }
-
-    fn decode(&self, node: usize, kind: Kind, bytes: &[u8]) -> Result<StateDict> {
-        let (message, expected) = (decode(bytes)?, self.metadata(node, kind));
+    pub(super) fn decode(
+        &self,
+        node: Option<usize>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<StateDict> {
+        let (message, expected) = (decode(bytes)?, label(self.complete, node, kind));
         match message.metadata == expected {
             true => Ok(StateDict::new(message.tensors)),
             false => Err(Error::failed("a message is not the one expected")
@@ -291,6 +412,17 @@ impl<'a> Link<'a> {
                 .note("found", format!("{:?}", message.metadata))),
         }
     }
+}
+
+/// Returns what tells a message from others of its run: its text entries. `round` rounds are
+/// complete; `node` is `None` in what is handed out to all clients elsewhere.
+pub fn label(round: usize, node: Option<usize>, kind: Kind) -> BTreeMap<String, String> {
+    let node = node.map_or_else(|| "all".to_owned(), |node| node.to_string());
+    BTreeMap::from([
+        ("round".to_owned(), round.to_string()),
+        ("node".to_owned(), node),
+        ("kind".to_owned(), kind.to_string()),
+    ])
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<TensorFile> {

@@ -14,22 +14,31 @@
 //! runs; when one resumes, it tells the others where ([`Link::share_start`]), so that another
 //! number of ranks can continue it.
 //!
+//! The same algorithms run where the clients are processes elsewhere, each with its own images
+//! alone: [`Clients`] and [`Server`] are the two ends of what then carries the messages
+//! ([`Link::with_clients`], [`Link::with_server`]). The server hosts no client, and each process
+//! saves what is its own.
+//!
 //! Knows models, training and images; knows nothing of config files, folders or command lines.
 
 pub mod distributed_sgd;
+mod elsewhere;
 pub mod fed_avg;
 pub mod fed_md;
 mod ledger;
 mod link;
 mod node;
+mod remote;
 mod report;
 mod resume;
 mod rounds;
 pub mod transport;
 
 pub use ledger::{Amount, Direction, Entry, Ledger, Traffic};
-pub use link::{Kind, Link};
+pub use link::{Kind, Link, label};
 pub use node::NodeData;
+pub use remote::{At, Call, Clients, Server};
+pub use report::{REPORT, Report};
 pub use rounds::RoundReport;
 
 use crate::error::{Text, parameter};

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
-/// The name of the tensor that a report travels as.
-pub(super) const REPORT: &str = "report";
+/// The name of the tensor that a report travels as, f64 \[N\].
+pub const REPORT: &str = "report";
 
 /// Reports a client's part in a round, in numbers of which none is ever negative.
-pub(super) trait Report: Serialize + DeserializeOwned {
+pub trait Report: Serialize + DeserializeOwned {
     /// The fields beside `node`, in the order in which they are sent.
     const NUMBERS: &'static [&'static str];
 
@@ -42,21 +42,29 @@ pub(super) trait Report: Serialize + DeserializeOwned {
     /// Fails when the message of `node` is no report.
     fn decode(node: usize, message: &StateDict) -> Result<Self> {
         let numbers = message.get(REPORT).map(Vec::<f64>::try_from).transpose()?;
-        let numbers = numbers.filter(|numbers| numbers.len() == Self::NUMBERS.len());
+        Self::of_numbers(node, &numbers.unwrap_or_default())
+    }
+
+    /// Returns the report of [`numbers`](Self::numbers).
+    ///
+    /// # Errors
+    /// Fails when the numbers of `node` are no report.
+    fn of_numbers(node: usize, numbers: &[f64]) -> Result<Self> {
         let value = |number: f64| match number {
             missing if missing < 0.0 => Value::Null,
             // An integer is also a float where JSON is read.
             whole if whole.fract() == 0.0 => Value::from(whole as u64),
             number => Value::from(number),
         };
-        let report = numbers.and_then(|numbers| {
-            let values = numbers.into_iter().map(value);
+        let report = (numbers.len() == Self::NUMBERS.len()).then(|| {
+            let values = numbers.iter().copied().map(value);
             let names = Self::NUMBERS.iter().map(|&name| name.to_owned());
             let mut fields: Map<String, Value> = names.zip(values).collect();
             fields.insert("node".into(), node.into());
             serde_json::from_value(fields.into()).ok()
         });
         report
+            .flatten()
             .ok_or_else(|| Error::failed(format!("node {node} sent a report that cannot be read")))
     }
 

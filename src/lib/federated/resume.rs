@@ -1,7 +1,7 @@
 //! Saves and resumes a federated run: what rank 0's checkpoint holds, and which rank gets what of
 //! it.
 
-use super::link::{Link, decode, unreadable};
+use super::link::{Carrier, Link, decode, unreadable};
 use crate::artifact::tensors;
 use crate::error::{During, Result};
 use crate::model::StateDict;
@@ -21,8 +21,12 @@ impl Link<'_> {
         start: Option<&FitState>,
         wanted: &dyn Fn(usize, &str) -> bool,
     ) -> Result<Option<FitState>> {
+        if !matches!(self.carrier, Carrier::Ranks(_)) {
+            // Processes elsewhere have saved their own.
+            return Ok(start.map(FitState::share));
+        }
         if !self.is_server() {
-            let bytes = self.rank.receive(0)?;
+            let bytes = self.rank()?.receive(0)?;
             return decode_start(&bytes).during(|| "receiving where the run resumes from rank 0");
         }
         for rank in 1..self.ranks() {
@@ -32,7 +36,7 @@ impl Link<'_> {
             let tensors = tensors.map(|(name, tensor)| (name.as_str(), tensor));
             let tensors: Vec<_> = tensors.filter(|(name, _)| wanted(rank, name)).collect();
             let message = tensors::encode(&tensors, &metadata.into_iter().collect())?;
-            self.rank.send(rank, message);
+            self.rank()?.send(rank, message);
         }
         Ok(start.map(FitState::share))
     }
@@ -70,6 +74,7 @@ impl Link<'_> {
     pub(super) fn end_round(&mut self) {
         self.commit_kept();
         self.complete += 1;
+        self.exchanges = 0;
     }
 
     /// Lets nodes keep from now on what they sent to be kept.

@@ -2,7 +2,6 @@
 
 use super::ledger::Ledger;
 use super::link::Link;
-use super::transport::Rank;
 use crate::error::{During, Result, is_whole};
 use crate::model::Model;
 use crate::runtime::interrupt;
@@ -56,15 +55,14 @@ pub(super) trait Algorithm {
     fn restore(&mut self, state: &FitState, link: &Link) -> Result<()>;
 }
 
-/// Takes this rank's part in `rounds` rounds, or in those of them that come after `start`.
+/// Takes this process's part in `rounds` rounds, or in those of them that come after `start`.
 pub(super) fn run<'a, A: Algorithm>(
     mut algorithm: A,
     rounds: usize,
-    rank: &'a mut Rank,
+    mut link: Link<'a>,
     start: Option<&FitState>,
     callback: &mut dyn Callback<RoundReport<A::Report>>,
 ) -> Result<(A, Link<'a>)> {
-    let mut link = Link::new(rank);
     if let Some(start) = link.resume(start, A::KEPT)? {
         algorithm.restore(&start, &link)?;
     }

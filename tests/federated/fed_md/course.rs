@@ -11,7 +11,7 @@ use tch::{Device, Kind as Type, Tensor};
 
 /// Three architectures, one with batch norm; some public images a round, batches that do not
 /// divide.
-fn motley() -> (FedMdSettings, Cast) {
+pub fn motley() -> (FedMdSettings, Cast) {
     let settings = FedMdSettings {
         rounds: 3,
         public_samples: Some(6),

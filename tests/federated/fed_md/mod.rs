@@ -1,7 +1,7 @@
 //! FedMD against PyTorch, against itself over one rank and several, and in cases whose outcome is
 //! known.
 
-mod course;
+pub mod course;
 mod oracle;
 mod outcomes;
-mod support;
+pub mod support;

@@ -8,8 +8,7 @@ use fed_distill::data::ImageSet;
 use fed_distill::federated::fed_md::{
     self, Client, DigestLoss, FedMdSettings, Federation, NodeReport, RoundReport, Task,
 };
-use fed_distill::federated::transport::Rank;
-use fed_distill::federated::{Ledger, NodeData};
+use fed_distill::federated::{Ledger, Link, NodeData};
 use fed_distill::model::{Model, ModelKind, Precision, StateDict};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{AugmentSettings, Callback, FitState};
@@ -129,10 +128,10 @@ pub fn run(
 }
 
 /// One rank's part.
-pub fn part(
+pub fn part<'a>(
     settings: &FedMdSettings,
     cast: &Cast,
-    rank: &mut Rank,
+    link: impl Into<Link<'a>>,
     start: Option<&FitState>,
     log: &mut Log,
 ) -> Result<Vec<(usize, StateDict)>> {
@@ -167,7 +166,7 @@ pub fn part(
         task,
         clients: cast.clients.iter().enumerate().map(client).collect(),
     };
-    fed_md::run(settings, &federation, rank, start, log)
+    fed_md::run(settings, &federation, link, start, log)
 }
 
 pub fn differences(a: &[StateDict], b: &[StateDict]) -> Vec<f64> {

@@ -22,9 +22,8 @@ pub use settings::{FedAvgSettings, Federation, Statistics, Task};
 use super::link::{Kind, Link};
 use super::report::Report;
 use super::rounds::{self, Algorithm};
-use super::transport::Rank;
 use crate::error::{Error, Result};
-use crate::model::{Model, StateDict, weighted_mean};
+use crate::model::{Model, weighted_mean_of};
 use crate::runtime::seed::Seeds;
 use crate::train::{Callback, FitState, Position};
 use server::Server;
@@ -43,34 +42,40 @@ pub fn selected(seeds: &Seeds, round: usize, nodes: usize, fraction: f64) -> Vec
     chosen
 }
 
-/// Takes this rank's part in all rounds. Returns the global model on rank 0, `None` on the others.
+/// Takes this process's part in all rounds: a rank's (`&mut Rank`), or that of a server or a client
+/// whose other side is elsewhere (a [`Link`]). Returns the global model on the server, `None` on
+/// the others.
 ///
 /// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds, on as
 /// many ranks as there are now. On other ranks `start` and `callback` do not matter (`None`,
 /// `&mut ()`). The callback saves the run when it is due, after the last round, and when the run is
-/// stopped, as of the last complete round.
+/// stopped, as of the last complete round. A client elsewhere resumes from its own `start`, with
+/// what it keeps.
 ///
 /// # Errors
 /// Fails when a training diverges (naming node and round), when messages are not what they should
 /// be, when ranks are lost or fail, and on Ctrl-C.
-pub fn run(
+pub fn run<'a>(
     settings: &FedAvgSettings,
     federation: &Federation,
-    rank: &mut Rank,
+    link: impl Into<Link<'a>>,
     start: Option<&FitState>,
     callback: &mut dyn Callback<RoundReport>,
 ) -> Result<Option<Model>> {
     if federation.nodes.is_empty() {
         return Err(Error::failed("a federation needs at least one client"));
     }
-    let server = (rank.number() == 0).then(|| Server::new(settings, &federation.task));
+    let link = link.into();
+    let server = link
+        .is_server()
+        .then(|| Server::new(settings, &federation.task));
     let fed_avg = FedAvg {
         settings,
         federation,
         server: server.transpose()?,
         client: federation.task.initial()?,
     };
-    let (fed_avg, _) = rounds::run(fed_avg, settings.rounds, rank, start, callback)?;
+    let (fed_avg, _) = rounds::run(fed_avg, settings.rounds, link, start, callback)?;
     Ok(fed_avg.server.map(|server| server.model))
 }
 
@@ -95,15 +100,18 @@ impl Algorithm for FedAvg<'_> {
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
     ) -> Result<Vec<NodeReport>> {
-        let (round, nodes) = (link.complete + 1, self.federation.nodes.len());
-        let seeds = &self.federation.task.seeds;
+        let round = link.complete + 1;
+        let nodes = link.present((0..self.federation.nodes.len()).collect())?;
+        let (seeds, fraction) = (&self.federation.task.seeds, self.settings.fraction);
+        let chosen = selected(seeds, round, nodes.len(), fraction);
+        let chosen: Vec<usize> = chosen.into_iter().map(|index| nodes[index]).collect();
         let weights = self
             .server
             .as_ref()
             .map(Server::weights)
             .unwrap_or_default();
         let answers = link.exchange(
-            &selected(seeds, round, nodes, self.settings.fraction),
+            &chosen,
             Some((Kind::Model, &|_| weights.share())),
             [Kind::Report, Kind::Model, Kind::Kept],
             &mut |node, weights, kept| self.client_round(round, node, weights, kept, callback),
@@ -111,9 +119,16 @@ impl Algorithm for FedAvg<'_> {
         )?;
         let reports = NodeReport::decode_all(&answers)?;
         if let Some(server) = &mut self.server {
-            let models: Vec<&StateDict> = answers.values().map(|[_, model, _]| model).collect();
             let images: Vec<f64> = reports.iter().map(|node| node.images as f64).collect();
-            server.step(&weighted_mean(&models, &images)?)?;
+            let models: Vec<_> = answers
+                .iter()
+                .map(|(&node, states)| (node, &states[1]))
+                .collect();
+            let mean = weighted_mean_of(models.len(), &images, |index| {
+                let (node, model) = models[index];
+                link.model(node, 1, model)
+            })?;
+            server.step(&mean)?;
         }
         Ok(reports)
     }

@@ -30,10 +30,9 @@ mod settings;
 pub use report::NodeReport;
 pub use settings::{Client, DigestLoss, FedMdSettings, Federation, Task};
 
-use super::link::{Kind, Link};
+use super::link::{Answers, Kind, Link};
 use super::report::Report;
 use super::rounds::{self, Algorithm};
-use super::transport::Rank;
 use crate::error::{During, Error, Result};
 use crate::model::StateDict;
 use crate::runtime::seed::Seeds;
@@ -79,24 +78,25 @@ pub fn steps(
     }
 }
 
-/// Takes this rank's part in all rounds. Returns the weights of all clients by node on rank 0, none
-/// on the others.
+/// Takes this process's part in all rounds: a rank's (`&mut Rank`), or that of a server or a client
+/// whose other side is elsewhere (a [`Link`]). Returns the weights of all clients by node on rank 0,
+/// of itself on a client elsewhere, none on the others.
 ///
 /// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds,
 /// transfer learning as one, on as many ranks as there are now. On other ranks `start` and
 /// `callback` do not matter (`None`, `&mut ()`). The callback saves the run when it is due (it is
 /// asked after each client's transfer learning and after each round), after the last round, and
 /// when the run is stopped: as of the last complete round, in transfer learning with the clients
-/// that rank 0 knows.
+/// that rank 0 knows. A client elsewhere resumes from its own `start`, with what it keeps.
 ///
 /// # Errors
 /// Fails when a training diverges (naming node and round), when scores are not finite or of another
 /// shape, when weights are of another number than clients, when messages are not what they should
 /// be, when ranks are lost or fail, and on Ctrl-C.
-pub fn run(
+pub fn run<'a>(
     settings: &FedMdSettings,
     federation: &Federation,
-    rank: &mut Rank,
+    link: impl Into<Link<'a>>,
     start: Option<&FitState>,
     callback: &mut dyn Callback<RoundReport>,
 ) -> Result<Vec<(usize, StateDict)>> {
@@ -111,8 +111,8 @@ pub fn run(
     };
     // Transfer learning is one more.
     let rounds = settings.rounds + 1;
-    let (_, link) = rounds::run(fed_md, rounds, rank, start, callback)?;
-    let kept = link.kept.iter().filter(|_| link.is_server());
+    let (_, link) = rounds::run(fed_md, rounds, link.into(), start, callback)?;
+    let kept = link.kept.iter().filter(|_| link.gathers());
     Ok(kept
         .map(|(&node, kept)| (node, client::weights(node, kept)))
         .collect())
@@ -145,8 +145,7 @@ impl Algorithm for FedMd<'_> {
     }
 
     fn restore(&mut self, _: &FitState, link: &Link) -> Result<()> {
-        let needs = |node: &&usize| link.is_server() || link.host(**node) == link.rank();
-        let mut needed = self.clients.keys().filter(needs);
+        let mut needed = self.clients.keys().filter(|node| link.holds(**node));
         match needed.find(|node| link.complete > 0 && !link.kept.contains_key(node)) {
             Some(node) => Err(Error::failed(format!("the saved run lacks node {node}"))),
             None => Ok(()),
@@ -162,7 +161,7 @@ impl FedMd<'_> {
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
     ) -> Result<Vec<NodeReport>> {
-        let mut missing = self.nodes();
+        let mut missing = link.present(self.nodes())?;
         missing.retain(|node| !link.kept.contains_key(node));
         // Both closures need it.
         let callback = RefCell::new(callback);
@@ -180,7 +179,8 @@ impl FedMd<'_> {
             }),
         )?;
         let report = &mut |node, _, kept: &StateDict| Ok([client::report(node, kept)]);
-        let answers = link.exchange(&self.nodes(), None, [Kind::Report], report, None)?;
+        let nodes = link.present(self.nodes())?;
+        let answers = link.exchange(&nodes, None, [Kind::Report], report, None)?;
         NodeReport::decode_all(&answers)
     }
 
@@ -192,7 +192,7 @@ impl FedMd<'_> {
         link: &mut Link,
         callback: &mut dyn Callback<RoundReport>,
     ) -> Result<Vec<NodeReport>> {
-        let nodes = self.nodes();
+        let nodes = link.present(self.nodes())?;
         let (images, shape) = self.public_images(round)?;
         let score = &mut |node, _, kept: &StateDict| {
             let scores = self.scores(self.clients[&node], kept, &images)?;
@@ -200,10 +200,11 @@ impl FedMd<'_> {
         };
         let scores = link.exchange(&nodes, None, [Kind::Scores], score, None)?;
         let consensus = match link.is_server() {
-            true => server::consensus(&scores, shape, self.settings.weights.as_deref())
+            true => server::consensus(&scores, shape, self.weights(&scores).as_deref())
                 .during(|| format!("averaging scores in round {round}"))?,
             false => StateDict::default(),
         };
+        let nodes = link.present(self.nodes())?;
         let answers = link.exchange(
             &nodes,
             Some((Kind::Consensus, &|_| consensus.share())),
@@ -227,6 +228,18 @@ impl FedMd<'_> {
         let classes = self.clients.values().map(|client| client.spec.classes);
         let shape = [samples as i64, classes.max().unwrap_or(0)];
         Ok((task.public.select(&chosen)?.images, shape))
+    }
+
+    /// Returns the weights of the clients that sent `scores`, if there are any.
+    fn weights(&self, scores: &Answers<1>) -> Option<Vec<f64>> {
+        let weights = self.settings.weights.as_ref()?;
+        // Another number of weights than clients is found where the mean is taken.
+        if weights.len() != self.clients.len() {
+            return Some(weights.clone());
+        }
+        let named = self.clients.keys().zip(weights);
+        let sent = named.filter(|(node, _)| scores.contains_key(node));
+        Some(sent.map(|(_, weight)| *weight).collect())
     }
 
     fn nodes(&self) -> Vec<usize> {
