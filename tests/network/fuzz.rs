@@ -25,6 +25,7 @@ fn task() -> Task {
         min_clients: 1,
         deadline: None,
         extension_hours: 0,
+        rounds: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod limits;
 mod mistakes;
 mod openapi;
 mod protocol;
+mod rounds;
 mod signals;
 mod student;
 mod support;

@@ -95,6 +95,23 @@ impl Folder {
         folder
     }
 
+    /// A folder whose task these arguments describe; paths are those of `place`.
+    pub fn of(place: &Path, arguments: &[&str]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let mut serve = command("serve");
+        serve.args(["task", folder.text()]).args(arguments);
+        let output = serve.current_dir(place).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        folder
+    }
+
+    /// Starts a server whose paths are those of `place`.
+    pub fn start_in(&self, place: &Path, more: &[&str]) -> Host {
+        let mut serve = command("serve");
+        serve.current_dir(place);
+        self.start_with(serve, more)
+    }
+
     /// Gives it the task of another teacher.
     pub fn retask(&self, from: &Path, clients: &str) {
         self.task(from, &["--overwrite", "--clients", clients]);
@@ -330,6 +347,23 @@ impl Host {
         let answer = self.patch(token, &place, 0, bytes);
         assert_eq!(answer.status, 202, "{answer:?}");
         self.outcome(token, &place)
+    }
+
+    /// The command `join` with a token, to take part in rounds; paths are those of `place`.
+    pub fn take_part(
+        &self,
+        algorithm: &str,
+        token: &str,
+        (place, folder): (&Path, &Path),
+        more: &[&str],
+    ) -> Command {
+        let mut join = command("join");
+        join.args([algorithm, &self.url, "--folder", folder.to_str().unwrap()])
+            .args(["--retry-seconds", "0.02"])
+            .args(more)
+            .env("FED_DISTILL_TOKEN", token)
+            .current_dir(place);
+        join
     }
 
     /// The command `join upload` with a token.

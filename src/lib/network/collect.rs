@@ -1,10 +1,10 @@
-//! Decides when the uploads are complete: when all clients have answered, at the deadline with
-//! enough of them, or when the host says so. Too few at the deadline move it once; then the work
-//! fails, and can be resumed.
+//! Decides when the uploads are complete, or with rounds the clients: when all have answered, at
+//! the deadline with enough of them, or when the host says so. Too few at the deadline move it
+//! once; then the work fails, and can be resumed.
 
 use super::fault::Fault;
 use super::server::Server;
-use super::state::{Event, Phase, State};
+use super::state::{Event, Outcome, Phase, State};
 use super::tokens::Role;
 use super::{now, shown_time};
 use crate::error::Error;
@@ -47,14 +47,14 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
         return None;
     }
     let task = &server.task;
-    let uploads = state.accepted(|client| server.tokens.is_valid(client));
+    let (uploads, what) = (ready(server, state), what(server));
     if uploads.len() >= task.clients {
-        tracing::info!("the uploads are complete: {}", uploads.len());
+        tracing::info!("the {what}s are complete: {}", uploads.len());
         return Some(Event::Closed { uploads });
     }
     let deadline = deadline(server, state).filter(|deadline| *deadline <= now)?;
     if uploads.len() >= task.min_clients {
-        let here = counted(uploads.len(), "upload");
+        let here = counted(uploads.len(), what);
         tracing::warn!(
             "the deadline has passed: going on with {here}; {}",
             missing(server, state)
@@ -63,7 +63,7 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
     }
     let few = format!(
         "{} at the deadline, and {} needed; {}",
-        counted(uploads.len(), "upload"),
+        counted(uploads.len(), what),
         task.min_clients,
         missing(server, state)
     );
@@ -77,16 +77,41 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
     Some(Event::Failed { reason: few })
 }
 
+/// Returns the ids of the accepted uploads, or with rounds of the clients that have enrolled, of
+/// those whose tokens are valid, in order of enrolment.
+pub fn ready(server: &Server, state: &State) -> Vec<String> {
+    let is_valid = |client: &str| server.tokens.is_valid(client);
+    match server.task.rounds {
+        None => state.accepted(is_valid),
+        Some(_) => {
+            let clients = state.clients.keys();
+            clients.filter(|id| is_valid(id)).cloned().collect()
+        }
+    }
+}
+
+/// Returns what the server collects, in a word.
+pub fn what(server: &Server) -> &'static str {
+    match server.task.rounds {
+        None => "upload",
+        Some(_) => "client",
+    }
+}
+
 /// Returns when the server stops waiting, in seconds since 1970.
 pub fn deadline(server: &Server, state: &State) -> Option<i64> {
     state.extended.or_else(|| server.task.deadline())
 }
 
-/// Returns the names of the clients whose uploads are not accepted.
+/// Returns the names of the clients whose uploads are not accepted, or with rounds of those that
+/// have not enrolled.
 pub fn missing_names(server: &Server, state: &State) -> Vec<String> {
     let accepted = state.accepted(|_| true);
     let has = |id: &str| {
         let known = state.clients.get(id);
+        if server.task.rounds.is_some() {
+            return known.is_some();
+        }
         let upload = known.and_then(|client| client.upload.as_ref());
         upload.is_some_and(|upload| accepted.contains(upload))
     };
@@ -108,23 +133,41 @@ fn missing(server: &Server, state: &State) -> String {
     }
 }
 
-/// Closes the uploads by order of the host.
+/// A deadline by order of the host, which is over in any case.
+pub const NOW: i64 = 0;
+
+/// Closes the uploads by order of the host, or in rounds the exchange that is asked for.
 ///
 /// # Errors
 /// Fails when they are closed already, and when there are too few.
 pub fn close(server: &Server) -> Result<(), Fault> {
     let conflict = |text: String| Fault::new(StatusCode::CONFLICT, "cannot_close", text);
     server.store.commit(|state| {
-        if state.phase != Phase::Collecting {
-            return Err(conflict("the uploads are not open".into()));
+        if let Some(asked) = &state.rounds.current {
+            let accepted = state
+                .answers()
+                .filter(|(_, upload)| upload.outcome == Outcome::Accepted)
+                .filter(|(_, upload)| server.tokens.is_valid(&upload.client));
+            let (here, least) = (accepted.count(), server.task.min_clients);
+            let least = least.min(asked.nodes.len());
+            return match here >= least {
+                true => Ok(Some(Event::Extended { until: NOW })),
+                false => Err(conflict(format!(
+                    "{} here, and {least} needed",
+                    counted(here, "answer")
+                ))),
+            };
         }
-        let uploads = state.accepted(|client| server.tokens.is_valid(client));
+        if state.phase != Phase::Collecting {
+            return Err(conflict(format!("the {}s are complete", what(server))));
+        }
+        let uploads = ready(server, state);
         let least = server.task.min_clients;
         match uploads.len() >= least {
             true => Ok(Some(Event::Closed { uploads })),
             false => Err(conflict(format!(
-                "{} accepted, and {least} needed; {}",
-                counted(uploads.len(), "upload"),
+                "{} here, and {least} needed; {}",
+                counted(uploads.len(), what(server)),
                 missing(server, state)
             ))),
         }

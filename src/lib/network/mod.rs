@@ -4,7 +4,8 @@
 //! through a crash at any moment. [`task`] is what the parties must agree on. [`tokens`] knows who
 //! may call, [`journal`] makes a sequence of events durable, and [`state`] is what the events make
 //! of the server. [`uploads`] receives files in pieces and [`validate`] checks them, without
-//! building a network. [`collect`] decides when the uploads are complete. [`server`] listens and
+//! building a network. [`collect`] decides when the uploads are complete, or the clients that take
+//! part in [`rounds`]. [`server`] listens and
 //! bounds what a connection may take; [`routes`] answers, a file a subject, and reports what it
 //! refuses as a [`fault`]. [`client`] is the other side.
 //!
@@ -15,6 +16,7 @@ pub mod client;
 pub mod collect;
 pub mod fault;
 pub mod journal;
+pub mod rounds;
 pub mod routes;
 pub mod server;
 pub mod state;

@@ -114,6 +114,8 @@ pub struct Server {
     pub counters: Counters,
     /// The stage at work after the uploads are closed.
     working: Mutex<Option<&'static str>>,
+    /// When this process began, in seconds since 1970.
+    pub started: i64,
     /// Turns true when the server is to end.
     pub stopping: watch::Sender<bool>,
 }
@@ -159,6 +161,7 @@ impl Server {
             callers: routes::Callers::default(),
             counters: Counters::default(),
             working: Mutex::default(),
+            started: super::now(),
             stopping: watch::Sender::new(false),
         }))
     }

@@ -2,10 +2,12 @@
 //! order. A restart reads the same events and comes to the same state.
 
 use super::journal::Journal;
+use super::rounds::progress::{Asked, Closed, Progress};
 use super::task::Task;
 use crate::artifact::atomic;
 use crate::artifact::lock::{Attempt, Lock};
 use crate::error::{Error, Result};
+use crate::federated::At;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub enum Event {
         client: String,
         name: String,
         images: u64,
+        /// Its number among all clients, where it takes part in rounds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<usize>,
     },
     /// A client announced an upload, which takes the place of one that it had not completed.
     Opened {
@@ -33,6 +38,9 @@ pub enum Event {
         client: String,
         bytes: u64,
         sha256: String,
+        /// The exchange that it answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<At>,
     },
     /// An upload is complete and valid, and its file is in `blobs`.
     Accepted { upload: String },
@@ -40,10 +48,17 @@ pub enum Event {
     Refused { upload: String, reason: String },
     /// The deadline was moved, to seconds since 1970.
     Extended { until: i64 },
-    /// No more uploads are taken; these are used, in this order.
+    /// No more uploads are taken; these are used, in this order. With rounds: these clients are
+    /// there, and the rounds begin.
     Closed { uploads: Vec<String> },
+    /// Clients are asked to take part in an exchange, whose handout is in `blobs`.
+    Asked(Asked),
+    /// An exchange is over.
+    Answered(Closed),
     /// The student is there.
     Finished { sha256: String, bytes: u64 },
+    /// The rounds are over, and there is nothing to download.
+    Ended,
     /// The work cannot go on.
     Failed { reason: String },
     /// The host starts the server again after a failure.
@@ -65,6 +80,8 @@ pub struct Upload {
     pub client: String,
     pub bytes: u64,
     pub sha256: String,
+    /// The exchange that it answers.
+    pub at: Option<At>,
     pub outcome: Outcome,
 }
 
@@ -74,9 +91,12 @@ pub struct Enrolment {
     pub name: String,
     /// Training images, synthetic ones included.
     pub images: u64,
+    /// Its number, where it takes part in rounds.
+    pub node: Option<usize>,
     /// Its latest upload.
     pub upload: Option<String>,
-    /// Counts its enrolments and uploads: each takes a line of the journal.
+    /// Counts its enrolments and uploads, in rounds those of an exchange: each takes a line of the
+    /// journal.
     pub attempts: u32,
 }
 
@@ -86,6 +106,7 @@ pub enum Phase {
     Collecting,
     /// The uploads are complete, and the server is at work.
     Closed,
+    /// There is a result to download, unless the hash is empty.
     Done {
         sha256: String,
         bytes: u64,
@@ -106,6 +127,7 @@ pub struct State {
     pub extended: Option<i64>,
     /// The uploads that are used.
     pub closed: Vec<String>,
+    pub rounds: Progress,
 }
 
 impl Default for State {
@@ -117,6 +139,7 @@ impl Default for State {
             phase: Phase::Collecting,
             extended: None,
             closed: Vec::new(),
+            rounds: Progress::default(),
         }
     }
 }
@@ -130,27 +153,23 @@ impl State {
                 client,
                 name,
                 images,
-            } => self.enrol(client, name, images),
+                node,
+            } => self.enrol(client, name, images, node),
             Event::Opened {
                 upload,
                 client,
                 bytes,
                 sha256,
+                at,
             } => {
-                if let Some(enrolment) = self.clients.get_mut(&client) {
-                    enrolment.attempts += 1;
-                    if let Some(earlier) = enrolment.upload.replace(upload.clone()) {
-                        self.uploads.shift_remove(&earlier);
-                    }
-                }
-                let outcome = Outcome::Open;
                 let opened = Upload {
                     client,
                     bytes,
                     sha256,
-                    outcome,
+                    at,
+                    outcome: Outcome::Open,
                 };
-                self.uploads.insert(upload, opened);
+                self.open(upload, opened);
             }
             Event::Accepted { upload } => self.end(&upload, Outcome::Accepted),
             Event::Refused { upload, reason } => self.end(&upload, Outcome::Refused(reason)),
@@ -158,6 +177,20 @@ impl State {
             Event::Closed { uploads } => {
                 self.closed = uploads;
                 self.phase = Phase::Closed;
+            }
+            Event::Asked(asked) => {
+                self.extended = None;
+                self.rounds.ask(asked);
+            }
+            Event::Answered(closed) => {
+                self.extended = None;
+                self.rounds.close(closed);
+            }
+            Event::Ended => {
+                self.phase = Phase::Done {
+                    sha256: String::new(),
+                    bytes: 0,
+                }
             }
             Event::Finished { sha256, bytes } => self.phase = Phase::Done { sha256, bytes },
             Event::Failed { reason } => self.phase = Phase::Failed(reason),
@@ -171,10 +204,23 @@ impl State {
         }
     }
 
-    fn enrol(&mut self, client: String, name: String, images: u64) {
+    fn open(&mut self, id: String, opened: Upload) {
+        if let Some(enrolment) = self.clients.get_mut(&opened.client) {
+            let earlier = enrolment.upload.replace(id.clone());
+            let earlier = earlier.and_then(|earlier| self.uploads.shift_remove(&earlier));
+            if opened.at.is_some() && earlier.is_none_or(|earlier| earlier.at != opened.at) {
+                enrolment.attempts = 0;
+            }
+            enrolment.attempts += 1;
+        }
+        self.uploads.insert(id, opened);
+    }
+
+    fn enrol(&mut self, client: String, name: String, images: u64, node: Option<usize>) {
         let enrolment = self.clients.entry(client).or_insert(Enrolment {
             name,
             images,
+            node,
             upload: None,
             attempts: 0,
         });
@@ -203,6 +249,20 @@ impl State {
             .filter(|(_, upload)| upload.outcome == Outcome::Accepted)
             .map(|(id, _)| id.to_owned())
             .collect()
+    }
+
+    /// Returns node and upload of each client whose answer to the exchange that is asked for is
+    /// here, checked or not.
+    pub fn answers(&self) -> impl Iterator<Item = (usize, &Upload)> {
+        let at = self.rounds.current.as_ref().map(|asked| asked.at);
+        let uploads = self.uploads.values();
+        let of = move |upload: &'_ Upload| upload.at.is_some() && upload.at == at;
+        uploads
+            .filter(move |upload| of(upload))
+            .filter_map(|upload| {
+                let client = self.clients.get(&upload.client)?;
+                Some((client.node?, upload))
+            })
     }
 
     /// Returns the bytes that open uploads may still take.

@@ -2,6 +2,7 @@
 //! classes, the normalisation, and the architectures that the server takes. With it come the limits
 //! of an upload and when the server stops waiting.
 
+use super::rounds::plan::{Algorithm, Plan};
 use crate::artifact::{hash, json};
 use crate::data::Normalisation;
 use crate::error::{Error, Result};
@@ -14,6 +15,13 @@ use std::path::Path;
 
 /// The version of the file and of the protocol.
 pub const VERSION: u32 = 1;
+
+/// Stands for any architecture where only the images' shape is checked.
+const DEFAULT: [ModelSettings; 1] = [ModelSettings {
+    kind: crate::model::ModelKind::Linear,
+    width: None,
+    blocks: None,
+}];
 
 /// Holds the task, as in the file `task.json` of the server's folder and in `GET /v1/task`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,14 +43,18 @@ pub struct Task {
     pub max_bytes: u64,
     /// Most training images that a client may declare.
     pub max_images: u64,
-    /// The server goes on as soon as so many uploads are accepted.
+    /// The server goes on as soon as so many uploads are accepted; with rounds, so many clients
+    /// have enrolled.
     pub clients: usize,
-    /// With fewer uploads than this it never goes on.
+    /// With fewer than this it never goes on, nor does a round end.
     pub min_clients: usize,
     /// When it goes on with `min_clients` or more, such as `2026-01-31T12:00:00Z`.
     pub deadline: Option<String>,
     /// Hours by which the deadline moves, once, if there are fewer.
     pub extension_hours: u32,
+    /// Rounds in which the clients train, in place of one upload of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<Plan>,
 }
 
 impl Task {
@@ -70,13 +82,8 @@ impl Task {
         if self.version != VERSION {
             return wrong("version", &VERSION.to_string(), self.version.to_string());
         }
-        let default = [ModelSettings {
-            kind: crate::model::ModelKind::Linear,
-            width: None,
-            blocks: None,
-        }];
         let models = match self.models.is_empty() {
-            true => &default[..],
+            true => &DEFAULT[..],
             false => &self.models,
         };
         for model in models {
@@ -102,6 +109,14 @@ impl Task {
         if self.min_clients == 0 || self.min_clients > self.clients {
             let found = self.min_clients.to_string();
             return wrong("min_clients", "1 to `clients`", found);
+        }
+        if let Some(plan) = &self.rounds {
+            plan.check()?;
+            let averaged = matches!(plan.algorithm, Algorithm::FedAvg { .. });
+            if self.models.is_empty() || averaged && self.models.len() > 1 {
+                let found = self.models.len().to_string();
+                return wrong("models", "one architecture, for fed_md one or more", found);
+            }
         }
         if self.max_bytes == 0 || self.max_images == 0 {
             return wrong("max_bytes", "1 or more, as `max_images`", "0".into());
@@ -132,6 +147,12 @@ impl Task {
         }
     }
 
+    /// Returns the architecture of a node that takes part in rounds: the task's are dealt in turn.
+    pub fn spec_of(&self, node: usize) -> ModelSpec {
+        let index = node % self.models.len().max(1);
+        self.spec(self.models.get(index).unwrap_or(&DEFAULT[0]))
+    }
+
     /// Returns the hash of what the parties must agree on; limits and deadlines may change.
     ///
     /// # Errors
@@ -144,7 +165,22 @@ impl Task {
             &self.normalisation,
             &self.models,
         ))?;
-        Ok(hash::bytes(agreed.to_string().as_bytes()))
+        let mut agreed = agreed.to_string();
+        if let Some(plan) = &self.rounds {
+            let learned = (&plan.algorithm, plan.seed, plan.precision);
+            agreed += &json::value(&learned)?.to_string();
+        }
+        Ok(hash::bytes(agreed.as_bytes()))
+    }
+
+    /// Returns what images and labels mean.
+    pub fn agreed(&self) -> agreement::Task {
+        agreement::Task {
+            channels: self.channels,
+            size: self.size,
+            classes: self.classes.clone(),
+            normalisation: self.normalisation.clone(),
+        }
     }
 
     /// Checks that weights with this card are weights of the task.
@@ -160,13 +196,7 @@ impl Task {
             .note("expected", ours)
             .note("found", theirs)
         };
-        let agreed = agreement::Task {
-            channels: self.channels,
-            size: self.size,
-            classes: self.classes.clone(),
-            normalisation: self.normalisation.clone(),
-        };
-        if let Some(difference) = agreed.difference(&agreement::Task::of(card)) {
+        if let Some(difference) = self.agreed().difference(&agreement::Task::of(card)) {
             return Err(differs(difference.what, difference.said).hint(difference.hint));
         }
         if !self.models.is_empty() && !self.models.contains(&card.model.model) {

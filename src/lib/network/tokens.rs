@@ -188,6 +188,21 @@ impl Tokens {
         found.cloned()
     }
 
+    /// Returns the number of the client with this id among all that were ever added, from 0: its
+    /// node in rounds. It never changes.
+    pub fn node(&self, id: &str) -> Option<usize> {
+        let clients = self.clients();
+        let mut parties = clients.iter().filter(|client| client.role == Role::Client);
+        parties.position(|client| client.id == id)
+    }
+
+    /// Returns the number of clients that were ever added.
+    pub fn parties(&self) -> usize {
+        let clients = self.clients();
+        let parties = clients.iter().filter(|client| client.role == Role::Client);
+        parties.count()
+    }
+
     /// Reports whether the client with this id may still call.
     pub fn is_valid(&self, id: &str) -> bool {
         let clients = self.clients();

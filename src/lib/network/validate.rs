@@ -33,18 +33,8 @@ pub struct Announced {
 /// # Errors
 /// Fails for whatever is wrong with it, and when it cannot be read.
 pub fn upload(path: &Path, announced: &Announced, task: &Task) -> Result<()> {
-    let (bytes, sha256) = hash::file(path)?;
-    if bytes != announced.bytes || sha256 != announced.sha256 {
-        return Err(
-            Error::failed("what arrived is not the file that was announced")
-                .note(
-                    "expected",
-                    format!("{} bytes, SHA-256 {}", announced.bytes, announced.sha256),
-                )
-                .note("found", format!("{bytes} bytes, SHA-256 {sha256}"))
-                .hint("send it again; it may have been changed while it was sent"),
-        );
-    }
+    same_file(path, announced)?;
+    let bytes = announced.bytes;
     let mut file = BufReader::with_capacity(CHUNK, File::open(path)?);
     refuse_pickle(path)?;
     let header = tensors::header(&mut file, bytes, MOST_HEADER)?;
@@ -69,6 +59,26 @@ pub fn upload(path: &Path, announced: &Announced, task: &Task) -> Result<()> {
     Ok(())
 }
 
+/// Checks length and hash of the file at `path`.
+///
+/// # Errors
+/// Fails when they are not those that were announced, and when the file cannot be read.
+pub fn same_file(path: &Path, announced: &Announced) -> Result<()> {
+    let (bytes, sha256) = hash::file(path)?;
+    if bytes == announced.bytes && sha256 == announced.sha256 {
+        return Ok(());
+    }
+    Err(
+        Error::failed("what arrived is not the file that was announced")
+            .note(
+                "expected",
+                format!("{} bytes, SHA-256 {}", announced.bytes, announced.sha256),
+            )
+            .note("found", format!("{bytes} bytes, SHA-256 {sha256}"))
+            .hint("send it again; it may have been changed while it was sent"),
+    )
+}
+
 /// Refuses what Python pickles: it is never read here.
 fn refuse_pickle(path: &Path) -> Result<()> {
     let mut start = Vec::new();
@@ -87,7 +97,19 @@ fn refuse_pickle(path: &Path) -> Result<()> {
 /// # Errors
 /// Fails for the first tensors that differ.
 pub fn check_tensors(found: &[tensors::Entry], spec: &ModelSpec) -> Result<()> {
-    let outline = Model::outline(spec)?;
+    check_outline(found, &Model::outline(spec)?, &spec.model.to_string())
+}
+
+/// Checks that a file's tensors are those of an outline, by name, shape and type; `of` is what it
+/// outlines.
+///
+/// # Errors
+/// Fails for the first tensors that differ.
+pub fn check_outline(
+    found: &[tensors::Entry],
+    outline: &[(String, Vec<i64>, Kind)],
+    of: &str,
+) -> Result<()> {
     let expected: BTreeMap<&str, (&[i64], Kind)> = outline
         .iter()
         .map(|(name, shape, kind)| (name.as_str(), (shape.as_slice(), *kind)))
@@ -117,10 +139,9 @@ pub fn check_tensors(found: &[tensors::Entry], spec: &ModelSpec) -> Result<()> {
         return Ok(());
     }
     let error = Error::failed(format!(
-        "{} of the file {} not fit {}",
+        "{} of the file {} not fit {of}",
         counted(problems.len(), "tensor"),
         if problems.len() == 1 { "does" } else { "do" },
-        spec.model
     ));
     let first = problems.into_iter().take(5);
     Err(first.fold(error, |error, problem| error.note("tensor", problem)))
@@ -128,7 +149,10 @@ pub fn check_tensors(found: &[tensors::Entry], spec: &ModelSpec) -> Result<()> {
 
 /// Reads the values of a tensor, which come next in the file, and checks them: all finite, and
 /// variances and counters not negative.
-fn check_values(file: &mut impl Read, tensor: &tensors::Entry) -> Result<()> {
+///
+/// # Errors
+/// Fails for a value that is, and when the file cannot be read.
+pub fn check_values(file: &mut impl Read, tensor: &tensors::Entry) -> Result<()> {
     let name = &tensor.name;
     let unsigned = name.ends_with(".running_var") || name.ends_with(".num_batches_tracked");
     let is_float = tensor.kind == Some(Kind::Float);

@@ -3,7 +3,7 @@
 //! A stage reads its inputs, calls the engines and writes the results; what all stages share
 //! (admission, manifest, checkpoints, metrics, ranks) is in [`crate::run`]. `teachers` loads what
 //! the server's stages work on, `batches` stores finished synthetic batches, `pictures` and
-//! `summary` are shared by the server's stages.
+//! `summary` are shared by the server's stages, `rounds` by `serve` and `join`.
 
 mod batches;
 pub mod distributed_sgd;
@@ -13,6 +13,8 @@ pub mod generate_initial;
 #[cfg(feature = "net")]
 pub mod join;
 mod pictures;
+#[cfg(feature = "net")]
+mod rounds;
 #[cfg(feature = "net")]
 pub mod serve;
 pub mod split_data;

@@ -79,8 +79,8 @@ pub fn steps(
 }
 
 /// Takes this process's part in all rounds: a rank's (`&mut Rank`), or that of a server or a client
-/// whose other side is elsewhere (a [`Link`]). Returns the weights of all clients by node on rank 0,
-/// of itself on a client elsewhere, none on the others.
+/// whose other side is elsewhere (a [`Link`]). Returns the weights of all clients by node on rank
+/// 0, of itself on a client elsewhere, none on the others.
 ///
 /// A run resumes from the `start` of rank 0, whose position's epoch counts complete rounds,
 /// transfer learning as one, on as many ranks as there are now. On other ranks `start` and

@@ -43,7 +43,14 @@ pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
                 return Ok(None);
             }
             let conflict = |text| Fault::new(StatusCode::CONFLICT, "enrolment", text);
-            if state.phase != Phase::Collecting {
+            // Rounds take more clients at any time, but none changes its weight.
+            let open = match server.task.rounds {
+                Some(_) if known.is_none() => {
+                    matches!(state.phase, Phase::Collecting | Phase::Closed)
+                }
+                _ => state.phase == Phase::Collecting,
+            };
+            if !open {
                 return Err(conflict("the server takes no more clients"));
             }
             let upload = state.upload_of(&client.id);
@@ -63,13 +70,18 @@ pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
                 client: client.id.clone(),
                 name: client.name.clone(),
                 images: wanted.images,
+                node: server
+                    .task
+                    .rounds
+                    .as_ref()
+                    .and_then(|_| server.tokens.node(&client.id)),
             }))
         })
     })
     .await?;
-    let index = call
-        .server
-        .store
-        .view(|state| state.clients.get_index_of(&id));
+    let index = call.server.store.view(|state| {
+        let (index, _, enrolment) = state.clients.get_full(&id)?;
+        Some(enrolment.node.unwrap_or(index))
+    });
     json(StatusCode::OK, &serde_json::json!({"index": index}))
 }

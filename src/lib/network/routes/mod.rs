@@ -2,6 +2,7 @@
 
 mod admin;
 mod clients;
+mod curves;
 mod health;
 mod next;
 mod page;
@@ -67,6 +68,7 @@ enum Action {
     Piece,
     Upload,
     Result,
+    Handout,
     Clients,
     Close,
     Abort,
@@ -104,6 +106,12 @@ pub const ROUTES: &[Route] = &[
     route("HEAD", "/v1/uploads/{id}", Access::Client, Action::Offset),
     route("PATCH", "/v1/uploads/{id}", Access::Client, Action::Piece),
     route("GET", "/v1/uploads/{id}", Access::Client, Action::Upload),
+    route(
+        "GET",
+        "/v1/rounds/{id}/handout",
+        Access::Client,
+        Action::Handout,
+    ),
     route("GET", "/v1/result", Access::Token, Action::Result),
     route("GET", "/v1/admin/clients", Access::Admin, Action::Clients),
     route("POST", "/v1/admin/close", Access::Admin, Action::Close),
@@ -150,7 +158,7 @@ pub async fn answer(
         Action::Health | Action::Ready => Ok(health::alive()),
         Action::Page => page::show(&call),
         Action::Metrics => Ok(health::metrics(server)),
-        Action::Task => task::show(&call),
+        Action::Task => task::show(&call, &client),
         Action::Enrol => clients::enrol(call, client).await,
         Action::Next => next::next(call, client).await,
         Action::Announce => uploads::announce(call, client).await,
@@ -158,6 +166,7 @@ pub async fn answer(
         Action::Piece => uploads::piece(call, client).await,
         Action::Upload => uploads::show(&call, &client),
         Action::Result => result::send(call).await,
+        Action::Handout => result::hand_out(call).await,
         Action::Clients => admin::clients(&call),
         Action::Close => admin::close(call).await,
         Action::Abort => admin::abort(call).await,

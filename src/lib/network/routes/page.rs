@@ -6,7 +6,7 @@ use super::super::server::{Reply, Server};
 use super::super::shown_time;
 use super::super::state::Phase;
 use super::super::tokens::Role;
-use super::{Call, typed};
+use super::{Call, curves, typed};
 use crate::report::Table;
 use crate::report::html::{self, Bar, Page};
 use crate::words::counted;
@@ -36,12 +36,12 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
         (
             state.phase.clone(),
             collect::deadline(server, state),
-            state
-                .accepted(|client| server.tokens.is_valid(client))
-                .len(),
+            collect::ready(server, state).len(),
         )
     });
-    let mut page = Page::new(&server.task.name, &lead(server, &phase, accepted));
+    let rounds = server.store.view(|state| curves::lead(server, state));
+    let lead = rounds.unwrap_or_else(|| lead(server, &phase, accepted));
+    let mut page = Page::new(&server.task.name, &lead);
     let waiting = match &phase {
         Phase::Collecting => {
             let names = server
@@ -52,7 +52,11 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
                 false => format!("Waiting for {}.", names.join(", ")),
             }
         }
-        Phase::Closed => "Waiting for nobody: the server is at work.".into(),
+        Phase::Closed => server.store.view(|state| curves::waiting(server, state)),
+        Phase::Done { sha256, .. } if sha256.is_empty() => "Each client has its model.".into(),
+        Phase::Done { sha256, bytes } if server.task.rounds.is_some() => {
+            format!("The global model of {bytes} bytes is ready; its SHA-256 is {sha256}.")
+        }
         Phase::Done { sha256, bytes } => {
             format!("The student of {bytes} bytes is ready; its SHA-256 is {sha256}.")
         }
@@ -65,7 +69,10 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     body.0 += &html::tiles(&[
         (
             format!("{accepted} of {}", server.task.clients),
-            "uploads accepted".into(),
+            match server.task.rounds {
+                None => "uploads accepted".into(),
+                Some(_) => "clients here".into(),
+            },
         ),
         (
             server.task.min_clients.to_string(),
@@ -75,7 +82,13 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     ])
     .0;
     page.section("Now", body);
-    page.section("Student", student(server, &phase));
+    match server.task.rounds {
+        None => page.section("Student", student(server, &phase)),
+        Some(_) => {
+            let missed = server.store.view(|state| state.rounds.missed.clone());
+            page.section("Rounds", curves::section(server, &missed));
+        }
+    }
     page.section("Clients", clients(&rows));
     page.section("Task", task(server));
     let mut reply = typed("text/html; charset=utf-8", page.render().into_bytes());
@@ -92,6 +105,10 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
 
 fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
     match phase {
+        Phase::Collecting if server.task.rounds.is_some() => format!(
+            "Before the first round: {accepted} of {} here.",
+            counted(server.task.clients, "client")
+        ),
         Phase::Collecting => format!(
             "Collecting teachers: {accepted} of {} accepted.",
             counted(server.task.clients, "upload")
@@ -213,6 +230,13 @@ fn task(server: &Server) -> maud::Markup {
             format!("{:?}", task.normalisation.std),
         ),
         ("models", models),
+        (
+            "rounds",
+            match &task.rounds {
+                None => "none: one upload a client".into(),
+                Some(plan) => format!("{} of {}", plan.algorithm.rounds(), plan.algorithm),
+            },
+        ),
         ("most bytes of an upload", task.max_bytes.to_string()),
         ("most images of a client", task.max_images.to_string()),
     ] {

@@ -1,10 +1,11 @@
-//! Sends the result, from any byte on.
+//! Sends the result, and what a round hands out, from any byte on.
 
 use super::super::fault::Fault;
 use super::super::server::Reply;
 use super::super::state::Phase;
 use super::Call;
 use crate::artifact::fault::explain;
+use crate::federated::At;
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
 use hyper::body::Bytes;
@@ -21,15 +22,51 @@ const CHUNK: u64 = 128 << 10;
 /// Chunks that wait for the network.
 const WAITING: usize = 2;
 
-/// Answers with the file, or the part that `Range` asks for. The `ETag` is its SHA-256.
+/// Answers with the result.
 pub async fn send(call: Call) -> Result<Reply, Fault> {
     let phase = call.server.store.view(|state| state.phase.clone());
-    let Phase::Done { sha256, bytes } = phase else {
-        let text = "the result is not there yet";
-        return Err(Fault::new(StatusCode::CONFLICT, "not_ready", text)
-            .hint("GET /v1/next tells how far the server is")
-            .retry_after(30));
-    };
+    match phase {
+        Phase::Done { sha256, .. } if sha256.is_empty() => {
+            let text = "each client has its own result";
+            Err(Fault::new(StatusCode::NOT_FOUND, "no_result", text))
+        }
+        Phase::Done { sha256, bytes } => send_file(call, sha256, bytes),
+        _ => {
+            let text = "the result is not there yet";
+            Err(Fault::new(StatusCode::CONFLICT, "not_ready", text)
+                .hint("GET /v1/next tells how far the server is")
+                .retry_after(30))
+        }
+    }
+}
+
+/// Answers with what clients receive in the round that has this many before it.
+pub async fn hand_out(call: Call) -> Result<Reply, Fault> {
+    let (at, handout) = call.server.store.view(|state| {
+        let current = state.rounds.current.as_ref();
+        let of_round = current.filter(|asked| asked.at.round.to_string() == call.id);
+        let handout = of_round.and_then(|asked| asked.handout.clone());
+        (state.rounds.at(), handout)
+    });
+    let is_over = |at: At| call.id.parse().is_ok_and(|round: usize| round <= at.round);
+    match handout {
+        Some((sha256, bytes)) => send_file(call, sha256, bytes),
+        None if at.is_some_and(is_over) => {
+            let text = "the round hands nothing out any more";
+            Err(Fault::new(StatusCode::GONE, "late", text)
+                .hint("GET /v1/next tells what the server waits for now"))
+        }
+        None => {
+            let text = "there is no such round yet";
+            Err(Fault::new(StatusCode::NOT_FOUND, "no_round", text)
+                .hint("GET /v1/next tells which one there is"))
+        }
+    }
+}
+
+/// Answers with the file of this hash and length, or the part that `Range` asks for. The `ETag` is
+/// its SHA-256.
+fn send_file(call: Call, sha256: String, bytes: u64) -> Result<Reply, Fault> {
     let path = call.server.store.blob(&sha256);
     let mut file = File::open(&path).map_err(|error| explain("read", &path, error))?;
     let tag = format!("\"{sha256}\"");
@@ -48,7 +85,7 @@ pub async fn send(call: Call) -> Result<Reply, Fault> {
         None => (StatusCode::OK, 0..bytes),
         Some(Some(range)) => (StatusCode::PARTIAL_CONTENT, range),
         Some(None) => {
-            let text = format!("the result has {bytes} bytes");
+            let text = format!("the file has {bytes} bytes");
             let fault = Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", text);
             return Err(match HeaderValue::from_str(&format!("bytes */{bytes}")) {
                 Ok(value) => fault.header(CONTENT_RANGE, value),

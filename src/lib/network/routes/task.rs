@@ -3,6 +3,7 @@
 use super::super::fault::Fault;
 use super::super::server::Reply;
 use super::super::task::Task;
+use super::super::tokens::Client;
 use super::{Call, json};
 use crate::model::Model;
 use hyper::StatusCode;
@@ -17,10 +18,13 @@ pub struct Shown {
     /// Name, shape and type of each tensor, where the task has one architecture.
     #[serde(default)]
     pub tensors: Vec<(String, Vec<i64>, String)>,
+    /// The caller's number in rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<usize>,
 }
 
 /// Answers with the task.
-pub fn show(call: &Call) -> Result<Reply, Fault> {
+pub fn show(call: &Call, client: &Client) -> Result<Reply, Fault> {
     let task = &*call.server.task;
     let tensors = match task.models.as_slice() {
         [model] => Model::outline(&task.spec(model))?,
@@ -37,6 +41,10 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
         fingerprint: task.fingerprint()?,
         task: task.clone(),
         tensors: tensors.into_iter().map(described).collect(),
+        node: match task.rounds {
+            Some(_) => call.server.tokens.node(&client.id),
+            None => None,
+        },
     };
     json(StatusCode::OK, &shown)
 }

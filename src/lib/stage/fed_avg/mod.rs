@@ -7,9 +7,10 @@ use super::train_teachers::teacher_count;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{During, Error};
+use crate::federated::Link;
 use crate::federated::fed_avg::{self, Federation, NodeData, Task};
 use crate::federated::transport::Rank;
-use crate::partition::Split;
+use crate::partition::{Part, Split};
 use crate::report::Table;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
@@ -105,49 +106,62 @@ impl Shared for Average<'_> {
         session: Option<&mut Session>,
     ) -> Result<()> {
         let settings = &self.context.config.fed_avg.settings;
-        let federation = federation(self.context, dataset, split)?;
+        let node = |part: &Part| {
+            Ok(NodeData {
+                train: dataset.train.select(&part.train)?,
+                test: dataset.test.select(&part.test)?,
+            })
+        };
+        let federation = Federation {
+            task: task(self.context, dataset)?,
+            nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
+        };
         let Some(session) = session else {
             fed_avg::run(settings, &federation, rank, None, &mut ()).within("fed_avg")?;
             return Ok(());
         };
-        let (mut recorder, start) = Recorder::open(self.context, dataset, &federation, session)?;
-        let model = fed_avg::run(settings, &federation, rank, start.as_ref(), &mut recorder)
-            .within("fed_avg")?;
-        let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
         let counts = label_counts(&federation, dataset.classes.len());
-        session.save_weights(
-            &model.state(),
-            &Card::new(federation.task.spec.clone(), dataset, counts),
-        )?;
-        let (metrics, journal) = recorder.finish(&model);
-        session.save_metrics(&metrics)?;
-        journal.finish(session)?;
-        summary(&metrics, &session.job.output)
+        lead(
+            self.context,
+            (dataset, &federation),
+            rank,
+            Some(counts),
+            session,
+        )
     }
 }
 
-fn federation<'a>(
+/// Does the server's part, over ranks or with clients elsewhere, and writes the run. `counts` are
+/// the clients' training images of each class, where they are known.
+pub(super) fn lead<'l>(
     context: &StageContext,
-    dataset: &'a Dataset,
-    split: &Split,
-) -> Result<Federation<'a>> {
-    let node = |part: &crate::partition::Part| {
-        Ok(NodeData {
-            train: dataset.train.select(&part.train)?,
-            test: dataset.test.select(&part.test)?,
-        })
-    };
-    let task = Task {
+    (dataset, federation): (&Dataset, &Federation),
+    link: impl Into<Link<'l>>,
+    counts: Option<Vec<u64>>,
+    session: &mut Session,
+) -> Result<()> {
+    let settings = &context.config.fed_avg.settings;
+    let (mut recorder, start) = Recorder::open(context, dataset, federation, session)?;
+    let model = fed_avg::run(settings, federation, link, start.as_ref(), &mut recorder);
+    let model = model.within("fed_avg")?;
+    let model = model.ok_or_else(|| Error::failed("the federation has no server"))?;
+    let card = Card::new(federation.task.spec.clone(), dataset, counts);
+    session.save_weights(&model.state(), &card)?;
+    let (metrics, journal) = recorder.finish(&model);
+    session.save_metrics(&metrics)?;
+    journal.finish(session)?;
+    summary(&metrics, &session.job.output)
+}
+
+/// Returns what server and clients must agree on beside the settings.
+pub(super) fn task<'a>(context: &StageContext, dataset: &'a Dataset) -> Result<Task<'a>> {
+    Ok(Task {
         spec: context.model(dataset)?,
         device: context.device,
         precision: context.precision,
         normalisation: &dataset.normalisation,
         seeds: Seeds::new(context.config.seed),
         eval_batch_size: *context.config.fed_avg.eval_batch_size,
-    };
-    Ok(Federation {
-        task,
-        nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
     })
 }
 

@@ -99,7 +99,8 @@ impl<'a> Recorder<'a> {
 fn steps(settings: &FedAvgSettings, federation: &Federation, round: usize) -> u64 {
     let of = |node: usize| {
         let images = federation.nodes[node].train.len();
-        let batch = settings.batch_size.unwrap_or(images);
+        // A server whose clients are elsewhere has none of their images.
+        let batch = settings.batch_size.unwrap_or(images).max(1);
         settings.epochs.saturating_mul(train::steps(images, batch))
     };
     let nodes = selected(

@@ -2,11 +2,11 @@
 //! has which architecture.
 
 use super::super::train_teachers::teacher_count;
-use crate::data::{self, Dataset, ImageSet};
+use crate::data::{self, Dataset, ImageSet, Normalisation};
 use crate::error::{During, Error};
 use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation, Task};
-use crate::model::{Model, ModelSpec};
+use crate::model::{Model, ModelSettings, ModelSpec};
 use crate::partition::{Part, Split};
 use crate::run::StageContext;
 use crate::runtime::interrupt;
@@ -25,13 +25,79 @@ pub struct Party {
     part: Part,
 }
 
-/// Holds the split's parts with their roles.
-pub struct Roles {
-    pub parties: Vec<Party>,
-    /// The public images, where they are part of the dataset.
+/// Holds the public images.
+pub(in super::super) struct Public {
+    /// Where they are part of the dataset.
     shared: Option<ImageSet>,
     /// Where they are another dataset's.
     pub other: Option<Dataset>,
+}
+
+impl Public {
+    /// Loads the public images; returns also the node of the split whose they are, if it is one's.
+    ///
+    /// # Errors
+    /// Fails for a split without such a node, and for images that the clients' models do not take.
+    pub fn load(
+        context: &StageContext,
+        dataset: &Dataset,
+        split: &Split,
+    ) -> Result<(Self, Option<usize>)> {
+        let config = &context.config.fed_md;
+        let node = match config.public {
+            None => Some(public_node(config.public_node, split)?),
+            Some(_) => None,
+        };
+        let shared = node.map(|node| dataset.train.select(&split.nodes[node].train));
+        let shared = shared.transpose()?;
+        if shared.as_ref().is_some_and(|public| public.len() < 2) {
+            bail!(too_few("the public node has"));
+        }
+        let other = match &config.public {
+            Some(settings) => Some(
+                data::load(settings, context.device)
+                    .within("fed_md.public")
+                    .context("loading the public dataset")?,
+            ),
+            None => None,
+        };
+        if let Some(other) = &other {
+            fits(dataset, other)?;
+        }
+        Ok((Self { shared, other }, node))
+    }
+
+    /// Returns the images and their normalisation; `dataset` has the private ones.
+    pub fn images<'a>(&'a self, dataset: &'a Dataset) -> (&'a ImageSet, &'a Normalisation) {
+        match &self.other {
+            Some(other) => (&other.train, &other.normalisation),
+            None => (
+                self.shared.as_ref().unwrap_or(&dataset.train),
+                &dataset.normalisation,
+            ),
+        }
+    }
+
+    /// Returns what all clients agree on.
+    pub fn task<'a>(&'a self, context: &StageContext, dataset: &'a Dataset) -> Task<'a> {
+        let (public, public_normalisation) = self.images(dataset);
+        Task {
+            public,
+            public_normalisation,
+            test: &dataset.test,
+            normalisation: &dataset.normalisation,
+            device: context.device,
+            precision: context.precision,
+            seeds: Seeds::new(context.config.seed),
+            eval_batch_size: *context.config.fed_md.eval_batch_size,
+        }
+    }
+}
+
+/// Holds the split's parts with their roles.
+pub struct Roles {
+    pub parties: Vec<Party>,
+    pub(in super::super) public: Public,
 }
 
 impl Roles {
@@ -44,29 +110,17 @@ impl Roles {
     pub(in super::super) fn new(context: &StageContext, dataset: &Dataset) -> Result<Self> {
         let config = &context.config.fed_md;
         let split = context.split(dataset)?;
-        let public = match config.public {
-            None => Some(public_node(config.public_node, &split)?),
-            Some(_) => None,
-        };
         let taught = teacher_count(&context.config.teacher, split.nodes.len())?;
-        let shared = public.map(|node| dataset.train.select(&split.nodes[node].train));
+        let (public, shared) = Public::load(context, dataset, &split)?;
         let parts = split.nodes.into_iter().enumerate().take(taught);
-        let parts = parts.filter(|(node, _)| Some(*node) != public).enumerate();
+        let parts = parts.filter(|(node, _)| Some(*node) != shared).enumerate();
         let roles = Self {
             parties: parts
                 .map(|(index, (node, part))| party(context, dataset, index, node, part))
                 .collect::<Result<_>>()?,
-            shared: shared.transpose()?,
-            other: match &config.public {
-                Some(settings) => Some(
-                    data::load(settings, context.device)
-                        .within("fed_md.public")
-                        .context("loading the public dataset")?,
-                ),
-                None => None,
-            },
+            public,
         };
-        roles.check(context, dataset)?;
+        roles.check(context)?;
         let (models, clients) = (
             config.models.as_deref().unwrap_or_default(),
             roles.parties.len(),
@@ -87,8 +141,10 @@ impl Roles {
     pub fn share(&self) -> Self {
         Self {
             parties: self.parties.clone(),
-            shared: self.shared.as_ref().map(ImageSet::share),
-            other: self.other.as_ref().map(Dataset::share),
+            public: Public {
+                shared: self.public.shared.as_ref().map(ImageSet::share),
+                other: self.public.other.as_ref().map(Dataset::share),
+            },
         }
     }
 
@@ -108,30 +164,13 @@ impl Roles {
                 },
             })
         };
-        let (public, public_normalisation) = match &self.other {
-            Some(other) => (&other.train, &other.normalisation),
-            None => (
-                self.shared.as_ref().unwrap_or(&dataset.train),
-                &dataset.normalisation,
-            ),
-        };
-        let task = Task {
-            public,
-            public_normalisation,
-            test: &dataset.test,
-            normalisation: &dataset.normalisation,
-            device: context.device,
-            precision: context.precision,
-            seeds: Seeds::new(context.config.seed),
-            eval_batch_size: *context.config.fed_md.eval_batch_size,
-        };
         Ok(Federation {
-            task,
+            task: self.public.task(context, dataset),
             clients: self.parties.iter().map(client).collect::<Result<_>>()?,
         })
     }
 
-    fn check(&self, context: &StageContext, dataset: &Dataset) -> Result<()> {
+    fn check(&self, context: &StageContext) -> Result<()> {
         let config = &context.config.fed_md;
         if self.parties.is_empty() {
             bail!(
@@ -144,9 +183,6 @@ impl Roles {
         if let Some(party) = self.parties.iter().find(|party| party.part.train.len() < 2) {
             bail!(too_few(&format!("node {} has", party.node)));
         }
-        if self.shared.as_ref().is_some_and(|public| public.len() < 2) {
-            bail!(too_few("the public node has"));
-        }
         match &config.settings.weights {
             Some(weights) if weights.len() != self.parties.len() => {
                 bail!(
@@ -155,11 +191,7 @@ impl Roles {
                         .note("found", format!("{weights:?}"))
                 );
             }
-            _ => {}
-        }
-        match &self.other {
-            Some(other) => fits(dataset, other),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -177,26 +209,32 @@ fn party(
         None => &context.config.model,
     };
     interrupt::check()?;
-    let fitted = || {
-        let (channels, size, classes) = (
-            dataset.channels(),
-            dataset.size(),
-            dataset.classes.len() as i64,
-        );
-        let spec = ModelSpec::new(model, channels, size, classes).within("model")?;
-        // Its weights do not matter: it is built to see that it can be, and how large it is.
-        let mut rng = Seeds::new(context.config.seed).stream("fed_md/size", 0);
-        let parameters = Model::new(&spec, context.device, &mut rng)?.parameter_count();
-        Ok::<_, Error>((spec, parameters))
-    };
-    let (spec, parameters) =
-        fitted().with_context(|| format!("choosing the architecture of node {node}"))?;
+    let (spec, parameters) = fitted(context, dataset, model)
+        .with_context(|| format!("choosing the architecture of node {node}"))?;
     Ok(Party {
         node,
         spec,
         parameters,
         part,
     })
+}
+
+/// Returns a complete architecture on the images of `dataset`, and the number of its parameters.
+pub(in super::super) fn fitted(
+    context: &StageContext,
+    dataset: &Dataset,
+    model: &ModelSettings,
+) -> Result<(ModelSpec, u64), Error> {
+    let (channels, size, classes) = (
+        dataset.channels(),
+        dataset.size(),
+        dataset.classes.len() as i64,
+    );
+    let spec = ModelSpec::new(model, channels, size, classes).within("model")?;
+    // Its weights do not matter: it is built to see that it can be, and how large it is.
+    let mut rng = Seeds::new(context.config.seed).stream("fed_md/size", 0);
+    let parameters = Model::new(&spec, context.device, &mut rng)?.parameter_count();
+    Ok((spec, parameters))
 }
 
 /// Returns the split's public node: the one asked for, or the last.

@@ -9,11 +9,13 @@ use crate::artifact::json;
 use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::{During, Error};
+use crate::federated::Link;
 use crate::federated::fed_md::{self, Federation};
 use crate::federated::transport::Rank;
 use crate::model::StateDict;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
+use crate::run::metrics::FedMdClient;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::{self, Card};
@@ -21,6 +23,7 @@ use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
 use anyhow::{Context, Result};
 use federation::Roles;
+pub(super) use federation::{Public, fitted};
 use recorder::Recorder;
 use std::path::Path;
 
@@ -78,7 +81,7 @@ impl Shared for Distill<'_> {
         self.context
             .warn_about_ranks("fed_md.ranks", roles.parties.len());
         run.dataset(&dataset)?;
-        if let Some(public) = &roles.other {
+        if let Some(public) = &roles.public.other {
             run.fact("public_fingerprint", &public.fingerprint)?;
         }
         run.input("split", self.split)?;
@@ -97,21 +100,40 @@ impl Shared for Distill<'_> {
             fed_md::run(settings, &federation, rank, None, &mut ()).within("fed_md")?;
             return Ok(());
         };
-        let (mut recorder, start) =
-            Recorder::open(self.context, roles, settings, &federation, session)?;
-        let states = fed_md::run(settings, &federation, rank, start.as_ref(), &mut recorder)
-            .within("fed_md")?;
-        for (node, state) in &states {
-            interrupt::check()?;
-            save(dataset, &federation, *node, state, session)
-                .with_context(|| format!("saving the model of node {node}"))?;
-        }
-        let (metrics, journal) = recorder.finish();
-        journal.finish(session)?;
-        json::write(&session.job.output, &metrics)?;
-        session.run.output("metrics", &session.job.output)?;
-        summary::print(&metrics, &session.job.output)
+        let clients = roles.parties.iter().zip(&federation.clients);
+        let clients = clients.map(|(party, client)| FedMdClient {
+            node: party.node,
+            model: party.spec.model.kind,
+            parameters: party.parameters,
+            images: client.data.train.len(),
+        });
+        let clients = clients.collect();
+        lead(self.context, (dataset, &federation), rank, clients, session)
     }
+}
+
+/// Does the server's part, over ranks or with `clients` elsewhere, and writes the run.
+pub(super) fn lead<'l>(
+    context: &StageContext,
+    (dataset, federation): (&Dataset, &Federation),
+    link: impl Into<Link<'l>>,
+    clients: Vec<FedMdClient>,
+    session: &mut Session,
+) -> Result<()> {
+    let settings = &context.config.fed_md.settings;
+    let (mut recorder, start) = Recorder::open(context, clients, settings, federation, session)?;
+    let states =
+        fed_md::run(settings, federation, link, start.as_ref(), &mut recorder).within("fed_md")?;
+    for (node, state) in &states {
+        interrupt::check()?;
+        save(dataset, federation, *node, state, session)
+            .with_context(|| format!("saving the model of node {node}"))?;
+    }
+    let (metrics, journal) = recorder.finish();
+    journal.finish(session)?;
+    json::write(&session.job.output, &metrics)?;
+    session.run.output("metrics", &session.job.output)?;
+    summary::print(&metrics, &session.job.output)
 }
 
 fn save(

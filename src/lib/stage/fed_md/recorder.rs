@@ -1,8 +1,7 @@
 //! Records the rounds of `fed_md`: writes the metrics as they come, and saves the run.
 
-use super::federation::{Party, Roles};
 use crate::error::Error;
-use crate::federated::fed_md::{Client, FedMdSettings, Federation, NodeReport, RoundReport, steps};
+use crate::federated::fed_md::{FedMdSettings, Federation, NodeReport, RoundReport, steps};
 use crate::model::Model;
 use crate::run::StageContext;
 use crate::run::job::Session;
@@ -28,7 +27,7 @@ impl<'a> Recorder<'a> {
     /// Fails when the checkpoint is of another run, and when a file cannot be written.
     pub fn open(
         context: &StageContext,
-        roles: &Roles,
+        clients: Vec<FedMdClient>,
         settings: &'a FedMdSettings,
         federation: &'a Federation<'a>,
         session: &Session<'a>,
@@ -44,11 +43,7 @@ impl<'a> Recorder<'a> {
         let recorder = Self {
             settings,
             federation,
-            clients: roles
-                .parties
-                .iter()
-                .map(|party| note(party, federation))
-                .collect(),
+            clients,
             log,
         };
         Ok((recorder, start))
@@ -67,16 +62,6 @@ impl<'a> Recorder<'a> {
             course,
         };
         (metrics, journal)
-    }
-}
-
-fn note(party: &Party, federation: &Federation) -> FedMdClient {
-    let images = |client: &Client| (client.node == party.node).then(|| client.data.train.len());
-    FedMdClient {
-        node: party.node,
-        model: party.spec.model.kind,
-        parameters: party.parameters,
-        images: federation.clients.iter().find_map(images).unwrap_or(0),
     }
 }
 

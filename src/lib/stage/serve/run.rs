@@ -1,5 +1,7 @@
 //! `serve run` listens until it is stopped, and works once the uploads are complete.
 
+use super::super::rounds as agreed;
+use super::rounds;
 use super::stages::Stages;
 use crate::config;
 use crate::error::Error;
@@ -54,7 +56,8 @@ pub struct Request {
     /// Most megabytes that uploads may take on the disk before they are complete
     #[arg(long, value_name = "N")]
     quota_megabytes: Option<u64>,
-    /// Settings for `generate_initial` and `train_student`
+    /// Settings for `generate_initial` and `train_student`; in rounds, where the host's test images
+    /// are (`dataset=…`, or `dataset=none`)
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
 }
@@ -93,11 +96,22 @@ impl Request {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stages = (!self.collect_only).then(|| self.overrides.clone());
         // The stages start once the uploads are complete: a wrong key is told now.
-        if let Some(overrides) = stages.clone() {
-            config::compose(&config::Request {
-                overrides,
-                ..config::Request::default()
-            })?;
+        match (stages.clone(), &server.task.rounds) {
+            (Some(overrides), None) => {
+                config::compose(&config::Request {
+                    overrides,
+                    ..config::Request::default()
+                })?;
+            }
+            (Some(overrides), Some(plan)) => {
+                agreed::composed(&server.task, plan, overrides)?;
+            }
+            (None, Some(_)) => {
+                let error =
+                    Error::usage("`--collect-only` is for teachers, and the task has rounds");
+                return Err(error.hint("leave it out").into());
+            }
+            (None, None) => {}
         }
         runtime.block_on(async {
             let listener = TcpListener::bind(self.listen).await.map_err(|error| {
@@ -150,8 +164,12 @@ async fn work(server: Arc<Server>, overrides: Option<Vec<String>>) {
     if server.store.view(|state| state.phase.clone()) != Phase::Closed {
         return;
     }
-    let stages = Stages::new(Arc::clone(&server), overrides);
-    let done = tokio::task::spawn_blocking(move || stages.run()).await;
+    let (own, runtime) = (Arc::clone(&server), tokio::runtime::Handle::current());
+    let done = tokio::task::spawn_blocking(move || match own.task.rounds.clone() {
+        None => Stages::new(own, overrides).run(),
+        Some(plan) => rounds::run(&own, &plan, runtime, overrides.unwrap_or_default()),
+    });
+    let done = done.await;
     let error = match done {
         Ok(Ok(())) => return,
         Ok(Err(error)) => Error::from(error),

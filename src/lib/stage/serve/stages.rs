@@ -60,7 +60,10 @@ impl Stages {
         for stage in ["generate_initial", "train_student"] {
             self.stage(stage, overrides, &fixed)?;
         }
-        self.offer(&folder.join("student").join("student.safetensors"))
+        let student = folder.join("student").join("student.safetensors");
+        offer(&self.server, &student)?;
+        tracing::info!("the student is ready: {}", student.display());
+        Ok(())
     }
 
     /// Links the accepted files as `model_teacher0…`, in the order in which the clients enrolled,
@@ -147,17 +150,14 @@ impl Stages {
         let phase = self.server.store.view(|state| state.phase.clone());
         phase != crate::network::state::Phase::Closed
     }
+}
 
-    /// Makes the student the result that clients download.
-    fn offer(&self, student: &Path) -> Result<()> {
-        let (bytes, sha256) = hash::file(student)?;
-        link(student, &self.server.store.blob(&sha256))?;
-        self.server
-            .store
-            .commit(|_| Ok::<_, Error>(Some(Event::Finished { sha256, bytes })))?;
-        tracing::info!("the student is ready: {}", student.display());
-        Ok(())
-    }
+/// Makes a file the result that clients download.
+pub fn offer(server: &Server, file: &Path) -> Result<()> {
+    let (bytes, sha256) = hash::file(file)?;
+    link(file, &server.store.blob(&sha256))?;
+    let finished = Event::Finished { sha256, bytes };
+    Ok(server.store.commit(|_| Ok::<_, Error>(Some(finished)))?)
 }
 
 /// Links a file, or copies it where the file system has no links; replaces what is there.

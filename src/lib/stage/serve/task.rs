@@ -1,11 +1,15 @@
 //! `serve task` writes what the clients must agree on, from a config or from a teacher's file.
 
+use super::super::fed_md::Public;
+use super::super::rounds as agreed;
 use crate::artifact::{json, tensors};
 use crate::config;
+use crate::config::Composed;
 use crate::data::{self, DatasetKind};
 use crate::error::{During, Error};
+use crate::network::rounds::plan::{Algorithm, Plan};
 use crate::network::task::{Task, VERSION};
-use crate::run::{agreement, weights};
+use crate::run::{agreement, open_for, weights};
 use crate::runtime::output;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -15,7 +19,7 @@ use tch::Device;
 pub struct Request {
     /// The server's folder, in which `task.json` is written
     folder: PathBuf,
-    /// Go on as soon as so many uploads are accepted
+    /// Go on as soon as so many uploads are accepted, or in rounds, so many clients are there
     #[arg(long, value_name = "N")]
     clients: usize,
     /// Go on at the deadline with so many or more; as many as --clients if not given
@@ -30,6 +34,18 @@ pub struct Request {
     /// Take the task from this teacher's file in place of the config
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// What clients do: send a teacher once, or train in rounds
+    #[arg(long, value_name = "NAME", default_value = "upload")]
+    algorithm: Choice,
+    /// In rounds: seconds that clients have for an answer
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    round_seconds: u32,
+    /// In rounds: seconds for which answers are waited for at least
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_seconds: u32,
+    /// In rounds: seconds without a call after which a client is not asked
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    lease_seconds: u32,
     /// Take teachers of any architecture
     #[arg(long)]
     any_model: bool,
@@ -45,9 +61,20 @@ pub struct Request {
     /// Replace a task that is there
     #[arg(long)]
     overwrite: bool,
-    /// Settings of `dataset` and `model`, as for the stages
+    /// Settings of `dataset` and `model`, and of the algorithm, as for the stages
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
+}
+
+/// Names what clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Choice {
+    #[value(name = "upload")]
+    Upload,
+    #[value(name = "fed_avg")]
+    FedAvg,
+    #[value(name = "fed_md")]
+    FedMd,
 }
 
 impl Request {
@@ -75,6 +102,12 @@ impl Request {
     }
 
     fn of_card(&self, file: &std::path::Path) -> Result<Task> {
+        if self.algorithm != Choice::Upload {
+            let error = Error::usage("a teacher's file has no settings of rounds");
+            return Err(error
+                .hint("leave out `--from`, and give the settings of `dataset` and `model`")
+                .into());
+        }
         if !self.overrides.is_empty() {
             let error = Error::usage("`--from` takes the whole task from the file");
             return Err(error
@@ -101,7 +134,48 @@ impl Request {
             overrides: self.overrides.clone(),
             ..config::Request::default()
         })?;
-        let config = composed.config;
+        let mut task = self.described(&composed)?;
+        if self.algorithm != Choice::Upload {
+            self.plan(&composed, &mut task)?;
+        }
+        Ok(task)
+    }
+
+    /// Adds the rounds to the task.
+    fn plan(&self, composed: &Composed, task: &mut Task) -> Result<()> {
+        let config = &composed.config;
+        let algorithm = match self.algorithm {
+            Choice::FedMd => {
+                task.models = match &config.fed_md.models {
+                    Some(models) => models.clone(),
+                    None => vec![config.model.clone()],
+                };
+                let context = open_for(composed, 1)?;
+                let dataset = agreed::dataset(&context, task)?;
+                let split = context.split(&dataset)?;
+                let (images, _) = Public::load(&context, &dataset, &split)?;
+                Algorithm::FedMd {
+                    settings: config.fed_md.settings.clone(),
+                    public: agreed::public(&images, &dataset)?,
+                }
+            }
+            _ => Algorithm::FedAvg {
+                settings: config.fed_avg.settings.clone(),
+            },
+        };
+        task.rounds = Some(Plan {
+            algorithm,
+            seed: config.seed,
+            precision: config.precision,
+            round_seconds: self.round_seconds,
+            min_seconds: self.min_seconds,
+            lease_seconds: self.lease_seconds,
+        });
+        Ok(())
+    }
+
+    fn described(&self, composed: &Composed) -> Result<Task> {
+        let config = composed.config.clone();
         // A host that has no images types what the clients agree on.
         if config.dataset.kind == DatasetKind::None {
             let given = agreement::Task::described(&config.dataset, None)?;
@@ -134,6 +208,7 @@ impl Request {
             min_clients: self.min_clients.unwrap_or(self.clients),
             deadline: self.deadline.clone(),
             extension_hours: self.extension_hours,
+            rounds: None,
         }
     }
 }

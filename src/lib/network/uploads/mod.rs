@@ -7,25 +7,27 @@
 //! A complete file is checked, linked into `blobs` under its hash, and accepted by an event of the
 //! journal, in this order: a crash between two of them repeats the check.
 
+mod disk;
+
 use super::fault::Fault;
 use super::server::Limits;
-use super::state::{Event, MOST_ATTEMPTS, Outcome, Phase, Store, Upload};
+use super::state::{Event, MOST_ATTEMPTS, Outcome, Phase, State, Store, Upload};
 use super::task::Task;
 use super::tokens::{Client, Tokens};
-use super::{random_hex, validate};
+use super::{random_hex, rounds, validate};
 use crate::artifact::atomic;
 use crate::artifact::fault::explain;
 use crate::error::Error;
+use crate::federated::At;
 use crate::run::free_space;
+use disk::{Pace, keep, write_pieces};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,12 +47,18 @@ const RESERVE: u64 = 64 << 20;
 /// Longest reason for a refusal, in letters.
 const MOST_REASON: usize = 2000;
 
+/// The reason for which a complete upload is refused when nobody waits for it any more.
+pub const LATE: &str = "it came after the uploads were closed";
+
 /// What a client announces before it sends bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
-    /// What is sent: `teacher`.
+    /// What is sent: `teacher`, or the `answer` of a client in rounds.
     pub kind: String,
+    /// The exchange that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<At>,
     pub bytes: u64,
     /// In lower-case hexadecimal.
     pub sha256: String,
@@ -167,17 +175,22 @@ impl Uploads {
                 .hint("PUT /v1/clients/me first"));
             };
             if let Some((id, upload)) = state.upload_of(&client.id) {
-                let is_same = upload.sha256 == wanted.sha256 && upload.bytes == wanted.bytes;
+                let is_same = upload.sha256 == wanted.sha256
+                    && upload.bytes == wanted.bytes
+                    && upload.at == wanted.at;
                 match &upload.outcome {
                     Outcome::Open | Outcome::Accepted if is_same => {
                         known = Some(id.to_owned());
                         return Ok(None);
                     }
-                    Outcome::Accepted => return Err(already_accepted(&upload.sha256)),
+                    // Of an earlier exchange there may be another.
+                    Outcome::Accepted if upload.at == wanted.at => {
+                        return Err(already_accepted(&upload.sha256));
+                    }
                     _ => replaced = Some(id.to_owned()),
                 }
             }
-            refuse_late(&state.phase)?;
+            refuse_late(state, &client.id, wanted.at)?;
             if enrolment.attempts >= MOST_ATTEMPTS {
                 return Err(Fault::new(
                     StatusCode::TOO_MANY_REQUESTS,
@@ -192,6 +205,7 @@ impl Uploads {
                 client: client.id.clone(),
                 bytes: wanted.bytes,
                 sha256: wanted.sha256.clone(),
+                at: wanted.at,
             }))
         })?;
         if let Some(id) = known {
@@ -211,8 +225,15 @@ impl Uploads {
     fn check_announcement(&self, wanted: &Announce) -> Result<(), Fault> {
         let wrong = |what: &str| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "announcement", what);
         let hexadecimal = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-        if wanted.kind != "teacher" {
-            return Err(wrong("the server takes uploads of the kind `teacher`"));
+        let (kind, has_rounds) = match self.task.rounds {
+            None => ("teacher", false),
+            Some(_) => ("answer", true),
+        };
+        if wanted.kind != kind || wanted.at.is_some() != has_rounds {
+            let with = if has_rounds { ", with `at`" } else { "" };
+            return Err(wrong(&format!(
+                "the server takes uploads of the kind `{kind}`{with}"
+            )));
         }
         if wanted.sha256.len() != 64 || !wanted.sha256.bytes().all(hexadecimal) {
             return Err(wrong("`sha256` is 64 lower-case hexadecimal digits"));
@@ -365,7 +386,10 @@ impl Uploads {
             return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
         }
         if shown.status == "open" {
-            self.store.view(|state| refuse_late(&state.phase))?;
+            self.store.view(|state| {
+                let at = state.uploads.get(id).and_then(|upload| upload.at);
+                refuse_late(state, &client.id, at)
+            })?;
         }
         Ok(())
     }
@@ -476,9 +500,10 @@ impl Uploads {
         let found = self.store.view(|state| {
             let upload = state.uploads.get(id)?;
             let enrolment = state.clients.get(&upload.client)?;
-            Some((upload.clone(), enrolment.clone()))
+            let asked = upload.at.map(|at| state.rounds.asked(at).cloned());
+            Some((upload.clone(), enrolment.clone(), asked))
         });
-        let Some((upload, enrolment)) = found else {
+        let Some((upload, enrolment, asked)) = found else {
             return Ok(());
         };
         let part = self.store.part(id);
@@ -487,7 +512,14 @@ impl Uploads {
             sha256: upload.sha256.clone(),
             images: enrolment.images,
         };
-        let refusal = match validate::upload(&part, &announced, &self.task) {
+        let judged = match (&asked, enrolment.node) {
+            (None, _) => validate::upload(&part, &announced, &self.task),
+            (Some(Some(asked)), Some(node)) => {
+                rounds::check::answer(&part, &announced, asked, node, &self.task)
+            }
+            (Some(_), _) => Err(Error::failed(LATE)),
+        };
+        let refusal = match judged {
             Ok(()) => None,
             // A file that ends too early is a wrong file; anything else is the disk's fault.
             Err(error)
@@ -508,9 +540,9 @@ impl Uploads {
             if state.uploads.get(id).filter(is_open).is_none() {
                 return Ok(None);
             }
-            let late = refuse_late(&state.phase).is_err();
+            let late = refuse_late(state, &upload.client, upload.at).is_err();
             let refusal = match late {
-                true => Some("it came after the uploads were closed".to_owned()),
+                true => Some(LATE.to_owned()),
                 false => refusal,
             };
             let upload = id.to_owned();
@@ -528,16 +560,31 @@ impl Uploads {
     }
 }
 
-/// Refuses an upload once they are closed.
-fn refuse_late(phase: &Phase) -> Result<(), Fault> {
-    match phase {
-        Phase::Collecting => Ok(()),
-        _ => Err(Fault::new(
-            StatusCode::CONFLICT,
-            "closed",
-            "the server takes no more uploads",
-        )
-        .hint("GET /v1/next tells how far it is")),
+/// Refuses an upload once they are closed: in rounds, the answer to an exchange that `client` is
+/// not asked for now.
+fn refuse_late(state: &State, client: &str, at: Option<At>) -> Result<(), Fault> {
+    let Some(at) = at else {
+        return match state.phase {
+            Phase::Collecting => Ok(()),
+            _ => Err(Fault::new(
+                StatusCode::CONFLICT,
+                "closed",
+                "the server takes no more uploads",
+            )
+            .hint("GET /v1/next tells how far it is")),
+        };
+    };
+    let enrolment = state.clients.get(client);
+    let node = enrolment.and_then(|enrolment| enrolment.node);
+    let asked = state.rounds.asked(at).zip(node);
+    match asked.is_some_and(|(asked, node)| asked.nodes.contains(&node)) {
+        true => Ok(()),
+        false => {
+            let name = enrolment.map_or("?", |enrolment| enrolment.name.as_str());
+            tracing::warn!("{name}: an answer to exchange {at} came too late");
+            Err(Fault::new(StatusCode::CONFLICT, "late", LATE)
+                .hint("GET /v1/next tells what the server waits for now"))
+        }
     }
 }
 
@@ -559,77 +606,6 @@ fn superseded() -> Fault {
         "a newer request writes to this upload",
     )
     .retry_after(1)
-}
-
-/// Writes what comes out of the channel, from `offset` on, and syncs it.
-fn write_pieces(path: &Path, offset: u64, mut pieces: mpsc::Receiver<Bytes>) -> Result<(), Error> {
-    let mut write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        while let Some(bytes) = pieces.blocking_recv() {
-            file.write_all(&bytes)?;
-        }
-        file.sync_data()
-    };
-    write().map_err(|error| explain("write", path, error))
-}
-
-/// Keeps a checked file under its hash; a copy where the file system has no links.
-fn keep(part: &Path, blob: &Path) -> Result<(), Error> {
-    let broken = |error| explain("write", blob, error);
-    File::open(part)
-        .and_then(|file| file.sync_all())
-        .map_err(broken)?;
-    let linked = std::fs::hard_link(part, blob);
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(_) => {
-            let mut file = File::open(part).map_err(broken)?;
-            atomic::write_with(blob, |out| {
-                io::copy(&mut file, out).map_err(broken)?;
-                Ok(())
-            })?;
-        }
-        Ok(()) => {}
-    }
-    atomic::sync_folder(crate::artifact::fault::folder_of(blob)).map_err(broken)
-}
-
-/// Demands that the bytes of a body come at a rate, after a time of grace.
-struct Pace {
-    began: Instant,
-    last: Instant,
-    bytes: u64,
-    grace: Duration,
-    rate: u64,
-}
-
-impl Pace {
-    fn new(limits: &Limits) -> Self {
-        let began = Instant::now();
-        Self {
-            began,
-            last: began,
-            bytes: 0,
-            grace: limits.grace,
-            rate: limits.rate,
-        }
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        self.last = Instant::now();
-    }
-
-    /// Returns when the next bytes must be here. Who was fast may not pause for longer.
-    fn deadline(&self) -> Instant {
-        let earned = Duration::from_secs_f64(self.bytes as f64 / self.rate.max(1) as f64);
-        (self.began + self.grace + earned).min(self.last + self.grace)
-    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,5 +1,8 @@
 //! `join` is a client of a federation: it sends what it trained, and fetches what the server made.
-//! It reads its own files alone, and nothing of them leaves but the weights with their card.
+//! It reads its own files alone, and nothing of them leaves but the weights with their card, and in
+//! rounds what the algorithm sends.
+
+mod rounds;
 
 use crate::artifact::fault::{explain, folder_of};
 use crate::artifact::{atomic, hash, tensors};
@@ -34,6 +37,11 @@ The token comes from --token-file, or from the environment variable FED_DISTILL_
 goes wrong on the way is tried again; the same command goes on where an earlier one ended. Example:
 
   join upload https://server.example:8443 teachers/model_teacher0.safetensors --token-file token
+
+In rounds, settings that are typed behind the flags name this client's own images; how it trains is
+the task's. Example:
+
+  join fed_avg https://server.example:8443 --token-file token dataset=image_folder dataset.root=own
 ")]
 pub struct Request {
     #[command(subcommand)]
@@ -44,17 +52,17 @@ pub struct Request {
 enum What {
     /// Send a teacher once, wait for the server, and fetch the student
     Upload(Upload),
+    /// Train in rounds of federated averaging, and fetch the global model
+    #[command(name = "fed_avg")]
+    FedAvg(rounds::Request),
+    /// Train a model of one's own in rounds of federated distillation
+    #[command(name = "fed_md")]
+    FedMd(rounds::Request),
 }
 
+/// How the server is reached.
 #[derive(Debug, clap::Args)]
-struct Upload {
-    /// The server's address, such as https://server.example:8443
-    #[arg(value_name = "SERVER")]
-    server: String,
-    /// The teacher: a file of `train_teachers`, or a state dict of the task's architecture
-    /// (safetensors or .pt)
-    #[arg(value_name = "TEACHER")]
-    teacher: PathBuf,
+struct Connection {
     /// The file with the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -67,6 +75,28 @@ struct Upload {
     /// The key of --identity (PEM)
     #[arg(long, value_name = "FILE", requires = "identity")]
     identity_key: Option<PathBuf>,
+    /// Speak plain HTTP with another machine, through a tunnel
+    #[arg(long)]
+    insecure: bool,
+    /// Seconds before the first new attempt; each further one waits twice as long
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    retry_seconds: f64,
+    /// Minutes without success after which it gives up
+    #[arg(long, value_name = "N", default_value_t = 24 * 60)]
+    patience_minutes: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct Upload {
+    /// The server's address, such as https://server.example:8443
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// The teacher: a file of `train_teachers`, or a state dict of the task's architecture
+    /// (safetensors or .pt)
+    #[arg(value_name = "TEACHER")]
+    teacher: PathBuf,
+    #[command(flatten)]
+    connection: Connection,
     /// Training images of each class, for a teacher without a card: 120,80,…
     #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
     label_counts: Vec<u64>,
@@ -79,18 +109,9 @@ struct Upload {
     /// Replace what is there
     #[arg(long)]
     overwrite: bool,
-    /// Speak plain HTTP with another machine, through a tunnel
-    #[arg(long)]
-    insecure: bool,
     /// End once the upload is accepted
     #[arg(long)]
     no_wait: bool,
-    /// Seconds before the first new attempt; each further one waits twice as long
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
-    retry_seconds: f64,
-    /// Minutes without success after which it gives up
-    #[arg(long, value_name = "N", default_value_t = 24 * 60)]
-    patience_minutes: u32,
 }
 
 /// Runs the command.
@@ -101,8 +122,47 @@ struct Upload {
 pub fn run(request: Request) -> Result<()> {
     logging::init()?;
     interrupt::install()?;
-    let What::Upload(upload) = request.what;
-    upload.run()
+    match request.what {
+        What::Upload(upload) => upload.run(),
+        What::FedAvg(rounds) => rounds.run("fed_avg"),
+        What::FedMd(rounds) => rounds.run("fed_md"),
+    }
+}
+
+impl Connection {
+    fn settings(&self, server: &str) -> Result<Settings> {
+        let token = match &self.token_file {
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?
+            }
+            None => std::env::var(TOKEN).map_err(|_| {
+                Error::usage("the token is missing").hint(format!(
+                    "put it into a file that only you can read, and give `--token-file FILE`; or \
+                     set {TOKEN}"
+                ))
+            })?,
+        };
+        let identity = self.identity.clone().zip(self.identity_key.clone());
+        let first = self.retry_seconds;
+        if !(0.001..=60.0).contains(&first) {
+            return Err(Error::usage(format!("`--retry-seconds` cannot be {first}"))
+                .note("expected", "0.001 to 60")
+                .into());
+        }
+        Ok(Settings {
+            server: server.to_owned(),
+            token: token.trim().to_owned(),
+            authority: self.authority.clone(),
+            identity: identity.map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_authority: None,
+            }),
+            insecure: self.insecure,
+            first_wait: Duration::from_secs_f64(first),
+            patience: Duration::from_secs(60 * u64::from(self.patience_minutes)),
+        })
+    }
 }
 
 impl Upload {
@@ -111,8 +171,12 @@ impl Upload {
             .map_err(|error| explain("read", &self.teacher, error))?;
         // Days may pass before it is needed.
         atomic::create_folder(folder_of(&self.out))?;
-        let remote = Remote::new(self.settings()?)?;
+        let remote = Remote::new(self.connection.settings(&self.server)?)?;
         let (task, fingerprint) = remote.task().context("asking for the task")?;
+        if let Some(plan) = &task.rounds {
+            let error = Error::usage("this server trains in rounds, and takes no teachers");
+            return Err(error.hint(format!("`join {}`", plan.algorithm)).into());
+        }
         let converted = tempfile::tempdir().map_err(Error::from)?;
         let (file, images) = self.prepared(&task, converted.path())?;
         remote.enrol(images, &fingerprint).context("enrolling")?;
@@ -134,40 +198,6 @@ impl Upload {
             .context("fetching the student")?;
         output::print(self.out.display())?;
         Ok(())
-    }
-
-    fn settings(&self) -> Result<Settings> {
-        let token = match &self.token_file {
-            Some(path) => {
-                std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?
-            }
-            None => std::env::var(TOKEN).map_err(|_| {
-                Error::usage("the token is missing").hint(format!(
-                    "put it into a file that only you can read, and give `--token-file FILE`; or \
-                     set {TOKEN}"
-                ))
-            })?,
-        };
-        let identity = self.identity.clone().zip(self.identity_key.clone());
-        let first = self.retry_seconds;
-        if !(0.001..=60.0).contains(&first) {
-            return Err(Error::usage(format!("`--retry-seconds` cannot be {first}"))
-                .note("expected", "0.001 to 60")
-                .into());
-        }
-        Ok(Settings {
-            server: self.server.clone(),
-            token: token.trim().to_owned(),
-            authority: self.authority.clone(),
-            identity: identity.map(|(certificate, key)| TlsFiles {
-                certificate,
-                key,
-                client_authority: None,
-            }),
-            insecure: self.insecure,
-            first_wait: Duration::from_secs_f64(first),
-            patience: Duration::from_secs(60 * u64::from(self.patience_minutes)),
-        })
     }
 
     /// Returns a file that the task takes, and the training images behind it: the given file as it

@@ -2,14 +2,16 @@
 //! waits, and fetches the result. Whatever fails on the way is tried again, except what cannot get
 //! better: a certificate that does not hold, a token that is refused, an upload that is refused.
 
-use super::fault::Told;
+mod trouble;
+
 use super::routes::{Enrol, Next};
 use super::server::TlsFiles;
 use super::task::Task;
-use super::uploads::{Announce, Shown};
+use super::uploads::{Announce, LATE, Shown};
 use crate::artifact::fault::explain;
 use crate::artifact::{atomic, hash};
 use crate::error::{Error, Result};
+use crate::federated::At;
 use crate::runtime::interrupt;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -17,23 +19,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
-use tokio_rustls::rustls;
-use ureq::http::{HeaderMap, Method, Request, Response};
+use std::time::Duration;
+use trouble::{LOOK, Patience, Trouble, interrupt_or_sleep, refusal, trouble};
+use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Body, SendBody};
 
-/// Longest wait between two attempts.
-const MOST_WAIT: Duration = Duration::from_secs(60);
-/// How long a server that was never reached is tried: the address may be wrong.
-const FIRST_CONTACT: Duration = Duration::from_secs(60);
 /// How long the server holds a question for news, in seconds.
 const NEWS: u64 = 25;
 /// Longest JSON of an answer, in bytes.
 const MOST_JSON: u64 = 16 << 20;
-/// Time between two looks at whether to stop.
-const LOOK: Duration = Duration::from_millis(50);
-/// Bytes between two such looks.
+/// Bytes between two looks at whether to stop.
 const CHUNK: usize = 64 << 10;
 
 /// Says which server is called, and how.
@@ -60,32 +56,6 @@ pub struct Remote {
     settings: Settings,
     /// Turns true with the first answer.
     reached: Cell<bool>,
-}
-
-/// Tells why a call failed.
-enum Trouble {
-    /// It may work later.
-    Again {
-        problem: String,
-        /// The time that the server gave; `None` where it did not answer.
-        answered: Option<Option<Duration>>,
-    },
-    /// It will not.
-    Final(Error),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Final(error)
-    }
-}
-
-/// Decides how long to go on after failures.
-struct Patience {
-    first: Duration,
-    wait: Duration,
-    /// When it last went well.
-    since: Instant,
 }
 
 impl Remote {
@@ -146,14 +116,25 @@ impl Remote {
     /// # Errors
     /// Fails when the server cannot be reached for too long, and when it refuses the token.
     pub fn task(&self) -> Result<(Task, String)> {
+        let (task, fingerprint, _) = self.task_and_node()?;
+        Ok((task, fingerprint))
+    }
+
+    /// Returns the server's task, its fingerprint, and this client's number in its rounds.
+    ///
+    /// # Errors
+    /// Fails as [`Remote::task`] does.
+    pub fn task_and_node(&self) -> Result<(Task, String, Option<usize>)> {
         #[derive(serde::Deserialize)]
         struct Answer {
             fingerprint: String,
             task: Task,
+            #[serde(default)]
+            node: Option<usize>,
         }
         let answer: Answer = self.ask(Method::GET, "/v1/task", None)?;
         answer.task.check().map_err(Error::into_failed)?;
-        Ok((answer.task, answer.fingerprint))
+        Ok((answer.task, answer.fingerprint, answer.node))
     }
 
     /// Enrols with a number of training images, for the task with this fingerprint.
@@ -176,9 +157,42 @@ impl Remote {
     /// Fails when the server refuses the file, and says why; as [`Remote::task`] does; and for a
     /// file that cannot be read.
     pub fn send(&self, path: &Path) -> Result<()> {
+        match self.upload(path, "teacher", None)? {
+            true => Ok(()),
+            false => Err(Error::failed("the server takes no more uploads")),
+        }
+    }
+
+    /// Sends the file at `path` as the answer to an exchange, as [`Remote::send`] does. Returns
+    /// false if the server does not wait for it any more.
+    ///
+    /// # Errors
+    /// Fails as [`Remote::send`] does.
+    pub fn answer(&self, path: &Path, at: At) -> Result<bool> {
+        self.upload(path, "answer", Some(at))
+    }
+
+    /// Asks what to do next: at once, or when there is `news`.
+    ///
+    /// # Errors
+    /// Fails as [`Remote::task`] does.
+    pub fn next(&self, news: bool) -> Result<Next> {
+        let wait = if news { NEWS } else { 0 };
+        self.ask(Method::GET, &format!("/v1/next?wait={wait}"), None)
+    }
+
+    /// Returns the error for a server whose work failed.
+    pub fn failed(&self, next: Next) -> Error {
+        Error::failed("the server could not finish its work")
+            .note("reason", next.message)
+            .hint("once its host has started it again, the same command goes on")
+    }
+
+    fn upload(&self, path: &Path, kind: &str, at: Option<At>) -> Result<bool> {
         let (bytes, sha256) = hash::file(path)?;
         let announce = Announce {
-            kind: "teacher".into(),
+            kind: kind.into(),
+            at,
             bytes,
             sha256,
         };
@@ -195,7 +209,8 @@ impl Remote {
                     self.continue_upload(path, shown, &mut told, &mut patience)
                 });
             match attempt {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
+                Err(Trouble::Late(_)) => return Ok(false),
                 Err(trouble) => patience.pause(trouble, self)?,
             }
         }
@@ -213,6 +228,9 @@ impl Remote {
         loop {
             match shown.status.as_str() {
                 "accepted" => return Ok(()),
+                "refused" if shown.reason.as_deref() == Some(LATE) => {
+                    return Err(Trouble::Late(LATE.into()));
+                }
                 "refused" => {
                     let reason = shown.reason.unwrap_or_default();
                     return Err(Error::failed("the server refused the upload")
@@ -264,20 +282,17 @@ impl Remote {
         let mut told = String::new();
         loop {
             // What the server is waiting for is told at once, and then what is new.
-            let wait = if told.is_empty() { 0 } else { NEWS };
-            let next: Next = self.ask(Method::GET, &format!("/v1/next?wait={wait}"), None)?;
+            let next = self.next(!told.is_empty())?;
             if next.message != told {
                 tracing::info!("{}", next.message);
                 told = next.message.clone();
             }
+            if next.action == "failed" {
+                return Err(self.failed(next));
+            }
             match (next.action.as_str(), next.result) {
                 ("done", Some(result)) => return Ok(result),
                 ("wait", _) => interrupt::check()?,
-                ("failed", _) => {
-                    return Err(Error::failed("the server could not finish its work")
-                        .note("reason", next.message)
-                        .hint("once its host has started it again, the same command goes on"));
-                }
                 (_, _) => {
                     return Err(
                         Error::failed("the server does not have the upload any more")
@@ -298,6 +313,18 @@ impl Remote {
     /// Fails as [`Remote::task`] does, when the hash is another, and when the file cannot be
     /// written.
     pub fn fetch(&self, path: &Path, sha256: &str, bytes: u64) -> Result<()> {
+        match self.fetch_from("/v1/result", path, sha256, bytes)? {
+            true => Ok(()),
+            false => Err(Error::failed("the server has no such result")),
+        }
+    }
+
+    /// Downloads what is at `place` of the server, as [`Remote::fetch`] does. Returns false if it
+    /// is not there any more.
+    ///
+    /// # Errors
+    /// Fails as [`Remote::fetch`] does.
+    pub fn fetch_from(&self, place: &str, path: &Path, sha256: &str, bytes: u64) -> Result<bool> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = path.with_file_name(format!("{name}.part"));
         let folder = crate::artifact::fault::folder_of(path);
@@ -312,8 +339,9 @@ impl Remote {
             if have == bytes {
                 break;
             }
-            match self.fetch_rest(&part, have, sha256) {
+            match self.fetch_rest(place, &part, have, sha256) {
                 Ok(()) => patience.progress(),
+                Err(Trouble::Late(_)) => return Ok(false),
                 Err(trouble) => {
                     if std::fs::metadata(&part).is_ok_and(|part| part.len() > have) {
                         patience.progress();
@@ -325,19 +353,20 @@ impl Remote {
         let (_, found) = hash::file(&part)?;
         if found != sha256 {
             std::fs::remove_file(&part).map_err(|error| explain("remove", &part, error))?;
-            return Err(Error::failed("what arrived is not the server's result")
+            return Err(Error::failed("what arrived is not what the server has")
                 .note("expected", sha256)
                 .note("found", found)
                 .hint("the same command fetches it again"));
         }
         std::fs::rename(&part, path)
             .and_then(|()| atomic::sync_folder(folder))
-            .map_err(|error| explain("write", path, error))
+            .map_err(|error| explain("write", path, error))?;
+        Ok(true)
     }
 
-    fn fetch_rest(&self, part: &Path, have: u64, sha256: &str) -> Result<(), Trouble> {
+    fn fetch_rest(&self, place: &str, part: &Path, have: u64, sha256: &str) -> Result<(), Trouble> {
         let broken = |error| Trouble::Final(explain("write", part, error));
-        let mut request = self.request(Method::GET, "/v1/result");
+        let mut request = self.request(Method::GET, place);
         if have > 0 {
             request = request
                 .header("Range", format!("bytes={have}-"))
@@ -456,53 +485,6 @@ enum Payload {
     File(Stoppable<Take<File>>),
 }
 
-impl Patience {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            first: settings.first_wait,
-            wait: settings.first_wait,
-            since: Instant::now(),
-        }
-    }
-
-    /// Notes that something went well.
-    fn progress(&mut self) {
-        self.since = Instant::now();
-        self.wait = self.first;
-    }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// Fails when there is no use in one, it has gone badly for too long, or a stop was asked for.
-    fn pause(&mut self, trouble: Trouble, remote: &Remote) -> Result<()> {
-        interrupt::check()?;
-        let (problem, answered) = match trouble {
-            Trouble::Final(error) => return Err(error),
-            Trouble::Again { problem, answered } => (problem, answered),
-        };
-        let settings = &remote.settings;
-        let most = match remote.reached.get() {
-            true => settings.patience,
-            false => settings.patience.min(FIRST_CONTACT),
-        };
-        if self.since.elapsed() > most {
-            return Err(Error::failed("the server cannot be reached")
-                .note("from", settings.server.clone())
-                .note("found", problem)
-                .hint("the same command goes on from where this one ended"));
-        }
-        let wait = answered.flatten().unwrap_or(self.wait).min(MOST_WAIT);
-        tracing::warn!("{problem}; trying again in {:.1} s", wait.as_secs_f64());
-        self.wait = (2 * self.wait).min(MOST_WAIT);
-        let until = Instant::now() + wait;
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            interrupt_or_sleep(left.min(LOOK))?;
-        }
-        Ok(())
-    }
-}
-
 /// Reports whether an address without its scheme is on this machine.
 fn is_own(address: &str) -> bool {
     let authority = address.split('/').next().unwrap_or_default();
@@ -512,102 +494,6 @@ fn is_own(address: &str) -> bool {
     };
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-fn interrupt_or_sleep(time: Duration) -> Result<()> {
-    interrupt::check()?;
-    std::thread::sleep(time);
-    Ok(())
-}
-
-/// Sorts the errors of a call that got no answer.
-fn trouble(error: ureq::Error) -> Trouble {
-    if interrupt::requested() {
-        return Trouble::Final(interrupt::stopped());
-    }
-    if let Some(why) = distrust(&error) {
-        return Trouble::Final(
-            Error::failed(format!("the connection is not safe: {why}")).hint(match why {
-                rustls::Error::InvalidCertificate(_) => {
-                    "ask the host of the server; for an authority of its own: `--authority FILE`"
-                }
-                rustls::Error::AlertReceived(_) => {
-                    "the server may ask for a certificate of yours: `--identity FILE`"
-                }
-                _ => {
-                    "does the server speak TLS on this port? if not, its address begins with \
-                      http://"
-                }
-            }),
-        );
-    }
-    match error {
-        ureq::Error::BadUri(why) => Trouble::Final(
-            Error::usage(format!("this is no address of a server: {why}"))
-                .hint("give it as https://server.example:8443"),
-        ),
-        error => Trouble::Again {
-            problem: format!("the server does not answer: {error}"),
-            answered: None,
-        },
-    }
-}
-
-/// Returns the error of TLS that ends all attempts, if `error` is one: the next attempt would meet
-/// the same certificates.
-fn distrust(error: &ureq::Error) -> Option<&rustls::Error> {
-    let found = match error {
-        ureq::Error::Rustls(error) => error,
-        ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
-        _ => return None,
-    };
-    use rustls::Error as Tls;
-    let is_final = matches!(
-        found,
-        Tls::InvalidCertificate(_)
-            | Tls::NoCertificatesPresented
-            | Tls::UnsupportedNameType
-            | Tls::AlertReceived(_)
-            | Tls::InvalidMessage(_)
-            | Tls::PeerIncompatible(_)
-    );
-    is_final.then_some(found)
-}
-
-/// Sorts the answers that are refusals.
-fn refusal(mut response: Response<Body>) -> Trouble {
-    let status = response.status();
-    let asked = retry_after(response.headers());
-    let told = decoded_body::<Told>(&mut response).ok();
-    let message = match &told {
-        Some(told) => told.message.clone(),
-        None => format!("the server answers {status}"),
-    };
-    let code = told.as_ref().map_or("", |told| told.code.as_str());
-    let passes = match status.as_u16() {
-        408 | 423 | 429 | 500 | 502 | 503 | 504 | 507 => true,
-        // Both are mended by asking for the offset again.
-        409 => code == "wrong_offset",
-        404 => code == "no_upload",
-        400 => code == "cut",
-        _ => false,
-    };
-    if passes {
-        return Trouble::Again {
-            problem: message,
-            answered: Some(asked),
-        };
-    }
-    let error = Error::failed(format!("the server refuses: {message}"));
-    Trouble::Final(match told.and_then(|told| told.hint) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// Returns the JSON of an answer.

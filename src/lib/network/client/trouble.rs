@@ -1,0 +1,195 @@
+//! Sorts what can go wrong with a call into what may work later and what will not, and decides how
+//! long to go on.
+
+use super::super::fault::Told;
+use super::{Remote, Settings, decoded_body};
+use crate::error::{Error, Result};
+use crate::runtime::interrupt;
+use std::time::{Duration, Instant};
+use tokio_rustls::rustls;
+use ureq::Body;
+use ureq::http::{HeaderMap, Response};
+
+/// Longest wait between two attempts.
+const MOST_WAIT: Duration = Duration::from_secs(60);
+/// How long a server that was never reached is tried: the address may be wrong.
+const FIRST_CONTACT: Duration = Duration::from_secs(60);
+/// Time between two looks at whether to stop.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
+/// Tells why a call failed.
+pub(super) enum Trouble {
+    /// It may work later.
+    Again {
+        problem: String,
+        /// The time that the server gave; `None` where it did not answer.
+        answered: Option<Option<Duration>>,
+    },
+    /// The server does not wait for this any more.
+    Late(String),
+    /// It will not.
+    Final(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// Decides how long to go on after failures.
+pub(super) struct Patience {
+    first: Duration,
+    wait: Duration,
+    /// When it last went well.
+    since: Instant,
+}
+
+impl Patience {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            first: settings.first_wait,
+            wait: settings.first_wait,
+            since: Instant::now(),
+        }
+    }
+
+    /// Notes that something went well.
+    pub fn progress(&mut self) {
+        self.since = Instant::now();
+        self.wait = self.first;
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// Fails when there is no use in one, it has gone badly for too long, or a stop was asked for.
+    pub fn pause(&mut self, trouble: Trouble, remote: &Remote) -> Result<()> {
+        interrupt::check()?;
+        let (problem, answered) = match trouble {
+            Trouble::Final(error) => return Err(error),
+            Trouble::Late(why) => {
+                return Err(Error::failed(format!("the server refuses: {why}")));
+            }
+            Trouble::Again { problem, answered } => (problem, answered),
+        };
+        let settings = &remote.settings;
+        let most = match remote.reached.get() {
+            true => settings.patience,
+            false => settings.patience.min(FIRST_CONTACT),
+        };
+        if self.since.elapsed() > most {
+            return Err(Error::failed("the server cannot be reached")
+                .note("from", settings.server.clone())
+                .note("found", problem)
+                .hint("the same command goes on from where this one ended"));
+        }
+        let wait = answered.flatten().unwrap_or(self.wait).min(MOST_WAIT);
+        tracing::warn!("{problem}; trying again in {:.1} s", wait.as_secs_f64());
+        self.wait = (2 * self.wait).min(MOST_WAIT);
+        let until = Instant::now() + wait;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            interrupt_or_sleep(left.min(LOOK))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn interrupt_or_sleep(time: Duration) -> Result<()> {
+    interrupt::check()?;
+    std::thread::sleep(time);
+    Ok(())
+}
+
+/// Sorts the errors of a call that got no answer.
+pub(super) fn trouble(error: ureq::Error) -> Trouble {
+    if interrupt::requested() {
+        return Trouble::Final(interrupt::stopped());
+    }
+    if let Some(why) = distrust(&error) {
+        return Trouble::Final(
+            Error::failed(format!("the connection is not safe: {why}")).hint(match why {
+                rustls::Error::InvalidCertificate(_) => {
+                    "ask the host of the server; for an authority of its own: `--authority FILE`"
+                }
+                rustls::Error::AlertReceived(_) => {
+                    "the server may ask for a certificate of yours: `--identity FILE`"
+                }
+                _ => {
+                    "does the server speak TLS on this port? if not, its address begins with \
+                      http://"
+                }
+            }),
+        );
+    }
+    match error {
+        ureq::Error::BadUri(why) => Trouble::Final(
+            Error::usage(format!("this is no address of a server: {why}"))
+                .hint("give it as https://server.example:8443"),
+        ),
+        error => Trouble::Again {
+            problem: format!("the server does not answer: {error}"),
+            answered: None,
+        },
+    }
+}
+
+/// Returns the error of TLS that ends all attempts, if `error` is one: the next attempt would meet
+/// the same certificates.
+fn distrust(error: &ureq::Error) -> Option<&rustls::Error> {
+    let found = match error {
+        ureq::Error::Rustls(error) => error,
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
+        _ => return None,
+    };
+    use rustls::Error as Tls;
+    let is_final = matches!(
+        found,
+        Tls::InvalidCertificate(_)
+            | Tls::NoCertificatesPresented
+            | Tls::UnsupportedNameType
+            | Tls::AlertReceived(_)
+            | Tls::InvalidMessage(_)
+            | Tls::PeerIncompatible(_)
+    );
+    is_final.then_some(found)
+}
+
+/// Sorts the answers that are refusals.
+pub(super) fn refusal(mut response: Response<Body>) -> Trouble {
+    let status = response.status();
+    let asked = retry_after(response.headers());
+    let told = decoded_body::<Told>(&mut response).ok();
+    let message = match &told {
+        Some(told) => told.message.clone(),
+        None => format!("the server answers {status}"),
+    };
+    let code = told.as_ref().map_or("", |told| told.code.as_str());
+    let passes = match status.as_u16() {
+        408 | 423 | 429 | 500 | 502 | 503 | 504 | 507 => true,
+        // Both are mended by asking for the offset again.
+        409 => code == "wrong_offset",
+        404 => code == "no_upload",
+        400 => code == "cut",
+        _ => false,
+    };
+    if passes {
+        return Trouble::Again {
+            problem: message,
+            answered: Some(asked),
+        };
+    }
+    if code == "late" {
+        return Trouble::Late(message);
+    }
+    let error = Error::failed(format!("the server refuses: {message}"));
+    Trouble::Final(match told.and_then(|told| told.hint) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

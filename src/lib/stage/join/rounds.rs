@@ -1,0 +1,173 @@
+//! `join fed_avg` and `join fed_md` train on this client's own images, as the server's task says.
+
+use super::super::fed_avg;
+use super::super::rounds as agreed;
+use super::Connection;
+use crate::artifact::json;
+use crate::data::Dataset;
+use crate::error::{During, Error};
+use crate::federated::{Link, NodeData};
+use crate::network::client::Remote;
+use crate::network::rounds::guest::Guest;
+use crate::network::rounds::plan::{Algorithm, Public};
+use crate::network::task::Task;
+use crate::run::checkpoint::Identity;
+use crate::run::weights::{self, Card};
+use crate::run::{StageContext, open_for};
+use crate::runtime::{Progress, output};
+use crate::train::FitState;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The server's address, such as https://server.example:8443
+    #[arg(value_name = "SERVER")]
+    server: String,
+    #[command(flatten)]
+    connection: Connection,
+    /// This client's own folder: what it keeps to itself, and its result
+    #[arg(long, value_name = "FOLDER", default_value = "join")]
+    folder: PathBuf,
+    /// With `split.save_path`, which part is this client's; its number at the server if not given
+    #[arg(long, value_name = "N")]
+    part: Option<usize>,
+    /// Settings of this client's images (`dataset`, `split.save_path`) and machine
+    #[arg(value_name = "OVERRIDE")]
+    overrides: Vec<String>,
+}
+
+/// Holds what a client works with.
+struct Party<'a> {
+    context: &'a StageContext<'a>,
+    task: &'a Task,
+    dataset: &'a Dataset,
+    node: usize,
+    data: NodeData,
+    folder: &'a Path,
+}
+
+impl Request {
+    /// Takes part in the rounds of the algorithm of this `name`.
+    ///
+    /// # Errors
+    /// Fails for images that are not of the task, when the training diverges, when the server
+    /// refuses an answer, and when it cannot be reached for too long.
+    pub fn run(&self, name: &str) -> Result<()> {
+        let remote = Remote::new(self.connection.settings(&self.server)?)?;
+        let asked = remote.task_and_node().context("asking for the task")?;
+        let (task, fingerprint, node) = asked;
+        let plan = task
+            .rounds
+            .as_ref()
+            .filter(|plan| plan.algorithm.to_string() == name);
+        let (Some(plan), Some(node)) = (plan, node) else {
+            let wanted = task.rounds.as_ref();
+            let wanted = wanted.map_or("upload".into(), |plan| plan.algorithm.to_string());
+            let error = Error::usage(format!("the server's task is not `{name}`"));
+            return Err(error.hint(format!("`join {wanted}`")).into());
+        };
+        let composed = agreed::composed(&task, plan, self.overrides.clone())?;
+        let context = open_for(&composed, 1)?;
+        let dataset = agreed::dataset(&context, &task)?;
+        let part = agreed::part(&context, &dataset, self.part.unwrap_or(node))?;
+        let data = NodeData {
+            train: dataset.train.select(&part.train)?,
+            test: dataset.test.select(&part.test)?,
+        };
+        let identity = Identity {
+            stage: format!("join {name}"),
+            version: env!("CARGO_PKG_VERSION").into(),
+            config: json::value(&fingerprint)?,
+            inputs: BTreeMap::new(),
+            facts: BTreeMap::from([
+                ("node".to_owned(), json::value(&node)?),
+                ("images".to_owned(), json::value(&dataset.fingerprint)?),
+                ("part".to_owned(), json::value(&part.train)?),
+            ]),
+        };
+        let (mut guest, start) = Guest::open(&remote, &self.folder, identity, node)?;
+        let images = data.train.len() as u64;
+        remote.enrol(images, &fingerprint).context("enrolling")?;
+        tracing::info!("this is client {node}, with {images} training images");
+        let party = Party {
+            context: &context,
+            task: &task,
+            dataset: &dataset,
+            node,
+            data,
+            folder: &self.folder,
+        };
+        match &plan.algorithm {
+            Algorithm::FedAvg { .. } => {
+                party.average(&mut guest, start.as_ref())?;
+                self.fetch(&remote)
+            }
+            Algorithm::FedMd { public, .. } => party.distill(&mut guest, start.as_ref(), public),
+        }
+    }
+
+    /// Waits for the global model and downloads it.
+    fn fetch(&self, remote: &Remote) -> Result<()> {
+        let path = self.folder.join("global.safetensors");
+        let (sha256, bytes) = remote.wait().context("waiting for the global model")?;
+        remote
+            .fetch(&path, &sha256, bytes)
+            .context("fetching the global model")?;
+        output::print(path.display())?;
+        Ok(())
+    }
+}
+
+impl Party<'_> {
+    fn average(self, guest: &mut Guest, start: Option<&FitState>) -> Result<()> {
+        let none = || {
+            Ok(NodeData {
+                train: self.dataset.train.select(&[])?,
+                test: self.dataset.test.select(&[])?,
+            })
+        };
+        // Nodes are numbered; the others' images are elsewhere.
+        let mut nodes: Vec<NodeData> = (0..self.node).map(|_| none()).collect::<Result<_>>()?;
+        nodes.push(self.data);
+        let federation = crate::federated::fed_avg::Federation {
+            task: fed_avg::task(self.context, self.dataset)?,
+            nodes,
+        };
+        let settings = &self.context.config.fed_avg.settings;
+        let mut progress = &Progress::new("training", 0);
+        let link = Link::with_server(guest);
+        crate::federated::fed_avg::run(settings, &federation, link, start, &mut progress)
+            .within("fed_avg")?;
+        Ok(())
+    }
+
+    fn distill(self, guest: &mut Guest, start: Option<&FitState>, public: &Public) -> Result<()> {
+        let images = agreed::agreed_public(self.context, self.dataset, public)?;
+        let spec = self.task.spec_of(self.node);
+        let counts = self.data.train.counts(self.dataset.classes.len());
+        let client = crate::federated::fed_md::Client {
+            node: self.node,
+            spec: spec.clone(),
+            data: self.data,
+        };
+        let federation = crate::federated::fed_md::Federation {
+            task: images.task(self.context, self.dataset),
+            clients: vec![client],
+        };
+        let settings = &self.context.config.fed_md.settings;
+        let mut progress = &Progress::new("training", 0);
+        let link = Link::with_server(guest);
+        let states =
+            crate::federated::fed_md::run(settings, &federation, link, start, &mut progress)
+                .within("fed_md")?;
+        let path = self.folder.join("model.safetensors");
+        for (_, state) in &states {
+            let card = Card::new(spec.clone(), self.dataset, counts.clone());
+            weights::save(&path, state, &card)?;
+        }
+        output::print(path.display())?;
+        Ok(())
+    }
+}

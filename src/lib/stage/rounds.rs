@@ -1,0 +1,198 @@
+//! What `serve` and `join` share in rounds: the config with the task's settings, images of the
+//! task, and the public set.
+
+use super::fed_md::Public;
+use crate::artifact::{hash, json};
+use crate::config::{self, Composed};
+use crate::data::{Dataset, DatasetKind};
+use crate::error::Error;
+use crate::network::rounds::plan::{self, Algorithm, Plan};
+use crate::network::task::Task;
+use crate::partition::Part;
+use crate::run::StageContext;
+use crate::run::agreement;
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// Composes the config of a party of the task: `overrides` say what is its own, and the task what
+/// all have in common.
+///
+/// # Errors
+/// Fails for a wrong override, and for one that contradicts the task (usage).
+pub fn composed(task: &Task, plan: &Plan, overrides: Vec<String>) -> Result<Composed> {
+    let mut composed = config::compose(&config::Request {
+        overrides,
+        ..config::Request::default()
+    })?;
+    refuse_other_settings(&composed, task, plan)?;
+    let config = &mut composed.config;
+    (config.seed, config.precision) = (plan.seed, plan.precision);
+    if let Some(model) = task.models.first() {
+        config.model = model.clone();
+    }
+    match &plan.algorithm {
+        Algorithm::FedAvg { settings } => config.fed_avg.settings = settings.clone(),
+        Algorithm::FedMd { settings, .. } => {
+            config.fed_md.settings = settings.clone();
+            config.fed_md.models = Some(task.models.clone());
+        }
+    }
+    Ok(composed)
+}
+
+/// Refuses a key that was given another value than the task has.
+fn refuse_other_settings(composed: &Composed, task: &Task, plan: &Plan) -> Result<()> {
+    let ours = json::value(&composed.config)?;
+    let group = plan.algorithm.to_string();
+    let settings = match &plan.algorithm {
+        Algorithm::FedAvg { settings } => json::value(settings)?,
+        Algorithm::FedMd { settings, .. } => json::value(settings)?,
+    };
+    let settings = settings.as_object().into_iter().flatten();
+    let mut agreed: Vec<(String, Value)> = settings
+        .map(|(key, value)| (format!("{group}.{key}"), value.clone()))
+        .collect();
+    match &plan.algorithm {
+        Algorithm::FedAvg { .. } => agreed.push(("model".into(), json::value(&task.models[0])?)),
+        Algorithm::FedMd { .. } => {
+            agreed.push(("fed_md.models".into(), json::value(&task.models)?));
+        }
+    }
+    // The primary file sets these for everybody.
+    let typed = |key: &str| composed.set_by(key).starts_with("command line");
+    for (key, value) in [
+        ("seed", json::value(&plan.seed)?),
+        ("precision", json::value(&plan.precision)?),
+    ] {
+        if typed(key) {
+            agreed.push((key.to_owned(), value));
+        }
+    }
+    for (key, value) in agreed {
+        let found = ours.pointer(&format!("/{}", key.replace('.', "/")));
+        if composed.is_set(&key) && found.is_some_and(|found| *found != value) {
+            bail!(
+                Error::usage(format!("`{key}` is another than the task's"))
+                    .note("expected", value.to_string())
+                    .note("found", found.unwrap_or(&Value::Null).to_string())
+                    .note("from", composed.set_by(&key))
+                    .hint("leave it out: all train with the settings of the task")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Returns the images that the config names, normalised as the task has it; none with
+/// `dataset=none`.
+///
+/// # Errors
+/// Fails for images of another task, and says in what they differ.
+pub fn dataset(context: &StageContext, task: &Task) -> Result<Dataset> {
+    let (settings, agreed) = (&context.config.dataset, task.agreed());
+    if settings.kind == DatasetKind::None {
+        return Ok(agreed.without_images(context.device)?);
+    }
+    let dataset = context.dataset()?;
+    let is_open = settings.mean.is_none() && settings.std.is_none();
+    let own = agreement::Task {
+        channels: dataset.channels(),
+        size: dataset.size(),
+        classes: dataset.classes.clone(),
+        normalisation: match is_open {
+            true => task.normalisation.clone(),
+            false => dataset.normalisation.clone(),
+        },
+    };
+    if let Some(difference) = agreed.difference(&own) {
+        let [ours, theirs] = difference.said;
+        bail!(
+            Error::failed(format!(
+                "the images are of another task: they differ in {}",
+                difference.what
+            ))
+            .note("expected", ours)
+            .note("found", theirs)
+            .hint(difference.hint)
+        );
+    }
+    Ok(Dataset {
+        // Up to rounding they are the same, and then to the bit.
+        normalisation: task.normalisation.clone(),
+        ..dataset
+    })
+}
+
+/// Returns a client's own part of the images: of a split the part of its `number`, all without one.
+///
+/// # Errors
+/// Fails for a split that has no such part, and for a part of one image.
+pub fn part(context: &StageContext, dataset: &Dataset, number: usize) -> Result<Part> {
+    let split = context.split(dataset)?;
+    let count = split.nodes.len();
+    let index = match context.config.split.save_path {
+        Some(_) => number,
+        None => 0,
+    };
+    let part = split.nodes.into_iter().nth(index).ok_or_else(|| {
+        Error::usage(format!("the split has no part {number}"))
+            .note("expected", format!("0 to {}", count - 1))
+            .hint("`--part N` names this client's part")
+    })?;
+    match part.train.len() {
+        0 | 1 => Err(Error::failed(format!(
+            "there are {} training images; batch norm needs at least 2",
+            part.train.len()
+        ))
+        .hint("`dataset.root` names the folder of this client's images")
+        .into()),
+        _ => Ok(part),
+    }
+}
+
+/// Returns what identifies the public images of FedMD.
+///
+/// # Errors
+/// Fails as libtorch does.
+pub fn public(images: &Public, dataset: &Dataset) -> Result<plan::Public> {
+    let (set, normalisation) = images.images(dataset);
+    let pixels = crate::artifact::tensors::encode(
+        &[("images", &set.images), ("labels", &set.labels)],
+        &[(
+            "normalisation".to_owned(),
+            json::value(normalisation)?.to_string(),
+        )]
+        .into(),
+    )?;
+    Ok(plan::Public {
+        images: set.len(),
+        sha256: hash::bytes(&pixels),
+    })
+}
+
+/// Loads the public images of FedMD, and refuses others than the task's.
+///
+/// # Errors
+/// Fails for other images, and as [`Public::load`] does.
+pub fn agreed_public(
+    context: &StageContext,
+    dataset: &Dataset,
+    expected: &plan::Public,
+) -> Result<Public> {
+    let (images, _) = Public::load(context, dataset, &context.split(dataset)?)?;
+    let found = public(&images, dataset)?;
+    match found == *expected {
+        true => Ok(images),
+        false => {
+            let shown = |set: &plan::Public| format!("{} images, {}", set.images, set.sha256);
+            Err(Error::failed("the public images are not the task's")
+                .note("expected", shown(expected))
+                .note("found", shown(&found))
+                .hint(
+                    "all parties hold the same ones: `fed_md.public.kind=…` with the settings of \
+                     the host, or the same `split.save_path` and `fed_md.public_node`",
+                )
+                .into())
+        }
+    }
+}

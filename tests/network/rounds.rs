@@ -1,0 +1,458 @@
+//! Rounds with clients that are processes of their own: the bytes of one process, whoever is
+//! killed, is late or sends nonsense.
+
+use super::common::{Place, TINY};
+use super::support::{Answer, Folder, Host, said, until};
+use fed_distill::artifact::{hash, tensors};
+use fed_distill::federated::{Kind, label};
+use fed_distill::model::{Model, ModelSpec, StateDict};
+use fed_distill::runtime::seed::Seeds;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+use tch::{Device, Tensor};
+
+const AVERAGE: [&str; 7] = [
+    "split.num_nodes=3",
+    "fed_avg.save_folder=fed",
+    "fed_avg.rounds=3",
+    "fed_avg.batch_size=16",
+    "fed_avg.augment.crop=1",
+    "fed_avg.optimizer.momentum=0.5",
+    "fed_avg.statistics=average",
+];
+
+const DISTILL: [&str; 11] = [
+    "split.num_nodes=4",
+    "fed_md.save_folder=fed",
+    "fed_md.rounds=2",
+    "fed_md.public_samples=20",
+    "fed_md.public_epochs=1",
+    "fed_md.private_epochs=1",
+    "fed_md.revisit_epochs=1",
+    "fed_md.batch_size=16",
+    "fed_md.augment.crop=1",
+    "fed_md.optimizer.lr=0.01",
+    "fed_md.models=[{kind: resnet18, width: 4, blocks: [1]}, linear]",
+];
+
+/// A federation of three clients, of whose split one process has the parts as well.
+struct Cast {
+    place: Place,
+    folder: Folder,
+    tokens: [String; 3],
+    algorithm: &'static str,
+    settings: Vec<&'static str>,
+}
+
+impl Cast {
+    fn new(algorithm: &'static str, settings: &[&'static str], more: &[&str]) -> Self {
+        let place = Place::new();
+        place.ok("split_data", settings);
+        let settings = [TINY, settings].concat();
+        let arguments = ["--algorithm", algorithm, "--clients", "3"];
+        let arguments = [&arguments, more, &settings[..]].concat();
+        let folder = Folder::of(&place.path(""), &arguments);
+        Self {
+            tokens: ["a", "b", "c"].map(|name| folder.client(name)),
+            place,
+            folder,
+            algorithm,
+            settings,
+        }
+    }
+
+    fn serve(&self, listen: &str) -> Host {
+        let arguments = [&["--listen", listen], &self.settings[..]].concat();
+        self.folder.start_in(&self.place.path(""), &arguments)
+    }
+
+    /// The folder of a client.
+    fn client(&self, index: usize) -> PathBuf {
+        self.folder.path(&format!("client{index}"))
+    }
+
+    fn join(&self, host: &Host, index: usize) -> Child {
+        let place = (&*self.place.path(""), &*self.client(index));
+        let token = &self.tokens[index];
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path(&format!("log{index}")));
+        host.take_part(self.algorithm, token, place, &self.settings)
+            .stdout(Stdio::null())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits for clients, which must succeed.
+    fn joined(&self, clients: Vec<Child>) {
+        for mut client in clients {
+            let status = client.wait().unwrap();
+            assert!(status.success(), "{}", self.logs());
+        }
+    }
+
+    fn logs(&self) -> String {
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(self.folder.path(name)).unwrap_or_default();
+            format!("{name}:\n{text}")
+        };
+        ["log", "log0", "log1", "log2"].map(read).concat()
+    }
+
+    /// The number of training images of a part of the split.
+    fn images(&self, index: usize) -> u64 {
+        let split = std::fs::read_to_string(self.place.path("split.json")).unwrap();
+        let split: Value = serde_json::from_str(&split).unwrap();
+        let part = split[format!("teacher{index}")]["train"].as_array();
+        part.unwrap().len() as u64
+    }
+
+    /// Waits until the server says this to a client.
+    fn until_said(&self, host: &Host, index: usize, words: &str) {
+        until(|| {
+            let next = host.get(&self.tokens[index], "/v1/next").json();
+            next["message"].as_str().unwrap().contains(words)
+        });
+    }
+
+    fn same(&self, ours: PathBuf, theirs: &str) {
+        let (ours, theirs) = (std::fs::read(ours), std::fs::read(self.place.path(theirs)));
+        assert!(ours.unwrap() == theirs.unwrap(), "{}", self.logs());
+    }
+
+    fn metrics(&self) -> Value {
+        let path = self
+            .folder
+            .path(&format!("{}/metrics.json", self.algorithm));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn is_done(&self, host: &Host) -> bool {
+        host.get(&self.tokens[0], "/v1/next").json()["action"] == "done"
+    }
+
+    /// The number of lines of the server's journal.
+    fn journal(&self) -> usize {
+        let text = std::fs::read_to_string(self.folder.path("journal.jsonl"));
+        text.unwrap_or_default().lines().count()
+    }
+
+    /// Takes three clients through all rounds. In the first, when two of them have answered, the
+    /// server and one of these are killed and started again; the third begins after that. The
+    /// server is killed at three more places of its journal.
+    fn run_with_crashes(&self) {
+        let host = self.serve("127.0.0.1:0");
+        let mut first = self.join(&host, 0);
+        let second = self.join(&host, 1);
+        host.enrol(&self.tokens[2], self.images(2));
+        self.until_said(&host, 1, "2 of 3 clients have answered");
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let listen = host.address.clone();
+        host.crash();
+        let mut host = self.serve(&listen);
+        let clients = vec![self.join(&host, 0), second, self.join(&host, 2)];
+        for more in [1, 3, 6] {
+            let enough = self.journal() + more;
+            until(|| self.journal() >= enough || self.is_done(&host));
+            host.crash();
+            host = self.serve(&listen);
+        }
+        self.joined(clients);
+        until(|| self.is_done(&host));
+        // The same command finds all done.
+        self.joined(vec![self.join(&host, 0)]);
+    }
+}
+
+fn tensors_of(path: PathBuf) -> Vec<(String, Tensor)> {
+    tensors::read(&path).unwrap().tensors
+}
+
+/// Batch norm's statistics that stay at the clients come from their own folders after a crash.
+#[test]
+fn averaging_gives_the_bytes_of_one_process() {
+    for statistics in ["fed_avg.statistics=average", "fed_avg.statistics=local"] {
+        let mut settings = AVERAGE;
+        settings[6] = statistics;
+        let cast = Cast::new("fed_avg", &settings, &[]);
+        cast.place.ok("fed_avg", &settings);
+        cast.run_with_crashes();
+        let ours = cast.folder.path("fed_avg/global.safetensors");
+        // The server does not know how many images of each class there are.
+        assert_eq!(
+            tensors_of(ours.clone()),
+            tensors_of(cast.place.path("fed/global.safetensors")),
+        );
+        for file in ["metrics.json", "metrics.jsonl"] {
+            let ours = cast.folder.path(&format!("fed_avg/{file}"));
+            cast.same(ours, &format!("fed/{file}"));
+        }
+        for client in 0..3 {
+            let fetched = cast.client(client).join("global.safetensors");
+            assert!(std::fs::read(fetched).unwrap() == std::fs::read(&ours).unwrap());
+        }
+        let blobs = std::fs::read_dir(cast.folder.path("blobs")).unwrap();
+        // The answers of the last round, what it handed out, and the result.
+        assert!(blobs.count() <= 5);
+    }
+}
+
+#[test]
+fn distilling_gives_the_bytes_of_one_process() {
+    let cast = Cast::new("fed_md", &DISTILL, &[]);
+    cast.place.ok("fed_md", &DISTILL);
+    cast.run_with_crashes();
+    for file in ["metrics.json", "metrics.jsonl"] {
+        cast.same(
+            cast.folder.path(&format!("fed_md/{file}")),
+            &format!("fed/{file}"),
+        );
+    }
+    for client in 0..3 {
+        let ours = cast.client(client).join("model.safetensors");
+        cast.same(ours, &format!("fed/model_node{client}.safetensors"));
+    }
+}
+
+/// A client that does not answer is left out when the host says so, and named; its answer then
+/// comes too late. It takes part in the next round.
+#[test]
+fn late_client() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=2";
+    let cast = Cast::new("fed_avg", &settings, &["--min-clients", "2"]);
+    let admin = cast.folder.admin();
+    let host = cast.serve("127.0.0.1:0");
+    host.enrol(&cast.tokens[2], cast.images(2));
+    let refused = host.send(&admin, "POST", "/v1/admin/close", &json!({}));
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let clients = [0, 1].map(|index| cast.join(&host, index));
+    cast.until_said(&host, 2, "train");
+    until(|| {
+        let closed = host.send(&admin, "POST", "/v1/admin/close", &json!({}));
+        closed.status == 200
+    });
+    let at = |next: &Value| next["at"]["round"].as_u64();
+    until(|| at(&host.get(&cast.tokens[2], "/v1/next").json()) == Some(1));
+    let late = announce(&host, &cast.tokens[2], b"anything", 0);
+    assert_eq!((late.status, late.code()), (409, "late".into()));
+    assert!(cast.folder.log().contains("missing: c"), "{}", cast.logs());
+    let third = cast.join(&host, 2);
+    let [first, second] = clients;
+    cast.joined(vec![first, second, third]);
+    let rounds = cast.metrics()["rounds"].clone();
+    let nodes = |round: usize| rounds[round]["nodes"].as_array().unwrap().len();
+    assert_eq!((nodes(0), nodes(1)), (2, 3));
+    let page = host.get(&admin, "/");
+    assert!(
+        String::from_utf8(page.body)
+            .unwrap()
+            .contains("accuracy in each round")
+    );
+}
+
+/// Too few answers move the deadline once; then the server stops, saved. With more time it goes on
+/// to the bytes of one process.
+#[test]
+fn deadline() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=1";
+    let cast = Cast::new("fed_avg", &settings, &["--round-seconds", "1"]);
+    cast.place.ok("fed_avg", &settings);
+    let host = cast.serve("127.0.0.1:0");
+    for index in 0..3 {
+        host.enrol(&cast.tokens[index], cast.images(index));
+    }
+    until(|| host.get(&cast.tokens[0], "/v1/next").json()["action"] == "failed");
+    let log = cast.folder.log();
+    for words in [
+        "waiting as long again",
+        "0 answers at the deadline, and 3 needed",
+        "a, b, c",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    let mut client = cast.join(&host, 0);
+    assert!(!client.wait().unwrap().success());
+    let said = std::fs::read_to_string(cast.folder.path("log0")).unwrap();
+    assert!(
+        said.contains("could not finish") && said.contains("at the deadline"),
+        "{said}"
+    );
+    host.crash();
+    let path = cast.folder.path("task.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let more = text.replace("\"round_seconds\": 1,", "\"round_seconds\": 600,");
+    assert_ne!(text, more);
+    std::fs::write(&path, more).unwrap();
+    let host = cast.serve("127.0.0.1:0");
+    cast.joined([0, 1, 2].map(|index| cast.join(&host, index)).into());
+    cast.same(cast.folder.path("fed_avg/metrics.json"), "fed/metrics.json");
+}
+
+/// Who has not called for longer than a lease is not asked.
+#[test]
+fn absent_client() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=1";
+    let more = ["--min-clients", "2", "--lease-seconds", "2"];
+    let cast = Cast::new("fed_avg", &settings, &more);
+    let host = cast.serve("127.0.0.1:0");
+    host.enrol(&cast.tokens[2], cast.images(2));
+    std::thread::sleep(Duration::from_secs(4));
+    cast.joined([0, 1].map(|index| cast.join(&host, index)).into());
+    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
+}
+
+fn announce(host: &Host, token: &str, bytes: &[u8], round: usize) -> Answer {
+    let body = json!({"kind": "answer", "bytes": bytes.len(), "sha256": hash::bytes(bytes),
+        "at": {"round": round, "number": 0}});
+    host.send(token, "POST", "/v1/uploads", &body)
+}
+
+/// The answer of client 2 with this report and model, to round `round`.
+fn answer(round: usize, report: [f64; 4], model: &StateDict) -> Vec<u8> {
+    let report = Tensor::from_slice(&report);
+    let report = tensors::encode(&[("report", &report)], &label(round, Some(2), Kind::Report));
+    let model: Vec<_> = model.iter().collect();
+    let model = tensors::encode(&model, &label(round, Some(2), Kind::Model));
+    let mut bytes = b"answer1\n".to_vec();
+    for message in [report.unwrap(), model.unwrap()] {
+        bytes.extend((message.len() as u64).to_le_bytes());
+        bytes.extend(message);
+    }
+    bytes
+}
+
+/// Answers that cannot be right are refused with the reason, the run goes on without them, and its
+/// log names who sent them.
+#[test]
+fn bad_answers() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=1";
+    let cast = Cast::new("fed_avg", &settings, &["--min-clients", "2"]);
+    let host = cast.serve("127.0.0.1:0");
+    let (token, images) = (&cast.tokens[2], cast.images(2));
+    host.enrol(token, images);
+    // The first answers early: the round is open until the second has answered.
+    let first = cast.join(&host, 0);
+    host.enrol(&cast.tokens[1], cast.images(1));
+    cast.until_said(&host, 2, "train");
+    let model = |size: i64| {
+        let task = host.get(token, "/v1/task").json();
+        let settings = serde_json::from_value(task["task"]["models"][0].clone()).unwrap();
+        let spec = ModelSpec::new(&settings, 1, size, 10).unwrap();
+        let model = Model::new(&spec, Device::Cpu, &mut Seeds::new(1).stream("test", 0));
+        model.unwrap().state().deep_clone()
+    };
+    let (good, few) = (model(8), [images as f64, 1.0, 0.5, 0.5]);
+    let poisoned = |name: &str, value: f64| {
+        let state = good.deep_clone();
+        let mut tensor = state.get(name).unwrap().shallow_clone();
+        tch::no_grad(|| drop(tensor.fill_(value)));
+        state
+    };
+    let (name, _) = good.iter().next().unwrap();
+    let short = StateDict::new(
+        good.iter()
+            .skip(1)
+            .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+            .collect(),
+    );
+    let variance = good.iter().find(|(name, _)| name.ends_with("running_var"));
+    let mut cut = answer(0, few, &good);
+    cut.pop();
+    let cases = [
+        (answer(0, few, &poisoned(name, f64::NAN)), "not finite"),
+        (
+            answer(0, few, &poisoned(variance.unwrap().0, -1.0)),
+            "negative",
+        ),
+        (answer(0, few, &short), "is missing"),
+        (answer(1, few, &good), "not the one that was asked for"),
+        (
+            answer(0, [1e9, 1.0, 0.5, 0.5], &good),
+            "another number of images",
+        ),
+        (answer(0, [few[0], f64::NAN, 0.5, 0.5], &good), "report"),
+        (answer(0, [few[0], -1.0, 0.5, 0.5], &good), "report"),
+        (
+            answer(0, [few[0], 1.0, 2.0, 0.5], &good),
+            "report cannot be right",
+        ),
+        (cut, "ends before"),
+        ([answer(0, few, &good), vec![0]].concat(), "1 bytes more"),
+        (b"PK\x03\x04 and so on".to_vec(), "no answer"),
+    ];
+    for (bytes, words) in cases {
+        let announced = announce(&host, token, &bytes, 0);
+        assert_eq!(announced.status, 201, "{words}: {announced:?}");
+        let place = announced.headers["location"].clone();
+        assert_eq!(host.patch(token, &place, 0, &bytes).status, 202);
+        let outcome = host.outcome(token, &place);
+        assert_eq!(outcome["status"], "refused", "{words}: {outcome}");
+        let reason = outcome["reason"].as_str().unwrap();
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    cast.joined(vec![first, cast.join(&host, 1)]);
+    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
+    assert!(
+        cast.folder.log().contains("missing: c (refused)"),
+        "{}",
+        cast.logs()
+    );
+}
+
+/// What does not belong together is told before anything is trained.
+#[test]
+fn mistakes() {
+    let cast = Cast::new("fed_avg", &AVERAGE, &[]);
+    let host = cast.serve("127.0.0.1:0");
+    let place = cast.place.path("");
+    let folder = cast.client(0);
+    let fails = |algorithm: &str, more: &[&str]| {
+        let settings = [&cast.settings, more].concat();
+        let join = host
+            .take_part(algorithm, &cast.tokens[0], (&place, &folder), &settings)
+            .output()
+            .unwrap();
+        assert!(!join.status.success(), "{}", said(&join));
+        said(&join)
+    };
+    for (algorithm, more, words) in [
+        ("fed_md", vec![], "`join fed_avg`"),
+        (
+            "fed_avg",
+            vec!["fed_avg.epochs=7"],
+            "another than the task's",
+        ),
+        ("fed_avg", vec!["seed=7"], "another than the task's"),
+        ("fed_avg", vec!["dataset.size=16"], "differ in image shape"),
+        ("fed_avg", vec!["--part", "5"], "has no part 5"),
+        (
+            "fed_avg",
+            vec!["dataset.mean=[0.1]", "dataset.std=[0.1]"],
+            "normalisation",
+        ),
+    ] {
+        let said = fails(algorithm, &more);
+        assert!(
+            said.contains(words) && said.contains("hint: "),
+            "{words}: {said}"
+        );
+    }
+    let teacher = cast.folder.file("teacher.safetensors", b"");
+    let upload = host.join(&cast.tokens[0], &teacher, &[]).output().unwrap();
+    assert!(
+        said(&upload).contains("`join fed_avg`"),
+        "{}",
+        said(&upload)
+    );
+}
