@@ -22,8 +22,8 @@ BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
-	compared compare report experiments experiments-smoke test test-mpi test-browser bench \
-	bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
+	compared compare federation report experiments experiments-smoke test test-mpi \
+	test-browser bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -126,6 +126,12 @@ compare: compared experiment ## The same and the baselines, then accuracy agains
 teacher-%: FORCE
 	@$(call run,train_teachers) teacher.only=[$*] threads=$(THREADS) $(ARGS)
 FORCE:
+
+# docs/federation.md; MODE=uniform, random_equal, random_unequal or skewed. Ctrl-C ends all, and the
+# same command goes on.
+MODE ?= uniform
+federation: named build ## Rounds over HTTP with a server and five clients (NAME=mnist_5_http)
+	@python3 scripts/federation.py --bin "$(BIN)" --name "$(NAME)" --mode "$(MODE)" -- $(ARGS)
 
 report: stages ## One HTML file of the runs in DIR=… (outputs if not given)
 	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"
