@@ -123,7 +123,11 @@ def main():
 
 
 def report(clients, images, runs, options):
-    what = f"one epoch of {images} images each" if images else "no training"
+    what = (
+        f"one epoch of {images} images each"
+        if images
+        else f"no training (ours: a step on {ours.FEW} images)"
+    )
     print(
         f"\n### {clients} clients, {what}\n\n{options.repeats} runs of {options.rounds} rounds a "
         "side, in turns.\n"
