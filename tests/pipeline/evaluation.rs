@@ -99,7 +99,7 @@ fn own_accuracy_is_that_of_the_part() {
         let spec: ModelSpec = serde_json::from_value(card["model"].clone()).unwrap();
         let model = Model::from_state(&spec, &state, Device::Cpu).unwrap();
         let part: Vec<usize> =
-            serde_json::from_value(split["nodes"][node]["test"].clone()).unwrap();
+            serde_json::from_value(split[format!("teacher{node}")]["test"].clone()).unwrap();
         assert!((10..40).contains(&part.len()), "{}", part.len());
         let set = dataset.test.select(&part).unwrap();
         let predict = |images: &tch::Tensor| Ok(model.eval(images));

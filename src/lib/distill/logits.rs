@@ -8,10 +8,10 @@
 //! They are the same to the bit only if what a teacher computes for an image does not depend on the
 //! other images of its batch. libtorch chooses its kernels by the shapes of their arguments, so it
 //! does where batches are small, and not where they are larger. Therefore each teacher is tried
-//! with each number of images that batches have, before the first logits that are kept are used:
-//! those of the whole batch against those of all its images in parts of [`PART`], in another order.
-//! A teacher that does not give the same bits is always asked for whole batches. So results do not
-//! depend on what is kept.
+//! with each number of images that batches have, before logits are kept or used: those of the whole
+//! batch against those of all its images in parts of [`PART`], in another order. Where a teacher
+//! does not give the same bits, it is asked for whole batches of that number, of which nothing is
+//! kept. So results do not depend on what is kept.
 
 use crate::error::Result;
 use crate::inversion::Teacher;
@@ -101,7 +101,7 @@ impl LogitCache {
         weights: Option<&[f32]>,
     ) -> Result<Vec<Tensor>> {
         let division = self.divide(views);
-        let mut logits = Vec::new();
+        let (mut logits, mut all_independent) = (Vec::new(), true);
         for (index, teacher) in teachers.iter().enumerate() {
             let weighs =
                 |image: &usize| weights.is_none_or(|all| all[image * teachers.len() + index] > 0.0);
@@ -111,9 +111,17 @@ impl LogitCache {
                 .filter(|image| weighs(image))
                 .map(|&image| image as i64)
                 .collect();
-            logits.push(self.of_teacher(index, teacher, images, &division, &wanted)?);
+            let is_asked = !wanted.is_empty() || !division.known.0.is_empty();
+            let independent = !is_asked || self.is_independent(index, teacher, images)?;
+            all_independent &= independent;
+            logits.push(match independent {
+                true => self.of_teacher(index, teacher, images, &division, &wanted)?,
+                false => teacher.loaded()?.predict(images),
+            });
         }
-        self.keep(views, &division.unknown, &logits);
+        if all_independent {
+            self.keep(views, &division.unknown, &logits);
+        }
         Ok(logits)
     }
 
@@ -136,7 +144,7 @@ impl LogitCache {
     /// Returns a teacher's logits of `images`: those that are known, and those of the `wanted` ones
     /// of the others.
     fn of_teacher(
-        &mut self,
+        &self,
         index: usize,
         teacher: &Teacher,
         images: &Tensor,
@@ -145,8 +153,7 @@ impl LogitCache {
     ) -> Result<Tensor> {
         let (count, device) = (images.size()[0], images.device());
         let (known, rows) = &division.known;
-        let saves = !known.is_empty() || padded(wanted.len()) < count as usize;
-        if !saves || !self.is_independent(index, teacher, images)? {
+        if known.is_empty() && padded(wanted.len()) >= count as usize {
             return Ok(teacher.loaded()?.predict(images));
         }
         let options = (Kind::Float, device);
