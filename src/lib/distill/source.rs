@@ -4,7 +4,7 @@
 use super::growing::GrowingSet;
 use crate::data::augment;
 use crate::error::{During, Error, Result};
-use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, Ensemble, SyntheticBatch, Synthesizer, TermsAt};
 use crate::model::Model;
 use crate::runtime::seed::{self, Rng, Seeds};
 use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps};
@@ -126,6 +126,7 @@ pub struct FreshBatch {
 ///     augment_fresh: false,
 ///     padding: normalisation.black(),
 /// };
+/// let inverter = Box::new(inverter);
 /// let mut source = AdaptiveSource::new(set, inverter, ensemble, settings, seeds);
 ///
 /// let student = model(1)?;
@@ -140,9 +141,9 @@ pub struct FreshBatch {
 pub struct AdaptiveSource<'a> {
     /// The images so far.
     pub set: GrowingSet<'a>,
-    inverter: Inverter<'a>,
-    /// Group of the inverter's parameters in errors.
-    inverter_group: &'a str,
+    synthesizer: Box<dyn Synthesizer + 'a>,
+    /// Group of the synthesiser's parameters in errors.
+    synthesizer_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
@@ -158,20 +159,20 @@ pub struct AdaptiveSource<'a> {
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` combines the
-    /// teachers' predictions for reports on batches of several teachers. It has no store, and its
-    /// callback does nothing.
+    /// Returns a source over `set`, to which `synthesizer` adds fresh batches; `ensemble` combines
+    /// the teachers' predictions for reports on batches of several teachers. It has no store, and
+    /// its callback does nothing.
     pub fn new(
         set: GrowingSet<'a>,
-        inverter: Inverter<'a>,
+        synthesizer: Box<dyn Synthesizer + 'a>,
         ensemble: Ensemble,
         settings: SourceSettings,
         seeds: Seeds,
     ) -> Self {
         Self {
             set,
-            inverter,
-            inverter_group: "inverter",
+            synthesizer,
+            synthesizer_group: "synthesizer",
             ensemble,
             settings,
             rng: seeds.stream("student/batches", 0),
@@ -185,11 +186,11 @@ impl<'a> AdaptiveSource<'a> {
         }
     }
 
-    /// Shows the inverter's parameters in errors as those of `group`, instead of `inverter`.
+    /// Shows the synthesiser's parameters in errors as those of `group`, instead of `synthesizer`.
     #[must_use]
-    pub fn with_inverter_group(self, inverter_group: &'a str) -> Self {
+    pub fn with_synthesizer_group(self, group: &'a str) -> Self {
         Self {
-            inverter_group,
+            synthesizer_group: group,
             ..self
         }
     }
@@ -200,7 +201,7 @@ impl<'a> AdaptiveSource<'a> {
         Self { store, ..self }
     }
 
-    /// Tells `callback` of each inversion step, and of each fresh batch before the student trains
+    /// Tells `callback` of each step of the synthesiser, and of each fresh batch before the student trains
     /// on it.
     #[must_use]
     pub fn with_callback(self, callback: impl Callback<FreshBatch> + 'a) -> Self {
@@ -214,9 +215,9 @@ impl<'a> AdaptiveSource<'a> {
         let index = self.settings.first_batch + self.made;
         let steps = &mut Steps(&mut *self.callback);
         let made = self
-            .inverter
+            .synthesizer
             .make_or_load(index, against, self.store, steps)
-            .within(self.inverter_group)
+            .within(self.synthesizer_group)
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
         let fresh = FreshBatch {
@@ -253,7 +254,7 @@ impl<'a> AdaptiveSource<'a> {
     fn load_until(&mut self, count: usize) -> Result<()> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
-            let made = self.inverter.load(index, self.store)?.ok_or_else(|| {
+            let made = self.synthesizer.load(index, self.store)?.ok_or_else(|| {
                 let what = format!("synthetic batch {index} of the interrupted run is gone");
                 let hint = self.store.hint_if_missing().into_iter();
                 hint.fold(Error::failed(what), Error::hint)
@@ -279,7 +280,7 @@ impl<'a> AdaptiveSource<'a> {
                     .mean(Kind::Float),
             )
         };
-        let teachers = self.inverter.teachers_of(made);
+        let teachers = self.synthesizer.teachers_of(made);
         let scores = match teachers[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
             _ => self.ensemble.predict(&teachers, &made.images, 1.0, None)?,

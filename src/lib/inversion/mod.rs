@@ -18,6 +18,7 @@ pub mod objective;
 mod pixels;
 mod settings;
 mod store;
+mod synthesizer;
 mod teacher;
 mod teacher_cache;
 
@@ -28,5 +29,6 @@ pub use labels::draw_labels;
 pub use pixels::PixelAdam;
 pub use settings::*;
 pub use store::{BatchStore, MemoryStore, Moments, StoredBatch};
+pub use synthesizer::{LossTerm, Synthesizer};
 pub use teacher::{LabelMask, Teacher};
 pub use teacher_cache::{Loaded, TeacherCache};

@@ -2,8 +2,8 @@
 //!
 //! A stage reads its inputs, calls the engines and writes the results; what all stages share
 //! (admission, manifest, checkpoints, metrics, ranks) is in [`crate::run`]. `teachers` loads what
-//! the server's stages work on, `batches` stores finished synthetic batches, `pictures` and
-//! `summary` are shared by the server's stages.
+//! the server's stages work on, `synthesizer` chooses what makes synthetic batches, `batches`
+//! stores finished ones, `pictures` and `summary` are shared by the server's stages.
 
 mod batches;
 pub mod distributed_sgd;
@@ -17,6 +17,7 @@ mod pictures;
 pub mod serve;
 pub mod split_data;
 mod summary;
+mod synthesizer;
 mod teachers;
 pub mod train_student;
 pub mod train_teachers;

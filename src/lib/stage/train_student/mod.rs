@@ -7,13 +7,14 @@ mod recorder;
 
 use super::batches::BatchFiles;
 use super::summary::ensemble_rule;
+use super::synthesizer::{self, synthesizer};
 use super::teachers::TeacherSet;
 use crate::config::schema::{Objective as ObjectiveKind, Padding};
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, DatasetKind};
 use crate::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use crate::error::{During, Error};
-use crate::inversion::{Ensemble, Inverter};
+use crate::inversion::Ensemble;
 use crate::model::{Model, ModelSpec};
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
@@ -106,8 +107,7 @@ fn train(
     let mut model = student(context, set)?;
     let written = capacity as u128 * super::image_bytes(&set.card.model);
     session.require_space(written as u64 + model.state().bytes())?;
-    let inverter =
-        Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
+    let maker = synthesizer(config, set)?;
     let supply = source_settings(config, dataset, initial_images);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
@@ -119,7 +119,7 @@ fn train(
             .map(|epoch| supply.steps(images(epoch)))
             .fold(0, usize::saturating_add),
     };
-    let steps = inverter.steps(settings.adaptive);
+    let steps = maker.steps(settings.adaptive);
     let progress = Progress::new(
         "training the student",
         training.saturating_add(fresh.saturating_mul(steps)) as u64,
@@ -149,12 +149,12 @@ fn train(
     };
     let mut source = AdaptiveSource::new(
         growing,
-        inverter,
+        maker,
         Ensemble::new(config.deep_inv.ensemble, &set.all(), context.device),
         supply,
         Seeds::new(settings.seed),
     )
-    .with_inverter_group("deep_inv")
+    .with_synthesizer_group(synthesizer::group(config))
     .with_store(&batches)
     .with_callback(&recorder);
     let objective = objective(config, set, context.device, &dataset.classes)?;
