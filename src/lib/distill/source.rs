@@ -2,16 +2,22 @@
 //! even distances that are made against the student. Called by [`fit`](crate::train::fit).
 
 use super::growing::GrowingSet;
+use super::perturbation::Perturbation;
+use super::teacher_weights::TeacherWeights;
 use crate::data::augment;
 use crate::error::{During, Error, Result};
-use crate::inversion::{BatchStore, Ensemble, SyntheticBatch, Synthesizer, TermsAt};
-use crate::model::Model;
+use crate::inversion::{BatchStore, Ensemble, Origin, Synthesizer, SyntheticBatch, TermsAt};
+use crate::model::{Model, StateDict};
+use crate::runtime::interrupt;
 use crate::runtime::seed::{self, Rng, Seeds};
-use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps};
-use rand::RngCore;
+use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps, restore};
 use rand::seq::SliceRandom;
+use rand::{Rng as _, RngCore};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
+
+/// Names the learnt weights of the teachers in a saved state.
+const WEIGHTS: &str = "teacher_weights";
 
 /// Holds the settings of an [`AdaptiveSource`].
 #[derive(Clone, Debug)]
@@ -156,6 +162,8 @@ pub struct AdaptiveSource<'a> {
     rng: Rng,
     store: &'a dyn BatchStore,
     callback: Box<dyn Callback<FreshBatch> + 'a>,
+    weights: Option<TeacherWeights<'a>>,
+    perturbation: Option<Perturbation<'a>>,
 }
 
 impl<'a> AdaptiveSource<'a> {
@@ -183,6 +191,8 @@ impl<'a> AdaptiveSource<'a> {
             order: Vec::new(),
             store: &(),
             callback: Box::new(()),
+            weights: None,
+            perturbation: None,
         }
     }
 
@@ -201,12 +211,79 @@ impl<'a> AdaptiveSource<'a> {
         Self { store, ..self }
     }
 
-    /// Tells `callback` of each step of the synthesiser, and of each fresh batch before the student trains
-    /// on it.
+    /// Tells `callback` of each step of the synthesiser, and of each fresh batch before the student
+    /// trains on it.
     #[must_use]
     pub fn with_callback(self, callback: impl Callback<FreshBatch> + 'a) -> Self {
         let callback = Box::new(callback);
         Self { callback, ..self }
+    }
+
+    /// Lets `weights` learn from the synthetic images at the beginning of every epoch but the
+    /// first, between making a fresh batch and adding it.
+    #[must_use]
+    pub fn with_teacher_weights(self, weights: TeacherWeights<'a>) -> Self {
+        let weights = Some(weights);
+        Self { weights, ..self }
+    }
+
+    /// Perturbs the synthetic images of every batch, after their augmentation.
+    #[must_use]
+    pub fn with_perturbation(self, perturbation: Perturbation<'a>) -> Self {
+        let perturbation = Some(perturbation);
+        Self {
+            perturbation,
+            ..self
+        }
+    }
+
+    /// Lets the teachers' weights learn in one pass over the synthetic images, augmented, in random
+    /// order. Everything random comes from a stream of the epoch.
+    fn learn_weights(&self) -> Result<()> {
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.learn()) else {
+            return Ok(());
+        };
+        let mut rng = self
+            .seeds
+            .stream("student/teacher_weights", self.epoch as u64);
+        let synthetic = self.set.synthetic();
+        let mut order: Vec<i64> = (0..synthetic.labels.size()[0]).collect();
+        order.shuffle(&mut rng);
+        for chosen in order.chunks(self.settings.batch_size) {
+            interrupt::check()?;
+            let batch = self.set.gather(chosen);
+            let AugmentSettings { crop, flip } = self.settings.augment;
+            let padding = Some(&self.settings.padding[..]);
+            let images = augment(&batch.images, crop, flip, padding, &mut rng);
+            weights.step(&images, &batch.labels, self.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Perturbs the synthetic images of a batch, if there is a perturbation.
+    fn perturbed(&mut self, batch: Batch) -> Result<Batch> {
+        let Some(perturbation) = &self.perturbation else {
+            return Ok(batch);
+        };
+        let classes = perturbation.teachers.first().map_or(0, |t| t.spec.classes);
+        let shape = [batch.labels.size()[0], classes];
+        let draw = || 2.0 * self.rng.random::<f32>() - 1.0;
+        let count = (shape[0] * shape[1]) as usize;
+        let directions: Vec<f32> = std::iter::repeat_with(draw).take(count).collect();
+        let directions = Tensor::from_slice(&directions).view(shape);
+        let origin = Origin {
+            labels: &batch.labels,
+            teachers: batch.teachers.as_ref(),
+        };
+        let directions = directions.to_device(batch.images.device());
+        let moved = perturbation.apply(&batch.images, origin, &directions)?;
+        let images = match &batch.real {
+            Some(real) => batch
+                .images
+                .where_self(&real.view([-1, 1, 1, 1]).gt(0.0), &moved),
+            None => moved,
+        };
+        Ok(Batch { images, ..batch })
     }
 
     /// Makes a fresh batch, reports on it and adds it to the set.
@@ -226,6 +303,9 @@ impl<'a> AdaptiveSource<'a> {
             labels: made.labels.shallow_clone(),
         };
         self.callback.report(Some(student), &fresh)?;
+        if step == 0 && self.epoch > 0 {
+            self.learn_weights()?;
+        }
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
@@ -234,13 +314,14 @@ impl<'a> AdaptiveSource<'a> {
                 flip: false,
             },
         };
-        Ok(Batch {
+        let batch = Batch {
             images: self.augmented(&made.images, &augmentation),
             teachers: Some(made.teachers()),
             labels: made.labels,
             scores: None,
             real: None,
-        })
+        };
+        self.perturbed(batch)
     }
 
     /// Adds a batch to the set.
@@ -310,6 +391,19 @@ impl<'a> AdaptiveSource<'a> {
 }
 
 impl BatchSource for AdaptiveSource<'_> {
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let learnt = self.weights.iter().filter(|weights| weights.learn());
+        let named = learnt.map(|weights| (WEIGHTS.to_owned(), weights.values.shallow_clone()));
+        named.collect()
+    }
+
+    fn restore(&mut self, state: &StateDict) -> Result<()> {
+        for weights in self.weights.iter().filter(|weights| weights.learn()) {
+            restore(WEIGHTS, &weights.values, state.get(WEIGHTS))?;
+        }
+        Ok(())
+    }
+
     fn skip_epochs(&mut self, epochs: usize) -> Result<()> {
         self.load_until(epochs * self.settings.new_batches_per_epoch)
     }
@@ -350,15 +444,19 @@ impl BatchSource for AdaptiveSource<'_> {
         let Err(before) = self.fresh_steps.binary_search(&step) else {
             return self.fresh(step, model);
         };
+        if step == 0 && self.epoch > 0 {
+            self.learn_weights()?;
+        }
         // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn
         // from in the next.
         let start = ((step - before) * self.settings.batch_size).min(self.order.len());
         let end = (start + self.settings.batch_size).min(self.order.len());
         let batch = self.set.gather(&self.order[start..end]);
         let with = self.settings.augment.clone();
-        Ok(Batch {
+        let batch = Batch {
             images: self.augmented(&batch.images, &with),
             ..batch
-        })
+        };
+        self.perturbed(batch)
     }
 }

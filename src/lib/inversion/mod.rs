@@ -22,10 +22,12 @@ mod synthesizer;
 mod teacher;
 mod teacher_cache;
 
+pub(crate) use engine::History;
 pub use engine::TermsAt;
 pub use ensemble::{Ensemble, Origin};
 pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
+pub(crate) use pixels::BestBatch;
 pub use pixels::PixelAdam;
 pub use settings::*;
 pub use store::{BatchStore, MemoryStore, Moments, StoredBatch};

@@ -9,9 +9,7 @@ use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
-use crate::inversion::{
-    BatchStore, LossTerm, StoredBatch, SyntheticBatch, Synthesizer, TermsAt,
-};
+use crate::inversion::{BatchStore, LossTerm, StoredBatch, Synthesizer, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -77,18 +75,21 @@ impl Shared for Generate<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
-        set.refuse_rules_without_counts(&self.context.config.deep_inv, None)?;
+        set.refuse_rules_without_counts(self.context.config, None)?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
-        let settings = &self.context.config.deep_inv;
         self.context
-            .refuse_demand(&super::inversion_demand(settings, image))?;
+            .refuse_demand(&super::synthesis_demand(self.context.config, image))?;
+        super::refuse_generator_crop(self.context, &set)?;
         self.context.refuse_demand(&Demand {
             what: "synthetic images",
             count: self.images(),
             // The batches, and all of them together as they are saved.
             bytes: 2 * image,
-            keys: &["initial.num_batches", "deep_inv.batch_size"],
+            keys: &[
+                "initial.num_batches",
+                synthesizer::batch_size_key(self.context.config),
+            ],
         })?;
         if let Some(fingerprint) = &set.fingerprint {
             run.fact("dataset_fingerprint", fingerprint)?;
@@ -98,7 +99,7 @@ impl Shared for Generate<'_> {
 
     fn work(&self, set: &TeacherSet, rank: &mut Rank, session: Option<&mut Session>) -> Result<()> {
         let config = self.context.config;
-        let mut maker = synthesizer(config, set)?;
+        let mut maker = synthesizer(config, set, None)?;
         let Some(session) = session else {
             return make_for_rank_0(&mut *maker, rank, synthesizer::group(config));
         };
@@ -117,7 +118,7 @@ impl Generate<'_> {
     /// Returns how many images are made.
     fn images(&self) -> u128 {
         let config = self.context.config;
-        config.initial.num_batches as u128 * config.deep_inv.batch_size as u128
+        config.initial.num_batches as u128 * config.synthetic_batch() as u128
     }
 
     /// Returns all batches in order on rank 0: its own and those of the others.

@@ -22,12 +22,13 @@ mod teachers;
 pub mod train_student;
 pub mod train_teachers;
 
+use crate::config::Config;
 use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
-use crate::inversion::InversionSettings;
 use crate::model::{Model, ModelSpec};
-use crate::run::Demand;
+use crate::run::{Demand, StageContext};
 use crate::train::{Evaluation, evaluate};
+use teachers::TeacherSet;
 
 /// Evaluates a model on `dataset`'s test images.
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
@@ -56,13 +57,23 @@ fn image_bytes(model: &ModelSpec) -> u128 {
     8 + 4 * pixels.iter().map(|&count| count as u128).product::<u128>()
 }
 
-/// Returns what inverting a batch takes: the pixels, their gradient, two moments, and the best so
-/// far.
-fn inversion_demand(settings: &InversionSettings, image: u128) -> Demand<'static> {
+/// Refuses a generator whose images would be cropped to nothing.
+fn refuse_generator_crop(context: &StageContext, set: &TeacherSet) -> anyhow::Result<()> {
+    let Some(settings) = &context.config.generator else {
+        return Ok(());
+    };
+    context.refuse_large_crop("generator", &settings.augment, set.card.model.size)
+}
+
+/// Returns what making a batch takes: the pixels, their gradient, two moments, and the best so far.
+fn synthesis_demand(config: &Config, image: u128) -> Demand<'static> {
     Demand {
         what: "images in a batch",
-        count: settings.batch_size as u128,
+        count: config.synthetic_batch() as u128,
         bytes: 5 * image,
-        keys: &["deep_inv.batch_size"],
+        keys: match config.generator {
+            Some(_) => &["generator.batch_size"],
+            None => &["deep_inv.batch_size"],
+        },
     }
 }

@@ -29,6 +29,7 @@ fn every_option_of_every_group_composes() {
         "experiment",
         "fed_avg",
         "fed_md",
+        "method",
         "model",
         "split",
         "student",
