@@ -307,8 +307,8 @@ pub fn without_paths(mut config: Value) -> Value {
 }
 
 impl Stage {
-    /// Returns the groups whose options the stage takes: `experiment` and `method`, which set keys
-    /// of any group, and those that it reads.
+    /// Returns the groups whose options the stage takes: `experiment`, `method` and `protocol`,
+    /// which set keys of any group, and those that it reads.
     pub fn groups(&self) -> impl Iterator<Item = &'static str> {
         let keys = self.keys.iter().map(|key| key.name);
         let group = |key: &&str| {
@@ -316,7 +316,7 @@ impl Stage {
                 .get(&[key])
                 .is_some_and(|key| key.keys().is_some())
         };
-        ["experiment", "method"]
+        ["experiment", "method", "protocol"]
             .into_iter()
             .chain(keys.filter(group))
     }

@@ -31,6 +31,7 @@ fn every_option_of_every_group_composes() {
         "fed_md",
         "method",
         "model",
+        "protocol",
         "split",
         "student",
         "teacher",
