@@ -22,8 +22,8 @@ BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
 	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
-	compared compare federation report experiments experiments-smoke test test-mpi \
-	test-browser bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
+	compared compare federation setting protocol report experiments experiments-smoke test \
+	test-mpi test-browser bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -121,6 +121,26 @@ compare: compared experiment ## The same and the baselines, then accuracy agains
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
 	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
 	@"$(BIN)/inspect" compare outputs/$(NAME)
+
+# A published setting; docs/protocols.md says what the names stand for. All methods of a setting
+# share its split and its teachers.
+SEED ?= 1
+SETTING = outputs/protocols/$(NAME)/alpha_$(ALPHA)/seed_$(SEED)
+of_protocol = "$(BIN)/$(1)" +method=$(METHOD) +protocol=$(NAME) split.alpha=$(ALPHA) \
+	seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) split.save_path=$(SETTING)/split.json \
+	teacher.save_folder=$(SETTING)/teachers \
+	initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors \
+	student.save_folder=$(SETTING)/$(METHOD)/student resume=true $(ARGS)
+setting:
+	@test -n "$(NAME)" && test -n "$(ALPHA)" && test -n "$(METHOD)" || { \
+		echo 'which setting? make protocol NAME=b_mnist ALPHA=0.05 METHOD=dense SEED=1;' \
+		"names: $$(cd config/protocol && ls | sed 's/.yaml//' | tr '\n' ' ');" \
+		"methods: $$(cd config/method && ls | sed 's/.yaml//' | tr '\n' ' ')" >&2; exit 2; }
+protocol: setting stages ## Run METHOD=… in the published setting NAME=… ALPHA=… SEED=1
+	@echo split_data >&2; $(call of_protocol,split_data)
+	@echo train_teachers >&2; $(call of_protocol,train_teachers)
+	@echo generate_initial >&2; $(call of_protocol,generate_initial)
+	@echo train_student >&2; $(call of_protocol,train_student)
 
 # One node's teacher of experiment NAME.
 teacher-%: FORCE

@@ -127,7 +127,7 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
         augment_fresh: false,
         padding: digits.normalisation.black(),
     };
-    let mut batches = AdaptiveSource::new(set, inverter, ensemble(), source, seeds);
+    let mut batches = AdaptiveSource::new(set, Box::new(inverter), ensemble(), source, seeds);
     let loss = Distillation {
         teachers: all.clone(),
         ensemble: ensemble(),

@@ -12,7 +12,8 @@ import sys
 LAYERS = [
     ["error", "setting", "words"],
     ["artifact", "runtime"],
-    ["data", "partition", "model", "optim", "train", "inversion", "distill", "federated"],
+    ["data", "partition", "model", "optim", "train", "inversion", "generator", "distill",
+     "federated"],
     ["report", "config"],
     ["run"],
     ["network"],

@@ -118,6 +118,7 @@ pub mod data;
 pub mod distill;
 pub mod error;
 pub mod federated;
+pub mod generator;
 pub mod inspect;
 pub mod inversion;
 pub mod model;

@@ -76,6 +76,23 @@ class Makefile(unittest.TestCase):
         shown = subprocess.run(["rustc", "-vV"], text=True, capture_output=True, check=True).stdout
         return next(line[6:] for line in shown.splitlines() if line.startswith("host: "))
 
+    def test_a_protocol_runs_the_stages_of_one_setting(self):
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist", "ALPHA=0.05",
+                                      "METHOD=dense", "SEED=4", "ARGS=threads=1")
+        self.assertEqual(code, 0, errors)
+        setting = "outputs/protocols/b_mnist/alpha_0.05/seed_4"
+        rest = ("+method=dense +protocol=b_mnist split.alpha=0.05 seed=4 student.seed=5 "
+                f"split.save_path={setting}/split.json teacher.save_folder={setting}/teachers "
+                f"initial.save_path={setting}/dense/initial.safetensors "
+                f"student.save_folder={setting}/dense/student resume=true threads=1")
+        binaries = checkout / "target" / "release"
+        self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
+        code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist")
+        self.assertEqual((code, ran), (2, []))
+        self.assertIn("METHOD=dense SEED=1; names: a_mnist b_cifar10", errors)
+        self.assertIn("methods: co_boosting dense", errors)
+
     def test_the_default_folder(self):
         checkout = self.make_checkout()
         self.demo(checkout, checkout / "target" / "release")

@@ -3,6 +3,7 @@
 
 use crate::common::{self, Place};
 use fed_distill::config::{Config, Request, compose};
+use fed_distill::generator::GeneratorSettings;
 use fed_distill::run::manifest::{self, Admission, Run, Start, admit};
 use fed_distill::run::stages::{ALL, Stage, is_path};
 use serde_json::{Map, Value, json};
@@ -41,6 +42,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "model",
             "teacher",
             "deep_inv",
+            "generator",
             "initial",
             "student",
             "fed_avg",
@@ -53,6 +55,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.num_teachers",
             "teacher.only",
             "deep_inv",
+            "generator",
             "initial",
             "student",
             "fed_avg",
@@ -118,6 +121,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.index",
             "teacher.label_counts",
             "deep_inv",
+            "generator",
             "initial",
             "student",
             "distributed_sgd",
@@ -127,6 +131,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "split",
             "teacher",
             "deep_inv",
+            "generator",
             "initial",
             "student",
             "fed_avg",
@@ -170,6 +175,7 @@ fn configs() -> Vec<Value> {
     let mut optional = serde_json::to_value(Config::default()).unwrap();
     optional["student"]["model"] = optional["model"].clone();
     optional["fed_md"]["public"] = optional["dataset"].clone();
+    optional["generator"] = serde_json::to_value(GeneratorSettings::default()).unwrap();
     let tree = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config/split")).unwrap();
     let splits = tree.map(|entry| {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -6,6 +6,7 @@ mod common;
 mod config;
 mod data;
 mod error;
+mod generator;
 mod inversion;
 mod model;
 mod oracle;

@@ -9,8 +9,13 @@ use serde_json::Value;
 
 /// Names each key or group of keys, the key that decides whether it is read, and the value under
 /// which it is.
-const READ_WHEN: [(&str, &str, &str); 9] = [
+const READ_WHEN: [(&str, &str, &str); 10] = [
     ("student.distill", "student.objective", "distill"),
+    (
+        "student.teacher_weights",
+        "student.distill.ensemble",
+        "weighted_logits",
+    ),
     ("deep_inv.teachers.n", MODE, "sample"),
     ("deep_inv.teachers.per", MODE, "sample"),
     ("deep_inv.di.loss.entropy_scale", MODE, "cycle"),

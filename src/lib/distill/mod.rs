@@ -8,10 +8,14 @@ mod growing;
 mod logits;
 mod nearest;
 mod objective;
+mod perturbation;
 mod source;
+mod teacher_weights;
 
 pub use growing::{GrowingSet, SyntheticImages};
 pub use logits::LogitCache;
 pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;
+pub use perturbation::Perturbation;
 pub use source::{AdaptiveSource, FreshBatch, FreshReport, SourceSettings};
+pub use teacher_weights::{TeacherWeightSettings, TeacherWeights};

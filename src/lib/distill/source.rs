@@ -2,16 +2,22 @@
 //! even distances that are made against the student. Called by [`fit`](crate::train::fit).
 
 use super::growing::GrowingSet;
-use crate::data::{augment_views, unchanged_view, view_count};
+use super::perturbation::Perturbation;
+use super::teacher_weights::TeacherWeights;
+use crate::data::{augment, augment_views, unchanged_view, view_count};
 use crate::error::{During, Error, Result};
-use crate::inversion::{BatchStore, Ensemble, Inverter, SyntheticBatch, TermsAt};
-use crate::model::Model;
+use crate::inversion::{BatchStore, Ensemble, Origin, Synthesizer, SyntheticBatch, TermsAt};
+use crate::model::{Model, StateDict};
+use crate::runtime::interrupt;
 use crate::runtime::seed::{self, Rng, Seeds};
-use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps};
-use rand::RngCore;
+use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps, restore};
 use rand::seq::SliceRandom;
+use rand::{Rng as _, RngCore};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
+
+/// Names the learnt weights of the teachers in a saved state.
+const WEIGHTS: &str = "teacher_weights";
 
 /// Holds the settings of an [`AdaptiveSource`].
 #[derive(Clone, Debug)]
@@ -126,6 +132,7 @@ pub struct FreshBatch {
 ///     augment_fresh: false,
 ///     padding: normalisation.black(),
 /// };
+/// let inverter = Box::new(inverter);
 /// let mut source = AdaptiveSource::new(set, inverter, ensemble, settings, seeds);
 ///
 /// let student = model(1)?;
@@ -140,9 +147,9 @@ pub struct FreshBatch {
 pub struct AdaptiveSource<'a> {
     /// The images so far.
     pub set: GrowingSet<'a>,
-    inverter: Inverter<'a>,
-    /// Group of the inverter's parameters in errors.
-    inverter_group: &'a str,
+    synthesizer: Box<dyn Synthesizer + 'a>,
+    /// Group of the synthesiser's parameters in errors.
+    synthesizer_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
     seeds: Seeds,
@@ -155,23 +162,25 @@ pub struct AdaptiveSource<'a> {
     rng: Rng,
     store: &'a dyn BatchStore,
     callback: Box<dyn Callback<FreshBatch> + 'a>,
+    weights: Option<TeacherWeights<'a>>,
+    perturbation: Option<Perturbation<'a>>,
 }
 
 impl<'a> AdaptiveSource<'a> {
-    /// Returns a source over `set`, to which `inverter` adds fresh batches; `ensemble` combines the
-    /// teachers' predictions for reports on batches of several teachers. It has no store, and its
-    /// callback does nothing.
+    /// Returns a source over `set`, to which `synthesizer` adds fresh batches; `ensemble` combines
+    /// the teachers' predictions for reports on batches of several teachers. It has no store, and
+    /// its callback does nothing.
     pub fn new(
         set: GrowingSet<'a>,
-        inverter: Inverter<'a>,
+        synthesizer: Box<dyn Synthesizer + 'a>,
         ensemble: Ensemble,
         settings: SourceSettings,
         seeds: Seeds,
     ) -> Self {
         Self {
             set,
-            inverter,
-            inverter_group: "inverter",
+            synthesizer,
+            synthesizer_group: "synthesizer",
             ensemble,
             settings,
             rng: seeds.stream("student/batches", 0),
@@ -182,14 +191,16 @@ impl<'a> AdaptiveSource<'a> {
             order: Vec::new(),
             store: &(),
             callback: Box::new(()),
+            weights: None,
+            perturbation: None,
         }
     }
 
-    /// Shows the inverter's parameters in errors as those of `group`, instead of `inverter`.
+    /// Shows the synthesiser's parameters in errors as those of `group`, instead of `synthesizer`.
     #[must_use]
-    pub fn with_inverter_group(self, inverter_group: &'a str) -> Self {
+    pub fn with_synthesizer_group(self, group: &'a str) -> Self {
         Self {
-            inverter_group,
+            synthesizer_group: group,
             ..self
         }
     }
@@ -200,12 +211,84 @@ impl<'a> AdaptiveSource<'a> {
         Self { store, ..self }
     }
 
-    /// Tells `callback` of each inversion step, and of each fresh batch before the student trains
-    /// on it.
+    /// Tells `callback` of each step of the synthesiser, and of each fresh batch before the student
+    /// trains on it.
     #[must_use]
     pub fn with_callback(self, callback: impl Callback<FreshBatch> + 'a) -> Self {
         let callback = Box::new(callback);
         Self { callback, ..self }
+    }
+
+    /// Lets `weights` learn from the synthetic images at the beginning of every epoch but the
+    /// first, between making a fresh batch and adding it.
+    #[must_use]
+    pub fn with_teacher_weights(self, weights: TeacherWeights<'a>) -> Self {
+        let weights = Some(weights);
+        Self { weights, ..self }
+    }
+
+    /// Perturbs the synthetic images of every batch, after their augmentation.
+    #[must_use]
+    pub fn with_perturbation(self, perturbation: Perturbation<'a>) -> Self {
+        let perturbation = Some(perturbation);
+        Self {
+            perturbation,
+            ..self
+        }
+    }
+
+    /// Lets the teachers' weights learn in one pass over the synthetic images, augmented, in random
+    /// order. Everything random comes from a stream of the epoch.
+    fn learn_weights(&self) -> Result<()> {
+        let Some(weights) = self.weights.as_ref().filter(|weights| weights.learn()) else {
+            return Ok(());
+        };
+        let mut rng = self
+            .seeds
+            .stream("student/teacher_weights", self.epoch as u64);
+        let synthetic = self.set.synthetic();
+        let mut order: Vec<i64> = (0..synthetic.labels.size()[0]).collect();
+        order.shuffle(&mut rng);
+        for chosen in order.chunks(self.settings.batch_size) {
+            interrupt::check()?;
+            let batch = self.set.gather(chosen);
+            let AugmentSettings { crop, flip } = self.settings.augment;
+            let padding = Some(&self.settings.padding[..]);
+            let images = augment(&batch.images, crop, flip, padding, &mut rng);
+            weights.step(&images, &batch.labels, self.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Perturbs the synthetic images of a batch, if there is a perturbation.
+    fn perturbed(&mut self, batch: Batch) -> Result<Batch> {
+        let Some(perturbation) = &self.perturbation else {
+            return Ok(batch);
+        };
+        let classes = perturbation.teachers.first().map_or(0, |t| t.spec.classes);
+        let shape = [batch.labels.size()[0], classes];
+        let draw = || 2.0 * self.rng.random::<f32>() - 1.0;
+        let count = (shape[0] * shape[1]) as usize;
+        let directions: Vec<f32> = std::iter::repeat_with(draw).take(count).collect();
+        let directions = Tensor::from_slice(&directions).view(shape);
+        let origin = Origin {
+            labels: &batch.labels,
+            teachers: batch.teachers.as_ref(),
+        };
+        let directions = directions.to_device(batch.images.device());
+        let moved = perturbation.apply(&batch.images, origin, &directions)?;
+        let images = match &batch.real {
+            Some(real) => batch
+                .images
+                .where_self(&real.view([-1, 1, 1, 1]).gt(0.0), &moved),
+            None => moved,
+        };
+        // No image comes twice in the same direction.
+        Ok(Batch {
+            images,
+            views: None,
+            ..batch
+        })
     }
 
     /// Makes a fresh batch, reports on it and adds it to the set.
@@ -214,9 +297,9 @@ impl<'a> AdaptiveSource<'a> {
         let index = self.settings.first_batch + self.made;
         let steps = &mut Steps(&mut *self.callback);
         let made = self
-            .inverter
+            .synthesizer
             .make_or_load(index, against, self.store, steps)
-            .within(self.inverter_group)
+            .within(self.synthesizer_group)
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
         let fresh = FreshBatch {
@@ -228,6 +311,9 @@ impl<'a> AdaptiveSource<'a> {
         let first = self.set.synthetic_len() as u64;
         let number = |index: i64| Some(first + index as u64);
         let numbers = (0..made.labels.size()[0]).map(number).collect();
+        if step == 0 && self.epoch > 0 {
+            self.learn_weights()?;
+        }
         self.add(&made);
         let augmentation = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
@@ -237,14 +323,15 @@ impl<'a> AdaptiveSource<'a> {
             },
         };
         let (images, views) = self.augmented(&made.images, numbers, &augmentation);
-        Ok(Batch {
+        let batch = Batch {
             images,
             teachers: Some(made.teachers()),
             labels: made.labels,
             scores: None,
             real: None,
             views: Some(views),
-        })
+        };
+        self.perturbed(batch)
     }
 
     /// Adds a batch to the set.
@@ -258,7 +345,7 @@ impl<'a> AdaptiveSource<'a> {
     fn load_until(&mut self, count: usize) -> Result<()> {
         while self.made < count {
             let index = self.settings.first_batch + self.made;
-            let made = self.inverter.load(index, self.store)?.ok_or_else(|| {
+            let made = self.synthesizer.load(index, self.store)?.ok_or_else(|| {
                 let what = format!("synthetic batch {index} of the interrupted run is gone");
                 let hint = self.store.hint_if_missing().into_iter();
                 hint.fold(Error::failed(what), Error::hint)
@@ -284,7 +371,7 @@ impl<'a> AdaptiveSource<'a> {
                     .mean(Kind::Float),
             )
         };
-        let teachers = self.inverter.teachers_of(made);
+        let teachers = self.synthesizer.teachers_of(made);
         let scores = match teachers[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
             _ => self.ensemble.predict(&teachers, &made.images, 1.0, None)?,
@@ -323,6 +410,19 @@ impl<'a> AdaptiveSource<'a> {
 }
 
 impl BatchSource for AdaptiveSource<'_> {
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let learnt = self.weights.iter().filter(|weights| weights.learn());
+        let named = learnt.map(|weights| (WEIGHTS.to_owned(), weights.values.shallow_clone()));
+        named.collect()
+    }
+
+    fn restore(&mut self, state: &StateDict) -> Result<()> {
+        for weights in self.weights.iter().filter(|weights| weights.learn()) {
+            restore(WEIGHTS, &weights.values, state.get(WEIGHTS))?;
+        }
+        Ok(())
+    }
+
     fn skip_epochs(&mut self, epochs: usize) -> Result<()> {
         self.load_until(epochs * self.settings.new_batches_per_epoch)
     }
@@ -363,6 +463,9 @@ impl BatchSource for AdaptiveSource<'_> {
         let Err(before) = self.fresh_steps.binary_search(&step) else {
             return self.fresh(step, model);
         };
+        if step == 0 && self.epoch > 0 {
+            self.learn_weights()?;
+        }
         // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn
         // from in the next.
         let start = ((step - before) * self.settings.batch_size).min(self.order.len());
@@ -371,10 +474,11 @@ impl BatchSource for AdaptiveSource<'_> {
         let with = self.settings.augment.clone();
         let numbers = batch.views.unwrap_or_default();
         let (images, views) = self.augmented(&batch.images, numbers, &with);
-        Ok(Batch {
+        let batch = Batch {
             images,
             views: Some(views),
             ..batch
-        })
+        };
+        self.perturbed(batch)
     }
 }

@@ -64,6 +64,12 @@ pub fn summary(run: &Run) -> String {
             count("teacher.epochs", "epoch"),
             of("teacher.optimizer.lr")
         ),
+        "generate_initial" if run.setting("generator").is_object() => format!(
+            "{}×{}, {} of a generator",
+            of("initial.num_batches"),
+            count("generator.batch_size", "image"),
+            count("generator.steps", "step")
+        ),
         "generate_initial" => format!(
             "{}×{}, {}, {}",
             of("initial.num_batches"),

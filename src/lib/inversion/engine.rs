@@ -40,6 +40,15 @@ pub struct TermsAt {
     /// Mean highest wrong score of the other teachers, if `rival_scale` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rival: Option<f64>,
+    /// Kullback-Leibler divergence of the student from the teachers, if a generator maximises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f64>,
+    /// Mean absolute activation of the teachers' last layer but one, if a generator maximises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<f64>,
+    /// Entropy of the teachers' mean prediction over the batch, if a generator maximises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub information: Option<f64>,
 }
 
 /// Holds the result of an inversion.
@@ -266,7 +275,7 @@ fn roll(images: &Tensor, rows: i64, columns: i64, dims: [i64; 2]) -> Tensor {
 }
 
 /// Holds the loss terms of some steps on the device.
-struct History {
+pub(crate) struct History {
     every: usize,
     last: usize,
     steps: Vec<usize>,
@@ -275,7 +284,7 @@ struct History {
 
 impl History {
     /// Returns an empty history of a run of `steps` steps.
-    fn new(steps: usize) -> Self {
+    pub fn new(steps: usize) -> Self {
         Self {
             every: steps.div_ceil(HISTORY).max(1),
             last: steps.saturating_sub(1),
@@ -285,7 +294,7 @@ impl History {
     }
 
     /// Records the terms of every few steps and of the last.
-    fn record(&mut self, step: usize, terms: &Terms) {
+    pub fn record(&mut self, step: usize, terms: &Terms) {
         if !step.is_multiple_of(self.every) && step != self.last {
             return;
         }
@@ -299,6 +308,9 @@ impl History {
             terms.jensen_shannon.as_ref().unwrap_or(&missing),
             terms.entropy.as_ref().unwrap_or(&missing),
             terms.rival.as_ref().unwrap_or(&missing),
+            terms.divergence.as_ref().unwrap_or(&missing),
+            terms.activation.as_ref().unwrap_or(&missing),
+            terms.information.as_ref().unwrap_or(&missing),
         ];
         self.steps.push(step);
         self.rows
@@ -306,7 +318,7 @@ impl History {
     }
 
     /// Reads the terms back from the device, all at once.
-    fn read(self) -> Result<Vec<TermsAt>> {
+    pub fn read(self) -> Result<Vec<TermsAt>> {
         if self.rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -326,6 +338,9 @@ impl History {
                 jensen_shannon,
                 entropy,
                 rival,
+                divergence,
+                activation,
+                information,
             ] = *values
             else {
                 continue;
@@ -341,6 +356,9 @@ impl History {
                 jensen_shannon: present(jensen_shannon),
                 entropy: present(entropy),
                 rival: present(rival),
+                divergence: present(divergence),
+                activation: present(activation),
+                information: present(information),
             });
         }
         Ok(history)

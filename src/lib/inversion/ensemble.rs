@@ -40,6 +40,10 @@ pub struct Ensemble {
     /// f32 [teachers,classes]: images of class c that teacher i was trained on, over those of all
     /// teachers; zero for classes that no teacher has seen.
     shares: Tensor,
+    /// f32 [teachers]: the weights of `weighted_logits`.
+    weights: Tensor,
+    /// Softens the joint prediction instead of each teacher's.
+    softens_joint: bool,
 }
 
 /// Holds what is known of synthetic images.
@@ -76,9 +80,31 @@ impl Ensemble {
         let totals = counts
             .sum_dim_intlist(0i64, true, Kind::Double)
             .clamp_min(1.0);
+        let count = teachers.len();
         Self {
             kind,
             shares: (counts / totals).to_kind(Kind::Float).to_device(device),
+            weights: Tensor::full([count as i64], 1.0 / count as f64, (Kind::Float, device)),
+            softens_joint: false,
+        }
+    }
+
+    /// Takes the `weights` f32 `[teachers]` of the rule `weighted_logits` instead of 1/N, and
+    /// follows them when they change.
+    #[must_use]
+    pub fn with_weights(self, weights: &Tensor) -> Self {
+        let weights = weights.shallow_clone();
+        Self { weights, ..self }
+    }
+
+    /// With `true`, a temperature softens the joint prediction p to p^(1/T), normalised, instead of
+    /// each teacher's. A mean of softened predictions is flatter than a softened mean. Where
+    /// logits are added, both are the same.
+    #[must_use]
+    pub fn softening_joint(self, softens_joint: bool) -> Self {
+        Self {
+            softens_joint,
+            ..self
         }
     }
 
@@ -90,6 +116,15 @@ impl Ensemble {
         temperature: f64,
         origin: Option<Origin>,
     ) -> Tensor {
+        if self.softens_joint && temperature != 1.0 {
+            let joint = self.rule(logits, 1.0, origin) / temperature;
+            return joint.log_softmax(1, Kind::Float);
+        }
+        self.rule(logits, temperature, origin)
+    }
+
+    /// Combines logits by the rule, each teacher's softened at `temperature`.
+    fn rule(&self, logits: &[Tensor], temperature: f64, origin: Option<Origin>) -> Tensor {
         let count = logits.len() as f64;
         let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
         let kind = match origin {
@@ -99,6 +134,12 @@ impl Ensemble {
         match (kind, origin) {
             (EnsembleKind::MeanLogits, _) => {
                 let sum = sum(logits.iter().map(|logits| logits / (count * temperature)));
+                sum.log_softmax(1, Kind::Float)
+            }
+            (EnsembleKind::WeightedLogits, _) => {
+                let weights = self.weights.unbind(0);
+                let terms = logits.iter().zip(&weights);
+                let sum = sum(terms.map(|(logits, weight)| logits * weight)) / temperature;
                 sum.log_softmax(1, Kind::Float)
             }
             (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {

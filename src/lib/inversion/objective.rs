@@ -31,6 +31,12 @@ pub struct Terms {
     pub entropy: Option<Tensor>,
     /// Mean highest wrong score of the other teachers, if it has a scale.
     pub rival: Option<Tensor>,
+    /// Divergence of the student from the teachers, if a generator maximises it.
+    pub divergence: Option<Tensor>,
+    /// Mean absolute activation of the teachers, if a generator maximises it.
+    pub activation: Option<Tensor>,
+    /// Entropy of the teachers' mean prediction, if a generator maximises it.
+    pub information: Option<Tensor>,
 }
 
 /// Selects how the chosen teachers' predictions are combined into one loss.
@@ -177,6 +183,9 @@ impl Loss<'_> {
             jensen_shannon: logit_terms.jensen_shannon,
             entropy: logit_terms.entropy,
             rival: logit_terms.rival,
+            divergence: None,
+            activation: None,
+            information: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::inverter::{Inverter, SyntheticBatch};
 use super::pixels::PixelAdam;
 use crate::error::Result;
 use crate::model::Model;
-use crate::train::Callback;
+use crate::train::{Callback, FitState};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -46,6 +46,25 @@ pub trait BatchStore {
     /// Fails when it cannot be stored.
     fn put(&self, index: usize, stored: &StoredBatch) -> Result<()>;
 
+    /// Returns the state of a synthesiser after batch `index`, or `None` if it is not there. Only
+    /// the states after the last two batches need be.
+    ///
+    /// # Errors
+    /// Fails when it is damaged or of another run.
+    fn get_state(&self, index: usize) -> Result<Option<FitState>> {
+        let _ = index;
+        Ok(None)
+    }
+
+    /// Stores the state of a synthesiser after batch `index`.
+    ///
+    /// # Errors
+    /// Fails when it cannot be stored.
+    fn put_state(&self, index: usize, state: &FitState) -> Result<()> {
+        let _ = (index, state);
+        Ok(())
+    }
+
     /// Returns what the user can do when a batch that a resumed run needs is not there.
     fn hint_if_missing(&self) -> Option<&'static str> {
         None
@@ -65,15 +84,29 @@ impl BatchStore for () {
 
 /// Stores finished batches in memory, for as long as the process lives.
 #[derive(Debug, Default)]
-pub struct MemoryStore(RefCell<BTreeMap<usize, StoredBatch>>);
+pub struct MemoryStore {
+    batches: RefCell<BTreeMap<usize, StoredBatch>>,
+    states: RefCell<BTreeMap<usize, FitState>>,
+}
 
 impl BatchStore for MemoryStore {
     fn get(&self, index: usize) -> Result<Option<StoredBatch>> {
-        Ok(self.0.borrow().get(&index).map(StoredBatch::share))
+        Ok(self.batches.borrow().get(&index).map(StoredBatch::share))
     }
 
     fn put(&self, index: usize, stored: &StoredBatch) -> Result<()> {
-        self.0.borrow_mut().insert(index, stored.share());
+        self.batches.borrow_mut().insert(index, stored.share());
+        Ok(())
+    }
+
+    fn get_state(&self, index: usize) -> Result<Option<FitState>> {
+        Ok(self.states.borrow().get(&index).map(FitState::share))
+    }
+
+    fn put_state(&self, index: usize, state: &FitState) -> Result<()> {
+        let mut states = self.states.borrow_mut();
+        states.insert(index, state.copy());
+        states.retain(|&earlier, _| earlier + 1 >= index);
         Ok(())
     }
 }

@@ -7,14 +7,14 @@ use rand::Rng as _;
 use tch::{Device, Kind, Tensor};
 
 /// Holds one tensor of the state dict; the layer holds a shallow clone of it.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub name: String,
     pub tensor: Tensor,
     pub is_parameter: bool,
 }
 
 /// Selects the values of the weights.
-pub(super) enum Values<'a> {
+pub(crate) enum Values<'a> {
     /// Draws them, as PyTorch initialises its layers.
     Drawn(&'a mut Rng),
     /// Sets them to zero, because a state will be loaded.
@@ -25,7 +25,7 @@ pub(super) enum Values<'a> {
 }
 
 /// Creates tensors for layers and collects their [`Entry`]s.
-pub(super) struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     device: Device,
     values: Values<'a>,
     entries: Vec<Entry>,

@@ -35,7 +35,7 @@ pub struct Conv {
 
 impl Conv {
     /// Registers `path.weight` and, with `bias`, `path.bias`; `channels` is (in, out).
-    pub(super) fn new(
+    pub(crate) fn new(
         builder: &mut Builder,
         path: &str,
         channels: (i64, i64),
@@ -90,7 +90,7 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// Registers `path.weight` and `path.bias`.
-    pub(super) fn new(
+    pub(crate) fn new(
         builder: &mut Builder,
         path: &str,
         inputs: i64,
@@ -131,7 +131,7 @@ impl BatchNorm {
     pub const MOMENTUM: f64 = 0.1;
 
     /// Registers the five tensors under `path`.
-    pub(super) fn new(builder: &mut Builder, path: &str, channels: i64) -> Result<Self> {
+    pub(crate) fn new(builder: &mut Builder, path: &str, channels: i64) -> Result<Self> {
         Ok(Self {
             weight: builder.filled(format!("{path}.weight"), channels, 1.0)?,
             bias: builder.filled(format!("{path}.bias"), channels, 0.0)?,
@@ -142,7 +142,7 @@ impl BatchNorm {
     }
 
     /// Normalises `input` [N,C,H,W] in the mode `pass`.
-    pub(super) fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
+    pub(crate) fn forward(&self, input: &Tensor, pass: &mut Pass) -> Tensor {
         match pass {
             Pass::Train(_) => return self.train(input),
             Pass::Observe(observe) => observe(self, input),

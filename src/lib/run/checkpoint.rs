@@ -110,7 +110,8 @@ fn is_ours(path: &Path) -> bool {
         let _ = file.take(64).read_to_end(&mut head);
     }
     let says_so = String::from_utf8_lossy(&head).contains(&format!("\"{KEY}\""));
-    let named = stem == "training" || stem.strip_prefix("batch_").is_some_and(is_number);
+    let numbered = |prefix| stem.strip_prefix(prefix).is_some_and(is_number);
+    let named = stem == "training" || numbered("batch_") || numbered("state_");
     says_so || named && head.get(8) != Some(&b'{')
 }
 

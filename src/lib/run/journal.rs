@@ -61,6 +61,12 @@ pub struct BatchLine {
     pub jensen_shannon: Option<f64>,
     pub entropy: Option<f64>,
     pub rival: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub information: Option<f64>,
 }
 
 impl EpochLine {
@@ -115,6 +121,9 @@ impl BatchLine {
             jensen_shannon: last.and_then(|at| at.jensen_shannon),
             entropy: last.and_then(|at| at.entropy),
             rival: last.and_then(|at| at.rival),
+            divergence: last.and_then(|at| at.divergence),
+            activation: last.and_then(|at| at.activation),
+            information: last.and_then(|at| at.information),
         }
     }
 

@@ -61,6 +61,9 @@ pub struct StudentMetrics {
     pub comparison: Option<Comparison>,
     /// Test images of each class (row) by the class that the student takes them for (column).
     pub confusion: Option<Vec<Vec<u64>>>,
+    /// The teachers' weights in the ensemble `weighted_logits`, where they were learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_weights: Option<Vec<f64>>,
     pub epochs: Vec<StudentEpoch>,
 }
 

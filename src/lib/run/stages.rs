@@ -158,6 +158,7 @@ pub static GENERATE_INITIAL: Stage = Stage {
             batch_size, di, optimizer, keep_moments, keep, engine, teachers, ensemble, labels,
             label_weights,
         } without { adi }),
+        all!(generator),
         all!(initial),
     ],
 };
@@ -194,6 +195,7 @@ pub static TRAIN_STUDENT: Stage = Stage {
         all!(split),
         UPLOADED,
         all!(deep_inv),
+        all!(generator),
         all!(initial),
         all!(student),
     ],
@@ -305,8 +307,8 @@ pub fn without_paths(mut config: Value) -> Value {
 }
 
 impl Stage {
-    /// Returns the groups whose options the stage takes: `experiment`, which sets keys of any
-    /// group, and those that it reads.
+    /// Returns the groups whose options the stage takes: `experiment`, `method` and `protocol`,
+    /// which set keys of any group, and those that it reads.
     pub fn groups(&self) -> impl Iterator<Item = &'static str> {
         let keys = self.keys.iter().map(|key| key.name);
         let group = |key: &&str| {
@@ -314,7 +316,9 @@ impl Stage {
                 .get(&[key])
                 .is_some_and(|key| key.keys().is_some())
         };
-        std::iter::once("experiment").chain(keys.filter(group))
+        ["experiment", "method", "protocol"]
+            .into_iter()
+            .chain(keys.filter(group))
     }
 
     /// Returns true if the stage reads a key at the top of the config. Every stage reads the keys

@@ -5,6 +5,7 @@ use crate::artifact::{json, tensors};
 use crate::error::Error;
 use crate::inversion::{BatchStore, Moments, StoredBatch, SyntheticBatch, TermsAt};
 use crate::run::checkpoint::Checkpoints;
+use crate::train::{FitState, Position};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,14 @@ struct Notes {
     history: Vec<TermsAt>,
     /// Counts the steps behind the moments, where they are kept.
     moment_steps: Option<i32>,
+}
+
+/// Tells of which moment a synthesiser's state is.
+#[derive(Serialize, Deserialize)]
+struct StateNotes {
+    /// The batch after which it is.
+    batch: usize,
+    position: Position,
 }
 
 /// Stores the batches of one run; they are read onto `device`.
@@ -80,6 +89,12 @@ fn name(index: usize) -> String {
     format!("batch_{index:05}")
 }
 
+/// Names the file of the state after a batch. There are two, in turn: a process may die between
+/// the state after a batch and the batch itself, and then the state before it is still there.
+fn state_name(index: usize) -> String {
+    format!("state_{}", index % 2)
+}
+
 impl BatchStore for BatchFiles<'_> {
     fn get(&self, index: usize) -> Result<Option<StoredBatch>, Error> {
         let Some(saved) = self.checkpoints.read::<Notes>(&name(index))? else {
@@ -134,6 +149,30 @@ impl BatchStore for BatchFiles<'_> {
             tensors.extend([("first", &moments.first), ("second", &moments.second)]);
         }
         self.checkpoints.write(&name(index), &notes, &tensors)
+    }
+
+    fn get_state(&self, index: usize) -> Result<Option<FitState>, Error> {
+        let saved = self.checkpoints.read::<StateNotes>(&state_name(index))?;
+        let Some(saved) = saved.filter(|saved| saved.state.batch == index) else {
+            return Ok(None);
+        };
+        let upload = |(name, tensor): (String, Tensor)| (name, tensor.to_device(self.device));
+        Ok(Some(FitState {
+            position: saved.state.position,
+            tensors: saved.tensors.into_iter().map(upload).collect(),
+        }))
+    }
+
+    fn put_state(&self, index: usize, state: &FitState) -> Result<(), Error> {
+        let notes = StateNotes {
+            batch: index,
+            position: state.position,
+        };
+        let named = state.tensors.iter();
+        let tensors: Vec<(&str, &Tensor)> = named
+            .map(|(name, tensor)| (name.as_str(), tensor))
+            .collect();
+        self.checkpoints.write(&state_name(index), &notes, &tensors)
     }
 
     fn hint_if_missing(&self) -> Option<&'static str> {

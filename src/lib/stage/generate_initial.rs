@@ -3,12 +3,13 @@
 
 use super::batches::{self, BatchFiles};
 use super::pictures;
+use super::synthesizer::{self, synthesizer};
 use super::teachers::{self, TeacherSet};
 use crate::artifact::{json, tensors};
 use crate::config::Composed;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
-use crate::inversion::{BatchStore, Inverter, LossScales, StoredBatch, SyntheticBatch, TermsAt};
+use crate::inversion::{BatchStore, LossTerm, StoredBatch, Synthesizer, SyntheticBatch, TermsAt};
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -18,7 +19,6 @@ use crate::run::weights::{self, Card};
 use crate::run::{Demand, StageContext, open_for, required};
 use crate::runtime::Progress;
 use crate::runtime::output;
-use crate::runtime::seed::Seeds;
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -75,18 +75,21 @@ impl Shared for Generate<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
-        set.refuse_rules_without_counts(&self.context.config.deep_inv, None)?;
+        set.refuse_rules_without_counts(self.context.config, None)?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
-        let settings = &self.context.config.deep_inv;
         self.context
-            .refuse_demand(&super::inversion_demand(settings, image))?;
+            .refuse_demand(&super::synthesis_demand(self.context.config, image))?;
+        super::refuse_generator_crop(self.context, &set)?;
         self.context.refuse_demand(&Demand {
             what: "synthetic images",
             count: self.images(),
             // The batches, and all of them together as they are saved.
             bytes: 2 * image,
-            keys: &["initial.num_batches", "deep_inv.batch_size"],
+            keys: &[
+                "initial.num_batches",
+                synthesizer::batch_size_key(self.context.config),
+            ],
         })?;
         if let Some(fingerprint) = &set.fingerprint {
             run.fact("dataset_fingerprint", fingerprint)?;
@@ -96,20 +99,18 @@ impl Shared for Generate<'_> {
 
     fn work(&self, set: &TeacherSet, rank: &mut Rank, session: Option<&mut Session>) -> Result<()> {
         let config = self.context.config;
-        let mut inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed))
-            .within("deep_inv")?;
+        let mut maker = synthesizer(config, set, None)?;
         let Some(session) = session else {
-            return make_for_rank_0(&mut inverter, rank);
+            return make_for_rank_0(&mut *maker, rank, synthesizer::group(config));
         };
         let written = self.images() * super::image_bytes(&set.card.model);
         session.require_space(written as u64)?;
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;
-        let batches = self.make(&mut inverter, rank, &mut journal, session)?;
-        let scales = config.deep_inv.di.loss.published();
+        let batches = self.make(&mut *maker, rank, &mut journal, session)?;
         let path = &session.job.output;
-        save(set, &batches, &scales, path, journal, session)
+        save(set, &batches, &maker.terms(), path, journal, session)
     }
 }
 
@@ -117,13 +118,13 @@ impl Generate<'_> {
     /// Returns how many images are made.
     fn images(&self) -> u128 {
         let config = self.context.config;
-        config.initial.num_batches as u128 * config.deep_inv.batch_size as u128
+        config.initial.num_batches as u128 * config.synthetic_batch() as u128
     }
 
     /// Returns all batches in order on rank 0: its own and those of the others.
     fn make(
         &self,
-        inverter: &mut Inverter,
+        maker: &mut dyn Synthesizer,
         rank: &mut Rank,
         journal: &mut Journal,
         session: &Session,
@@ -133,18 +134,18 @@ impl Generate<'_> {
             checkpoints: session.checkpoints,
             device: self.context.device,
         };
-        let (count, steps) = (config.initial.num_batches, inverter.steps(false) as u64);
+        let (count, steps) = (config.initial.num_batches, maker.steps(false) as u64);
+        let shared = ranks > 1 && maker.is_independent();
         let mut missing = Vec::new();
         for index in 0..count {
-            // With moments that are carried over, a batch depends on the one before.
-            if ranks > 1 && !config.deep_inv.keep_moments && store.get(index)?.is_none() {
+            if shared && store.get(index)?.is_none() {
                 missing.push(index);
             }
         }
-        if ranks > 1 && config.deep_inv.keep_moments {
+        if ranks > 1 && !shared {
             tracing::warn!(
-                "`deep_inv.keep_moments` makes each batch depend on an earlier one: rank 0 makes \
-                 them all"
+                "`{}` makes each batch depend on an earlier one: rank 0 makes them all",
+                synthesizer::depends_by(config)
             );
         }
         let list = json::value(&missing)?.to_string();
@@ -156,13 +157,13 @@ impl Generate<'_> {
         let mut batches = Vec::new();
         for index in 0..count {
             progress.message(format!("batch {} of {count}", index + 1));
-            let maker = index % ranks;
-            let batch = match maker > 0 && missing.contains(&index) {
-                true => receive(rank, maker, index, &store).inspect(|_| progress.add(steps)),
-                false => inverter.make_or_load(index, None, &store, &mut &progress),
+            let from = index % ranks;
+            let batch = match from > 0 && missing.contains(&index) {
+                true => receive(rank, from, index, &store).inspect(|_| progress.add(steps)),
+                false => maker.make_or_load(index, None, &store, &mut &progress),
             };
             let batch = batch
-                .within("deep_inv")
+                .within(synthesizer::group(config))
                 .with_context(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
             journal.add(&BatchLine::initial(
@@ -178,14 +179,14 @@ impl Generate<'_> {
     }
 }
 
-/// Receives a batch from rank `maker`, and stores it as if it had been made here.
+/// Receives a batch from rank `from`, and stores it as if it had been made here.
 fn receive(
     rank: &mut Rank,
-    maker: usize,
+    from: usize,
     index: usize,
     store: &BatchFiles,
 ) -> Result<SyntheticBatch, Error> {
-    let batch = batches::decode(&rank.receive(maker)?, store.device)?;
+    let batch = batches::decode(&rank.receive(from)?, store.device)?;
     let stored = StoredBatch {
         batch,
         moments: None,
@@ -195,16 +196,16 @@ fn receive(
 }
 
 /// Makes, on any other rank, its batches of those that rank 0 lacks.
-fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
+fn make_for_rank_0(maker: &mut dyn Synthesizer, rank: &mut Rank, group: &str) -> Result<()> {
     let missing: Vec<usize> = serde_json::from_slice(&rank.receive(0)?).map_err(|error| {
         let text = format!("the list of missing batches cannot be read: {error}");
         Error::failed(text).caused_by(error)
     })?;
     let (own, ranks) = (rank.number(), rank.ranks());
     for index in missing.into_iter().filter(|index| index % ranks == own) {
-        let batch = inverter
+        let batch = maker
             .make(index, None, &mut ())
-            .within("deep_inv")
+            .within(group)
             .with_context(|| format!("making synthetic batch {index}"))?;
         rank.send(0, batches::encode(&batch)?);
     }
@@ -214,7 +215,7 @@ fn make_for_rank_0(inverter: &mut Inverter, rank: &mut Rank) -> Result<()> {
 fn save(
     set: &TeacherSet,
     batches: &[SyntheticBatch],
-    scales: &LossScales,
+    terms: &[LossTerm],
     path: &Path,
     mut journal: Journal,
     session: &mut Session,
@@ -274,7 +275,7 @@ fn save(
     run.output("grid", &picture)?;
     let curves = path.with_extension("loss.png");
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
-    pictures::loss_curves(&curves, &histories, scales)?;
+    pictures::loss_curves(&curves, &histories, terms)?;
     run.output("loss curves", &curves)?;
     for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
         journal.picture(tag, batches.len() as i64, picture)?;

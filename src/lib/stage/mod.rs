@@ -2,8 +2,9 @@
 //!
 //! A stage reads its inputs, calls the engines and writes the results; what all stages share
 //! (admission, manifest, checkpoints, metrics, ranks) is in [`crate::run`]. `teachers` loads what
-//! the server's stages work on, `batches` stores finished synthetic batches, `pictures` and
-//! `summary` are shared by the server's stages, `rounds` by `serve` and `join`.
+//! the server's stages work on, `synthesizer` chooses what makes synthetic batches, `batches`
+//! stores finished ones, `pictures` and `summary` are shared by the server's stages, `rounds` by
+//! `serve` and `join`.
 
 mod batches;
 pub mod distributed_sgd;
@@ -19,6 +20,7 @@ mod rounds;
 pub mod serve;
 pub mod split_data;
 mod summary;
+mod synthesizer;
 mod teachers;
 pub mod train_student;
 pub mod train_teachers;
@@ -27,11 +29,11 @@ pub(crate) use summary::average;
 pub(crate) use teachers::{TeacherSet, load as load_teachers};
 pub(crate) use train_teachers::weights_path;
 
+use crate::config::Config;
 use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
-use crate::inversion::InversionSettings;
 use crate::model::{Model, ModelSpec};
-use crate::run::Demand;
+use crate::run::{Demand, StageContext};
 use crate::train::{Evaluation, evaluate};
 
 /// Evaluates a model on `dataset`'s test images.
@@ -61,13 +63,23 @@ fn image_bytes(model: &ModelSpec) -> u128 {
     8 + 4 * pixels.iter().map(|&count| count as u128).product::<u128>()
 }
 
-/// Returns what inverting a batch takes: the pixels, their gradient, two moments, and the best so
-/// far.
-fn inversion_demand(settings: &InversionSettings, image: u128) -> Demand<'static> {
+/// Refuses a generator whose images would be cropped to nothing.
+fn refuse_generator_crop(context: &StageContext, set: &TeacherSet) -> anyhow::Result<()> {
+    let Some(settings) = &context.config.generator else {
+        return Ok(());
+    };
+    context.refuse_large_crop("generator", &settings.augment, set.card.model.size)
+}
+
+/// Returns what making a batch takes: the pixels, their gradient, two moments, and the best so far.
+fn synthesis_demand(config: &Config, image: u128) -> Demand<'static> {
     Demand {
         what: "images in a batch",
-        count: settings.batch_size as u128,
+        count: config.synthetic_batch() as u128,
         bytes: 5 * image,
-        keys: &["deep_inv.batch_size"],
+        keys: match config.generator {
+            Some(_) => &["generator.batch_size"],
+            None => &["deep_inv.batch_size"],
+        },
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::data::Normalisation;
 use crate::error::Result;
-use crate::inversion::{LossScales, TermsAt};
+use crate::inversion::{LossTerm, TermsAt};
 use crate::report::{Grid, GridRow, LinePlot, Series};
 use std::path::Path;
 use tch::Tensor;
@@ -74,37 +74,28 @@ pub fn grid_by_teacher(
 
 /// Plots the loss terms that are in use over the gradient steps, each a mean over `batches` (which
 /// took the same steps), as SVG and PNG.
-pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], scales: &LossScales) -> Result<()> {
-    let curve = |name: &str, of: fn(&TermsAt) -> f64| {
+pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], terms: &[LossTerm]) -> Result<()> {
+    let curve = |term: &LossTerm| {
         let steps = batches.first().map_or(0, |batch| batch.len());
         let mean = |at: usize| {
             let values: Vec<f64> = batches
                 .iter()
-                .filter_map(|batch| batch.get(at).map(of))
+                .filter_map(|batch| batch.get(at).map(term.of))
                 .collect();
             values.iter().sum::<f64>() / values.len() as f64
         };
         Series {
-            name: name.into(),
+            name: term.name.into(),
             points: (0..steps)
                 .map(|at| (batches[0][at].step as f64, mean(at)))
                 .collect(),
         }
     };
-    let all = [
-        (1.0, curve("total (scaled)", |at| at.total)),
-        (1.0, curve("cross-entropy", |at| at.cross_entropy)),
-        (scales.bn_scale, curve("batch norm", |at| at.batch_norm)),
-        (
-            scales.var_scale,
-            curve("total variation", |at| at.total_variation),
-        ),
-        (scales.l2_scale, curve("l2", |at| at.l2)),
-    ];
     // Networks without batch norm have no such term.
-    let in_use = |(scale, series): (f64, Series)| {
+    let in_use = |term: &LossTerm| {
+        let series = curve(term);
         let some = series.points.iter().any(|at| at.1 != 0.0);
-        (scale != 0.0 && some).then_some(series)
+        (term.scale != 0.0 && some).then_some(series)
     };
     let plot = LinePlot {
         title: "Inversion loss and its terms before scaling, mean over batches",
@@ -112,7 +103,7 @@ pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], scales: &LossScales) -> 
         y: "loss",
         log_x: false,
         log_y: true,
-        series: all.into_iter().filter_map(in_use).collect(),
+        series: terms.iter().filter_map(in_use).collect(),
     };
     save_both(&plot, stem)
 }

@@ -12,7 +12,8 @@ use crate::train::{Evaluation, evaluate};
 use anyhow::Result;
 use tch::Tensor;
 
-/// Evaluates teachers, ensemble and weight average on the dataset's test split.
+/// Evaluates teachers, ensemble and weight average on the dataset's test split; `weights` f32
+/// [teachers] are those of the ensemble `weighted_logits`.
 ///
 /// # Errors
 /// Fails when a teacher cannot be read, as libtorch does, and on Ctrl-C.
@@ -21,6 +22,7 @@ pub fn compare(
     dataset: &Dataset,
     student: &Evaluation,
     config: &Config,
+    weights: &Tensor,
 ) -> Result<Comparison> {
     let accuracy = |predict: &dyn Fn(&Tensor) -> Result<Tensor, Error>| {
         let evaluation = evaluate(
@@ -40,7 +42,7 @@ pub fn compare(
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
     let rule = ensemble_rule(config);
-    let ensemble = Ensemble::new(rule, &all, set.teachers[0].device);
+    let ensemble = Ensemble::new(rule, &all, set.teachers[0].device).with_weights(weights);
     Ok(Comparison {
         teachers_mean: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
         teachers,
@@ -62,14 +64,14 @@ pub fn compare(
 /// Returns the rule by which the student is distilled.
 pub fn ensemble_rule(config: &Config) -> EnsembleKind {
     let own = config.student.distill.ensemble;
-    own.unwrap_or(config.deep_inv.ensemble)
+    own.unwrap_or(config.synthesis_ensemble())
 }
 
 /// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed
 /// architectures.
 ///
 /// # Errors
-/// Fails when a teacher cannot be read.
+/// Fails when a teacher cannot be read, and as libtorch does.
 pub fn average(set: &TeacherSet) -> Result<Option<Model>> {
     let spec = &set.teachers[0].spec;
     if set.teachers.iter().any(|teacher| teacher.spec != *spec) {

@@ -3,9 +3,11 @@
 
 use super::train_teachers::{named, weights_path};
 use crate::artifact::{hash, tensors};
+use crate::config::Config;
 use crate::data::DatasetKind;
 use crate::error::{During, Error};
-use crate::inversion::{EnsembleKind, InversionSettings, LabelSampling, Teacher, TeacherCache};
+use crate::generator::GeneratorLabels;
+use crate::inversion::{EnsembleKind, LabelSampling, Teacher, TeacherCache};
 use crate::model::ModelSpec;
 use crate::partition::label_counts;
 use crate::run::agreement::{self, Task};
@@ -45,18 +47,24 @@ impl TeacherSet {
     /// Fails (usage) with the rule and one that does without.
     pub fn refuse_rules_without_counts(
         &self,
-        settings: &InversionSettings,
+        config: &Config,
         ensemble: Option<EnsembleKind>,
     ) -> Result<()> {
         let Some(path) = &self.uncounted else {
             return Ok(());
         };
-        let gated = EnsembleKind::LabelGated;
-        let (key, rule, other) = if settings.labels == LabelSampling::TeacherShare {
+        let (gated, settings) = (EnsembleKind::LabelGated, &config.deep_inv);
+        let generator = config.generator.as_ref();
+        let shared = GeneratorLabels::TeacherShare;
+        let (key, rule, other) = if generator.is_some_and(|own| own.labels == shared) {
+            ("generator.labels", "teacher_share", "balanced")
+        } else if generator.is_some_and(|own| own.ensemble == gated) {
+            ("generator.ensemble", "label_gated", "mean_softmax")
+        } else if generator.is_none() && settings.labels == LabelSampling::TeacherShare {
             ("deep_inv.labels", "teacher_share", "balanced")
-        } else if ensemble == Some(gated) && settings.ensemble != gated {
+        } else if ensemble == Some(gated) && config.synthesis_ensemble() != gated {
             ("student.distill.ensemble", "label_gated", "made_from")
-        } else if settings.ensemble == gated {
+        } else if generator.is_none() && settings.ensemble == gated {
             ("deep_inv.ensemble", "label_gated", "made_from")
         } else {
             return Ok(());

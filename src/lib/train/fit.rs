@@ -100,10 +100,11 @@ pub fn fit(
     if let Some(start) = start {
         run.restore(start)?;
         source.skip_epochs(run.at.epoch)?;
+        source.restore(&start.part("source"))?;
     }
     let outcome = run.train(source, objective, callback);
     if is_whole(&outcome) {
-        run.save(callback)?;
+        run.save(source, callback)?;
     }
     outcome
 }
@@ -131,7 +132,7 @@ impl Fit<'_> {
                 self.at.drawn = source.drawn();
                 interrupt::check()?;
                 if callback.due() {
-                    self.save(callback)?;
+                    self.save(source, callback)?;
                 }
                 self.step(steps, source, objective)?;
                 callback.step();
@@ -155,11 +156,11 @@ impl Fit<'_> {
 
     /// Lets the callback save the run, unless it has diverged: resuming from there would be
     /// useless.
-    fn save(&self, callback: &mut dyn Callback) -> Result<()> {
+    fn save(&self, source: &dyn BatchSource, callback: &mut dyn Callback) -> Result<()> {
         self.sums.check(self.at.epoch)?;
         self.check_weights()?;
         callback
-            .save(&self.state())
+            .save(&self.state(source))
             .during(|| "saving the training run")
     }
 
@@ -209,7 +210,7 @@ impl Fit<'_> {
     }
 
     /// Returns the state of the run; its tensors are views.
-    fn state(&self) -> FitState {
+    fn state(&self, source: &dyn BatchSource) -> FitState {
         let at = Position {
             images: self.sums.images,
             ..self.at
@@ -217,6 +218,9 @@ impl Fit<'_> {
         let mut state = self.optimizer.state(self.model, at);
         let sums = self.sums.tensors().into_iter();
         let named = sums.map(|(name, tensor)| (format!("sums.{name}"), tensor.shallow_clone()));
+        state.tensors.extend(named);
+        let learnt = source.state().into_iter();
+        let named = learnt.map(|(name, tensor)| (format!("source.{name}"), tensor));
         state.tensors.extend(named);
         state
     }

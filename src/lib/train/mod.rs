@@ -22,4 +22,5 @@ pub use optimizer::Optimizer;
 pub use schedule::SchedulePoint;
 pub use settings::*;
 pub use source::{Batch, BatchSource, Shuffled, steps};
+pub(crate) use state::restore;
 pub use state::{FitState, Position};

@@ -6,7 +6,7 @@ use super::state::{FitState, Position, restore};
 use crate::error::Result;
 use crate::model::Model;
 use crate::optim::{Adam, Layout, Sgd};
-use tch::Tensor;
+use tch::{Tensor, no_grad};
 
 /// Holds the parameters that an optimiser updates, and its moments.
 #[derive(Debug)]
@@ -85,6 +85,14 @@ impl Optimizer {
     /// Moves the parameters against `gradients`, one of each parameter's shape, at learning rate
     /// `lr`. They may come from elsewhere: a sum over ranks, or the updates of federated clients.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {
+        if let Some(limit) = self.settings.clip_norm {
+            return self.move_by(&clipped(gradients, limit), lr);
+        }
+        self.move_by(gradients, lr);
+    }
+
+    /// Moves the parameters against `gradients` as they are.
+    fn move_by(&mut self, gradients: &[Tensor], lr: f64) {
         self.steps += 1;
         if let Some(mut packed) = self.packed.take() {
             let gradient = packed.layout.concatenate(gradients, &self.parameters);
@@ -185,4 +193,18 @@ impl Optimizer {
             (OptimizerKind::Adam(_), None) => unreachable!("Adam is made with a second moment"),
         }
     }
+}
+
+/// Scales `gradients` so that their joint Euclidean norm is `limit` at most, as PyTorch's
+/// `clip_grad_norm_` does; nothing is read back from the device.
+fn clipped(gradients: &[Tensor], limit: f64) -> Vec<Tensor> {
+    no_grad(|| {
+        let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
+        let factor = (Tensor::stack(&norms, 0).norm() + 1e-6).reciprocal() * limit;
+        let factor = factor.clamp_max(1.0);
+        gradients
+            .iter()
+            .map(|gradient| gradient * &factor)
+            .collect()
+    })
 }

@@ -16,6 +16,10 @@ pub struct OptimizerSettings {
     /// L2 penalty, whose gradient is added as in PyTorch.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
+    /// Largest Euclidean norm of the gradient of all parameters: a longer one is scaled down to it
+    /// (Pascanu et al. 2013, arXiv:1211.5063). `null`: no limit.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub clip_norm: Option<f64>,
 }
 
 /// Chooses an update rule; in a config its name stands under `kind`, beside its settings.
@@ -89,6 +93,7 @@ impl OptimizerSettings {
             kind,
             lr,
             weight_decay: 0.0,
+            clip_norm: None,
         }
     }
 
@@ -98,6 +103,7 @@ impl OptimizerSettings {
             kind: OptimizerKind::Adam(AdamMoments::default()),
             lr,
             weight_decay: 0.0,
+            clip_norm: None,
         }
     }
 }

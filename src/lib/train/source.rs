@@ -5,7 +5,7 @@ use super::settings::AugmentSettings;
 use super::state::Position;
 use crate::data::{ImageSet, Normalisation, augment};
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, StateDict};
 use crate::runtime::seed::{self, Rng, Seeds};
 use rand::RngCore;
 use rand::seq::SliceRandom;
@@ -39,6 +39,21 @@ pub trait BatchSource {
     /// Fails when the source cannot be brought into that state.
     fn skip_epochs(&mut self, epochs: usize) -> Result<()> {
         let _ = epochs;
+        Ok(())
+    }
+
+    /// Returns what the source has learnt by this step, as views: part of the state of the run. A
+    /// source that learns nothing has none.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
+
+    /// Continues from what [`state`](Self::state) returned; called once when a run resumes.
+    ///
+    /// # Errors
+    /// Fails when it does not fit the source.
+    fn restore(&mut self, state: &StateDict) -> Result<()> {
+        let _ = state;
         Ok(())
     }
 

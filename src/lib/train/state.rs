@@ -38,7 +38,8 @@ pub struct FitState {
     /// The position of the run.
     pub position: Position,
     /// The tensors `model.*` (weights and buffers), `first.*` and `second.*` (the optimiser's
-    /// moments, by index of the parameter) and `sums.*` (loss and hits of the current epoch).
+    /// moments, by index of the parameter), `sums.*` (loss and hits of the current epoch) and
+    /// `source.*` (what the source of batches has learnt).
     pub tensors: Vec<(String, Tensor)>,
 }
 
@@ -72,7 +73,7 @@ impl FitState {
 ///
 /// # Errors
 /// Fails when there is no `source`, or one of another shape or type.
-pub(super) fn restore(what: &str, target: &Tensor, source: Option<&Tensor>) -> Result<()> {
+pub(crate) fn restore(what: &str, target: &Tensor, source: Option<&Tensor>) -> Result<()> {
     match source {
         Some(source) if source.size() == target.size() && source.kind() == target.kind() => {
             tch::no_grad(|| target.shallow_clone().f_copy_(source))?;

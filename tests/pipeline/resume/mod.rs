@@ -4,6 +4,7 @@
 mod disk;
 mod interrupt;
 mod kill;
+mod methods;
 mod moved;
 mod refuse;
 

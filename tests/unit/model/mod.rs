@@ -1,5 +1,5 @@
 //! Networks and their weights.
 
 mod networks;
-mod oracle;
+pub mod oracle;
 mod state_dict;

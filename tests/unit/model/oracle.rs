@@ -43,7 +43,7 @@ fn integers(value: &Value) -> Vec<i64> {
 }
 
 /// Largest difference over the largest expected magnitude.
-fn relative(found: &Tensor, expected: &Tensor) -> f64 {
+pub fn relative(found: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(found.size(), expected.size());
     let double = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double);
     let (found, expected) = (double(found), double(expected));
@@ -116,7 +116,7 @@ fn cases_logits_and_feature_distances() {
 }
 
 /// sin(index + 0.7·i), as `make.py` has it.
-fn wave(index: usize, shape: &[i64]) -> Tensor {
+pub fn wave(index: usize, shape: &[i64]) -> Tensor {
     let count: i64 = shape.iter().product();
     let values: Vec<f32> = (0..count)
         .map(|i| (index as f64 + 0.7 * i as f64).sin() as f32)
@@ -124,7 +124,7 @@ fn wave(index: usize, shape: &[i64]) -> Tensor {
     Tensor::from_slice(&values).view(shape)
 }
 
-fn fill(name: &str, index: usize, shape: &[i64]) -> Tensor {
+pub fn fill(name: &str, index: usize, shape: &[i64]) -> Tensor {
     let wave = || wave(index, shape).to_kind(Kind::Double);
     if name.ends_with("num_batches_tracked") {
         return Tensor::from(0i64);

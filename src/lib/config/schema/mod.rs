@@ -11,12 +11,13 @@ mod stages;
 pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SplitConfig, recorded};
 pub use stages::{
-    CheckpointConfig, DistillSettings, InitialConfig, LabelCounts, Objective, Padding,
-    StudentConfig, TeacherConfig,
+    CheckpointConfig, DistillSettings, InitialConfig, LabelCounts, Objective, Padding, Soften,
+    StudentConfig, StudentInit, TeacherConfig,
 };
 
 use crate::data::DatasetSettings;
-use crate::inversion::InversionSettings;
+use crate::generator::GeneratorSettings;
+use crate::inversion::{EnsembleKind, InversionSettings};
 use crate::model::{ModelSettings, PrecisionChoice};
 use crate::setting::Free;
 use schemars::JsonSchema;
@@ -51,11 +52,27 @@ pub struct Config {
     pub split: SplitConfig,
     pub teacher: TeacherConfig,
     pub deep_inv: InversionSettings,
+    /// A generator that makes the synthetic batches; `null`: inversion makes them.
+    pub generator: Option<GeneratorSettings>,
     pub initial: InitialConfig,
     pub student: StudentConfig,
     pub fed_avg: FedAvgConfig,
     pub fed_md: FedMdConfig,
     pub distributed_sgd: DistributedSgdConfig,
+}
+
+impl Config {
+    /// Returns the number of images of a synthetic batch.
+    pub fn synthetic_batch(&self) -> usize {
+        let generator = self.generator.as_ref();
+        generator.map_or(self.deep_inv.batch_size, |settings| settings.batch_size)
+    }
+
+    /// Returns the rule that combines the teachers' predictions while a batch is made.
+    pub fn synthesis_ensemble(&self) -> EnsembleKind {
+        let generator = self.generator.as_ref();
+        generator.map_or(self.deep_inv.ensemble, |settings| settings.ensemble)
+    }
 }
 
 impl Default for Config {
@@ -76,6 +93,7 @@ impl Default for Config {
             split: SplitConfig::default(),
             teacher: TeacherConfig::default(),
             deep_inv: InversionSettings::default(),
+            generator: None,
             initial: InitialConfig::default(),
             student: StudentConfig::default(),
             fed_avg: FedAvgConfig::default(),

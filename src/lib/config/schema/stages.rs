@@ -1,6 +1,7 @@
 //! Holds the config groups `checkpoint`, `teacher`, `initial` and `student`: what each stage does
 //! and where its files go.
 
+use crate::distill::TeacherWeightSettings;
 use crate::inversion::EnsembleKind;
 use crate::model::ModelSettings;
 use crate::setting::{FilePath, Free};
@@ -157,6 +158,27 @@ pub enum Padding {
     Mean,
 }
 
+/// Selects the student's weights before training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StudentInit {
+    /// Draws them.
+    Random,
+    /// Takes the teachers' mean, weighted by their numbers of training images: all must have the
+    /// student's architecture.
+    Average,
+}
+
+/// Selects what a temperature softens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Soften {
+    /// Softens each teacher's prediction, before they are combined.
+    Each,
+    /// Softens the joint prediction.
+    Joint,
+}
+
 /// Holds `student.distill`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -165,8 +187,11 @@ pub struct DistillSettings {
     /// 2015, arXiv:1503.02531).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// Weights of the teachers in their prediction; `null`: as `deep_inv.ensemble`.
+    /// Weights of the teachers in their prediction; `null`: as `generator.ensemble`, or, without a
+    /// generator, as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
+    /// What the temperature softens on the teachers' side.
+    pub soften: Soften,
     /// Share λ of the label that an image was made for in its loss: (1 − λ) of the divergence from
     /// the teachers and λ of the cross-entropy with the label.
     #[schemars(range(min = 0, max = 1))]
@@ -183,6 +208,7 @@ impl Default for DistillSettings {
         Self {
             temperature: 1.0,
             ensemble: None,
+            soften: Soften::Each,
             label_weight: 0.0,
             cache_mib: None.into(),
         }
@@ -200,8 +226,10 @@ pub struct StudentConfig {
     pub seed: u64,
     /// Architecture of the student; `null`: the teachers'.
     pub model: Option<ModelSettings>,
-    /// Whether new batches are made against the student (competition term) instead of against the
-    /// teachers alone.
+    /// Weights before training.
+    pub init: StudentInit,
+    /// Whether new batches are made against the student (competition term, or a generator's
+    /// divergence) instead of against the teachers alone.
     pub adaptive: bool,
     /// Synthetic batches made and added in each epoch.
     #[schemars(range(max = 1_000_000_000))]
@@ -217,6 +245,12 @@ pub struct StudentConfig {
     pub objective: Objective,
     /// Settings of the objective `distill`.
     pub distill: DistillSettings,
+    /// Learning of the teachers' weights in the ensemble `weighted_logits`.
+    pub teacher_weights: TeacherWeightSettings,
+    /// Change of each pixel, in normalised units, of the synthetic images of a batch: in a random
+    /// direction that changes the teachers' joint prediction most. 0 changes nothing.
+    #[schemars(range(min = 0))]
+    pub perturbation: f64,
     /// One weight a class in the student's cross-entropy, and in the distillation loss by label;
     /// `null`: all equal.
     #[schemars(extend("minimum" = 0))]
@@ -252,12 +286,15 @@ impl Default for StudentConfig {
             save_folder: None,
             seed: 43,
             model: None,
+            init: StudentInit::Random,
             adaptive: true,
             new_batches_per_epoch: 2,
             epoch_images: None,
             augment_fresh: false,
             objective: Objective::CrossEntropy,
             distill: DistillSettings::default(),
+            teacher_weights: TeacherWeightSettings::default(),
+            perturbation: 0.0,
             class_weights: None,
             epochs: 300,
             batch_size: 256,

@@ -2,6 +2,7 @@
 //! the initial batches.
 
 use super::super::summary::ensemble_rule;
+use super::super::synthesizer::batch_size_key;
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::{hash, tensors};
@@ -34,7 +35,7 @@ pub struct Inputs {
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
     let rule = ensemble_rule(context.config);
-    set.refuse_rules_without_counts(&context.config.deep_inv, Some(rule))?;
+    set.refuse_rules_without_counts(context.config, Some(rule))?;
     set.record(run)?;
     let dataset = dataset(context, &set)?;
     if context.config.dataset.kind != DatasetKind::None {
@@ -69,13 +70,14 @@ fn dataset(context: &StageContext, set: &TeacherSet) -> Result<Dataset> {
 
 /// Refuses settings whose products are beyond any memory; `images` are there at the start.
 fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Result<()> {
-    let (student, inversion) = (&context.config.student, &context.config.deep_inv);
+    let (config, student) = (context.config, &context.config.student);
     context.refuse_large_crop("student", &student.augment, set.card.model.size)?;
+    super::super::refuse_generator_crop(context, set)?;
     let pixels = super::super::image_bytes(&set.card.model);
     let wide = |count: usize| count as u128;
     let made = wide(student.epochs)
         .saturating_mul(wide(student.new_batches_per_epoch))
-        .saturating_mul(wide(inversion.batch_size));
+        .saturating_mul(wide(config.synthetic_batch()));
     let demands = [
         Demand {
             what: "synthetic images",
@@ -84,10 +86,10 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
             keys: &[
                 "student.epochs",
                 "student.new_batches_per_epoch",
-                "deep_inv.batch_size",
+                batch_size_key(config),
             ],
         },
-        super::super::inversion_demand(inversion, pixels),
+        super::super::synthesis_demand(config, pixels),
         Demand {
             what: "images in a batch",
             count: match student.epoch_images {

@@ -6,14 +6,18 @@ mod outputs;
 mod recorder;
 
 use super::batches::BatchFiles;
-use super::summary::ensemble_rule;
+use super::summary::{average, ensemble_rule};
+use super::synthesizer::{self, synthesizer};
 use super::teachers::TeacherSet;
-use crate::config::schema::{Objective as ObjectiveKind, Padding};
+use crate::config::schema::{Objective as ObjectiveKind, Padding, Soften, StudentInit};
 use crate::config::{Composed, Config, list};
 use crate::data::{Dataset, DatasetKind};
-use crate::distill::{AdaptiveSource, Distillation, GrowingSet, LogitCache, SourceSettings};
+use crate::distill::{
+    AdaptiveSource, Distillation, GrowingSet, LogitCache, Perturbation, SourceSettings,
+    TeacherWeights,
+};
 use crate::error::{During, Error};
-use crate::inversion::{Ensemble, Inverter};
+use crate::inversion::Ensemble;
 use crate::model::{Model, ModelSpec};
 use crate::run::BestWeights;
 use crate::run::Checkpointer;
@@ -96,7 +100,7 @@ fn train(
     } = inputs;
     let fresh = settings.new_batches_per_epoch * settings.epochs;
     let initial_images = initial.labels.size()[0] as usize;
-    let capacity = initial_images + fresh * config.deep_inv.batch_size;
+    let capacity = initial_images + fresh * config.synthetic_batch();
     let growing = GrowingSet::new(
         initial,
         capacity,
@@ -107,11 +111,12 @@ fn train(
     let mut model = student(context, set)?;
     let written = capacity as u128 * super::image_bytes(&set.card.model);
     session.require_space(written as u64 + model.state().bytes())?;
-    let inverter =
-        Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed)).within("deep_inv")?;
+    let weights = TeacherWeights::new(set.all(), settings.teacher_weights.clone());
+    let shared = weights.values.shallow_clone();
+    let maker = synthesizer(config, set, Some(&shared))?;
     let supply = source_settings(config, dataset, initial_images);
     let images = |epoch: usize| {
-        growing.len() + epoch * settings.new_batches_per_epoch * config.deep_inv.batch_size
+        growing.len() + epoch * settings.new_batches_per_epoch * config.synthetic_batch()
     };
     let training = match settings.new_batches_per_epoch {
         0 => supply.steps(images(0)).saturating_mul(settings.epochs),
@@ -120,7 +125,7 @@ fn train(
             .map(|epoch| supply.steps(images(epoch)))
             .fold(0, usize::saturating_add),
     };
-    let steps = inverter.steps(settings.adaptive);
+    let steps = maker.steps(settings.adaptive);
     let progress = Progress::new(
         "training the student",
         training.saturating_add(fresh.saturating_mul(steps)) as u64,
@@ -148,17 +153,31 @@ fn train(
         checkpoints: session.checkpoints,
         device: context.device,
     };
+    let ensemble = |rule| Ensemble::new(rule, &set.all(), context.device).with_weights(&shared);
     let mut source = AdaptiveSource::new(
         growing,
-        inverter,
-        Ensemble::new(config.deep_inv.ensemble, &set.all(), context.device),
+        maker,
+        ensemble(config.synthesis_ensemble()),
         supply,
         Seeds::new(settings.seed),
     )
-    .with_inverter_group("deep_inv")
+    .with_synthesizer_group(synthesizer::group(config))
     .with_store(&batches)
-    .with_callback(&recorder);
-    let objective = objective(context, set, &dataset.classes)?;
+    .with_callback(&recorder)
+    .with_teacher_weights(weights);
+    if settings.perturbation > 0.0 {
+        source = source.with_perturbation(Perturbation {
+            teachers: set.all(),
+            ensemble: ensemble(ensemble_rule(config)),
+            size: settings.perturbation,
+        });
+    }
+    let objective = objective(
+        context,
+        set,
+        ensemble(ensemble_rule(config)),
+        &dataset.classes,
+    )?;
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
@@ -187,6 +206,7 @@ fn train(
         best,
         real: own.as_ref(),
         synthetic,
+        weights: shared.shallow_clone(),
     };
     finished.save(context, &mut model, journal, session)
 }
@@ -199,8 +219,30 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     };
     let spec =
         ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes).within(group)?;
+    if context.config.student.init == StudentInit::Average {
+        return average_student(context, set, &spec);
+    }
     let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
     let model = Model::new(&spec, context.device, &mut rng)?;
+    Ok(model.with_precision(context.precision))
+}
+
+/// Returns the teachers' mean as a student of `spec`.
+fn average_student(context: &StageContext, set: &TeacherSet, spec: &ModelSpec) -> Result<Model> {
+    let mixed = set.teachers.iter().find(|teacher| teacher.spec != *spec);
+    if let Some(other) = mixed {
+        bail!(
+            Error::usage(
+                "`student.init` is `average`, but not every teacher has the student's architecture",
+            )
+            .note("expected", spec.model.to_string())
+            .note("found", other.spec.model.to_string())
+            .hint("`student.init=random` does without")
+        );
+    }
+    let mean = average(set)?.context("the teachers have one architecture, and so a mean")?;
+    // The mean is not trained itself: its weights are.
+    let model = Model::from_state(spec, &mean.state(), context.device)?;
     Ok(model.with_precision(context.precision))
 }
 
@@ -211,7 +253,7 @@ fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> Source
         first_batch: config
             .initial
             .num_batches
-            .max(initial / config.deep_inv.batch_size),
+            .max(initial / config.synthetic_batch()),
         epoch_images: config.student.epoch_images,
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
@@ -226,10 +268,10 @@ fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> Source
 fn objective<'a>(
     context: &StageContext,
     set: &'a TeacherSet,
+    ensemble: Ensemble,
     classes: &[String],
 ) -> Result<Box<dyn Objective + 'a>> {
-    let (config, device) = (context.config, context.device);
-    let settings = &config.student;
+    let settings = &context.config.student;
     if let Some(weights) = settings
         .class_weights
         .as_ref()
@@ -251,13 +293,13 @@ fn objective<'a>(
     let class_weights = weights.map(|weights| {
         Tensor::from_slice(weights)
             .to_kind(Kind::Float)
-            .to_device(device)
+            .to_device(set.teachers[0].device)
     });
     Ok(match settings.objective {
         ObjectiveKind::CrossEntropy => Box::new(CrossEntropy { class_weights }),
         ObjectiveKind::Distill => Box::new(Distillation {
             teachers: set.all(),
-            ensemble: Ensemble::new(ensemble_rule(config), &set.all(), device),
+            ensemble: ensemble.softening_joint(settings.distill.soften == Soften::Joint),
             temperature: settings.distill.temperature,
             label_weight: settings.distill.label_weight,
             class_weights,

@@ -25,7 +25,7 @@ use crate::train::Evaluation;
 use crate::words::percent;
 use anyhow::Result;
 use std::path::Path;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Holds a trained student and what was recorded during its training.
 pub struct Finished<'a> {
@@ -37,6 +37,8 @@ pub struct Finished<'a> {
     /// Real images of the student's own.
     pub real: Option<&'a ImageSet>,
     pub synthetic: SyntheticImages,
+    /// The teachers' weights in the ensemble `weighted_logits`, f32 [teachers].
+    pub weights: Tensor,
 }
 
 impl Finished<'_> {
@@ -82,7 +84,13 @@ impl Finished<'_> {
         )?;
         run.output("dataset", &data_path)?;
         let evaluation = test(model, self.dataset, *context.config.student.eval_batch_size)?;
-        let comparison = summary::compare(self.set, self.dataset, &evaluation, context.config)?;
+        let comparison = summary::compare(
+            self.set,
+            self.dataset,
+            &evaluation,
+            context.config,
+            &self.weights,
+        )?;
         self.metrics(context, &evaluation, &comparison, run)?;
         self.pictures(context, &evaluation, run)?;
         let steps = self
@@ -154,6 +162,10 @@ impl Finished<'_> {
                 .fold(None, best_of),
             saved_test_accuracy: evaluation.accuracy(),
             comparison: Some(comparison.clone()),
+            teacher_weights: match context.config.student.teacher_weights.step > 0.0 {
+                true => Some(Vec::try_from(self.weights.to_kind(Kind::Double))?),
+                false => None,
+            },
             confusion: self.is_tested().then(|| evaluation.confusion.clone()),
             epochs: self.notes.epochs.clone(),
         };
@@ -193,7 +205,7 @@ impl Finished<'_> {
             normalisation,
         )?;
         add("dataset.png")?;
-        let batch = context.config.deep_inv.batch_size as i64;
+        let batch = context.config.synthetic_batch() as i64;
         // Fresh batches stand behind the initial ones.
         let (total, fresh) = (labels.size()[0], self.notes.fresh.len() as i64);
         let shown = [

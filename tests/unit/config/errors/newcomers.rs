@@ -47,7 +47,7 @@ fn key_without_its_beginning() {
     unknown key `optimizer`
       set by: command line `optimizer.lr=0.1`
       available: seed, device, precision, …
-    hint: did you mean `teacher.optimizer.lr`, `deep_inv.optimizer.lr`, `student.optimizer.lr`, `fed_avg.optimizer.lr`, `fed_md.optimizer.lr` or `distributed_sgd.optimizer.lr`?
+    hint: did you mean `teacher.optimizer.lr`, `deep_inv.optimizer.lr`, `generator.optimizer.lr`, `student.optimizer.lr`, `fed_avg.optimizer.lr`, `fed_md.optimizer.lr` or `distributed_sgd.optimizer.lr`?
     "#);
 }
 

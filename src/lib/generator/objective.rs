@@ -1,0 +1,94 @@
+//! Computes a generator's loss: joins the terms over teachers and student. Called by
+//! [`Training`](super::Training).
+
+use super::losses::{activation, cross_entropy, divergence, information};
+use super::settings::GeneratorLoss;
+use crate::error::Result;
+use crate::inversion::objective::{Terms, observe};
+use crate::inversion::{Ensemble, Origin, Teacher};
+use crate::model::Model;
+use tch::{Kind, Tensor};
+
+/// Holds what a generator is trained against.
+#[derive(Debug)]
+pub struct GeneratorObjective<'a> {
+    /// The teachers, all of which see every image.
+    pub teachers: &'a [&'a Teacher],
+    /// The rule that combines their predictions.
+    pub ensemble: &'a Ensemble,
+    /// The scales of the terms.
+    pub loss: &'a GeneratorLoss,
+    /// The student whose divergence is maximised, if any.
+    pub student: Option<&'a Model>,
+}
+
+impl GeneratorObjective<'_> {
+    /// Returns the loss of images f32 `[N,C,H,W]`, normalised, with its graph: for `labels` i64
+    /// `[N]`, or for those that the teachers jointly predict.
+    ///
+    /// # Errors
+    /// Fails when a teacher cannot be read.
+    pub fn terms(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Terms> {
+        let loss = self.loss;
+        let zero = || Tensor::zeros([], (Kind::Float, images.device()));
+        let (mut logits, mut distances, mut activations) = (Vec::new(), zero(), zero());
+        for teacher in self.teachers {
+            let loaded = teacher.loaded()?;
+            if loss.batch_norm == 0.0 {
+                logits.push(loaded.model.eval(images));
+            } else {
+                let (seen, layers) = observe(&loaded.model, images);
+                logits.push(seen);
+                distances = layers.into_iter().fold(distances, |sum, layer| sum + layer);
+            }
+            if loss.activation != 0.0 {
+                activations += activation(&loaded.model.features(images));
+            }
+        }
+        let count = self.teachers.len() as f64;
+        let (distances, activations) = (distances / count, activations / count);
+        let joint = |temperature: f64| {
+            let origin = labels.map(|labels| Origin {
+                labels,
+                teachers: None,
+            });
+            self.ensemble
+                .log_probabilities(&logits, temperature, origin)
+        };
+        let plain = joint(1.0);
+        let predicted = || plain.detach().argmax(1, false);
+        let targets = labels.map_or_else(predicted, Tensor::shallow_clone);
+        let entropy = cross_entropy(&plain, &targets, loss.hardness);
+        let student = self.student.filter(|_| loss.divergence != 0.0);
+        let apart = student.map(|student| {
+            let at = loss.temperature;
+            let softened = if at == 1.0 {
+                plain.shallow_clone()
+            } else {
+                joint(at)
+            };
+            divergence(&softened, &student.eval(images), at, loss.disagreeing)
+        });
+        let spread = (loss.information != 0.0).then(|| information(&plain));
+        let mut total = &entropy * loss.cross_entropy + &distances * loss.batch_norm
+            - &activations * loss.activation;
+        for (term, scale) in [(&apart, loss.divergence), (&spread, loss.information)] {
+            if let Some(term) = term {
+                total -= term * scale;
+            }
+        }
+        Ok(Terms {
+            total,
+            cross_entropy: entropy,
+            l2: zero(),
+            total_variation: zero(),
+            batch_norm: distances,
+            jensen_shannon: None,
+            entropy: None,
+            rival: None,
+            divergence: apart,
+            activation: (loss.activation != 0.0).then_some(activations),
+            information: spread,
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Defines what makes synthetic batches from teachers. [`Inverter`] is one such thing, and a
+//! generator another; both serve `generate_initial` and
+//! [`AdaptiveSource`](crate::distill::AdaptiveSource).
+
+use super::engine::TermsAt;
+use super::inverter::{Inverter, SyntheticBatch};
+use super::store::BatchStore;
+use super::teacher::Teacher;
+use crate::error::Result;
+use crate::model::Model;
+use crate::train::Callback;
+
+/// Describes a term of a synthesiser's loss.
+#[derive(Clone, Copy, Debug)]
+pub struct LossTerm {
+    /// Its name.
+    pub name: &'static str,
+    /// Its factor in the total; a term without one is not in use.
+    pub scale: f64,
+    /// Reads it, before scaling.
+    pub of: fn(&TermsAt) -> f64,
+}
+
+/// Makes synthetic batches from teachers. Batch `index` and all that is drawn for it follow from
+/// its index, and the same student gives the same batch.
+pub trait Synthesizer {
+    /// Returns the number of images of a batch.
+    fn batch_size(&self) -> usize;
+
+    /// Returns the number of gradient steps of one batch, made against a student or not.
+    fn steps(&self, student: bool) -> usize;
+
+    /// Returns true if a batch follows from its index alone, so that batches can be made in any
+    /// order and by several ranks. Otherwise they are made in order, and each depends on earlier
+    /// ones.
+    fn is_independent(&self) -> bool;
+
+    /// Returns the terms of the loss of a batch that is made without a student, in the order in
+    /// which they are shown.
+    fn terms(&self) -> Vec<LossTerm>;
+
+    /// Returns the teachers that `batch` was made from.
+    fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&Teacher>;
+
+    /// Makes batch `index`, against `student` if there is one; tells `callback` of each step.
+    ///
+    /// # Errors
+    /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
+    /// libtorch fails.
+    fn make(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        callback: &mut dyn Callback,
+    ) -> Result<SyntheticBatch>;
+
+    /// Gets batch `index` from the store, so that the next one is made as if this one had been made
+    /// here; returns `None` if it is not there.
+    ///
+    /// # Errors
+    /// Fails when [`BatchStore::get`] does.
+    fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>>;
+
+    /// Gets batch `index` from the store, or makes it as [`make`](Self::make) does and stores it.
+    ///
+    /// # Errors
+    /// Fails when the batch cannot be made, read or stored.
+    fn make_or_load(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        store: &dyn BatchStore,
+        callback: &mut dyn Callback,
+    ) -> Result<SyntheticBatch>;
+}
+
+impl Synthesizer for Inverter<'_> {
+    fn batch_size(&self) -> usize {
+        self.settings.batch_size
+    }
+
+    fn steps(&self, student: bool) -> usize {
+        Inverter::steps(self, student)
+    }
+
+    fn is_independent(&self) -> bool {
+        !self.settings.keep_moments
+    }
+
+    fn terms(&self) -> Vec<LossTerm> {
+        let scales = self.settings.di.loss.published();
+        let term = |name, scale, of| LossTerm { name, scale, of };
+        vec![
+            term("total (scaled)", 1.0, |at| at.total),
+            term("cross-entropy", 1.0, |at| at.cross_entropy),
+            term("batch norm", scales.bn_scale, |at| at.batch_norm),
+            term("total variation", scales.var_scale, |at| at.total_variation),
+            term("l2", scales.l2_scale, |at| at.l2),
+        ]
+    }
+
+    fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&Teacher> {
+        Inverter::teachers_of(self, batch)
+    }
+
+    fn make(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        callback: &mut dyn Callback,
+    ) -> Result<SyntheticBatch> {
+        Inverter::make(self, index, student, callback)
+    }
+
+    fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
+        Inverter::load(self, index, store)
+    }
+
+    fn make_or_load(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        store: &dyn BatchStore,
+        callback: &mut dyn Callback,
+    ) -> Result<SyntheticBatch> {
+        Inverter::make_or_load(self, index, student, store, callback)
+    }
+}

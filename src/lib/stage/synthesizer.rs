@@ -1,0 +1,59 @@
+//! Chooses what makes synthetic batches by the config: inversion, or a generator if there is one.
+//! Called by the server's stages.
+
+use super::teachers::TeacherSet;
+use crate::config::Config;
+use crate::error::{During, Error};
+use crate::generator::GeneratorSynthesizer;
+use crate::inversion::{Ensemble, Inverter, Synthesizer};
+use crate::runtime::seed::Seeds;
+use tch::Tensor;
+
+/// Returns the config group of the synthesiser's settings.
+pub fn group(config: &Config) -> &'static str {
+    match config.generator {
+        Some(_) => "generator",
+        None => "deep_inv",
+    }
+}
+
+/// Returns the key that makes batches depend on each other where they do.
+pub fn depends_by(config: &Config) -> &'static str {
+    match config.generator {
+        Some(_) => "generator.persistent",
+        None => "deep_inv.keep_moments",
+    }
+}
+
+/// Returns the key of the number of images in a synthetic batch.
+pub fn batch_size_key(config: &Config) -> &'static str {
+    match config.generator {
+        Some(_) => "generator.batch_size",
+        None => "deep_inv.batch_size",
+    }
+}
+
+/// Returns the synthesiser that the config asks for, of the teachers of `set`; a generator's
+/// ensemble follows the teachers' `weights` f32 [teachers], if there are any.
+///
+/// # Errors
+/// Fails when the settings do not fit the teachers.
+pub fn synthesizer<'a>(
+    config: &'a Config,
+    set: &'a TeacherSet,
+    weights: Option<&Tensor>,
+) -> Result<Box<dyn Synthesizer + 'a>, Error> {
+    let (all, seeds) = (set.all(), Seeds::new(config.seed));
+    let Some(settings) = &config.generator else {
+        let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
+        return Ok(Box::new(inverter));
+    };
+    let ensemble = Ensemble::new(settings.ensemble, &all, set.teachers[0].device);
+    let ensemble = match weights {
+        Some(weights) => ensemble.with_weights(weights),
+        None => ensemble,
+    };
+    let normalisation = &set.card.normalisation;
+    let maker = GeneratorSynthesizer::new(all, ensemble, settings, normalisation, seeds);
+    Ok(Box::new(maker.within("generator")?))
+}
