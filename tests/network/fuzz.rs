@@ -1,11 +1,18 @@
 //! Files with a few wrong bytes where it hurts most: each is accepted or refused, and never a
 //! panic.
 
-use super::support::{card, teacher};
+use super::rounds::answer;
+use super::support::{card, model, spec, teacher};
 use fed_distill::artifact::hash;
+use fed_distill::federated::fed_avg::FedAvgSettings;
+use fed_distill::federated::{At, Kind};
+use fed_distill::model::PrecisionChoice;
+use fed_distill::network::rounds::check;
+use fed_distill::network::rounds::plan::{Algorithm, Plan};
+use fed_distill::network::rounds::progress::Asked;
 use fed_distill::network::task::{Task, VERSION};
 use fed_distill::network::validate::{self, Announced};
-use fed_distill::runtime::seed::Seeds;
+use fed_distill::runtime::seed::{Rng, Seeds};
 use rand::Rng as _;
 
 /// A task that takes teachers of any architecture.
@@ -29,6 +36,82 @@ fn task() -> Task {
     }
 }
 
+/// `good` with up to three changes in its first bytes, as far as `header`; each tenth is cut.
+fn changed(rng: &mut Rng, round: usize, good: &[u8], header: usize) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..rng.random_range(0..4) {
+        let at = rng.random_range(0..header);
+        match rng.random_range(0..4) {
+            0 => bytes[at] = rng.random(),
+            // Digits are what lengths, shapes and counts are made of.
+            1 => bytes[at] = b'0' + rng.random_range(0..10),
+            2 => {
+                bytes.remove(at);
+            }
+            _ => bytes.insert(at, b"09-[]{},:\"e."[rng.random_range(0..12)]),
+        }
+    }
+    if round.is_multiple_of(10) {
+        bytes.truncate(rng.random_range(0..bytes.len()));
+    }
+    bytes
+}
+
+#[test]
+fn changed_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answer");
+    let plan = Plan {
+        algorithm: Algorithm::FedAvg {
+            settings: FedAvgSettings::default(),
+        },
+        seed: 42,
+        precision: PrecisionChoice::F32,
+        round_seconds: 1,
+        min_seconds: 0,
+        lease_seconds: 1,
+    };
+    let task = Task {
+        models: vec![spec().model],
+        rounds: Some(plan),
+        ..task()
+    };
+    let asked = Asked {
+        at: At {
+            round: 0,
+            number: 0,
+        },
+        nodes: vec![2],
+        kinds: vec![Kind::Report, Kind::Model],
+        handout: None,
+        since: 0,
+        until: 1,
+    };
+    let good = answer(0, [100.0, 1.0, 0.5, 0.5], &model(1).state());
+    // The report, and the header of the model behind it.
+    let length = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+    let report = 8 + 8 + length(8);
+    let header = report + 8 + 8 + length(report + 8);
+    let mut rng = Seeds::new(6).stream("fuzz", 0);
+    let (mut accepted, mut same) = (0, 0);
+    for round in 0..600 {
+        let bytes = changed(&mut rng, round, &good, header);
+        std::fs::write(&path, &bytes).unwrap();
+        let announced = Announced {
+            bytes: bytes.len() as u64,
+            sha256: hash::bytes(&bytes),
+            images: 100,
+        };
+        same += usize::from(bytes == good);
+        accepted += usize::from(check::answer(&path, &announced, &asked, 2, &task).is_ok());
+    }
+    // Some changes leave an answer that can be right: of a loss, or of blanks.
+    assert!(
+        (same..=same + 60).contains(&accepted),
+        "{accepted} of {same}"
+    );
+}
+
 #[test]
 fn changed_headers() {
     let folder = tempfile::tempdir().unwrap();
@@ -38,22 +121,7 @@ fn changed_headers() {
     let mut rng = Seeds::new(5).stream("fuzz", 0);
     let mut accepted = 0;
     for round in 0..600 {
-        let mut bytes = good.clone();
-        for _ in 0..rng.random_range(0..4) {
-            let at = rng.random_range(0..header);
-            match rng.random_range(0..4) {
-                0 => bytes[at] = rng.random(),
-                // Digits are what lengths, shapes and counts are made of.
-                1 => bytes[at] = b'0' + rng.random_range(0..10),
-                2 => {
-                    bytes.remove(at);
-                }
-                _ => bytes.insert(at, b"09-[]{},:\"e."[rng.random_range(0..12)]),
-            }
-        }
-        if round % 10 == 0 {
-            bytes.truncate(rng.random_range(0..bytes.len()));
-        }
+        let bytes = changed(&mut rng, round, &good, header);
         std::fs::write(&path, &bytes).unwrap();
         let announced = Announced {
             bytes: bytes.len() as u64,

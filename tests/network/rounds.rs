@@ -2,11 +2,12 @@
 //! killed, is late or sends nonsense.
 
 use super::common::{Place, TINY};
-use super::support::{Answer, Folder, Host, said, until};
+use super::support::{Answer, Folder, Host, run, said, until};
 use fed_distill::artifact::{hash, tensors};
 use fed_distill::federated::{Kind, label};
 use fed_distill::model::{Model, ModelSpec, StateDict};
 use fed_distill::runtime::seed::Seeds;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -295,6 +296,38 @@ fn deadline() {
     cast.same(cast.folder.path("fed_avg/metrics.json"), "fed/metrics.json");
 }
 
+/// A client whose token is revoked is not waited for; the others still wait the least time.
+#[test]
+fn revoked_client() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=1";
+    let more = ["--min-clients", "2", "--min-seconds", "3"];
+    let cast = Cast::new("fed_avg", &settings, &more);
+    let host = cast.serve("127.0.0.1:0");
+    host.enrol(&cast.tokens[2], cast.images(2));
+    let clients = [0, 1].map(|index| cast.join(&host, index));
+    cast.until_said(&host, 2, "train");
+    let revoked = run("serve", &["client", "revoke", cast.folder.text(), "c"]);
+    assert!(revoked.status.success(), "{}", said(&revoked));
+    cast.joined(clients.into());
+    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
+    let journal = std::fs::read_to_string(cast.folder.path("journal.jsonl")).unwrap();
+    let lines = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    let find = |kind: &str| {
+        lines
+            .iter()
+            .find(|line| line["event"]["kind"] == kind)
+            .unwrap()
+    };
+    let closed: Timestamp = find("answered")["time"].as_str().unwrap().parse().unwrap();
+    let asked = find("asked")["event"]["since"].as_i64().unwrap();
+    assert!(closed.as_second() >= asked + 3, "{journal}");
+}
+
 /// Who has not called for longer than a lease is not asked.
 #[test]
 fn absent_client() {
@@ -317,7 +350,7 @@ fn announce(host: &Host, token: &str, bytes: &[u8], round: usize) -> Answer {
 }
 
 /// The answer of client 2 with this report and model, to round `round`.
-fn answer(round: usize, report: [f64; 4], model: &StateDict) -> Vec<u8> {
+pub fn answer(round: usize, report: [f64; 4], model: &StateDict) -> Vec<u8> {
     let report = Tensor::from_slice(&report);
     let report = tensors::encode(&[("report", &report)], &label(round, Some(2), Kind::Report));
     let model: Vec<_> = model.iter().collect();
