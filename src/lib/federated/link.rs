@@ -210,8 +210,8 @@ impl<'a> Link<'a> {
     /// none on other ranks, where `handout` is not called.
     ///
     /// Where the clients are elsewhere, all receive the same handout, that of the first node; some
-    /// may not answer; models are not among the answers, but read one at a time
-    /// ([`model`](Self::model)); and what a client keeps stays with it.
+    /// may not answer; models are not among the answers, but read one at a time (`model`); and what
+    /// a client keeps stays with it.
     ///
     /// # Errors
     /// Fails as [`Rank::receive`], `client` and `answered` do, and on another message than the one

@@ -17,7 +17,7 @@ pub trait Report: Serialize + DeserializeOwned {
     /// The fields beside `node`, in the order in which they are sent.
     const NUMBERS: &'static [&'static str];
 
-    /// Returns the numbers f64 [N], −1 for each that is missing.
+    /// Returns the numbers f64 \[N\], −1 for each that is missing.
     ///
     /// # Errors
     /// Fails when a number is not finite.

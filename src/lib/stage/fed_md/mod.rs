@@ -23,6 +23,7 @@ use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
 use anyhow::{Context, Result};
 use federation::Roles;
+#[cfg(feature = "net")]
 pub(super) use federation::{Public, fitted};
 use recorder::Recorder;
 use std::path::Path;
