@@ -39,7 +39,7 @@ const DISTILL: [&str; 11] = [
 ];
 
 /// A federation of three clients, of whose split one process has the parts as well.
-struct Cast {
+struct Federation {
     place: Place,
     folder: Folder,
     tokens: [String; 3],
@@ -47,7 +47,7 @@ struct Cast {
     settings: Vec<&'static str>,
 }
 
-impl Cast {
+impl Federation {
     fn new(algorithm: &'static str, settings: &[&'static str], more: &[&str]) -> Self {
         let place = Place::new();
         place.ok("split_data", settings);
@@ -180,24 +180,24 @@ fn averaging_gives_the_bytes_of_one_process() {
     for statistics in ["fed_avg.statistics=average", "fed_avg.statistics=local"] {
         let mut settings = AVERAGE;
         settings[6] = statistics;
-        let cast = Cast::new("fed_avg", &settings, &[]);
-        cast.place.ok("fed_avg", &settings);
-        cast.run_with_crashes();
-        let ours = cast.folder.path("fed_avg/global.safetensors");
+        let federation = Federation::new("fed_avg", &settings, &[]);
+        federation.place.ok("fed_avg", &settings);
+        federation.run_with_crashes();
+        let ours = federation.folder.path("fed_avg/global.safetensors");
         // The server does not know how many images of each class there are.
         assert_eq!(
             tensors_of(ours.clone()),
-            tensors_of(cast.place.path("fed/global.safetensors")),
+            tensors_of(federation.place.path("fed/global.safetensors")),
         );
         for file in ["metrics.json", "metrics.jsonl"] {
-            let ours = cast.folder.path(&format!("fed_avg/{file}"));
-            cast.same(ours, &format!("fed/{file}"));
+            let ours = federation.folder.path(&format!("fed_avg/{file}"));
+            federation.same(ours, &format!("fed/{file}"));
         }
         for client in 0..3 {
-            let fetched = cast.client(client).join("global.safetensors");
+            let fetched = federation.client(client).join("global.safetensors");
             assert!(std::fs::read(fetched).unwrap() == std::fs::read(&ours).unwrap());
         }
-        let blobs = std::fs::read_dir(cast.folder.path("blobs")).unwrap();
+        let blobs = std::fs::read_dir(federation.folder.path("blobs")).unwrap();
         // The answers of the last round, what it handed out, and the result.
         assert!(blobs.count() <= 5);
     }
@@ -205,18 +205,18 @@ fn averaging_gives_the_bytes_of_one_process() {
 
 #[test]
 fn distilling_gives_the_bytes_of_one_process() {
-    let cast = Cast::new("fed_md", &DISTILL, &[]);
-    cast.place.ok("fed_md", &DISTILL);
-    cast.run_with_crashes();
+    let federation = Federation::new("fed_md", &DISTILL, &[]);
+    federation.place.ok("fed_md", &DISTILL);
+    federation.run_with_crashes();
     for file in ["metrics.json", "metrics.jsonl"] {
-        cast.same(
-            cast.folder.path(&format!("fed_md/{file}")),
+        federation.same(
+            federation.folder.path(&format!("fed_md/{file}")),
             &format!("fed/{file}"),
         );
     }
     for client in 0..3 {
-        let ours = cast.client(client).join("model.safetensors");
-        cast.same(ours, &format!("fed/model_node{client}.safetensors"));
+        let ours = federation.client(client).join("model.safetensors");
+        federation.same(ours, &format!("fed/model_node{client}.safetensors"));
     }
 }
 
@@ -226,27 +226,31 @@ fn distilling_gives_the_bytes_of_one_process() {
 fn late_client() {
     let mut settings = AVERAGE;
     settings[2] = "fed_avg.rounds=2";
-    let cast = Cast::new("fed_avg", &settings, &["--min-clients", "2"]);
-    let admin = cast.folder.admin();
-    let host = cast.serve("127.0.0.1:0");
-    host.enrol(&cast.tokens[2], cast.images(2));
+    let federation = Federation::new("fed_avg", &settings, &["--min-clients", "2"]);
+    let admin = federation.folder.admin();
+    let host = federation.serve("127.0.0.1:0");
+    host.enrol(&federation.tokens[2], federation.images(2));
     let refused = host.send(&admin, "POST", "/v1/admin/close", &json!({}));
     assert_eq!(refused.status, 409, "{refused:?}");
-    let clients = [0, 1].map(|index| cast.join(&host, index));
-    cast.until_said(&host, 2, "train");
+    let clients = [0, 1].map(|index| federation.join(&host, index));
+    federation.until_said(&host, 2, "train");
     until(|| {
         let closed = host.send(&admin, "POST", "/v1/admin/close", &json!({}));
         closed.status == 200
     });
     let at = |next: &Value| next["at"]["round"].as_u64();
-    until(|| at(&host.get(&cast.tokens[2], "/v1/next").json()) == Some(1));
-    let late = announce(&host, &cast.tokens[2], b"anything", 0);
+    until(|| at(&host.get(&federation.tokens[2], "/v1/next").json()) == Some(1));
+    let late = announce(&host, &federation.tokens[2], b"anything", 0);
     assert_eq!((late.status, late.code()), (409, "late".into()));
-    assert!(cast.folder.log().contains("missing: c"), "{}", cast.logs());
-    let third = cast.join(&host, 2);
+    assert!(
+        federation.folder.log().contains("missing: c"),
+        "{}",
+        federation.logs()
+    );
+    let third = federation.join(&host, 2);
     let [first, second] = clients;
-    cast.joined(vec![first, second, third]);
-    let rounds = cast.metrics()["rounds"].clone();
+    federation.joined(vec![first, second, third]);
+    let rounds = federation.metrics()["rounds"].clone();
     let nodes = |round: usize| rounds[round]["nodes"].as_array().unwrap().len();
     assert_eq!((nodes(0), nodes(1)), (2, 3));
     let page = host.get(&admin, "/");
@@ -263,14 +267,14 @@ fn late_client() {
 fn deadline() {
     let mut settings = AVERAGE;
     settings[2] = "fed_avg.rounds=1";
-    let cast = Cast::new("fed_avg", &settings, &["--round-seconds", "1"]);
-    cast.place.ok("fed_avg", &settings);
-    let host = cast.serve("127.0.0.1:0");
+    let federation = Federation::new("fed_avg", &settings, &["--round-seconds", "1"]);
+    federation.place.ok("fed_avg", &settings);
+    let host = federation.serve("127.0.0.1:0");
     for index in 0..3 {
-        host.enrol(&cast.tokens[index], cast.images(index));
+        host.enrol(&federation.tokens[index], federation.images(index));
     }
-    until(|| host.get(&cast.tokens[0], "/v1/next").json()["action"] == "failed");
-    let log = cast.folder.log();
+    until(|| host.get(&federation.tokens[0], "/v1/next").json()["action"] == "failed");
+    let log = federation.folder.log();
     for words in [
         "waiting as long again",
         "0 answers at the deadline, and 3 needed",
@@ -278,22 +282,25 @@ fn deadline() {
     ] {
         assert!(log.contains(words), "{words}: {log}");
     }
-    let mut client = cast.join(&host, 0);
+    let mut client = federation.join(&host, 0);
     assert!(!client.wait().unwrap().success());
-    let said = std::fs::read_to_string(cast.folder.path("log0")).unwrap();
+    let said = std::fs::read_to_string(federation.folder.path("log0")).unwrap();
     assert!(
         said.contains("could not finish") && said.contains("at the deadline"),
         "{said}"
     );
     host.crash();
-    let path = cast.folder.path("task.json");
+    let path = federation.folder.path("task.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let more = text.replace("\"round_seconds\": 1,", "\"round_seconds\": 600,");
     assert_ne!(text, more);
     std::fs::write(&path, more).unwrap();
-    let host = cast.serve("127.0.0.1:0");
-    cast.joined([0, 1, 2].map(|index| cast.join(&host, index)).into());
-    cast.same(cast.folder.path("fed_avg/metrics.json"), "fed/metrics.json");
+    let host = federation.serve("127.0.0.1:0");
+    federation.joined([0, 1, 2].map(|index| federation.join(&host, index)).into());
+    federation.same(
+        federation.folder.path("fed_avg/metrics.json"),
+        "fed/metrics.json",
+    );
 }
 
 /// A client whose token is revoked is not waited for; the others still wait the least time.
@@ -302,17 +309,20 @@ fn revoked_client() {
     let mut settings = AVERAGE;
     settings[2] = "fed_avg.rounds=1";
     let more = ["--min-clients", "2", "--min-seconds", "3"];
-    let cast = Cast::new("fed_avg", &settings, &more);
-    let host = cast.serve("127.0.0.1:0");
-    host.enrol(&cast.tokens[2], cast.images(2));
-    let clients = [0, 1].map(|index| cast.join(&host, index));
-    cast.until_said(&host, 2, "train");
-    let revoked = run("serve", &["client", "revoke", cast.folder.text(), "c"]);
+    let federation = Federation::new("fed_avg", &settings, &more);
+    let host = federation.serve("127.0.0.1:0");
+    host.enrol(&federation.tokens[2], federation.images(2));
+    let clients = [0, 1].map(|index| federation.join(&host, index));
+    federation.until_said(&host, 2, "train");
+    let revoked = run(
+        "serve",
+        &["client", "revoke", federation.folder.text(), "c"],
+    );
     assert!(revoked.status.success(), "{}", said(&revoked));
-    cast.joined(clients.into());
-    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
-    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
-    let journal = std::fs::read_to_string(cast.folder.path("journal.jsonl")).unwrap();
+    federation.joined(clients.into());
+    let nodes = federation.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", federation.logs());
+    let journal = std::fs::read_to_string(federation.folder.path("journal.jsonl")).unwrap();
     let lines = journal
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -334,13 +344,13 @@ fn absent_client() {
     let mut settings = AVERAGE;
     settings[2] = "fed_avg.rounds=1";
     let more = ["--min-clients", "2", "--lease-seconds", "2"];
-    let cast = Cast::new("fed_avg", &settings, &more);
-    let host = cast.serve("127.0.0.1:0");
-    host.enrol(&cast.tokens[2], cast.images(2));
+    let federation = Federation::new("fed_avg", &settings, &more);
+    let host = federation.serve("127.0.0.1:0");
+    host.enrol(&federation.tokens[2], federation.images(2));
     std::thread::sleep(Duration::from_secs(4));
-    cast.joined([0, 1].map(|index| cast.join(&host, index)).into());
-    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
-    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
+    federation.joined([0, 1].map(|index| federation.join(&host, index)).into());
+    let nodes = federation.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", federation.logs());
 }
 
 fn announce(host: &Host, token: &str, bytes: &[u8], round: usize) -> Answer {
@@ -369,14 +379,14 @@ pub fn answer(round: usize, report: [f64; 4], model: &StateDict) -> Vec<u8> {
 fn bad_answers() {
     let mut settings = AVERAGE;
     settings[2] = "fed_avg.rounds=1";
-    let cast = Cast::new("fed_avg", &settings, &["--min-clients", "2"]);
-    let host = cast.serve("127.0.0.1:0");
-    let (token, images) = (&cast.tokens[2], cast.images(2));
+    let federation = Federation::new("fed_avg", &settings, &["--min-clients", "2"]);
+    let host = federation.serve("127.0.0.1:0");
+    let (token, images) = (&federation.tokens[2], federation.images(2));
     host.enrol(token, images);
     // The first answers early: the round is open until the second has answered.
-    let first = cast.join(&host, 0);
-    host.enrol(&cast.tokens[1], cast.images(1));
-    cast.until_said(&host, 2, "train");
+    let first = federation.join(&host, 0);
+    host.enrol(&federation.tokens[1], federation.images(1));
+    federation.until_said(&host, 2, "train");
     let model = |size: i64| {
         let task = host.get(token, "/v1/task").json();
         let settings = serde_json::from_value(task["task"]["models"][0].clone()).unwrap();
@@ -433,27 +443,32 @@ fn bad_answers() {
         let reason = outcome["reason"].as_str().unwrap();
         assert!(reason.contains(words), "{words}: {reason}");
     }
-    cast.joined(vec![first, cast.join(&host, 1)]);
-    let nodes = cast.metrics()["rounds"][0]["nodes"].clone();
-    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", cast.logs());
+    federation.joined(vec![first, federation.join(&host, 1)]);
+    let nodes = federation.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", federation.logs());
     assert!(
-        cast.folder.log().contains("missing: c (refused)"),
+        federation.folder.log().contains("missing: c (refused)"),
         "{}",
-        cast.logs()
+        federation.logs()
     );
 }
 
 /// What does not belong together is told before anything is trained.
 #[test]
 fn mistakes() {
-    let cast = Cast::new("fed_avg", &AVERAGE, &[]);
-    let host = cast.serve("127.0.0.1:0");
-    let place = cast.place.path("");
-    let folder = cast.client(0);
+    let federation = Federation::new("fed_avg", &AVERAGE, &[]);
+    let host = federation.serve("127.0.0.1:0");
+    let place = federation.place.path("");
+    let folder = federation.client(0);
     let fails = |algorithm: &str, more: &[&str]| {
-        let settings = [&cast.settings, more].concat();
+        let settings = [&federation.settings, more].concat();
         let join = host
-            .take_part(algorithm, &cast.tokens[0], (&place, &folder), &settings)
+            .take_part(
+                algorithm,
+                &federation.tokens[0],
+                (&place, &folder),
+                &settings,
+            )
             .output()
             .unwrap();
         assert!(!join.status.success(), "{}", said(&join));
@@ -481,8 +496,11 @@ fn mistakes() {
             "{words}: {said}"
         );
     }
-    let teacher = cast.folder.file("teacher.safetensors", b"");
-    let upload = host.join(&cast.tokens[0], &teacher, &[]).output().unwrap();
+    let teacher = federation.folder.file("teacher.safetensors", b"");
+    let upload = host
+        .join(&federation.tokens[0], &teacher, &[])
+        .output()
+        .unwrap();
     assert!(
         said(&upload).contains("`join fed_avg`"),
         "{}",

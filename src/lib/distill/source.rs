@@ -8,8 +8,8 @@ use crate::data::{augment, augment_views, unchanged_view, view_count};
 use crate::error::{During, Error, Result};
 use crate::inversion::{BatchStore, Ensemble, Origin, Synthesizer, SyntheticBatch, TermsAt};
 use crate::model::{Model, StateDict};
-use crate::runtime::interrupt;
 use crate::runtime::seed::{self, Rng, Seeds};
+use crate::runtime::{interrupt, read};
 use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps, restore};
 use rand::seq::SliceRandom;
 use rand::{Rng as _, RngCore};
@@ -364,12 +364,8 @@ impl<'a> AdaptiveSource<'a> {
         student: &Model,
     ) -> Result<FreshReport> {
         let accuracy = |scores: &Tensor| {
-            f64::try_from(
-                scores
-                    .argmax(1, false)
-                    .eq_tensor(&made.labels)
-                    .mean(Kind::Float),
-            )
+            let hits = scores.argmax(1, false).eq_tensor(&made.labels);
+            read::<f64>(&hits.mean(Kind::Float))
         };
         let teachers = self.synthesizer.teachers_of(made);
         let scores = match teachers[..] {

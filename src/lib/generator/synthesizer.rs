@@ -15,8 +15,8 @@ use crate::inversion::{
     Teacher, TermsAt, draw_labels,
 };
 use crate::model::Model;
-use crate::runtime::interrupt;
 use crate::runtime::seed::{Rng, Seeds};
+use crate::runtime::{interrupt, read};
 use crate::train::{Callback, Optimizer};
 use rand_distr::{Distribution, StandardNormal};
 use tch::Tensor;
@@ -250,7 +250,7 @@ impl Synthesizer for GeneratorSynthesizer<'_> {
         let Some(best) = best else {
             return Err(Error::failed("a generator needs at least one step"));
         };
-        let best_loss = f64::try_from(&best.loss)?;
+        let best_loss: f64 = read(&best.loss)?;
         if broken.is_some() || !best_loss.is_finite() {
             return Err(Self::diverged(broken.map(|at| at.step)));
         }

@@ -197,7 +197,7 @@ impl Ensemble {
         match (self.kind, origin) {
             (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {
                 let gates = self.gates(origin).f_flatten(0, -1)?;
-                Ok(Some(Vec::try_from(gates)?))
+                Ok(Some(crate::runtime::read(&gates)?))
             }
             _ => Ok(None),
         }

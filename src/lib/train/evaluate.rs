@@ -3,7 +3,7 @@
 
 use crate::data::{ImageSet, Normalisation};
 use crate::error::Result;
-use crate::runtime::interrupt;
+use crate::runtime::{interrupt, read};
 use serde::Serialize;
 use tch::{Kind, Tensor, no_grad};
 
@@ -26,7 +26,7 @@ impl Evaluation {
         let cells = labels * side + predicted;
         // Unlike `bincount`, which asks the device for the largest value.
         let _ = counts.f_index_add_(0, &cells, &cells.ones_like())?;
-        let counts: Vec<i64> = Vec::try_from(&counts)?;
+        let counts: Vec<i64> = read(&counts)?;
         let rows = counts
             .chunks(classes)
             .map(|row| row.iter().map(|&n| n as u64).collect());

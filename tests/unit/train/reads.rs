@@ -81,6 +81,7 @@ fn do_not_grow_with_steps() {
     for engine in [EngineKind::Plain, EngineKind::Auto] {
         let (few, many) = (of_inversion(engine, 3), of_inversion(engine, 120));
         assert_eq!(few, many, "{engine:?}");
-        assert!((1..=8).contains(&few), "{engine:?}: {few} in a batch");
+        // The fused engine reads the student's batch norms once.
+        assert!((1..=24).contains(&few), "{engine:?}: {few} in a batch");
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn apply(
         (0..count).map(|index| Ok(field(&sum, &format!("gradient.{index}"))?.shallow_clone()));
     let gradients = gradients.collect::<Result<Vec<_>>>()?;
     optimizer.apply(&gradients, lr);
-    Ok(f64::try_from(field(&sum, "loss")?)?)
+    crate::runtime::read(field(&sum, "loss")?)
 }
 
 /// Returns the tensor `name` of a message.

@@ -71,7 +71,7 @@ impl Training<'_> {
             (Method::ParameterServer, None) => {
                 let state = self.link.broadcast(Kind::Model, None)?;
                 self.model.load_state(&state)?;
-                f64::try_from(own_loss)?
+                crate::runtime::read(&own_loss)?
             }
             (_, sum) => {
                 let sum = self.link.broadcast(Kind::Gradient, sum.as_ref())?;

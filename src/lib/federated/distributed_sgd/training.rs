@@ -8,7 +8,7 @@ use crate::federated::ledger::Ledger;
 use crate::federated::link::Link;
 use crate::federated::lower_rate;
 use crate::model::Model;
-use crate::runtime::interrupt;
+use crate::runtime::{interrupt, read};
 use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -94,7 +94,7 @@ impl<'a> Training<'a> {
         let Some(((_, loss), (_, ledger))) = get(LOSS).zip(get(LEDGER)) else {
             return Err(Error::failed("the saved run has no loss or no ledger"));
         };
-        self.sum = f64::try_from(loss)?;
+        self.sum = read(loss)?;
         let ledger = Vec::<u8>::try_from(ledger)?;
         self.ledger = serde_json::from_slice(&ledger).map_err(unreadable)?;
         Ok(())

@@ -5,6 +5,7 @@ use super::settings::{FedAvgSettings, Statistics, Task};
 use crate::error::{Error, Result};
 use crate::federated::node::parameters_and_buffers;
 use crate::model::{Model, StateDict};
+use crate::runtime::read;
 use crate::train::{FitState, Optimizer, Position};
 use tch::{Tensor, no_grad};
 
@@ -79,5 +80,5 @@ impl Server {
 }
 
 fn is_finite(tensor: &Tensor) -> bool {
-    !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).unwrap_or(false)
+    !tensor.is_floating_point() || read(&tensor.isfinite().all()).unwrap_or(false)
 }

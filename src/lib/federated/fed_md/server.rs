@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::federated::link::Answers;
 use crate::federated::lower_rate;
 use crate::model::{StateDict, weighted_mean};
+use crate::runtime::read;
 use tch::{Kind, Tensor};
 
 /// The name under which scores travel.
@@ -28,7 +29,7 @@ pub(super) fn scores(message: &StateDict, shape: [i64; 2], who: &str) -> Result<
                 message.iter().map(text).collect::<Vec<_>>().join(", "),
             ));
     };
-    match bool::try_from(scores.isfinite().all())? {
+    match read(&scores.isfinite().all())? {
         true => Ok(scores.shallow_clone()),
         false => {
             Err(Error::failed(format!("the scores of {who} are not finite")).hint(lower_rate()))

@@ -8,7 +8,7 @@ use crate::data::Dataset;
 use crate::error::{During, Error};
 use crate::federated::{Link, NodeData};
 use crate::network::client::Remote;
-use crate::network::rounds::guest::Guest;
+use crate::network::rounds::client::RoundsClient;
 use crate::network::rounds::plan::{Algorithm, Public};
 use crate::network::task::Task;
 use crate::run::checkpoint::Identity;
@@ -87,7 +87,7 @@ impl Request {
                 ("part".to_owned(), json::value(&part.train)?),
             ]),
         };
-        let (mut guest, start) = Guest::open(&remote, &self.folder, identity, node)?;
+        let (mut rounds, start) = RoundsClient::open(&remote, &self.folder, identity, node)?;
         let images = data.train.len() as u64;
         remote.enrol(images, &fingerprint).context("enrolling")?;
         tracing::info!("this is client {node}, with {images} training images");
@@ -101,10 +101,10 @@ impl Request {
         };
         match &plan.algorithm {
             Algorithm::FedAvg { .. } => {
-                party.average(&mut guest, start.as_ref())?;
+                party.average(&mut rounds, start.as_ref())?;
                 self.fetch(&remote)
             }
-            Algorithm::FedMd { public, .. } => party.distill(&mut guest, start.as_ref(), public),
+            Algorithm::FedMd { public, .. } => party.distill(&mut rounds, start.as_ref(), public),
         }
     }
 
@@ -121,7 +121,7 @@ impl Request {
 }
 
 impl Party<'_> {
-    fn average(self, guest: &mut Guest, start: Option<&FitState>) -> Result<()> {
+    fn average(self, rounds: &mut RoundsClient, start: Option<&FitState>) -> Result<()> {
         let none = || {
             Ok(NodeData {
                 train: self.dataset.train.select(&[])?,
@@ -137,13 +137,18 @@ impl Party<'_> {
         };
         let settings = &self.context.config.fed_avg.settings;
         let mut progress = &Progress::new("training", 0);
-        let link = Link::with_server(guest);
+        let link = Link::with_server(rounds);
         crate::federated::fed_avg::run(settings, &federation, link, start, &mut progress)
             .within("fed_avg")?;
         Ok(())
     }
 
-    fn distill(self, guest: &mut Guest, start: Option<&FitState>, public: &Public) -> Result<()> {
+    fn distill(
+        self,
+        rounds: &mut RoundsClient,
+        start: Option<&FitState>,
+        public: &Public,
+    ) -> Result<()> {
         let images = agreed::agreed_public(self.context, self.dataset, public)?;
         let spec = self.task.spec_of(self.node);
         let counts = self.data.train.counts(self.dataset.classes.len());
@@ -158,7 +163,7 @@ impl Party<'_> {
         };
         let settings = &self.context.config.fed_md.settings;
         let mut progress = &Progress::new("training", 0);
-        let link = Link::with_server(guest);
+        let link = Link::with_server(rounds);
         let states =
             crate::federated::fed_md::run(settings, &federation, link, start, &mut progress)
                 .within("fed_md")?;

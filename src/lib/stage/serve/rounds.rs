@@ -8,8 +8,8 @@ use crate::config;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::federated::{Link, NodeData};
-use crate::network::rounds::host::Host;
 use crate::network::rounds::plan::{Algorithm, Plan};
+use crate::network::rounds::server::RoundsServer;
 use crate::network::server::Server;
 use crate::network::state::Event;
 use crate::run::job::Job;
@@ -40,15 +40,15 @@ pub fn run(
     // What clients sent in a round is removed once the round is saved.
     composed.config.checkpoint.0.every = 0.0;
     let context = open_for(&composed, 1)?;
-    let mut host = Host::new(Arc::clone(server), plan.clone(), runtime);
+    let mut rounds = RoundsServer::new(Arc::clone(server), plan.clone(), runtime);
     let lead = Lead {
         context: &context,
         server,
         folder: &folder,
     };
     match &plan.algorithm {
-        Algorithm::FedAvg { .. } => lead.average(&mut host),
-        Algorithm::FedMd { public, .. } => lead.distill(&mut host, public),
+        Algorithm::FedAvg { .. } => lead.average(&mut rounds),
+        Algorithm::FedMd { public, .. } => lead.distill(&mut rounds, public),
     }
 }
 
@@ -60,7 +60,7 @@ struct Lead<'a> {
 }
 
 impl Lead<'_> {
-    fn average(&self, host: &mut Host) -> Result<()> {
+    fn average(&self, rounds: &mut RoundsServer) -> Result<()> {
         if self.context.config.fed_avg.eval_train {
             bail!(
                 Error::usage("`fed_avg.eval_train` needs the clients' images, which stay there")
@@ -75,7 +75,7 @@ impl Lead<'_> {
                 task: fed_avg::task(self.context, &dataset)?,
                 nodes: nodes.collect::<Result<_>>()?,
             };
-            let link = Link::with_clients(host);
+            let link = Link::with_clients(rounds);
             fed_avg::lead(self.context, (&dataset, &federation), link, None, session)
         })?;
         tracing::info!("the global model is ready: {}", job.output.display());
@@ -84,7 +84,7 @@ impl Lead<'_> {
 
     fn distill(
         &self,
-        host: &mut Host,
+        rounds: &mut RoundsServer,
         public: &crate::network::rounds::plan::Public,
     ) -> Result<()> {
         let job = Job::in_folder(&stages::FED_MD, self.folder, "metrics.json");
@@ -116,7 +116,7 @@ impl Lead<'_> {
                     task: images.task(self.context, &dataset),
                     clients,
                 };
-                let link = Link::with_clients(host);
+                let link = Link::with_clients(rounds);
                 fed_md::lead(
                     self.context,
                     (&dataset, &federation),

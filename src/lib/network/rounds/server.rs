@@ -27,7 +27,7 @@ use tokio::time::timeout;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Reaches the clients of a server.
-pub struct Host {
+pub struct RoundsServer {
     server: Arc<Server>,
     plan: Plan,
     runtime: Handle,
@@ -46,7 +46,7 @@ struct Standing {
     missing: Vec<String>,
 }
 
-impl Host {
+impl RoundsServer {
     /// Prepares to ask the clients of `server`, on a thread that is none of `runtime`'s own.
     pub fn new(server: Arc<Server>, plan: Plan, runtime: Handle) -> Self {
         Self {
@@ -255,7 +255,7 @@ fn too_few(reason: String) -> Error {
     Error::failed(reason).hint("what is complete is saved: `serve run` goes on from here")
 }
 
-impl Clients for Host {
+impl Clients for RoundsServer {
     fn present(&mut self, at: At, nodes: &[usize]) -> Result<Vec<usize>> {
         let began = now();
         loop {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "client";
 
 /// Reaches the server from a client.
-pub struct Guest<'a> {
+pub struct RoundsClient<'a> {
     remote: &'a Remote,
     folder: PathBuf,
     checkpoints: Checkpoints,
@@ -41,7 +41,7 @@ struct Saved {
     sha256: String,
 }
 
-impl<'a> Guest<'a> {
+impl<'a> RoundsClient<'a> {
     /// Opens the folder of a client, which has this `node` at the server. Returns also what an
     /// earlier process saved there.
     ///
@@ -80,7 +80,7 @@ impl<'a> Guest<'a> {
             },
             tensors,
         });
-        let guest = Self {
+        let client = Self {
             remote,
             folder: folder.to_owned(),
             checkpoints,
@@ -90,7 +90,7 @@ impl<'a> Guest<'a> {
             told: String::new(),
             _lock: lock,
         };
-        Ok((guest, start))
+        Ok((client, start))
     }
 
     fn file(&self) -> PathBuf {
@@ -152,7 +152,7 @@ impl<'a> Guest<'a> {
     }
 }
 
-impl Server for Guest<'_> {
+impl Server for RoundsClient<'_> {
     fn node(&self) -> usize {
         self.node
     }
