@@ -17,7 +17,7 @@ import environment  # noqa: E402
 from driver import machine, stages, tables, variants, workers  # noqa: E402
 
 CASES = json.loads((pathlib.Path(__file__).parent / "cases.json").read_text())
-EXTRA = ["start-up", "many-teachers", "operators"]
+EXTRA = ["start-up", "many-teachers", "distillation", "operators"]
 USUAL = [*CASES["steps"], "pipeline", *EXTRA]
 
 
@@ -57,6 +57,13 @@ def say(title, text):
     print(f"\n### {title}\n\n{text}", flush=True)
 
 
+def described(network):
+    """What a title calls an entry of `networks`."""
+    if "width" not in network:
+        return network["kind"]
+    return f"width {network['width']}, blocks {network['blocks']}"
+
+
 def step_case(name, folder, options):
     case = CASES["steps"][name]
     rounds = options.rounds or case["rounds"]
@@ -77,8 +84,7 @@ def step_case(name, folder, options):
         else "a training step"
     )
     say(
-        f"`{name}`: {what}, width {network['width']}, blocks {network['blocks']}, "
-        f"batch {case['batch']}",
+        f"`{name}`: {what}, {described(network)}, batch {case['batch']}",
         f"{rounds} rounds of {case['steps']} steps.\n\n" + tables.steps(seconds, facts),
     )
     return {"seconds": seconds, "facts": facts}
@@ -121,6 +127,11 @@ def measure(name, folder, options):
         return say(
             "`operators`: where a PyTorch step's time goes, by its own profiler",
             operators(folder, options),
+        )
+    if name == "distillation":
+        return say(
+            "`distillation`: `train_student` from N LeNet-5 teachers",
+            stages.distillation(folder, options.threads, options.rounds or 3),
         )
     say(
         "`many-teachers`: `generate_initial`, 3 of N ResNet-18 teachers a step",

@@ -36,6 +36,8 @@ pub struct Case {
     pub batch: i64,
     /// Whether a student competes.
     pub student: bool,
+    /// Learning rate of training; the optimiser's own default if none.
+    pub lr: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]

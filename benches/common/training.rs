@@ -16,13 +16,19 @@ pub struct Steps {
     model: Model,
     images: ImageSet,
     normalisation: Normalisation,
+    optimizer: OptimizerSettings,
 }
 
 impl Steps {
     /// The network of `case` on `device`, at its start.
     pub fn new(cases: &Cases, case: &Case, device: Device, precision: Precision) -> Result<Self> {
         let material = cases.make(case)?.on(device, precision)?;
+        let usual = OptimizerSettings::default();
         Ok(Self {
+            optimizer: OptimizerSettings {
+                lr: case.lr.unwrap_or(usual.lr),
+                ..usual
+            },
             model: material.teacher,
             images: ImageSet::new(material.pixels, material.labels)?,
             // The usual constants of CIFAR-10.
@@ -40,7 +46,7 @@ impl Steps {
         let images = self.images.select(&indices)?;
         let settings = FitSettings {
             epochs: 1,
-            optimizer: OptimizerSettings::default(),
+            optimizer: self.optimizer.clone(),
             schedule: ScheduleSettings::Constant,
         };
         Ok(move || {

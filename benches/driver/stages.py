@@ -198,3 +198,89 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
         ],
         rows,
     )
+
+
+def distillation(folder, threads, rounds, counts=(3, 10, 20)):
+    """Seconds of `train_student` from N teachers, one teacher's file under N names, in turns:
+    without asking them (cross-entropy), asking them for every image, and keeping the logits of the
+    views that come again. 1,280 images in batches of 128, crops of 2 pixels, 60 epochs."""
+    folder = pathlib.Path(folder)
+    common = [
+        "dataset=digits",
+        "dataset.size=32",
+        "model=lenet5_unpadded",
+        f"threads={threads}",
+        "overwrite=true",
+        "deep_inv.batch_size=128",
+        "deep_inv.di.grad_updates_batch=1",
+        "initial.num_batches=10",
+        "student.new_batches_per_epoch=0",
+        "student.batch_size=128",
+        "student.epochs=60",
+        "student.eval_every=60",
+        "student.optimizer.lr=0.01",
+        "student.augment={crop: 2, flip: false}",
+        "student.distill.temperature=4",
+        "tensorboard=false",
+    ]
+    first = folder / "one"
+    train = ["train_teachers", *common, f"teacher.save_folder={first}", "teacher.epochs=1"]
+    run([machine.binaries() / train[0], *train[1:], "teacher.num_teachers=1"], folder)
+    weights = first / "model_teacher0.safetensors"
+    ways = {
+        "cross-entropy": ["student.objective=cross_entropy"],
+        "every image": ["student.objective=distill", "student.distill.cache_mib=0"],
+        "kept": ["student.objective=distill"],
+    }
+    rows = []
+    for count in counts:
+        teachers = folder / f"{count}"
+        teachers.mkdir()
+        for node in range(count):
+            os.link(weights, teachers / f"model_teacher{node}.safetensors")
+        given = [
+            *common,
+            f"teacher.save_folder={teachers}",
+            f"teacher.num_teachers={count}",
+            f"initial.save_path={folder}/{count}.safetensors",
+            f"student.save_folder={folder}/student",
+        ]
+        run([machine.binaries() / "generate_initial", *given], folder)
+        took, peaks, students = {way: [] for way in ways}, {way: 0 for way in ways}, {}
+        for _ in range(rounds):
+            for way, more in ways.items():
+                command = [machine.binaries() / "train_student", *given, *more]
+                seconds, peak, _ = run(command, folder)
+                took[way].append(seconds)
+                peaks[way] = max(peaks[way], peak)
+                students[way] = (folder / "student" / "student.safetensors").read_bytes()
+        if students["every image"] != students["kept"]:
+            raise SystemExit("error: the student depends on what is kept")
+        alone, asked, kept = (statistics.median(took[way]) for way in ways)
+        rows.append(
+            [
+                str(count),
+                f"{alone:.1f} s",
+                f"{asked:.1f} s ({tables.spread(took['every image'])})",
+                f"{100 * (1 - alone / asked):.0f} %",
+                f"{kept:.1f} s ({tables.spread(took['kept'])})",
+                f"{100 * (1 - alone / kept):.0f} %",
+                f"{asked / kept:.2f}",
+                f"{peaks['every image']:.0f} MiB",
+                f"{peaks['kept']:.0f} MiB",
+            ]
+        )
+    return tables.markdown(
+        [
+            "teachers",
+            "cross-entropy",
+            "all logits computed",
+            "teachers' share",
+            "logits kept",
+            "teachers' share",
+            "times as fast",
+            "peak memory",
+            "with logits kept",
+        ],
+        rows,
+    )

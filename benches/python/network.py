@@ -1,4 +1,5 @@
-"""The CIFAR ResNet of basic blocks, under the names of the Rust side's state dicts."""
+"""The networks of the cases, under the names of the Rust side's state dicts: the CIFAR ResNet of
+basic blocks, LeNet-5 without padding, and the five-layer CNN."""
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -53,3 +54,44 @@ class ResNet(nn.Module):
             for block in layer:
                 hidden = block(hidden, norm, inplace)
         return self.linear(hidden.mean((2, 3)))
+
+
+class Convolutional(nn.Module):
+    """Convolutions of stride 1, each with a ReLU and perhaps 2×2 max pooling, and linear layers
+    with ReLU between them. `stages` has (channels, kernel, whether it pools)."""
+
+    def __init__(self, stages, hidden, channels, size, classes):
+        super().__init__()
+        self.convs, self.linears = [], []
+        for index, (outputs, kernel, pools) in enumerate(stages, 1):
+            conv = nn.Conv2d(channels, outputs, kernel)
+            self.add_module(f"conv{index}", conv)
+            self.convs.append((conv, pools))
+            channels, size = outputs, (size - kernel + 1) // (2 if pools else 1)
+        inputs = channels * size * size
+        for index, outputs in enumerate([*hidden, classes], 1):
+            self.add_module(f"fc{index}", nn.Linear(inputs, outputs))
+            self.linears.append(getattr(self, f"fc{index}"))
+            inputs = outputs
+
+    def forward(self, images):
+        hidden = images
+        for conv, pools in self.convs:
+            hidden = F.relu(conv(hidden))
+            hidden = F.max_pool2d(hidden, 2) if pools else hidden
+        hidden = hidden.flatten(1)
+        for linear in self.linears[:-1]:
+            hidden = F.relu(linear(hidden))
+        return self.linears[-1](hidden)
+
+
+def make(shape, image):
+    """The network of an entry of `networks` in `cases.json`."""
+    channels, size, classes = image["channels"], image["size"], image["classes"]
+    if shape["kind"] == "lenet5_unpadded":
+        stages, hidden = [(6, 5, True), (16, 5, True)], [120, 84]
+        return Convolutional(stages, hidden, channels, size, classes)
+    if shape["kind"] == "cnn5":
+        stages = [(128, 3, True), (128, 3, True), (128, 3, False)]
+        return Convolutional(stages, [], channels, size, classes)
+    return ResNet(shape["width"], shape["blocks"], channels, classes)

@@ -55,8 +55,8 @@ def second_forward_accuracy(network, images, labels):
     return accuracy
 
 
-def sgd(network, **more):
-    return torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, **more)
+def sgd(network, lr=0.1, **more):
+    return torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=5e-4, **more)
 
 
 def public_epoch(network, optimizer, loader, loss_of=F.cross_entropy, schedule=None, amp=None):
@@ -106,9 +106,9 @@ class Public(Training):
     """Images transformed one by one, by worker processes where `loaders` is set; a second forward
     pass for the accuracy; mixed precision where `amp` is set."""
 
-    def __init__(self, network, pixels, labels, batch, options):
+    def __init__(self, network, pixels, labels, batch, lr, options):
         super().__init__(network, pixels, labels, batch)
-        self.optimizer, self.amp = sgd(network), Amp(self.device, "amp" in options)
+        self.optimizer, self.amp = sgd(network, lr), Amp(self.device, "amp" in options)
         self.host = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         workers = min(8, os.cpu_count() or 1) if "loaders" in options else 0
         self.loading = {
@@ -141,13 +141,13 @@ class Fixed(Training):
     """Whole batches augmented as tensors, accuracy from the training pass, sums on the device, a
     fused optimiser; convolutions in bfloat16 where `bf16` is set."""
 
-    def __init__(self, network, pixels, labels, batch, options):
+    def __init__(self, network, pixels, labels, batch, lr, options):
         super().__init__(network, pixels, labels, batch)
         self.bf16, self.last = "bf16" in options, "channels_last" in options
         self.amp = Amp(self.device, False)  # bfloat16 needs no scaled loss
         if self.last:
             network.to(memory_format=torch.channels_last)
-        self.optimizer = sgd(network, fused=True)
+        self.optimizer = sgd(network, lr, fused=True)
         self.forward = network
         if "compiled" in options:
             self.forward = torch.compile(
@@ -197,16 +197,17 @@ class Fixed(Training):
         return total_loss.item(), correct.item()
 
 
-def make(variant, network, pixels, labels, batch):
+def make(variant, network, pixels, labels, batch, lr):
     """The variant's way of training, and the seconds its compilation took."""
     name, *options = variant.split("+")
     if name == "public":
-        return Public(network, pixels, labels, batch, options), 0.0
+        return Public(network, pixels, labels, batch, lr, options), 0.0
     if name == "convolutions":
         return Convolutions([network], pixels[:batch].float(), weights=True), 0.0
     if name not in ("fixed", "compiled"):
         raise SystemExit(f"no variant `{variant}`")
-    made, start = Fixed(network, pixels, labels, batch, [name, *options]), time.perf_counter()
+    made = Fixed(network, pixels, labels, batch, lr, [name, *options])
+    start = time.perf_counter()
     if name == "compiled":
         made.check()
         synchronize(pixels.device)

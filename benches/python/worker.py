@@ -12,9 +12,9 @@ import sys
 import time
 
 import inversion
+import network as networks
 import torch
 import training
-from network import ResNet
 from precision import synchronize
 from safetensors.torch import load_file
 
@@ -44,10 +44,7 @@ def read_cases():
 
 
 def network(cases, case, folder, name, device):
-    shape = cases["networks"][case["network"]]
-    made = ResNet(
-        shape["width"], shape["blocks"], cases["image"]["channels"], cases["image"]["classes"]
-    )
+    made = networks.make(cases["networks"][case["network"]], cases["image"])
     made.load_state_dict(load_file(folder / f"{name}.safetensors"))
     return made.to(device)
 
@@ -58,7 +55,8 @@ def subject(cases, case, folder, variant, device="cpu"):
     data = load_file(folder / "data.safetensors", device=device)
     teacher, labels = network(cases, case, folder, "teacher", device), data["labels"]
     if case["task"] == "training":
-        made, seconds = training.make(variant, teacher, data["pixels"], labels, case["batch"])
+        batch, lr = case["batch"], case.get("lr", 0.1)
+        made, seconds = training.make(variant, teacher, data["pixels"], labels, batch, lr)
     else:
         student = network(cases, case, folder, "student", device) if case["student"] else None
         images, scales = data["images"], cases["loss"]
