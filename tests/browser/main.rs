@@ -1,5 +1,6 @@
-//! Looks at the status page in Chromium, without script: at the widths of a phone and of a desk, in
-//! light and dark. `make test-browser` installs Chromium where it is missing.
+//! Looks at the status page in Chromium: at the widths of a phone and of a desk, in light and dark.
+//! It has no script, and its policy allows none. `make test-browser` installs Chromium where it is
+//! missing.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -32,20 +33,24 @@ fn busy() -> (Folder, Host, String) {
     (folder, host, admin)
 }
 
-/// Runs Chromium, which ends by itself.
-fn chromium(profile: &Path, width: u32, is_dark: bool, arguments: &[String]) -> String {
-    let colours = if is_dark { 0 } else { 1 };
+/// Runs Chromium, which ends by itself. Its window is at least 500 pixels wide: narrower pages are
+/// shown in a frame.
+fn chromium(folder: &Path, width: u32, settings: &str, arguments: &[String]) -> String {
     let browser = std::env::var("CHROMIUM").unwrap_or("chromium".into());
+    let flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+    ];
     let output = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-        ])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("--window-size={width},2600"))
-        .arg(format!("--blink-settings=preferredColorScheme={colours}"))
+        .args(flags)
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("profile").display()
+        ))
+        .arg(format!("--window-size={},2600", width.max(500)))
+        .arg(format!("--blink-settings={settings}"))
         .args(arguments)
         .output()
         .expect("Chromium: `make test-browser` installs it");
@@ -53,19 +58,39 @@ fn chromium(profile: &Path, width: u32, is_dark: bool, arguments: &[String]) -> 
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The page as it is painted.
+/// The page as it is painted at a width: by the server itself, or where the window would be too
+/// narrow, as a copy in a frame.
 fn painted(host: &Host, admin: &str, width: u32, is_dark: bool) -> RgbImage {
     let place = tempfile::tempdir().unwrap();
     let picture = place.path().join("page.png");
-    let arguments = [
-        "--blink-settings=scriptEnabled=false".to_owned(),
-        format!("--screenshot={}", picture.display()),
-        format!("http://host:{admin}@{}/", host.address),
-    ];
-    chromium(place.path(), width, is_dark, &arguments);
-    let image = image::open(&picture).unwrap().to_rgb8();
-    assert_eq!(image.width(), width);
-    image
+    let page = match width < 500 {
+        true => framed(place.path(), width, &page(host, admin)),
+        false => format!("http://host:{admin}@{}/", host.address),
+    };
+    let colours = if is_dark { 0 } else { 1 };
+    let settings = format!("preferredColorScheme={colours}");
+    let arguments = [format!("--screenshot={}", picture.display()), page];
+    chromium(place.path(), width, &settings, &arguments);
+    let mut image = image::open(&picture).unwrap().to_rgb8();
+    image::imageops::crop(&mut image, 0, 0, width, 2600).to_image()
+}
+
+fn page(host: &Host, admin: &str) -> String {
+    String::from_utf8(host.get(admin, "/").body).unwrap()
+}
+
+/// Writes the page, and one that shows it in a frame of a width; returns the address of that.
+fn framed(folder: &Path, width: u32, page: &str) -> String {
+    std::fs::write(folder.join("page.html"), page).unwrap();
+    let frame = format!(
+        "<!DOCTYPE html><meta name=\"color-scheme\" content=\"light dark\"/>\
+         <body style=\"margin:0\"><iframe src=\"page.html\" \
+         style=\"border:0;display:block;width:{width}px;height:2600px\"></iframe>\
+         <script>addEventListener('message', event => document.title = event.data)</script></body>"
+    );
+    let path = folder.join("frame.html");
+    std::fs::write(&path, frame).unwrap();
+    format!("file://{}", path.display())
 }
 
 fn brightness(pixel: &image::Rgb<u8>) -> f64 {
@@ -106,25 +131,21 @@ fn at_two_widths_in_light_and_dark() {
 #[test]
 fn nothing_is_cut_off() {
     let (_folder, host, admin) = busy();
-    let page = String::from_utf8(host.get(&admin, "/").body).unwrap();
+    let page = page(&host, &admin);
     let script = "<script>
         const width = document.documentElement.clientWidth;
         const beyond = [...document.querySelectorAll('td, th, p, h1, h2, figure, img')]
             .filter(each => each.getBoundingClientRect().right > width + 1)
             .map(each => each.textContent);
-        document.title = JSON.stringify({width, beyond,
+        parent.postMessage(JSON.stringify({width, beyond,
             scroll: document.documentElement.scrollWidth,
-            text: document.body.innerText.includes('St. Mary')});
+            text: document.body.innerText.includes('St. Mary')}), '*');
         </script></body>";
     let place = tempfile::tempdir().unwrap();
-    let copy = place.path().join("page.html");
-    std::fs::write(&copy, page.replace("</body>", script)).unwrap();
     for width in [400, 1300] {
-        let arguments = [
-            "--dump-dom".to_owned(),
-            format!("file://{}", copy.display()),
-        ];
-        let laid_out = chromium(place.path(), width, false, &arguments);
+        let frame = framed(place.path(), width, &page.replace("</body>", script));
+        let arguments = ["--dump-dom".to_owned(), frame];
+        let laid_out = chromium(place.path(), width, "preferredColorScheme=1", &arguments);
         let title = laid_out.split("<title>").nth(1).unwrap();
         let title = title.split("</title>").next().unwrap();
         let found: serde_json::Value = serde_json::from_str(title).unwrap();
