@@ -125,6 +125,11 @@ impl RoundsServer {
         let (handout, since) = (handout.transpose()?, now());
         let kept = handout.as_ref().map(|(sha256, _)| sha256.clone());
         let asked = counted(call.nodes.len(), "client");
+        if at.number == 0 {
+            // The rounds before have been saved. Before the event: nobody would do it after a crash
+            // in between.
+            self.forget_others(kept)?;
+        }
         store.commit(|_| {
             Ok::<_, Error>(Some(Event::Asked(Asked {
                 at,
@@ -140,11 +145,7 @@ impl RoundsServer {
             at.round + 1,
             at.number
         );
-        match at.number {
-            // The rounds before have been saved.
-            0 => self.forget_others(kept),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Removes the files of earlier rounds.

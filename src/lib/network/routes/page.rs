@@ -242,5 +242,5 @@ fn task(server: &Server) -> maud::Markup {
     ] {
         table.row(vec![what.into(), value]);
     }
-    html::records(&table)
+    html::table(&table)
 }
