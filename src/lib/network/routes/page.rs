@@ -119,7 +119,7 @@ fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
         },
         Phase::Done { .. } => "Done: the student can be downloaded.".into(),
         Phase::Failed(_) => {
-            "Stopped: the host ends this server, mends the cause and starts `serve run` again."
+            "Stopped: the host ends this server, fixes the cause and starts `serve run` again."
                 .into()
         }
     }

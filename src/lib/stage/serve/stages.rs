@@ -123,7 +123,7 @@ impl Stages {
             true => Ok(()),
             false => Err(Error::failed(format!("`{name}` failed: {status}"))
                 .hint(
-                    "its own message is above; end this server, mend the cause, and start `serve \
+                    "its own message is above; end this server, fix the cause, and start `serve \
                      run` again",
                 )
                 .into()),
