@@ -112,9 +112,9 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
 
     let images = SYNTHETIC_BATCHES * inversion.batch_size;
     let first = (&made[0]).into();
-    let mut set = GrowingSet::new(&first, images, None, &digits.normalisation, DEVICE);
+    let mut set = GrowingSet::new(&first, images, None, &digits.normalisation, DEVICE)?;
     for batch in &made[1..] {
-        set.push(&batch.into());
+        set.push(&batch.into())?;
     }
     let ensemble = || Ensemble::new(inversion.ensemble, &all, DEVICE);
     let source = SourceSettings {

@@ -58,7 +58,7 @@ fn every_rule_at_every_temperature() {
     ] {
         let ensemble = Ensemble::new(rule, &all, Device::Cpu);
         for (index, temperature) in [1.0, 4.0, 0.25].into_iter().enumerate() {
-            let predict = |images: &Tensor| ensemble.predict(&all, images, temperature, None);
+            let predict = |images: &Tensor| ensemble.predict(&all, images, temperature);
             let wanted = evaluate(&predict, &dataset.test, &dataset.normalisation, 10, 9);
             let wanted = wanted.unwrap().accuracy();
             let ours = accuracies["rules"][name][index].as_f64();

@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 /// Offsets are uniform over 0..=2·`crop` in both directions, and flips have probability ½,
 /// independently for each image. The padding is `fill`, one value a channel, or 0: right for u8
 /// pixels, as PyTorch's usual pipeline crops before it normalises; for normalised images the
-/// equivalent is −mean/std.
+/// equivalent is −mean/std. It is `[C]` on the device of the images.
 ///
 /// From `rng` come, image by image, the row offset, the column offset (both only if `crop` > 0) and
 /// the flip (only if `flip`).
@@ -23,48 +23,127 @@ pub fn augment(
     images: &Tensor,
     crop: i64,
     flip: bool,
-    fill: Option<&[f64]>,
+    fill: Option<&Tensor>,
     rng: &mut Rng,
 ) -> Tensor {
-    augment_views(images, crop, flip, fill, rng).0
+    let (batch, _, _, width) = images.size4().expect("a batch has four dimensions");
+    let batch = batch as usize;
+    Augmentation::draw(batch, crop, flip, width, rng, images.device()).apply(images, fill)
 }
 
-/// Does the same as [`augment`], and returns beside the images the number of each one's view, below
-/// [`view_count`]: two views of an image have the same number only if they are the same.
-pub fn augment_views(
-    images: &Tensor,
+/// Holds what was drawn to augment images, on their device: for an epoch at once, so that its steps
+/// copy nothing from the host.
+///
+/// ```
+/// use fed_distill::data::Augmentation;
+/// use fed_distill::runtime::seed::Seeds;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let mut rng = Seeds::new(42).stream("augment", 0);
+/// let drawn = Augmentation::draw(6, 1, true, 8, &mut rng, Device::Cpu);
+/// let images = Tensor::ones([2, 1, 8, 8], (Kind::Uint8, Device::Cpu));
+/// // The last two of the six.
+/// assert_eq!(drawn.narrow(4, 2).apply(&images, None).size(), [2, 1, 8, 8]);
+/// ```
+#[derive(Debug, Default)]
+pub struct Augmentation {
     crop: i64,
-    flip: bool,
-    fill: Option<&[f64]>,
-    rng: &mut Rng,
-) -> (Tensor, Vec<u64>) {
-    if crop <= 0 && !flip {
-        return (images.shallow_clone(), vec![0; images.size()[0] as usize]);
-    }
-    let (batch, channels, height, width) = images.size4().expect("a batch has four dimensions");
-    let draws = Draws::new(batch, crop.max(0), flip, width, rng, images.device());
-    let padded = pad(images, crop.max(0), fill);
-    let (padded_height, padded_width) = (height + 2 * crop.max(0), width + 2 * crop.max(0));
-    // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of an
-    // image. One gather with them takes a fifth of the time of indexing with four tensors (CPU).
-    let rows = (draws.row
-        + Tensor::arange(height, (Kind::Int64, images.device())).view([1, height, 1]))
-        * padded_width;
-    let columns = draws.column
-        + draws.step * Tensor::arange(width, (Kind::Int64, images.device())).view([1, 1, width]);
-    let positions = (rows + columns).view([batch, 1, height * width]);
-    let augmented = padded
-        .view([batch, channels, padded_height * padded_width])
-        .gather(
-            2,
-            &positions.expand([batch, channels, height * width], false),
-            false,
-        )
-        .view([batch, channels, height, width]);
-    (augmented, draws.views)
+    /// i64 `[N,3,1,1]`: the first row, the first column, and the step between columns, which is −1
+    /// for a mirrored image; `None` where nothing is drawn.
+    numbers: Option<Tensor>,
+    views: Vec<u64>,
 }
 
-/// Returns how many numbers [`augment_views`] gives to views: one for each offset, mirrored or not.
+impl Augmentation {
+    /// Draws for `images` images of width `width`, as [`augment`] does.
+    pub fn draw(
+        images: usize,
+        crop: i64,
+        flip: bool,
+        width: i64,
+        rng: &mut Rng,
+        device: Device,
+    ) -> Self {
+        let crop = crop.max(0);
+        if crop == 0 && !flip {
+            let views = vec![0; images];
+            return Self {
+                views,
+                ..Self::default()
+            };
+        }
+        let mut numbers = Vec::with_capacity(3 * images);
+        let mut views = Vec::with_capacity(images);
+        for _ in 0..images {
+            let mut offset = || match crop {
+                0 => 0,
+                crop => rng.random_range(0..=2 * crop),
+            };
+            let (row, column) = (offset(), offset());
+            let mirrored = flip && rng.random_bool(0.5);
+            numbers.extend(match mirrored {
+                true => [row, column + width - 1, -1],
+                false => [row, column, 1],
+            });
+            views.push(view_number(crop, [row, column], mirrored));
+        }
+        let numbers = upload(&Tensor::from_slice(&numbers), device).view([-1, 3, 1, 1]);
+        Self {
+            crop,
+            numbers: Some(numbers),
+            views,
+        }
+    }
+
+    /// Returns what was drawn for `length` images from `start` on.
+    #[must_use]
+    pub fn narrow(&self, start: usize, length: usize) -> Self {
+        let of = |numbers: &Tensor| numbers.narrow(0, start as i64, length as i64);
+        Self {
+            crop: self.crop,
+            numbers: self.numbers.as_ref().map(of),
+            views: self.views[start..start + length].to_vec(),
+        }
+    }
+
+    /// Returns the number of each image's view, below [`view_count`]: two views of an image have
+    /// the same number only if they are the same.
+    pub fn views(&self) -> &[u64] {
+        &self.views
+    }
+
+    /// Returns `images` `[N,C,H,W]` as drawn, padded with `fill` as [`augment`] says.
+    ///
+    /// # Panics
+    /// When there are not as many images as were drawn for.
+    pub fn apply(&self, images: &Tensor, fill: Option<&Tensor>) -> Tensor {
+        let Some(numbers) = &self.numbers else {
+            return images.shallow_clone();
+        };
+        let (batch, channels, height, width) = images.size4().expect("a batch has four dimensions");
+        let padded = pad(images, self.crop, fill);
+        let (padded_height, padded_width) = (height + 2 * self.crop, width + 2 * self.crop);
+        let [row, column, step] = [0, 1, 2].map(|which| numbers.select(1, which));
+        // Flat positions in a padded plane: [N,H,1]·width + [N,1,W], the same for all channels of
+        // an image. One gather with them takes a fifth of the time of indexing with four tensors
+        // (CPU).
+        let count = |to: i64| Tensor::arange(to, (Kind::Int64, images.device()));
+        let rows = (row + count(height).view([1, height, 1])) * padded_width;
+        let columns = column + step * count(width).view([1, 1, width]);
+        let positions = (rows + columns).view([batch, 1, height * width]);
+        padded
+            .view([batch, channels, padded_height * padded_width])
+            .gather(
+                2,
+                &positions.expand([batch, channels, height * width], false),
+                false,
+            )
+            .view([batch, channels, height, width])
+    }
+}
+
+/// Returns how many numbers an [`Augmentation`] gives to views: one for each offset, mirrored or
+/// not.
 pub fn view_count(crop: i64) -> u64 {
     let offsets = 2 * crop.max(0) as u64 + 1;
     2 * offsets * offsets
@@ -80,46 +159,7 @@ fn view_number(crop: i64, [row, column]: [i64; 2], mirrored: bool) -> u64 {
     2 * (row * (2 * crop + 1) + column) as u64 + u64::from(mirrored)
 }
 
-/// Draws for each image, as i64 [N,1,1] on the device: the first row, the first column, and the
-/// step between columns, which is −1 for a mirrored image; and on the host the number of its view.
-struct Draws {
-    row: Tensor,
-    column: Tensor,
-    step: Tensor,
-    views: Vec<u64>,
-}
-
-impl Draws {
-    fn new(batch: i64, crop: i64, flip: bool, width: i64, rng: &mut Rng, device: Device) -> Self {
-        let mut numbers = Vec::with_capacity(3 * batch as usize);
-        let mut views = Vec::with_capacity(batch as usize);
-        for _ in 0..batch {
-            let mut offset = || {
-                if crop > 0 {
-                    rng.random_range(0..=2 * crop)
-                } else {
-                    0
-                }
-            };
-            let (row, column) = (offset(), offset());
-            let mirrored = flip && rng.random_bool(0.5);
-            numbers.extend(match mirrored {
-                true => [row, column + width - 1, -1],
-                false => [row, column, 1],
-            });
-            views.push(view_number(crop, [row, column], mirrored));
-        }
-        let numbers = upload(&Tensor::from_slice(&numbers), device).view([batch, 3, 1, 1]);
-        Self {
-            row: numbers.select(1, 0),
-            column: numbers.select(1, 1),
-            step: numbers.select(1, 2),
-            views,
-        }
-    }
-}
-
-fn pad(images: &Tensor, crop: i64, fill: Option<&[f64]>) -> Tensor {
+fn pad(images: &Tensor, crop: i64, fill: Option<&Tensor>) -> Tensor {
     if crop == 0 {
         return images.contiguous();
     }
@@ -127,8 +167,7 @@ fn pad(images: &Tensor, crop: i64, fill: Option<&[f64]>) -> Tensor {
         return images.constant_pad_nd([crop; 4]);
     };
     let size = images.size();
-    let fill = Tensor::from_slice(fill).to_kind(images.kind());
-    let fill = upload(&fill, images.device()).view([1, size[1], 1, 1]);
+    let fill = fill.to_kind(images.kind()).view([1, size[1], 1, 1]);
     let padded = fill
         .expand(
             [size[0], size[1], size[2] + 2 * crop, size[3] + 2 * crop],

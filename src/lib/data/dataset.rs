@@ -203,14 +203,18 @@ impl Normalisation {
     /// # Panics
     /// When C is not the number of constants.
     pub fn apply(&self, pixels: &Tensor) -> Tensor {
-        // One pass after the conversion: p·1/(255 std) − mean/std.
+        self.on(pixels.device()).apply(pixels)
+    }
+
+    /// Returns the constants on `device`, for many batches.
+    pub fn on(&self, device: Device) -> Normaliser {
         let constants = self.mean.iter().zip(&self.std);
-        let scale = self.per_channel(
-            pixels,
-            constants.clone().map(|(_, std)| 1.0 / (255.0 * std)),
-        );
-        let shift = self.per_channel(pixels, constants.map(|(mean, std)| -mean / std));
-        shift.addcmul(&pixels.to_kind(Kind::Float), &scale)
+        let scale = constants.clone().map(|(_, std)| 1.0 / (255.0 * std));
+        let shift = constants.map(|(mean, std)| -mean / std);
+        Normaliser {
+            scale: per_channel(scale, device),
+            shift: per_channel(shift, device),
+        }
     }
 
     /// Converts normalised images, f32 `[N,C,H,W]`, to pixels, u8 `[N,C,H,W]`, rounded and clamped
@@ -219,8 +223,8 @@ impl Normalisation {
     /// # Panics
     /// When C is not the number of constants.
     pub fn to_pixels(&self, images: &Tensor) -> Tensor {
-        let scale = self.per_channel(images, self.std.iter().map(|std| 255.0 * std));
-        let shift = self.per_channel(images, self.mean.iter().map(|mean| 255.0 * mean));
+        let scale = per_channel(self.std.iter().map(|std| 255.0 * std), images.device());
+        let shift = per_channel(self.mean.iter().map(|mean| 255.0 * mean), images.device());
         shift
             .addcmul(&images.to_kind(Kind::Float), &scale)
             .round()
@@ -233,10 +237,32 @@ impl Normalisation {
         let constants = self.mean.iter().zip(&self.std);
         constants.map(|(mean, std)| -mean / std).collect()
     }
+}
 
-    /// Returns one value a channel as f32 [1,C,1,1] on the device of `images`.
-    fn per_channel(&self, images: &Tensor, values: impl Iterator<Item = f64>) -> Tensor {
-        let values: Vec<f32> = values.map(|value| value as f32).collect();
-        upload(&Tensor::from_slice(&values), images.device()).view([1, images.size()[1], 1, 1])
+/// Holds the constants of a [`Normalisation`] on a device.
+#[derive(Debug)]
+pub struct Normaliser {
+    /// 1/(255 std), f32 [1,C,1,1].
+    scale: Tensor,
+    /// −mean/std, f32 [1,C,1,1].
+    shift: Tensor,
+}
+
+impl Normaliser {
+    /// Normalises pixels, u8 `[N,C,H,W]` on the device of the constants, to f32 `[N,C,H,W]`.
+    ///
+    /// # Panics
+    /// When C is not the number of constants.
+    pub fn apply(&self, pixels: &Tensor) -> Tensor {
+        assert_eq!(pixels.size()[1], self.scale.size()[1], "channels");
+        // One pass after the conversion: p·1/(255 std) − mean/std.
+        self.shift
+            .addcmul(&pixels.to_kind(Kind::Float), &self.scale)
     }
+}
+
+/// Returns one value a channel as f32 [1,C,1,1] on `device`.
+fn per_channel(values: impl Iterator<Item = f64>, device: Device) -> Tensor {
+    let values: Vec<f32> = values.map(|value| value as f32).collect();
+    upload(&Tensor::from_slice(&values), device).view([1, -1, 1, 1])
 }

@@ -42,9 +42,9 @@ mod resize;
 mod settings;
 mod upload;
 
-pub use augment::{augment, augment_views, unchanged_view, view_count};
+pub use augment::{Augmentation, augment, unchanged_view, view_count};
 pub use classes::check_class_names;
-pub use dataset::{Dataset, ImageSet, Normalisation};
+pub use dataset::{Dataset, ImageSet, Normalisation, Normaliser};
 pub use load::load;
 pub use settings::{DatasetKind, DatasetSettings};
 pub(crate) use upload::upload;

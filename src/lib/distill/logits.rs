@@ -15,6 +15,7 @@
 
 use crate::error::Result;
 use crate::inversion::Teacher;
+use crate::train::View;
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 
@@ -33,6 +34,7 @@ const ENTRY: usize = 48;
 /// use fed_distill::inversion::Teacher;
 /// use fed_distill::model::{Model, ModelSettings, ModelSpec};
 /// use fed_distill::runtime::seed::Seeds;
+/// use fed_distill::train::View;
 /// use tch::{Device, Kind, Tensor};
 ///
 /// # fn main() -> fed_distill::Result<()> {
@@ -44,7 +46,8 @@ const ENTRY: usize = 48;
 /// let teacher = Teacher::new(model, vec![5, 3])?;
 ///
 /// let images = Tensor::ones([64, 1, 8, 8], (Kind::Float, Device::Cpu));
-/// let views: Vec<Option<u64>> = (0..64).map(Some).collect();
+/// let view = |number| View { number: Some(number), ..View::default() };
+/// let views: Vec<View> = (0..64).map(view).collect();
 /// let mut cache = LogitCache::new(1 << 20);
 /// let logits = cache.logits(&[&teacher], &images, &views, None)?;
 /// assert_eq!(logits[0], teacher.loaded()?.predict(&images));
@@ -87,9 +90,9 @@ impl LogitCache {
 
     /// Returns each teacher's logits f32 `[N,classes]` of `images` `[N,C,H,W]`, normalised, and
     /// keeps them. `views` has the number of each image's view, by which it is found again, and
-    /// `None` for an image whose logits are not used. `weights` has the weight of each teacher for
-    /// each image, image by image; with `None` all have one. Logits that are not used, or whose
-    /// weight is zero, may be zero.
+    /// none for an image whose logits are not used. `needed` is what
+    /// [`Ensemble::needed`](crate::inversion::Ensemble::needed) returns. Logits that are
+    /// not used, or not needed, may be zero.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read, or libtorch fails.
@@ -97,19 +100,20 @@ impl LogitCache {
         &mut self,
         teachers: &[&Teacher],
         images: &Tensor,
-        views: &[Option<u64>],
-        weights: Option<&[f32]>,
+        views: &[View],
+        needed: Option<&[bool]>,
     ) -> Result<Vec<Tensor>> {
         let division = self.divide(views);
         let (mut logits, mut all_independent) = (Vec::new(), true);
         for (index, teacher) in teachers.iter().enumerate() {
-            let weighs =
-                |image: &usize| weights.is_none_or(|all| all[image * teachers.len() + index] > 0.0);
+            let is_needed =
+                |image: &usize| needed.is_none_or(|all| all[image * teachers.len() + index]);
             let wanted: Vec<i64> = division
                 .unknown
                 .iter()
-                .filter(|image| weighs(image))
-                .map(|&image| image as i64)
+                .copied()
+                .filter(is_needed)
+                .map(|image| image as i64)
                 .collect();
             let is_asked = !wanted.is_empty() || !division.known.0.is_empty();
             let independent = !is_asked || self.is_independent(index, teacher, images)?;
@@ -126,10 +130,10 @@ impl LogitCache {
     }
 
     /// Divides the images of a batch with these views; images that are not used are in no part.
-    fn divide(&self, views: &[Option<u64>]) -> Division {
+    fn divide(&self, views: &[View]) -> Division {
         let (mut known, mut unknown) = ((Vec::new(), Vec::new()), Vec::new());
         for (image, view) in views.iter().enumerate() {
-            match view.map(|view| self.rows.get(&view)) {
+            match view.number.map(|number| self.rows.get(&number)) {
                 Some(Some(&row)) => {
                     known.0.push(image as i64);
                     known.1.push(row);
@@ -192,16 +196,17 @@ impl LogitCache {
     }
 
     /// Keeps the logits of the images `unknown`, as many as there is memory for.
-    fn keep(&mut self, views: &[Option<u64>], unknown: &[usize], logits: &[Tensor]) {
+    fn keep(&mut self, views: &[View], unknown: &[usize], logits: &[Tensor]) {
         let (mut from, mut to) = (Vec::new(), Vec::new());
         let room = self.room(self.rows.len() + unknown.len(), logits);
         for &image in unknown {
             let row = self.rows.len();
             // A view may occur twice in a batch.
-            if let Some(view) = views[image].filter(|view| !self.rows.contains_key(view))
+            let number = views[image].number;
+            if let Some(number) = number.filter(|number| !self.rows.contains_key(number))
                 && row < room
             {
-                self.rows.insert(view, row as i64);
+                self.rows.insert(number, row as i64);
                 from.push(image as i64);
                 to.push(row as i64);
             }

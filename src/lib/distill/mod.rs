@@ -12,7 +12,7 @@ mod perturbation;
 mod source;
 mod teacher_weights;
 
-pub use growing::{GrowingSet, SyntheticImages};
+pub use growing::{GrowingSet, Order, SyntheticImages};
 pub use logits::LogitCache;
 pub use nearest::{Nearest, NearestSearch};
 pub use objective::Distillation;

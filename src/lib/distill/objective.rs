@@ -3,7 +3,7 @@
 
 use super::logits::LogitCache;
 use crate::error::Result;
-use crate::inversion::{Ensemble, Origin, Teacher};
+use crate::inversion::{Ensemble, Origin, Teacher, predict};
 use crate::train::{Batch, Objective};
 use std::cell::RefCell;
 use tch::{Kind, Tensor, no_grad};
@@ -100,20 +100,18 @@ impl Distillation<'_> {
             labels: &batch.labels,
             teachers: batch.teachers.as_ref(),
         };
-        let (images, temperature) = (&batch.images, self.temperature);
-        let (Some(cache), Some(views)) = (&self.cache, &batch.views) else {
-            let (teachers, origin) = (&self.teachers, Some(origin));
-            let joint = self
-                .ensemble
-                .predict(teachers, images, temperature, origin)?;
-            return Ok(joint.exp());
+        let views = batch.views.as_deref().unwrap_or_default();
+        let (teachers, images) = (&self.teachers, &batch.images);
+        let needed = self.ensemble.needed(views);
+        let logits = match &self.cache {
+            Some(cache) if views.iter().any(|view| view.number.is_some()) => {
+                let mut cache = cache.borrow_mut();
+                cache.logits(teachers, images, views, needed.as_deref())?
+            }
+            _ => predict(teachers, images, needed.as_deref())?,
         };
-        let weights = self.ensemble.weights(Some(origin))?;
-        let mut cache = cache.borrow_mut();
-        let logits = cache.logits(&self.teachers, images, views, weights.as_deref())?;
-        let joint = self
-            .ensemble
-            .log_probabilities(&logits, temperature, Some(origin));
+        let ensemble = &self.ensemble;
+        let joint = ensemble.log_probabilities(&logits, self.temperature, Some(origin));
         Ok(joint.exp())
     }
 

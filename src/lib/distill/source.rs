@@ -1,16 +1,16 @@
 //! Supplies batches to the student's training: passes over the growing set, with fresh batches at
 //! even distances that are made against the student. Called by [`fit`](crate::train::fit).
 
-use super::growing::GrowingSet;
+use super::growing::{GrowingSet, Order};
 use super::perturbation::Perturbation;
 use super::teacher_weights::TeacherWeights;
-use crate::data::{augment, augment_views, unchanged_view, view_count};
+use crate::data::{Augmentation, unchanged_view, view_count};
 use crate::error::{During, Error, Result};
 use crate::inversion::{BatchStore, Ensemble, Origin, Synthesizer, SyntheticBatch, TermsAt};
 use crate::model::{Model, StateDict};
 use crate::runtime::seed::{self, Rng, Seeds};
 use crate::runtime::{interrupt, read};
-use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps, restore};
+use crate::train::{AugmentSettings, Batch, BatchSource, Callback, Steps, View, restore};
 use rand::seq::SliceRandom;
 use rand::{Rng as _, RngCore};
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ pub struct FreshBatch {
 /// let initial = inverter.make(0, None, &mut ())?;
 ///
 /// let normalisation = Normalisation { mean: vec![0.5], std: vec![0.5] };
-/// let set = GrowingSet::new(&(&initial).into(), 8, None, &normalisation, Device::Cpu);
+/// let set = GrowingSet::new(&(&initial).into(), 8, None, &normalisation, Device::Cpu)?;
 /// let ensemble = Ensemble::new(EnsembleKind::MeanLogits, &[&teacher], Device::Cpu);
 /// let settings = SourceSettings {
 ///     batch_size: 4,
@@ -152,13 +152,17 @@ pub struct AdaptiveSource<'a> {
     synthesizer_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
+    /// `settings.padding` on the device.
+    padding: Tensor,
     seeds: Seeds,
     epoch: usize,
     /// Number of fresh batches in the set.
     made: usize,
     /// Steps of this epoch that make a fresh batch.
     fresh_steps: Vec<usize>,
-    order: Vec<i64>,
+    /// The epoch's batches that are drawn from the set, and their augmentation.
+    order: Order,
+    augmentation: Augmentation,
     rng: Rng,
     store: &'a dyn BatchStore,
     callback: Box<dyn Callback<FreshBatch> + 'a>,
@@ -177,7 +181,9 @@ impl<'a> AdaptiveSource<'a> {
         settings: SourceSettings,
         seeds: Seeds,
     ) -> Self {
+        let padding = Tensor::from_slice(&settings.padding).to_kind(Kind::Float);
         Self {
+            padding: padding.to_device(set.device()),
             set,
             synthesizer,
             synthesizer_group: "synthesizer",
@@ -188,7 +194,8 @@ impl<'a> AdaptiveSource<'a> {
             epoch: 0,
             made: 0,
             fresh_steps: Vec::new(),
-            order: Vec::new(),
+            order: Order::default(),
+            augmentation: Augmentation::default(),
             store: &(),
             callback: Box::new(()),
             weights: None,
@@ -249,12 +256,15 @@ impl<'a> AdaptiveSource<'a> {
         let synthetic = self.set.synthetic();
         let mut order: Vec<i64> = (0..synthetic.labels.size()[0]).collect();
         order.shuffle(&mut rng);
-        for chosen in order.chunks(self.settings.batch_size) {
+        let size = self.settings.batch_size;
+        let augment = &self.settings.augment;
+        let drawn = self.set.draw(order.len(), augment, &mut rng);
+        let (order, count) = (self.set.order(&order, size), order.len());
+        for (batch, start) in (0..count).step_by(size).enumerate() {
             interrupt::check()?;
-            let batch = self.set.gather(chosen);
-            let AugmentSettings { crop, flip } = self.settings.augment;
-            let padding = Some(&self.settings.padding[..]);
-            let images = augment(&batch.images, crop, flip, padding, &mut rng);
+            let batch = self.set.gather(&order, batch);
+            let drawn = drawn.narrow(start, size.min(count - start));
+            let images = drawn.apply(&batch.images, Some(&self.padding));
             weights.step(&images, &batch.labels, self.epoch)?;
         }
         Ok(())
@@ -284,9 +294,16 @@ impl<'a> AdaptiveSource<'a> {
             None => moved,
         };
         // No image comes twice in the same direction.
+        let once = |view| View {
+            number: None,
+            ..view
+        };
+        let views = batch
+            .views
+            .map(|views| views.into_iter().map(once).collect());
         Ok(Batch {
             images,
-            views: None,
+            views,
             ..batch
         })
     }
@@ -308,36 +325,37 @@ impl<'a> AdaptiveSource<'a> {
             labels: made.labels.shallow_clone(),
         };
         self.callback.report(Some(student), &fresh)?;
-        let first = self.set.synthetic_len() as u64;
-        let number = |index: i64| Some(first + index as u64);
-        let numbers = (0..made.labels.size()[0]).map(number).collect();
         if step == 0 && self.epoch > 0 {
             self.learn_weights()?;
         }
-        self.add(&made);
-        let augmentation = match self.settings.augment_fresh {
+        let first = self.set.synthetic_len();
+        self.add(&made)?;
+        let views = self.set.views(first).to_vec();
+        let with = match self.settings.augment_fresh {
             true => self.settings.augment.clone(),
             false => AugmentSettings {
                 crop: 0,
                 flip: false,
             },
         };
-        let (images, views) = self.augmented(&made.images, numbers, &augmentation);
+        let drawn = self.set.draw(views.len(), &with, &mut self.rng);
         let batch = Batch {
-            images,
             teachers: Some(made.teachers()),
+            images: made.images,
             labels: made.labels,
             scores: None,
             real: None,
             views: Some(views),
         };
+        let batch = self.augmented(batch, &drawn, with.crop);
         self.perturbed(batch)
     }
 
     /// Adds a batch to the set.
-    fn add(&mut self, made: &SyntheticBatch) {
-        self.set.push(&made.into());
+    fn add(&mut self, made: &SyntheticBatch) -> Result<()> {
+        self.set.push(&made.into())?;
         self.made += 1;
+        Ok(())
     }
 
     /// Adds fresh batches from the store until there are `count`, those that a resumed run had made
@@ -350,7 +368,7 @@ impl<'a> AdaptiveSource<'a> {
                 let hint = self.store.hint_if_missing().into_iter();
                 hint.fold(Error::failed(what), Error::hint)
             })?;
-            self.add(&made);
+            self.add(&made)?;
         }
         Ok(())
     }
@@ -370,7 +388,7 @@ impl<'a> AdaptiveSource<'a> {
         let teachers = self.synthesizer.teachers_of(made);
         let scores = match teachers[..] {
             [teacher] => teacher.loaded()?.predict(&made.images),
-            _ => self.ensemble.predict(&teachers, &made.images, 1.0, None)?,
+            _ => self.ensemble.predict(&teachers, &made.images, 1.0)?,
         };
         Ok(FreshReport {
             epoch: self.epoch,
@@ -384,24 +402,25 @@ impl<'a> AdaptiveSource<'a> {
         })
     }
 
-    /// Augments normalised images f32 [N,C,H,W], and returns the numbers of their views from the
-    /// `numbers` of the images.
-    fn augmented(
-        &mut self,
-        images: &Tensor,
-        numbers: Vec<Option<u64>>,
-        with: &AugmentSettings,
-    ) -> (Tensor, Vec<Option<u64>>) {
-        let padding = Some(&self.settings.padding[..]);
-        let (images, mut drawn) =
-            augment_views(images, with.crop, with.flip, padding, &mut self.rng);
-        // A fresh image that is not augmented is numbered among the views of later epochs.
-        let (own, all) = (with.crop, self.settings.augment.crop);
-        if own != all {
-            drawn.fill(unchanged_view(all));
+    /// Augments the normalised images of a batch as `drawn` with crops of `crop`, and numbers their
+    /// views.
+    fn augmented(&self, batch: Batch, drawn: &Augmentation, crop: i64) -> Batch {
+        let all = self.settings.augment.crop;
+        let number = |(view, &drawn): (View, &u64)| {
+            // A fresh image that is not augmented is numbered among the views of later epochs.
+            let drawn = match crop == all {
+                true => drawn,
+                false => unchanged_view(all),
+            };
+            let number = view.number.map(|number| number * view_count(all) + drawn);
+            View { number, ..view }
+        };
+        let views = batch.views.unwrap_or_default().into_iter();
+        Batch {
+            images: drawn.apply(&batch.images, Some(&self.padding)),
+            views: Some(views.zip(drawn.views()).map(number).collect()),
+            ..batch
         }
-        let view = |(number, drawn): (Option<u64>, u64)| Some(number? * view_count(all) + drawn);
-        (images, numbers.into_iter().zip(drawn).map(view).collect())
     }
 }
 
@@ -425,18 +444,23 @@ impl BatchSource for AdaptiveSource<'_> {
 
     fn begin(&mut self, epoch: usize) -> Result<usize> {
         self.epoch = epoch;
-        self.rng = self.seeds.stream("student/batches", epoch as u64);
         let fresh = self.settings.new_batches_per_epoch;
         let steps = self.settings.steps(self.set.len());
         let kept = steps - fresh;
         self.fresh_steps = (0..fresh).map(|batch| batch * steps / fresh).collect();
+        let (size, mut order) = (self.settings.batch_size, Vec::new());
         let mut pass: Vec<i64> = (0..self.set.len() as i64).collect();
-        self.order.clear();
+        let mut rng = self.seeds.stream("student/batches", epoch as u64);
         // An epoch longer than the set passes over it again, in another order each time.
-        while self.order.len() < kept * self.settings.batch_size {
-            pass.shuffle(&mut self.rng);
-            self.order.extend(&pass);
+        while order.len() < kept * size {
+            pass.shuffle(&mut rng);
+            order.extend(&pass);
         }
+        order.truncate(kept * size);
+        let augment = &self.settings.augment;
+        self.augmentation = self.set.draw(order.len(), augment, &mut rng);
+        self.order = self.set.order(&order, size);
+        self.rng = rng;
         Ok(steps)
     }
 
@@ -462,19 +486,12 @@ impl BatchSource for AdaptiveSource<'_> {
         if step == 0 && self.epoch > 0 {
             self.learn_weights()?;
         }
-        // The permutation was drawn at the start of the epoch: a batch made in this epoch is drawn
-        // from in the next.
-        let start = ((step - before) * self.settings.batch_size).min(self.order.len());
-        let end = (start + self.settings.batch_size).min(self.order.len());
-        let batch = self.set.gather(&self.order[start..end]);
-        let with = self.settings.augment.clone();
-        let numbers = batch.views.unwrap_or_default();
-        let (images, views) = self.augmented(&batch.images, numbers, &with);
-        let batch = Batch {
-            images,
-            views: Some(views),
-            ..batch
-        };
+        // The order was drawn at the start of the epoch: a batch made in this epoch is drawn from
+        // in the next.
+        let (index, size) = (step - before, self.settings.batch_size);
+        let batch = self.set.gather(&self.order, index);
+        let drawn = self.augmentation.narrow(index * size, size);
+        let batch = self.augmented(batch, &drawn, self.settings.augment.crop);
         self.perturbed(batch)
     }
 }

@@ -17,7 +17,7 @@ use crate::inversion::{
 use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
 use crate::runtime::{interrupt, read};
-use crate::train::{Callback, Optimizer};
+use crate::train::{AugmentSettings, Callback, Optimizer};
 use rand_distr::{Distribution, StandardNormal};
 use tch::Tensor;
 
@@ -57,7 +57,8 @@ pub struct GeneratorSynthesizer<'a> {
     ensemble: Ensemble,
     settings: &'a GeneratorSettings,
     /// Normalised value of black, one a channel.
-    padding: Vec<f64>,
+    /// The normalised value of black, one a channel, on the device.
+    padding: Tensor,
     seeds: Seeds,
     training: Training,
     /// Whether the weights are those of an earlier batch.
@@ -88,7 +89,7 @@ impl<'a> GeneratorSynthesizer<'a> {
         let generator = Generator::new(noise, width, shape, normalisation, first.device)?;
         Ok(Self {
             training: Training::new(generator, settings),
-            padding: normalisation.black(),
+            padding: Tensor::from_slice(&normalisation.black()).to_device(first.device),
             teachers,
             ensemble,
             settings,
@@ -227,14 +228,8 @@ impl Synthesizer for GeneratorSynthesizer<'_> {
                 noise = self.noise(&mut rng);
             }
             let view = |images: &Tensor| {
-                let padding = Some(&self.padding[..]);
-                augment(
-                    images,
-                    augmentation.crop,
-                    augmentation.flip,
-                    padding,
-                    &mut rng,
-                )
+                let AugmentSettings { crop, flip } = *augmentation;
+                augment(images, crop, flip, Some(&self.padding), &mut rng)
             };
             let of_noise = of_noise.as_mut();
             let (terms, images) =
@@ -257,9 +252,7 @@ impl Synthesizer for GeneratorSynthesizer<'_> {
         let labels = match labels {
             Some(labels) => labels,
             None => {
-                let joint = self
-                    .ensemble
-                    .predict(&self.teachers, &best.images, 1.0, None)?;
+                let joint = self.ensemble.predict(&self.teachers, &best.images, 1.0)?;
                 joint.argmax(1, false)
             }
         };

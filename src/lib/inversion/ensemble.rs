@@ -4,6 +4,7 @@
 use super::settings::EnsembleKind;
 use super::teacher::Teacher;
 use crate::error::Result;
+use crate::train::View;
 use tch::{Device, Kind, Tensor};
 
 /// Combines teachers' predictions by one of the rules of [`EnsembleKind`], and holds each teacher's
@@ -28,7 +29,7 @@ use tch::{Device, Kind, Tensor};
 /// let ensemble = Ensemble::new(EnsembleKind::LabelShare, &teachers, Device::Cpu);
 ///
 /// let images = Tensor::zeros([4, 1, 8, 8], (Kind::Float, Device::Cpu));
-/// let probabilities = ensemble.predict(&teachers, &images, 1.0, None)?.exp();
+/// let probabilities = ensemble.predict(&teachers, &images, 1.0)?.exp();
 /// let sums = Vec::<f32>::try_from(probabilities.sum_dim_intlist(1_i64, false, Kind::Float))?;
 /// assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
 /// # Ok(())
@@ -40,6 +41,8 @@ pub struct Ensemble {
     /// f32 [teachers,classes]: images of class c that teacher i was trained on, over those of all
     /// teachers; zero for classes that no teacher has seen.
     shares: Tensor,
+    /// Whether teacher i has seen class c, at `[i][c]`, on the host.
+    seen: Vec<Vec<bool>>,
     /// f32 [teachers]: the weights of `weighted_logits`.
     weights: Tensor,
     /// Softens the joint prediction instead of each teacher's.
@@ -81,8 +84,10 @@ impl Ensemble {
             .sum_dim_intlist(0i64, true, Kind::Double)
             .clamp_min(1.0);
         let count = teachers.len();
+        let seen = |teacher: &&Teacher| teacher.label_counts.iter().map(|&n| n > 0).collect();
         Self {
             kind,
+            seen: teachers.iter().map(seen).collect(),
             shares: (counts / totals).to_kind(Kind::Float).to_device(device),
             weights: Tensor::full([count as i64], 1.0 / count as f64, (Kind::Float, device)),
             softens_joint: false,
@@ -187,25 +192,34 @@ impl Ensemble {
         gates + open.to_kind(Kind::Float) / teachers as f64
     }
 
-    /// Returns the weight of each teacher for each image of which `origin` is known, image by
-    /// image: teacher i has `[image * teachers + i]`. `None` where the rule takes every teacher for
-    /// every image.
-    ///
-    /// # Errors
-    /// Fails when libtorch does.
-    pub fn weights(&self, origin: Option<Origin>) -> Result<Option<Vec<f32>>> {
-        match (self.kind, origin) {
-            (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {
-                let gates = self.gates(origin).f_flatten(0, -1)?;
-                Ok(Some(crate::runtime::read(&gates)?))
-            }
-            _ => Ok(None),
+    /// Returns whether the prediction of an image needs a teacher, image by image: that of image n
+    /// and teacher i is at n·teachers + i. `None` where the rule needs every teacher for every
+    /// image, and where nothing is known of them.
+    pub fn needed(&self, views: &[View]) -> Option<Vec<bool>> {
+        if views.is_empty() {
+            return None;
         }
+        let teachers = self.seen.len();
+        let of_image = |view: &View| -> Option<Vec<bool>> {
+            let needed: Vec<bool> = match self.kind {
+                EnsembleKind::LabelGated => self.seen.iter().map(|seen| seen[view.label]).collect(),
+                EnsembleKind::MadeFrom => (0..teachers)
+                    .map(|teacher| view.teacher == Some(teacher))
+                    .collect(),
+                _ => return None,
+            };
+            // All count alike, as in `gates`.
+            match needed.contains(&true) {
+                true => Some(needed),
+                false => Some(vec![true; teachers]),
+            }
+        };
+        let rows: Option<Vec<Vec<bool>>> = views.iter().map(of_image).collect();
+        rows.map(|rows| rows.concat())
     }
 
     /// Returns the log-probabilities f32 `[N,classes]` of `images`, `[N,C,H,W]` normalised, of
-    /// which `origin` is known, softened at `temperature`, without a graph. A teacher whose weight
-    /// is zero for every image is not asked: its logits count nothing.
+    /// which nothing is known, softened at `temperature`, without a graph.
     ///
     /// # Errors
     /// Fails when a teacher cannot be read.
@@ -214,24 +228,34 @@ impl Ensemble {
         teachers: &[&Teacher],
         images: &Tensor,
         temperature: f64,
-        origin: Option<Origin>,
     ) -> Result<Tensor> {
-        let weights = self.weights(origin)?;
-        let is_asked = |index: usize| match &weights {
-            Some(all) => all.chunks(teachers.len()).any(|image| image[index] > 0.0),
-            None => true,
-        };
-        let eval = |(index, teacher): (usize, &&Teacher)| {
-            if is_asked(index) {
-                return Ok(teacher.loaded()?.predict(images));
-            }
-            let shape = [images.size()[0], teacher.spec.classes];
-            Ok(Tensor::f_zeros(shape, (Kind::Float, images.device()))?)
-        };
-        let logits = teachers.iter().enumerate().map(eval);
-        let logits: Vec<Tensor> = logits.collect::<Result<_>>()?;
-        Ok(self.log_probabilities(&logits, temperature, origin))
+        let logits = predict(teachers, images, None)?;
+        Ok(self.log_probabilities(&logits, temperature, None))
     }
+}
+
+/// Returns each teacher's logits f32 `[N,classes]` of `images` `[N,C,H,W]`, normalised, without a
+/// graph. A teacher that no image needs is not asked: its logits are zero. `needed` is what
+/// [`Ensemble::needed`] returns.
+///
+/// # Errors
+/// Fails when a teacher cannot be read, or libtorch fails.
+pub fn predict(
+    teachers: &[&Teacher],
+    images: &Tensor,
+    needed: Option<&[bool]>,
+) -> Result<Vec<Tensor>> {
+    let is_asked = |index: usize| {
+        needed.is_none_or(|all| all.chunks(teachers.len()).any(|image| image[index]))
+    };
+    let eval = |(index, teacher): (usize, &&Teacher)| {
+        if is_asked(index) {
+            return Ok(teacher.loaded()?.predict(images));
+        }
+        let shape = [images.size()[0], teacher.spec.classes];
+        Ok(Tensor::f_zeros(shape, (Kind::Float, images.device()))?)
+    };
+    teachers.iter().enumerate().map(eval).collect()
 }
 
 /// Adds the terms, at least one.

@@ -24,7 +24,7 @@ mod teacher_cache;
 
 pub(crate) use engine::History;
 pub use engine::TermsAt;
-pub use ensemble::{Ensemble, Origin};
+pub use ensemble::{Ensemble, Origin, predict};
 pub use inverter::{Inverter, SyntheticBatch};
 pub use labels::draw_labels;
 pub(crate) use pixels::BestBatch;

@@ -47,7 +47,7 @@ pub fn compare(
         teachers_mean: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
         teachers,
         ensemble_rule: Some(rule.of_unknown()),
-        ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0, None))?,
+        ensemble: accuracy(&|images| ensemble.predict(&all, images, 1.0))?,
         // Without test images the mean need not be computed.
         one_shot_average: match dataset.test.is_empty() {
             true => None,

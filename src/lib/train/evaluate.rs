@@ -107,11 +107,12 @@ pub fn predicted_classes(
     no_grad(|| {
         let predicted = set.labels.f_empty_like()?;
         let total = set.len() as i64;
+        let normaliser = normalisation.on(set.images.device());
         let mut start = 0;
         while start < total {
             interrupt::check()?;
             let count = (batch_size as i64).min(total - start);
-            let scores = predict(&normalisation.apply(&set.images.narrow(0, start, count)))?;
+            let scores = predict(&normaliser.apply(&set.images.narrow(0, start, count)))?;
             predicted
                 .narrow(0, start, count)
                 .f_copy_(&scores.f_argmax(1, false)?)?;

@@ -21,6 +21,6 @@ pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;
 pub use schedule::SchedulePoint;
 pub use settings::*;
-pub use source::{Batch, BatchSource, Shuffled, steps};
+pub use source::{Batch, BatchSource, Shuffled, View, steps};
 pub(crate) use state::restore;
 pub use state::{FitState, Position};

@@ -3,7 +3,7 @@
 
 use super::settings::AugmentSettings;
 use super::state::Position;
-use crate::data::{ImageSet, Normalisation, augment};
+use crate::data::{Augmentation, ImageSet, Normalisation, Normaliser};
 use crate::error::Result;
 use crate::model::{Model, StateDict};
 use crate::runtime::seed::{self, Rng, Seeds};
@@ -26,9 +26,21 @@ pub struct Batch {
     /// Index of the teacher that each image was made from, i64 `[N]`, −1 for several and for real
     /// images; `None` if the source has no synthetic ones.
     pub teachers: Option<Tensor>,
-    /// A number for each image that it shares only with the same view of the same image, in this
-    /// batch and others; `None` for real images, and if the source tells none.
-    pub views: Option<Vec<Option<u64>>>,
+    /// What the host knows of each image without asking the device; `None` if the source tells
+    /// nothing.
+    pub views: Option<Vec<View>>,
+}
+
+/// Tells what an image is, in the host's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// A number that it shares only with the same view of the same image, in this batch and others;
+    /// `None` for real images, and if none will come again.
+    pub number: Option<u64>,
+    /// The label that a synthetic image was made for; 0 for real images.
+    pub label: usize,
+    /// Index of the teacher that it was made from; `None` for several and for real images.
+    pub teacher: Option<usize>,
 }
 
 /// Supplies batches, one epoch at a time.
@@ -128,12 +140,15 @@ pub trait BatchSource {
 pub struct Shuffled<'a> {
     set: &'a ImageSet,
     scores: Option<&'a Tensor>,
-    normalisation: &'a Normalisation,
+    normaliser: Normaliser,
     augment: AugmentSettings,
     batch_size: usize,
     seeds: Seeds,
     purpose: String,
+    /// Indices of the epoch's images, i64 on the set's device.
     order: Tensor,
+    /// Drawn for the images in this order.
+    augmentation: Augmentation,
     rng: Rng,
 }
 
@@ -148,7 +163,7 @@ impl<'a> Shuffled<'a> {
     /// is one for each client.
     pub fn new(
         set: &'a ImageSet,
-        normalisation: &'a Normalisation,
+        normalisation: &Normalisation,
         augment: AugmentSettings,
         batch_size: usize,
         seeds: Seeds,
@@ -158,12 +173,13 @@ impl<'a> Shuffled<'a> {
         Self {
             set,
             scores: None,
-            normalisation,
+            normaliser: normalisation.on(set.images.device()),
             augment,
             batch_size,
             seeds,
             purpose,
             order: Tensor::new(),
+            augmentation: Augmentation::default(),
             rng,
         }
     }
@@ -185,7 +201,11 @@ impl BatchSource for Shuffled<'_> {
         self.rng = self.seeds.stream(&self.purpose, epoch as u64);
         let mut order: Vec<i64> = (0..self.set.len() as i64).collect();
         order.shuffle(&mut self.rng);
-        self.order = Tensor::from_slice(&order).to_device(self.set.images.device());
+        let images = &self.set.images;
+        self.order = Tensor::from_slice(&order).to_device(images.device());
+        let AugmentSettings { crop, flip } = self.augment;
+        let (count, width, rng) = (order.len(), images.size()[3], &mut self.rng);
+        self.augmentation = Augmentation::draw(count, crop, flip, width, rng, images.device());
         Ok(self.steps())
     }
 
@@ -211,15 +231,10 @@ impl BatchSource for Shuffled<'_> {
         let chosen = self.order.narrow(0, start as i64, (end - start) as i64);
         let pixels = self.set.images.index_select(0, &chosen);
         // Zero padding of pixels is padding with black, whatever the normalisation.
-        let pixels = augment(
-            &pixels,
-            self.augment.crop,
-            self.augment.flip,
-            None,
-            &mut self.rng,
-        );
+        let augmentation = self.augmentation.narrow(start, end - start);
+        let pixels = augmentation.apply(&pixels, None);
         Ok(Batch {
-            images: self.normalisation.apply(&pixels),
+            images: self.normaliser.apply(&pixels),
             labels: self.set.labels.index_select(0, &chosen),
             scores: self.scores.map(|scores| scores.index_select(0, &chosen)),
             real: None,

@@ -1,12 +1,12 @@
 //! Augmentation of whole batches against one image, one pixel at a time.
 
 use crate::common::datasets::{floats, noise};
-use fed_distill::data::{augment, augment_views, unchanged_view, view_count};
+use fed_distill::data::{Augmentation, augment, unchanged_view, view_count};
 use fed_distill::runtime::seed::{Rng, Seeds};
 use proptest::prelude::*;
 use rand::Rng as _;
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 fn rng(seed: u64) -> Rng {
     Seeds::new(seed).stream("test/augment", 0)
@@ -67,7 +67,8 @@ proptest! {
         }
         let fill = [3.0, 7.0, 11.0];
         let given = filled.then_some(&fill[..c]);
-        let found = augment(&images, crop, flip, given, &mut rng(seed));
+        let tensor = given.map(Tensor::from_slice);
+        let found = augment(&images, crop, flip, tensor.as_ref(), &mut rng(seed));
         prop_assert_eq!(found.kind(), images.kind());
         prop_assert_eq!(found.size(), shape);
         let padding = given.unwrap_or(&[0.0; 3]);
@@ -110,7 +111,15 @@ fn views_are_numbered() {
     let one = Tensor::from_slice(&image).view([1, 2, 7, 7]);
     let images = one.repeat([600, 1, 1, 1]);
     for (crop, flip, count) in [(0, false, 1), (0, true, 2), (1, false, 9), (2, true, 50)] {
-        let (found, numbers) = augment_views(&images, crop, flip, None, &mut rng(3));
+        let drawn = Augmentation::draw(600, crop, flip, 7, &mut rng(3), Device::Cpu);
+        let (found, numbers) = (drawn.apply(&images, None), drawn.views());
+        // A part of what was drawn is that of these images.
+        let part = drawn.narrow(200, 70);
+        assert_eq!(part.views(), &numbers[200..270]);
+        assert_eq!(
+            part.apply(&images.narrow(0, 200, 70), None),
+            found.narrow(0, 200, 70)
+        );
         assert_eq!(found, augment(&images, crop, flip, None, &mut rng(3)));
         let mut views: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for (number, view) in numbers.iter().zip(floats(&found).chunks(98)) {

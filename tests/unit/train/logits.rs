@@ -4,10 +4,10 @@
 use crate::common::machine::device;
 use fed_distill::Result;
 use fed_distill::distill::{Distillation, LogitCache};
-use fed_distill::inversion::{Ensemble, EnsembleKind, Origin, Teacher, TeacherCache};
+use fed_distill::inversion::{Ensemble, EnsembleKind, Origin, Teacher, TeacherCache, predict};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::{Rng, Seeds};
-use fed_distill::train::{Batch, Objective};
+use fed_distill::train::{Batch, Objective, View};
 use rand::Rng as _;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,8 +40,17 @@ fn rng() -> Rng {
     Seeds::new(4).stream("test/logits", 0)
 }
 
+/// The view of this number, of an image whose label and teacher follow from it.
+fn synthetic(number: u64) -> View {
+    View {
+        number: Some(number),
+        label: (number % 5) as usize,
+        teacher: (number % 4).checked_sub(1).map(|teacher| teacher as usize),
+    }
+}
+
 /// Batches of several sizes, in which images come again, also twice in one, and some are not used.
-fn batches(rng: &mut Rng, pool: &Tensor) -> Vec<(Tensor, Vec<Option<u64>>)> {
+fn batches(rng: &mut Rng, pool: &Tensor) -> Vec<(Tensor, Vec<View>)> {
     let sizes = [64, 64, 40, 64, 7, 64, 40, 1, 64, 40, 7, 64];
     let batch = |count: usize| {
         let chosen: Vec<i64> = (0..count)
@@ -49,7 +58,10 @@ fn batches(rng: &mut Rng, pool: &Tensor) -> Vec<(Tensor, Vec<Option<u64>>)> {
             .collect();
         let views = chosen
             .iter()
-            .map(|&index| rng.random_bool(0.9).then_some(1000 + index as u64))
+            .map(|&index| match rng.random_bool(0.9) {
+                true => synthetic(1000 + index as u64),
+                false => View::default(),
+            })
             .collect();
         let chosen = Tensor::from_slice(&chosen).to_device(device());
         (pool.index_select(0, &chosen), views)
@@ -80,20 +92,20 @@ fn bits_do_not_depend_on_what_is_kept() {
     for bytes in [0, 4000, 1 << 24] {
         let mut cache = LogitCache::new(bytes);
         for (batch, (images, views)) in batches(&mut rng, &pool).iter().enumerate() {
-            let some: Vec<f32> = (0..views.len() * all.len())
-                .map(|_| rng.random_range(0..3) as f32)
+            let some: Vec<bool> = (0..views.len() * all.len())
+                .map(|_| rng.random_range(0..3) > 0)
                 .collect();
-            // A view keeps its weights, as an image keeps its label.
-            let weights = (batch % 2 == 1 && bytes == 4000).then_some(&some[..]);
-            let found = cache.logits(&all, images, views, weights).unwrap();
-            if weights.is_some() {
+            // A view keeps its teachers, as an image keeps its label.
+            let needed = (batch % 2 == 1 && bytes == 4000).then_some(&some[..]);
+            let found = cache.logits(&all, images, views, needed).unwrap();
+            if needed.is_some() {
                 cache = LogitCache::new(bytes);
             }
             for (index, (found, teacher)) in found.iter().zip(&all).enumerate() {
                 let whole = teacher.loaded().unwrap().predict(images);
                 for (image, view) in views.iter().enumerate() {
-                    let used = weights.is_none_or(|all| all[image * KINDS.len() + index] > 0.0);
-                    if view.is_some() && used {
+                    let used = needed.is_none_or(|all| all[image * KINDS.len() + index]);
+                    if view.number.is_some() && used {
                         let row = image as i64;
                         assert_eq!(found.get(row), whole.get(row), "{:?}", KINDS[index]);
                     }
@@ -121,7 +133,7 @@ fn counted(kind: ModelKind, index: u64, counts: Vec<u64>) -> (Teacher, Rc<Cell<u
 fn a_known_view_costs_no_pass() {
     tch::set_num_threads(1);
     let images = images(64);
-    let views: Vec<Option<u64>> = (0..64).map(Some).collect();
+    let views: Vec<View> = (0..64).map(synthetic).collect();
     for kind in KINDS {
         let reads = Rc::new(Cell::new(0));
         let counter = Rc::clone(&reads);
@@ -157,10 +169,16 @@ fn labels(of: &[i64]) -> Tensor {
 #[test]
 fn teachers_without_a_weight_are_not_asked() -> Result<()> {
     let images = images(4);
-    let (labels, made_from) = (labels(&[0, 1, 1, 0]), labels(&[0, 0, 0, 0]));
+    let (classes, made_from) = ([0, 1, 1, 0], labels(&[0, 0, 0, 0]));
+    let labels = labels(&classes);
     let origin = Some(Origin {
         labels: &labels,
         teachers: Some(&made_from),
+    });
+    let views = classes.map(|label| View {
+        number: None,
+        label: label as usize,
+        teacher: Some(0),
     });
     let counts = [vec![3, 1, 0, 0, 0], vec![0, 0, 2, 2, 1]];
     for kind in [EnsembleKind::LabelGated, EnsembleKind::MadeFrom] {
@@ -169,7 +187,8 @@ fn teachers_without_a_weight_are_not_asked() -> Result<()> {
         let [(own, own_reads), (foreign, foreign_reads)] = &made;
         let teachers = [own, foreign];
         let ensemble = Ensemble::new(kind, &teachers, device());
-        let found = ensemble.predict(&teachers, &images, 2.0, origin)?;
+        let found = predict(&teachers, &images, ensemble.needed(&views).as_deref())?;
+        let found = ensemble.log_probabilities(&found, 2.0, origin);
         assert_eq!((own_reads.get(), foreign_reads.get()), (1, 0), "{kind:?}");
         let logits = teachers.map(|teacher| teacher.loaded().unwrap().predict(&images));
         assert_eq!(found, ensemble.log_probabilities(&logits, 2.0, origin));
@@ -179,7 +198,8 @@ fn teachers_without_a_weight_are_not_asked() -> Result<()> {
     let (foreign, others) = counted(ModelKind::Lenet5, 1, counts[1].clone());
     let teachers = [&own, &foreign];
     let ensemble = Ensemble::new(EnsembleKind::LabelShare, &teachers, device());
-    let _ = ensemble.predict(&teachers, &images, 2.0, origin)?;
+    assert_eq!(ensemble.needed(&views), None);
+    let _ = ensemble.predict(&teachers, &images, 2.0)?;
     assert_eq!((reads.get(), others.get()), (1, 1));
     Ok(())
 }
@@ -219,15 +239,13 @@ fn losses_have_the_same_bits() {
             objective(Some(RefCell::new(LogitCache::new(1 << 20)))),
         );
         for (images, views) in batches(&mut rng, &pool) {
-            let is_real = |view: &Option<u64>| f32::from(u8::from(view.is_none()));
+            let is_real = |view: &View| f32::from(u8::from(view.number.is_none()));
             let real: Vec<f32> = views.iter().map(is_real).collect();
-            let of_view = |modulus: u64| -> Vec<i64> {
-                let of = |view: &Option<u64>| view.map_or(0, |view| (view % modulus) as i64);
-                views.iter().map(of).collect()
-            };
-            let made_from: Vec<i64> = of_view(4).iter().map(|teacher| teacher - 1).collect();
+            let own: Vec<i64> = views.iter().map(|view| view.label as i64).collect();
+            let teacher = |view: &View| view.teacher.map_or(-1, |teacher| teacher as i64);
+            let made_from: Vec<i64> = views.iter().map(teacher).collect();
             let batch = Batch {
-                labels: labels(&of_view(5)),
+                labels: labels(&own),
                 teachers: Some(labels(&made_from)),
                 real: Some(Tensor::from_slice(&real).to_device(device())),
                 scores: None,

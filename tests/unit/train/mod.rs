@@ -4,6 +4,7 @@
 //! `torch.set_default_dtype(torch.float64)`).
 
 mod accuracy;
+mod growing;
 mod logits;
 mod losses;
 mod optimisers;

@@ -107,7 +107,7 @@ fn train(
         own.as_ref(),
         &dataset.normalisation,
         context.device,
-    );
+    )?;
     let mut model = student(context, set)?;
     let written = capacity as u128 * super::image_bytes(&set.card.model);
     session.require_space(written as u64 + model.state().bytes())?;
