@@ -14,12 +14,16 @@ endif
 # The folder of the binaries. CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's config files move it,
 # so cargo is asked, once, after the build. Before make 4.4 `$(shell …)` sees no exported variables;
 # `make -n` must not build.
-ASK = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
-	$(CARGO) build --release --bins --message-format=json 2>/dev/null \
-	| sed -n 's|.*"executable":"\(.*\)/inspect",.*|\1|p'
-ANSWER = $(or $(shell $(ASK)),$(error cargo does not report where the binaries are))
-BIN = $(if $(findstring n,$(firstword -$(MAKEFLAGS))),target/release,$(eval \
-	BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
+ask = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
+	$(CARGO) build --release $(FEATURES) $(1) --message-format=json 2>/dev/null \
+	| sed -n 's|.*"executable":"$(2)",.*|\1|p'
+ANSWER = $(or $(shell $(call ask,--bins,\(.*\)/inspect)),$(error cargo does not report where the \
+	binaries are))
+# What `serve` and `join` need; the targets that want them say so.
+FEATURES =
+build federation bench-federation gpu-check: FEATURES = --features net
+BIN = $(if $(DRY),target/release,$(eval BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
+DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
 	compared compare federation setting protocol report experiments experiments-smoke test \
@@ -41,7 +45,7 @@ mpi:
 
 # `serve` and `join` need more crates than the stages, which nobody waits for who does not use them.
 build: setup ## Build all binaries in release
-	$(CARGO) build --release --bins --features net
+	$(CARGO) build --release --bins $(FEATURES)
 
 stages: setup
 	$(CARGO) build --release --bins
@@ -179,8 +183,10 @@ test-browser: setup ## Look at the server's page in Chromium; installs it where 
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
 bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
-	$(CARGO) build --release --features bench --bin bench_worker
-	@BENCH_BINARIES="$(BIN)" python3 benches/compare.py $(ARGS)
+	$(CARGO) build --release --bench worker
+	@BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" python3 benches/compare.py $(ARGS)
+# The process that runs our side of a comparison.
+WORKER = $(if $(DRY),worker,$(shell $(call ask,--bench worker,\(.*/worker-[^"/]*\))))
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
@@ -199,8 +205,9 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 DEVICE ?= cuda
 SIZE ?= full
 gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
-	$(CARGO) build --release --features net,bench --bin bench_worker
-	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" python3 benches/gpu/check.py \
+	$(CARGO) build --release $(FEATURES) --bench worker
+	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" \
+		python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
 
 lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings allowed
@@ -209,7 +216,7 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
 		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --features bench,net -- -D warnings
+	$(CARGO) clippy --release --all-targets --features net -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features net
 
 deny: ## Check licences and sources of the dependencies

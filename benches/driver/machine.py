@@ -15,8 +15,8 @@ def binaries():
 
 
 def worker():
-    """The Rust side's process."""
-    return binaries() / "bench_worker"
+    """The Rust side's process: `BENCH_WORKER`, below the checkout if relative."""
+    return ROOT / os.environ["BENCH_WORKER"]
 
 
 def card_memory(device):

@@ -29,8 +29,9 @@ def build():
     """{place in the folder of binaries: executable}."""
     tests = [word for name in setting.TESTS for word in ("--test", name)]
     tests = setting.cargo_artifacts("test", "--release", "--no-run", *tests)
-    built = setting.cargo_artifacts("build", "--release", "--bins", "--features", "bench")
-    chosen = {name: built["bin", name] for name in (*STAGES, "bench_worker")}
+    built = setting.cargo_artifacts("build", "--release", "--bins", "--bench", "worker")
+    chosen = {name: built["bin", name] for name in STAGES}
+    chosen[setting.WORKER] = built["bench", "worker"]
     return chosen | {f"deps/{name}": tests["test", name] for name in setting.TESTS}
 
 

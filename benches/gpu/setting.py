@@ -16,6 +16,8 @@ from driver import machine  # noqa: E402
 # What `pack.py` fills, to be carried to another machine.
 CARRIED = ROOT / "gpu"
 ARCHIVE = CARRIED / "binaries.tar.xz"
+# The name of the benchmarks' worker among them.
+WORKER = "bench_worker"
 # The numeric tests, which run on the device that FED_DISTILL_TEST_DEVICE names: test targets, and
 # which of their tests.
 TESTS = {
@@ -75,6 +77,7 @@ def use_carried(folder, python):
     folders = [*library_folders(python), folder / "lib"]
     os.environ["LD_LIBRARY_PATH"] = ":".join(map(str, folders))
     os.environ["BENCH_BINARIES"] = str(folder)
+    os.environ["BENCH_WORKER"] = str(folder / WORKER)
     os.environ["FED_DISTILL_CHECKOUT"] = str(ROOT)
     fixtures = CARRIED / "data" / "fixtures"
     if fixtures.is_dir():

@@ -1,8 +1,8 @@
 //! A process that runs this library's steps on demand, for `benches/compare.py`: it alternates with
 //! the Python workers, which speak the same protocol.
 //!
-//! `bench_worker save FOLDER CASE` writes the case's weights and images for the Python side.
-//! `bench_worker serve FOLDER CASE` prints a line of JSON when it is ready, then answers each line
+//! `worker save FOLDER CASE` writes the case's weights and images for the Python side.
+//! `worker serve FOLDER CASE` prints a line of JSON when it is ready, then answers each line
 //! `N` on stdin with the seconds N steps took, and an end of input with the peak of its memory.
 
 #[path = "../common/mod.rs"]
