@@ -33,6 +33,68 @@ fn of_hosts() {
     );
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("`student.epochs`"));
+    // Test images of another task, and what the server sets itself.
+    for (arguments, words) in [
+        (
+            &["dataset=digits", "dataset.size=32"][..],
+            &["another task", "image shape", "`dataset=none`"][..],
+        ),
+        (
+            &["dataset=none", "student.save_folder=elsewhere"],
+            &["sets `student.save_folder=elsewhere` itself"],
+        ),
+    ] {
+        let output = run("serve", &[&["run", folder.text()], arguments].concat());
+        assert!(!output.status.success());
+        for words in words {
+            assert!(said(&output).contains(words), "{}", said(&output));
+        }
+        assert!(!said(&output).contains("listening"));
+    }
+}
+
+/// What a task has nothing of, and a deadline that nobody can keep.
+#[test]
+fn of_tasks() {
+    let folder = Folder::new(1);
+    let place = folder.path("task");
+    let task = [
+        "task",
+        place.to_str().unwrap(),
+        "--clients",
+        "3",
+        "dataset=digits",
+    ];
+    let past = ["--deadline", "2001-01-01T00:00:00Z"];
+    let output = run("serve", &[&task[..], &past].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    for words in ["is in the past", "2001-01-01T00:00:00Z", "UTC"] {
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+    assert!(!place.exists());
+    for (arguments, words) in [
+        (
+            &["teacher.epochs=5"][..],
+            &["nothing of `teacher.epochs=5`", "dataset, model.", "`join`"][..],
+        ),
+        (
+            &["--algorithm", "fed_avg", "fed_md.rounds=5"],
+            &["nothing of `fed_md.rounds=5`", "fed_avg, seed, precision"],
+        ),
+    ] {
+        let output = run("serve", &[&task, arguments, &["--overwrite"]].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        for words in words {
+            assert!(said(&output).contains(words), "{}", said(&output));
+        }
+    }
+    // A choice sets keys of many groups.
+    let output = run(
+        "serve",
+        &[&task[..4], &["+experiment=demo", "--overwrite"]].concat(),
+    );
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!said(&output).contains("nothing of"), "{}", said(&output));
 }
 
 /// The file is looked at before the server is called, which does not answer here.

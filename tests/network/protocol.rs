@@ -273,13 +273,13 @@ fn next_and_closing() {
 /// missing; another start resumes.
 #[test]
 fn deadline() {
-    let past = [
-        "--deadline",
-        "2001-01-01T00:00:00Z",
-        "--extension-hours",
-        "0",
-    ];
-    let folder = Folder::with(&[&["--clients", "2", "--min-clients", "1"], &past[..]].concat());
+    let few = ["--clients", "2", "--min-clients", "1"];
+    let folder = Folder::with(&[&few[..], &["--extension-hours", "0"]].concat());
+    let path = folder.path("task.json");
+    let mut task: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    task["deadline"] = json!("2001-01-01T00:00:00Z");
+    std::fs::write(&path, task.to_string()).unwrap();
     let (token, _late) = (folder.client("a"), folder.client("late"));
     let host = folder.serve(&[]);
     until(|| host.get(&token, "/v1/next").json()["action"] == "failed");
@@ -288,9 +288,6 @@ fn deadline() {
     drop(host);
 
     // The deadline is not part of what clients agree on.
-    let path = folder.path("task.json");
-    let mut task: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     task["deadline"] = serde_json::Value::Null;
     std::fs::write(&path, task.to_string()).unwrap();
     let host = folder.serve(&[]);

@@ -2,12 +2,14 @@
 
 use super::super::rounds as agreed;
 use super::rounds;
-use super::stages::Stages;
+use super::stages::{self, Stages};
 use crate::config;
 use crate::error::Error;
 use crate::network::collect;
 use crate::network::server::{self, Limits, Server, TlsFiles};
 use crate::network::state::{Event, Phase};
+use crate::network::task::Task;
+use crate::run::open_for;
 use crate::runtime::output;
 use anyhow::Result;
 use std::net::SocketAddr;
@@ -62,6 +64,20 @@ pub struct Request {
     overrides: Vec<String>,
 }
 
+/// Refuses settings of the stages that cannot be composed, that the server sets itself, or whose
+/// test images are of another task.
+fn refuse_unfit(overrides: Vec<String>, task: &Task) -> Result<()> {
+    let composed = config::compose(&config::Request {
+        overrides,
+        ..config::Request::default()
+    })?;
+    stages::refuse_own_keys(&composed.overrides)?;
+    let context = open_for(&composed, 1)?;
+    agreed::dataset(&context, task)
+        .map_err(|error| Error::from(error).hint("without test images: `dataset=none`"))?;
+    Ok(())
+}
+
 impl Request {
     /// Runs the server until it is stopped by a signal.
     ///
@@ -95,14 +111,9 @@ impl Request {
             .map_err(Error::from)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stages = (!self.collect_only).then(|| self.overrides.clone());
-        // The stages start once the uploads are complete: a wrong key is told now.
+        // The stages start once the uploads are complete: what is wrong with them is told now.
         match (stages.clone(), &server.task.rounds) {
-            (Some(overrides), None) => {
-                config::compose(&config::Request {
-                    overrides,
-                    ..config::Request::default()
-                })?;
-            }
+            (Some(overrides), None) => refuse_unfit(overrides, &server.task)?,
             (Some(overrides), Some(plan)) => {
                 agreed::composed(&server.task, plan, overrides)?;
             }

@@ -18,6 +18,33 @@ use std::time::Duration;
 /// How often a stage is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What the server sets for its stages.
+const OWN_KEYS: [&str; 6] = [
+    "teacher.save_folder",
+    "teacher.num_teachers",
+    "split.save_path",
+    "initial.save_path",
+    "student.save_folder",
+    "resume",
+];
+
+/// Refuses overrides of keys that the server sets itself.
+///
+/// # Errors
+/// Fails (usage) with the first of them.
+pub fn refuse_own_keys(overrides: &[String]) -> Result<()> {
+    let is_own = |typed: &&String| {
+        let key = typed.trim_start_matches(['+', '~']).split('=').next();
+        key.is_some_and(|key| OWN_KEYS.contains(&key) || key == "overwrite")
+    };
+    match overrides.iter().find(is_own) {
+        Some(typed) => Err(Error::usage(format!("the server sets `{typed}` itself"))
+            .hint("leave it out: everything of this federation is in its folder")
+            .into()),
+        None => Ok(()),
+    }
+}
+
 /// Holds the work that follows the uploads.
 pub struct Stages {
     server: Arc<Server>,
@@ -43,20 +70,17 @@ impl Stages {
         };
         let folder = &self.server.store.folder;
         let count = self.server.store.view(|state| state.closed.len());
-        let set = |key: &str, path: PathBuf| {
-            format!(
-                "{key}={}",
-                crate::config::quoted(&path.display().to_string())
-            )
-        };
-        let fixed = [
-            set("teacher.save_folder", teachers),
-            format!("teacher.num_teachers={count}"),
-            "split.save_path=null".to_owned(),
-            set("initial.save_path", folder.join("initial.safetensors")),
-            set("student.save_folder", folder.join("student")),
-            "resume=true".to_owned(),
+        let path = |path: PathBuf| crate::config::quoted(&path.display().to_string());
+        let values = [
+            path(teachers),
+            count.to_string(),
+            "null".to_owned(),
+            path(folder.join("initial.safetensors")),
+            path(folder.join("student")),
+            "true".to_owned(),
         ];
+        let set = OWN_KEYS.iter().zip(values);
+        let fixed: Vec<String> = set.map(|(key, value)| format!("{key}={value}")).collect();
         for stage in ["generate_initial", "train_student"] {
             self.stage(stage, overrides, &fixed)?;
         }

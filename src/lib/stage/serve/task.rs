@@ -7,6 +7,7 @@ use crate::config;
 use crate::config::Composed;
 use crate::data::{self, DatasetKind};
 use crate::error::{During, Error};
+use crate::network;
 use crate::network::rounds::plan::{Algorithm, Plan};
 use crate::network::task::{Task, VERSION};
 use crate::run::{agreement, open_for, weights};
@@ -66,6 +67,9 @@ pub struct Request {
     overrides: Vec<String>,
 }
 
+/// Limits the overrides that a warning names: more than this are one set for all stages.
+const FEW: usize = 3;
+
 /// Names what clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Choice {
@@ -96,9 +100,24 @@ impl Request {
             task.models.clear();
         }
         task.check()?;
+        self.refuse_past(task.deadline())?;
         json::write(&path, &task)?;
         output::print(path.display())?;
         Ok(())
+    }
+
+    /// Refuses a deadline that is over: no client could keep it.
+    fn refuse_past(&self, deadline: Option<i64>) -> Result<()> {
+        let now = network::now();
+        if deadline.is_none_or(|deadline| deadline > now) {
+            return Ok(());
+        }
+        let error = Error::usage("`--deadline` is in the past")
+            .note("found", self.deadline.clone().unwrap_or_default())
+            .note("now", network::shown_time(now));
+        Err(error
+            .hint("a time ends with its offset: `Z` is UTC, `+02:00` two hours before it")
+            .into())
     }
 
     fn of_card(&self, file: &std::path::Path) -> Result<Task> {
@@ -134,11 +153,40 @@ impl Request {
             overrides: self.overrides.clone(),
             ..config::Request::default()
         })?;
+        self.warn_of_unread(&composed)?;
         let mut task = self.described(&composed)?;
         if self.algorithm != Choice::Upload {
             self.plan(&composed, &mut task)?;
         }
         Ok(task)
+    }
+
+    /// Warns of overrides of which a task has nothing, unless they are many: one set of overrides
+    /// may serve all stages.
+    fn warn_of_unread(&self, composed: &Composed) -> Result<()> {
+        let read: &[&str] = match self.algorithm {
+            Choice::Upload => &["dataset", "model"],
+            Choice::FedAvg => &["dataset", "model", "fed_avg", "seed", "precision"],
+            Choice::FedMd => &["dataset", "model", "fed_md", "split", "seed", "precision"],
+        };
+        // A choice such as `+experiment=demo` is no key: it sets keys of many groups.
+        let keys = json::value(&composed.config)?;
+        let is_unread = |typed: &&String| {
+            let key = typed.trim_start_matches(['+', '~']);
+            let key = key.split(['.', '=']).next().unwrap_or(key);
+            keys.get(key).is_some() && !read.contains(&key)
+        };
+        let unread = composed.overrides.iter().filter(is_unread);
+        let unread: Vec<String> = unread.map(|typed| format!("`{typed}`")).collect();
+        if (1..=FEW).contains(&unread.len()) {
+            tracing::warn!(
+                "a task has nothing of {}: it has {}. What a party decides alone goes to its \
+                 `join`, and what the server does to `serve run`",
+                unread.join(", "),
+                read.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// Adds the rounds to the task.
