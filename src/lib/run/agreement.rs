@@ -61,12 +61,12 @@ pub fn fitted(
     let trained = shape(card.model.channels, card.model.size);
     let here = shape(dataset.channels(), dataset.size());
     if trained != here {
-        return Err(
-            differs("on images of another shape", [trained, here]).hint(format!(
+        return Err(differs("on images of another shape", [trained, here])
+            .hint(format!(
                 "`dataset.channels={} dataset.size={}` makes such images",
                 card.model.channels, card.model.size
-            )),
-        );
+            ))
+            .hint("where there are no test images of this task: `dataset=none`"));
     }
     if let Some(names) = classes(&card.classes, &dataset.classes) {
         let error = differs("on other classes", names)
@@ -101,6 +101,26 @@ pub fn fitted(
         normalisation: card.normalisation.clone(),
         ..dataset
     })
+}
+
+/// Refuses settings of `dataset` that say something else of the task than the `card` of the models
+/// in the file at `path`. What they leave open is the models'.
+///
+/// # Errors
+/// Fails (usage) where they differ, with both.
+pub fn refuse_other(settings: &DatasetSettings, card: &Card, path: &Path) -> Result<()> {
+    let described = Task::described(settings, Some(card))?;
+    let Some(difference) = Task::of(card).difference(&described) else {
+        return Ok(());
+    };
+    let [trained, here] = difference.said;
+    Err(Error::usage(format!(
+        "the models were trained for another task: {}",
+        difference.what
+    ))
+    .note("expected", format!("{trained}: {}", path.display()))
+    .note("found", format!("{here}: `dataset`"))
+    .hint("leave out the settings of `dataset`: the teachers bring their task"))
 }
 
 impl Task {

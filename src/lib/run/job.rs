@@ -227,6 +227,7 @@ impl StageContext<'_> {
                 .hint("give it another name")
             );
         }
+        refuse_shared_manifest(job)?;
         let config = &self.config;
         let identity = job.stage.identity(&self.settings()?);
         let admission = manifest::admit(
@@ -274,6 +275,36 @@ impl StageContext<'_> {
             other => Ok(other),
         }
     }
+}
+
+/// Refuses a result that would take over the manifest, the log and the pictures of another one that
+/// is still there, as `x` and `x.txt` would those of `x.json`: nothing would tell any more where
+/// the other one comes from, so that `overwrite=true` does not help.
+fn refuse_shared_manifest(job: &Job) -> Result<()> {
+    let Some(result) = manifest::existing(&job.manifest)
+        .unwrap_or(None)
+        .and_then(|earlier| earlier.result)
+    else {
+        return Ok(());
+    };
+    let other = job
+        .output
+        .with_file_name(result.file_name().unwrap_or_default());
+    if result.file_name() == job.output.file_name() || !other.exists() {
+        return Ok(());
+    }
+    let error = Error::usage(format!(
+        "`{}` would share its manifest with `{}`",
+        job.output.display(),
+        other.display()
+    ));
+    Err(error
+        .note("file", job.manifest.display().to_string())
+        .hint(format!(
+            "give `{}` another name, not only another ending",
+            job.stage.output
+        ))
+        .into())
 }
 
 /// Returns the path beside a manifest of a file that belongs to the same run: for `metrics.jsonl`

@@ -10,6 +10,7 @@ use crate::config::Composed;
 use crate::error::{During, Error};
 use crate::federated::transport::Rank;
 use crate::inversion::{BatchStore, LossTerm, StoredBatch, Synthesizer, SyntheticBatch, TermsAt};
+use crate::run::agreement;
 use crate::run::job::{Job, Session};
 use crate::run::journal::{BatchLine, Journal};
 use crate::run::manifest;
@@ -75,6 +76,8 @@ impl Shared for Generate<'_> {
 
     fn load(&self, run: &mut manifest::Run) -> Result<TeacherSet> {
         let set = teachers::load(self.context)?;
+        let dataset = &self.context.config.dataset;
+        agreement::refuse_other(dataset, &set.card, &set.paths[0])?;
         set.refuse_rules_without_counts(self.context.config, None)?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);

@@ -2,6 +2,7 @@
 //! the server never sees.
 
 use super::train_teachers::{named, weights_path};
+use crate::artifact::fault::folder_of;
 use crate::artifact::{hash, tensors};
 use crate::config::Config;
 use crate::data::DatasetKind;
@@ -392,6 +393,12 @@ fn missing_teacher(
     let error = Error::failed(format!("teacher {missing} is missing"))
         .note("file", weights_path(folder, missing).display().to_string());
     let error = match (wanted, split) {
+        (Some(count), None) => error
+            .note(
+                "expected",
+                format!("{}: `teacher.num_teachers`", counted(count, "teacher")),
+            )
+            .note("found", format!("{} before it", counted(found, "teacher"))),
         (Some(count), Some(split)) if found > 0 => error
             .note(
                 "expected",
@@ -404,10 +411,23 @@ fn missing_teacher(
             ),
         _ => error,
     };
-    let there = numbered(folder, "model_teacher", |ending| {
-        ending == "safetensors" || ENDINGS.contains(&ending)
-    });
-    let there: Vec<String> = there.iter().map(usize::to_string).collect();
+    if folder.is_file() {
+        return Error::usage("`teacher.save_folder` is a file")
+            .note("file", folder.display().to_string())
+            .hint(format!(
+                "give the folder of the teachers: `teacher.save_folder={}`",
+                folder_of(folder).display()
+            ));
+    }
+    let there: Vec<String> = weights_in(folder).iter().map(usize::to_string).collect();
+    let below = folder.join("teachers");
+    let error = match found == 0 && there.is_empty() && !weights_in(&below).is_empty() {
+        true => error.hint(format!(
+            "some are one folder down: `teacher.save_folder={}`",
+            below.display()
+        )),
+        false => error,
+    };
     let error = match there.as_slice() {
         [] => error,
         there => error.hint(format!(
@@ -426,6 +446,13 @@ fn missing_teacher(
     }
 }
 
+/// Returns the numbers, ascending, of the teachers whose weights are in a folder.
+fn weights_in(folder: &Path) -> BTreeSet<usize> {
+    numbered(folder, "model_teacher", |ending| {
+        ending == "safetensors" || ENDINGS.contains(&ending)
+    })
+}
+
 /// Returns the numbers i, ascending, of the files `BEGINNING{i}.ENDING` in a folder.
 fn numbered(folder: &Path, beginning: &str, is_ending: impl Fn(&str) -> bool) -> BTreeSet<usize> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -441,11 +468,8 @@ fn numbered(folder: &Path, beginning: &str, is_ending: impl Fn(&str) -> bool) ->
 /// Returns true if the folder holds teachers from `node` on: their weights, or the manifest of a
 /// run that should have written some.
 fn has_later_teachers(folder: &Path, node: usize) -> bool {
-    let weights = numbered(folder, "model_teacher", |ending| {
-        ending == "safetensors" || ENDINGS.contains(&ending)
-    });
     let manifests = numbered(folder, "manifest_teacher", |ending| ending == "json");
-    weights
+    weights_in(folder)
         .iter()
         .chain(&manifests)
         .any(|number| *number >= node)

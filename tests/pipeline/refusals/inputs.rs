@@ -179,6 +179,19 @@ fn a_misspelt_root_leaves_no_folders() {
 #[test]
 fn initial_batches_that_are_none() {
     let place = made("generate_initial");
+    for (file, stage) in [
+        ("split.json", "`split_data` wrote it"),
+        (
+            "teachers/model_teacher0.safetensors",
+            "`train_teachers` wrote it",
+        ),
+    ] {
+        let text = place.fails("train_student", &[&format!("initial.save_path={file}")], 2);
+        says(
+            &text,
+            &["no initial batches", file, stage, "generate_initial"],
+        );
+    }
     std::fs::remove_file(place.path("initial.manifest.json")).unwrap();
     let images = Tensor::zeros([4, 1, 8, 8], tch::kind::FLOAT_CPU);
     let path = place.path("initial.safetensors");

@@ -52,6 +52,37 @@ fn files_of_others_are_refused_and_kept() {
     assert!(is_kept(&place.path("split2.png")));
 }
 
+/// The manifest, the log and the pictures bear the result's stem: a name that differs only in its
+/// ending would take them over.
+#[test]
+fn another_ending_takes_over_no_finished_run() {
+    let place = made("split_data");
+    let manifest = std::fs::read(place.path("split.manifest.json")).unwrap();
+    for more in [
+        &["split.save_path=split"][..],
+        &["split.save_path=split.txt", "seed=9"],
+        &["split.save_path=split.txt", "overwrite=true"],
+        &["split.save_path=split.txt", "resume=true"],
+    ] {
+        let text = place.fails("split_data", more, 2);
+        says(
+            &text,
+            &["with `split.json`", "split.manifest.json", "another name"],
+        );
+        assert_eq!(
+            std::fs::read(place.path("split.manifest.json")).unwrap(),
+            manifest
+        );
+        assert!(!place.path("split.txt").exists() && !place.path("split").exists());
+    }
+    // What was moved away has no claim.
+    std::fs::rename(place.path("split.json"), place.path("moved.json")).unwrap();
+    place.ok(
+        "split_data",
+        &["split.save_path=split.txt", "overwrite=true"],
+    );
+}
+
 /// `overwrite=true` is about the run's own files.
 #[test]
 fn overwriting_removes_no_file_of_others() {

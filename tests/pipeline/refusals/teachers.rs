@@ -260,6 +260,68 @@ fn other_and_missing_teachers() {
     );
 }
 
+/// A folder, a file and a number that are not those of the teachers.
+#[test]
+fn teachers_that_are_elsewhere() {
+    let place = made("train_teachers");
+    let initial =
+        |more: &str, code| place.fails("generate_initial", &["split.save_path=null", more], code);
+    says(
+        &initial("teacher.save_folder=.", 1),
+        &["one folder down", "`teacher.save_folder=./teachers`"],
+    );
+    says(
+        &initial("teacher.save_folder=teachers/model_teacher0.safetensors", 2),
+        &["is a file", "`teacher.save_folder=teachers`"],
+    );
+    says(
+        &initial("teacher.num_teachers=9", 1),
+        &["teacher 2 is missing", "9 teachers: `teacher.num_teachers`"],
+    );
+}
+
+/// The stage reads no image; its config is recorded as what the batches are of all the same.
+#[test]
+fn batches_are_made_for_the_task_of_the_teachers() {
+    let place = made("train_teachers");
+    let rest = common::TINY
+        .iter()
+        .filter(|key| !key.starts_with("dataset"));
+    let rest: Vec<&str> = rest.copied().collect();
+    for (more, words) in [
+        (
+            &["dataset=digits", "dataset.size=999"][..],
+            &["image shape", "1×999×999"][..],
+        ),
+        (
+            &["dataset=none", "dataset.num_classes=7"],
+            &["class names", "7 classes"],
+        ),
+        (
+            &["dataset.mean=[0.9]", "dataset.std=[0.5]"],
+            &["normalisation", "0.9"],
+        ),
+    ] {
+        let (code, _, text) = place.run_with("generate_initial", &rest, more);
+        assert_eq!(code, 2, "{text}");
+        says(&text, words);
+        says(&text, &["model_teacher0.safetensors", "leave out"]);
+        assert!(!place.path("initial.safetensors").exists());
+    }
+    // What is said of the task may be what the teachers say.
+    let more = [
+        "dataset=none",
+        "dataset.num_classes=10",
+        "split.save_path=null",
+    ];
+    let rest: Vec<&str> = rest
+        .into_iter()
+        .filter(|key| !key.starts_with("split"))
+        .collect();
+    let (code, _, text) = place.run_with("generate_initial", &rest, &more);
+    assert_eq!(code, 0, "{text}");
+}
+
 #[test]
 fn a_teacher_in_two_files() {
     let place = made("train_teachers");

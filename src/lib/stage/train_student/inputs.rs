@@ -13,7 +13,7 @@ use crate::model::ModelSpec;
 use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
 use crate::run::{Demand, StageContext, required, split};
-use crate::run::{manifest, of_sweep};
+use crate::run::{manifest, of_sweep, stages};
 use anyhow::{Result, bail};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -214,6 +214,16 @@ fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
     let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };
+    if made.stage != stages::GENERATE_INITIAL.name {
+        bail!(
+            Error::usage("`initial.save_path` names no initial batches")
+                .note(
+                    "file",
+                    format!("{}: `{}` wrote it", path.display(), made.stage)
+                )
+                .hint("give the file that `generate_initial` wrote, such as `initial.safetensors`")
+        );
+    }
     let made_from = made
         .inputs
         .iter()
