@@ -14,14 +14,17 @@ endif
 # The folder of the binaries. CARGO_TARGET_DIR, CARGO_BUILD_TARGET and cargo's config files move it,
 # so cargo is asked, once, after the build. Before make 4.4 `$(shell …)` sees no exported variables;
 # `make -n` must not build.
+BUILD = $(CARGO) build --release --bins $(MORE)
 ask = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
-	$(CARGO) build --release $(FEATURES) $(1) --message-format=json 2>/dev/null \
-	| sed -n 's|.*"executable":"$(2)",.*|\1|p'
-ANSWER = $(or $(shell $(call ask,--bins,\(.*\)/inspect)),$(error cargo does not report where the \
-	binaries are))
-# What `serve` and `join` need; the targets that want them say so.
-FEATURES =
-build federation bench-federation gpu-check: FEATURES = --features net
+	$(BUILD) --message-format=json 2>/dev/null | sed -n 's|.*"executable":"$(1)",.*|\1|p'
+ANSWER = $(or $(shell $(call ask,\(.*\)/inspect)),$(error cargo does not report where the binaries \
+	are))
+# What `serve` and `join` need, and our side of a comparison, for the targets that want them.
+MORE =
+build federation bench-federation: MORE = --features net
+bench: MORE = --bench worker
+# Like `make test`, so that what is built for it is built for this.
+gpu-check: MORE = --features net --bench worker
 BIN = $(if $(DRY),target/release,$(eval BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
@@ -45,10 +48,10 @@ mpi:
 
 # `serve` and `join` need more crates than the stages, which nobody waits for who does not use them.
 build: setup ## Build all binaries in release
-	$(CARGO) build --release --bins $(FEATURES)
+	$(BUILD)
 
 stages: setup
-	$(CARGO) build --release --bins
+	$(BUILD)
 
 # docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
@@ -183,10 +186,8 @@ test-browser: setup ## Look at the server's page in Chromium; installs it where 
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
 bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
-	$(CARGO) build --release --bench worker
 	@BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" python3 benches/compare.py $(ARGS)
-# The process that runs our side of a comparison.
-WORKER = $(if $(DRY),worker,$(shell $(call ask,--bench worker,\(.*/worker-[^"/]*\))))
+WORKER = $(if $(DRY),worker,$(shell $(call ask,\(.*/worker-[^"/]*\))))
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
 	$(CARGO) bench --bench steps -- $(ARGS)
@@ -204,8 +205,7 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 # DEVICE=cpu SIZE=tiny runs the same code on a CPU in a minute or two.
 DEVICE ?= cuda
 SIZE ?= full
-gpu-check: build ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
-	$(CARGO) build --release $(FEATURES) --bench worker
+gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" \
 		python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)
