@@ -170,6 +170,37 @@ impl Federation {
     }
 }
 
+/// The server is killed as soon as its journal has a new line, again and again.
+#[test]
+fn crash_at_each_step() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=2";
+    let federation = Federation::new("fed_avg", &settings, &[]);
+    federation.place.ok("fed_avg", &settings);
+    let mut host = federation.serve("127.0.0.1:0");
+    let listen = host.address.clone();
+    let clients = [0, 1, 2].map(|index| federation.join(&host, index)).into();
+    let mut crashes = 0;
+    while !federation.is_done(&host) {
+        let seen = federation.journal();
+        until(|| federation.journal() > seen || federation.is_done(&host));
+        host.crash();
+        crashes += 1;
+        host = federation.serve(&listen);
+    }
+    federation.joined(clients);
+    // Of each client and round the journal has more than one line.
+    assert!(crashes >= 6, "{crashes}");
+    assert_eq!(
+        tensors_of(federation.folder.path("fed_avg/global.safetensors")),
+        tensors_of(federation.place.path("fed/global.safetensors")),
+    );
+    for file in ["metrics.json", "metrics.jsonl"] {
+        let ours = federation.folder.path(&format!("fed_avg/{file}"));
+        federation.same(ours, &format!("fed/{file}"));
+    }
+}
+
 fn tensors_of(path: PathBuf) -> Vec<(String, Tensor)> {
     tensors::read(&path).unwrap().tensors
 }
