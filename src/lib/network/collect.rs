@@ -183,7 +183,7 @@ pub fn abort(server: &Server) -> Result<(), Fault> {
         Phase::Collecting | Phase::Closed => Ok(Some(Event::Failed {
             reason: "the host ended it".into(),
         })),
-        Phase::Done { .. } | Phase::Failed(_) => Err(Fault::new(
+        Phase::Done(_) | Phase::Failed(_) => Err(Fault::new(
             StatusCode::CONFLICT,
             "cannot_abort",
             "there is nothing to end",

@@ -106,12 +106,18 @@ pub enum Phase {
     Collecting,
     /// The uploads are complete, and the server is at work.
     Closed,
-    /// There is a result to download, unless the hash is empty.
-    Done {
-        sha256: String,
-        bytes: u64,
-    },
+    /// The work is done, with what there is to download; nothing where each client has a result of
+    /// its own.
+    Done(Option<Download>),
     Failed(String),
+}
+
+/// A file among the blobs that clients download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// In lower-case hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
 }
 
 /// Holds what the events make.
@@ -186,13 +192,10 @@ impl State {
                 self.extended = None;
                 self.rounds.close(closed);
             }
-            Event::Ended => {
-                self.phase = Phase::Done {
-                    sha256: String::new(),
-                    bytes: 0,
-                }
+            Event::Ended => self.phase = Phase::Done(None),
+            Event::Finished { sha256, bytes } => {
+                self.phase = Phase::Done(Some(Download { sha256, bytes }));
             }
-            Event::Finished { sha256, bytes } => self.phase = Phase::Done { sha256, bytes },
             Event::Failed { reason } => self.phase = Phase::Failed(reason),
             Event::Resumed => {
                 self.extended = None;

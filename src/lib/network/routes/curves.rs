@@ -41,7 +41,7 @@ pub fn lead(server: &Server, state: &State) -> Option<String> {
     let at = state.rounds.at().map_or(0, |at| at.round);
     match state.phase {
         Phase::Closed => Some(format!("Rounds: {at} of {rounds} are complete.")),
-        Phase::Done { .. } => Some(format!("Done: {rounds} rounds.")),
+        Phase::Done(_) => Some(format!("Done: {rounds} rounds.")),
         _ => None,
     }
 }

@@ -154,8 +154,8 @@ fn look_at_uploads(server: &Arc<Server>, client: &Client) -> Result<Next, Fault>
     let status = upload.as_ref().map(|upload| upload.status.as_str());
     let task = &server.task;
     let (action, message) = match &phase {
-        Phase::Done { .. } if task.rounds.is_some() => ("done", "the rounds are over".to_owned()),
-        Phase::Done { .. } => ("done", "the student is ready".to_owned()),
+        Phase::Done(_) if task.rounds.is_some() => ("done", "the rounds are over".to_owned()),
+        Phase::Done(_) => ("done", "the student is ready".to_owned()),
         Phase::Failed(reason) => ("failed", reason.clone()),
         Phase::Closed if task.rounds.is_some() => ("wait", String::new()),
         Phase::Closed => {
@@ -202,7 +202,7 @@ fn look_at_uploads(server: &Arc<Server>, client: &Client) -> Result<Next, Fault>
         deadline: deadline.filter(|_| phase == Phase::Collecting),
         upload,
         result: match phase {
-            Phase::Done { sha256, bytes } if !sha256.is_empty() => Some((sha256, bytes)),
+            Phase::Done(download) => download.map(|file| (file.sha256, file.bytes)),
             _ => None,
         },
         at: None,

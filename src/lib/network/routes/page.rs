@@ -4,7 +4,7 @@ use super::super::collect;
 use super::super::fault::Fault;
 use super::super::server::{Reply, Server};
 use super::super::shown_time;
-use super::super::state::Phase;
+use super::super::state::{Download, Phase};
 use super::super::tokens::Role;
 use super::{Call, curves, typed};
 use crate::report::Table;
@@ -53,12 +53,13 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
             }
         }
         Phase::Closed => server.store.view(|state| curves::waiting(server, state)),
-        Phase::Done { sha256, .. } if sha256.is_empty() => "Each client has its model.".into(),
-        Phase::Done { sha256, bytes } if server.task.rounds.is_some() => {
-            format!("The global model of {bytes} bytes is ready; its SHA-256 is {sha256}.")
-        }
-        Phase::Done { sha256, bytes } => {
-            format!("The student of {bytes} bytes is ready; its SHA-256 is {sha256}.")
+        Phase::Done(None) => "Each client has its model.".into(),
+        Phase::Done(Some(Download { sha256, bytes })) => {
+            let what = match server.task.rounds {
+                Some(_) => "global model",
+                None => "student",
+            };
+            format!("The {what} of {bytes} bytes is ready; its SHA-256 is {sha256}.")
         }
         Phase::Failed(reason) => format!("Waiting for the host: {reason}."),
     };
@@ -117,7 +118,7 @@ fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
             Some(stage) => format!("The uploads are complete; at work: {stage}."),
             None => "The uploads are complete.".into(),
         },
-        Phase::Done { .. } => "Done: the student can be downloaded.".into(),
+        Phase::Done(_) => "Done: the student can be downloaded.".into(),
         Phase::Failed(_) => {
             "Stopped: the host ends this server, fixes the cause and starts `serve run` again."
                 .into()
@@ -208,7 +209,7 @@ fn clients(rows: &[Row]) -> maud::Markup {
 fn student(server: &Server, phase: &Phase) -> maud::Markup {
     let curves = server.store.folder.join("student").join("curves.png");
     match (phase, std::fs::read(curves)) {
-        (Phase::Done { .. }, Ok(png)) => html::picture("accuracy in each epoch", &png),
+        (Phase::Done(_), Ok(png)) => html::picture("accuracy in each epoch", &png),
         _ => maud::html! {},
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::fault::Fault;
 use super::super::server::Reply;
-use super::super::state::Phase;
+use super::super::state::{Download, Phase};
 use super::Call;
 use crate::artifact::fault::explain;
 use crate::federated::At;
@@ -26,11 +26,11 @@ const WAITING: usize = 2;
 pub async fn send(call: Call) -> Result<Reply, Fault> {
     let phase = call.server.store.view(|state| state.phase.clone());
     match phase {
-        Phase::Done { sha256, .. } if sha256.is_empty() => {
+        Phase::Done(None) => {
             let text = "each client has its own result";
             Err(Fault::new(StatusCode::NOT_FOUND, "no_result", text))
         }
-        Phase::Done { sha256, bytes } => send_file(call, sha256, bytes),
+        Phase::Done(Some(Download { sha256, bytes })) => send_file(call, sha256, bytes),
         _ => {
             let text = "the result is not there yet";
             Err(Fault::new(StatusCode::CONFLICT, "not_ready", text)

@@ -143,7 +143,7 @@ impl Request {
         let phase = server.store.view(|state| state.phase.clone());
         drop(server);
         match phase {
-            Phase::Done { .. } => Ok(()),
+            Phase::Done(_) => Ok(()),
             _ => Err(Error::interrupted("interrupted")
                 .hint("the same command goes on from here")
                 .into()),
