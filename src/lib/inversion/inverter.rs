@@ -13,13 +13,14 @@ use super::labels::draw_labels;
 use super::objective::{Combination, Loss};
 use super::pixels::PixelAdam;
 use super::settings::{InversionSettings, Keep, PhaseSettings, TeacherMode};
+use super::start::{self, Start};
 use super::teacher::{LabelMask, Teacher};
-use crate::error::{Error, Result};
+use crate::data::Normalisation;
+use crate::error::{Error, Result, parameter};
 use crate::model::Model;
 use crate::runtime::read;
 use crate::runtime::seed::{Rng, Seeds};
 use crate::train::Callback;
-use rand_distr::{Distribution, StandardNormal};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
@@ -91,6 +92,8 @@ pub struct Inverter<'a> {
     pub(super) settings: &'a InversionSettings,
     masks: Vec<Option<LabelMask>>,
     ensemble: Ensemble,
+    /// That of the teachers' images.
+    normalisation: Option<&'a Normalisation>,
     seeds: Seeds,
     fused: bool,
     /// Adam of each teacher in `cycle` mode, else one at index 0; kept from batch to batch only
@@ -131,10 +134,21 @@ impl<'a> Inverter<'a> {
             ensemble: Ensemble::new(settings.ensemble, &teachers, device),
             teachers,
             settings,
+            normalisation: None,
             seeds,
             fused,
             moments: BTreeMap::new(),
         })
+    }
+
+    /// Tells how the teachers' images are normalised, which pictures of shapes need.
+    #[must_use]
+    pub fn with_normalisation(self, normalisation: &'a Normalisation) -> Self {
+        let normalisation = Some(normalisation);
+        Self {
+            normalisation,
+            ..self
+        }
     }
 
     /// Returns the number of gradient steps of one batch, made against a student or not.
@@ -165,7 +179,7 @@ impl<'a> Inverter<'a> {
         let mode = self.settings.teachers.mode;
         let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
         let labels = self.labels(teacher, &mut rng);
-        let start = self.noise(&mut rng);
+        let start = self.start(&mut rng)?;
         let owner = teacher.unwrap_or(0);
         let kept = self.moments.remove(&owner);
         let mut adam = kept.unwrap_or_else(|| PixelAdam::new(&self.settings.optimizer));
@@ -260,20 +274,25 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&labels).to_device(device)
     }
 
-    /// Draws standard normal noise f32 [N,C,H,W], on the host so that every device starts from the
-    /// same values.
-    fn noise(&self, rng: &mut Rng) -> Tensor {
-        let spec = &self.teachers[0].spec;
-        let shape = [
-            self.settings.batch_size as i64,
-            spec.channels,
-            spec.size,
-            spec.size,
-        ];
-        let count = shape.iter().product::<i64>() as usize;
-        let values: Vec<f32> = StandardNormal.sample_iter(rng).take(count).collect();
-        Tensor::from_slice(&values)
-            .view(shape)
-            .to_device(self.teachers[0].device)
+    /// Draws what a batch starts from, f32 [N,C,H,W], on the host so that every device starts from
+    /// the same values.
+    fn start(&self, rng: &mut Rng) -> Result<Tensor> {
+        let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
+        let (count, channels, side) = (self.settings.batch_size, spec.channels, spec.size);
+        let shape = [count as i64, channels, side, side];
+        let values = |values: Vec<f32>| Tensor::from_slice(&values).view(shape).to_device(device);
+        match self.settings.start {
+            Start::Noise => {
+                let count = shape.iter().product::<i64>() as usize;
+                Ok(values(start::noise(count, rng)))
+            }
+            Start::Shapes => {
+                let normaliser = self.normalisation.ok_or_else(|| {
+                    Error::usage(parameter("start") + " is `shapes`, which needs a normalisation")
+                })?;
+                let drawn = start::shapes(count, channels as usize, side as usize, rng);
+                Ok(normaliser.on(device).apply(&(values(drawn) * 255.0)))
+            }
+        }
     }
 }

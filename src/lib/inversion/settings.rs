@@ -1,6 +1,7 @@
 //! Defines the settings of inversion: how synthetic batches are made. The stages read them from the
 //! config group `deep_inv`.
 
+use super::start::Start;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -263,6 +264,8 @@ pub struct InversionSettings {
     /// Number of images in a synthetic batch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub batch_size: usize,
+    /// What the images of a batch are before the first step.
+    pub start: Start,
     pub di: PhaseSettings,
     pub adi: PhaseSettings,
     pub optimizer: PixelOptimizer,
@@ -284,6 +287,7 @@ impl Default for InversionSettings {
     fn default() -> Self {
         Self {
             batch_size: 256,
+            start: Start::Noise,
             di: PhaseSettings::default(),
             adi: PhaseSettings::default(),
             optimizer: PixelOptimizer::default(),

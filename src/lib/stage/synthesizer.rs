@@ -44,16 +44,16 @@ pub fn synthesizer<'a>(
     weights: Option<&Tensor>,
 ) -> Result<Box<dyn Synthesizer + 'a>, Error> {
     let (all, seeds) = (set.all(), Seeds::new(config.seed));
+    let normalisation = &set.card.normalisation;
     let Some(settings) = &config.generator else {
         let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
-        return Ok(Box::new(inverter));
+        return Ok(Box::new(inverter.with_normalisation(normalisation)));
     };
     let ensemble = Ensemble::new(settings.ensemble, &all, set.teachers[0].device);
     let ensemble = match weights {
         Some(weights) => ensemble.with_weights(weights),
         None => ensemble,
     };
-    let normalisation = &set.card.normalisation;
     let maker = GeneratorSynthesizer::new(all, ensemble, settings, normalisation, seeds);
     Ok(Box::new(maker.within("generator")?))
 }

@@ -4,4 +4,5 @@ mod engines;
 mod ensemble;
 mod kernels;
 mod others;
+mod start;
 mod store;

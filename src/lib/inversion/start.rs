@@ -1,0 +1,182 @@
+//! Draws the images that an inversion starts from: noise, or pictures of shapes that cover each
+//! other. Called by [`Inverter`](super::Inverter).
+//!
+//! The pictures are the dead leaves of Lee, Mumford and Huang (2001), with which Baradad et al.
+//! (2021, arXiv:2106.05963) train networks without any photograph: they have edges, corners and
+//! flat and textured parts, as photographs and drawings have. Networks without batch norm are told
+//! by nothing else what images look like.
+
+use crate::runtime::seed::Rng;
+use rand::Rng as _;
+use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::f32::consts::TAU;
+
+/// Selects what an inversion starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Standard normal noise, after normalisation.
+    Noise,
+    /// Pictures of ellipses, rectangles and triangles that cover each other, on black or grey.
+    Shapes,
+}
+
+/// Share of the pictures whose background is black.
+const BLACK: f64 = 0.6;
+/// Share of the pictures whose right half mirrors the left.
+const MIRRORED: f64 = 0.5;
+/// Most shapes of a picture.
+const SHAPES: usize = 12;
+/// Smallest and largest radius of a shape, as shares of the side.
+const RADIUS: [f32; 2] = [0.05, 0.6];
+/// Smallest ratio of a shape's two radii.
+const FLATTEST: f32 = 0.15;
+/// Most that a texture changes a level by, as a standard deviation.
+const TEXTURE: f32 = 0.25;
+/// Cells of a texture's layers along a side.
+const CELLS: [usize; 4] = [2, 4, 8, 16];
+
+/// Returns standard normal noise.
+pub fn noise(count: usize, rng: &mut Rng) -> Vec<f32> {
+    StandardNormal.sample_iter(rng).take(count).collect()
+}
+
+/// Returns `count` pictures `[count,channels,side,side]` with values of 0..1.
+pub fn shapes(count: usize, channels: usize, side: usize, rng: &mut Rng) -> Vec<f32> {
+    let mut pictures = vec![0.0; count * channels * side * side];
+    for picture in pictures.chunks_mut(channels * side * side) {
+        if !rng.random_bool(BLACK) {
+            paint(picture, channels, side, &Form::Everywhere, rng);
+        }
+        for _ in 0..rng.random_range(1..=SHAPES) {
+            let form = Form::draw(rng);
+            paint(picture, channels, side, &form, rng);
+        }
+        if rng.random_bool(MIRRORED) {
+            for row in picture.chunks_mut(side) {
+                (0..side / 2).for_each(|column| row[side - 1 - column] = row[column]);
+            }
+        }
+    }
+    pictures
+}
+
+/// Fills a form with a level of each channel and a texture that all channels share.
+fn paint(picture: &mut [f32], channels: usize, side: usize, form: &Form, rng: &mut Rng) {
+    let levels: Vec<f32> = (0..channels).map(|_| rng.random()).collect();
+    let texture = Texture::draw(rng);
+    let place = |index: usize| (index as f32 + 0.5) / side as f32;
+    for row in 0..side {
+        for column in 0..side {
+            let (x, y) = (place(column), place(row));
+            if !form.contains(x, y) {
+                continue;
+            }
+            let change = texture.at(x, y);
+            for (plane, level) in picture.chunks_mut(side * side).zip(&levels) {
+                plane[row * side + column] = (level + change).clamp(0.0, 1.0);
+            }
+        }
+    }
+}
+
+/// A part of a picture whose sides are 1.
+enum Form {
+    Everywhere,
+    Turned {
+        kind: Kind,
+        centre: [f32; 2],
+        /// Cosine and sine of the angle by which it is turned.
+        turn: [f32; 2],
+        radii: [f32; 2],
+    },
+}
+
+enum Kind {
+    Ellipse,
+    Rectangle,
+    Triangle,
+}
+
+impl Form {
+    /// Draws a shape; the logarithms of its radius and of the ratio of its radii are uniform.
+    fn draw(rng: &mut Rng) -> Self {
+        let centre = [rng.random(), rng.random()];
+        let (sin, cos) = (rng.random::<f32>() * TAU / 2.0).sin_cos();
+        let radius = rng.random_range(RADIUS[0].ln()..RADIUS[1].ln()).exp();
+        let ratio = rng.random_range(FLATTEST.ln()..0.0).exp();
+        Self::Turned {
+            kind: match rng.random_range(0..3) {
+                0 => Kind::Ellipse,
+                1 => Kind::Rectangle,
+                _ => Kind::Triangle,
+            },
+            centre,
+            turn: [cos, sin],
+            radii: [radius, radius * ratio],
+        }
+    }
+
+    fn contains(&self, x: f32, y: f32) -> bool {
+        let Self::Turned {
+            kind,
+            centre,
+            turn,
+            radii,
+        } = self
+        else {
+            return true;
+        };
+        let (x, y) = (x - centre[0], y - centre[1]);
+        let u = (x * turn[0] + y * turn[1]) / radii[0];
+        let v = (y * turn[0] - x * turn[1]) / radii[1];
+        match kind {
+            Kind::Ellipse => u * u + v * v < 1.0,
+            Kind::Rectangle => u.abs().max(v.abs()) < 1.0,
+            Kind::Triangle => (u.abs() + v).max(-v) < 1.0,
+        }
+    }
+}
+
+/// Smooth noise: the sum of layers of random values at the corners of squares, between which it is
+/// interpolated; finer layers are weaker, the more so the smoother the texture is.
+struct Texture {
+    /// The values of each layer, `[cells + 1, cells + 1]`, times its weight.
+    layers: Vec<Vec<f32>>,
+}
+
+impl Texture {
+    fn draw(rng: &mut Rng) -> Self {
+        let size = rng.random_range(0.0..TEXTURE);
+        let smoothness = rng.random_range(0.0..2.0_f32);
+        let weights = (0..CELLS.len()).map(|layer| (-smoothness * layer as f32).exp2());
+        let weights: Vec<f32> = weights.collect();
+        let norm = weights
+            .iter()
+            .map(|weight| weight * weight)
+            .sum::<f32>()
+            .sqrt();
+        let mut layer = |(cells, weight): (&usize, &f32)| {
+            let values = noise((cells + 1) * (cells + 1), rng).into_iter();
+            values.map(|value| value * weight * size / norm).collect()
+        };
+        Self {
+            layers: CELLS.iter().zip(&weights).map(&mut layer).collect(),
+        }
+    }
+
+    fn at(&self, x: f32, y: f32) -> f32 {
+        let layer = |(values, cells): (&Vec<f32>, &usize)| {
+            let (x, y) = (x * *cells as f32, y * *cells as f32);
+            let (column, row) = (x as usize, y as usize);
+            let (right, down) = (x - column as f32, y - row as f32);
+            let corner = |row: usize, column: usize| values[row * (cells + 1) + column];
+            let between =
+                |row: usize| corner(row, column) * (1.0 - right) + corner(row, column + 1) * right;
+            between(row) * (1.0 - down) + between(row + 1) * down
+        };
+        self.layers.iter().zip(&CELLS).map(layer).sum()
+    }
+}
