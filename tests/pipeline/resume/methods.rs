@@ -29,13 +29,14 @@ const OF_INVERSION: [&str; 2] = [
 ];
 
 /// Name, whether it has a generator, and the file at which its student is killed.
-const METHODS: [(&str, bool, &str); 6] = [
+const METHODS: [(&str, bool, &str); 7] = [
     ("co_boosting", true, "batch_00012"),
     ("dense", true, "batch_00011"),
     ("fed_adi", false, "batch_00011"),
     ("fed_dafl", true, "batch_00011"),
     ("feddf", false, "training"),
     ("label_gated", true, "batch_00011"),
+    ("shapes", false, "training"),
 ];
 
 #[test]
@@ -63,7 +64,7 @@ fn killed(place: &Place, stage: &str, options: &[&str], path: &str) {
 
 fn check(method: &str, generator: bool, file: &str, calm: &Place, stopped: &Place) {
     let chosen = format!("+method={method}");
-    let fresh = usize::from(method != "feddf");
+    let fresh = usize::from(!["feddf", "shapes"].contains(&method));
     let batches = format!("student.new_batches_per_epoch={fresh}");
     let more = match generator {
         true => &OF_GENERATOR[..],
