@@ -133,7 +133,7 @@ compare: compared experiment ## The same and the baselines, then accuracy agains
 # share its split and its teachers.
 SEED ?= 1
 SETTING = outputs/protocols/$(NAME)/alpha_$(ALPHA)/seed_$(SEED)
-of_protocol = "$(BIN)/$(1)" +method=$(METHOD) +protocol=$(NAME) split.alpha=$(ALPHA) \
+of_protocol = "$(BIN)/$(1)" +protocol=$(NAME) +method=$(METHOD) split.alpha=$(ALPHA) \
 	seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) split.save_path=$(SETTING)/split.json \
 	teacher.save_folder=$(SETTING)/teachers \
 	initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors \

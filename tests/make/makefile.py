@@ -82,7 +82,7 @@ class Makefile(unittest.TestCase):
                                       "METHOD=dense", "SEED=4", "ARGS=threads=1")
         self.assertEqual(code, 0, errors)
         setting = "outputs/protocols/b_mnist/alpha_0.05/seed_4"
-        rest = ("+method=dense +protocol=b_mnist split.alpha=0.05 seed=4 student.seed=5 "
+        rest = ("+protocol=b_mnist +method=dense split.alpha=0.05 seed=4 student.seed=5 "
                 f"split.save_path={setting}/split.json teacher.save_folder={setting}/teachers "
                 f"initial.save_path={setting}/dense/initial.safetensors "
                 f"student.save_folder={setting}/dense/student resume=true threads=1")

@@ -49,6 +49,7 @@ pub fn synthesizer<'a>(
         let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
         return Ok(Box::new(inverter.with_normalisation(normalisation)));
     };
+    tracing::info!("a generator makes the synthetic batches: `generator` is set");
     let ensemble = Ensemble::new(settings.ensemble, &all, set.teachers[0].device);
     let ensemble = match weights {
         Some(weights) => ensemble.with_weights(weights),
