@@ -175,6 +175,13 @@ fn a_run_is_shown_with_its_files_and_what_was_set() {
     assert_eq!(line(&text, "student.epochs"), ["student.epochs", "2"]);
     assert!(!text.contains("student.adaptive"), "that is the default");
     assert!(inspect(&["show", "students/2", "--all"]).contains("student.adaptive"));
+    // The recorded command is longer than any line of a terminal, and the rule is not.
+    let longest = |begins: fn(char) -> bool| {
+        let lines = text.lines().filter(|line| line.starts_with(begins));
+        lines.map(|line| line.chars().count()).max().unwrap()
+    };
+    assert!(longest(|c| c == 'c') > 200, "{text}");
+    assert_eq!(longest(|c| c == '─'), 100, "{text}");
     // The same run by its manifest and by a file of it.
     for other in ["students/2/manifest.json", "students/2/metrics.json"] {
         assert_eq!(

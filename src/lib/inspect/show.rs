@@ -27,7 +27,7 @@ impl Request {
     /// # Errors
     /// Fails when there is no such run, or several.
     pub fn answer(&self) -> Result<Answer> {
-        let run = find::one(&self.run, "run", |_| true)?;
+        let run = find::one(&self.run, "run", "show", |_| true)?;
         let metrics = run.metrics()?;
         let config = &run.manifest.config;
         let (listed, remark) = match self.all {
@@ -39,9 +39,9 @@ impl Request {
         };
         let text = format!(
             "{}\n\n{}\n\n{}{remark}",
-            facts(&run, metrics.as_ref()),
-            files(&run),
-            settings::table(&listed)
+            facts(&run, metrics.as_ref()).with_short_rule(),
+            files(&run).with_short_rule(),
+            settings::table(&listed).with_short_rule()
         );
         Answer::new(
             text,

@@ -3,6 +3,11 @@
 use comfy_table::{CellAlignment, TableComponent, presets};
 use std::fmt;
 
+/// The rule under the headers is made of these.
+const RULE: char = '─';
+/// Longest rule of [`Table::with_short_rule`] where there is no terminal.
+const WIDTH: usize = 100;
+
 /// Holds a plain text table: no colours, no borders, a rule under the headers, columns of numbers
 /// to the right.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +29,20 @@ impl Table {
     pub fn row(&mut self, cells: Vec<String>) -> &mut Self {
         self.rows.push(cells);
         self
+    }
+
+    /// Returns the table as [`Display`](fmt::Display) writes it, with a rule that is no longer than
+    /// the terminal is wide, or than [`WIDTH`] where there is none: for cells of any length, which
+    /// the terminal breaks.
+    pub fn with_short_rule(&self) -> String {
+        let terminal = comfy_table::Table::new().width();
+        let most = terminal.map_or(WIDTH, usize::from);
+        let line = |line: &str| match line.chars().all(|letter| letter == RULE) {
+            true => line.chars().take(most).collect(),
+            false => line.to_owned(),
+        };
+        let lines: Vec<String> = self.to_string().lines().map(line).collect();
+        lines.join("\n")
     }
 
     /// Returns the headers, the rows, and which columns hold numbers.
@@ -50,8 +69,8 @@ impl fmt::Display for Table {
         let mut table = comfy_table::Table::new();
         table
             .load_preset(presets::NOTHING)
-            .set_style(TableComponent::HeaderLines, '─')
-            .set_style(TableComponent::MiddleHeaderIntersections, '─')
+            .set_style(TableComponent::HeaderLines, RULE)
+            .set_style(TableComponent::MiddleHeaderIntersections, RULE)
             .force_no_tty()
             .set_header(&self.headers);
         table.add_rows(&self.rows);
