@@ -138,7 +138,8 @@ fn teachers_by_folder() {
     let (code, _, errors) = place.run_with("inspect", &["ensembles", "teachers"], &[]);
     assert_eq!(code, 2, "{errors}");
     assert!(
-        errors.contains("no manifest says which dataset"),
+        errors.contains("no manifest says which dataset")
+            && errors.contains("`inspect ensembles teachers dataset=digits`"),
         "{errors}"
     );
     assert_eq!(json(&DATASET)["accuracies"], both["accuracies"]);
@@ -184,9 +185,11 @@ fn mistakes_are_told() {
         &["teachers/model_teacher0.safetensors"],
         &["is a file, not a folder", "in is `teachers`"],
     );
-    fails(&["students/1"], &["students/1", "dataset"]);
     let images = [&["students/1"], &DATASET[..]].concat();
-    fails(&images, &["teacher 0 is missing"]);
+    for typed in [&images[..1], &images] {
+        let meant = "`inspect ensembles teachers`";
+        fails(typed, &["`students/1` holds no teachers", meant]);
+    }
     for wrong in ["0", "-1", "inf", "warm"] {
         let typed = format!("--temperatures={wrong}");
         fails(&["teachers", &typed], &[wrong, "a number above 0"]);
@@ -199,4 +202,5 @@ fn mistakes_are_told() {
         &["teachers", "teacher.only=[0,7]"],
         &["teacher 7 is missing"],
     );
+    fails(&["teachers", "teacher.only=[7]"], &["teacher 7 is missing"]);
 }

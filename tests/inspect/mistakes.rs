@@ -1,5 +1,6 @@
 //! What `inspect` says to those who mistype.
 
+use crate::common::Place;
 use crate::{experiment, inspect};
 
 fn fails(arguments: &[&str], code: i32) -> String {
@@ -92,15 +93,119 @@ fn what_a_run_does_not_have_is_said() {
         errors.contains("is a file, not a folder") && errors.contains("in is `students/2`"),
         "{errors}"
     );
-    let errors = fails(&["compare", "split.json"], 1);
+    let errors = fails(&["compare", "split.json"], 2);
     assert!(
         errors.contains("no finished student or baseline"),
         "{errors}"
     );
-    let errors = fails(&["grid", "teachers/model_teacher0.safetensors"], 1);
+    let errors = fails(&["grid", "teachers/model_teacher0.safetensors"], 2);
     assert!(errors.contains("no tensor `images`"), "{errors}");
-    let errors = fails(&["split", "students/1/metrics.json"], 1);
+    let errors = fails(&["split", "students/1/metrics.json"], 2);
     assert!(errors.contains("metrics.json"), "{errors}");
+}
+
+/// What was given has no part of what the subcommand shows: the hint is a whole command for what
+/// has, if there is any near it.
+#[test]
+fn the_command_that_was_meant_is_named() {
+    for (typed, what, hint) in [
+        (
+            "ensembles students/1",
+            "`students/1` holds no teachers",
+            "inspect ensembles teachers",
+        ),
+        (
+            "ensembles .",
+            "`.` holds no teachers",
+            "inspect ensembles teachers",
+        ),
+        (
+            "split .",
+            "`.` is a folder, not a file",
+            "inspect split split.json",
+        ),
+        (
+            "split split.png",
+            "`split.png` is no split: it is a picture (PNG)",
+            "inspect split split.json",
+        ),
+        (
+            "tensors .",
+            "`.` is a folder, not a file",
+            "inspect tensors initial.safetensors",
+        ),
+        (
+            "tensors students/1",
+            "available: dataset.safetensors, student.safetensors\n",
+            "inspect tensors students/1/dataset.safetensors",
+        ),
+        (
+            "grid initial.png",
+            "`initial.png` holds no images as tensors: it is a picture (PNG)",
+            "inspect grid initial.safetensors",
+        ),
+        (
+            "grid students/1/curves.png",
+            "it is a picture (PNG)",
+            "inspect grid students/1/dataset.safetensors",
+        ),
+        (
+            "confusion initial",
+            "`initial` holds no student",
+            "inspect confusion students/1",
+        ),
+        (
+            "confusion teachers/teacher0",
+            "`teachers/teacher0` holds no student",
+            "inspect confusion students/1",
+        ),
+        (
+            "neighbours teachers/teacher0",
+            "`teachers/teacher0` holds no run that made images",
+            "inspect neighbours initial",
+        ),
+    ] {
+        let arguments: Vec<&str> = typed.split(' ').collect();
+        let errors = fails(&arguments, 2);
+        let hint = format!("`{hint}`");
+        assert!(errors.contains(what) && errors.contains(&hint), "{errors}");
+    }
+}
+
+/// Where nothing near it is what the subcommand shows, the one that shows what is there is named.
+#[test]
+fn what_is_there_can_be_listed() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    for (typed, words) in [
+        (
+            "confusion split",
+            ["holds no student", "`inspect show split`"],
+        ),
+        ("confusion .", ["holds no student", "`inspect runs .`"]),
+        (
+            "grid split.png",
+            [
+                "expected: `initial.safetensors`, or `dataset.safetensors` of a student",
+                "available: split.hydra, split.json",
+            ],
+        ),
+        (
+            "ensembles .",
+            ["expected: model_teacher0.safetensors", "`inspect runs`"],
+        ),
+    ] {
+        let arguments: Vec<&str> = typed.split(' ').collect();
+        let (code, _, errors) = place.run_with("inspect", &[], &arguments);
+        assert_eq!(code, 2, "{typed}: {errors}");
+        let told = words.iter().all(|word| errors.contains(word));
+        assert!(told, "{typed}: {errors}");
+    }
+    std::fs::remove_file(place.path("split.manifest.json")).unwrap();
+    let (code, _, errors) = place.run_with("inspect", &[], &["split", "split.json"]);
+    assert!(code == 2 && errors.contains("file: split.json"), "{errors}");
+    let command = "`inspect split split.json dataset=digits`";
+    assert!(errors.contains(command), "{errors}");
 }
 
 #[test]
@@ -163,7 +268,7 @@ fn subcommand_for_a_file_is_named() {
             ],
         ),
     ] {
-        let errors = fails(arguments, 1);
+        let errors = fails(arguments, 2);
         assert!(
             words.iter().all(|word| errors.contains(word)),
             "{arguments:?}: {errors}"
@@ -178,7 +283,7 @@ fn runs_are_listed_where_one_is_wanted() {
         (&["show", "nope"][..], 2),
         (&["diff", "split", "nope"], 2),
         (&["confusion", "nope"], 2),
-        (&["show", "split.hydra/config.yaml"], 1),
+        (&["show", "split.hydra/config.yaml"], 2),
     ] {
         let errors = fails(arguments, code);
         assert!(

@@ -35,6 +35,11 @@ fn an_initial_batch_is_shown_by_teacher_or_by_class() {
     assert_eq!(whole["shown"], 32);
     let by_class = data(&["grid", "students/1", "--out", "c.png"]);
     assert_eq!(by_class["images"], 32);
+    // A run may have a name that is no file; the paths are as they were typed.
+    let named = data(&["grid", "initial", "--columns", "5"]);
+    assert_eq!(named["file"], "initial.safetensors");
+    assert_eq!(named["picture"], "inspect/initial.png");
+    assert_eq!(by_class["file"], "students/1/dataset.safetensors");
     // Five cells of 64 pixels with gaps of 3, beside labels and margins.
     let (a, b) = (open("a.png"), open("b.png"));
     assert!(

@@ -125,19 +125,24 @@ fn read_from(mut file: impl Read, length: u64) -> Result<TensorFile> {
 /// # Errors
 /// Fails as [`read`] does.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    Ok(header_at(path)?.metadata)
+}
+
+/// Returns the names of the tensors in a safetensors file, in the order of their values.
+///
+/// # Errors
+/// Fails as [`read`] does.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let tensors = header_at(path)?.tensors;
+    Ok(tensors.into_iter().map(|tensor| tensor.name).collect())
+}
+
+fn header_at(path: &Path) -> Result<Header> {
     let read = || {
         refuse_special(path)?;
         let file = fs::File::open(path)?;
         let length = file.metadata()?.len();
-        let header = read_header(&mut BufReader::new(file), length, MOST_HEADER)?;
-        Ok::<_, Error>(
-            header
-                .metadata()
-                .clone()
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
-        )
+        header(&mut BufReader::new(file), length, MOST_HEADER)
     };
     read().map_err(|error| error.note("file", path.display().to_string()))
 }

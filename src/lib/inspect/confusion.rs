@@ -169,7 +169,7 @@ impl Request {
     /// # Errors
     /// Fails when there is no such student; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
-        let run = find::one(&self.run, "student", Run::is_student)?;
+        let run = find::one(&self.run, "student", "confusion", Run::is_student)?;
         let metrics = run.metrics()?.unwrap_or_default();
         let matrix = Matrix::new(&run, &metrics)?;
         let out = picture(self.out.as_deref(), run.folder(), "confusion.png");

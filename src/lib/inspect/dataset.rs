@@ -1,6 +1,7 @@
 //! Loads the dataset that a file was made of, named by its manifest or by overrides.
 
 use super::run::Run;
+use crate::artifact::fault::folder_of;
 use crate::config::{Request, compose, quoted};
 use crate::data::{self, Dataset, DatasetKind, DatasetSettings};
 use crate::error::{During, Error};
@@ -10,18 +11,22 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Returns the dataset settings that `overrides` compose, else those of the run that wrote `path`;
-/// and the manifest of that run.
+/// and the manifest of that run. `command` is what was typed, without overrides.
 ///
 /// # Errors
 /// Fails for overrides that do not compose; neither overrides nor a manifest.
-pub fn settings(path: &Path, overrides: &[String]) -> Result<(DatasetSettings, Option<Manifest>)> {
+pub fn settings(
+    path: &Path,
+    overrides: &[String],
+    command: &str,
+) -> Result<(DatasetSettings, Option<Manifest>)> {
     let made = manifest::producer_of(path);
     let made = made
         .map(|manifest| Run::open(&manifest, String::new()))
         .transpose()?;
     let settings = match (overrides, &made) {
         ([], Some(run)) => with_environment(run.config()?.dataset)?,
-        ([], None) => bail!(unknown(path)),
+        ([], None) => bail!(unknown(path, command)),
         _ => {
             let request = Request {
                 overrides: overrides.to_vec(),
@@ -57,12 +62,18 @@ fn with_environment(settings: DatasetSettings) -> Result<DatasetSettings> {
 }
 
 /// Reports a file whose dataset nothing names.
-fn unknown(path: &Path) -> Error {
+fn unknown(path: &Path, command: &str) -> Error {
+    // Teachers of PyTorch have other endings.
+    let file = if path.is_file() {
+        path
+    } else {
+        folder_of(path)
+    };
     Error::usage("no manifest says which dataset this belongs to")
-        .note("file", path.display().to_string())
+        .note("file", file.display().to_string())
         .hint(format!(
-            "say it: `{} dataset=mnist dataset.root=FOLDER`",
-            path.display()
+            "name the one that it was made of: `{command} dataset=NAME dataset.root=FOLDER`, for \
+             example `{command} dataset=digits`"
         ))
 }
 
@@ -75,11 +86,11 @@ fn example(kind: DatasetKind) -> String {
 }
 
 /// Loads the dataset of `settings`, onto the GPU if there is one, for the run with the manifest
-/// `made`, if there is one.
+/// `made`, if there is one. `command` is what was typed, without overrides.
 ///
 /// # Errors
 /// Fails for an unreadable dataset; another than the run's, with the settings that differ.
-pub fn load(made: Option<&Manifest>, settings: &DatasetSettings) -> Result<Dataset> {
+pub fn load(made: Option<&Manifest>, settings: &DatasetSettings, command: &str) -> Result<Dataset> {
     let dataset = data::load(settings, device::choose("auto")?)
         .within("dataset")
         .context("loading the dataset")?;
@@ -93,7 +104,7 @@ pub fn load(made: Option<&Manifest>, settings: &DatasetSettings) -> Result<Datas
                     format!("{} with fingerprint {}", dataset.name, dataset.fingerprint),
                 );
             bail!(made.name_dataset(error, settings).hint(format!(
-                "say which behind the file: `{} dataset.size=…`",
+                "name the one that was: `{command} {} dataset.size=…`",
                 example(settings.kind)
             )))
         }

@@ -38,8 +38,8 @@ impl Request {
     /// # Errors
     /// Fails when there are no such runs.
     pub fn answer(&self) -> Result<Answer> {
-        let one = find::one(&self.one, "run", |_| true)?;
-        let other = find::one(&self.other, "run", |_| true)?;
+        let one = find::one(&self.one, "run", "diff", |_| true)?;
+        let other = find::one(&self.other, "run", "diff", |_| true)?;
         if one.manifest.stage != other.manifest.stage {
             let stages = (&one.manifest.stage, &other.manifest.stage);
             tracing::warn!(

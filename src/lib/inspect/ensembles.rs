@@ -2,7 +2,7 @@
 //! their predictions, at some temperatures, their weight average, and each of them alone.
 
 use super::{Answer, dataset, find};
-use crate::config::{Request as ConfigRequest, compose, quoted};
+use crate::config::{Request as ConfigRequest, compose, list, quoted};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::inversion::{Ensemble, EnsembleKind};
@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tch::{Tensor, no_grad};
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +69,11 @@ impl Request {
     /// Fails when there are no such teachers, or no test images of what they were trained for.
     pub fn answer(&self) -> Result<Answer> {
         let folder = find::folder(&self.folder)?;
+        let there = stage::teacher_numbers(folder);
+        let Some(&lowest) = there.first() else {
+            bail!(no_teachers(folder));
+        };
+        let command = format!("inspect ensembles {}", folder.display());
         let place = format!(
             "teacher.save_folder={}",
             quoted(&folder.display().to_string())
@@ -90,9 +95,10 @@ impl Request {
             .filter(names_dataset)
             .cloned()
             .collect();
-        let first = composed.config.teacher.only.iter().flatten().next();
-        let first = stage::weights_path(folder, first.copied().unwrap_or(0));
-        let (settings, recorded) = dataset::settings(&first, &named)?;
+        let mut only = composed.config.teacher.only.iter().flatten();
+        let first = only.find(|node| there.contains(node));
+        let first = stage::weights_path(folder, *first.unwrap_or(&lowest));
+        let (settings, recorded) = dataset::settings(&first, &named, &command)?;
         composed.config.dataset = settings.clone();
         let config = &composed.config;
         let device = device::choose(&config.device)?;
@@ -106,7 +112,7 @@ impl Request {
         };
         let set = stage::load_teachers(&context)?;
         let expected = recorded.filter(|_| named.is_empty());
-        let dataset = dataset::load(expected.as_ref(), &settings)?;
+        let dataset = dataset::load(expected.as_ref(), &settings, &command)?;
         let dataset = agreement::fitted(dataset, &settings, &set.card, &set.paths[0])?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
@@ -198,6 +204,23 @@ impl Accuracies {
             rules.row(row.collect());
         }
         format!("{models}\n\n{rules}")
+    }
+}
+
+/// Reports a folder without teachers, and names those near it that hold some.
+fn no_teachers(folder: &Path) -> Error {
+    let near = find::folders_near(folder, |near| !stage::teacher_numbers(near).is_empty());
+    let names: Vec<String> = near.iter().map(|near| near.display().to_string()).collect();
+    let error = Error::usage(format!("`{}` holds no teachers", folder.display())).note(
+        "expected",
+        "model_teacher0.safetensors and so on, which `train_teachers` writes",
+    );
+    match names.as_slice() {
+        [] => error.hint("`inspect runs` lists the runs below a folder, with their stages"),
+        [one] => error.hint(format!("`inspect ensembles {one}`")),
+        [first, ..] => error
+            .note("available", list(&names))
+            .hint(format!("say which, as `inspect ensembles {first}`")),
     }
 }
 

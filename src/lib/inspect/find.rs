@@ -6,6 +6,7 @@ use crate::config::{list, nearest};
 use crate::error::Error;
 use crate::run::{manifest, stages};
 use anyhow::{Result, bail};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Folders nested deeper than this are not searched.
@@ -65,7 +66,7 @@ pub fn some_below(folder: &Path) -> Result<Vec<Run>> {
 
 /// Reports that there is no run in `folder`.
 fn no_run(folder: &Path) -> Error {
-    Error::failed(format!("there is no run in `{}`", folder.display()))
+    Error::usage(format!("there is no run in `{}`", folder.display()))
         .note(
             "expected",
             "a manifest.json, manifest_NAME.json or NAME.manifest.json that a stage wrote",
@@ -74,12 +75,12 @@ fn no_run(folder: &Path) -> Error {
 }
 
 /// Returns the run that `path` means: its manifest, its folder, a file it wrote, its name in
-/// `inspect runs`, or a folder with one such run in it. `wanted` selects runs, and `what` names
-/// them in errors.
+/// `inspect runs`, or a folder with one such run in it. `wanted` selects runs; in errors `what`
+/// names them, and `subcommand` is the one that was typed.
 ///
 /// # Errors
 /// Fails when there is none, or several.
-pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
+pub fn one(path: &Path, what: &str, subcommand: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
     let mut found = all(path)?;
     let described = |run: &Run| format!("{} (`{}`)", run.name, run.manifest.stage);
     let there: Vec<String> = found.iter().map(described).collect();
@@ -99,26 +100,79 @@ pub fn one(path: &Path, what: &str, wanted: fn(&Run) -> bool) -> Result<Run> {
         Error::usage(format!("`{}` {which} {what}", path.display())).note(label, list(shown));
     let error = match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
-        _ => error,
+        None => match near(path, wanted) {
+            Some(run) => error.hint(format!("one near it: `inspect {subcommand} {}`", run.name)),
+            None => error.hint(format!("`inspect {}` shows what is there", shown_by(path))),
+        },
     };
     Err(error.into())
 }
 
+/// Returns the subcommand that shows what is at `path`, and its argument.
+fn shown_by(path: &Path) -> String {
+    let subcommand = match path.is_dir() && !path.join("manifest.json").is_file() {
+        true => "runs",
+        false => "show",
+    };
+    format!("{subcommand} {}", path.display())
+}
+
+/// Returns a run that is wanted near `path`: below its folder, or somewhat below the one above.
+fn near(path: &Path, wanted: fn(&Run) -> bool) -> Option<Run> {
+    let folder = folder_of(path);
+    let mut manifests = Vec::new();
+    walk(folder, NEAR, &mut manifests);
+    walk(folder_of(folder), NEAR / 2, &mut manifests);
+    let open = |manifest: &PathBuf| named_by_path(manifest.strip_prefix(".").unwrap_or(manifest));
+    manifests.iter().map(open).flatten().find(wanted)
+}
+
+/// Returns the folders in `folder`, beside it and beside the one that it lies in, of which `holds`
+/// is true, in this order.
+pub fn folders_near(folder: &Path, holds: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let above = folder_of(folder);
+    let mut near = Vec::new();
+    for around in [folder, above, folder_of(above)] {
+        let names = folders_in(around).into_iter();
+        near.extend(names.map(|name| within(around, &name)));
+    }
+    let mut seen = BTreeSet::new();
+    near.retain(|folder| holds(folder) && seen.insert(folder.clone()));
+    near
+}
+
+/// Returns the path of `name` in `folder`, as it is typed.
+pub fn within(folder: &Path, name: &str) -> PathBuf {
+    folder.strip_prefix(".").unwrap_or(folder).join(name)
+}
+
+/// Returns true if `path` is no file, and the name of a run in its folder as `inspect runs` lists
+/// it, such as `teachers/teacher0`.
+pub fn is_run(path: &Path) -> bool {
+    !path.exists() && manifest_named(path).is_some()
+}
+
+/// Returns the manifest of the run that has the name `path` in its folder.
+fn manifest_named(path: &Path) -> Option<PathBuf> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("")), file_name(path));
+    let named = [
+        format!("manifest_{name}.json"),
+        format!("{name}.manifest.json"),
+    ];
+    let mut manifests = named.iter().map(|name| folder.join(name));
+    manifests.find(|manifest| manifest.is_file())
+}
+
 /// Returns every run that `path` means.
 pub fn all(path: &Path) -> Result<Vec<Run>> {
-    let (folder, name) = (path.parent().unwrap_or(Path::new("")), file_name(path));
-    let beside = [
-        folder.join(format!("manifest_{name}.json")),
-        folder.join(format!("{name}.manifest.json")),
-    ];
     if path.is_file() {
-        let manifest = match is_manifest(&name) {
+        let manifest = match is_manifest(&file_name(path)) {
             true => Some(path.to_path_buf()),
             false => manifest::producer_of(path),
         };
         let manifest = manifest.ok_or_else(|| {
             let what = format!("no manifest says which run wrote `{}`", path.display());
-            let error = Error::failed(what).hint("give the folder that a stage wrote to");
+            let error = Error::usage(what).hint("give the folder that a stage wrote to");
             let runs = runs_in(folder_of(path));
             let runs: Vec<String> = runs.iter().map(|name| typed(path, name)).collect();
             match runs.as_slice() {
@@ -141,7 +195,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
             }
         };
     }
-    match beside.into_iter().find(|manifest| manifest.is_file()) {
+    match manifest_named(path) {
         Some(manifest) => Ok(vec![named_by_path(&manifest)?]),
         None => Err(nothing_there("run", path, &runs_in(folder_of(path))).into()),
     }
@@ -150,17 +204,11 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
 /// Returns `path` if there is a file, else an error that lists the files beside it.
 ///
 /// # Errors
-/// Fails when there is no such file, or it is a folder.
+/// Fails when there is no such file.
 pub fn file(path: &Path) -> Result<&Path> {
-    match path {
-        path if path.is_file() => Ok(path),
-        path if path.is_dir() => Err(Error::usage(format!(
-            "`{}` is a folder, not a file",
-            path.display()
-        ))
-        .note("available", list(&files_in(path)))
-        .into()),
-        path => Err(nothing_there("file", path, &files_in(folder_of(path))).into()),
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(nothing_there("file", path, &files_in(folder_of(path))).into()),
     }
 }
 
@@ -249,7 +297,7 @@ fn folders_in(folder: &Path) -> Vec<String> {
 }
 
 /// Returns the names in a folder that are not hidden, sorted.
-fn files_in(folder: &Path) -> Vec<String> {
+pub fn files_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();

@@ -57,21 +57,18 @@ pub struct Images {
 }
 
 impl Images {
-    /// Reads a file of synthetic images, or that of a run.
+    /// Reads a file of synthetic images, or that of a run, for `subcommand`.
     ///
     /// # Errors
     /// Fails when there is neither a file of that kind nor a run that wrote one.
-    pub fn read(path: &Path) -> Result<Self> {
-        let path = match path.is_dir() {
+    pub fn read(path: &Path, subcommand: &str) -> Result<Self> {
+        let path = match path.is_dir() || find::is_run(path) {
             true => {
-                let run = find::one(path, "run that made images", |run| images_of(run).is_some())?;
+                let what = "run that made images";
+                let run = find::one(path, what, subcommand, |run| images_of(run).is_some())?;
                 images_of(&run).unwrap_or_default()
             }
-            false => {
-                let path = find::file(path)?;
-                recognise::refuse_another(path, Wanted::Tensors)?;
-                path.to_path_buf()
-            }
+            false => recognise::file(path, Wanted::Images, subcommand)?.to_path_buf(),
         };
         let file = tensors::read(&path)?;
         let read = || {
@@ -100,9 +97,11 @@ impl Images {
     }
 }
 
-/// Returns the path of the images that a run made, if it made any.
+/// Returns the path of the images that a run made, as the user named the run, if it made any.
 fn images_of(run: &Run) -> Option<PathBuf> {
-    run.output("dataset").or(run.output("initial"))
+    let outputs = ["dataset", "initial"].map(|role| run.manifest.output(role));
+    let path = run.shown(outputs.into_iter().flatten().next()?);
+    Some(path.strip_prefix(".").unwrap_or(&path).to_path_buf())
 }
 
 /// Refuses tensors that are not images and their labels.
@@ -143,7 +142,7 @@ impl Request {
     /// Fails when there are no such images; `--by teacher` where no single teacher made a batch; a
     /// picture that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
-        let set = Images::read(&self.file)?;
+        let set = Images::read(&self.file, "grid")?;
         let several = |teachers: &Tensor| i64::try_from(teachers.max()).is_ok_and(|most| most > 0);
         let by = self.by.unwrap_or(match &set.teachers {
             Some(teachers) if several(teachers) => By::Teacher,

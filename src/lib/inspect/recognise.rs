@@ -1,7 +1,9 @@
 //! Tells what a file is that a subcommand is not for, and which subcommand shows it.
 
-use crate::artifact::fault::refuse_special;
-use crate::artifact::json;
+use super::find;
+use crate::artifact::fault::{folder_of, refuse_special};
+use crate::artifact::{json, tensors};
+use crate::config::list;
 use crate::error::Error;
 use crate::run::{manifest, split};
 use anyhow::{Result, bail};
@@ -13,7 +15,30 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     Tensors,
+    /// Synthetic images and their labels.
+    Images,
     Split,
+}
+
+impl Wanted {
+    /// Returns true for a file that is known to be of this kind.
+    fn fits(self, path: &Path) -> bool {
+        let pytorch = path.extension().is_some_and(|ending| ending == "pt");
+        match (self, Kind::of(path)) {
+            (Self::Tensors, kind) => pytorch || matches!(kind, Some(Kind::Safetensors)),
+            (Self::Images, Some(Kind::Safetensors)) => has_images(path) == Some(true),
+            (Self::Split, kind) => matches!(kind, Some(Kind::Split)),
+            (Self::Images, _) => false,
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Tensors => "a safetensors file or a PyTorch state dict (`.pt`)",
+            Self::Images => "`initial.safetensors`, or `dataset.safetensors` of a student",
+            Self::Split => "the JSON file that `split_data` wrote (`split.save_path`)",
+        }
+    }
 }
 
 /// Says what a file is.
@@ -40,29 +65,64 @@ const PICTURES: [(&[u8], &str); 4] = [
     (b"<svg", "SVG"),
 ];
 
-/// Refuses a file that is known to be of another kind. One that is not known is left to the reader,
-/// which says what is wrong with it.
+/// Returns `path` unless it is a folder, or a file that is known to be of another kind than
+/// `subcommand` reads. A file that is not known is left to the reader, which says what is wrong
+/// with it.
 ///
 /// # Errors
-/// Fails with the refusal, which names the subcommand that shows the file.
-pub fn refuse_another(path: &Path, wanted: Wanted) -> Result<()> {
-    let Some(kind) = Kind::of(path) else {
-        return Ok(());
+/// Fails with the refusal, which names the subcommand that shows the file, or the files of its
+/// folder that this one reads.
+pub fn file<'a>(path: &'a Path, wanted: Wanted, subcommand: &str) -> Result<&'a Path> {
+    let shown = path.display();
+    if path.is_dir() {
+        let error = Error::usage(format!("`{shown}` is a folder, not a file"));
+        bail!(fitting(error, path, wanted, subcommand));
+    }
+    let Some(kind) = Kind::of(find::file(path)?) else {
+        return Ok(path);
     };
     let lacks = match (wanted, &kind) {
         (Wanted::Tensors, Kind::Safetensors) | (Wanted::Split, Kind::Split | Kind::Json) => {
-            return Ok(());
+            return Ok(path);
         }
+        (Wanted::Images, Kind::Safetensors) if has_images(path) != Some(false) => return Ok(path),
+        (Wanted::Images, Kind::Safetensors) => "holds no tensor `images`",
+        (Wanted::Images, _) => "holds no images as tensors",
         (Wanted::Tensors, _) => "holds no tensors",
         (Wanted::Split, _) => "is no split",
     };
-    let shown = path.display();
-    let error = Error::failed(format!("`{shown}` {lacks}: it is {}", kind.described()))
+    let error = Error::usage(format!("`{shown}` {lacks}: it is {}", kind.described()))
         .note("file", shown.to_string());
     bail!(match kind.shown_by() {
-        Some(subcommand) => error.hint(format!("`inspect {subcommand} {shown}` shows it")),
-        None => error,
+        Some(other) => error.hint(format!("`inspect {other} {shown}` shows it")),
+        None => fitting(error, folder_of(path), wanted, subcommand),
     });
+}
+
+/// Adds to an error the files of `folder` that `subcommand` reads, and the command that shows one.
+fn fitting(error: Error, folder: &Path, wanted: Wanted, subcommand: &str) -> Error {
+    let names = find::files_in(folder);
+    let fits = |name: &&String| wanted.fits(&folder.join(name));
+    let fit: Vec<String> = names.iter().filter(fits).cloned().collect();
+    let command = |name: &String| {
+        let path = find::within(folder, name);
+        format!("`inspect {subcommand} {}`", path.display())
+    };
+    match fit.as_slice() {
+        [] => error
+            .note("expected", wanted.described())
+            .note("available", list(&names)),
+        [one] => error.hint(command(one)),
+        [first, ..] => error
+            .note("available", list(&fit))
+            .hint(format!("say which, as {}", command(first))),
+    }
+}
+
+/// Reports whether a safetensors file has a tensor `images`; `None` for a damaged file.
+fn has_images(path: &Path) -> Option<bool> {
+    let names = tensors::names(path).ok()?;
+    Some(names.iter().any(|name| name == "images"))
 }
 
 impl Kind {

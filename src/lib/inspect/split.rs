@@ -1,7 +1,7 @@
 //! `inspect split` shows the images of each node, and measures of label skew.
 
 use super::recognise::{self, Wanted};
-use super::{Answer, dataset, find, picture};
+use super::{Answer, dataset, picture};
 use crate::data::Dataset;
 use crate::partition::{Part, Skew, Split, label_counts, skew};
 use crate::report::{Table, stacked_bars};
@@ -142,11 +142,11 @@ impl Request {
     /// Fails for a missing or damaged split or dataset; one that does not belong to the other; a
     /// plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
-        let path = find::file(&self.file)?;
-        recognise::refuse_another(path, Wanted::Split)?;
+        let path = recognise::file(&self.file, Wanted::Split, "split")?;
         let split = read(path)?;
-        let (settings, made) = dataset::settings(path, &self.overrides)?;
-        let dataset = dataset::load(made.as_ref(), &settings)?;
+        let command = format!("inspect split {}", path.display());
+        let (settings, made) = dataset::settings(path, &self.overrides, &command)?;
+        let dataset = dataset::load(made.as_ref(), &settings, &command)?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);
         let stem = path

@@ -1,8 +1,8 @@
 //! `inspect tensors` lists the tensors in a file.
 
+use super::Answer;
 use super::format::{or_dash, size};
 use super::recognise::{self, Wanted};
-use super::{Answer, find};
 use crate::artifact::{hash, tensors};
 use crate::report::Table;
 use crate::run::weights;
@@ -33,8 +33,7 @@ impl Request {
     /// # Errors
     /// Fails for a file that is missing, damaged, or of neither format.
     pub fn answer(&self) -> Result<Answer> {
-        let path = find::file(&self.file)?;
-        recognise::refuse_another(path, Wanted::Tensors)?;
+        let path = recognise::file(&self.file, Wanted::Tensors, "tensors")?;
         let (state, metadata) = tensors::read_state(path)?;
         let (bytes, sha256) = hash::file(path)?;
         let mut table = Table::new(&[

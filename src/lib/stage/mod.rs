@@ -26,7 +26,7 @@ pub mod train_student;
 pub mod train_teachers;
 
 pub(crate) use summary::average;
-pub(crate) use teachers::{TeacherSet, load as load_teachers};
+pub(crate) use teachers::{TeacherSet, load as load_teachers, numbers as teacher_numbers};
 pub(crate) use train_teachers::weights_path;
 
 use crate::config::Config;

@@ -419,9 +419,9 @@ fn missing_teacher(
                 folder_of(folder).display()
             ));
     }
-    let there: Vec<String> = weights_in(folder).iter().map(usize::to_string).collect();
+    let there: Vec<String> = numbers(folder).iter().map(usize::to_string).collect();
     let below = folder.join("teachers");
-    let error = match found == 0 && there.is_empty() && !weights_in(&below).is_empty() {
+    let error = match found == 0 && there.is_empty() && !numbers(&below).is_empty() {
         true => error.hint(format!(
             "some are one folder down: `teacher.save_folder={}`",
             below.display()
@@ -446,13 +446,6 @@ fn missing_teacher(
     }
 }
 
-/// Returns the numbers, ascending, of the teachers whose weights are in a folder.
-fn weights_in(folder: &Path) -> BTreeSet<usize> {
-    numbered(folder, "model_teacher", |ending| {
-        ending == "safetensors" || ENDINGS.contains(&ending)
-    })
-}
-
 /// Returns the numbers i, ascending, of the files `BEGINNING{i}.ENDING` in a folder.
 fn numbered(folder: &Path, beginning: &str, is_ending: impl Fn(&str) -> bool) -> BTreeSet<usize> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -465,11 +458,18 @@ fn numbered(folder: &Path, beginning: &str, is_ending: impl Fn(&str) -> bool) ->
     entries.filter_map(number).collect()
 }
 
+/// Returns the numbers of the teachers whose weights are in a folder.
+pub fn numbers(folder: &Path) -> BTreeSet<usize> {
+    numbered(folder, "model_teacher", |ending| {
+        ending == "safetensors" || ENDINGS.contains(&ending)
+    })
+}
+
 /// Returns true if the folder holds teachers from `node` on: their weights, or the manifest of a
 /// run that should have written some.
 fn has_later_teachers(folder: &Path, node: usize) -> bool {
     let manifests = numbered(folder, "manifest_teacher", |ending| ending == "json");
-    weights_in(folder)
+    numbers(folder)
         .iter()
         .chain(&manifests)
         .any(|number| *number >= node)

@@ -96,7 +96,7 @@ impl Request {
             if !finished {
                 let what = methods::COMPARABLE.join(", ");
                 bail!(
-                    Error::failed(format!(
+                    Error::usage(format!(
                         "`{}` holds no finished student or baseline to compare",
                         path.display()
                     ))

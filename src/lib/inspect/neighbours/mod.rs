@@ -57,16 +57,17 @@ impl Request {
     /// Fails when there are no such images, another dataset than theirs, a picture that cannot be
     /// written.
     pub fn answer(&self) -> Result<Answer> {
-        let set = Images::read(&self.file)?;
+        let set = Images::read(&self.file, "neighbours")?;
+        let command = format!("inspect neighbours {}", self.file.display());
         let card = set.card.as_ref().ok_or_else(|| {
             Error::failed("the file does not say what its images were made from")
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, recorded) = dataset::settings(&set.path, &self.overrides)?;
+        let (settings, recorded) = dataset::settings(&set.path, &self.overrides, &command)?;
         // Whoever names images has those of a client, perhaps, which no run at the server saw.
         let expected = recorded.filter(|_| self.overrides.is_empty());
-        let dataset = dataset::load(expected.as_ref(), &settings)?;
+        let dataset = dataset::load(expected.as_ref(), &settings, &command)?;
         let dataset = agreement::fitted(dataset, &settings, card, &set.path)?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
