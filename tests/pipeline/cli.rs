@@ -273,6 +273,35 @@ fn flags_that_are_none() {
              dashes: `teacher=VALUE`\n"
         )
     );
+    // No stage has a key of this name; of those that end in it, the ones that it reads are named.
+    for (stage, typed, hint) in [
+        (
+            "split_data",
+            "--epochs",
+            "overrides are written KEY=VALUE, without dashes; `--help` lists the groups",
+        ),
+        (
+            "train_teachers",
+            "--epochs",
+            "overrides have no dashes, and whole keys: `teacher.epochs=VALUE`",
+        ),
+        (
+            "train_student",
+            "--num-nodes=5",
+            "overrides have no dashes, and whole keys: `split.num_nodes=5`",
+        ),
+        (
+            "train_student",
+            "--max_train=5",
+            "overrides have no dashes, and whole keys: `dataset.max_train=5`",
+        ),
+    ] {
+        let output = Command::new(assert_cmd::cargo::cargo_bin(stage))
+            .args([typed, "5"])
+            .output();
+        let text = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(text.ends_with(&format!("hint: {hint}\n")), "{text}");
+    }
     for switch in ["resume", "overwrite", "tensorboard"] {
         assert!(stderr(&[&format!("--{switch}")]).ends_with(&format!(
             "hint: overrides have no dashes; type `{switch}=true`\n"
@@ -285,7 +314,11 @@ fn flags_that_are_none() {
     );
     assert_eq!(
         stderr(&["--info"]),
-        "error: `--info` needs a value\n  available: config, defaults\n"
+        "error: `--info` needs a value\n  available: config, defaults\nhint: type `--info config`\n"
+    );
+    assert_eq!(
+        stderr(&["--cfg"]),
+        "error: `--cfg` needs a value\n  available: job\nhint: type `--cfg job`\n"
     );
     assert!(stderr(&["--multirun=3"]).starts_with("error: `--multirun` takes no value"));
 }

@@ -1,7 +1,8 @@
 //! Reads the arguments that every stage takes with clap, and words its errors as this program does.
 
-use crate::config::nearest;
+use crate::config::{Tree, either, list, nearest, shape};
 use crate::error::Error;
+use crate::run::stages::Stage;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -46,13 +47,16 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the arguments, the program's name first.
+    /// Reads the arguments of `stage`, the program's name first.
     ///
     /// # Errors
     /// Fails for an unknown flag and for a flag's wrong value (usage).
-    pub fn read(arguments: &[OsString]) -> Result<Self, Error> {
+    pub fn read(arguments: &[OsString], stage: &Stage) -> Result<Self, Error> {
         let typed = arguments.iter().map(spelled_out);
-        Self::try_parse_from(typed).map_err(|error| explain(&error, arguments))
+        Self::try_parse_from(typed).map_err(|error| match error.kind() {
+            ErrorKind::UnknownArgument => unknown(&name(&error), arguments, stage),
+            _ => explain(&error),
+        })
     }
 
     /// Returns each flag as it is typed, and what it does.
@@ -104,32 +108,45 @@ fn spelled_out(argument: &OsString) -> OsString {
     argument.clone()
 }
 
-/// Words an error of clap as this program does.
-pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
-    let context = |kind| match error.get(kind) {
+/// Returns a text that an error of clap holds.
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
-    };
-    let flag = context(ContextKind::InvalidArg).unwrap_or_default();
+    }
+}
+
+/// Returns the flag that an error of clap is about.
+fn name(error: &clap::Error) -> String {
+    let flag = context(error, ContextKind::InvalidArg).unwrap_or_default();
     // clap appends the value's name: `--cfg <job>`.
-    let name = flag
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    match (error.kind(), context(ContextKind::InvalidValue)) {
-        (ErrorKind::UnknownArgument, _) => unknown(&name, arguments),
+    let name = flag.split_whitespace().next();
+    name.unwrap_or_default().to_owned()
+}
+
+/// Words an error of clap as this program does.
+pub(super) fn explain(error: &clap::Error) -> Error {
+    let name = name(error);
+    match (error.kind(), context(error, ContextKind::InvalidValue)) {
         (ErrorKind::InvalidValue, Some(value)) => {
-            let allowed = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => values.join(", "),
-                _ => "any text".into(),
+            let allowed: &[String] = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) => values,
+                _ => &[],
             };
-            let what = if value.is_empty() {
-                format!("`{name}` needs a value")
-            } else {
-                format!("`{name}` cannot be `{value}`")
+            let available = match allowed {
+                [] => "any text".into(),
+                values => list(values),
             };
-            Error::usage(what).note("available", allowed)
+            if !value.is_empty() {
+                return Error::usage(format!("`{name}` cannot be `{value}`"))
+                    .note("available", available);
+            }
+            let error =
+                Error::usage(format!("`{name}` needs a value")).note("available", available);
+            match allowed.first() {
+                Some(first) => error.hint(format!("type `{name} {first}`")),
+                None => error,
+            }
         }
         (ErrorKind::InvalidUtf8, _) => Error::usage("an argument is not valid UTF-8 text"),
         (ErrorKind::TooManyValues, _) => Error::usage(format!("`{name}` takes no value")),
@@ -141,9 +158,9 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Error {
     }
 }
 
-/// Returns the error for a flag that does not exist, which most often is an override with dashes in
-/// front.
-fn unknown(name: &str, arguments: &[OsString]) -> Error {
+/// Returns the error for a flag that `stage` does not have, which most often is an override with
+/// dashes in front.
+fn unknown(name: &str, arguments: &[OsString], stage: &Stage) -> Error {
     let typed = arguments
         .iter()
         .skip(1)
@@ -160,11 +177,35 @@ fn unknown(name: &str, arguments: &[OsString]) -> Error {
         .map(|flag| flag.trim_start_matches('-'))
         .collect();
     match nearest(name.trim_start_matches('-'), &words) {
-        _ if bare.contains('=') => error.hint(format!("overrides have no dashes; type `{bare}`")),
         _ if SWITCHES.contains(&bare) => {
             error.hint(format!("overrides have no dashes; type `{bare}=true`"))
         }
-        Some(flag) => error.hint(format!("did you mean `--{flag}`?")),
-        None => error.hint(format!("overrides have no dashes: `{bare}=VALUE`")),
+        Some(flag) if !bare.contains('=') => error.hint(format!("did you mean `--{flag}`?")),
+        _ => error.hint(override_meant(bare, stage)),
+    }
+}
+
+/// Returns what to type in place of `typed`, a word or `word=value` that stood behind dashes: the
+/// word if it is a key or a group, else the keys that `stage` reads and of which it is the last
+/// part.
+fn override_meant(typed: &str, stage: &Stage) -> String {
+    let (word, value) = typed.split_once('=').unwrap_or((typed, "VALUE"));
+    let key = word.replace('-', "_");
+    let path: Vec<&str> = key.split('.').collect();
+    if shape::config().get(&path).is_some() || Tree::BuiltIn.groups().contains(&key) {
+        return match typed.contains('=') {
+            true => format!("overrides have no dashes; type `{key}={value}`"),
+            false => format!("overrides have no dashes: `{key}={value}`"),
+        };
+    }
+    let mut meant = Vec::new();
+    shape::config().leaves(&mut |path| {
+        if path.last() == Some(&key) && stage.reads(&path[0]) {
+            meant.push(format!("{}={value}", path.join(".")));
+        }
+    });
+    match meant.as_slice() {
+        [] => "overrides are written KEY=VALUE, without dashes; `--help` lists the groups".into(),
+        keys => format!("overrides have no dashes, and whole keys: {}", either(keys)),
     }
 }

@@ -55,7 +55,7 @@ fn exit(result: Result<()>) -> ExitCode {
 }
 
 fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
-    let arguments = Arguments::read(arguments)?;
+    let arguments = Arguments::read(arguments, stage)?;
     if arguments.help {
         let found = Tree::find(
             arguments.config_dir.as_deref(),

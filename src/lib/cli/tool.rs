@@ -78,7 +78,7 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
             let missing = context(ContextKind::InvalidArg);
             Error::usage(format!("`{name}` needs {}", missing.join(" and "))).hint(help)
         }
-        _ => arguments::explain(error, arguments),
+        _ => arguments::explain(error),
     }
 }
 

@@ -83,6 +83,6 @@ pub use composed::Composed;
 pub use grammar::{quoted, typed_list};
 pub use node::Origin;
 pub use schema::Config;
-pub use suggest::{list, nearest};
+pub use suggest::{either, list, nearest};
 pub use tree::Tree;
 pub use without_effect::Idle;
