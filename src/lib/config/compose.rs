@@ -136,10 +136,35 @@ fn parse(source: &Source, arguments: &[String]) -> Result<Vec<Override>> {
                      out, or put `{argument} {next}` in quotes"
                 ))
             }),
-            _ => parsed,
+            _ => parsed.map_err(|error| match without_blanks(arguments, index) {
+                Some(whole) => error.hint(format!("no blanks around `=`: type `{whole}`")),
+                None => error,
+            }),
         }
     };
     arguments.iter().enumerate().map(parse).collect()
+}
+
+/// Returns the override that blanks around its `=` tore apart, if the argument at `index` is a
+/// part of one: a key without `=`, or a value behind one.
+fn without_blanks(arguments: &[String], index: usize) -> Option<String> {
+    let is_part = |text: &String| !text.contains('=');
+    let part = arguments.get(index).filter(|part| is_part(part))?;
+    let before = index
+        .checked_sub(1)
+        .and_then(|before| arguments.get(before));
+    if let Some(start) = before.filter(|before| before.ends_with('=')) {
+        return Some(format!("{start}{part}"));
+    }
+    let (next, after) = (arguments.get(index + 1)?, arguments.get(index + 2));
+    match (
+        next.strip_prefix('=')?,
+        after.filter(|after| is_part(after)),
+    ) {
+        ("", Some(value)) => Some(format!("{part}={value}")),
+        ("", None) => None,
+        (value, _) => Some(format!("{part}={value}")),
+    }
 }
 
 /// Refuses an option that is typed without its group.

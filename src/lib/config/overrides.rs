@@ -65,9 +65,13 @@ impl Override {
         };
         check_key(key, argument)?;
         if raw.is_none() && sign != Sign::Delete {
+            let hint = match key {
+                "help" | "version" => format!("`--{key}` prints it"),
+                _ => format!("to set `{key}` type `{argument}=VALUE`"),
+            };
             return Err(Error::usage(format!("`{argument}` is not an override"))
                 .note("expected", "key=value, +group=option, ++key=value or ~key")
-                .hint(format!("to set `{key}` type `{argument}=VALUE`")));
+                .hint(hint));
         }
         let parse = |raw: &str| {
             grammar::parse(raw, &origin).map_err(|message| {

@@ -58,6 +58,11 @@ fn word_without_value_or_group() {
       expected: key=value, +group=option, ++key=value or ~key
     hint: to set `seed` type `seed=VALUE`
     "#);
+    assert_snapshot!(mistake("help"), @r#"
+    `help` is not an override
+      expected: key=value, +group=option, ++key=value or ~key
+    hint: `--help` prints it
+    "#);
     assert_snapshot!(mistake("1_teacher_paper"), @r#"
     `1_teacher_paper` is an option of `experiment` and `student`, typed without its group
       from: command line `1_teacher_paper`
@@ -137,6 +142,15 @@ fn habits_from_elsewhere_are_answered() {
         ] {
             assert!(text.contains(word), "no `{word}` in\n{text}");
         }
+    }
+    for typed in [
+        &["split.num_nodes", "=", "5"][..],
+        &["split.num_nodes", "=5"],
+        &["split.num_nodes=", "5"],
+    ] {
+        let text = crate::config::Tree::new(&[]).error(typed);
+        let hint = "hint: no blanks around `=`: type `split.num_nodes=5`";
+        assert!(text.ends_with(hint), "{text}");
     }
     // The stack overflowed.
     let deep = format!("{}=1", ["a"; 57_000].join("."));
