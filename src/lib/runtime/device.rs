@@ -74,9 +74,24 @@ fn parse(wanted: &str) -> Result<Wanted> {
             .flatten()
             .map(|index| Wanted::Cuda(Some(index)))
             .ok_or_else(|| {
-                Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS)
+                let error =
+                    Error::usage(format!("there is no device `{wanted}`")).note("available", FORMS);
+                match meant(wanted) {
+                    Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+                    None => error,
+                }
             }),
     }
+}
+
+/// Returns the form that another spelling of it, or another name of the GPU, stands for.
+fn meant(wanted: &str) -> Option<String> {
+    let plain = wanted.to_lowercase();
+    let plain = match plain.strip_prefix("gpu") {
+        Some(number) => format!("cuda{number}"),
+        None => plain,
+    };
+    (plain != wanted && parse(&plain).is_ok()).then_some(plain)
 }
 
 fn automatic() -> Device {

@@ -15,6 +15,15 @@ fn unknown_device_lists_the_forms() {
         assert!(text.contains(&format!("`{wrong}`")), "{text}");
         assert!(text.contains("auto, cpu, cuda, cuda:N"), "{text}");
     }
+    for (typed, meant) in [("gpu", "cuda"), ("GPU:1", "cuda:1"), ("CPU", "cpu")] {
+        let text = device::choose(typed).unwrap_err().to_string();
+        assert!(
+            text.ends_with(&format!("hint: did you mean `{meant}`?")),
+            "{text}"
+        );
+    }
+    let text = device::choose("tpu").unwrap_err().to_string();
+    assert!(!text.contains("did you mean"), "{text}");
 }
 
 #[test]
