@@ -1,6 +1,8 @@
 //! What hosts and parties type wrong: told before anything else happens.
 
-use super::support::{Folder, run, said};
+use super::support::{Folder, command, run, said, teacher};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 #[test]
 fn of_hosts() {
@@ -51,6 +53,59 @@ fn of_hosts() {
         }
         assert!(!said(&output).contains("listening"));
     }
+    for listen in ["localhost", "127.0.0.1:80000"] {
+        let output = run(
+            "serve",
+            &["run", place.to_str().unwrap(), "--listen", listen],
+        );
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(
+            said(&output).contains("`127.0.0.1:8443`"),
+            "{}",
+            said(&output)
+        );
+    }
+    // Before the settings of the dataset, of which a server without images needs several.
+    let task = [
+        "task",
+        elsewhere.to_str().unwrap(),
+        "--clients",
+        "0",
+        "dataset=none",
+    ];
+    let output = run("serve", &task);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("`--clients` is 0\n  expected: 1 or more"));
+    assert!(!said(&output).contains("dataset"), "{}", said(&output));
+}
+
+/// Nobody listens there: the first line says so, for how long it is tried, and that the address may
+/// be wrong.
+#[test]
+fn of_an_address() {
+    let folder = Folder::new(1);
+    let teacher = folder.file("teacher.safetensors", &teacher(1));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", port.local_addr().unwrap());
+    drop(port);
+    let mut join = command("join")
+        .args(["upload", &server, teacher.to_str().unwrap()])
+        .args(["--retry-seconds", "0.02"])
+        .env("FED_DISTILL_TOKEN", "fd_1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(join.stderr.take().unwrap()).lines();
+    let again: Vec<String> = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("trying again"))
+        .take(2)
+        .collect();
+    join.kill().unwrap();
+    join.wait().unwrap();
+    let told = format!("trying again in 0.0 s, for 1 min 0 s at most (is `{server}` the");
+    assert!(again[0].contains(&told), "{again:?}");
+    assert!(again[1].ends_with("trying again in 0.0 s"), "{again:?}");
 }
 
 /// What a task has nothing of, and a deadline that nobody can keep.

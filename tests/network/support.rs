@@ -62,7 +62,7 @@ pub fn run(binary: &str, arguments: &[&str]) -> Output {
     command(binary).args(arguments).output().unwrap()
 }
 
-fn command(binary: &str) -> Command {
+pub fn command(binary: &str) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin(binary));
     for name in [
         "http_proxy",

@@ -75,7 +75,9 @@ fn pictures_have_shapes() {
     assert!((0.4..0.95).contains(&flat), "{flat}");
     assert!((0.02..0.3).contains(&edges), "{edges}");
     // Half of 200 pictures are mirrored, standard deviation 7; few others look the same both ways.
-    let folded = (&images - images.flip([3])).abs().amax([1_i64, 2, 3], false);
+    let folded = (&images - images.flip([3]))
+        .abs()
+        .amax([1_i64, 2, 3], false);
     let mirrored = i64::try_from(folded.lt(1e-6).sum(Kind::Int64)).unwrap();
     assert!((70..140).contains(&mirrored), "{mirrored}");
     // Each has something in it, and no two are the same.

@@ -5,6 +5,7 @@ use super::super::fault::Told;
 use super::{Remote, Settings, decoded_body};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
+use crate::runtime::progress::duration;
 use std::time::{Duration, Instant};
 use tokio_rustls::rustls;
 use ureq::Body;
@@ -43,6 +44,8 @@ pub(super) struct Patience {
     wait: Duration,
     /// When it last went well.
     since: Instant,
+    /// Whether it was told until when it goes on.
+    told: bool,
 }
 
 impl Patience {
@@ -51,6 +54,7 @@ impl Patience {
             first: settings.first_wait,
             wait: settings.first_wait,
             since: Instant::now(),
+            told: false,
         }
     }
 
@@ -58,6 +62,7 @@ impl Patience {
     pub fn progress(&mut self) {
         self.since = Instant::now();
         self.wait = self.first;
+        self.told = false;
     }
 
     /// Waits before the next attempt.
@@ -85,13 +90,32 @@ impl Patience {
                 .hint("the same command goes on from where this one ended"));
         }
         let wait = answered.flatten().unwrap_or(self.wait).min(MOST_WAIT);
-        tracing::warn!("{problem}; trying again in {:.1} s", wait.as_secs_f64());
+        let limit = self.limit(most, remote);
+        tracing::warn!(
+            "{problem}; trying again in {:.1} s{limit}",
+            wait.as_secs_f64()
+        );
         self.wait = (2 * self.wait).min(MOST_WAIT);
         let until = Instant::now() + wait;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             interrupt_or_sleep(left.min(LOOK))?;
         }
         Ok(())
+    }
+
+    /// Returns for how long it goes on, which is up to `most` after it last went well, and that the
+    /// address may be wrong; an empty text once this was told.
+    fn limit(&mut self, most: Duration, remote: &Remote) -> String {
+        if std::mem::replace(&mut self.told, true) {
+            return String::new();
+        }
+        let left = most.saturating_sub(self.since.elapsed()).as_secs_f64();
+        let left = duration(Duration::from_secs(left.round() as u64));
+        let address = match remote.reached.get() {
+            true => String::new(),
+            false => format!(" (is `{}` the server's address?)", remote.settings.server),
+        };
+        format!(", for {left} at most{address}")
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Request {
     /// The server's folder, with the `task.json` of `serve task`
     folder: PathBuf,
     /// Address and port; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", value_parser = address)]
     listen: SocketAddr,
     /// The server's certificate with its chain, as PEM
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -76,6 +76,15 @@ fn refuse_unfit(overrides: Vec<String>, task: &Task) -> Result<()> {
     agreed::dataset(&context, task)
         .map_err(|error| Error::from(error).hint("without test images: `dataset=none`"))?;
     Ok(())
+}
+
+/// Reads where to listen.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "give the IP address of this machine and a port of at most 65535, such as \
+         `127.0.0.1:8443` for this machine alone or `0.0.0.0:8443` for others too"
+            .into()
+    })
 }
 
 impl Request {

@@ -87,6 +87,10 @@ impl Request {
     /// # Errors
     /// Fails when there is one already, and for a config or a file that gives none.
     pub fn run(&self) -> Result<()> {
+        if self.clients == 0 {
+            let error = Error::usage("`--clients` is 0").note("expected", "1 or more");
+            return Err(error.hint("`--clients 3` waits for three").into());
+        }
         let path = self.folder.join("task.json");
         if path.exists() && !self.overwrite {
             let error = Error::usage(format!("`{}` is there already", path.display()));
