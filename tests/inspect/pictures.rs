@@ -99,6 +99,9 @@ fn min_max_stretches_each_image_over_its_own_range() {
 #[test]
 fn a_split_is_counted_and_measured() {
     let split = data(&["split", "split.json", "--out", "split_again.svg"]);
+    // The picture is that of `split_data`.
+    let drawn = |name: &str| std::fs::read_to_string(experiment().path(name)).unwrap();
+    assert_eq!(drawn("split_again.svg"), drawn("split.svg"));
     let counts: Vec<Vec<f64>> = serde_json::from_value(split["counts"].clone()).unwrap();
     for (node, counts) in counts.iter().enumerate() {
         let own: Value =

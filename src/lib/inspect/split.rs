@@ -61,10 +61,10 @@ impl SplitCounts {
         })
     }
 
-    /// Returns the names of the nodes.
+    /// Returns the numbers of the nodes, as `split_data` writes them below the bars.
     pub fn nodes(&self) -> Vec<String> {
         (0..self.counts.len())
-            .map(|node| format!("node {node}"))
+            .map(|node| node.to_string())
             .collect()
     }
 
