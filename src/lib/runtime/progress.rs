@@ -112,7 +112,9 @@ impl Progress {
     fn left(&self) -> Option<Duration> {
         let done = self.done.load(Ordering::Relaxed);
         let timed = done.saturating_sub(self.skipped.load(Ordering::Relaxed));
-        left(self.started.elapsed(), timed, self.total.checked_sub(done)?)
+        // What comes after the last step, such as an evaluation, is not timed.
+        let remaining = self.total.checked_sub(done).filter(|steps| *steps > 0)?;
+        left(self.started.elapsed(), timed, remaining)
     }
 
     fn line(&self, left: Option<Duration>) -> String {

@@ -150,7 +150,7 @@ impl Callback<RoundReport> for Recorder<'_> {
             global_train_accuracy: evaluated(&Self::test_on_train)?,
         };
         let message = format!(
-            "round {round}, loss {:.3}, test {}",
+            "after round {round}: loss {:.3}, test {}",
             means.train_loss,
             percent(means.test_accuracy)
         );

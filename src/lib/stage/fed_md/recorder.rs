@@ -87,7 +87,7 @@ impl Callback<RoundReport> for Recorder<'_> {
             own_test_accuracy: mean(nodes, |node| node.own_test_accuracy),
             test_accuracy: mean(nodes, |node| node.test_accuracy),
         };
-        let message = format!("round {round}, test {}", percent(means.test_accuracy));
+        let message = format!("after round {round}: test {}", percent(means.test_accuracy));
         let line = RoundLine::new(round, means, nodes, |node| node.node, &report.ledger);
         Ok(self.log.add(line, message)?)
     }
