@@ -13,6 +13,7 @@ use super::listing::{self, Listing};
 use super::{archive, damaged, damaged_by, input, unreadable};
 use crate::error::{Error, Result, Text, assignment, parameter};
 use crate::runtime::interrupt;
+use crate::words::counted;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -65,9 +66,9 @@ pub(super) fn read(
 fn warn_about_broken(broken: &[String], source: &Path) {
     if !broken.is_empty() {
         tracing::warn!(
-            "{}: {} images cannot be read and were left out: {}",
+            "{}: goes without {} that cannot be read: {}",
             source.display(),
-            broken.len(),
+            counted(broken.len(), "image"),
             input::some_of(broken.to_vec())
         );
     }
