@@ -64,6 +64,20 @@ fn four_stages_chain_by_their_files() {
             .map(|name| place.path(&format!("student/{name}")).exists())
     };
     assert_eq!(fresh(), [true, true]);
+    let pictures = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("picture:  student/"));
+    assert_eq!(
+        pictures.collect::<Vec<_>>(),
+        [
+            "dataset.png",
+            "fresh_first.png",
+            "fresh_last.png",
+            "curves.png",
+            "per_class.png",
+            "confusion.png"
+        ]
+    );
     let metrics = json(&place.path("student/metrics.json"));
     assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
     // 32 initial images and one batch of 16 in each of two epochs.
@@ -566,10 +580,20 @@ fn plots_count_from_one_and_show_what_is_in_use() {
     }
     let lines = json(&place.path("student/metrics.json"));
     assert_eq!(lines["epochs"][0]["epoch"], 0);
-    let all = texts("initial.loss.svg");
-    let has = |name: &str| all.iter().any(|(_, text)| text.starts_with(name));
+    let has = |file: &str, name: &str| texts(file).iter().any(|(_, text)| text.starts_with(name));
+    let loss = |name: &str| has("initial.loss.svg", name);
     assert!(
-        has("batch norm") && has("total variation") && !has("l2"),
-        "{all:?}"
+        loss("batch norm") && loss("total variation") && !loss("l2"),
+        "{:?}",
+        texts("initial.loss.svg")
     );
+    // The title says what made the batches.
+    assert!(loss("Inversion loss and its terms"));
+    place.ok(
+        "generate_initial",
+        &["+method=dense", "generator.steps=2", "overwrite=true"],
+    );
+    assert!(loss("Generator's loss and its terms") && !loss("Inversion"));
+    // And the legend which images and labels an accuracy is of.
+    assert!(has("student/curves.svg", "synthetic, as labelled"));
 }

@@ -113,7 +113,8 @@ impl Shared for Generate<'_> {
         let mut journal = Journal::open(self.context, session, &[], None)?;
         let batches = self.make(&mut *maker, rank, &mut journal, session)?;
         let path = &session.job.output;
-        save(set, &batches, &maker.terms(), path, journal, session)
+        let loss = (synthesizer::loss(config), &*maker.terms());
+        save(set, &batches, loss, path, journal, session)
     }
 }
 
@@ -154,7 +155,7 @@ impl Generate<'_> {
         let list = json::value(&missing)?.to_string();
         (1..ranks).for_each(|other| rank.send(other, list.clone().into_bytes()));
         let progress = Progress::new(
-            "inverting the teachers",
+            synthesizer::work(config),
             (count as u64).saturating_mul(steps),
         );
         let mut batches = Vec::new();
@@ -218,7 +219,7 @@ fn make_for_rank_0(maker: &mut dyn Synthesizer, rank: &mut Rank, group: &str) ->
 fn save(
     set: &TeacherSet,
     batches: &[SyntheticBatch],
-    terms: &[LossTerm],
+    (loss, terms): (&str, &[LossTerm]),
     path: &Path,
     mut journal: Journal,
     session: &mut Session,
@@ -278,7 +279,7 @@ fn save(
     run.output("grid", &picture)?;
     let curves = path.with_extension("loss.png");
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
-    pictures::loss_curves(&curves, &histories, terms)?;
+    pictures::loss_curves(&curves, loss, &histories, terms)?;
     run.output("loss curves", &curves)?;
     for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
         journal.picture(tag, batches.len() as i64, picture)?;

@@ -72,9 +72,14 @@ pub fn grid_by_teacher(
     .save(path)
 }
 
-/// Plots the loss terms that are in use over the gradient steps, each a mean over `batches` (which
-/// took the same steps), as SVG and PNG.
-pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], terms: &[LossTerm]) -> Result<()> {
+/// Plots the terms of `loss` that are in use over the gradient steps, each a mean over `batches`
+/// (which took the same steps), as SVG and PNG.
+pub fn loss_curves(
+    stem: &Path,
+    loss: &str,
+    batches: &[&[TermsAt]],
+    terms: &[LossTerm],
+) -> Result<()> {
     let curve = |term: &LossTerm| {
         let steps = batches.first().map_or(0, |batch| batch.len());
         let mean = |at: usize| {
@@ -98,7 +103,7 @@ pub fn loss_curves(stem: &Path, batches: &[&[TermsAt]], terms: &[LossTerm]) -> R
         (term.scale != 0.0 && some).then_some(series)
     };
     let plot = LinePlot {
-        title: "Inversion loss and its terms before scaling, mean over batches",
+        title: &format!("{loss} and its terms before scaling, mean over batches"),
         x: "gradient step",
         y: "loss",
         log_x: false,

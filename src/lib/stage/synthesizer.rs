@@ -17,6 +17,22 @@ pub fn group(config: &Config) -> &'static str {
     }
 }
 
+/// Returns what making the batches is called, in the progress.
+pub fn work(config: &Config) -> &'static str {
+    match config.generator {
+        Some(_) => "making batches with a generator",
+        None => "inverting the teachers",
+    }
+}
+
+/// Returns what the loss of the synthesiser is called, in plots.
+pub fn loss(config: &Config) -> &'static str {
+    match config.generator {
+        Some(_) => "Generator's loss",
+        None => "Inversion loss",
+    }
+}
+
 /// Returns the key that makes batches depend on each other where they do.
 pub fn depends_by(config: &Config) -> &'static str {
     match config.generator {

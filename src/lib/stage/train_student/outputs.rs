@@ -92,7 +92,7 @@ impl Finished<'_> {
             &self.weights,
         )?;
         self.metrics(context, &evaluation, &comparison, run)?;
-        self.pictures(context, &evaluation, run)?;
+        let pictures = self.pictures(context, &evaluation, run)?;
         let steps = self
             .notes
             .epochs
@@ -121,8 +121,7 @@ impl Finished<'_> {
             percent(best)
         ))?;
         output::print(format!("weights:  {}", weights_path.display()))?;
-        let tested = self.is_tested().then_some("confusion.png");
-        for picture in ["dataset.png", "curves.png"].into_iter().chain(tested) {
+        for picture in pictures.iter().filter(|name| name.ends_with(".png")) {
             output::print(format!("picture:  {}", self.folder.join(picture).display()))?;
         }
         Ok(())
@@ -187,15 +186,20 @@ impl Finished<'_> {
         Ok(())
     }
 
+    /// Draws the pictures, and returns their names.
     fn pictures(
         &self,
         context: &StageContext,
         evaluation: &Evaluation,
         run: &mut manifest::Run,
-    ) -> Result<()> {
+    ) -> Result<Vec<&'static str>> {
         let SyntheticImages { images, labels, .. } = &self.synthetic;
         let (classes, normalisation) = (&self.dataset.classes, &self.dataset.normalisation);
-        let mut add = |name: &str| run.output("picture", &self.folder.join(name));
+        let mut names = Vec::new();
+        let mut add = |name| {
+            names.push(name);
+            run.output("picture", &self.folder.join(name))
+        };
         pictures::grid_by_class(
             &self.folder.join("dataset.png"),
             "Synthetic images by class",
@@ -244,7 +248,7 @@ impl Finished<'_> {
             }
         }
         if !self.is_tested() {
-            return Ok(());
+            return Ok(names);
         }
         let owners =
             Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
@@ -256,7 +260,7 @@ impl Finished<'_> {
             owners.as_deref(),
         )?;
         add("confusion.png")?;
-        Ok(())
+        Ok(names)
     }
 
     /// Returns the plot of accuracies over epochs.
@@ -290,11 +294,14 @@ impl Finished<'_> {
                 points: (0..self.notes.epochs.len()).map(mean).collect(),
             }
         };
+        // The share of them, augmented, to which it gives the labels that they were made for.
+        let learnt = match self.real {
+            Some(_) => "synthetic and real, as labelled",
+            None => "synthetic, as labelled",
+        };
         let mut all = vec![
             series("test images", &|epoch| epoch.test_accuracy),
-            series("images it learns from", &|epoch| {
-                Some(epoch.fit.train_accuracy)
-            }),
+            series(learnt, &|epoch| Some(epoch.fit.train_accuracy)),
         ];
         if !self.notes.fresh.is_empty() {
             all.push(fresh("fresh images", |batch| batch.student_accuracy));
