@@ -61,7 +61,7 @@ build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` 
 where: setup ## Print the folder of the binaries, which are built if need be
 	@cd "$(BIN)" && pwd
 
-demo: stages ## Split digits over three nodes, train, invert, distil (3 minutes on two cores)
+demo: stages ## Split digits over three nodes, train, invert, distil (a minute on two free cores)
 	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
 	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
@@ -76,7 +76,8 @@ TASK = +experiment=demo split.save_path=null dataset.size=16 dataset.channels=1 
 SERVER = teacher.save_folder=$(PARTIES)/server deep_inv.labels=balanced initial.num_batches=6 \
 	initial.save_path=$(PARTIES)/initial.safetensors student.save_folder=$(PARTIES)/student \
 	student.epochs=30
-# The parties see their own folders only, and the server what they upload; docs/parties.md.
+# The parties see their own folders only, and the server what they upload; docs/parties.md. The
+# images come from an example, for which cargo compiles what the tests depend on, once.
 demo-parties: stages ## Three parties with image folders of their own, three processes, one server
 	$(CARGO) run --release --example digit_folders -- $(PARTIES)/images
 	+@$(MAKE) --no-print-directory -j3 --output-sync=target BIN="$(BIN)" \
