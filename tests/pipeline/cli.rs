@@ -287,6 +287,11 @@ fn flags_that_are_none() {
         ),
         (
             "train_student",
+            "--epochs",
+            "overrides have no dashes, and whole keys: `student.epochs=VALUE`",
+        ),
+        (
+            "train_student",
             "--num-nodes=5",
             "overrides have no dashes, and whole keys: `split.num_nodes=5`",
         ),

@@ -200,8 +200,13 @@ fn override_meant(typed: &str, stage: &Stage) -> String {
     }
     let mut meant = Vec::new();
     shape::config().leaves(&mut |path| {
-        if path.last() == Some(&key) && stage.reads(&path[0]) {
-            meant.push(format!("{}={value}", path.join(".")));
+        let full = path.join(".");
+        // What changes no result is read by every stage.
+        let free = shape::config()
+            .get(&path[..1])
+            .is_some_and(|shape| shape.free);
+        if path.last() == Some(&key) && (free || stage.depends_on(&full)) {
+            meant.push(format!("{full}={value}"));
         }
     });
     match meant.as_slice() {
