@@ -2,10 +2,12 @@
 
 use super::node::Node;
 use super::schema::Config;
+use super::suggest::did_you_mean;
 use super::yaml;
 use crate::error::{Error, Result};
 use crate::inversion::{LabelSampling, TeacherMode};
 use crate::partition::{PartitionSettings, SizeLaw};
+use crate::runtime::device;
 use crate::train::{OptimizerKind, OptimizerSettings};
 
 /// Holds a demand on settings that must fit each other.
@@ -201,11 +203,13 @@ pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Err
     let error = |relation: Relation| {
         let blamed = relation.keys.first().map_or("", String::as_str);
         let error = Error::usage(format!("`{blamed}` {}", relation.must));
-        relation.keys.iter().fold(error, |error, key| {
+        let error = relation.keys.iter().fold(error, |error, key| {
             let node = tree.get(&key.split('.').collect::<Vec<_>>());
             let value = node.map_or("null".into(), |node| yaml::inline(&node.value));
             error.note("found", format!("{key}={value}, set by {}", set_by(key)))
-        })
+        });
+        let meant = device::meant(&config.device).filter(|_| blamed == "device");
+        did_you_mean(error, meant)
     };
     Ok(broken.map(error).collect())
 }

@@ -84,8 +84,8 @@ fn parse(wanted: &str) -> Result<Wanted> {
     }
 }
 
-/// Returns the form that another spelling of it, or another name of the GPU, stands for.
-fn meant(wanted: &str) -> Option<String> {
+/// Returns the form that `wanted`, another spelling of it or another name of the GPU, stands for.
+pub fn meant(wanted: &str) -> Option<String> {
     let plain = wanted.to_lowercase();
     let plain = match plain.strip_prefix("gpu") {
         Some(number) => format!("cuda{number}"),

@@ -169,6 +169,7 @@ fn relations() {
     assert_snapshot!(mistake("device=gpu"), @r#"
     `device` must be `auto`, `cpu`, `cuda` or `cuda:N`
       found: device=gpu, set by command line `device=gpu`
+    hint: did you mean `cuda`?
     "#);
     assert_snapshot!(mistake("device=cuda:x"), @r#"
     `device` must be `auto`, `cpu`, `cuda` or `cuda:N`
