@@ -124,7 +124,7 @@ fn near(path: &Path, wanted: fn(&Run) -> bool) -> Option<Run> {
     walk(folder, NEAR, &mut manifests);
     walk(folder_of(folder), NEAR / 2, &mut manifests);
     let open = |manifest: &PathBuf| named_by_path(manifest.strip_prefix(".").unwrap_or(manifest));
-    manifests.iter().map(open).flatten().find(wanted)
+    manifests.iter().flat_map(open).find(wanted)
 }
 
 /// Returns the folders in `folder`, beside it and beside the one that it lies in, of which `holds`

@@ -32,8 +32,8 @@ impl Table {
     }
 
     /// Returns the table as [`Display`](fmt::Display) writes it, with a rule that is no longer than
-    /// the terminal is wide, or than [`WIDTH`] where there is none: for cells of any length, which
-    /// the terminal breaks.
+    /// the terminal is wide, or than 100 columns where there is none: for cells of any length,
+    /// which the terminal breaks.
     pub fn with_short_rule(&self) -> String {
         let terminal = comfy_table::Table::new().width();
         let most = terminal.map_or(WIDTH, usize::from);
