@@ -58,7 +58,11 @@ fn cannot_start() {
 
     let (one, other) = (Folder::new(2), Folder::new(2));
     let host = one.serve(&[]);
-    let output = run("serve", &["run", other.text(), "--listen", &host.address]);
+    let arguments = ["run", other.text(), "--collect-only"];
+    let output = run(
+        "serve",
+        &[&arguments[..], &["--listen", &host.address]].concat(),
+    );
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
