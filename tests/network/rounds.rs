@@ -174,7 +174,7 @@ impl Federation {
 #[test]
 fn crash_at_each_step() {
     let mut settings = AVERAGE;
-    settings[2] = "fed_avg.rounds=2";
+    settings[2] = "fed_avg.rounds=1";
     let federation = Federation::new("fed_avg", &settings, &[]);
     federation.place.ok("fed_avg", &settings);
     let mut host = federation.serve("127.0.0.1:0");
@@ -189,8 +189,8 @@ fn crash_at_each_step() {
         host = federation.serve(&listen);
     }
     federation.joined(clients);
-    // Of each client and round the journal has more than one line.
-    assert!(crashes >= 6, "{crashes}");
+    // Enrolments, the question, answers and the end each have lines.
+    assert!(crashes >= 4, "{crashes}");
     assert_eq!(
         tensors_of(federation.folder.path("fed_avg/global.safetensors")),
         tensors_of(federation.place.path("fed/global.safetensors")),
