@@ -13,7 +13,8 @@ use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::read::reads;
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
-    AugmentSettings, CrossEntropy, FitSettings, OptimizerSettings, ScheduleSettings, Shuffled, fit,
+    AugmentSettings, BatchSource, CrossEntropy, FitSettings, Objective, OptimizerSettings,
+    ScheduleSettings, Shuffled, fit,
 };
 use std::cell::RefCell;
 use tch::{Kind, Tensor};
@@ -26,6 +27,18 @@ fn model(seed: u64) -> Model {
     };
     let spec = ModelSpec::new(&settings, 1, 8, 2).unwrap();
     Model::new(&spec, device(), &mut Seeds::new(seed).stream("test", 0)).unwrap()
+}
+
+/// The reads of two epochs from a source.
+fn of_two_epochs(source: &mut dyn BatchSource, objective: &dyn Objective) -> u64 {
+    let settings = FitSettings {
+        epochs: 2,
+        optimizer: OptimizerSettings::default(),
+        schedule: ScheduleSettings::default(),
+    };
+    let before = reads();
+    fit(&mut model(1), source, objective, &settings, None, &mut ()).unwrap();
+    reads() - before
 }
 
 /// The reads of two epochs over so many images.
@@ -43,23 +56,7 @@ fn of_training(images: i64) -> u64 {
     };
     let seeds = Seeds::new(1);
     let mut source = Shuffled::new(&set, &normalisation, augment, 4, seeds, "test".into());
-    let settings = FitSettings {
-        epochs: 2,
-        optimizer: OptimizerSettings::default(),
-        schedule: ScheduleSettings::default(),
-    };
-    let before = reads();
-    let objective = CrossEntropy::default();
-    fit(
-        &mut model(1),
-        &mut source,
-        &objective,
-        &settings,
-        None,
-        &mut (),
-    )
-    .unwrap();
-    reads() - before
+    of_two_epochs(&mut source, &CrossEntropy::default())
 }
 
 /// The reads of two epochs of distillation from two teachers over so many images.
@@ -104,22 +101,7 @@ fn of_distillation(kind: EnsembleKind, images: i64, is_cached: bool) -> u64 {
         class_weights: None,
         cache: is_cached.then(|| RefCell::new(LogitCache::new(1 << 20))),
     };
-    let settings = FitSettings {
-        epochs: 2,
-        optimizer: OptimizerSettings::default(),
-        schedule: ScheduleSettings::default(),
-    };
-    let before = reads();
-    fit(
-        &mut model(3),
-        &mut source,
-        &objective,
-        &settings,
-        None,
-        &mut (),
-    )
-    .unwrap();
-    reads() - before
+    of_two_epochs(&mut source, &objective)
 }
 
 /// The reads of a batch of so many steps.
