@@ -369,6 +369,26 @@ fn too_many() {
     until(|| host.patch(&other, &second, 0, &bytes).status == 202);
 }
 
+/// Thousands of connections that say nothing keep nobody out for longer than a handshake may take,
+/// and leave nothing behind.
+#[test]
+fn thousands_of_connections() {
+    let folder = Folder::new(2);
+    let host = folder.serve(&["--head-seconds", "1"]);
+    let token = folder.client("a");
+    host.enrol(&token, 100);
+    let descriptors = || {
+        let folder = format!("/proc/{}/fd", host.child.id());
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    let before = descriptors();
+    let idle: Vec<_> = (0..2000).map(|_| host.connect()).collect();
+    assert_eq!(host.get(&token, "/v1/next").json()["action"], "upload");
+    drop(idle);
+    until(|| descriptors() <= before);
+    assert_eq!(host.upload(&token, &teacher(1))["status"], "accepted");
+}
+
 /// What clients call themselves is text on the page, and nothing else; the page is whole and loads
 /// nothing.
 #[test]

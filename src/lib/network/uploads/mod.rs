@@ -38,6 +38,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 /// How long a request waits for the one that it takes the place of.
 const HANDOVER: Duration = Duration::from_secs(10);
+/// How long an upload waits until there are few enough others, before its client is asked to come
+/// back.
+const QUEUE: Duration = Duration::from_secs(2);
 /// Pieces of a body that wait for the disk.
 const WAITING: usize = 4;
 /// Files that are checked at the same time.
@@ -346,13 +349,18 @@ impl Uploads {
             return Err(superseded());
         }
         self.check_piece(client, id, piece)?;
-        let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
+        let permit = tokio::select! {
+            biased;
+            _ = newest.changed() => return Err(superseded()),
+            permit = timeout(QUEUE, Arc::clone(&self.writers).acquire_owned()) => permit,
+        };
+        let Ok(Ok(permit)) = permit else {
             return Err(Fault::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "busy",
                 format!("{} uploads are being received", self.limits.uploads),
             )
-            .retry_after(5));
+            .retry_after(1));
         };
         let path = self.store.part(id);
         let (pieces, waiting) = mpsc::channel(WAITING);
