@@ -23,14 +23,16 @@ ANSWER = $(or $(shell $(call ask,\(.*\)/inspect)),$(error cargo does not report 
 MORE =
 build federation bench-federation: MORE = --features net
 bench: MORE = --bench worker
-# Like `make test`, so that what is built for it is built for this.
-gpu-check: MORE = --features net --bench worker
+# The features that everything is tested with. FEATURES=net,mpi compiles the tests of MPI with the
+# others; these targets share what they build.
+export FEATURES ?= net
+gpu-check: MORE = --features $(FEATURES) --bench worker
 BIN = $(if $(DRY),target/release,$(eval BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
 	compared compare federation setting protocol report experiments experiments-smoke test \
-	test-mpi test-browser bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
+	test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -174,16 +176,20 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 	$(CARGO) test --release --test pipeline experiments::
 
 test: setup python ## Run all tests
-	$(CARGO) test --release --features net
+	$(CARGO) test --release --features $(FEATURES)
 	@python3 tests/make/makefile.py
 
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
-	$(CARGO) clippy --release --features mpi --lib --bins --test mpi -- -D warnings
-	$(CARGO) test --release --features mpi --test mpi
+	$(CARGO) test --release --features $(FEATURES),mpi --test mpi
 
 test-browser: setup ## Look at the server's page in Chromium; installs it where it is missing
 	@browser="$$(scripts/setup_chromium.sh)" && \
-		CHROMIUM="$$browser" $(CARGO) test --release --features net --test browser
+		CHROMIUM="$$browser" $(CARGO) test --release --features $(FEATURES) --test browser
+
+ROUNDS ?= 1000
+soak: setup ## Watch the memory of a server and its clients over ROUNDS=1000 rounds
+	FED_DISTILL_SOAK_ROUNDS=$(ROUNDS) $(CARGO) test --release --features $(FEATURES) \
+		--test network soak -- --nocapture
 
 # ARGS="small-di --rounds 3"; ARGS=--help lists the cases.
 bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…" for some cases)
@@ -198,6 +204,7 @@ bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small 
 bench-federation: build ## Compare rounds over HTTP with Flower's, and measure many uploads
 	@BENCH_BINARIES="$(BIN)" python3 benches/federation/compare.py $(ARGS)
 	@BENCH_BINARIES="$(BIN)" python3 benches/federation/uploads.py
+	@BENCH_BINARIES="$(BIN)" python3 benches/federation/averaging.py
 
 # docs/gpu.md says what to do with the folder.
 gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another machine
@@ -217,8 +224,9 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
 		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --features net -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features net
+	$(CARGO) clippy --release --lib --bins -- -D warnings
+	$(CARGO) clippy --release --all-targets --features $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features $(FEATURES)
 
 deny: ## Check licences and sources of the dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'error: cargo-deny is missing' >&2; \

@@ -14,6 +14,7 @@ mod openapi;
 mod protocol;
 mod rounds;
 mod signals;
+mod soak;
 mod student;
 mod support;
 mod tls;

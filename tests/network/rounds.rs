@@ -14,7 +14,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 use tch::{Device, Tensor};
 
-const AVERAGE: [&str; 7] = [
+pub const AVERAGE: [&str; 7] = [
     "split.num_nodes=3",
     "fed_avg.save_folder=fed",
     "fed_avg.rounds=3",
@@ -39,16 +39,16 @@ const DISTILL: [&str; 11] = [
 ];
 
 /// A federation of three clients, of whose split one process has the parts as well.
-struct Federation {
+pub struct Federation {
     place: Place,
-    folder: Folder,
+    pub folder: Folder,
     tokens: [String; 3],
     algorithm: &'static str,
     settings: Vec<&'static str>,
 }
 
 impl Federation {
-    fn new(algorithm: &'static str, settings: &[&'static str], more: &[&str]) -> Self {
+    pub fn new(algorithm: &'static str, settings: &[&'static str], more: &[&str]) -> Self {
         let place = Place::new();
         place.ok("split_data", settings);
         let settings = [TINY, settings].concat();
@@ -64,7 +64,7 @@ impl Federation {
         }
     }
 
-    fn serve(&self, listen: &str) -> Host {
+    pub fn serve(&self, listen: &str) -> Host {
         let arguments = [&["--listen", listen], &self.settings[..]].concat();
         self.folder.start_in(&self.place.path(""), &arguments)
     }
@@ -74,7 +74,7 @@ impl Federation {
         self.folder.path(&format!("client{index}"))
     }
 
-    fn join(&self, host: &Host, index: usize) -> Child {
+    pub fn join(&self, host: &Host, index: usize) -> Child {
         let place = (&*self.place.path(""), &*self.client(index));
         let token = &self.tokens[index];
         let log = std::fs::File::options()
@@ -89,14 +89,14 @@ impl Federation {
     }
 
     /// Waits for clients, which must succeed.
-    fn joined(&self, clients: Vec<Child>) {
+    pub fn joined(&self, clients: Vec<Child>) {
         for mut client in clients {
             let status = client.wait().unwrap();
             assert!(status.success(), "{}", self.logs());
         }
     }
 
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let read = |name: &str| {
             let text = std::fs::read_to_string(self.folder.path(name)).unwrap_or_default();
             format!("{name}:\n{text}")
@@ -132,7 +132,7 @@ impl Federation {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    fn is_done(&self, host: &Host) -> bool {
+    pub fn is_done(&self, host: &Host) -> bool {
         host.get(&self.tokens[0], "/v1/next").json()["action"] == "done"
     }
 
