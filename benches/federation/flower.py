@@ -15,7 +15,7 @@ VERSION = "1.42.0"
 APP = pathlib.Path(__file__).parent / "flower"
 # Seconds that replace the sleeps of Flower's polling loops, and the modules that have these loops:
 # the server app's wait for answers, a client's for work and for its app, and the start of apps.
-SHORT = 0.02
+SHORT = 0.2
 POLLING = (
     "flwr.superlink.grid.http_grid",
     "flwr.supernode.start_client_internal",

@@ -69,8 +69,8 @@ def rounds(folder, certificates, settings):
         is_ready = lambda: "listening on" in processes.log("serve")  # noqa: E731
         processes.wait_until("serve", is_ready, 60, "its port")
         url = processes.log("serve").split("listening on ")[1].split()[0]
-        clients, watch = [], Watch([server], clients)
-        with watch:
+        clients = []
+        with Watch([server], clients) as watch:
             for number in range(count):
                 clients.append(
                     processes.start(

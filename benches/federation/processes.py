@@ -184,3 +184,12 @@ class Watch:
             if before["time"] <= sample["time"] <= after["time"]
         ]
         return taken | {"memory": max(within)}
+
+
+def tenths(watch, begin, end):
+    """The server's memory, MiB, at each tenth of the time from `begin` to `end`."""
+    moments = [begin + (end - begin) * tenth / 10 for tenth in range(11)]
+    nearest = lambda moment: min(  # noqa: E731
+        watch.samples, key=lambda sample: abs(sample["time"] - moment)
+    )
+    return ", ".join(f"{nearest(moment)['memory']:.0f}" for moment in moments)

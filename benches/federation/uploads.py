@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import certificate  # noqa: E402
 from driver import machine, tables  # noqa: E402
 from ours import binary, run  # noqa: E402
-from processes import Processes, Watch, loopback  # noqa: E402
+from processes import Processes, Watch, loopback, tenths  # noqa: E402
 
 # Seconds from one short request to the next.
 ASK_EVERY = 0.05
@@ -54,8 +54,7 @@ def first_teacher(folder):
     run(
         "train_teachers", "+experiment=demo", "model=resnet18", "split=iid", "split.num_nodes=1",
         "split.save_path=null", "teacher.num_teachers=null", "teacher.epochs=1",
-        "dataset.max_train=20", "dataset.max_test=10", f"teacher.save_folder={save}",
-        f"hydra.run.dir={folder}/logs", cwd=folder,
+        "dataset.max_train=20", "dataset.max_test=10", f"teacher.save_folder={save}", cwd=folder,
     )  # fmt: skip
     return save / "model_teacher0.safetensors"
 
@@ -127,8 +126,8 @@ def upload(server, folder, teacher, number, authority):
         own.unlink()
 
 
-def uploads(folder, teacher, clients, at_once, tls):
-    """A row of the table: so many clients upload."""
+def uploads(folder, teacher, clients, at_once, tls, curves):
+    """A row of the table: so many clients upload. Adds the memory over time to `curves`."""
     authority = tls[0]
     with Processes(folder) as processes:
         server = Server(processes, folder / "server", teacher, clients, tls)
@@ -150,6 +149,7 @@ def uploads(folder, teacher, clients, at_once, tls):
             ended.set()
             answers = short.result()
     taken = watch.between(begin, end)
+    curves.append(f"- {clients} clients: {tenths(watch, begin, end)}")
     megabytes = clients * teacher.stat().st_size / 1e6
     short_times = statistics.quantiles(answers, n=100, method="inclusive")
     return [
@@ -204,17 +204,18 @@ def main():
         root = pathlib.Path(name)
         tls = certificate.make(root)
         teacher = first_teacher(root)
-        rows = []
+        rows, curves = [], []
         for clients in options.clients:
             print(f"bench: {clients} uploads", file=sys.stderr, flush=True)
             folder = root / f"uploads{clients}"
             (folder / "server").mkdir(parents=True)
-            rows.append(uploads(folder, teacher, clients, options.at_once, tls))
+            rows.append(uploads(folder, teacher, clients, options.at_once, tls, curves))
             shutil.rmtree(folder)
         header = ["clients", "MB", "time", "MB/s", "MiB idle", "MiB peak", "CPU of the server",
                   "short request", "p99"]  # fmt: skip
         print(f"{options.at_once} uploads at a time, TLS, loopback.\n")
         print(tables.markdown(header, rows))
+        print("\nMiB at each tenth of the time:\n\n" + "\n".join(curves))
         if options.kills:
             print("bench: kills", file=sys.stderr, flush=True)
             folder = root / "kills"
