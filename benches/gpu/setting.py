@@ -107,5 +107,6 @@ def test_executables(names):
         return {name: folder / name for name in names if (folder / name).exists()}
     targets = [word for name in names for word in ("--test", name)]
     # With the features of `make test`, which has built them.
-    built = cargo_artifacts("test", "--release", "--no-run", "--features", "net", *targets)
+    features = os.environ.get("FEATURES", "net")
+    built = cargo_artifacts("test", "--release", "--no-run", "--features", features, *targets)
     return {name: built["test", name] for name in names}
