@@ -32,7 +32,8 @@ DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
 	compared compare federation setting protocol report experiments experiments-smoke test \
-	test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint deny FORCE
+	test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint deny \
+	FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list

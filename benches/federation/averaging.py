@@ -115,12 +115,16 @@ def answer(handout, node):
     content = handout[8 + length : -4] + struct.pack("<f", (node + 1) * 1e-6)
     report = {"report": {"dtype": "F64", "shape": [4], "data_offsets": [0, 32]}}
     numbers = struct.pack("<4d", IMAGES, 1.0, 0.5, 0.5)
-    messages = message(report, numbers, node, "report"), message(tensors, content, node, "model")
+    messages = [
+        message(report, numbers, node, "report"),
+        message(tensors, content, node, "model"),
+    ]
     return b"answer1\n" + b"".join(struct.pack("<Q", len(each)) + each for each in messages)
 
 
 def measure(folder, count, at_once, tls):
-    """Runs one round of `count` clients. Returns a row of the table, and a line of the memory over time."""
+    """Runs one round of `count` clients. Returns a row of the table, and a line of the memory over
+    time."""
     authority, chain, key = tls
     place = folder / "server"
     run(
