@@ -7,7 +7,7 @@ use fed_distill::Result;
 use fed_distill::data::{Dataset, DatasetSettings, load};
 use fed_distill::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use fed_distill::inversion::{
-    Ensemble, InversionSettings, Inverter, LabelSampling, PhaseSettings, Teacher,
+    Ensemble, InversionSettings, Inverter, LabelSampling, PhaseSettings, Synthesizer, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::partition::{Dirichlet, Part, Split};

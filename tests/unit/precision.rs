@@ -16,7 +16,7 @@
 use fed_distill::inversion::engine::Inversion;
 use fed_distill::inversion::fused::{Frozen, kernels, operations};
 use fed_distill::inversion::objective::{Combination, Loss, Terms};
-use fed_distill::inversion::{InversionSettings, Inverter, LossScales, Teacher};
+use fed_distill::inversion::{InversionSettings, Inverter, LossScales, Synthesizer, Teacher};
 use fed_distill::model::{BatchNorm, PrecisionChoice};
 use fed_distill::model::{Masks, Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision};
 use fed_distill::optim::Layout;

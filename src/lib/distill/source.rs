@@ -95,7 +95,7 @@ pub struct FreshBatch {
 /// use fed_distill::data::Normalisation;
 /// use fed_distill::distill::{AdaptiveSource, GrowingSet, SourceSettings};
 /// use fed_distill::inversion::{
-///     Ensemble, EnsembleKind, InversionSettings, Inverter, PhaseSettings, Teacher,
+///     Ensemble, EnsembleKind, InversionSettings, Inverter, PhaseSettings, Synthesizer, Teacher,
 /// };
 /// use fed_distill::model::{Model, ModelSettings, ModelSpec};
 /// use fed_distill::runtime::seed::Seeds;

@@ -56,7 +56,6 @@ pub struct GeneratorSynthesizer<'a> {
     teachers: Vec<&'a Teacher>,
     ensemble: Ensemble,
     settings: &'a GeneratorSettings,
-    /// Normalised value of black, one a channel.
     /// The normalised value of black, one a channel, on the device.
     padding: Tensor,
     seeds: Seeds,
@@ -151,21 +150,6 @@ impl<'a> GeneratorSynthesizer<'a> {
         let what = format!("the generator's loss became NaN or infinite{step}");
         let hint = Text::from("check the teachers' weights, or lower ") + parameter("optimizer.lr");
         Error::failed(what).hint(hint + " and the scales under " + parameter("loss"))
-    }
-
-    /// Brings a persistent generator into the state after the batch that was loaded last.
-    fn restore(&mut self, store: &dyn BatchStore) -> Result<()> {
-        let Some(index) = self.loaded.take().filter(|_| self.settings.persistent) else {
-            return Ok(());
-        };
-        let state = store.get_state(index)?.ok_or_else(|| {
-            let what = format!("the generator's state after synthetic batch {index} is gone");
-            let hint = store.hint_if_missing().into_iter();
-            hint.fold(Error::failed(what), Error::hint)
-        })?;
-        self.training.restore(&state)?;
-        self.begun = true;
-        Ok(())
     }
 }
 
@@ -273,27 +257,27 @@ impl Synthesizer for GeneratorSynthesizer<'_> {
         Ok(found)
     }
 
-    fn make_or_load(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        store: &dyn BatchStore,
-        callback: &mut dyn Callback,
-    ) -> Result<SyntheticBatch> {
-        if let Some(batch) = self.load(index, store)? {
-            return Ok(batch);
-        }
-        self.restore(store)?;
-        let batch = self.make(index, student, callback)?;
+    /// Brings a persistent generator into its state.
+    fn restore(&mut self, store: &dyn BatchStore) -> Result<()> {
+        let Some(index) = self.loaded.take().filter(|_| self.settings.persistent) else {
+            return Ok(());
+        };
+        let state = store.get_state(index)?.ok_or_else(|| {
+            let what = format!("the generator's state after synthetic batch {index} is gone");
+            let hint = store.hint_if_missing().into_iter();
+            hint.fold(Error::failed(what), Error::hint)
+        })?;
+        self.training.restore(&state)?;
+        self.begun = true;
+        Ok(())
+    }
+
+    fn store(&self, index: usize, batch: &SyntheticBatch, store: &dyn BatchStore) -> Result<()> {
         if self.settings.persistent {
             // Before the batch: where a batch is, the state after it is as well.
             store.put_state(index, &self.training.state())?;
         }
-        let stored = StoredBatch {
-            batch,
-            moments: None,
-        };
-        store.put(index, &stored)?;
-        Ok(stored.batch)
+        let (batch, moments) = (batch.share(), None);
+        store.put(index, &StoredBatch { batch, moments })
     }
 }

@@ -14,6 +14,8 @@ use super::objective::{Combination, Loss};
 use super::pixels::PixelAdam;
 use super::settings::{InversionSettings, Keep, PhaseSettings, TeacherMode};
 use super::start::{self, Start};
+use super::store::{BatchStore, Moments, StoredBatch};
+use super::synthesizer::{LossTerm, Synthesizer};
 use super::teacher::{LabelMask, Teacher};
 use crate::data::Normalisation;
 use crate::error::{Error, Result, parameter};
@@ -47,7 +49,7 @@ impl SyntheticBatch {
     }
 
     /// Returns the same batch as views of the same tensors.
-    pub(super) fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         Self {
             images: self.images.shallow_clone(),
             labels: self.labels.shallow_clone(),
@@ -61,7 +63,9 @@ impl SyntheticBatch {
 /// Makes synthetic batches from a set of teachers.
 ///
 /// ```
-/// use fed_distill::inversion::{InversionSettings, Inverter, PhaseSettings, Teacher};
+/// use fed_distill::inversion::{
+///     InversionSettings, Inverter, PhaseSettings, Synthesizer, Teacher,
+/// };
 /// use fed_distill::model::{Model, ModelSettings, ModelSpec};
 /// use fed_distill::runtime::seed::Seeds;
 /// use tch::Device;
@@ -89,7 +93,7 @@ impl SyntheticBatch {
 #[derive(Debug)]
 pub struct Inverter<'a> {
     teachers: Vec<&'a Teacher>,
-    pub(super) settings: &'a InversionSettings,
+    settings: &'a InversionSettings,
     masks: Vec<Option<LabelMask>>,
     ensemble: Ensemble,
     /// That of the teachers' images.
@@ -98,7 +102,7 @@ pub struct Inverter<'a> {
     fused: bool,
     /// Adam of each teacher in `cycle` mode, else one at index 0; kept from batch to batch only
     /// with `keep_moments`.
-    pub(super) moments: BTreeMap<usize, PixelAdam>,
+    moments: BTreeMap<usize, PixelAdam>,
 }
 
 impl<'a> Inverter<'a> {
@@ -149,86 +153,6 @@ impl<'a> Inverter<'a> {
             normalisation,
             ..self
         }
-    }
-
-    /// Returns the number of gradient steps of one batch, made against a student or not.
-    pub fn steps(&self, student: bool) -> usize {
-        self.phase(student).grad_updates_batch
-    }
-
-    /// Returns the teachers that `batch` was made from: one in `cycle` mode, else all.
-    pub fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&'a Teacher> {
-        match batch.teacher {
-            Some(teacher) => vec![self.teachers[teacher]],
-            None => self.teachers.clone(),
-        }
-    }
-
-    /// Makes batch `index`, against `student` if there is one; tells `callback` of each step.
-    ///
-    /// # Errors
-    /// Fails when the loss becomes NaN or infinite, on Ctrl-C, and when a teacher cannot be read or
-    /// libtorch fails.
-    pub fn make(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        callback: &mut dyn Callback,
-    ) -> Result<SyntheticBatch> {
-        let mut rng = self.seeds.stream("inversion", index as u64);
-        let mode = self.settings.teachers.mode;
-        let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
-        let labels = self.labels(teacher, &mut rng);
-        let start = self.start(&mut rng)?;
-        let owner = teacher.unwrap_or(0);
-        let kept = self.moments.remove(&owner);
-        let mut adam = kept.unwrap_or_else(|| PixelAdam::new(&self.settings.optimizer));
-        let phase = self.phase(student.is_some());
-        let combination = match mode {
-            TeacherMode::Cycle if phase.loss.others().in_use() => {
-                Combination::WithOthers(&self.masks, phase.loss.others())
-            }
-            TeacherMode::Cycle | TeacherMode::Sample => Combination::Separate(&self.masks),
-            TeacherMode::Ensemble => Combination::Ensemble(&self.ensemble),
-        };
-        let mut draw = Draws::new(
-            &self.settings.teachers,
-            self.teachers.len(),
-            teacher,
-            phase.input_jitter,
-            rng,
-        );
-        let inversion = Inversion {
-            teachers: &self.teachers,
-            loss: Loss {
-                combination,
-                scales: &phase.loss.published(),
-            },
-            student,
-            steps: phase.grad_updates_batch,
-            fused: self.fused,
-        };
-        let made = inversion.run(&start, &labels, &mut adam, &mut draw, callback)?;
-        if self.settings.keep_moments {
-            self.moments.insert(owner, adam);
-        }
-        let images = match self.settings.keep {
-            Keep::Best => made.best,
-            Keep::Last => made.last,
-        };
-        // The last step may leave the finite numbers after the last loss was computed.
-        if !read::<bool>(&images.isfinite().all())? {
-            return Err(Error::failed(
-                "the images became NaN or infinite in the last step",
-            ));
-        }
-        Ok(SyntheticBatch {
-            images,
-            labels,
-            teacher,
-            best_loss: made.best_loss,
-            history: made.history,
-        })
     }
 
     /// Returns the settings with or without a student.
@@ -294,5 +218,126 @@ impl<'a> Inverter<'a> {
                 Ok(normaliser.on(device).apply(&(values(drawn) * 255.0)))
             }
         }
+    }
+}
+
+impl Synthesizer for Inverter<'_> {
+    fn batch_size(&self) -> usize {
+        self.settings.batch_size
+    }
+
+    fn steps(&self, student: bool) -> usize {
+        self.phase(student).grad_updates_batch
+    }
+
+    fn is_independent(&self) -> bool {
+        !self.settings.keep_moments
+    }
+
+    fn terms(&self) -> Vec<LossTerm> {
+        let scales = self.settings.di.loss.published();
+        let term = |name, scale, of| LossTerm { name, scale, of };
+        vec![
+            term("total (scaled)", 1.0, |at| at.total),
+            term("cross-entropy", 1.0, |at| at.cross_entropy),
+            term("batch norm", scales.bn_scale, |at| at.batch_norm),
+            term("total variation", scales.var_scale, |at| at.total_variation),
+            term("l2", scales.l2_scale, |at| at.l2),
+        ]
+    }
+
+    /// Returns the one teacher in `cycle` mode, else all.
+    fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&Teacher> {
+        match batch.teacher {
+            Some(teacher) => vec![self.teachers[teacher]],
+            None => self.teachers.clone(),
+        }
+    }
+
+    fn make(
+        &mut self,
+        index: usize,
+        student: Option<&Model>,
+        callback: &mut dyn Callback,
+    ) -> Result<SyntheticBatch> {
+        let mut rng = self.seeds.stream("inversion", index as u64);
+        let mode = self.settings.teachers.mode;
+        let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
+        let labels = self.labels(teacher, &mut rng);
+        let start = self.start(&mut rng)?;
+        let owner = teacher.unwrap_or(0);
+        let kept = self.moments.remove(&owner);
+        let mut adam = kept.unwrap_or_else(|| PixelAdam::new(&self.settings.optimizer));
+        let phase = self.phase(student.is_some());
+        let combination = match mode {
+            TeacherMode::Cycle if phase.loss.others().in_use() => {
+                Combination::WithOthers(&self.masks, phase.loss.others())
+            }
+            TeacherMode::Cycle | TeacherMode::Sample => Combination::Separate(&self.masks),
+            TeacherMode::Ensemble => Combination::Ensemble(&self.ensemble),
+        };
+        let mut draw = Draws::new(
+            &self.settings.teachers,
+            self.teachers.len(),
+            teacher,
+            phase.input_jitter,
+            rng,
+        );
+        let inversion = Inversion {
+            teachers: &self.teachers,
+            loss: Loss {
+                combination,
+                scales: &phase.loss.published(),
+            },
+            student,
+            steps: phase.grad_updates_batch,
+            fused: self.fused,
+        };
+        let made = inversion.run(&start, &labels, &mut adam, &mut draw, callback)?;
+        if self.settings.keep_moments {
+            self.moments.insert(owner, adam);
+        }
+        let images = match self.settings.keep {
+            Keep::Best => made.best,
+            Keep::Last => made.last,
+        };
+        // The last step may leave the finite numbers after the last loss was computed.
+        if !read::<bool>(&images.isfinite().all())? {
+            return Err(Error::failed(
+                "the images became NaN or infinite in the last step",
+            ));
+        }
+        Ok(SyntheticBatch {
+            images,
+            labels,
+            teacher,
+            best_loss: made.best_loss,
+            history: made.history,
+        })
+    }
+
+    /// Gets the batch, and continues from its moments.
+    fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
+        let Some(StoredBatch { batch, moments }) = store.get(index)? else {
+            return Ok(None);
+        };
+        let settings = &self.settings.optimizer;
+        if let Some(kept) = moments {
+            let adam = PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps);
+            self.moments.insert(batch.teacher.unwrap_or(0), adam);
+        }
+        Ok(Some(batch))
+    }
+
+    fn store(&self, index: usize, batch: &SyntheticBatch, store: &dyn BatchStore) -> Result<()> {
+        let adam = self.moments.get(&batch.teacher.unwrap_or(0));
+        let moments = adam.and_then(PixelAdam::moments);
+        let moments = moments.map(|([first, second], steps)| Moments {
+            first: first.shallow_clone(),
+            second: second.shallow_clone(),
+            steps,
+        });
+        let batch = batch.share();
+        store.put(index, &StoredBatch { batch, moments })
     }
 }

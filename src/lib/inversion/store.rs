@@ -1,12 +1,10 @@
-//! Defines stores of finished batches: an [`Inverter`] puts each batch into a store, and gets those
-//! that are there instead of making them again. Called by `generate_initial` and
-//! [`AdaptiveSource`](crate::distill::AdaptiveSource); the stages' store consists of files.
+//! Defines stores of finished batches: a [`Synthesizer`](super::Synthesizer) puts each batch into a
+//! store, and gets those that are there instead of making them again. Called by `generate_initial`
+//! and [`AdaptiveSource`](crate::distill::AdaptiveSource); the stages' store consists of files.
 
-use super::inverter::{Inverter, SyntheticBatch};
-use super::pixels::PixelAdam;
+use super::inverter::SyntheticBatch;
 use crate::error::Result;
-use crate::model::Model;
-use crate::train::{Callback, FitState};
+use crate::train::FitState;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -123,51 +121,5 @@ impl StoredBatch {
                 steps: moments.steps,
             }),
         }
-    }
-}
-
-impl Inverter<'_> {
-    /// Gets batch `index` from the store, and continues from its moments; returns `None` if it is
-    /// not there.
-    ///
-    /// # Errors
-    /// Fails when [`BatchStore::get`] does.
-    pub fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
-        let Some(StoredBatch { batch, moments }) = store.get(index)? else {
-            return Ok(None);
-        };
-        let settings = &self.settings.optimizer;
-        if let Some(kept) = moments {
-            let adam = PixelAdam::with_moments(settings, [kept.first, kept.second], kept.steps);
-            self.moments.insert(batch.teacher.unwrap_or(0), adam);
-        }
-        Ok(Some(batch))
-    }
-
-    /// Gets batch `index` from the store, or makes it as [`Inverter::make`] does and stores it.
-    ///
-    /// # Errors
-    /// Fails when the batch cannot be made, read or stored.
-    pub fn make_or_load(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        store: &dyn BatchStore,
-        callback: &mut dyn Callback,
-    ) -> Result<SyntheticBatch> {
-        if let Some(batch) = self.load(index, store)? {
-            return Ok(batch);
-        }
-        let batch = self.make(index, student, callback)?;
-        let adam = self.moments.get(&batch.teacher.unwrap_or(0));
-        let moments = adam.and_then(PixelAdam::moments);
-        let moments = moments.map(|([first, second], steps)| Moments {
-            first: first.shallow_clone(),
-            second: second.shallow_clone(),
-            steps,
-        });
-        let stored = StoredBatch { batch, moments };
-        store.put(index, &stored)?;
-        Ok(stored.batch)
     }
 }

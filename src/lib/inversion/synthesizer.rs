@@ -1,9 +1,9 @@
-//! Defines what makes synthetic batches from teachers. [`Inverter`] is one such thing, and a
-//! generator another; both serve `generate_initial` and
+//! Defines what makes synthetic batches from teachers. [`Inverter`](super::Inverter) is one such
+//! thing, and a generator another; both serve `generate_initial` and
 //! [`AdaptiveSource`](crate::distill::AdaptiveSource).
 
 use super::engine::TermsAt;
-use super::inverter::{Inverter, SyntheticBatch};
+use super::inverter::SyntheticBatch;
 use super::store::BatchStore;
 use super::teacher::Teacher;
 use crate::error::Result;
@@ -61,6 +61,22 @@ pub trait Synthesizer {
     /// Fails when [`BatchStore::get`] does.
     fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>>;
 
+    /// Brings the synthesiser into the state after the batch that was loaded last, before the next
+    /// one is made.
+    ///
+    /// # Errors
+    /// Fails when the state is not in the store.
+    fn restore(&mut self, store: &dyn BatchStore) -> Result<()> {
+        let _ = store;
+        Ok(())
+    }
+
+    /// Stores batch `index`, which was made last, and what the next one needs of it.
+    ///
+    /// # Errors
+    /// Fails when [`BatchStore::put`] does.
+    fn store(&self, index: usize, batch: &SyntheticBatch, store: &dyn BatchStore) -> Result<()>;
+
     /// Gets batch `index` from the store, or makes it as [`make`](Self::make) does and stores it.
     ///
     /// # Errors
@@ -71,58 +87,13 @@ pub trait Synthesizer {
         student: Option<&Model>,
         store: &dyn BatchStore,
         callback: &mut dyn Callback,
-    ) -> Result<SyntheticBatch>;
-}
-
-impl Synthesizer for Inverter<'_> {
-    fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
-    fn steps(&self, student: bool) -> usize {
-        Inverter::steps(self, student)
-    }
-
-    fn is_independent(&self) -> bool {
-        !self.settings.keep_moments
-    }
-
-    fn terms(&self) -> Vec<LossTerm> {
-        let scales = self.settings.di.loss.published();
-        let term = |name, scale, of| LossTerm { name, scale, of };
-        vec![
-            term("total (scaled)", 1.0, |at| at.total),
-            term("cross-entropy", 1.0, |at| at.cross_entropy),
-            term("batch norm", scales.bn_scale, |at| at.batch_norm),
-            term("total variation", scales.var_scale, |at| at.total_variation),
-            term("l2", scales.l2_scale, |at| at.l2),
-        ]
-    }
-
-    fn teachers_of(&self, batch: &SyntheticBatch) -> Vec<&Teacher> {
-        Inverter::teachers_of(self, batch)
-    }
-
-    fn make(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        callback: &mut dyn Callback,
     ) -> Result<SyntheticBatch> {
-        Inverter::make(self, index, student, callback)
-    }
-
-    fn load(&mut self, index: usize, store: &dyn BatchStore) -> Result<Option<SyntheticBatch>> {
-        Inverter::load(self, index, store)
-    }
-
-    fn make_or_load(
-        &mut self,
-        index: usize,
-        student: Option<&Model>,
-        store: &dyn BatchStore,
-        callback: &mut dyn Callback,
-    ) -> Result<SyntheticBatch> {
-        Inverter::make_or_load(self, index, student, store, callback)
+        if let Some(batch) = self.load(index, store)? {
+            return Ok(batch);
+        }
+        self.restore(store)?;
+        let batch = self.make(index, student, callback)?;
+        self.store(index, &batch, store)?;
+        Ok(batch)
     }
 }

@@ -7,7 +7,7 @@ use fed_distill::inversion::engine::Inversion;
 use fed_distill::inversion::objective::{Combination, Loss, Terms};
 use fed_distill::inversion::{
     EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, LabelMask, LossScales,
-    OtherScales, Teacher,
+    OtherScales, Synthesizer, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::{Rng, Seeds};

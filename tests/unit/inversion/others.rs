@@ -5,8 +5,8 @@ use crate::common::machine::device;
 use fed_distill::inversion::losses::{entropy, rival};
 use fed_distill::inversion::objective::{Combination, Loss, Terms, inversion_loss};
 use fed_distill::inversion::{
-    InversionSettings, Inverter, LabelMask, LossScales, OtherScales, SyntheticBatch, Teacher,
-    TeacherMode,
+    InversionSettings, Inverter, LabelMask, LossScales, OtherScales, Synthesizer, SyntheticBatch,
+    Teacher, TeacherMode,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;

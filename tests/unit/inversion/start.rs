@@ -2,7 +2,9 @@
 
 use crate::common::machine::device;
 use fed_distill::data::Normalisation;
-use fed_distill::inversion::{InversionSettings, Inverter, Start, SyntheticBatch, Teacher};
+use fed_distill::inversion::{
+    InversionSettings, Inverter, Start, Synthesizer, SyntheticBatch, Teacher,
+};
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
 use tch::Kind;

@@ -2,7 +2,7 @@
 
 use fed_distill::Result;
 use fed_distill::inversion::{
-    BatchStore, EngineKind, InversionSettings, Inverter, Keep, Moments, StoredBatch,
+    BatchStore, EngineKind, InversionSettings, Inverter, Keep, Moments, StoredBatch, Synthesizer,
     SyntheticBatch, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};

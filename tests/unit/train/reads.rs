@@ -7,7 +7,7 @@ use fed_distill::distill::{
     AdaptiveSource, Distillation, GrowingSet, LogitCache, SourceSettings, SyntheticImages,
 };
 use fed_distill::inversion::{
-    EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, Teacher,
+    EngineKind, Ensemble, EnsembleKind, InversionSettings, Inverter, Synthesizer, Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::read::reads;
