@@ -7,8 +7,12 @@ use std::time::Duration;
 /// Rounds of the suite; `FED_DISTILL_SOAK_ROUNDS` sets another number.
 const ROUNDS: usize = 30;
 /// MiB by which a process may grow between the second and the last fifth of the rounds: pages that
-/// the allocator has not given back, and a line of metrics a round.
-const GROWTH: f64 = 8.0;
+/// the allocator has not given back, and the metrics of the rounds so far, which each checkpoint
+/// has.
+const GROWTH: f64 = 16.0;
+/// Open files by which it may: a file that is being written and the connection of each client come
+/// and go. One that stays open every round would be 18 more in the suite's rounds.
+const OPEN: usize = 4;
 
 /// What a process takes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,9 +59,10 @@ fn rounds_take_no_more_and_more() {
     let metrics = federation.folder.path("fed_avg/metrics.jsonl");
     while !federation.is_done(&host) {
         let done = std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
-        let fifth = (done * 5 / rounds).min(4);
         for (process, fifths) in processes.iter().zip(&mut fifths) {
-            if let Some(taken) = Taken::by(*process) {
+            // At the end the server writes the metrics of all rounds, which takes its own memory.
+            if let Some(taken) = Taken::by(*process).filter(|_| done < rounds) {
+                let fifth = done * 5 / rounds;
                 fifths[fifth] = fifths[fifth].max(taken);
             }
         }
@@ -75,6 +80,9 @@ fn rounds_take_no_more_and_more() {
             "{name} was not seen"
         );
         assert!(late.memory <= early.memory + GROWTH, "{name}: {fifths:?}");
-        assert!(late.descriptors <= early.descriptors, "{name}: {fifths:?}");
+        assert!(
+            late.descriptors <= early.descriptors + OPEN,
+            "{name}: {fifths:?}"
+        );
     }
 }
