@@ -163,4 +163,10 @@ fn other_task() {
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(errors.contains("was begun with another task"), "{errors}");
+    // Nor does `serve task` write one over it, which would lose what was begun.
+    let words = ["task", folder.text(), "--overwrite", "--clients", "2"];
+    let output = run("serve", &[&words[..], &["dataset=digits"]].concat());
+    let errors = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("a folder of its own"), "{errors}");
 }

@@ -152,22 +152,30 @@ fn of_tasks() {
     assert!(!said(&output).contains("nothing of"), "{}", said(&output));
 }
 
-/// The file is looked at before the server is called, which does not answer here.
+/// Files are looked at before the server is called, which does not answer here.
 #[test]
 fn of_parties() {
     let folder = Folder::new(1);
     let token = folder.file("token", b"fd_1");
+    let certificate = folder.file("authority.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
+    let teacher = folder.file("teacher.safetensors", &teacher(1));
     let missing = folder.path("missing.safetensors");
-    let output = run(
-        "join",
-        &[
-            "upload",
-            "http://127.0.0.1:9",
-            missing.to_str().unwrap(),
-            "--token-file",
-            token.to_str().unwrap(),
-        ],
-    );
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("No such file"));
+    let within = "model_teacher0.safetensors`";
+    for (file, token, code, words) in [
+        (&missing, &token, 1, "No such file"),
+        (&folder.path("."), &token, 2, within),
+        (
+            &teacher,
+            &certificate,
+            2,
+            "the file of the token holds none",
+        ),
+    ] {
+        let file = file.to_str().unwrap();
+        let token = token.to_str().unwrap();
+        let arguments = ["upload", "http://127.0.0.1:9", file, "--token-file", token];
+        let output = run("join", &arguments);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(words), "{words}: {}", said(&output));
+    }
 }

@@ -527,6 +527,15 @@ fn mistakes() {
             "{words}: {said}"
         );
     }
+    // Which images are this client's is never guessed.
+    let nameless = host
+        .take_part("fed_avg", &federation.tokens[0], (&place, &folder), &[])
+        .output()
+        .unwrap();
+    let errors = said(&nameless);
+    assert_eq!(nameless.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("dataset.root=FOLDER"), "{errors}");
+    assert!(!folder.exists());
     let teacher = federation.folder.file("teacher.safetensors", b"");
     let upload = host
         .join(&federation.tokens[0], &teacher, &[])

@@ -223,7 +223,7 @@ fn read_header(file: &mut impl Read, length: u64, most: u64) -> Result<Metadata>
 
 fn damaged(why: impl std::fmt::Display) -> Error {
     Error::failed(format!("this is not a whole safetensors file: {why}"))
-        .hint("copy or make the file again; it may have been cut short on the way")
+        .hint("it may be a file of another kind, or have been cut short: copy or make it again")
 }
 
 /// Makes a CPU tensor of raw little-endian values; `bytes` must be as long as shape and kind

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
+/// The journal's file in the server's folder.
+pub const JOURNAL: &str = "journal.jsonl";
 /// Most enrolments and uploads of a client.
 pub const MOST_ATTEMPTS: u32 = 1000;
 
@@ -306,7 +308,7 @@ impl Store {
                 .hint("stop that one first, or give this one a folder of its own"));
             }
         };
-        let (journal, events) = Journal::open(&folder.join("journal.jsonl"))?;
+        let (journal, events) = Journal::open(&folder.join(JOURNAL))?;
         let mut state = State::default();
         events.into_iter().for_each(|event| state.apply(event));
         let store = Self {

@@ -64,6 +64,8 @@ pub struct Saved<T> {
 pub struct Checkpoints {
     folder: PathBuf,
     identity: Identity,
+    /// What to do about a checkpoint that cannot be used.
+    remedy: &'static str,
 }
 
 /// Returns true if `folder` holds checkpoints of any run.
@@ -122,7 +124,17 @@ fn is_number(text: &str) -> bool {
 impl Checkpoints {
     /// Returns the checkpoints of the run `identity` in `folder`, which the first one creates.
     pub fn new(folder: PathBuf, identity: Identity) -> Self {
-        Self { folder, identity }
+        Self {
+            folder,
+            identity,
+            remedy: "`overwrite=true` starts the run again, without what was saved of it",
+        }
+    }
+
+    /// Changes what is told to do about a checkpoint that cannot be used.
+    #[must_use]
+    pub fn with_remedy(self, remedy: &'static str) -> Self {
+        Self { remedy, ..self }
     }
 
     /// Writes `NAME.safetensors`, in place of what was there. When this returns, the file survives
@@ -164,7 +176,7 @@ impl Checkpoints {
         self.read_at(&path, name).map(Some).map_err(|error| {
             error
                 .note("file", path.display().to_string())
-                .hint("`overwrite=true` starts the run again, without what was saved of it")
+                .hint(self.remedy)
         })
     }
 

@@ -64,11 +64,12 @@ impl<'a> RoundsClient<'a> {
                 .hint("each client has a folder of its own: `--folder FOLDER`"));
             }
         };
-        let checkpoints = Checkpoints::new(folder.to_owned(), identity);
         // The file can be removed by hand: nothing else starts a client again.
-        let saved = checkpoints.read::<Saved>(NAME).map_err(|error| {
-            error.hint("`--folder FOLDER` names another folder; this one goes on with its own run")
-        })?;
+        let checkpoints = Checkpoints::new(folder.to_owned(), identity).with_remedy(
+            "`--folder FOLDER` names another folder; this one resumes its own run, with the same \
+            images",
+        );
+        let saved = checkpoints.read::<Saved>(NAME)?;
         let (last, tensors) = match saved {
             Some(saved) => (Some(saved.state), saved.tensors),
             None => (None, Vec::new()),

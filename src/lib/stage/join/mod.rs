@@ -132,9 +132,7 @@ pub fn run(request: Request) -> Result<()> {
 impl Connection {
     fn settings(&self, server: &str) -> Result<Settings> {
         let token = match &self.token_file {
-            Some(path) => {
-                std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?
-            }
+            Some(path) => token_in(path)?,
             None => std::env::var(TOKEN).map_err(|_| {
                 Error::usage("the token is missing").hint(format!(
                     "put it into a file that only you can read, and give `--token-file FILE`; or \
@@ -165,8 +163,27 @@ impl Connection {
     }
 }
 
+/// Reads a token, which is one word.
+fn token_in(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?;
+    if text.trim().is_empty() || text.trim().contains(|c: char| !c.is_ascii_graphic()) {
+        return Err(Error::usage("the file of the token holds none")
+            .note("file", path.display().to_string())
+            .note("expected", "what `serve client add` printed, on one line")
+            .into());
+    }
+    Ok(text)
+}
+
 impl Upload {
     fn run(&self) -> Result<()> {
+        if self.teacher.is_dir() {
+            let folder = self.teacher.display();
+            return Err(Error::usage(format!("`{folder}` is a folder"))
+                .note("expected", "the file of a teacher")
+                .hint(format!("such as `{folder}/model_teacher0.safetensors`"))
+                .into());
+        }
         std::fs::File::open(&self.teacher)
             .map_err(|error| explain("read", &self.teacher, error))?;
         // Days may pass before it is needed.

@@ -3,7 +3,7 @@
 use super::super::fed_avg;
 use super::super::rounds as agreed;
 use super::Connection;
-use crate::artifact::json;
+use crate::artifact::{hash, json};
 use crate::data::Dataset;
 use crate::error::{During, Error};
 use crate::federated::{Link, NodeData};
@@ -68,6 +68,7 @@ impl Request {
             let error = Error::usage(format!("the server's task is not `{name}`"));
             return Err(error.hint(format!("`join {wanted}`")).into());
         };
+        self.refuse_nameless_images()?;
         let composed = agreed::composed(&task, plan, self.overrides.clone())?;
         let context = open_for(&composed, 1)?;
         let dataset = agreed::dataset(&context, &task)?;
@@ -84,7 +85,7 @@ impl Request {
             facts: BTreeMap::from([
                 ("node".to_owned(), json::value(&node)?),
                 ("images".to_owned(), json::value(&dataset.fingerprint)?),
-                ("part".to_owned(), json::value(&part.train)?),
+                ("part".to_owned(), json::value(&told(&part.train))?),
             ]),
         };
         let (mut rounds, start) = RoundsClient::open(&remote, &self.folder, identity, node)?;
@@ -106,6 +107,24 @@ impl Request {
             }
             Algorithm::FedMd { public, .. } => party.distill(&mut rounds, start.as_ref(), public),
         }
+    }
+
+    /// Refuses overrides that name no images: the built-in digits are nobody's own.
+    fn refuse_nameless_images(&self) -> Result<()> {
+        let names_some = |text: &String| {
+            let key = text.trim_start_matches('+');
+            key.starts_with("dataset") || key != text
+        };
+        if self.overrides.iter().any(names_some) {
+            return Ok(());
+        }
+        Err(
+            Error::usage("it is not said which images are this client's")
+                .note("expected", "settings of `dataset` behind the flags")
+                .hint("images in folders: `dataset=image_folder dataset.root=FOLDER`")
+                .hint("the digits that are built in: `dataset=digits`")
+                .into(),
+        )
     }
 
     /// Waits for the global model and downloads it.
@@ -175,4 +194,11 @@ impl Party<'_> {
         output::print(path.display())?;
         Ok(())
     }
+}
+
+/// Tells images from others in a message: how many there are, and a hash of their indices.
+fn told(indices: &[usize]) -> String {
+    let text: Vec<String> = indices.iter().map(usize::to_string).collect();
+    let sha256 = hash::bytes(text.join(",").as_bytes());
+    format!("{} images, sha256 {sha256}", indices.len())
 }

@@ -54,7 +54,10 @@ impl Request {
             }
             Self::Revoke { folder, name } => {
                 tokens::revoke(folder, name)?;
-                tracing::info!("the token of `{name}` is revoked");
+                tracing::info!(
+                    "the token of `{name}` is revoked; a student that was begun with its upload \
+                    keeps it"
+                );
             }
             Self::List { folder } => {
                 let mut table = Table::new(&["name", "role", "added", "revoked"]);

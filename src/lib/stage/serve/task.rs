@@ -9,6 +9,7 @@ use crate::data::{self, DatasetKind};
 use crate::error::{During, Error};
 use crate::network;
 use crate::network::rounds::plan::{Algorithm, Plan};
+use crate::network::state::JOURNAL;
 use crate::network::task::{Task, VERSION};
 use crate::run::{agreement, open_for, weights};
 use crate::runtime::output;
@@ -92,6 +93,16 @@ impl Request {
             return Err(error.hint("`--clients 3` waits for three").into());
         }
         let path = self.folder.join("task.json");
+        if self.folder.join(JOURNAL).exists() {
+            let error = Error::usage(format!(
+                "`{}` belongs to a task that was begun",
+                self.folder.display()
+            ));
+            return Err(error
+                .hint("give the new task a folder of its own")
+                .hint("limits and deadlines of the old one: edit its `task.json`, then `serve run`")
+                .into());
+        }
         if path.exists() && !self.overwrite {
             let error = Error::usage(format!("`{}` is there already", path.display()));
             return Err(error.hint("`--overwrite` replaces it").into());
