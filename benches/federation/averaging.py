@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import certificate  # noqa: E402
 from driver import machine, tables  # noqa: E402
-from ours import binary, run  # noqa: E402
+from ours import run, serve  # noqa: E402
 from processes import Processes, Watch, tenths  # noqa: E402
 
 # Seconds that anything may take.
@@ -135,14 +135,11 @@ def measure(folder, count, at_once, tls):
     )  # fmt: skip
     tokens = [run("serve", "client", "add", place, f"client {number}") for number in range(count)]
     with Processes(folder) as processes:
-        server = processes.start(
-            "serve",
-            [binary("serve"), "run", place, "--listen", "127.0.0.1:0", "--certificate", chain,
-             "--key", key, "dataset=none", "threads=1"],
+        server, url = serve(
+            processes, "serve", place, "--listen", "127.0.0.1:0", "--certificate", chain,
+            "--key", key, "dataset=none", "threads=1",
         )  # fmt: skip
-        is_ready = lambda: "listening on" in processes.log("serve")  # noqa: E731
-        processes.wait_until("serve", is_ready, 60, "its port")
-        address = processes.log("serve").split("listening on ")[1].split()[0].split("//")[1]
+        address = url.split("//")[1]
         clients = [Client(address, token, authority) for token in tokens]
         for client in clients[1:]:
             client.enrol()

@@ -44,6 +44,14 @@ def noise(folder, count, seed):
             file.write(struct.pack(">II", 2049, images) + labels)
 
 
+def serve(processes, name, *words):
+    """Starts `serve run`; returns the process and its URL once it listens."""
+    process = processes.start(name, [binary("serve"), "run", *words])
+    is_ready = lambda: "listening on" in processes.log(name)  # noqa: E731
+    processes.wait_until(name, is_ready, 60, "its port")
+    return process, processes.log(name).split("listening on ")[1].split()[0]
+
+
 def rounds(folder, certificates, settings):
     """Runs a federation. Returns the seconds of each round, and what was taken between the begin of
     the first round and the end of the last."""
@@ -61,14 +69,10 @@ def rounds(folder, certificates, settings):
             token = run("serve", "client", "add", place, f"client {number}")
             (folder / f"token{number}").write_text(token)
             noise(folder / f"images{number}", settings["images"] or FEW, number)
-        server = processes.start(
-            "serve",
-            [binary("serve"), "run", place, "--listen", "127.0.0.1:0", "--certificate", certificate,
-             "--key", key, "dataset=none", "threads=1"],
+        server, url = serve(
+            processes, "serve", place, "--listen", "127.0.0.1:0", "--certificate", certificate,
+            "--key", key, "dataset=none", "threads=1",
         )  # fmt: skip
-        is_ready = lambda: "listening on" in processes.log("serve")  # noqa: E731
-        processes.wait_until("serve", is_ready, 60, "its port")
-        url = processes.log("serve").split("listening on ")[1].split()[0]
         clients = []
         with Watch([server], clients) as watch:
             for number in range(count):

@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import certificate  # noqa: E402
 from driver import machine, tables  # noqa: E402
-from ours import binary, run  # noqa: E402
+from ours import run, serve  # noqa: E402
 from processes import Processes, Watch, loopback, tenths  # noqa: E402
 
 # Seconds from one short request to the next.
@@ -85,15 +85,10 @@ class Server:
         name = f"serve{self.starts}"
         self.starts += 1
         listen = self.address or "127.0.0.1:0"
-        process = self.processes.start(
-            name,
-            [binary("serve"), "run", self.folder, "--collect-only", "--listen", listen,
-             "--certificate", chain, "--key", key],
+        process, url = serve(
+            self.processes, name, self.folder, "--collect-only", "--listen", listen,
+            "--certificate", chain, "--key", key,
         )  # fmt: skip
-        self.processes.wait_until(
-            name, lambda: "listening on" in self.processes.log(name), 60, "its port"
-        )
-        url = self.processes.log(name).split("listening on ")[1].split()[0]
         self.address = urllib.parse.urlparse(url).netloc
         return process
 
