@@ -21,7 +21,7 @@ ANSWER = $(or $(shell $(call ask,\(.*\)/inspect)),$(error cargo does not report 
 	are))
 # What `serve` and `join` need, and our side of a comparison, for the targets that want them.
 MORE =
-build federation bench-federation: MORE = --features net
+build where federation bench-federation: MORE = --features net
 bench: MORE = --bench worker
 # The features that everything is tested with. FEATURES=net,mpi compiles the tests of MPI with the
 # others; these targets share what they build.

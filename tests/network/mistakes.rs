@@ -1,6 +1,6 @@
 //! What hosts and parties type wrong: told before anything else happens.
 
-use super::support::{Folder, command, run, said, teacher};
+use super::support::{Folder, Host, command, run, said, teacher};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -127,10 +127,33 @@ fn of_tasks() {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
     assert!(!place.exists());
+    for (flags, words) in [
+        (
+            ["--min-clients", "5"],
+            "`--min-clients` is 5\n  expected: 1 to 3",
+        ),
+        (
+            ["--deadline", "tomorrow"],
+            "`--deadline` is no date with time and offset\n  found: tomorrow",
+        ),
+        (
+            ["--max-images", "lots"],
+            "`--max-images` cannot be `lots`\n  expected: a whole number",
+        ),
+    ] {
+        let output = run("serve", &[&task[..], &flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+    assert!(!place.exists());
     for (arguments, words) in [
         (
-            &["teacher.epochs=5"][..],
-            &["nothing of `teacher.epochs=5`", "dataset, model.", "`join`"][..],
+            &["fed_avg.rounds=5"][..],
+            &["nothing of `fed_avg.rounds=5`", "`--algorithm fed_avg`"][..],
+        ),
+        (
+            &["teacher.epochs=5"],
+            &["nothing of `teacher.epochs=5`", "dataset, model;", "`join`"],
         ),
         (
             &["--algorithm", "fed_avg", "fed_md.rounds=5"],
@@ -160,6 +183,10 @@ fn of_parties() {
     let certificate = folder.file("authority.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
     let teacher = folder.file("teacher.safetensors", &teacher(1));
     let missing = folder.path("missing.safetensors");
+    let key = folder.file(
+        "key.pem",
+        rcgen::KeyPair::generate().unwrap().serialize_pem(),
+    );
     let within = "model_teacher0.safetensors`";
     for (file, token, code, words) in [
         (&missing, &token, 1, "No such file"),
@@ -178,4 +205,67 @@ fn of_parties() {
         assert_eq!(output.status.code(), Some(code), "{}", said(&output));
         assert!(said(&output).contains(words), "{words}: {}", said(&output));
     }
+    let [teacher, token, key] = [&teacher, &token, &key].map(|path| path.to_str().unwrap());
+    let arguments = [
+        "upload",
+        "https://127.0.0.1:9",
+        teacher,
+        "--token-file",
+        token,
+    ];
+    let output = run("join", &[&arguments[..], &["--authority", key]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("holds no certificate\n  found: a private key"));
+}
+
+/// What only the server can tell, in the words of who typed it.
+#[test]
+fn of_parties_that_are_here() {
+    let folder = Folder::new(2);
+    let [token, revoked] = ["a", "b"].map(|name| folder.client(name));
+    run("serve", &["client", "revoke", folder.text(), "b"]);
+    let mut host = folder.serve(&[]);
+    let first = folder.file("teacher.safetensors", &teacher(1));
+    let fails = |host: &Host, token: &str, more: &[&str]| {
+        let output = host.join(token, &first, more).output().unwrap();
+        assert!(!output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    for (token, more, words) in [
+        (&*revoked, &[][..], "the token was revoked"),
+        ("fd_another", &[], "the token is none of this server's"),
+        (
+            &token,
+            &["--label-counts", "1,2"],
+            "`--label-counts` is for a teacher without a card",
+        ),
+    ] {
+        let said = fails(&host, token, more);
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // Days before the student is there, and not then.
+    let there = folder.file("student.safetensors", b"something else");
+    let out = ["--out", there.to_str().unwrap()];
+    assert!(fails(&host, &token, &out).contains("is there already"));
+    let journal = std::fs::read_to_string(folder.path("journal.jsonl")).unwrap();
+    assert_eq!(journal.lines().count(), 1, "{journal}");
+    // Nothing was sent that could be waited for.
+    let fetch = host.fetch(&token, &[]).output().unwrap();
+    assert!(
+        said(&fetch).contains("`join upload` sends a teacher"),
+        "{}",
+        said(&fetch)
+    );
+
+    let output = host.join(&token, &first, &["--no-wait"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let again = fails(&host, &token, &["--no-wait", "--images", "5000"]);
+    assert!(again.contains("this client takes part with"), "{again}");
+    assert!(again.contains("training images, not 5000"), "{again}");
+    host.url += "/federation";
+    let elsewhere = fails(&host, &token, &[]);
+    assert!(
+        elsewhere.contains("no server of a federation"),
+        "{elsewhere}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Rounds with clients that are processes of their own: the bytes of one process, whoever is
 //! killed, is late or sends nonsense.
 
+use super::common::datasets::png;
 use super::common::{Place, TINY};
 use super::support::{Answer, Folder, Host, run, said, until};
 use fed_distill::artifact::{hash, tensors};
@@ -284,12 +285,8 @@ fn late_client() {
     let rounds = federation.metrics()["rounds"].clone();
     let nodes = |round: usize| rounds[round]["nodes"].as_array().unwrap().len();
     assert_eq!((nodes(0), nodes(1)), (2, 3));
-    let page = host.get(&admin, "/");
-    assert!(
-        String::from_utf8(page.body)
-            .unwrap()
-            .contains("accuracy in each round")
-    );
+    let page = String::from_utf8(host.get(&admin, "/").body).unwrap();
+    assert!(page.contains("accuracy in each round"), "{page}");
 }
 
 /// Too few answers move the deadline once; then the server stops, saved. With more time it goes on
@@ -526,6 +523,53 @@ fn mistakes() {
             said.contains(words) && said.contains("hint: "),
             "{words}: {said}"
         );
+    }
+    // The folder of a stage's run is none of a client's.
+    let teachers = federation.place.path("teachers");
+    std::fs::create_dir_all(&teachers).unwrap();
+    std::fs::write(teachers.join("manifest_teacher0.json"), "{}").unwrap();
+    let output = host
+        .take_part(
+            "fed_avg",
+            &federation.tokens[0],
+            (&place, &teachers),
+            &federation.settings,
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("is the folder of another run"));
+    // What a folder of images leaves open, the task has.
+    for class in ["0", "1"] {
+        let own = place.join("own").join(class);
+        std::fs::create_dir_all(&own).unwrap();
+        for name in ["a.png", "b.png"] {
+            std::fs::write(own.join(name), png(20, 20, 3, &[9; 1200])).unwrap();
+        }
+    }
+    let own = [
+        "dataset=image_folder",
+        "dataset.root=own",
+        "dataset.test_share=0.5",
+    ];
+    for (more, words) in [
+        (
+            ["--part", "1"],
+            &[
+                "of 1×8×8, 10 classes",
+                "`--part` is for images that are split",
+            ],
+        ),
+        (
+            ["model=resnet34", "threads=1"],
+            &["found: resnet34", "command line `model=resnet34`"],
+        ),
+    ] {
+        let settings = [&own[..], &more].concat();
+        let token = &federation.tokens[0];
+        let mut join = host.take_part("fed_avg", token, (&place, &folder), &settings);
+        let errors = said(&join.output().unwrap());
+        assert!(words.iter().all(|words| errors.contains(words)), "{errors}");
     }
     // Which images are this client's is never guessed.
     let nameless = host

@@ -1,7 +1,7 @@
 //! From teachers at clients to a student at clients, through all binaries.
 
 use super::common::{Place, TINY};
-use super::support::{Folder, said, until};
+use super::support::{Folder, run, said, until};
 
 /// The overrides of the stages that the server starts: those of [`TINY`] that name no files.
 fn settings() -> Vec<&'static str> {
@@ -63,10 +63,23 @@ fn from_teachers_to_student() {
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert_eq!(std::fs::read(&outs[0]).unwrap(), b"something else");
 
+    // Who lost the token fetches with a new one; the student is of two all the same.
+    let output = run("serve", &["client", "revoke", folder.text(), "b"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let new = folder.client("b");
+    let fetched = folder.path("fetched.safetensors");
+    let out = ["--out", fetched.to_str().unwrap()];
+    let output = host.fetch(&new, &out).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(std::fs::read(&fetched).unwrap() == student);
+
     let page = host.get(&folder.admin(), "/");
     let page = String::from_utf8(page.body).unwrap();
     assert!(
-        page.contains("data:image/png;base64,") && page.contains("is ready"),
+        page.contains("data:image/png;base64,")
+            && page.contains("is ready")
+            && page.contains("2 of 2")
+            && page.contains("uploads used"),
         "{page}"
     );
 

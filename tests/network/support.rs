@@ -132,7 +132,7 @@ impl Folder {
     }
 
     /// Writes a file and returns its path.
-    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         std::fs::write(self.path(name), bytes).unwrap();
         self.path(name)
     }
@@ -374,6 +374,15 @@ impl Host {
             .args(more)
             .env("FED_DISTILL_TOKEN", token)
             .current_dir(teacher.parent().unwrap());
+        join
+    }
+
+    /// The command `join fetch` with a token.
+    pub fn fetch(&self, token: &str, more: &[&str]) -> Command {
+        let mut join = command("join");
+        join.args(["fetch", &self.url, "--retry-seconds", "0.02"])
+            .args(more)
+            .env("FED_DISTILL_TOKEN", token);
         join
     }
 }

@@ -84,21 +84,46 @@ fn trusted() {
 fn not_trusted() {
     let (ours, other) = (Authority::new(), Authority::new());
     let old = |params: &mut CertificateParams| params.not_after = date_time_ymd(2001, 1, 1);
+    let (ask, name) = ("ask the host", "by a name that its certificate has");
     let cases = [
-        (ours.sign("127.0.0.1", old), Some(&ours)),
-        (ours.sign("other.example", |_| ()), Some(&ours)),
-        (ours.sign("127.0.0.1", |_| ()), Some(&other)),
-        (ours.sign("127.0.0.1", |_| ()), None),
+        (ours.sign("127.0.0.1", old), Some(&ours), ask),
+        (ours.sign("other.example", |_| ()), Some(&ours), name),
+        (ours.sign("127.0.0.1", |_| ()), Some(&other), ask),
+        (ours.sign("127.0.0.1", |_| ()), None, ask),
     ];
-    for (signed, trusts) in cases {
+    for (signed, trusts, hint) in cases {
         let (output, folder) = join(signed, trusts, &[], None);
         let errors = said(&output);
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(errors.contains("the connection is not safe"), "{errors}");
+        assert!(errors.contains(hint), "{errors}");
         assert!(!errors.contains("trying again"), "{errors}");
         let journal = std::fs::read_to_string(folder.path("journal.jsonl")).unwrap();
         assert_eq!(journal.lines().count(), 1, "{journal}");
     }
+}
+
+/// A key of another certificate.
+#[test]
+fn two_that_do_not_belong_together() {
+    let authority = Authority::new();
+    let [(certificate, _), (_, key)] = [(); 2].map(|()| authority.sign("127.0.0.1", |_| ()));
+    let folder = Folder::new(1);
+    let files = [
+        ("--certificate", folder.file("server.pem", certificate)),
+        ("--key", folder.file("server.key", key)),
+    ];
+    let mut arguments = vec!["run", folder.text()];
+    for (flag, file) in &files {
+        arguments.extend([*flag, file.to_str().unwrap()]);
+    }
+    let output = super::support::run("serve", &arguments);
+    let errors = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains("the key does not belong to the certificate"),
+        "{errors}"
+    );
 }
 
 /// A server that asks for certificates takes clients that have one of its authority, and no others.

@@ -5,7 +5,9 @@ use crate::error::Error;
 use crate::run::stages::Stage;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
+use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::{ParseFloatError, ParseIntError};
 use std::path::PathBuf;
 
 /// Lists the keys of the config that are on or off, which many type as flags.
@@ -146,6 +148,17 @@ pub(super) fn explain(error: &clap::Error) -> Error {
             match allowed.first() {
                 Some(first) => error.hint(format!("type `{name} {first}`")),
                 None => error,
+            }
+        }
+        (ErrorKind::ValueValidation, Some(value)) => {
+            let refused = Error::usage(format!("`{name}` cannot be `{value}`"));
+            match error.source() {
+                Some(why) if why.is::<ParseIntError>() => {
+                    refused.note("expected", "a whole number")
+                }
+                Some(why) if why.is::<ParseFloatError>() => refused.note("expected", "a number"),
+                Some(why) => refused.note("reason", why.to_string()),
+                None => refused,
             }
         }
         (ErrorKind::InvalidUtf8, _) => Error::usage("an argument is not valid UTF-8 text"),

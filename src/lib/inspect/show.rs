@@ -1,12 +1,12 @@
 //! `inspect show` describes one run.
 
-use super::format::{percent, short, size};
+use super::format::{short, size};
 use super::run::{Metrics, Run};
 use super::{Answer, find, settings};
 use crate::artifact::json;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
-use crate::words::counted;
+use crate::words::{counted, percent};
 use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ pub fn facts(run: &Run, metrics: Option<&Metrics>) -> Table {
             ("saved test accuracy", metrics.saved_test_accuracy),
         ];
         for (name, accuracy) in accuracies {
-            fact(name, format!("{} %", percent(accuracy)));
+            fact(name, percent(accuracy));
         }
     }
     table

@@ -318,7 +318,13 @@ async fn refuse_plain(mut stream: TcpStream) {
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
     let provider = Arc::new(ring::default_provider());
     let tls = |error: tokio_rustls::rustls::Error| {
-        Error::usage(format!("the certificate cannot be used: {error}"))
+        let text = match error {
+            tokio_rustls::rustls::Error::InconsistentKeys(_) => {
+                "the key does not belong to the certificate".to_owned()
+            }
+            _ => format!("the certificate cannot be used: {error}"),
+        };
+        Error::usage(text)
             .note("file", files.certificate.display().to_string())
             .note("file", files.key.display().to_string())
             .hint("give the certificate with its chain, and the key that belongs to it, as PEM")

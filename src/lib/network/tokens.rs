@@ -174,13 +174,13 @@ impl Tokens {
         Arc::clone(&known.1)
     }
 
-    /// Returns the client that has `token`, if it is not revoked.
+    /// Returns the client that has `token`, or had it until it was revoked.
     pub fn holder(&self, token: &str) -> Option<Client> {
         let given = hash::bytes(token.as_bytes());
         let clients = self.clients();
         // Every client is compared, in a time that does not depend on the token.
         let mut found = None;
-        for client in clients.iter().filter(|client| client.revoked.is_none()) {
+        for client in clients.iter() {
             if same(client.token_sha256.as_bytes(), given.as_bytes()) {
                 found = Some(client);
             }

@@ -24,6 +24,7 @@ pub(super) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::n
 #[derive(Debug)]
 pub struct Progress {
     label: String,
+    unit: Unit,
     /// Number of steps, or zero when it is unknown.
     total: u64,
     done: AtomicU64,
@@ -37,19 +38,36 @@ pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
+/// Says what is counted.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Steps,
+    Bytes,
+}
+
 impl Progress {
     /// Starts the clock of a loop named `label` over `total` steps, zero when their number is
     /// unknown.
     pub fn new(label: &str, total: u64) -> Self {
+        Self::counting(Unit::Steps, label, total)
+    }
+
+    /// Starts the clock of a transfer named `label` of `total` bytes, which are its steps.
+    pub fn of_bytes(label: &str, total: u64) -> Self {
+        Self::counting(Unit::Bytes, label, total)
+    }
+
+    fn counting(unit: Unit, label: &str, total: u64) -> Self {
         Self {
             label: label.to_string(),
+            unit,
             total,
             done: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             message: Mutex::new(String::new()),
             started: Instant::now(),
             due: AtomicU64::new(millis(LINE_INTERVAL)),
-            bar: on_terminal().then(|| new_bar(label, total)),
+            bar: on_terminal().then(|| new_bar(unit, label, total)),
         }
     }
 
@@ -123,7 +141,23 @@ impl Progress {
         let mut parts: Vec<&str> = left.iter().map(String::as_str).collect();
         parts.extend(Some(message.as_str()).filter(|message| !message.is_empty()));
         let done = self.done.load(Ordering::Relaxed);
-        line(&self.label, done, self.total, &parts.join(", "))
+        match self.unit {
+            Unit::Steps => line(&self.label, done, self.total, &parts.join(", ")),
+            Unit::Bytes => {
+                let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+                let percent = u128::from(done) * 100 / u128::from(self.total.max(1));
+                let mut line = format!(
+                    "{}: {}/{} MB ({percent}%)",
+                    self.label,
+                    megabytes(done),
+                    megabytes(self.total)
+                );
+                for part in parts {
+                    line = line + ", " + part;
+                }
+                line
+            }
+        }
     }
 }
 
@@ -187,11 +221,14 @@ fn on_terminal() -> bool {
         && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb")
 }
 
-fn new_bar(label: &str, total: u64) -> ProgressBar {
-    let template = if total == 0 {
-        "{prefix} {pos} {rate}, {elapsed} {wide_msg}"
-    } else {
-        "{prefix} [{bar:30}] {pos}/{len} {rate}, {eta} left {wide_msg}"
+fn new_bar(unit: Unit, label: &str, total: u64) -> ProgressBar {
+    let template = match (unit, total) {
+        (Unit::Steps, 0) => "{prefix} {pos} {rate}, {elapsed} {wide_msg}",
+        (Unit::Steps, _) => "{prefix} [{bar:30}] {pos}/{len} {rate}, {eta} left {wide_msg}",
+        (Unit::Bytes, _) => {
+            "{prefix} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, \
+             {eta} left {wide_msg}"
+        }
     };
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

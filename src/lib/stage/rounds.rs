@@ -6,12 +6,14 @@ use crate::artifact::{hash, json};
 use crate::config::{self, Composed};
 use crate::data::{Dataset, DatasetKind};
 use crate::error::Error;
+use crate::model::ModelSettings;
 use crate::network::rounds::plan::{self, Algorithm, Plan};
 use crate::network::task::Task;
 use crate::partition::Part;
 use crate::run::StageContext;
 use crate::run::agreement;
 use anyhow::{Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Composes the config of a party of the task: `overrides` say what is its own, and the task what
@@ -30,6 +32,13 @@ pub fn composed(task: &Task, plan: &Plan, overrides: Vec<String>) -> Result<Comp
     if let Some(model) = task.models.first() {
         config.model = model.clone();
     }
+    // What a party leaves open of its images is the task's.
+    let images = &mut config.dataset;
+    images.channels.get_or_insert(task.channels);
+    images.size.get_or_insert(task.size);
+    if images.kind == DatasetKind::ImageFolder {
+        images.classes.get_or_insert_with(|| task.classes.clone());
+    }
     match &plan.algorithm {
         Algorithm::FedAvg { settings } => config.fed_avg.settings = settings.clone(),
         Algorithm::FedMd { settings, .. } => {
@@ -38,6 +47,47 @@ pub fn composed(task: &Task, plan: &Plan, overrides: Vec<String>) -> Result<Comp
         }
     }
     Ok(composed)
+}
+
+/// Warns of overrides that rounds do not read.
+///
+/// # Errors
+/// Fails as [`unread`] does.
+pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
+    let group = plan.algorithm.to_string();
+    let read = ["dataset", "split", "model", &group, "seed", "precision"];
+    let unread = unread(composed, &read)?;
+    if !unread.is_empty() {
+        tracing::warn!("rounds do not read {}", unread.join(", "));
+    }
+    Ok(())
+}
+
+/// Limits the overrides that a warning names: more than this are one set for all stages.
+const FEW: usize = 3;
+
+/// Returns the overrides of groups that are not among `read`, and set something; none if there are
+/// many.
+///
+/// # Errors
+/// Fails for a number that JSON cannot hold.
+pub fn unread(composed: &Composed, read: &[&str]) -> Result<Vec<String>> {
+    // A choice such as `+experiment=demo` is no key: it sets keys of many groups. What changes no
+    // result, such as `threads`, is read by everybody.
+    let keys = json::value(&composed.config)?;
+    let is_unread = |typed: &&String| {
+        let key = typed.trim_start_matches(['+', '~']);
+        let key = key.split(['.', '=']).next().unwrap_or(key);
+        let free = config::shape::config().get(&[key]);
+        let free = free.is_some_and(|shape| shape.free);
+        keys.get(key).is_some() && !free && !read.contains(&key)
+    };
+    let unread = composed.overrides.iter().filter(is_unread);
+    let mut unread: Vec<String> = unread.map(|typed| format!("`{typed}`")).collect();
+    if unread.len() > FEW {
+        unread.clear();
+    }
+    Ok(unread)
 }
 
 /// Refuses a key that was given another value than the task has.
@@ -70,17 +120,37 @@ fn refuse_other_settings(composed: &Composed, task: &Task, plan: &Plan) -> Resul
     }
     for (key, value) in agreed {
         let found = ours.pointer(&format!("/{}", key.replace('.', "/")));
-        if composed.is_set(&key) && found.is_some_and(|found| *found != value) {
-            bail!(
-                Error::usage(format!("`{key}` is another than the task's"))
-                    .note("expected", value.to_string())
-                    .note("found", found.unwrap_or(&Value::Null).to_string())
-                    .note("from", composed.set_by(&key))
-                    .hint("leave it out: all train with the settings of the task")
-            );
+        let Some(found) = found.filter(|found| **found != value) else {
+            continue;
+        };
+        if !composed.is_set(&key) {
+            continue;
         }
+        // The choice of a file, `model=resnet34`, says more than a line of it.
+        let choice = format!("{key}=");
+        let mut typed = composed.overrides.iter();
+        let chosen = typed.rfind(|typed| typed.starts_with(&choice));
+        bail!(
+            Error::usage(format!("`{key}` is another than the task's"))
+                .note("expected", shown(&value))
+                .note("found", shown(found))
+                .note(
+                    "from",
+                    chosen.map_or_else(
+                        || composed.set_by(&key),
+                        |typed| format!("command line `{typed}`"),
+                    ),
+                )
+                .hint("leave it out: all train with the settings of the task")
+        );
     }
     Ok(())
+}
+
+/// Returns a value for people: an architecture by its name.
+fn shown(value: &Value) -> String {
+    let model = ModelSettings::deserialize(value);
+    model.map_or_else(|_| value.to_string(), |model| model.to_string())
 }
 
 /// Returns the images that the config names, normalised as the task has it; none with

@@ -12,11 +12,12 @@ use crate::artifact::fault::explain;
 use crate::artifact::{atomic, hash};
 use crate::error::{Error, Result};
 use crate::federated::At;
-use crate::runtime::interrupt;
+use crate::runtime::{Progress, interrupt};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -83,11 +84,11 @@ impl Remote {
         }
         let mut tls = TlsConfig::builder();
         if let Some(path) = &settings.authority {
-            let (certificates, _) = pem(path)?;
+            let certificates = certificates(path)?;
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
         }
         if let Some(files) = &settings.identity {
-            let ((chain, _), (_, key)) = (pem(&files.certificate)?, pem(&files.key)?);
+            let (chain, (_, key)) = (certificates(&files.certificate)?, pem(&files.key)?);
             let key = key.ok_or_else(|| {
                 Error::usage(format!("`{}` holds no private key", files.key.display()))
             })?;
@@ -239,8 +240,10 @@ impl Remote {
                         .into());
                 }
                 "open" => {
-                    if shown.offset > 0 && *told == 0 {
-                        tracing::info!("going on after {} bytes", shown.offset);
+                    match shown.offset {
+                        0 => tracing::info!("sending {} bytes", shown.bytes),
+                        offset if *told == 0 => tracing::info!("going on after {offset} bytes"),
+                        _ => {}
                     }
                     *told = shown.offset;
                     self.patch(path, &place, &shown)?;
@@ -267,8 +270,9 @@ impl Remote {
             .header("Tus-Resumable", "1.0.0")
             // A refusal then comes before the bytes, and not as a broken connection.
             .header("Expect", "100-continue");
-        tracing::info!("sending {rest} of {} bytes", shown.bytes);
-        self.perform(request, Payload::File(Stoppable(file.take(rest))))
+        let progress = Progress::of_bytes("sending", shown.bytes);
+        progress.skip(shown.offset);
+        self.perform(request, Payload::File(Stoppable(file.take(rest), progress)))
             .map(drop)
     }
 
@@ -276,9 +280,9 @@ impl Remote {
     /// what the server is waiting for.
     ///
     /// # Errors
-    /// Fails when the server's work failed, or it asks for another upload; as [`Remote::task`]
-    /// does.
-    pub fn wait(&self) -> Result<(String, u64)> {
+    /// Fails when the server's work failed; when it waits for this client itself, which `hint`
+    /// tells what to do; as [`Remote::task`] does.
+    pub fn wait(&self, hint: &str) -> Result<(String, u64)> {
         let mut told = String::new();
         loop {
             // What the server is waiting for is told at once, and then what is new.
@@ -294,11 +298,9 @@ impl Remote {
                 ("done", Some(result)) => return Ok(result),
                 ("wait", _) => interrupt::check()?,
                 (_, _) => {
-                    return Err(
-                        Error::failed("the server does not have the upload any more")
-                            .note("reason", next.message)
-                            .hint("the same command sends it again"),
-                    );
+                    return Err(Error::failed("the server waits for this client")
+                        .note("reason", next.message)
+                        .hint(hint));
                 }
             }
         }
@@ -339,7 +341,7 @@ impl Remote {
             if have == bytes {
                 break;
             }
-            match self.fetch_rest(place, &part, have, sha256) {
+            match self.fetch_rest(place, &part, have..bytes, sha256) {
                 Ok(()) => patience.progress(),
                 Err(Trouble::Late(_)) => return Ok(false),
                 Err(trouble) => {
@@ -364,7 +366,15 @@ impl Remote {
         Ok(true)
     }
 
-    fn fetch_rest(&self, place: &str, part: &Path, have: u64, sha256: &str) -> Result<(), Trouble> {
+    /// Appends to a file the bytes from where it ends.
+    fn fetch_rest(
+        &self,
+        place: &str,
+        part: &Path,
+        lacking: Range<u64>,
+        sha256: &str,
+    ) -> Result<(), Trouble> {
+        let have = lacking.start;
         let broken = |error| Trouble::Final(explain("write", part, error));
         let mut request = self.request(Method::GET, place);
         if have > 0 {
@@ -383,7 +393,9 @@ impl Remote {
             .open(part)
             .map_err(broken)?;
         file.set_len(start).map_err(broken)?;
-        let mut body = Stoppable(response.into_body().into_reader());
+        let progress = Progress::of_bytes("fetching", lacking.end);
+        progress.skip(start);
+        let mut body = Stoppable(response.into_body().into_reader(), progress);
         let mut chunk = vec![0; CHUNK];
         loop {
             let count = body
@@ -522,7 +534,21 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
         .into_bytes())
 }
 
-/// Returns the certificates and the key of a PEM file.
+/// Returns the certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let (certificates, key) = pem(path)?;
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let error = Error::usage(format!("`{}` holds no certificate", path.display()));
+    Err(match key {
+        Some(_) => error.note("found", "a private key, which stays with its owner"),
+        None => error,
+    }
+    .hint("give a PEM file: it has a line `-----BEGIN CERTIFICATE-----`"))
+}
+
+/// Returns the certificates and the key of a PEM file, as far as there are any.
 fn pem(path: &Path) -> Result<(Vec<Certificate<'static>>, Option<PrivateKey<'static>>)> {
     let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
     let (mut certificates, mut key) = (Vec::new(), None);
@@ -537,23 +563,20 @@ fn pem(path: &Path) -> Result<(Vec<Certificate<'static>>, Option<PrivateKey<'sta
             }
         }
     }
-    match certificates.is_empty() && key.is_none() {
-        false => Ok((certificates, key)),
-        true => Err(
-            Error::usage(format!("`{}` holds no certificate", path.display()))
-                .hint("give a PEM file: it has a line `-----BEGIN CERTIFICATE-----`"),
-        ),
-    }
+    Ok((certificates, key))
 }
 
-/// Ends a transfer once a stop was asked for.
-struct Stoppable<R>(R);
+/// Counts the bytes of a transfer, and ends it once a stop was asked for.
+struct Stoppable<R>(R, Progress);
 
 impl<R: Read> Read for Stoppable<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match interrupt::requested() {
             true => Err(io::Error::other("stopped")),
-            false => self.0.read(buffer),
+            false => self
+                .0
+                .read(buffer)
+                .inspect(|&count| self.1.add(count as u64)),
         }
     }
 }

@@ -131,9 +131,15 @@ pub(super) fn trouble(error: ureq::Error) -> Trouble {
         return Trouble::Final(interrupt::stopped());
     }
     if let Some(why) = distrust(&error) {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        use rustls::Error::InvalidCertificate;
         return Trouble::Final(
             Error::failed(format!("the connection is not safe: {why}")).hint(match why {
-                rustls::Error::InvalidCertificate(_) => {
+                InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+                    "call the server by a name that its certificate has; or the host gets one with \
+                     this name, as `subjectAltName`"
+                }
+                InvalidCertificate(_) => {
                     "ask the host of the server; for an authority of its own: `--authority FILE`"
                 }
                 rustls::Error::AlertReceived(_) => {
@@ -205,6 +211,14 @@ pub(super) fn refusal(mut response: Response<Body>) -> Trouble {
     }
     if code == "late" {
         return Trouble::Late(message);
+    }
+    if code == "no_route" || told.is_none() && status.as_u16() == 404 {
+        return Trouble::Final(
+            Error::failed("no server of a federation answers at this address").hint(
+                "the address is what `serve run` prints, with the host's name and nothing behind \
+                 the port: https://server.example:8443",
+            ),
+        );
     }
     let error = Error::failed(format!("the server refuses: {message}"));
     Trouble::Final(match told.and_then(|told| told.hint) {

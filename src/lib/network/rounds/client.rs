@@ -54,6 +54,7 @@ impl<'a> RoundsClient<'a> {
         node: usize,
     ) -> Result<(Self, Option<FitState>)> {
         atomic::create_folder(folder)?;
+        refuse_run(folder)?;
         let lock = match Lock::attempt(&folder.join(".join.lock"))? {
             Attempt::Taken(lock) => lock,
             Attempt::Held(_) => {
@@ -151,6 +152,22 @@ impl<'a> RoundsClient<'a> {
         self.told.clone_from(&next.message);
         Ok(next)
     }
+}
+
+/// Refuses the folder of a stage's run, which has a manifest.
+fn refuse_run(folder: &Path) -> Result<()> {
+    let files = std::fs::read_dir(folder).map_err(|error| explain("read", folder, error))?;
+    for file in files.flatten() {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("manifest") && name.ends_with(".json") {
+            let text = format!("`{}` is the folder of another run", folder.display());
+            return Err(Error::usage(text)
+                .note("found", name.into_owned())
+                .hint("a client has a folder of its own: `--folder FOLDER`"));
+        }
+    }
+    Ok(())
 }
 
 impl Server for RoundsClient<'_> {

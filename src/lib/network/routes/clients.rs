@@ -42,7 +42,7 @@ pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
             if known.is_some_and(|known| known.images == wanted.images) {
                 return Ok(None);
             }
-            let conflict = |text| Fault::new(StatusCode::CONFLICT, "enrolment", text);
+            let conflict = |text: String| Fault::new(StatusCode::CONFLICT, "enrolment", text);
             // Rounds take more clients at any time, but none changes its weight.
             let open = match server.task.rounds {
                 Some(_) if known.is_none() => {
@@ -50,22 +50,32 @@ pub async fn enrol(mut call: Call, client: Client) -> Result<Reply, Fault> {
                 }
                 _ => state.phase == Phase::Collecting,
             };
-            if !open {
-                return Err(conflict("the server takes no more clients"));
-            }
-            let upload = state.upload_of(&client.id);
-            if upload.is_some_and(|(_, upload)| upload.outcome == Outcome::Accepted) {
-                return Err(conflict(
-                    "a teacher of this client with another number of images is accepted",
-                )
-                .hint(
-                    "one teacher a client; to replace it, the host revokes the token and adds the \
-                     client again",
-                ));
+            let is_accepted = state
+                .upload_of(&client.id)
+                .is_some_and(|(_, upload)| upload.outcome == Outcome::Accepted);
+            match known {
+                None if !open => {
+                    return Err(conflict("the server takes no more clients".into())
+                        .hint("the result is for all who have a token: `join fetch`"));
+                }
+                Some(known) if !open || is_accepted => {
+                    let (earlier, now) = (known.images, wanted.images);
+                    return Err(conflict(format!(
+                        "this client takes part with {earlier} training images, not {now}"
+                    ))
+                    .hint(
+                        "one number a client; to change it, the host revokes the token and adds \
+                         the client again, before the student or the rounds are begun",
+                    ));
+                }
+                _ => {}
             }
             if known.is_some_and(|known| known.attempts >= MOST_ATTEMPTS) {
-                return Err(conflict("the number of images was changed too often"));
+                return Err(conflict(
+                    "the number of images was changed too often".into(),
+                ));
             }
+            tracing::info!("{}: here, with {} images", client.name, wanted.images);
             Ok(Some(Event::Enrolled {
                 client: client.id.clone(),
                 name: client.name.clone(),

@@ -46,14 +46,18 @@ pub fn lead(server: &Server, state: &State) -> Option<String> {
     }
 }
 
-/// Returns the picture of the accuracies, and a table of the exchanges in which clients were
-/// missing.
-pub fn section(server: &Server, missed: &[(At, Vec<String>)]) -> Markup {
+/// Returns the picture of the accuracies, with the `names` of the nodes, and a table of the
+/// exchanges in which clients were missing.
+pub fn section(
+    server: &Server,
+    missed: &[(At, Vec<String>)],
+    names: &BTreeMap<usize, String>,
+) -> Markup {
     let mut body = maud::html! {};
     if let Some(plan) = &server.task.rounds {
         let folder = server.store.folder.join(plan.algorithm.to_string());
         let lines = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
-        if let Some(svg) = drawn(&lines) {
+        if let Some(svg) = drawn(&lines, names) {
             // A picture that cannot be shown is no reason to show no page.
             body.0 += &html::plot("accuracy in each round", &svg)
                 .map(|plot| plot.0)
@@ -72,7 +76,7 @@ pub fn section(server: &Server, missed: &[(At, Vec<String>)]) -> Markup {
 }
 
 /// Draws the accuracies in the lines of `metrics.jsonl`, if there are any.
-fn drawn(lines: &str) -> Option<String> {
+fn drawn(lines: &str, names: &BTreeMap<usize, String>) -> Option<String> {
     let mut series: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for line in lines.lines() {
         let Ok(round) = serde_json::from_str::<Value>(line) else {
@@ -91,7 +95,11 @@ fn drawn(lines: &str) -> Option<String> {
         };
         add("all, on the test images".into(), &round["test_accuracy"]);
         for node in round["nodes"].as_array().into_iter().flatten() {
-            let name = format!("client {}, on its own", node["node"]);
+            let number = node["node"].as_u64().unwrap_or_default() as usize;
+            let name = match names.get(&number) {
+                Some(name) => format!("{name}, on its own"),
+                None => format!("client {number}, on its own"),
+            };
             add(name, &node["own_test_accuracy"]);
         }
     }

@@ -259,8 +259,10 @@ fn admit(
     route: &Route,
     headers: &HeaderMap,
 ) -> Result<Client, Fault> {
-    let holder = token(headers).and_then(|token| server.tokens.holder(&token));
-    let Some(client) = holder else {
+    let given = token(headers);
+    let holder = given.as_ref().and_then(|token| server.tokens.holder(token));
+    let valid = holder.as_ref().filter(|client| client.revoked.is_none());
+    let Some(client) = valid else {
         // A right token is never kept out by others' wrong ones: it cannot be guessed, and several
         // clients may share an address.
         if !server.callers.may_fail(peer, server.limits.failures) {
@@ -280,7 +282,11 @@ fn admit(
         return Err(Fault::new(
             StatusCode::UNAUTHORIZED,
             "no_token",
-            "the token is missing, wrong or revoked",
+            match (holder, given) {
+                (Some(_), _) => "the token was revoked",
+                (None, Some(_)) => "the token is none of this server's",
+                (None, None) => "the token is missing",
+            },
         )
         .hint("the host of the server gives tokens: `serve client add FOLDER NAME`")
         .header(WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
@@ -299,7 +305,7 @@ fn admit(
         return Err(Fault::new(StatusCode::FORBIDDEN, "not_allowed", text).hint(hint));
     }
     server.callers.saw(&client.id);
-    Ok(client)
+    Ok(client.clone())
 }
 
 /// Returns the token of a request: `Bearer TOKEN`, or the password of `Basic`.

@@ -32,11 +32,12 @@ struct Row {
 pub fn show(call: &Call) -> Result<Reply, Fault> {
     let server = &call.server;
     let rows = rows(server)?;
-    let (phase, deadline, accepted) = server.store.view(|state| {
+    let (phase, deadline, accepted, used) = server.store.view(|state| {
         (
             state.phase.clone(),
             collect::deadline(server, state),
             collect::ready(server, state).len(),
+            state.closed.len(),
         )
     });
     let rounds = server.store.view(|state| curves::lead(server, state));
@@ -67,27 +68,17 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     if let Some(time) = deadline.filter(|_| phase == Phase::Collecting) {
         body.0 += &html::paragraph(&format!("Deadline: {}.", shown_time(time))).0;
     }
-    body.0 += &html::tiles(&[
-        (
-            format!("{accepted} of {}", server.task.clients),
-            match server.task.rounds {
-                None => "uploads accepted".into(),
-                Some(_) => "clients here".into(),
-            },
-        ),
-        (
-            server.task.min_clients.to_string(),
-            "needed at the deadline".into(),
-        ),
-        (rows.len().to_string(), "clients".into()),
-    ])
-    .0;
+    body.0 += &html::tiles(&tiles(server, (accepted, used), rows.len())).0;
     page.section("Now", body);
     match server.task.rounds {
         None => page.section("Student", student(server, &phase)),
         Some(_) => {
-            let missed = server.store.view(|state| state.rounds.missed.clone());
-            page.section("Rounds", curves::section(server, &missed));
+            let (missed, names) = server.store.view(|state| {
+                let names = state.clients.values();
+                let names = names.filter_map(|client| Some((client.node?, client.name.clone())));
+                (state.rounds.missed.clone(), names.collect())
+            });
+            page.section("Rounds", curves::section(server, &missed, &names));
         }
     }
     page.section("Clients", clients(&rows));
@@ -102,6 +93,34 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
     let refresh = HeaderName::from_static("refresh");
     headers.insert(refresh, HeaderValue::from_static(REFRESH));
     Ok(reply)
+}
+
+/// Returns numbers and what they are. The uploads that are `used`, none before they are complete,
+/// stay so, whatever becomes of their clients' tokens.
+fn tiles(
+    server: &Server,
+    (accepted, used): (usize, usize),
+    tokens: usize,
+) -> Vec<(String, String)> {
+    let task = &server.task;
+    let (count, here) = match (&task.rounds, used) {
+        (None, 0) => (accepted, "uploads accepted"),
+        (None, used) => (used, "uploads used"),
+        (Some(_), _) => (accepted, "clients enrolled"),
+    };
+    let mut tiles = vec![(format!("{count} of {}", task.clients), here)];
+    match task.rounds {
+        Some(_) => tiles.push((task.min_clients.to_string(), "needed for a round")),
+        None if task.deadline.is_some() => {
+            tiles.push((task.min_clients.to_string(), "needed at the deadline"));
+        }
+        None => {}
+    }
+    tiles.push((tokens.to_string(), "clients with a token"));
+    let owned = tiles
+        .into_iter()
+        .map(|(number, what)| (number, what.to_owned()));
+    owned.collect()
 }
 
 fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
@@ -134,23 +153,33 @@ fn rows(server: &Server) -> Result<Vec<Row>, Fault> {
         .filter(|client| client.role == Role::Client && client.revoked.is_none());
     current
         .map(|client| {
-            let (images, upload) = server.store.view(|state| {
-                let images = state
-                    .clients
-                    .get(&client.id)
-                    .map(|enrolment| enrolment.images);
+            let (enrolment, asked, upload) = server.store.view(|state| {
+                let asked = state.rounds.current.clone();
+                let at = asked.as_ref().map(|asked| asked.at);
+                // An answer to an exchange that is over says nothing of this one.
+                let upload = state
+                    .upload_of(&client.id)
+                    .filter(|(_, upload)| at.is_none() || upload.at == at);
                 (
-                    images,
-                    state.upload_of(&client.id).map(|(id, _)| id.to_owned()),
+                    state.clients.get(&client.id).cloned(),
+                    asked,
+                    upload.map(|(id, _)| id.to_owned()),
                 )
             });
+            let images = enrolment.as_ref().map(|enrolment| enrolment.images);
+            let node = enrolment.and_then(|enrolment| enrolment.node);
+            let is_asked = asked
+                .zip(node)
+                .map(|(asked, node)| asked.nodes.contains(&node));
             let upload = upload
                 .map(|id| server.uploads.shown(client, &id))
                 .transpose()?;
-            let status = match (&upload, images) {
-                (Some(upload), _) => upload.status.clone(),
-                (None, Some(_)) => "enrolled".into(),
-                (None, None) => "not here yet".into(),
+            let status = match (&upload, is_asked, images) {
+                (Some(upload), ..) => upload.status.clone(),
+                (None, Some(true), _) => "asked".into(),
+                (None, Some(false), _) => "not asked in this round".into(),
+                (None, None, Some(_)) => "enrolled".into(),
+                (None, None, None) => "not here yet".into(),
             };
             Ok(Row {
                 name: client.name.clone(),
@@ -209,7 +238,7 @@ fn clients(rows: &[Row]) -> maud::Markup {
 fn student(server: &Server, phase: &Phase) -> maud::Markup {
     let curves = server.store.folder.join("student").join("curves.png");
     match (phase, std::fs::read(curves)) {
-        (Phase::Done(_), Ok(png)) => html::picture("accuracy in each epoch", &png),
+        (Phase::Done(_), Ok(png)) => html::picture("the student in each epoch", &png),
         _ => maud::html! {},
     }
 }

@@ -9,6 +9,7 @@ use crate::artifact::{atomic, hash, tensors};
 use crate::error::Error;
 use crate::model::{Model, ModelSpec};
 use crate::network::client::{Remote, Settings};
+use crate::network::rounds::plan::Algorithm;
 use crate::network::server::TlsFiles;
 use crate::network::task::Task;
 use crate::network::validate;
@@ -37,6 +38,7 @@ The token comes from --token-file, or from the environment variable FED_DISTILL_
 goes wrong on the way is tried again; the same command goes on where an earlier one ended. Example:
 
   join upload https://server.example:8443 teachers/model_teacher0.safetensors --token-file token
+  join fetch https://server.example:8443 --token-file token     fetches the student, at any time
 
 In rounds, settings that are typed behind the flags name this client's own images; how it trains is
 the task's. Example:
@@ -52,6 +54,8 @@ pub struct Request {
 enum What {
     /// Send a teacher once, wait for the server, and fetch the student
     Upload(Upload),
+    /// Wait for the server, and fetch the student or the global model
+    Fetch(Fetch),
     /// Train in rounds of federated averaging, and fetch the global model
     #[command(name = "fed_avg")]
     FedAvg(rounds::Request),
@@ -103,15 +107,33 @@ struct Upload {
     /// Training images in all, where the label counts are not told; it may be rounded
     #[arg(long, value_name = "N")]
     images: Option<u64>,
-    /// Where the student goes
-    #[arg(long, value_name = "FILE", default_value = "student.safetensors")]
-    out: PathBuf,
-    /// Replace what is there
-    #[arg(long)]
-    overwrite: bool,
+    #[command(flatten)]
+    result: Destination,
     /// End once the upload is accepted
     #[arg(long)]
     no_wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Fetch {
+    /// The server's address, such as https://server.example:8443
+    #[arg(value_name = "SERVER")]
+    server: String,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    result: Destination,
+}
+
+/// Where the result goes, and what it is.
+#[derive(Debug, clap::Args)]
+struct Destination {
+    /// Where the result goes; student.safetensors if not given, in rounds global.safetensors
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace what is there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Runs the command.
@@ -124,6 +146,7 @@ pub fn run(request: Request) -> Result<()> {
     interrupt::install()?;
     match request.what {
         What::Upload(upload) => upload.run(),
+        What::Fetch(fetch) => fetch.run(),
         What::FedAvg(rounds) => rounds.run("fed_avg"),
         What::FedMd(rounds) => rounds.run("fed_md"),
     }
@@ -175,6 +198,81 @@ fn token_in(path: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// What a server makes.
+#[derive(Clone, Copy, Debug)]
+enum Output {
+    Student,
+    /// The model that federated averaging ends with.
+    Global,
+}
+
+impl Fetch {
+    fn run(&self) -> Result<()> {
+        let remote = Remote::new(self.connection.settings(&self.server)?)?;
+        let (task, _) = remote.task().context("asking for the task")?;
+        let (what, hint) = match task.rounds.map(|plan| plan.algorithm) {
+            None => (Output::Student, "`join upload` sends a teacher".to_owned()),
+            Some(Algorithm::FedMd { .. }) => {
+                let error = Error::usage("in `fed_md` each client has a model of its own");
+                return Err(error.hint("it is in the folder of `join fed_md`").into());
+            }
+            Some(algorithm) => (Output::Global, format!("`join {algorithm}` takes part")),
+        };
+        self.result.prepare(&remote, what)?;
+        self.result.fetch(&remote, what, &hint)
+    }
+}
+
+impl Destination {
+    /// Makes the folder, and refuses a file that is there unless it is the result: days may pass
+    /// before it is needed.
+    fn prepare(&self, remote: &Remote, what: Output) -> Result<()> {
+        let path = self.path(what);
+        atomic::create_folder(folder_of(&path))?;
+        let result = || remote.next(false).map(|next| next.result);
+        match path.exists() && !self.overwrite {
+            true => self.refuse_other(&path, result()?.map(|(sha256, _)| sha256).as_deref()),
+            false => Ok(()),
+        }
+    }
+
+    fn path(&self, what: Output) -> PathBuf {
+        let default = match what {
+            Output::Student => "student.safetensors",
+            Output::Global => "global.safetensors",
+        };
+        self.out.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// Refuses a file that is there and has another hash.
+    fn refuse_other(&self, path: &Path, sha256: Option<&str>) -> Result<()> {
+        let other = || Ok::<_, Error>(Some(&*hash::file(path)?.1) != sha256);
+        if path.exists() && !self.overwrite && other()? {
+            let error = Error::usage(format!("`{}` is there already", path.display()));
+            return Err(error
+                .hint("`--out FILE` names another file, `--overwrite` replaces it")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Waits for the result and downloads it.
+    fn fetch(&self, remote: &Remote, what: Output, hint: &str) -> Result<()> {
+        let path = self.path(what);
+        let what = match what {
+            Output::Student => "student",
+            Output::Global => "global model",
+        };
+        let waited = remote.wait(hint);
+        let (sha256, bytes) = waited.with_context(|| format!("waiting for the {what}"))?;
+        self.refuse_other(&path, Some(&sha256))?;
+        let fetched = remote.fetch(&path, &sha256, bytes);
+        fetched.with_context(|| format!("fetching the {what}"))?;
+        output::print(path.display())?;
+        Ok(())
+    }
+}
+
 impl Upload {
     fn run(&self) -> Result<()> {
         if self.teacher.is_dir() {
@@ -186,8 +284,6 @@ impl Upload {
         }
         std::fs::File::open(&self.teacher)
             .map_err(|error| explain("read", &self.teacher, error))?;
-        // Days may pass before it is needed.
-        atomic::create_folder(folder_of(&self.out))?;
         let remote = Remote::new(self.connection.settings(&self.server)?)?;
         let (task, fingerprint) = remote.task().context("asking for the task")?;
         if let Some(plan) = &task.rounds {
@@ -196,25 +292,17 @@ impl Upload {
         }
         let converted = tempfile::tempdir().map_err(Error::from)?;
         let (file, images) = self.prepared(&task, converted.path())?;
+        if !self.no_wait {
+            self.result.prepare(&remote, Output::Student)?;
+        }
         remote.enrol(images, &fingerprint).context("enrolling")?;
         remote.send(&file).context("sending the teacher")?;
         tracing::info!("the server has accepted the teacher");
         if self.no_wait {
             return Ok(());
         }
-        let (sha256, bytes) = remote.wait().context("waiting for the student")?;
-        if self.out.exists() && !self.overwrite && hash::file(&self.out)?.1 != sha256 {
-            return Err(
-                Error::usage(format!("`{}` is there already", self.out.display()))
-                    .hint("`--out FILE` names another file, `--overwrite` replaces it")
-                    .into(),
-            );
-        }
-        remote
-            .fetch(&self.out, &sha256, bytes)
-            .context("fetching the student")?;
-        output::print(self.out.display())?;
-        Ok(())
+        let hint = "the same command sends the teacher again";
+        self.result.fetch(&remote, Output::Student, hint)
     }
 
     /// Returns a file that the task takes, and the training images behind it: the given file as it
@@ -224,6 +312,15 @@ impl Upload {
         let broken = |error: Error| error.note("file", path.display().to_string());
         let (card, exact) = match header(path) {
             Some(header) => {
+                // Batches have a card as well, of the teachers that they were made from.
+                if header.tensors.iter().any(|tensor| tensor.name == "images") {
+                    return Err(broken(Error::usage("these are images, not a teacher"))
+                        .hint(
+                            "a teacher is what `train_teachers` writes, such as \
+                         `model_teacher0.safetensors`",
+                        )
+                        .into());
+                }
                 let card = weights::card(&header.metadata).map_err(broken)?;
                 (card, Some(header.tensors))
             }
@@ -234,6 +331,14 @@ impl Upload {
             }
         };
         let has_card = card.is_some();
+        if has_card && !self.label_counts.is_empty() {
+            return Err(
+                Error::usage("`--label-counts` is for a teacher without a card")
+                    .note("found", format!("`{}`, which has one", path.display()))
+                    .hint("leave it out: the card says what the teacher was trained on")
+                    .into(),
+            );
+        }
         let card = match card {
             Some(card) => card,
             None => self.card(task)?,

@@ -2,7 +2,7 @@
 
 use super::super::fed_avg;
 use super::super::rounds as agreed;
-use super::Connection;
+use super::{Connection, Destination, Output};
 use crate::artifact::{hash, json};
 use crate::data::Dataset;
 use crate::error::{During, Error};
@@ -70,8 +70,15 @@ impl Request {
         };
         self.refuse_nameless_images()?;
         let composed = agreed::composed(&task, plan, self.overrides.clone())?;
+        agreed::warn_of_unread(&composed, plan)?;
         let context = open_for(&composed, 1)?;
         let dataset = agreed::dataset(&context, &task)?;
+        if self.part.is_some() && context.config.split.save_path.is_none() {
+            let error = Error::usage("`--part` is for images that are split");
+            return Err(error
+                .hint("`split.save_path=FILE` names the split; without one, all images are used")
+                .into());
+        }
         let part = agreed::part(&context, &dataset, self.part.unwrap_or(node))?;
         let data = NodeData {
             train: dataset.train.select(&part.train)?,
@@ -129,13 +136,12 @@ impl Request {
 
     /// Waits for the global model and downloads it.
     fn fetch(&self, remote: &Remote) -> Result<()> {
-        let path = self.folder.join("global.safetensors");
-        let (sha256, bytes) = remote.wait().context("waiting for the global model")?;
-        remote
-            .fetch(&path, &sha256, bytes)
-            .context("fetching the global model")?;
-        output::print(path.display())?;
-        Ok(())
+        let result = Destination {
+            out: Some(self.folder.join("global.safetensors")),
+            overwrite: true,
+        };
+        let hint = "the same command takes part again";
+        result.fetch(remote, Output::Global, hint)
     }
 }
 
@@ -155,7 +161,7 @@ impl Party<'_> {
             nodes,
         };
         let settings = &self.context.config.fed_avg.settings;
-        let mut progress = &Progress::new("training", 0);
+        let mut progress = &Progress::new("batches trained", 0);
         let link = Link::with_server(rounds);
         crate::federated::fed_avg::run(settings, &federation, link, start, &mut progress)
             .within("fed_avg")?;
@@ -181,7 +187,7 @@ impl Party<'_> {
             clients: vec![client],
         };
         let settings = &self.context.config.fed_md.settings;
-        let mut progress = &Progress::new("training", 0);
+        let mut progress = &Progress::new("batches trained", 0);
         let link = Link::with_server(rounds);
         let states =
             crate::federated::fed_md::run(settings, &federation, link, start, &mut progress)

@@ -12,6 +12,7 @@ use crate::network::task::Task;
 use crate::run::open_for;
 use crate::runtime::output;
 use anyhow::Result;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,7 +125,8 @@ impl Request {
         match (stages.clone(), &server.task.rounds) {
             (Some(overrides), None) => refuse_unfit(overrides, &server.task)?,
             (Some(overrides), Some(plan)) => {
-                agreed::composed(&server.task, plan, overrides)?;
+                let composed = agreed::composed(&server.task, plan, overrides)?;
+                agreed::warn_of_unread(&composed, plan)?;
             }
             (None, Some(_)) => {
                 let error =
@@ -135,9 +137,22 @@ impl Request {
         }
         runtime.block_on(async {
             let listener = TcpListener::bind(self.listen).await.map_err(|error| {
-                Error::failed(format!("cannot listen on {}: {error}", self.listen))
-                    .hint("choose another port: `--listen 127.0.0.1:8444`")
-                    .caused_by(error)
+                let free = SocketAddr::new(self.listen.ip(), 0);
+                let refused = Error::failed(format!("cannot listen on {}: {error}", self.listen));
+                match error.kind() {
+                    ErrorKind::AddrInUse => refused.hint(format!(
+                        "another program listens there: choose another port, or a free one by \
+                         `--listen {free}`"
+                    )),
+                    ErrorKind::AddrNotAvailable => refused.hint(
+                        "this machine has no such address: `0.0.0.0` stands for all that it has",
+                    ),
+                    ErrorKind::PermissionDenied => {
+                        refused.hint("ports below 1024 are the system's: choose a higher one")
+                    }
+                    _ => refused,
+                }
+                .caused_by(error)
             })?;
             let address = listener.local_addr().map_err(Error::from)?;
             output::print(format!("listening on {scheme}://{address}"))?;

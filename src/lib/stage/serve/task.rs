@@ -14,6 +14,7 @@ use crate::network::task::{Task, VERSION};
 use crate::run::{agreement, open_for, weights};
 use crate::runtime::output;
 use anyhow::Result;
+use jiff::Timestamp;
 use std::path::PathBuf;
 use tch::Device;
 
@@ -68,9 +69,6 @@ pub struct Request {
     overrides: Vec<String>,
 }
 
-/// Limits the overrides that a warning names: more than this are one set for all stages.
-const FEW: usize = 3;
-
 /// Names what clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Choice {
@@ -88,10 +86,7 @@ impl Request {
     /// # Errors
     /// Fails when there is one already, and for a config or a file that gives none.
     pub fn run(&self) -> Result<()> {
-        if self.clients == 0 {
-            let error = Error::usage("`--clients` is 0").note("expected", "1 or more");
-            return Err(error.hint("`--clients 3` waits for three").into());
-        }
+        self.check_flags()?;
         let path = self.folder.join("task.json");
         if self.folder.join(JOURNAL).exists() {
             let error = Error::usage(format!(
@@ -115,23 +110,46 @@ impl Request {
             task.models.clear();
         }
         task.check()?;
-        self.refuse_past(task.deadline())?;
         json::write(&path, &task)?;
         output::print(path.display())?;
         Ok(())
     }
 
-    /// Refuses a deadline that is over: no client could keep it.
-    fn refuse_past(&self, deadline: Option<i64>) -> Result<()> {
-        let now = network::now();
-        if deadline.is_none_or(|deadline| deadline > now) {
-            return Ok(());
+    /// Checks the flags that belong to no config: numbers of clients, and a deadline that somebody
+    /// can keep.
+    fn check_flags(&self) -> Result<()> {
+        let clients = self.clients;
+        if clients == 0 {
+            let error = Error::usage("`--clients` is 0").note("expected", "1 or more");
+            return Err(error.hint("`--clients 3` waits for three").into());
         }
-        let error = Error::usage("`--deadline` is in the past")
-            .note("found", self.deadline.clone().unwrap_or_default())
-            .note("now", network::shown_time(now));
-        Err(error
-            .hint("a time ends with its offset: `Z` is UTC, `+02:00` two hours before it")
+        if let Some(least) = self
+            .min_clients
+            .filter(|least| !(1..=clients).contains(least))
+        {
+            let error = Error::usage(format!("`--min-clients` is {least}"));
+            return Err(error
+                .note("expected", format!("1 to {clients}, which `--clients` is"))
+                .into());
+        }
+        let Some(text) = &self.deadline else {
+            return Ok(());
+        };
+        let now = network::now();
+        let what = match text.parse::<Timestamp>() {
+            Ok(time) if time.as_second() > now => return Ok(()),
+            Ok(_) => "is in the past",
+            Err(_) => "is no date with time and offset",
+        };
+        let week = Timestamp::from_second(now + 7 * 24 * 3600).unwrap_or_default();
+        let example = week.strftime("%Y-%m-%dT%H:%M:%SZ");
+        Err(Error::usage(format!("`--deadline` {what}"))
+            .note("found", text)
+            .note("now", network::shown_time(now))
+            .hint(format!(
+                "in a week: `--deadline {example}`; `Z` stands for UTC, and `+02:00` in its place \
+                 for two hours ahead of it"
+            ))
             .into())
     }
 
@@ -176,31 +194,31 @@ impl Request {
         Ok(task)
     }
 
-    /// Warns of overrides of which a task has nothing, unless they are many: one set of overrides
-    /// may serve all stages.
+    /// Warns of overrides of which a task has nothing.
     fn warn_of_unread(&self, composed: &Composed) -> Result<()> {
         let read: &[&str] = match self.algorithm {
             Choice::Upload => &["dataset", "model"],
             Choice::FedAvg => &["dataset", "model", "fed_avg", "seed", "precision"],
             Choice::FedMd => &["dataset", "model", "fed_md", "split", "seed", "precision"],
         };
-        // A choice such as `+experiment=demo` is no key: it sets keys of many groups.
-        let keys = json::value(&composed.config)?;
-        let is_unread = |typed: &&String| {
-            let key = typed.trim_start_matches(['+', '~']);
-            let key = key.split(['.', '=']).next().unwrap_or(key);
-            keys.get(key).is_some() && !read.contains(&key)
-        };
-        let unread = composed.overrides.iter().filter(is_unread);
-        let unread: Vec<String> = unread.map(|typed| format!("`{typed}`")).collect();
-        if (1..=FEW).contains(&unread.len()) {
-            tracing::warn!(
-                "a task has nothing of {}: it has {}. What a party decides alone goes to its \
-                 `join`, and what the server does to `serve run`",
-                unread.join(", "),
-                read.join(", ")
-            );
+        let unread = agreed::unread(composed, read)?;
+        if unread.is_empty() {
+            return Ok(());
         }
+        let hint = match self.algorithm {
+            Choice::Upload if unread.iter().any(|typed| typed.contains("fed_")) => {
+                "rounds need `--algorithm fed_avg` or `--algorithm fed_md`"
+            }
+            _ => {
+                "what a party decides alone goes to its `join`, and what the server does to \
+                  `serve run`"
+            }
+        };
+        tracing::warn!(
+            "a task has nothing of {}: it has {}; {hint}",
+            unread.join(", "),
+            read.join(", ")
+        );
         Ok(())
     }
 

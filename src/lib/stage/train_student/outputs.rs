@@ -309,10 +309,21 @@ impl Finished<'_> {
                 batch.teacher_accuracy
             }));
         }
+        let is_tested = self
+            .notes
+            .epochs
+            .iter()
+            .any(|epoch| epoch.test_accuracy.is_some());
         LinePlot {
-            title: "Accuracy of the student",
+            title: match is_tested {
+                true => "Accuracy of the student",
+                false => "Agreement of the student with the labels of its images",
+            },
             x: "epoch",
-            y: "accuracy (%)",
+            y: match is_tested {
+                true => "accuracy (%)",
+                false => "agreement (%)",
+            },
             log_x: false,
             log_y: false,
             series: all,
