@@ -219,6 +219,11 @@ impl Journal {
         self.flush()
     }
 
+    /// Returns all lines so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Records a number that is not part of the result, such as seconds, as an event alone.
     pub fn scalar(&mut self, tag: &str, step: i64, value: f64) -> Result<()> {
         if let Some(events) = &mut self.events {

@@ -15,6 +15,7 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tch::Tensor;
 
 /// Holds a line of `metrics.jsonl`.
 #[derive(Serialize)]
@@ -26,10 +27,13 @@ struct Line<'a, M, N> {
     round: &'a RoundLine<M, N>,
 }
 
+/// Names the tensor of a checkpoint that has the lines of all rounds, as bytes: there may be many
+/// thousands, and as notes they would take many times their length while they are written.
+const LINES: &str = "metrics";
+
 /// Holds what a checkpoint has beside the run's state.
 #[derive(Serialize, Deserialize)]
-struct Notes<M, N> {
-    rounds: Vec<RoundLine<M, N>>,
+struct Notes {
     events: Option<EventPosition>,
 }
 
@@ -62,16 +66,15 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     ) -> Result<(Self, Option<FitState>)> {
         let stage = session.job.stage.name;
         let checkpointer = Checkpointer::new(context, session.checkpoints);
-        let (start, rounds, events) = match checkpointer.load::<Notes<M, N>>()? {
-            Some(resumed) => (
-                Some(resumed.fit),
-                resumed.notes.rounds,
-                resumed.notes.events,
-            ),
+        let (start, lines, events) = match checkpointer.load::<Notes>()? {
+            Some(mut resumed) => {
+                let lines = saved_lines(&mut resumed.fit)?;
+                (Some(resumed.fit), lines, resumed.notes.events)
+            }
             None => (None, Vec::new(), None),
         };
-        let lines = rounds.iter().map(|round| json::value(&line(stage, round)));
-        let lines: Vec<Value> = lines.collect::<Result<_, Error>>()?;
+        let rounds = lines.iter().map(RoundLine::deserialize);
+        let rounds: Vec<_> = rounds.collect::<Result<_, _>>().map_err(not_rounds)?;
         let progress = Progress::new(title, sum(&steps));
         progress.skip(sum(&steps[..rounds.len().min(steps.len())]));
         let log = Self {
@@ -133,17 +136,40 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     /// Fails when a file cannot be written.
     pub fn save(&mut self, state: &FitState) -> Result<()> {
         let notes = Notes {
-            rounds: self.rounds.clone(),
             events: self.journal.event_position()?,
         };
+        let tensors = state.tensors.iter();
+        let shared = tensors.map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        let lines = Tensor::from_slice(self.journal.text().as_bytes());
+        let state = FitState {
+            position: state.position,
+            tensors: shared.chain([(LINES.to_owned(), lines)]).collect(),
+        };
         self.checkpointer
-            .save(state, &BestWeights::default(), &notes)
+            .save(&state, &BestWeights::default(), &notes)
     }
 
     /// Returns all rounds, and the journal, to be closed.
     pub fn finish(self, test_accuracy: fn(&M) -> Option<f64>) -> (Course<M, N>, Journal) {
         (Course::new(self.rounds, test_accuracy), self.journal)
     }
+}
+
+/// Takes the lines of the rounds out of a saved state.
+fn saved_lines(state: &mut FitState) -> Result<Vec<Value>, Error> {
+    let at = state.tensors.iter().position(|(name, _)| name == LINES);
+    let at = at.ok_or_else(|| Error::failed("the checkpoint has no metrics of its rounds"))?;
+    let (_, bytes) = state.tensors.swap_remove(at);
+    let bytes = Vec::<u8>::try_from(bytes.flatten(0, -1))?;
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_slice(line).map_err(not_rounds))
+        .collect()
+}
+
+fn not_rounds(error: serde_json::Error) -> Error {
+    Error::failed("the metrics of the checkpoint's rounds cannot be read").caused_by(error)
 }
 
 fn line<'a, M, N>(stage: &'static str, round: &'a RoundLine<M, N>) -> Line<'a, M, N> {
