@@ -8,12 +8,14 @@ use std::process::Stdio;
 fn of_hosts() {
     let folder = Folder::new(1);
     let elsewhere = folder.path("nofolder");
-    let output = run(
-        "serve",
-        &["client", "add", elsewhere.to_str().unwrap(), "bob"],
-    );
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("is no folder of a server"));
+    for what in ["add", "revoke"] {
+        let output = run(
+            "serve",
+            &["client", what, elsewhere.to_str().unwrap(), "bob"],
+        );
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("is no folder of a server"));
+    }
     assert!(!elsewhere.exists());
     let output = run("serve", &["client", "ad", elsewhere.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
@@ -45,6 +47,26 @@ fn of_hosts() {
             &["dataset=none", "student.save_folder=elsewhere"],
             &["sets `student.save_folder=elsewhere` itself"],
         ),
+        (
+            &["dataset=none", "student.selection=best_test"],
+            &["`best_test`, but `dataset.kind` is `none`"],
+        ),
+        (
+            &["dataset=none", "teacher.only=[0,2]"],
+            &["`teacher.only` must name teachers"],
+        ),
+        (
+            &["student.epochs=2"],
+            &["which test images the server has", "`dataset=none`"],
+        ),
+        (&["--uploads", "0"], &["`--uploads` cannot be `0`"]),
+        (
+            &["--collect-only", "student.epochs=2"],
+            &[
+                "`--collect-only` starts no stage",
+                "found: student.epochs=2",
+            ],
+        ),
     ] {
         let output = run("serve", &[&["run", folder.text()], arguments].concat());
         assert!(!output.status.success());
@@ -65,6 +87,9 @@ fn of_hosts() {
             said(&output)
         );
     }
+    let file = folder.path("task.json");
+    let output = run("serve", &["run", file.to_str().unwrap()]);
+    assert!(said(&output).contains(&format!("give the folder: `{}`", folder.text())));
     // Before the settings of the dataset, of which a server without images needs several.
     let task = [
         "task",
@@ -127,7 +152,15 @@ fn of_tasks() {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
     assert!(!place.exists());
+    let nameless = run("serve", &task[..4]);
+    assert_eq!(nameless.status.code(), Some(2), "{}", said(&nameless));
+    assert!(said(&nameless).contains("`dataset=digits`"));
     for (flags, words) in [
+        (["--min-seconds", "9"], "`--min-seconds` is for rounds"),
+        (
+            ["--lease-seconds", "0"],
+            "`--lease-seconds` cannot be `0`\n  reason: 0 is not in",
+        ),
         (
             ["--min-clients", "5"],
             "`--min-clients` is 5\n  expected: 1 to 3",
@@ -224,7 +257,7 @@ fn of_parties_that_are_here() {
     let folder = Folder::new(2);
     let [token, revoked] = ["a", "b"].map(|name| folder.client(name));
     run("serve", &["client", "revoke", folder.text(), "b"]);
-    let mut host = folder.serve(&[]);
+    let host = folder.serve(&[]);
     let first = folder.file("teacher.safetensors", &teacher(1));
     let fails = |host: &Host, token: &str, more: &[&str]| {
         let output = host.join(token, &first, more).output().unwrap();
@@ -249,6 +282,8 @@ fn of_parties_that_are_here() {
     assert!(fails(&host, &token, &out).contains("is there already"));
     let journal = std::fs::read_to_string(folder.path("journal.jsonl")).unwrap();
     assert_eq!(journal.lines().count(), 1, "{journal}");
+    let out = ["--out", folder.text()];
+    assert!(fails(&host, &token, &out).contains("`--out` is a folder"));
     // Nothing was sent that could be waited for.
     let fetch = host.fetch(&token, &[]).output().unwrap();
     assert!(
@@ -262,6 +297,15 @@ fn of_parties_that_are_here() {
     let again = fails(&host, &token, &["--no-wait", "--images", "5000"]);
     assert!(again.contains("this client takes part with"), "{again}");
     assert!(again.contains("training images, not 5000"), "{again}");
+    // What was accepted is not forgotten with the journal.
+    let address = host.address.clone();
+    drop(host);
+    std::fs::remove_file(folder.path("journal.jsonl")).unwrap();
+    let output = run("serve", &["run", folder.text(), "--collect-only"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("the server's journal is gone"));
+    std::fs::write(folder.path("journal.jsonl"), &journal).unwrap();
+    let mut host = folder.serve(&["--listen", &address]);
     host.url += "/federation";
     let elsewhere = fails(&host, &token, &[]);
     assert!(

@@ -1,6 +1,6 @@
 //! What a server answers to clients that behave, and to connections that do not.
 
-use super::support::{Folder, answer, head, piece, teacher, until};
+use super::support::{Folder, Host, answer, head, piece, teacher, until};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -301,4 +301,25 @@ fn deadline() {
     until(|| folder.path("teachers/model_teacher0.safetensors").exists());
     assert!(folder.log().contains("missing: late"), "{}", folder.log());
     drop(host);
+}
+
+/// Too few uploads move the deadline; one that the host sets after that holds if it is later.
+#[test]
+fn later_deadline() {
+    let folder = Folder::with(&["--clients", "1", "--extension-hours", "1"]);
+    let path = folder.path("task.json");
+    let mut task: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let token = folder.client("a");
+    let mut served = |deadline: &str| {
+        task["deadline"] = json!(deadline);
+        std::fs::write(&path, task.to_string()).unwrap();
+        folder.serve(&[])
+    };
+    let told = |host: &Host| host.get(&token, "/v1/next").json()["deadline"].as_i64();
+    let host = served("2001-01-01T00:00:00Z");
+    let soon = jiff::Timestamp::now().as_second() + 3000;
+    until(|| told(&host).is_some_and(|deadline| deadline > soon));
+    drop(host);
+    assert_eq!(told(&served("2101-01-01T00:00:00Z")), Some(4_133_980_800));
 }

@@ -22,6 +22,28 @@ fn teachers(place: &Place) -> [std::path::PathBuf; 2] {
     [0, 1].map(|node| place.path(&format!("teachers/model_teacher{node}.safetensors")))
 }
 
+/// A server that a script started in the background ignores Ctrl-C; its stage does not, and ends
+/// with it.
+#[test]
+fn stage_ends_with_its_server() {
+    let place = Place::new();
+    let files = teachers(&place);
+    let folder = Folder::new(1);
+    folder.retask(&files[0], "1");
+    let token = folder.client("a");
+    let long = ["deep_inv.di.grad_updates_batch=10000000"];
+    let mut host = folder.start_in_background(&[&settings()[..], &long].concat());
+    let join = host.join(&token, &files[0], &["--no-wait"]).output();
+    assert!(join.unwrap().status.success(), "{}", folder.log());
+    until(|| folder.log().contains("inverting"));
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    assert_eq!(
+        unsafe { libc::kill(host.child.id() as i32, libc::SIGTERM) },
+        0
+    );
+    until(|| host.child.try_wait().unwrap().is_some());
+}
+
 /// The server is killed while a stage is at work; it goes on, and both clients end with its
 /// student.
 #[test]

@@ -172,6 +172,16 @@ impl Folder {
         self.start_with(shell, &["--collect-only"])
     }
 
+    /// Starts a server as a script does in the background: it ignores Ctrl-C.
+    pub fn start_in_background(&self, more: &[&str]) -> Host {
+        let mut shell = Command::new("sh");
+        let script = "trap '' INT; exec \"$0\" \"$@\"";
+        shell
+            .args(["-c", script])
+            .arg(assert_cmd::cargo::cargo_bin("serve"));
+        self.start_with(shell, more)
+    }
+
     fn start_with(&self, mut serve: Command, more: &[&str]) -> Host {
         let log = std::fs::File::options()
             .create(true)

@@ -98,9 +98,11 @@ pub fn what(server: &Server) -> &'static str {
     }
 }
 
-/// Returns when the server stops waiting, in seconds since 1970.
+/// Returns when the server stops waiting, in seconds since 1970. The host may have moved the task's
+/// deadline beyond the one that was extended, or removed it.
 pub fn deadline(server: &Server, state: &State) -> Option<i64> {
-    state.extended.or_else(|| server.task.deadline())
+    let agreed = server.task.deadline()?;
+    Some(state.extended.map_or(agreed, |moved| moved.max(agreed)))
 }
 
 /// Returns the names of the clients whose uploads are not accepted, or with rounds of those that

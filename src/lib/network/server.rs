@@ -136,12 +136,15 @@ impl Server {
     pub fn open(folder: &Path, limits: Limits) -> Result<Arc<Self>> {
         let path = folder.join("task.json");
         if !path.exists() {
-            return Err(
-                Error::usage(format!("there is no `{}`", path.display())).hint(format!(
+            let error = Error::usage(format!("there is no `{}`", path.display()));
+            let parent = folder.parent().filter(|_| folder.is_file());
+            return Err(match parent {
+                Some(parent) => error.hint(format!("give the folder: `{}`", parent.display())),
+                None => error.hint(format!(
                     "`serve task {} --clients N …` writes it",
                     folder.display()
                 )),
-            );
+            });
         }
         let task = Arc::new(Task::read(&path)?);
         let store = Arc::new(Store::open(folder, &task)?);
@@ -376,8 +379,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn no_pem(path: &Path, what: &str, error: tokio_rustls::rustls::pki_types::pem::Error) -> Error {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let found = match what {
+        "certificate" if text.contains("PRIVATE KEY-----") => "a private key".to_owned(),
+        "private key" if text.contains("-----BEGIN CERTIFICATE-----") => "a certificate".to_owned(),
+        _ => error.to_string(),
+    };
     Error::usage(format!("`{}` holds no {what}", path.display()))
-        .note("found", error.to_string())
+        .note("found", found)
         .hint(format!("give a PEM file with a {what}"))
 }
 

@@ -308,7 +308,19 @@ impl Store {
                 .hint("stop that one first, or give this one a folder of its own"));
             }
         };
-        let (journal, events) = Journal::open(&folder.join(JOURNAL))?;
+        let path = folder.join(JOURNAL);
+        let mut blobs = std::fs::read_dir(folder.join("blobs"))
+            .into_iter()
+            .flatten();
+        if !path.exists() && blobs.next().is_some() {
+            return Err(
+                Error::failed("the server's journal is gone, but not its uploads")
+                    .note("file", path.display().to_string())
+                    .note("found", folder.join("blobs").display().to_string())
+                    .hint("put it back, or start a new federation in a folder of its own"),
+            );
+        }
+        let (journal, events) = Journal::open(&path)?;
         let mut state = State::default();
         events.into_iter().for_each(|event| state.apply(event));
         let store = Self {

@@ -196,7 +196,10 @@ impl Task {
             .note("expected", ours)
             .note("found", theirs)
         };
-        if let Some(difference) = self.agreed().difference(&agreement::Task::of(card)) {
+        if let Some(difference) = self
+            .agreed()
+            .difference_of_party(&agreement::Task::of(card))
+        {
             return Err(differs(difference.what, difference.said).hint(difference.hint));
         }
         if !self.models.is_empty() && !self.models.contains(&card.model.model) {

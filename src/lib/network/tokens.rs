@@ -80,12 +80,6 @@ pub fn add(folder: &Path, name: &str, role: Role) -> Result<String> {
         added: super::now(),
         revoked: None,
     };
-    if !folder.join("task.json").is_file() {
-        let text = format!("`{}` is no folder of a server", folder.display());
-        return Err(Error::usage(text).hint(
-            "`serve task FOLDER …` makes one, and the same FOLDER goes before the client's name",
-        ));
-    }
     change(folder, |clients| {
         let taken = |other: &Client| other.name == name && other.revoked.is_none();
         if clients.iter().any(taken) {
@@ -131,6 +125,12 @@ pub fn revoke(folder: &Path, name: &str) -> Result<()> {
 
 /// Changes the list, one process at a time.
 fn change(folder: &Path, with: impl FnOnce(&mut Vec<Client>) -> Result<()>) -> Result<()> {
+    if !folder.join("task.json").is_file() {
+        let text = format!("`{}` is no folder of a server", folder.display());
+        return Err(Error::usage(text).hint(
+            "`serve task FOLDER …` makes one, and the same FOLDER goes before the client's name",
+        ));
+    }
     let _lock = Lock::wait(&folder.join(".clients.lock"), || {})?;
     let mut clients = list(folder)?;
     with(&mut clients)?;

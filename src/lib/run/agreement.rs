@@ -221,6 +221,19 @@ impl Task {
         }
     }
 
+    /// Returns the same for a party of this task, which stands.
+    pub fn difference_of_party(&self, party: &Self) -> Option<Difference> {
+        let mut difference = self.difference(party)?;
+        if self.classes != party.classes {
+            difference.hint = format!(
+                "the task has `dataset.classes={}`; a party without images of a class names it all \
+                 the same",
+                typed_list(&self.classes)
+            );
+        }
+        Some(difference)
+    }
+
     /// Returns a dataset of this task that has no images.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub fn composed(task: &Task, plan: &Plan, overrides: Vec<String>) -> Result<Comp
 pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
     let group = plan.algorithm.to_string();
     let read = ["dataset", "split", "model", &group, "seed", "precision"];
-    let unread = unread(composed, &read)?;
+    let unread = unread(composed, |group| read.contains(&group))?;
     if !unread.is_empty() {
         tracing::warn!("rounds do not read {}", unread.join(", "));
     }
@@ -66,12 +66,21 @@ pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
 /// Limits the overrides that a warning names: more than this are one set for all stages.
 const FEW: usize = 3;
 
-/// Returns the overrides of groups that are not among `read`, and set something; none if there are
-/// many.
+/// Reports whether overrides name images: without, those of the built-in digits are meant, which
+/// are nobody's own.
+pub fn names_images(overrides: &[String]) -> bool {
+    let names_some = |text: &String| {
+        let key = text.trim_start_matches('+');
+        key.starts_with("dataset") || key != text
+    };
+    overrides.iter().any(names_some)
+}
+
+/// Returns the overrides of groups that nobody `reads`, and set something; none if there are many.
 ///
 /// # Errors
 /// Fails for a number that JSON cannot hold.
-pub fn unread(composed: &Composed, read: &[&str]) -> Result<Vec<String>> {
+pub fn unread(composed: &Composed, reads: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     // A choice such as `+experiment=demo` is no key: it sets keys of many groups. What changes no
     // result, such as `threads`, is read by everybody.
     let keys = json::value(&composed.config)?;
@@ -80,7 +89,7 @@ pub fn unread(composed: &Composed, read: &[&str]) -> Result<Vec<String>> {
         let key = key.split(['.', '=']).next().unwrap_or(key);
         let free = config::shape::config().get(&[key]);
         let free = free.is_some_and(|shape| shape.free);
-        keys.get(key).is_some() && !free && !read.contains(&key)
+        keys.get(key).is_some() && !free && !reads(key)
     };
     let unread = composed.overrides.iter().filter(is_unread);
     let mut unread: Vec<String> = unread.map(|typed| format!("`{typed}`")).collect();
@@ -174,7 +183,7 @@ pub fn dataset(context: &StageContext, task: &Task) -> Result<Dataset> {
             false => dataset.normalisation.clone(),
         },
     };
-    if let Some(difference) = agreed.difference(&own) {
+    if let Some(difference) = agreed.difference_of_party(&own) {
         let [ours, theirs] = difference.said;
         bail!(
             Error::failed(format!(

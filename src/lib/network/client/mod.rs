@@ -204,7 +204,7 @@ impl Remote {
             // An upload that the server has lost is announced again; one that it has is found.
             let attempt = self
                 .call(Method::POST, "/v1/uploads", Some(announce.clone()))
-                .and_then(decoded::<Shown>)
+                .and_then(|response| self.decoded::<Shown>(response))
                 .and_then(|shown| {
                     patience.progress();
                     self.continue_upload(path, shown, &mut told, &mut patience)
@@ -252,7 +252,7 @@ impl Remote {
                 // Being checked.
                 _ => interrupt_or_sleep(Duration::from_millis(200))?,
             }
-            shown = decoded(self.call(Method::GET, &place, None)?)?;
+            shown = self.decoded(self.call(Method::GET, &place, None)?)?;
         }
     }
 
@@ -400,7 +400,7 @@ impl Remote {
         loop {
             let count = body
                 .read(&mut chunk)
-                .map_err(|error| trouble(error.into()))?;
+                .map_err(|error| trouble(error.into(), &self.settings))?;
             if count == 0 {
                 return file.sync_all().map_err(broken);
             }
@@ -418,11 +418,16 @@ impl Remote {
         let mut patience = Patience::new(&self.settings);
         loop {
             let attempt = self.call(method.clone(), path, body.clone());
-            match attempt.and_then(decoded) {
+            match attempt.and_then(|response| self.decoded(response)) {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => patience.pause(trouble, self)?,
             }
         }
+    }
+
+    /// Returns the JSON of an answer.
+    fn decoded<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T, Trouble> {
+        decoded_body(&mut response, &self.settings)
     }
 
     fn call(
@@ -475,7 +480,9 @@ impl Remote {
         });
         let response = loop {
             match answer.recv_timeout(LOOK) {
-                Ok(response) => break response.map_err(trouble)?,
+                Ok(response) => {
+                    break response.map_err(|error| trouble(error, &self.settings))?;
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => interrupt::check()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(Error::failed("a request ended without an answer").into());
@@ -485,7 +492,7 @@ impl Remote {
         self.reached.set(true);
         match response.status().is_success() {
             true => Ok(response),
-            false => Err(refusal(response)),
+            false => Err(refusal(response, &self.settings)),
         }
     }
 }
@@ -509,17 +516,16 @@ fn is_own(address: &str) -> bool {
 }
 
 /// Returns the JSON of an answer.
-fn decoded<T: DeserializeOwned>(mut response: Response<Body>) -> Result<T, Trouble> {
-    decoded_body(&mut response)
-}
-
-fn decoded_body<T: DeserializeOwned>(response: &mut Response<Body>) -> Result<T, Trouble> {
+fn decoded_body<T: DeserializeOwned>(
+    response: &mut Response<Body>,
+    settings: &Settings,
+) -> Result<T, Trouble> {
     let mut bytes = Vec::new();
     let reader = response.body_mut().as_reader();
     reader
         .take(MOST_JSON)
         .read_to_end(&mut bytes)
-        .map_err(|error| trouble(error.into()))?;
+        .map_err(|error| trouble(error.into(), settings))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Trouble::Final(
             Error::failed(format!("the server's answer is not understood: {error}"))

@@ -6,6 +6,7 @@ use super::{Remote, Settings, decoded_body};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
 use crate::runtime::progress::duration;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio_rustls::rustls;
 use ureq::Body;
@@ -15,6 +16,13 @@ use ureq::http::{HeaderMap, Response};
 const MOST_WAIT: Duration = Duration::from_secs(60);
 /// How long a server that was never reached is tried: the address may be wrong.
 const FIRST_CONTACT: Duration = Duration::from_secs(60);
+/// What a connection ends with when its server does.
+const BROKEN: [ErrorKind; 4] = [
+    ErrorKind::UnexpectedEof,
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+];
 /// Time between two looks at whether to stop.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -126,18 +134,22 @@ pub(super) fn interrupt_or_sleep(time: Duration) -> Result<()> {
 }
 
 /// Sorts the errors of a call that got no answer.
-pub(super) fn trouble(error: ureq::Error) -> Trouble {
+pub(super) fn trouble(error: ureq::Error, settings: &Settings) -> Trouble {
     if interrupt::requested() {
         return Trouble::Final(interrupt::stopped());
     }
     if let Some(why) = distrust(&error) {
-        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
         use rustls::Error::InvalidCertificate;
         return Trouble::Final(
             Error::failed(format!("the connection is not safe: {why}")).hint(match why {
                 InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
                     "call the server by a name that its certificate has; or the host gets one with \
                      this name, as `subjectAltName`"
+                }
+                InvalidCertificate(UnknownIssuer) if settings.authority.is_some() => {
+                    "the file of `--authority` did not sign it: it is the authority's certificate, \
+                     and not the server's own; ask the host of the server"
                 }
                 InvalidCertificate(_) => {
                     "ask the host of the server; for an authority of its own: `--authority FILE`"
@@ -157,6 +169,10 @@ pub(super) fn trouble(error: ureq::Error) -> Trouble {
             Error::usage(format!("this is no address of a server: {why}"))
                 .hint("give it as https://server.example:8443"),
         ),
+        ureq::Error::Io(error) if BROKEN.contains(&error.kind()) => Trouble::Again {
+            problem: "the connection to the server broke".into(),
+            answered: None,
+        },
         error => Trouble::Again {
             problem: format!("the server does not answer: {error}"),
             answered: None,
@@ -186,10 +202,10 @@ fn distrust(error: &ureq::Error) -> Option<&rustls::Error> {
 }
 
 /// Sorts the answers that are refusals.
-pub(super) fn refusal(mut response: Response<Body>) -> Trouble {
+pub(super) fn refusal(mut response: Response<Body>, settings: &Settings) -> Trouble {
     let status = response.status();
     let asked = retry_after(response.headers());
-    let told = decoded_body::<Told>(&mut response).ok();
+    let told = decoded_body::<Told>(&mut response, settings).ok();
     let message = match &told {
         Some(told) => told.message.clone(),
         None => format!("the server answers {status}"),

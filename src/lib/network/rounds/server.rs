@@ -183,9 +183,10 @@ impl RoundsServer {
             let mut clients = state.clients.values();
             let client = clients.find(|client| client.node == Some(*node));
             let name = client.map_or("?", |client| client.name.as_str());
-            match refused.contains(node) {
-                true => format!("{name} (refused)"),
-                false => name.to_owned(),
+            match (refused.contains(node), self.is_valid(state, *node)) {
+                (_, false) => format!("{name} (revoked)"),
+                (true, true) => format!("{name} (refused)"),
+                (false, true) => name.to_owned(),
             }
         };
         Standing {

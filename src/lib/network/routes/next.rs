@@ -86,7 +86,7 @@ fn look_at_rounds(server: &Server, client: &Client, next: Next) -> Result<Next, 
         let (Some(asked), Some(enrolment)) = (&state.rounds.current, enrolment) else {
             let message = match enrolment {
                 Some(_) => "the server is at work",
-                None => "declare the number of images",
+                None => "this client has not enrolled",
             };
             return Ok(Next {
                 action: if enrolment.is_some() { "wait" } else { "enrol" }.to_owned(),
@@ -173,7 +173,7 @@ fn look_at_uploads(server: &Arc<Server>, client: &Client) -> Result<Next, Fault>
                 false => ("wait", working + "; this client's upload came too late"),
             }
         }
-        Phase::Collecting if !enrolled => ("enrol", "declare the number of images".to_owned()),
+        Phase::Collecting if !enrolled => ("enrol", "this client has not enrolled".to_owned()),
         Phase::Collecting if task.rounds.is_some() => (
             "wait",
             format!(

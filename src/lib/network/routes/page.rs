@@ -31,7 +31,6 @@ struct Row {
 /// Answers with the page.
 pub fn show(call: &Call) -> Result<Reply, Fault> {
     let server = &call.server;
-    let rows = rows(server)?;
     let (phase, deadline, accepted, used) = server.store.view(|state| {
         (
             state.phase.clone(),
@@ -40,6 +39,7 @@ pub fn show(call: &Call) -> Result<Reply, Fault> {
             state.closed.len(),
         )
     });
+    let rows = rows(server, matches!(phase, Phase::Done(_)))?;
     let rounds = server.store.view(|state| curves::lead(server, state));
     let lead = rounds.unwrap_or_else(|| lead(server, &phase, accepted));
     let mut page = Page::new(&server.task.name, &lead);
@@ -145,8 +145,8 @@ fn lead(server: &Server, phase: &Phase, accepted: usize) -> String {
     }
 }
 
-/// Returns a row a client that is not revoked.
-fn rows(server: &Server) -> Result<Vec<Row>, Fault> {
+/// Returns a row a client that is not revoked; `is_done` tells that nobody can enrol any more.
+fn rows(server: &Server, is_done: bool) -> Result<Vec<Row>, Fault> {
     let clients = server.tokens.clients();
     let current = clients
         .iter()
@@ -179,6 +179,7 @@ fn rows(server: &Server) -> Result<Vec<Row>, Fault> {
                 (None, Some(true), _) => "asked".into(),
                 (None, Some(false), _) => "not asked in this round".into(),
                 (None, None, Some(_)) => "enrolled".into(),
+                (None, None, None) if is_done => "takes no part".into(),
                 (None, None, None) => "not here yet".into(),
             };
             Ok(Row {

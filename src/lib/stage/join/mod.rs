@@ -109,8 +109,8 @@ struct Upload {
     images: Option<u64>,
     #[command(flatten)]
     result: Destination,
-    /// End once the upload is accepted
-    #[arg(long)]
+    /// End once the upload is accepted; `join fetch` fetches the student later
+    #[arg(long, conflicts_with_all = ["out", "overwrite"])]
     no_wait: bool,
 }
 
@@ -156,12 +156,15 @@ impl Connection {
     fn settings(&self, server: &str) -> Result<Settings> {
         let token = match &self.token_file {
             Some(path) => token_in(path)?,
-            None => std::env::var(TOKEN).map_err(|_| {
-                Error::usage("the token is missing").hint(format!(
+            None => std::env::var(TOKEN)
+                .ok()
+                .filter(|token| !token.trim().is_empty())
+                .ok_or_else(|| {
+                    Error::usage("the token is missing").hint(format!(
                     "put it into a file that only you can read, and give `--token-file FILE`; or \
                      set {TOKEN}"
                 ))
-            })?,
+                })?,
         };
         let identity = self.identity.clone().zip(self.identity_key.clone());
         let first = self.retry_seconds;
@@ -188,7 +191,8 @@ impl Connection {
 
 /// Reads a token, which is one word.
 fn token_in(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).map_err(|error| explain("read", path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| explain("read", path, error))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
     if text.trim().is_empty() || text.trim().contains(|c: char| !c.is_ascii_graphic()) {
         return Err(Error::usage("the file of the token holds none")
             .note("file", path.display().to_string())
@@ -228,6 +232,13 @@ impl Destination {
     /// before it is needed.
     fn prepare(&self, remote: &Remote, what: Output) -> Result<()> {
         let path = self.path(what);
+        if path.is_dir() {
+            let error = Error::usage(format!("`--out` is a folder: `{}`", path.display()));
+            let file = path.join(Self::default_name(what));
+            return Err(error
+                .hint(format!("name a file: `--out {}`", file.display()))
+                .into());
+        }
         atomic::create_folder(folder_of(&path))?;
         let result = || remote.next(false).map(|next| next.result);
         match path.exists() && !self.overwrite {
@@ -237,11 +248,15 @@ impl Destination {
     }
 
     fn path(&self, what: Output) -> PathBuf {
-        let default = match what {
+        let default = || Self::default_name(what).into();
+        self.out.clone().unwrap_or_else(default)
+    }
+
+    fn default_name(what: Output) -> &'static str {
+        match what {
             Output::Student => "student.safetensors",
             Output::Global => "global.safetensors",
-        };
-        self.out.clone().unwrap_or_else(|| default.into())
+        }
     }
 
     /// Refuses a file that is there and has another hash.
@@ -275,6 +290,12 @@ impl Destination {
 
 impl Upload {
     fn run(&self) -> Result<()> {
+        if self.teacher.to_string_lossy().contains("://") {
+            let error = Error::usage("the address of the server comes first, then the teacher");
+            return Err(error
+                .hint("`join upload https://server.example:8443 model_teacher0.safetensors …`")
+                .into());
+        }
         if self.teacher.is_dir() {
             let folder = self.teacher.display();
             return Err(Error::usage(format!("`{folder}` is a folder"))

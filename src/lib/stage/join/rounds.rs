@@ -62,13 +62,26 @@ impl Request {
             .rounds
             .as_ref()
             .filter(|plan| plan.algorithm.to_string() == name);
+        if plan.is_some() && node.is_none() {
+            let error = Error::usage("this token is the host's, and takes no part");
+            return Err(error
+                .hint("`serve client add FOLDER NAME` makes one for a client")
+                .into());
+        }
         let (Some(plan), Some(node)) = (plan, node) else {
             let wanted = task.rounds.as_ref();
             let wanted = wanted.map_or("upload".into(), |plan| plan.algorithm.to_string());
             let error = Error::usage(format!("the server's task is not `{name}`"));
             return Err(error.hint(format!("`join {wanted}`")).into());
         };
-        self.refuse_nameless_images()?;
+        if !agreed::names_images(&self.overrides) {
+            let error = Error::usage("it is not said which images are this client's");
+            return Err(error
+                .note("expected", "settings of `dataset` behind the flags")
+                .hint("images in folders: `dataset=image_folder dataset.root=FOLDER`")
+                .hint("the digits that are built in: `dataset=digits`")
+                .into());
+        }
         let composed = agreed::composed(&task, plan, self.overrides.clone())?;
         agreed::warn_of_unread(&composed, plan)?;
         let context = open_for(&composed, 1)?;
@@ -114,24 +127,6 @@ impl Request {
             }
             Algorithm::FedMd { public, .. } => party.distill(&mut rounds, start.as_ref(), public),
         }
-    }
-
-    /// Refuses overrides that name no images: the built-in digits are nobody's own.
-    fn refuse_nameless_images(&self) -> Result<()> {
-        let names_some = |text: &String| {
-            let key = text.trim_start_matches('+');
-            key.starts_with("dataset") || key != text
-        };
-        if self.overrides.iter().any(names_some) {
-            return Ok(());
-        }
-        Err(
-            Error::usage("it is not said which images are this client's")
-                .note("expected", "settings of `dataset` behind the flags")
-                .hint("images in folders: `dataset=image_folder dataset.root=FOLDER`")
-                .hint("the digits that are built in: `dataset=digits`")
-                .into(),
-        )
     }
 
     /// Waits for the global model and downloads it.

@@ -1,6 +1,7 @@
 //! `serve client` adds, revokes and lists clients.
 
 use crate::network::shown_time;
+use crate::network::task::Task;
 use crate::network::tokens::{self, Role};
 use crate::report::Table;
 use crate::runtime::output;
@@ -54,10 +55,12 @@ impl Request {
             }
             Self::Revoke { folder, name } => {
                 tokens::revoke(folder, name)?;
-                tracing::info!(
-                    "the token of `{name}` is revoked; a student that was begun with its upload \
-                    keeps it"
-                );
+                let task = Task::read(&folder.join("task.json"))?;
+                let still = match task.rounds {
+                    None => "a student that was begun with its upload keeps it",
+                    Some(_) => "from now on its answers do not count",
+                };
+                tracing::info!("the token of `{name}` is revoked; {still}");
             }
             Self::List { folder } => {
                 let mut table = Table::new(&["name", "role", "added", "revoked"]);

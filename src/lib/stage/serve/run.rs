@@ -1,6 +1,7 @@
 //! `serve run` listens until it is stopped, and works once the uploads are complete.
 
 use super::super::rounds as agreed;
+use super::super::train_student;
 use super::rounds;
 use super::stages::{self, Stages};
 use crate::config;
@@ -10,8 +11,10 @@ use crate::network::server::{self, Limits, Server, TlsFiles};
 use crate::network::state::{Event, Phase};
 use crate::network::task::Task;
 use crate::run::open_for;
+use crate::run::stages::{GENERATE_INITIAL, TRAIN_STUDENT};
 use crate::runtime::output;
 use anyhow::Result;
+use clap::value_parser;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,21 +46,26 @@ pub struct Request {
     collect_only: bool,
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
     connections: u16,
     /// Uploads at a time
     #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
     uploads: u16,
     /// Seconds for a handshake, and for the head of a request
     #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
     head_seconds: u32,
     /// Seconds in which a body may be slower than --rate, and an answer not be read
     #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
     grace_seconds: u32,
     /// Least bytes of a body a second
     #[arg(long, value_name = "N", default_value_t = 65536)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
     rate: u32,
     /// Most megabytes that uploads may take on the disk before they are complete
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     quota_megabytes: Option<u64>,
     /// Settings for `generate_initial` and `train_student`; in rounds, where the host's test images
     /// are (`dataset=…`, or `dataset=none`)
@@ -65,17 +73,50 @@ pub struct Request {
     overrides: Vec<String>,
 }
 
-/// Refuses settings of the stages that cannot be composed, that the server sets itself, or whose
-/// test images are of another task.
-fn refuse_unfit(overrides: Vec<String>, task: &Task) -> Result<()> {
-    let composed = config::compose(&config::Request {
-        overrides,
-        ..config::Request::default()
-    })?;
-    stages::refuse_own_keys(&composed.overrides)?;
+/// Refuses settings with which the work after the uploads would fail: those that cannot be
+/// composed or that the server sets itself, and test images of another task. Warns of those that
+/// nothing reads.
+fn refuse_unfit(mut overrides: Vec<String>, task: &Task) -> Result<()> {
+    let composed = match &task.rounds {
+        Some(plan) => {
+            let composed = agreed::composed(task, plan, overrides)?;
+            agreed::warn_of_unread(&composed, plan)?;
+            composed
+        }
+        None => {
+            stages::refuse_own_keys(&overrides)?;
+            // With fewer teachers than this the stages never start.
+            overrides.push(format!("teacher.num_teachers={}", task.min_clients));
+            let composed = config::compose(&config::Request {
+                overrides,
+                ..config::Request::default()
+            })?;
+            train_student::refuse_selection(&composed.config)?;
+            let stages = [&GENERATE_INITIAL, &TRAIN_STUDENT];
+            let reads = |group: &str| {
+                let mut groups = stages.iter().flat_map(|stage| stage.groups());
+                stages.iter().any(|stage| stage.reads(group)) || groups.any(|name| name == group)
+            };
+            let unread = agreed::unread(&composed, reads)?;
+            if !unread.is_empty() {
+                tracing::warn!("the server's stages do not read {}", unread.join(", "));
+            }
+            composed
+        }
+    };
     let context = open_for(&composed, 1)?;
-    agreed::dataset(&context, task)
-        .map_err(|error| Error::from(error).hint("without test images: `dataset=none`"))?;
+    agreed::dataset(&context, task).map_err(|error| {
+        if !agreed::names_images(&composed.overrides) {
+            return Error::usage("it is not said which test images the server has")
+                .note(
+                    "found",
+                    "no setting of `dataset`, which stands for the built-in digits",
+                )
+                .hint("without test images: `dataset=none`")
+                .hint("images in folders: `dataset=image_folder dataset.root=FOLDER`");
+        }
+        Error::from(error).hint("without test images: `dataset=none`")
+    })?;
     Ok(())
 }
 
@@ -123,15 +164,18 @@ impl Request {
         let stages = (!self.collect_only).then(|| self.overrides.clone());
         // The stages start once the uploads are complete: what is wrong with them is told now.
         match (stages.clone(), &server.task.rounds) {
-            (Some(overrides), None) => refuse_unfit(overrides, &server.task)?,
-            (Some(overrides), Some(plan)) => {
-                let composed = agreed::composed(&server.task, plan, overrides)?;
-                agreed::warn_of_unread(&composed, plan)?;
-            }
+            (Some(overrides), _) => refuse_unfit(overrides, &server.task)?,
             (None, Some(_)) => {
                 let error =
                     Error::usage("`--collect-only` is for teachers, and the task has rounds");
                 return Err(error.hint("leave it out").into());
+            }
+            (None, None) if !self.overrides.is_empty() => {
+                let error = Error::usage("`--collect-only` starts no stage that reads settings");
+                return Err(error
+                    .note("found", self.overrides.join(" "))
+                    .hint("leave one of them out")
+                    .into());
             }
             (None, None) => {}
         }
@@ -175,13 +219,13 @@ impl Request {
     }
 
     fn limits(&self) -> Limits {
-        let seconds = |count: u32| Duration::from_secs(count.max(1).into());
+        let seconds = |count: u32| Duration::from_secs(count.into());
         Limits {
-            connections: self.connections.max(1).into(),
-            uploads: self.uploads.max(1).into(),
+            connections: self.connections.into(),
+            uploads: self.uploads.into(),
             head: seconds(self.head_seconds),
             grace: seconds(self.grace_seconds),
-            rate: self.rate.max(1).into(),
+            rate: self.rate.into(),
             quota: self
                 .quota_megabytes
                 .map_or(u64::MAX, |count| count.saturating_mul(1_000_000)),

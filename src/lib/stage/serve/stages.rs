@@ -127,11 +127,14 @@ impl Stages {
         tracing::info!("{name} starts");
         let mut command = Command::new(&binary);
         command.args(overrides).args(fixed).stdin(Stdio::null());
-        // SAFETY: `prctl` may be called between fork and exec. The stage ends with this process,
-        // so that the next one does not find it at work.
+        // SAFETY: both may be called between fork and exec. The stage ends with this process, so
+        // that the next one does not find it at work. A shell that starts the server in the
+        // background has it ignore SIGINT, which the stage must not inherit: it is how it is told
+        // to stop.
         unsafe {
             command.pre_exec(|| {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
                 Ok(())
             });
         }

@@ -2,6 +2,7 @@
 
 use super::super::fed_md::Public;
 use super::super::rounds as agreed;
+use crate::artifact::fault::explain;
 use crate::artifact::{json, tensors};
 use crate::config;
 use crate::config::Composed;
@@ -14,6 +15,7 @@ use crate::network::task::{Task, VERSION};
 use crate::run::{agreement, open_for, weights};
 use crate::runtime::output;
 use anyhow::Result;
+use clap::value_parser;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use tch::Device;
@@ -40,15 +42,15 @@ pub struct Request {
     /// What clients do: send a teacher once, or train in rounds
     #[arg(long, value_name = "NAME", default_value = "upload")]
     algorithm: Choice,
-    /// In rounds: seconds that clients have for an answer
-    #[arg(long, value_name = "N", default_value_t = 3600)]
-    round_seconds: u32,
+    /// In rounds: seconds that clients have for an answer; 3600 if not given
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    round_seconds: Option<u32>,
     /// In rounds: seconds for which answers are waited for at least
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    min_seconds: u32,
-    /// In rounds: seconds without a call after which a client is not asked
-    #[arg(long, value_name = "N", default_value_t = 90)]
-    lease_seconds: u32,
+    #[arg(long, value_name = "N")]
+    min_seconds: Option<u32>,
+    /// In rounds: seconds without a call after which a client is not asked; 90 if not given
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    lease_seconds: Option<u32>,
     /// Take teachers of any architecture
     #[arg(long)]
     any_model: bool,
@@ -68,6 +70,10 @@ pub struct Request {
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
 }
+
+/// Seconds that clients have for an answer, and for which they count as there after a call.
+const ROUND_SECONDS: u32 = 3600;
+const LEASE_SECONDS: u32 = 90;
 
 /// Names what clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -132,6 +138,7 @@ impl Request {
                 .note("expected", format!("1 to {clients}, which `--clients` is"))
                 .into());
         }
+        self.check_flags_of_rounds()?;
         let Some(text) = &self.deadline else {
             return Ok(());
         };
@@ -153,6 +160,39 @@ impl Request {
             .into())
     }
 
+    /// Refuses flags of rounds without rounds, and those that do not fit them.
+    fn check_flags_of_rounds(&self) -> Result<()> {
+        let has_rounds = self.algorithm != Choice::Upload;
+        for (flag, is_given) in [
+            ("--round-seconds", self.round_seconds.is_some()),
+            ("--min-seconds", self.min_seconds.is_some()),
+            ("--lease-seconds", self.lease_seconds.is_some()),
+        ] {
+            if is_given && !has_rounds {
+                let error = Error::usage(format!("`{flag}` is for rounds"));
+                return Err(error
+                    .hint("rounds need `--algorithm fed_avg` or `--algorithm fed_md`")
+                    .into());
+            }
+        }
+        if self.any_model && has_rounds {
+            let error = Error::usage("`--any-model` is for teachers, and rounds take none");
+            return Err(error.hint("leave it out").into());
+        }
+        let (least, most) = (self.min_seconds.unwrap_or(0), self.round_seconds);
+        let most = most.unwrap_or(ROUND_SECONDS);
+        if least > most {
+            let error = Error::usage(format!("`--min-seconds` is {least}"));
+            return Err(error
+                .note(
+                    "expected",
+                    format!("at most {most}, which `--round-seconds` is"),
+                )
+                .into());
+        }
+        Ok(())
+    }
+
     fn of_card(&self, file: &std::path::Path) -> Result<Task> {
         if self.algorithm != Choice::Upload {
             let error = Error::usage("a teacher's file has no settings of rounds");
@@ -166,6 +206,7 @@ impl Request {
                 .hint(format!("leave out `{}`", self.overrides.join(" ")))
                 .into());
         }
+        std::fs::File::open(file).map_err(|error| explain("read", file, error))?;
         let metadata = tensors::metadata(file)?;
         let card = weights::card(&metadata)?.ok_or_else(|| {
             Error::failed("the file has no card: it does not say what it was trained on")
@@ -182,6 +223,18 @@ impl Request {
     }
 
     fn of_config(&self) -> Result<Task> {
+        if !agreed::names_images(&self.overrides) {
+            let error = Error::usage("it is not said what the images are");
+            return Err(error
+                .hint(
+                    "with test images: `dataset=image_folder dataset.root=FOLDER`; without: \
+                     `dataset=none dataset.classes=[…] dataset.channels=… dataset.size=… \
+                     dataset.mean=[…] dataset.std=[…]`",
+                )
+                .hint("the digits that are built in: `dataset=digits`")
+                .hint("those of a teacher: `--from FILE`")
+                .into());
+        }
         let composed = config::compose(&config::Request {
             overrides: self.overrides.clone(),
             ..config::Request::default()
@@ -201,7 +254,7 @@ impl Request {
             Choice::FedAvg => &["dataset", "model", "fed_avg", "seed", "precision"],
             Choice::FedMd => &["dataset", "model", "fed_md", "split", "seed", "precision"],
         };
-        let unread = agreed::unread(composed, read)?;
+        let unread = agreed::unread(composed, |group| read.contains(&group))?;
         if unread.is_empty() {
             return Ok(());
         }
@@ -248,9 +301,9 @@ impl Request {
             algorithm,
             seed: config.seed,
             precision: config.precision,
-            round_seconds: self.round_seconds,
-            min_seconds: self.min_seconds,
-            lease_seconds: self.lease_seconds,
+            round_seconds: self.round_seconds.unwrap_or(ROUND_SECONDS),
+            min_seconds: self.min_seconds.unwrap_or(0),
+            lease_seconds: self.lease_seconds.unwrap_or(LEASE_SECONDS),
         });
         Ok(())
     }

@@ -65,7 +65,10 @@ pub fn run(composed: &Composed) -> Result<()> {
 }
 
 /// Refuses to select by images that a student does not have.
-fn refuse_selection(config: &Config) -> Result<()> {
+///
+/// # Errors
+/// Fails (usage) for such a setting.
+pub fn refuse_selection(config: &Config) -> Result<()> {
     match config.student.selection {
         Selection::BestTest if config.dataset.kind == DatasetKind::None => Err(Error::usage(
             "`student.selection` is `best_test`, but `dataset.kind` is `none`: there are no test \
