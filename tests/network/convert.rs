@@ -115,7 +115,7 @@ fn not_of_the_task() {
 #[test]
 fn tokens() {
     let folder = Folder::new(1);
-    let file = folder.file("teacher.safetensors", &teacher(1));
+    let file = folder.file("teacher.safetensors", teacher(1));
     let mut host = folder.serve(&[]);
     let output = host
         .join("fd_wrong", &file, &["--no-wait"])

@@ -109,7 +109,7 @@ fn of_hosts() {
 #[test]
 fn of_an_address() {
     let folder = Folder::new(1);
-    let teacher = folder.file("teacher.safetensors", &teacher(1));
+    let teacher = folder.file("teacher.safetensors", teacher(1));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", port.local_addr().unwrap());
     drop(port);
@@ -214,7 +214,7 @@ fn of_parties() {
     let folder = Folder::new(1);
     let token = folder.file("token", b"fd_1");
     let certificate = folder.file("authority.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
-    let teacher = folder.file("teacher.safetensors", &teacher(1));
+    let teacher = folder.file("teacher.safetensors", teacher(1));
     let missing = folder.path("missing.safetensors");
     let key = folder.file(
         "key.pem",
@@ -258,7 +258,7 @@ fn of_parties_that_are_here() {
     let [token, revoked] = ["a", "b"].map(|name| folder.client(name));
     run("serve", &["client", "revoke", folder.text(), "b"]);
     let host = folder.serve(&[]);
-    let first = folder.file("teacher.safetensors", &teacher(1));
+    let first = folder.file("teacher.safetensors", teacher(1));
     let fails = |host: &Host, token: &str, more: &[&str]| {
         let output = host.join(token, &first, more).output().unwrap();
         assert!(!output.status.success(), "{}", said(&output));

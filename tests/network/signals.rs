@@ -35,7 +35,7 @@ fn server() {
 #[test]
 fn client() {
     let folder = Folder::new(2);
-    let file = folder.file("teacher.safetensors", &teacher(1));
+    let file = folder.file("teacher.safetensors", teacher(1));
     let (host, token) = (folder.serve(&[]), folder.client("a"));
     for name in ["first.log", "second.log"] {
         let mut join = host.join(&token, &file, &[]);

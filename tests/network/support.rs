@@ -90,7 +90,7 @@ impl Folder {
     /// The same with other arguments for `serve task`.
     pub fn with(arguments: &[&str]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        let first = folder.file("first.safetensors", &teacher(0));
+        let first = folder.file("first.safetensors", teacher(0));
         folder.task(&first, arguments);
         folder
     }

@@ -43,7 +43,7 @@ fn join(
     let folder = Folder::new(2);
     let token = folder.client("a");
     let host = serve(&folder, signed, more);
-    let file = folder.file("teacher.safetensors", &teacher(1));
+    let file = folder.file("teacher.safetensors", teacher(1));
     let mut arguments = vec!["--no-wait".to_owned()];
     if let Some(authority) = authority {
         folder.file("authority.pem", authority.pem.as_bytes());
@@ -160,7 +160,7 @@ fn wrong_port() {
     assert_eq!((told.status, told.code().as_str()), (400, "tls"));
     // A handshake that never goes on does not keep the server from others.
     let _hanging = host.connect();
-    let file = folder.file("teacher.safetensors", &teacher(1));
+    let file = folder.file("teacher.safetensors", teacher(1));
     let address = host.address.clone();
     host.url = format!("http://{address}");
     let output = host.join(&token, &file, &["--no-wait"]).output().unwrap();

@@ -170,7 +170,7 @@ fn look_at_uploads(server: &Arc<Server>, client: &Client) -> Result<Next, Fault>
             };
             match used {
                 true => ("wait", working),
-                false => ("wait", working + "; this client's upload came too late"),
+                false => ("wait", working + "; no upload of this client is used"),
             }
         }
         Phase::Collecting if !enrolled => ("enrol", "this client has not enrolled".to_owned()),

@@ -299,21 +299,21 @@ impl Finished<'_> {
             Some(_) => "synthetic and real, as labelled",
             None => "synthetic, as labelled",
         };
-        let mut all = vec![
-            series("test images", &|epoch| epoch.test_accuracy),
-            series(learnt, &|epoch| Some(epoch.fit.train_accuracy)),
-        ];
+        let is_tested = self
+            .notes
+            .epochs
+            .iter()
+            .any(|epoch| epoch.test_accuracy.is_some());
+        let mut all = vec![series(learnt, &|epoch| Some(epoch.fit.train_accuracy))];
+        if is_tested {
+            all.insert(0, series("test images", &|epoch| epoch.test_accuracy));
+        }
         if !self.notes.fresh.is_empty() {
             all.push(fresh("fresh images", |batch| batch.student_accuracy));
             all.push(fresh("teachers on fresh images", |batch| {
                 batch.teacher_accuracy
             }));
         }
-        let is_tested = self
-            .notes
-            .epochs
-            .iter()
-            .any(|epoch| epoch.test_accuracy.is_some());
         LinePlot {
             title: match is_tested {
                 true => "Accuracy of the student",
