@@ -66,8 +66,8 @@ pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
 /// Limits the overrides that a warning names: more than this are one set for all stages.
 const FEW: usize = 3;
 
-/// Reports whether overrides name images: without, those of the built-in digits are meant, which
-/// are nobody's own.
+/// Reports whether overrides name images, or choose a file that may (`+experiment=…`). Without, the
+/// built-in digits are meant, which are nobody's own.
 pub fn names_images(overrides: &[String]) -> bool {
     let names_some = |text: &String| {
         let key = text.trim_start_matches('+');

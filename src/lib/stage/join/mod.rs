@@ -125,7 +125,7 @@ struct Fetch {
     result: Destination,
 }
 
-/// Where the result goes, and what it is.
+/// Where the result goes, and whether it replaces a file.
 #[derive(Debug, clap::Args)]
 struct Destination {
     /// Where the result goes; student.safetensors if not given, in rounds global.safetensors
