@@ -62,6 +62,7 @@ build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` 
 
 # For `export PATH="$(make -s where):$PATH"`.
 where: setup ## Print the folder of the binaries, which are built if need be
+	@$(BUILD)
 	@cd "$(BIN)" && pwd
 
 demo: stages ## Split digits over three nodes, train, invert, distil (a minute on two free cores)

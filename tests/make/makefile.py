@@ -18,6 +18,8 @@ MANIFEST = """[package]
 name = "stand-in"
 version = "0.0.0"
 edition = "2021"
+[features]
+net = []
 [profile.release]
 opt-level = 0
 """
