@@ -5,7 +5,7 @@ use crate::common::TINY;
 use crate::{copy, data, experiment, inspect, line, metrics};
 use fed_distill::artifact::tensors;
 use fed_distill::data::{DatasetSettings, load};
-use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher};
+use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher, estimate_class_shares};
 use fed_distill::model::{Model, ModelSpec};
 use fed_distill::train::evaluate;
 use serde_json::{Value, json};
@@ -78,6 +78,46 @@ fn every_rule_at_every_temperature() {
         accuracies["rules"]["label_share"][0],
         comparison["ensemble"]
     );
+}
+
+/// With `teacher.counts_from=answers` the shares are those of what the teachers answer to pictures
+/// of shapes, and the rules without shares are as before.
+#[test]
+fn shares_from_the_teachers_answers() {
+    let told = data(&["ensembles", "teachers"]);
+    let found = data(&["ensembles", "teachers", "teacher.counts_from=answers"]);
+    let settings = DatasetSettings {
+        size: Some(8),
+        max_train: Some(200),
+        max_test: Some(50),
+        ..DatasetSettings::default()
+    };
+    let dataset = load(&settings, Device::Cpu).unwrap();
+    let estimated = |teacher: Teacher| {
+        let shares = estimate_class_shares(&*teacher.loaded().unwrap(), &dataset.normalisation);
+        let counts = shares.unwrap();
+        let counts = counts.iter().map(|share| (share * 10_000.0).round() as u64);
+        let state = teacher.loaded().unwrap().model.state();
+        let model = Model::from_state(&teacher.spec, &state, Device::Cpu).unwrap();
+        Teacher::new(model, counts.collect()).unwrap()
+    };
+    let teachers: Vec<Teacher> = teachers().into_iter().map(estimated).collect();
+    let all: Vec<&Teacher> = teachers.iter().collect();
+    let ensemble = Ensemble::new(EnsembleKind::LabelShare, &all, Device::Cpu);
+    let predict = |images: &Tensor| ensemble.predict(&all, images, 1.0);
+    let wanted = evaluate(&predict, &dataset.test, &dataset.normalisation, 10, 9);
+    let counts: Vec<&Vec<u64>> = teachers.iter().map(|own| &own.label_counts).collect();
+    assert_eq!(found["accuracies"]["label_counts"], json!(counts));
+    assert_ne!(
+        found["accuracies"]["label_counts"],
+        told["accuracies"]["label_counts"]
+    );
+    let rule = |found: &Value, name: &str| found["accuracies"]["rules"][name][0].clone();
+    assert_eq!(
+        rule(&found, "label_share").as_f64(),
+        wanted.unwrap().accuracy()
+    );
+    assert_eq!(rule(&found, "mean_softmax"), rule(&told, "mean_softmax"));
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Job {
             "none",
         ]);
         // A busy machine needs more than the usual second between the signal and the kill.
-        command.args(["--mca", "odls_base_sigkill_timeout", "3"]);
+        command.args(["--mca", "odls_base_sigkill_timeout", "5"]);
         for (index, (ranks, program, arguments)) in programs.iter().enumerate() {
             if index > 0 {
                 command.arg(":");

@@ -90,6 +90,12 @@ fn of_hosts() {
     let file = folder.path("task.json");
     let output = run("serve", &["run", file.to_str().unwrap()]);
     assert!(said(&output).contains(&format!("give the folder: `{}`", folder.text())));
+    let output = run("serve", &["run", "nowhere/task.json"]);
+    assert!(
+        said(&output).contains("`serve task nowhere --clients"),
+        "{}",
+        said(&output)
+    );
     // Before the settings of the dataset, of which a server without images needs several.
     let task = [
         "task",

@@ -54,6 +54,8 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             // One teacher does not depend on how many others there are, or on who trains them.
             "teacher.num_teachers",
             "teacher.only",
+            // What the server makes of a card.
+            "teacher.counts_from",
             "deep_inv",
             "generator",
             "initial",
@@ -120,6 +122,7 @@ fn elsewhere(stage: &str) -> &'static [&'static str] {
             "teacher.count_step",
             "teacher.index",
             "teacher.label_counts",
+            "teacher.counts_from",
             "deep_inv",
             "generator",
             "initial",

@@ -58,6 +58,8 @@ struct Accuracies {
     teachers: Vec<Option<f64>>,
     /// `None` for teachers of different architectures.
     one_shot_average: Option<f64>,
+    /// Training images of each class of each teacher, as its card tells or its answers show.
+    label_counts: Vec<Vec<u64>>,
     /// Of each rule at each temperature.
     rules: BTreeMap<String, Vec<Option<f64>>>,
 }
@@ -168,6 +170,10 @@ impl Accuracies {
         Ok(Self {
             teachers: logits.iter().map(of).collect::<Result<_, _>>()?,
             one_shot_average: average.transpose()?.and_then(|found| found.accuracy()),
+            label_counts: all
+                .iter()
+                .map(|teacher| teacher.label_counts.clone())
+                .collect(),
             rules,
         })
     }

@@ -7,6 +7,7 @@
 //! but neither files nor images of a dataset.
 
 mod checks;
+mod class_shares;
 mod draws;
 pub mod engine;
 mod ensemble;
@@ -23,6 +24,7 @@ mod synthesizer;
 mod teacher;
 mod teacher_cache;
 
+pub use class_shares::estimate_class_shares;
 pub(crate) use engine::History;
 pub use engine::TermsAt;
 pub use ensemble::{Ensemble, Origin, predict};

@@ -137,14 +137,17 @@ impl Server {
         let path = folder.join("task.json");
         if !path.exists() {
             let error = Error::usage(format!("there is no `{}`", path.display()));
-            let parent = folder.parent().filter(|_| folder.is_file());
-            return Err(match parent {
-                Some(parent) => error.hint(format!("give the folder: `{}`", parent.display())),
-                None => error.hint(format!(
-                    "`serve task {} --clients N …` writes it",
-                    folder.display()
-                )),
-            });
+            // Somebody who gives the file itself means the folder that it is in.
+            let named = folder.is_file() || folder.ends_with("task.json");
+            let home = match folder.parent().filter(|_| named) {
+                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+                Some(parent) => parent,
+                None => folder,
+            };
+            return Err(error.hint(match named && home.is_dir() {
+                true => format!("give the folder: `{}`", home.display()),
+                false => format!("`serve task {} --clients N …` writes it", home.display()),
+            }));
         }
         let task = Arc::new(Task::read(&path)?);
         let store = Arc::new(Store::open(folder, &task)?);

@@ -81,11 +81,11 @@ impl<'a> Checkpointer<'a> {
         Ok(())
     }
 
-    /// Returns what an earlier process saved of this run.
+    /// Returns what an earlier process saved of this run, whose `unit` is an epoch or a round.
     ///
     /// # Errors
     /// Fails as [`Checkpoints::read`] does.
-    pub fn load<N: DeserializeOwned>(&self) -> Result<Option<Resumed<N>>> {
+    pub fn load<N: DeserializeOwned>(&self, unit: &str) -> Result<Option<Resumed<N>>> {
         let Some(saved) = self.checkpoints.read::<Content<N>>(NAME)? else {
             return Ok(None);
         };
@@ -99,7 +99,7 @@ impl<'a> Checkpointer<'a> {
             tensors: saved.tensors,
         };
         tracing::info!(
-            "resuming from epoch {}, step {}",
+            "resuming from {unit} {}, step {}",
             position.epoch + 1,
             position.step
         );

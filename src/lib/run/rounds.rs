@@ -66,7 +66,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     ) -> Result<(Self, Option<FitState>)> {
         let stage = session.job.stage.name;
         let checkpointer = Checkpointer::new(context, session.checkpoints);
-        let (start, lines, events) = match checkpointer.load::<Notes>()? {
+        let (start, lines, events) = match checkpointer.load::<Notes>("round")? {
             Some(mut resumed) => {
                 let lines = saved_lines(&mut resumed.fit)?;
                 (Some(resumed.fit), lines, resumed.notes.events)

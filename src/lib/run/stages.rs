@@ -124,7 +124,9 @@ pub static TRAIN_TEACHERS: Stage = Stage {
         part!(teacher: TeacherConfig {
             shared_initialisation, index, epochs, batch_size, eval_every, optimizer, schedule,
             augment, selection, validation_share, label_counts, count_step,
-        } without { num_teachers, only, save_folder, in_memory, eval_batch_size }),
+        } without {
+            num_teachers, only, save_folder, in_memory, eval_batch_size, counts_from,
+        }),
     ],
 };
 
@@ -267,7 +269,9 @@ pub static DISTRIBUTED_SGD: Stage = Stage {
 const METRICS: &[&str] = &["metrics.json", "metrics.jsonl"];
 
 /// Declares the teachers as the server has them: how they were trained is in their files.
-const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, only, save_folder } without {
+const UPLOADED: Key = part!(teacher: TeacherConfig {
+    num_teachers, only, save_folder, counts_from,
+} without {
     shared_initialisation, index, in_memory, epochs, batch_size, eval_batch_size, eval_every,
     optimizer, schedule, augment, selection, validation_share, label_counts, count_step,
 });
@@ -276,7 +280,7 @@ const UPLOADED: Key = part!(teacher: TeacherConfig { num_teachers, only, save_fo
 const CLIENTS: Key = part!(teacher: TeacherConfig { num_teachers } without {
     shared_initialisation, only, index, save_folder, in_memory, epochs, batch_size,
     eval_batch_size, eval_every, optimizer, schedule, augment, selection, validation_share,
-    label_counts, count_step,
+    label_counts, count_step, counts_from,
 });
 
 /// Returns the stage of this name.

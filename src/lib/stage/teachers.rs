@@ -4,11 +4,10 @@
 use super::train_teachers::{named, weights_path};
 use crate::artifact::fault::folder_of;
 use crate::artifact::{hash, tensors};
-use crate::config::Config;
+use crate::config::schema::CountsFrom;
 use crate::data::DatasetKind;
 use crate::error::{During, Error};
-use crate::generator::GeneratorLabels;
-use crate::inversion::{EnsembleKind, LabelSampling, Teacher, TeacherCache};
+use crate::inversion::{Loaded, Teacher, TeacherCache, estimate_class_shares};
 use crate::model::ModelSpec;
 use crate::partition::label_counts;
 use crate::run::agreement::{self, Task};
@@ -31,56 +30,12 @@ pub struct TeacherSet {
     pub card: Card,
     /// Fingerprint of the one dataset that all were trained on, where their runs left it here.
     pub fingerprint: Option<String>,
-    /// The first teacher that does not tell its label counts: they are taken as even.
-    uncounted: Option<PathBuf>,
 }
 
 impl TeacherSet {
     /// Returns all teachers, for an engine.
     pub fn all(&self) -> Vec<&Teacher> {
         self.teachers.iter().collect()
-    }
-
-    /// Refuses rules that weigh teachers by label counts where a client keeps its own to itself;
-    /// `ensemble` is the student's rule.
-    ///
-    /// # Errors
-    /// Fails (usage) with the rule and one that does without.
-    pub fn refuse_rules_without_counts(
-        &self,
-        config: &Config,
-        ensemble: Option<EnsembleKind>,
-    ) -> Result<()> {
-        let Some(path) = &self.uncounted else {
-            return Ok(());
-        };
-        let (gated, settings) = (EnsembleKind::LabelGated, &config.deep_inv);
-        let generator = config.generator.as_ref();
-        let shared = GeneratorLabels::TeacherShare;
-        let (key, rule, other) = if generator.is_some_and(|own| own.labels == shared) {
-            ("generator.labels", "teacher_share", "balanced")
-        } else if generator.is_some_and(|own| own.ensemble == gated) {
-            ("generator.ensemble", "label_gated", "mean_softmax")
-        } else if generator.is_none() && settings.labels == LabelSampling::TeacherShare {
-            ("deep_inv.labels", "teacher_share", "balanced")
-        } else if ensemble == Some(gated) && config.synthesis_ensemble() != gated {
-            ("student.distill.ensemble", "label_gated", "made_from")
-        } else if generator.is_none() && settings.ensemble == gated {
-            ("deep_inv.ensemble", "label_gated", "made_from")
-        } else {
-            return Ok(());
-        };
-        bail!(
-            Error::usage(format!(
-                "`{key}` is `{rule}`, which needs the label counts of every teacher"
-            ))
-            .note("file", format!("{}: has none", path.display()))
-            .hint(format!("`{key}={other}` does without"))
-            .hint(
-                "or let the party train with `teacher.label_counts=exact`, perhaps rounded by \
-                 `teacher.count_step`"
-            )
-        )
     }
 
     /// Records every teacher as an input of a run, and the teachers' architectures as a fact.
@@ -150,6 +105,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     }
     let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
     let (counted_here, mut without_norm) = (RefCell::new(Vec::new()), Vec::new());
+    let (mut estimates, mut uncounted) = (Vec::new(), Vec::new());
     for (&node, path) in numbers.iter().zip(&paths) {
         let default_card = || Ok(default_card(context, node, &paths, &counted_here)?);
         let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
@@ -162,19 +118,27 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         if model.batch_norms() == 0 {
             without_norm.push(node);
         }
+        let told = card.label_counts.is_some();
+        if !told {
+            uncounted.push(node);
+        }
+        estimates.push(match context.config.teacher.counts_from {
+            CountsFrom::Card if told => None,
+            _ => {
+                if estimates.iter().all(Option::is_none) {
+                    tracing::info!("estimating label counts from the teachers' answers");
+                }
+                let shares = estimate_class_shares(&Loaded::new(model), &card.normalisation);
+                Some(shares.map_err(|error| error.note("file", path.display().to_string()))?)
+            }
+        });
         bytes.push(fs_err::metadata(path)?.len());
         cards.push(card);
     }
-    let counts = counts_of(&cards);
-    let uncounted: Vec<usize> = numbers
-        .iter()
-        .zip(&cards)
-        .filter(|(_, card)| card.label_counts.is_none())
-        .map(|(&node, _)| node)
-        .collect();
+    let counts = counts_of(&cards, &estimates);
     warn_about(
         &uncounted,
-        "label counts, so that all classes are taken as equally frequent",
+        "label counts, which are estimated from their answers",
     );
     warn_about(
         &counted_here.take(),
@@ -184,10 +148,6 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         &without_norm,
         "batch norm, so that inversion has no feature statistics to match",
     );
-    let uncounted = numbers
-        .iter()
-        .position(|node| uncounted.first() == Some(node));
-    let uncounted = uncounted.map(|index| paths[index].clone());
     let teachers = cached(context, &paths, &cards, counts, &bytes)?;
     tracing::info!(
         "{} from {}",
@@ -203,22 +163,31 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bytes,
         card,
         fingerprint,
-        uncounted,
     })
 }
 
-/// Returns each teacher's label counts. One that does not tell them is taken to have seen as many
-/// images as the others on average, and as many of each class.
-fn counts_of(cards: &[Card]) -> Vec<Vec<u64>> {
-    let told = cards.iter().filter_map(|card| card.label_counts.as_ref());
-    let totals: Vec<u64> = told.map(|counts| counts.iter().sum()).collect();
-    let mean = totals.iter().sum::<u64>() / totals.len().max(1) as u64;
-    let counts = |card: &Card| {
-        let classes = card.classes.len();
-        let even = || vec![(mean / classes.max(1) as u64).max(1); classes];
-        card.label_counts.clone().unwrap_or_else(even)
+/// Returns each teacher's label counts: those on its card or, where there is an estimate of its
+/// classes' shares, as many images as the others' cards tell on average, divided by it.
+fn counts_of(cards: &[Card], estimates: &[Option<Vec<f64>>]) -> Vec<Vec<u64>> {
+    let each = || cards.iter().zip(estimates);
+    let told = each().filter(|(_, estimate)| estimate.is_none());
+    let totals: Vec<u64> = told
+        .filter_map(|(card, _)| Some(card.label_counts.as_ref()?.iter().sum()))
+        .collect();
+    let mean = match totals.len() as u64 {
+        0 => UNTOLD_IMAGES,
+        count => totals.iter().sum::<u64>() / count,
     };
-    cards.iter().map(counts).collect()
+    let counts = |(card, estimate): (&Card, &Option<Vec<f64>>)| match estimate {
+        // At least as many as classes, so that not all round to zero.
+        Some(shares) => {
+            let images = mean.max(shares.len() as u64) as f64;
+            let images = shares.iter().map(|share| (share * images).round() as u64);
+            images.collect()
+        }
+        None => card.label_counts.clone().unwrap_or_default(),
+    };
+    each().map(counts).collect()
 }
 
 /// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record it
@@ -270,6 +239,9 @@ fn warn_about_model(context: &StageContext, cards: &[Card]) {
         );
     }
 }
+
+/// Images that each teacher is taken to have seen where no card tells how many.
+const UNTOLD_IMAGES: u64 = 10_000;
 
 /// Limits the bytes of teachers in memory where the config does not set how many are held.
 const MEMORY: u64 = 2 << 30;

@@ -176,7 +176,7 @@ fn torment(
         let killed = output.status.signal().is_some();
         let new = |found: BTreeSet<PathBuf>| !found.is_subset(&left);
         tally.half_written += usize::from(killed && new(half_written(&place.path("."))));
-        tally.resumed += usize::from(errors.contains("resuming from epoch"));
+        tally.resumed += usize::from(errors.contains("resuming from"));
         turn += 1;
         if killed {
             tally.kills += 1;

@@ -29,7 +29,7 @@ const OF_INVERSION: [&str; 2] = [
 ];
 
 /// Name, whether it has a generator, and the file at which its student is killed.
-const METHODS: [(&str, bool, &str); 7] = [
+const METHODS: [(&str, bool, &str); 8] = [
     ("co_boosting", true, "batch_00012"),
     ("dense", true, "batch_00011"),
     ("fed_adi", false, "batch_00011"),
@@ -37,6 +37,7 @@ const METHODS: [(&str, bool, &str); 7] = [
     ("feddf", false, "training"),
     ("label_gated", true, "batch_00011"),
     ("shapes", false, "training"),
+    ("shapes_uncounted", false, "training"),
 ];
 
 #[test]

@@ -11,8 +11,8 @@ mod stages;
 pub use federated::{DistributedSgdConfig, FedAvgConfig, FedMdConfig, RanksConfig};
 pub use split::{SplitConfig, recorded};
 pub use stages::{
-    CheckpointConfig, DistillSettings, InitialConfig, LabelCounts, Objective, Padding, Soften,
-    StudentConfig, StudentInit, TeacherConfig,
+    CheckpointConfig, CountsFrom, DistillSettings, InitialConfig, LabelCounts, Objective, Padding,
+    Soften, StudentConfig, StudentInit, TeacherConfig,
 };
 
 use crate::data::DatasetSettings;

@@ -80,6 +80,8 @@ pub struct TeacherConfig {
     /// less; 1: exact.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub count_step: u64,
+    /// Where the server's stages take the teachers' label counts from.
+    pub counts_from: CountsFrom,
 }
 
 impl Default for TeacherConfig {
@@ -102,6 +104,7 @@ impl Default for TeacherConfig {
             validation_share: 0.1,
             label_counts: LabelCounts::Exact,
             count_step: 1,
+            counts_from: CountsFrom::Card,
         }
     }
 }
@@ -112,8 +115,19 @@ impl Default for TeacherConfig {
 pub enum LabelCounts {
     /// Tells their number in each class, rounded up to multiples of `count_step`.
     Exact,
-    /// Tells nothing; the server takes all classes as equally frequent.
+    /// Tells nothing; the server estimates them from the teacher's answers.
     None,
+}
+
+/// Selects where the server's stages take the teachers' label counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountsFrom {
+    /// Takes those on a teacher's card, and estimates those of a teacher whose card has none.
+    Card,
+    /// Estimates those of all teachers from their answers to pictures of shapes, as if no card told
+    /// them.
+    Answers,
 }
 
 /// Holds config group `initial`.

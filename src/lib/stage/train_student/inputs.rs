@@ -1,7 +1,6 @@
 //! Loads and checks what `train_student` reads beside the teachers: the student's own images and
 //! the initial batches.
 
-use super::super::summary::ensemble_rule;
 use super::super::synthesizer::batch_size_key;
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
@@ -34,8 +33,6 @@ pub struct Inputs {
 /// Fails when a file is missing or damaged, and when the files do not belong together.
 pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
-    let rule = ensemble_rule(context.config);
-    set.refuse_rules_without_counts(context.config, Some(rule))?;
     set.record(run)?;
     let dataset = dataset(context, &set)?;
     if context.config.dataset.kind != DatasetKind::None {

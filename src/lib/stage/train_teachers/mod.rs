@@ -371,7 +371,7 @@ fn train(
         settings.epochs.saturating_mul(source.steps()) as u64,
     );
     let checkpointer = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match checkpointer.load::<Notes>()? {
+    let (start, best, notes) = match checkpointer.load::<Notes>("epoch")? {
         Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
