@@ -302,6 +302,21 @@ fn without_a_place_the_plot_goes_where_the_runs_are() {
     }
     let svg = std::fs::read_to_string(place.path("students/inspect/compare.svg")).unwrap();
     assert!(svg.contains("one-shot student: 3"), "{svg}");
+    // `METHOD/student` is told as METHOD.
+    for (number, method) in [("1", "dense"), ("3", "feddf")] {
+        let (from, to) = (format!("students/{number}"), format!("{method}/student"));
+        std::fs::create_dir(place.path(method)).unwrap();
+        std::fs::rename(place.path(&from), place.path(&to)).unwrap();
+    }
+    table(
+        &place,
+        &["dense/student", "feddf/student", "--out", "both.svg"],
+    );
+    let svg = std::fs::read_to_string(place.path("both.svg")).unwrap();
+    assert!(
+        svg.contains("one-shot student: dense<") && svg.contains("one-shot student: feddf<"),
+        "{svg}"
+    );
 }
 
 /// Its first accuracy is measured before anything is sent.

@@ -38,6 +38,12 @@ pub fn save(methods: &[Method], found: &[Entry], request: &Request) -> Result<Ve
         let run = Path::new(&method.run)
             .strip_prefix(&folder)
             .unwrap_or(Path::new(&method.run));
+        // `dense/student` is the student of the method `dense`.
+        let above = run.parent().filter(|above| above.components().count() > 0);
+        let run = match run.ends_with("student") {
+            true => above.unwrap_or(run),
+            false => run,
+        };
         let name = match kinds(method) {
             1 => method.method.clone(),
             _ => format!("{}: {}", method.method, run.display()),
