@@ -80,12 +80,12 @@ fn every_rule_at_every_temperature() {
     );
 }
 
-/// With `teacher.counts_from=answers` the shares are those of what the teachers answer to pictures
-/// of shapes, and the rules without shares are as before.
+/// With `teacher.counts_from=weights` the shares are estimated, and the rules without shares are as
+/// before.
 #[test]
-fn shares_from_the_teachers_answers() {
+fn shares_from_the_teachers_weights() {
     let told = data(&["ensembles", "teachers"]);
-    let found = data(&["ensembles", "teachers", "teacher.counts_from=answers"]);
+    let found = data(&["ensembles", "teachers", "teacher.counts_from=weights"]);
     let settings = DatasetSettings {
         size: Some(8),
         max_train: Some(200),
@@ -94,8 +94,7 @@ fn shares_from_the_teachers_answers() {
     };
     let dataset = load(&settings, Device::Cpu).unwrap();
     let estimated = |teacher: Teacher| {
-        let shares = estimate_class_shares(&*teacher.loaded().unwrap(), &dataset.normalisation);
-        let counts = shares.unwrap();
+        let counts = estimate_class_shares(&teacher.loaded().unwrap().model).unwrap();
         let counts = counts.iter().map(|share| (share * 10_000.0).round() as u64);
         let state = teacher.loaded().unwrap().model.state();
         let model = Model::from_state(&teacher.spec, &state, Device::Cpu).unwrap();

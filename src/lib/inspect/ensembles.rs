@@ -58,7 +58,7 @@ struct Accuracies {
     teachers: Vec<Option<f64>>,
     /// `None` for teachers of different architectures.
     one_shot_average: Option<f64>,
-    /// Training images of each class of each teacher, as its card tells or its answers show.
+    /// Training images of each class of each teacher, as its card tells or its weights show.
     label_counts: Vec<Vec<u64>>,
     /// Of each rule at each temperature.
     rules: BTreeMap<String, Vec<Option<f64>>>,

@@ -204,17 +204,18 @@ impl<'a> Inverter<'a> {
         let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
         let (count, channels, side) = (self.settings.batch_size, spec.channels, spec.size);
         let shape = [count as i64, channels, side, side];
+        let values = |values: Vec<f32>| Tensor::from_slice(&values).view(shape).to_device(device);
         match self.settings.start {
             Start::Noise => {
                 let count = shape.iter().product::<i64>() as usize;
-                let noise = Tensor::from_slice(&start::noise(count, rng));
-                Ok(noise.view(shape).to_device(device))
+                Ok(values(start::noise(count, rng)))
             }
             Start::Shapes => {
-                let normalisation = self.normalisation.ok_or_else(|| {
+                let normaliser = self.normalisation.ok_or_else(|| {
                     Error::usage(parameter("start") + " is `shapes`, which needs a normalisation")
                 })?;
-                Ok(start::pictures(count, spec, normalisation, device, rng))
+                let drawn = start::shapes(count, channels as usize, side as usize, rng);
+                Ok(normaliser.on(device).apply(&(values(drawn) * 255.0)))
             }
         }
     }

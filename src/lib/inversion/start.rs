@@ -6,15 +6,12 @@
 //! flat and textured parts, as photographs and drawings have. Networks without batch norm are told
 //! by nothing else what images look like.
 
-use crate::data::Normalisation;
-use crate::model::ModelSpec;
 use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f32::consts::TAU;
-use tch::{Device, Tensor};
 
 /// Selects what an inversion starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,22 +41,6 @@ const CELLS: [usize; 4] = [2, 4, 8, 16];
 /// Returns standard normal noise.
 pub fn noise(count: usize, rng: &mut Rng) -> Vec<f32> {
     StandardNormal.sample_iter(rng).take(count).collect()
-}
-
-/// Returns `count` pictures of shapes f32 `[count,C,H,W]` for models of `spec`, normalised; they
-/// are drawn on the host, so that every device has the same.
-pub fn pictures(
-    count: usize,
-    spec: &ModelSpec,
-    normalisation: &Normalisation,
-    device: Device,
-    rng: &mut Rng,
-) -> Tensor {
-    let (channels, side) = (spec.channels, spec.size);
-    let drawn = shapes(count, channels as usize, side as usize, rng);
-    let drawn = Tensor::from_slice(&drawn).view([count as i64, channels, side, side]);
-    let normaliser = normalisation.on(device);
-    normaliser.apply(&(drawn.to_device(device) * 255.0))
 }
 
 /// Returns `count` pictures `[count,channels,side,side]` with values of 0..1.

@@ -7,7 +7,7 @@ use crate::artifact::{hash, tensors};
 use crate::config::schema::CountsFrom;
 use crate::data::DatasetKind;
 use crate::error::{During, Error};
-use crate::inversion::{Loaded, Teacher, TeacherCache, estimate_class_shares};
+use crate::inversion::{Teacher, TeacherCache, estimate_class_shares};
 use crate::model::ModelSpec;
 use crate::partition::label_counts;
 use crate::run::agreement::{self, Task};
@@ -125,10 +125,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         estimates.push(match context.config.teacher.counts_from {
             CountsFrom::Card if told => None,
             _ => {
-                if estimates.iter().all(Option::is_none) {
-                    tracing::info!("estimating label counts from the teachers' answers");
-                }
-                let shares = estimate_class_shares(&Loaded::new(model), &card.normalisation);
+                let shares = estimate_class_shares(&model);
                 Some(shares.map_err(|error| error.note("file", path.display().to_string()))?)
             }
         });
@@ -138,7 +135,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let counts = counts_of(&cards, &estimates);
     warn_about(
         &uncounted,
-        "label counts, which are estimated from their answers",
+        "label counts, which are estimated from their weights",
     );
     warn_about(
         &counted_here.take(),

@@ -115,7 +115,7 @@ impl Default for TeacherConfig {
 pub enum LabelCounts {
     /// Tells their number in each class, rounded up to multiples of `count_step`.
     Exact,
-    /// Tells nothing; the server estimates them from the teacher's answers.
+    /// Tells nothing; the server estimates them from the teacher's weights.
     None,
 }
 
@@ -125,9 +125,8 @@ pub enum LabelCounts {
 pub enum CountsFrom {
     /// Takes those on a teacher's card, and estimates those of a teacher whose card has none.
     Card,
-    /// Estimates those of all teachers from their answers to pictures of shapes, as if no card told
-    /// them.
-    Answers,
+    /// Estimates those of all teachers from their weights, as if no card told them.
+    Weights,
 }
 
 /// Holds config group `initial`.
