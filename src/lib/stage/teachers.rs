@@ -103,48 +103,23 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     if let Some(missing) = missing {
         bail!(missing_teacher(folder, missing, paths.len(), wanted, split));
     }
-    let (mut bytes, mut cards) = (Vec::new(), Vec::<Card>::new());
-    let (counted_here, mut without_norm) = (RefCell::new(Vec::new()), Vec::new());
-    let (mut estimates, mut uncounted) = (Vec::new(), Vec::new());
+    let counted_here = RefCell::new(Vec::new());
+    let mut uploads = Vec::<Upload>::new();
     for (&node, path) in numbers.iter().zip(&paths) {
         let default_card = || Ok(default_card(context, node, &paths, &counted_here)?);
-        let (model, card) = weights::load(path, &default_card, context.device, context.precision)?;
-        if let Some(first) = cards.first() {
+        let upload = Upload::read(context, node, path, &default_card)?;
+        if let Some(first) = uploads.first() {
             refuse_other_task(
-                (numbers[0], first, paths[0].as_path()),
-                (node, &card, path.as_path()),
+                (first.node, &first.card, paths[0].as_path()),
+                (node, &upload.card, path.as_path()),
             )?;
         }
-        if model.batch_norms() == 0 {
-            without_norm.push(node);
-        }
-        let told = card.label_counts.is_some();
-        if !told {
-            uncounted.push(node);
-        }
-        estimates.push(match context.config.teacher.counts_from {
-            CountsFrom::Card if told => None,
-            _ => {
-                let shares = estimate_class_shares(&model);
-                Some(shares.map_err(|error| error.note("file", path.display().to_string()))?)
-            }
-        });
-        bytes.push(fs_err::metadata(path)?.len());
-        cards.push(card);
+        uploads.push(upload);
     }
-    let counts = counts_of(&cards, &estimates);
-    warn_about(
-        &uncounted,
-        "label counts, which are estimated from their weights",
-    );
-    warn_about(
-        &counted_here.take(),
-        "label counts of their own, which are taken from the dataset and the split",
-    );
-    warn_about(
-        &without_norm,
-        "batch norm, so that inversion has no feature statistics to match",
-    );
+    warn_about_uploads(&uploads, &counted_here.take());
+    let counts = counts_of(&uploads);
+    let bytes: Vec<u64> = uploads.iter().map(|upload| upload.bytes).collect();
+    let mut cards: Vec<Card> = uploads.into_iter().map(|upload| upload.card).collect();
     let teachers = cached(context, &paths, &cards, counts, &bytes)?;
     tracing::info!(
         "{} from {}",
@@ -163,28 +138,83 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     })
 }
 
-/// Returns each teacher's label counts: those on its card or, where there is an estimate of its
-/// classes' shares, as many images as the others' cards tell on average, divided by it.
-fn counts_of(cards: &[Card], estimates: &[Option<Vec<f64>>]) -> Vec<Vec<u64>> {
-    let each = || cards.iter().zip(estimates);
-    let told = each().filter(|(_, estimate)| estimate.is_none());
+/// Holds what a teacher's file tells, without its weights.
+struct Upload {
+    node: usize,
+    bytes: u64,
+    card: Card,
+    has_norm: bool,
+    /// The estimated share of each class, where the card does not tell or is not asked.
+    shares: Option<Vec<f64>>,
+}
+
+impl Upload {
+    /// Reads the file of teacher `node`; `default_card` makes the card of one that has none.
+    fn read(
+        context: &StageContext,
+        node: usize,
+        path: &Path,
+        default_card: &dyn Fn() -> crate::error::Result<Card>,
+    ) -> Result<Self> {
+        let (model, card) = weights::load(path, default_card, context.device, context.precision)?;
+        let shares = match context.config.teacher.counts_from {
+            CountsFrom::Card if card.label_counts.is_some() => None,
+            _ => {
+                let shares = estimate_class_shares(&model);
+                Some(shares.map_err(|error| error.note("file", path.display().to_string()))?)
+            }
+        };
+        Ok(Self {
+            node,
+            bytes: fs_err::metadata(path)?.len(),
+            card,
+            has_norm: model.batch_norms() > 0,
+            shares,
+        })
+    }
+}
+
+/// Warns of what some teachers lack; the label counts of `counted_here` come from the split.
+fn warn_about_uploads(uploads: &[Upload], counted_here: &[usize]) {
+    let nodes = |is_meant: fn(&Upload) -> bool| -> Vec<usize> {
+        let meant = uploads.iter().filter(|upload| is_meant(upload));
+        meant.map(|upload| upload.node).collect()
+    };
+    warn_about(
+        &nodes(|upload| upload.card.label_counts.is_none()),
+        "label counts, which are estimated from their weights",
+    );
+    warn_about(
+        counted_here,
+        "label counts of their own, which are taken from the dataset and the split",
+    );
+    warn_about(
+        &nodes(|upload| !upload.has_norm),
+        "batch norm, so that inversion has no feature statistics to match",
+    );
+}
+
+/// Returns each teacher's label counts: those on its card or, where its classes' shares are
+/// estimated, as many images as the others' cards tell on average, divided by the shares.
+fn counts_of(uploads: &[Upload]) -> Vec<Vec<u64>> {
+    let told = uploads.iter().filter(|upload| upload.shares.is_none());
     let totals: Vec<u64> = told
-        .filter_map(|(card, _)| Some(card.label_counts.as_ref()?.iter().sum()))
+        .filter_map(|upload| Some(upload.card.label_counts.as_ref()?.iter().sum()))
         .collect();
     let mean = match totals.len() as u64 {
         0 => UNTOLD_IMAGES,
         count => totals.iter().sum::<u64>() / count,
     };
-    let counts = |(card, estimate): (&Card, &Option<Vec<f64>>)| match estimate {
+    let counts = |upload: &Upload| match &upload.shares {
         // At least as many as classes, so that not all round to zero.
         Some(shares) => {
             let images = mean.max(shares.len() as u64) as f64;
             let images = shares.iter().map(|share| (share * images).round() as u64);
             images.collect()
         }
-        None => card.label_counts.clone().unwrap_or_default(),
+        None => upload.card.label_counts.clone().unwrap_or_default(),
     };
-    each().map(counts).collect()
+    uploads.iter().map(counts).collect()
 }
 
 /// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record it
