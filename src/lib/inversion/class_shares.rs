@@ -7,6 +7,8 @@ use tch::Kind;
 
 /// The power of the norms that is taken for the shares: 4 to 8 were alike on held-out images.
 const POWER: f64 = 6.0;
+/// Keeps the sum of the powers above zero.
+const SHORTEST: f64 = 1e-30;
 
 /// Returns the estimated share of each class in a teacher's training images; they add up to one.
 ///
@@ -15,7 +17,7 @@ const POWER: f64 = 6.0;
 /// *Decoupling Representation and Classifier for Long-Tailed Recognition*, arXiv:1910.09217), and
 /// the row of a class that was never there keeps about the length that it was initialised with. The
 /// share of class c is taken as ‖w_c‖⁶ over the sum of all. A teacher that has hardly been trained
-/// gives equal shares.
+/// gives equal shares, as one whose rows are all zero does.
 ///
 /// # Errors
 /// Fails when no layer of the model has a row of weights for each class.
@@ -52,6 +54,6 @@ pub fn estimate_class_shares(model: &Model) -> Result<Vec<f64>> {
     let norms = weights
         .to_kind(Kind::Double)
         .norm_scalaropt_dim(2.0, [1i64], false);
-    let powers = norms.pow_tensor_scalar(POWER);
+    let powers = norms.clamp_min(SHORTEST).pow_tensor_scalar(POWER);
     Ok(Vec::try_from(&powers / powers.sum(Kind::Double))?)
 }
