@@ -4,7 +4,7 @@
 use crate::common::TINY;
 use crate::{copy, data, experiment, inspect, line, metrics};
 use fed_distill::artifact::tensors;
-use fed_distill::data::{DatasetSettings, load};
+use fed_distill::data::{Dataset, DatasetSettings, load};
 use fed_distill::inversion::{Ensemble, EnsembleKind, Teacher, estimate_class_shares};
 use fed_distill::model::{Model, ModelSpec};
 use fed_distill::train::evaluate;
@@ -32,17 +32,22 @@ fn teachers() -> Vec<Teacher> {
     vec![read(0), read(1)]
 }
 
-/// Each batch through the ensemble itself, as the student's stage measures it.
-#[test]
-fn every_rule_at_every_temperature() {
-    let found = data(&["ensembles", "teachers", "--temperatures", "1,4,0.25"]);
+/// The images of `DATASET`.
+fn digits() -> Dataset {
     let settings = DatasetSettings {
         size: Some(8),
         max_train: Some(200),
         max_test: Some(50),
         ..DatasetSettings::default()
     };
-    let dataset = load(&settings, Device::Cpu).unwrap();
+    load(&settings, Device::Cpu).unwrap()
+}
+
+/// Each batch through the ensemble itself, as the student's stage measures it.
+#[test]
+fn every_rule_at_every_temperature() {
+    let found = data(&["ensembles", "teachers", "--temperatures", "1,4,0.25"]);
+    let dataset = digits();
     let teachers = teachers();
     let all: Vec<&Teacher> = teachers.iter().collect();
     assert_eq!(found["temperatures"], json!([1.0, 4.0, 0.25]));
@@ -86,13 +91,7 @@ fn every_rule_at_every_temperature() {
 fn shares_from_the_teachers_weights() {
     let told = data(&["ensembles", "teachers"]);
     let found = data(&["ensembles", "teachers", "teacher.counts_from=weights"]);
-    let settings = DatasetSettings {
-        size: Some(8),
-        max_train: Some(200),
-        max_test: Some(50),
-        ..DatasetSettings::default()
-    };
-    let dataset = load(&settings, Device::Cpu).unwrap();
+    let dataset = digits();
     let estimated = |teacher: Teacher| {
         let counts = estimate_class_shares(&teacher.loaded().unwrap().model).unwrap();
         let counts = counts.iter().map(|share| (share * 10_000.0).round() as u64);
