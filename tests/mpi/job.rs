@@ -68,21 +68,39 @@ impl Job {
         );
     }
 
-    /// Ctrl-C for `mpirun`, which wakes all ranks, waits for as long as it will before it kills,
-    /// and only then tells them. Until rank `held` is told it does not move, so that the run cannot
-    /// come to its end.
+    /// Ctrl-C for `mpirun`. Rank `held` does not move until it is told, so that the run cannot come
+    /// to its end.
     pub fn interrupt(&self, held: usize) {
+        self.end_by(self.mpirun.id() as i32, libc::SIGINT, &[held]);
+    }
+
+    /// Kills a rank. The ranks `held` do not move until they are told to end.
+    pub fn kill(&self, rank: usize, held: &[usize]) {
+        self.end_by(self.pid(rank), libc::SIGKILL, held);
+    }
+
+    /// Sends a signal that makes `mpirun` end the job: it wakes all ranks, waits for as long as it
+    /// will before it kills, and only then tells them. By then they could be done, hence `held`.
+    fn end_by(&self, pid: i32, signal: i32, held: &[usize]) {
         // SAFETY: signals to processes that this test started.
-        let signal = |pid, signal| unsafe { libc::kill(pid, signal) };
-        let held = self.pid(held);
-        assert_eq!(signal(self.mpirun.id() as i32, libc::SIGINT), 0);
+        let send = |pid, signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "process {pid}");
+        let mut held: Vec<i32> = held.iter().map(|&rank| self.pid(rank)).collect();
+        let hold = |held: &[i32]| held.iter().for_each(|&pid| send(pid, libc::SIGSTOP));
+        hold(&held);
+        send(pid, signal);
         let begun = Instant::now();
-        while !is_told(held) {
-            assert_eq!(signal(held, libc::SIGSTOP), 0);
+        while !held.is_empty() {
+            hold(&held);
             assert!(begun.elapsed() < IN_TIME, "no rank is told");
             std::thread::sleep(Duration::from_millis(2));
+            held.retain(|&pid| {
+                let told = is_told(pid);
+                if told {
+                    send(pid, libc::SIGCONT);
+                }
+                !told
+            });
         }
-        assert_eq!(signal(held, libc::SIGCONT), 0);
     }
 
     fn pid(&self, rank: usize) -> i32 {

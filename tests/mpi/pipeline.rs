@@ -142,7 +142,7 @@ fn teachers_resume_after_a_killed_rank() {
             1,
         );
     }
-    job.signal(2, libc::SIGKILL);
+    job.kill(2, &[0, 1]);
     let ended = job.end(&killed);
     each(&ended, &[0, 1], &["rank 2"]);
     let statuses = [0, 1, 2].map(|node| {
@@ -199,7 +199,7 @@ fn killed_rank_leaves_its_batches() {
         &killed.path("initial.checkpoint/batch_00000.safetensors"),
         1,
     );
-    job.signal(2, libc::SIGKILL);
+    job.kill(2, &[0, 1]);
     let ended = job.end(&killed);
     each(&ended, &[0, 1], &["rank 2"]);
     assert!(!killed.path("initial.safetensors").exists());
