@@ -117,11 +117,15 @@ impl<'a> Builder<'a> {
 /// times as fast on the CPU (two AVX-512 cores, width 16 and 64), and on CUDA the tensor cores take
 /// their operands in this order.
 fn ordered(tensor: Tensor) -> Result<Tensor> {
-    if tensor.dim() != 4 {
+    let &[outputs, inputs, height, width] = &tensor.size()[..] else {
         return Ok(tensor);
-    }
-    let last = tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-    Ok(last.f_permute([0, 3, 1, 2])?)
+    };
+    // Weights of one input channel have both orders, of which `contiguous` would keep the other.
+    let shape = [outputs, height, width, inputs];
+    let options = (tensor.kind(), tensor.device());
+    let mut last = Tensor::f_empty(shape, options)?.f_permute([0, 3, 1, 2])?;
+    last.f_copy_(&tensor)?;
+    Ok(last)
 }
 
 /// Draws the values of a tensor of `shape` from U(−bound, bound).
