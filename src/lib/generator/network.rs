@@ -8,7 +8,7 @@
 use crate::Result;
 use crate::data::Normalisation;
 use crate::model::{
-    BatchNorm, Builder, Conv, Entry, Linear, Masks, Pass, StateDict, Values, Window,
+    BatchNorm, Builder, Conv, Entry, Linear, Masks, Pass, StateDict, Values, Window, channels_last,
 };
 use crate::runtime::seed::Rng;
 use rand_distr::{Distribution, Normal};
@@ -46,8 +46,6 @@ pub struct Generator {
     /// Mean and standard deviation of the pixels, f32 [1,C,1,1].
     mean: Tensor,
     std: Tensor,
-    /// f32 [1].
-    slope: Tensor,
 }
 
 impl Generator {
@@ -101,7 +99,6 @@ impl Generator {
             size,
             mean: constants(&normalisation.mean),
             std: constants(&normalisation.std),
-            slope: Tensor::full([1], SLOPE, (Kind::Float, device)),
         })
     }
 
@@ -137,14 +134,12 @@ impl Generator {
         let pass = &mut Pass::Train(Masks::default());
         let quarter = (self.size + 3) / 4;
         let maps = self.linear.forward(noise);
-        let maps = maps.view([noise.size()[0], -1, quarter, quarter]);
+        let maps = channels_last(&maps.view([noise.size()[0], -1, quarter, quarter]));
         let [norm0, norm1, norm2] = &self.norms;
         let [conv0, conv1, conv2] = &self.convs;
-        let maps = conv0.forward(&doubled(&norm0.forward(&maps, pass)));
-        let maps = doubled(&norm1.forward(&maps, pass).prelu(&self.slope));
-        let maps = norm2
-            .forward(&conv1.forward(&maps), pass)
-            .prelu(&self.slope);
+        let maps = convolved_doubled(conv0, &norm0.forward(&maps, pass));
+        let maps = convolved_doubled(conv1, &leaky(&norm1.forward(&maps, pass)));
+        let maps = leaky(&norm2.forward(&maps, pass));
         let pixels = conv2.forward(&maps).sigmoid();
         // Contiguous, as the batches of every synthesiser.
         let rows = pixels.narrow(2, 0, self.size);
@@ -208,8 +203,23 @@ fn normal(mean: f32, shape: &[i64], rng: &mut Rng) -> Tensor {
     Tensor::from_slice(&values).view(shape)
 }
 
-/// Doubles height and width by repeating pixels.
-fn doubled(maps: &Tensor) -> Tensor {
-    let size = maps.size();
-    maps.upsample_nearest2d([2 * size[2], 2 * size[3]], None, None)
+/// Returns LeakyReLU of `maps`, which as a sum takes less time than `prelu`.
+fn leaky(maps: &Tensor) -> Tensor {
+    maps * SLOPE + maps.relu() * (1.0 - SLOPE)
+}
+
+/// Doubles height and width of `maps` f32 [N,in,H,W] by repeating pixels, and convolves the result
+/// by `conv`, 3×3 without a bias: f32 [N,out,2H,2W].
+///
+/// Of a pixel's three rows and columns two are always the same, so that it sees 2×2 different
+/// values. One transposed convolution of stride 2 does the same with 4 multiplications in place of
+/// 9; its 4×4 weights are the sums of the 3×3 ones that meet the same value.
+fn convolved_doubled(conv: &Conv, maps: &Tensor) -> Tensor {
+    // Sums of all windows of 2×2 weights, beyond the border as well: an average over 1.
+    let sums = conv
+        .weight
+        .avg_pool2d([2, 2], [1, 1], [1, 1], false, true, Some(1));
+    let weight = sums.flip([2, 3]).transpose(0, 1);
+    let no_bias = None::<Tensor>;
+    maps.conv_transpose2d(&weight, no_bias, 2, 1, 0, 1, 1)
 }

@@ -27,7 +27,7 @@ pub use crate::artifact::StateDict;
 pub(crate) use builder::{Builder, Entry, Values};
 pub use dropout::Masks;
 pub use layers::{BatchNorm, Conv, Pass};
-pub(crate) use layers::{Linear, Window};
+pub(crate) use layers::{Linear, Window, channels_last};
 pub use mean::{weighted_mean, weighted_mean_of};
 pub use network::Model;
 pub use precision::{Precision, PrecisionChoice};

@@ -4,7 +4,7 @@
 use super::StateDict;
 use super::builder::{Builder, Entry, Values};
 use super::dropout::Masks;
-use super::layers::Pass;
+use super::layers::{Pass, channels_last};
 use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
 use super::{cnn5, fedavg_cnn, lenet, linear, load, mnist_cnn, resnet, wrn};
@@ -229,8 +229,7 @@ impl Model {
         if self.device == Device::Cpu {
             return images.to_kind(self.precision.kind());
         }
-        let last = images.permute([0, 2, 3, 1]).contiguous();
-        last.to_kind(self.precision.kind()).permute([0, 3, 1, 2])
+        channels_last(&images.to_kind(self.precision.kind()))
     }
 
     /// Returns the logits f32 `[N,classes]` of `images` with the running statistics. The caller
