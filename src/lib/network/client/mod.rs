@@ -2,10 +2,12 @@
 //! waits, and fetches the result. Whatever fails on the way is tried again, except what cannot get
 //! better: a certificate that does not hold, a token that is refused, an upload that is refused.
 
+mod connection;
 mod trouble;
 
+pub use connection::Settings;
+
 use super::routes::{Enrol, Next};
-use super::server::TlsFiles;
 use super::task::Task;
 use super::uploads::{Announce, LATE, Shown};
 use crate::artifact::fault::explain;
@@ -13,50 +15,23 @@ use crate::artifact::{atomic, hash};
 use crate::error::{Error, Result};
 use crate::federated::At;
 use crate::runtime::{Progress, interrupt};
-use serde::de::DeserializeOwned;
-use std::cell::Cell;
+use connection::{Connection, Payload, Stoppable};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::path::Path;
 use std::time::Duration;
-use trouble::{LOOK, Patience, Trouble, interrupt_or_sleep, refusal, trouble};
-use ureq::http::{Method, Request, Response};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
-use ureq::{Body, SendBody};
+use trouble::{Patience, Trouble, interrupt_or_sleep, trouble};
+use ureq::http::Method;
 
 /// How long the server holds a question for news, in seconds.
 const NEWS: u64 = 25;
-/// Longest JSON of an answer, in bytes.
-const MOST_JSON: u64 = 16 << 20;
 /// Bytes between two looks at whether to stop.
 const CHUNK: usize = 64 << 10;
 
-/// Says which server is called, and how.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Such as `https://server.example:8443`.
-    pub server: String,
-    pub token: String,
-    /// Certificates of which the server must show one, in place of the public authorities'.
-    pub authority: Option<PathBuf>,
-    /// This client's own certificate, for servers that ask for one.
-    pub identity: Option<TlsFiles>,
-    /// Speaks plain HTTP with other machines.
-    pub insecure: bool,
-    /// The first wait after a failure; each further one is twice as long, up to a minute.
-    pub first_wait: Duration,
-    /// How long a server that was reached before is tried again.
-    pub patience: Duration,
-}
-
 /// Calls one server with one token.
 pub struct Remote {
-    agent: ureq::Agent,
-    settings: Settings,
-    /// Turns true with the first answer.
-    reached: Cell<bool>,
+    connection: Connection,
 }
 
 impl Remote {
@@ -65,51 +40,8 @@ impl Remote {
     /// # Errors
     /// Fails for an address that is none, and certificates that cannot be read (usage).
     pub fn new(settings: Settings) -> Result<Self> {
-        let server = settings.server.trim_end_matches('/').to_owned();
-        if !server.starts_with("https://") && !server.starts_with("http://") {
-            return Err(Error::usage("the server's address is not complete")
-                .note("found", settings.server)
-                .hint("give it as https://server.example:8443"));
-        }
-        if let Some(rest) = server.strip_prefix("http://")
-            && !settings.insecure
-            && !is_own(rest)
-        {
-            return Err(Error::usage(
-                "without TLS, the token and the weights could be read on the way",
-            )
-            .note("found", settings.server)
-            .hint("give the address with https://")
-            .hint("through a tunnel that keeps others out: `--insecure`"));
-        }
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &settings.authority {
-            let certificates = certificates(path)?;
-            tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
-        }
-        if let Some(files) = &settings.identity {
-            let (chain, (_, key)) = (certificates(&files.certificate)?, pem(&files.key)?);
-            let key = key.ok_or_else(|| {
-                Error::usage(format!("`{}` holds no private key", files.key.display()))
-            })?;
-            tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-        }
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .timeout_per_write(Some(Duration::from_secs(60)))
-            // The server closes a connection that says nothing for ten seconds.
-            .max_idle_age(Duration::from_secs(5))
-            .build()
-            .into();
-        Ok(Self {
-            agent,
-            settings: Settings { server, ..settings },
-            reached: Cell::new(false),
-        })
+        let connection = Connection::new(settings)?;
+        Ok(Self { connection })
     }
 
     /// Returns the server's task and its fingerprint.
@@ -133,7 +65,7 @@ impl Remote {
             #[serde(default)]
             node: Option<usize>,
         }
-        let answer: Answer = self.ask(Method::GET, "/v1/task", None)?;
+        let answer: Answer = self.connection.ask(Method::GET, "/v1/task", None)?;
         answer.task.check().map_err(Error::into_failed)?;
         Ok((answer.task, answer.fingerprint, answer.node))
     }
@@ -147,7 +79,9 @@ impl Remote {
             images,
             task: fingerprint.to_owned(),
         };
-        let _: serde_json::Value = self.ask(Method::PUT, "/v1/clients/me", Some(json(&enrol)?))?;
+        let _: serde_json::Value =
+            self.connection
+                .ask(Method::PUT, "/v1/clients/me", Some(json(&enrol)?))?;
         Ok(())
     }
 
@@ -179,7 +113,8 @@ impl Remote {
     /// Fails as [`Remote::task`] does.
     pub fn next(&self, news: bool) -> Result<Next> {
         let wait = if news { NEWS } else { 0 };
-        self.ask(Method::GET, &format!("/v1/next?wait={wait}"), None)
+        self.connection
+            .ask(Method::GET, &format!("/v1/next?wait={wait}"), None)
     }
 
     /// Returns the error for a server whose work failed.
@@ -198,13 +133,14 @@ impl Remote {
             sha256,
         };
         let announce = json(&announce)?;
-        let mut patience = Patience::new(&self.settings);
+        let mut patience = Patience::new(&self.connection.settings);
         let mut told = 0;
         loop {
             // An upload that the server has lost is announced again; one that it has is found.
-            let attempt = self
+            let connection = &self.connection;
+            let attempt = connection
                 .call(Method::POST, "/v1/uploads", Some(announce.clone()))
-                .and_then(|response| self.decoded::<Shown>(response))
+                .and_then(|response| connection.decoded::<Shown>(response))
                 .and_then(|shown| {
                     patience.progress();
                     self.continue_upload(path, shown, &mut told, &mut patience)
@@ -212,7 +148,7 @@ impl Remote {
             match attempt {
                 Ok(()) => return Ok(true),
                 Err(Trouble::Late(_)) => return Ok(false),
-                Err(trouble) => patience.pause(trouble, self)?,
+                Err(trouble) => patience.pause(trouble, &self.connection)?,
             }
         }
     }
@@ -252,7 +188,9 @@ impl Remote {
                 // Being checked.
                 _ => interrupt_or_sleep(Duration::from_millis(200))?,
             }
-            shown = self.decoded(self.call(Method::GET, &place, None)?)?;
+            shown = self
+                .connection
+                .decoded(self.connection.call(Method::GET, &place, None)?)?;
         }
     }
 
@@ -263,6 +201,7 @@ impl Remote {
         file.seek(SeekFrom::Start(shown.offset)).map_err(broken)?;
         let rest = shown.bytes.saturating_sub(shown.offset);
         let request = self
+            .connection
             .request(Method::PATCH, place)
             .header("Content-Type", "application/offset+octet-stream")
             .header("Content-Length", rest)
@@ -272,7 +211,8 @@ impl Remote {
             .header("Expect", "100-continue");
         let progress = Progress::of_bytes("sending", shown.bytes);
         progress.skip(shown.offset);
-        self.perform(request, Payload::File(Stoppable(file.take(rest), progress)))
+        self.connection
+            .perform(request, Payload::File(Stoppable(file.take(rest), progress)))
             .map(drop)
     }
 
@@ -331,7 +271,7 @@ impl Remote {
         let part = path.with_file_name(format!("{name}.part"));
         let folder = crate::artifact::fault::folder_of(path);
         atomic::create_folder(folder)?;
-        let mut patience = Patience::new(&self.settings);
+        let mut patience = Patience::new(&self.connection.settings);
         loop {
             let have = std::fs::metadata(&part).map_or(0, |part| part.len());
             if have > bytes {
@@ -348,7 +288,7 @@ impl Remote {
                     if std::fs::metadata(&part).is_ok_and(|part| part.len() > have) {
                         patience.progress();
                     }
-                    patience.pause(trouble, self)?;
+                    patience.pause(trouble, &self.connection)?;
                 }
             }
         }
@@ -376,13 +316,13 @@ impl Remote {
     ) -> Result<(), Trouble> {
         let have = lacking.start;
         let broken = |error| Trouble::Final(explain("write", part, error));
-        let mut request = self.request(Method::GET, place);
+        let mut request = self.connection.request(Method::GET, place);
         if have > 0 {
             request = request
                 .header("Range", format!("bytes={have}-"))
                 .header("If-Range", format!("\"{sha256}\""));
         }
-        let response = self.perform(request, Payload::None)?;
+        let response = self.connection.perform(request, Payload::None)?;
         let start = match response.status().as_u16() {
             206 => have,
             _ => 0,
@@ -400,189 +340,17 @@ impl Remote {
         loop {
             let count = body
                 .read(&mut chunk)
-                .map_err(|error| trouble(error.into(), &self.settings))?;
+                .map_err(|error| trouble(error.into(), &self.connection.settings))?;
             if count == 0 {
                 return file.sync_all().map_err(broken);
             }
             file.write_all(&chunk[..count]).map_err(broken)?;
         }
     }
-
-    /// Returns the JSON that a call answers, which is repeated as long as it may work.
-    fn ask<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<T> {
-        let mut patience = Patience::new(&self.settings);
-        loop {
-            let attempt = self.call(method.clone(), path, body.clone());
-            match attempt.and_then(|response| self.decoded(response)) {
-                Ok(answer) => return Ok(answer),
-                Err(trouble) => patience.pause(trouble, self)?,
-            }
-        }
-    }
-
-    /// Returns the JSON of an answer.
-    fn decoded<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T, Trouble> {
-        decoded_body(&mut response, &self.settings)
-    }
-
-    fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<Response<Body>, Trouble> {
-        let request = self.request(method, path);
-        match body {
-            None => self.perform(request, Payload::None),
-            Some(bytes) => {
-                let request = request
-                    .header("Content-Type", "application/json")
-                    .header("Content-Length", bytes.len());
-                self.perform(request, Payload::Bytes(Cursor::new(bytes)))
-            }
-        }
-    }
-
-    fn request(&self, method: Method, path: &str) -> ureq::http::request::Builder {
-        Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.settings.server))
-            .header("Authorization", format!("Bearer {}", self.settings.token))
-    }
-
-    /// Performs a request, and sorts what can go wrong. It is performed on a thread of its own: a
-    /// stop does not wait for the network.
-    fn perform(
-        &self,
-        request: ureq::http::request::Builder,
-        payload: Payload,
-    ) -> Result<Response<Body>, Trouble> {
-        let request = request.body(payload).map_err(|error| {
-            Error::usage("the server cannot be called like this")
-                .note("found", error.to_string())
-                .hint("check the address and the token: both are one line of plain letters")
-        })?;
-        let (agent, (answers, answer)) = (self.agent.clone(), mpsc::channel());
-        std::thread::spawn(move || {
-            let (parts, payload) = request.into_parts();
-            let body = match payload {
-                Payload::None => SendBody::none(),
-                Payload::Bytes(bytes) => SendBody::from_owned_reader(bytes),
-                Payload::File(file) => SendBody::from_owned_reader(file),
-            };
-            // Nobody waits for the answer after a stop.
-            let _ = answers.send(agent.run(Request::from_parts(parts, body)));
-        });
-        let response = loop {
-            match answer.recv_timeout(LOOK) {
-                Ok(response) => {
-                    break response.map_err(|error| trouble(error, &self.settings))?;
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => interrupt::check()?,
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::failed("a request ended without an answer").into());
-                }
-            }
-        };
-        self.reached.set(true);
-        match response.status().is_success() {
-            true => Ok(response),
-            false => Err(refusal(response, &self.settings)),
-        }
-    }
-}
-
-/// What a request sends.
-enum Payload {
-    None,
-    Bytes(Cursor<Vec<u8>>),
-    File(Stoppable<Take<File>>),
-}
-
-/// Reports whether an address without its scheme is on this machine.
-fn is_own(address: &str) -> bool {
-    let authority = address.split('/').next().unwrap_or_default();
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-/// Returns the JSON of an answer.
-fn decoded_body<T: DeserializeOwned>(
-    response: &mut Response<Body>,
-    settings: &Settings,
-) -> Result<T, Trouble> {
-    let mut bytes = Vec::new();
-    let reader = response.body_mut().as_reader();
-    reader
-        .take(MOST_JSON)
-        .read_to_end(&mut bytes)
-        .map_err(|error| trouble(error.into(), settings))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Trouble::Final(
-            Error::failed(format!("the server's answer is not understood: {error}"))
-                .hint("is it the address of `serve run`, and of this version?"),
-        )
-    })
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     Ok(crate::artifact::json::value(value)?
         .to_string()
         .into_bytes())
-}
-
-/// Returns the certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
-    let (certificates, key) = pem(path)?;
-    if !certificates.is_empty() {
-        return Ok(certificates);
-    }
-    let error = Error::usage(format!("`{}` holds no certificate", path.display()));
-    Err(match key {
-        Some(_) => error.note("found", "a private key, which stays with its owner"),
-        None => error,
-    }
-    .hint("give a PEM file: it has a line `-----BEGIN CERTIFICATE-----`"))
-}
-
-/// Returns the certificates and the key of a PEM file, as far as there are any.
-fn pem(path: &Path) -> Result<(Vec<Certificate<'static>>, Option<PrivateKey<'static>>)> {
-    let text = std::fs::read(path).map_err(|error| explain("read", path, error))?;
-    let (mut certificates, mut key) = (Vec::new(), None);
-    for item in parse_pem(&text) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(PemItem::PrivateKey(found)) => key = Some(found),
-            Ok(_) => {}
-            Err(error) => {
-                let text = format!("`{}` is no PEM file: {error}", path.display());
-                return Err(Error::usage(text));
-            }
-        }
-    }
-    Ok((certificates, key))
-}
-
-/// Counts the bytes of a transfer, and ends it once a stop was asked for.
-struct Stoppable<R>(R, Progress);
-
-impl<R: Read> Read for Stoppable<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match interrupt::requested() {
-            true => Err(io::Error::other("stopped")),
-            false => self
-                .0
-                .read(buffer)
-                .inspect(|&count| self.1.add(count as u64)),
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! Sorts what can go wrong with a call into what may work later and what will not, and decides how
-//! long to go on.
+//! long to try again.
 
 use super::super::fault::Told;
-use super::{Remote, Settings, decoded_body};
+use super::connection::{Connection, Settings, decoded_body};
 use crate::error::{Error, Result};
 use crate::runtime::interrupt;
 use crate::runtime::progress::duration;
@@ -46,13 +46,13 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Decides how long to go on after failures.
+/// Decides how long to try again after failures.
 pub(super) struct Patience {
     first: Duration,
     wait: Duration,
     /// When it last went well.
     since: Instant,
-    /// Whether it was told until when it goes on.
+    /// Whether it was told for how long it tries.
     told: bool,
 }
 
@@ -77,7 +77,7 @@ impl Patience {
     ///
     /// # Errors
     /// Fails when there is no use in one, it has gone badly for too long, or a stop was asked for.
-    pub fn pause(&mut self, trouble: Trouble, remote: &Remote) -> Result<()> {
+    pub fn pause(&mut self, trouble: Trouble, connection: &Connection) -> Result<()> {
         interrupt::check()?;
         let (problem, answered) = match trouble {
             Trouble::Final(error) => return Err(error),
@@ -86,8 +86,8 @@ impl Patience {
             }
             Trouble::Again { problem, answered } => (problem, answered),
         };
-        let settings = &remote.settings;
-        let most = match remote.reached.get() {
+        let settings = &connection.settings;
+        let most = match connection.reached.get() {
             true => settings.patience,
             false => settings.patience.min(FIRST_CONTACT),
         };
@@ -98,7 +98,7 @@ impl Patience {
                 .hint("the same command goes on from where this one ended"));
         }
         let wait = answered.flatten().unwrap_or(self.wait).min(MOST_WAIT);
-        let limit = self.limit(most, remote);
+        let limit = self.limit(most, connection);
         tracing::warn!(
             "{problem}; trying again in {:.1} s{limit}",
             wait.as_secs_f64()
@@ -111,17 +111,20 @@ impl Patience {
         Ok(())
     }
 
-    /// Returns for how long it goes on, which is up to `most` after it last went well, and that the
+    /// Returns for how long it tries, which is up to `most` after it last went well, and that the
     /// address may be wrong; an empty text once this was told.
-    fn limit(&mut self, most: Duration, remote: &Remote) -> String {
+    fn limit(&mut self, most: Duration, connection: &Connection) -> String {
         if std::mem::replace(&mut self.told, true) {
             return String::new();
         }
         let left = most.saturating_sub(self.since.elapsed()).as_secs_f64();
         let left = duration(Duration::from_secs(left.round() as u64));
-        let address = match remote.reached.get() {
+        let address = match connection.reached.get() {
             true => String::new(),
-            false => format!(" (is `{}` the server's address?)", remote.settings.server),
+            false => format!(
+                " (is `{}` the server's address?)",
+                connection.settings.server
+            ),
         };
         format!(", for {left} at most{address}")
     }
