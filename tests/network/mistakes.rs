@@ -198,6 +198,10 @@ fn of_tasks() {
             &["--algorithm", "fed_avg", "fed_md.rounds=5"],
             &["nothing of `fed_md.rounds=5`", "fed_avg, seed, precision"],
         ),
+        (
+            &["--algorithm", "fed_avg", "fed_avg.eval_every=2"],
+            &["nothing of `fed_avg.eval_every=2`", "`serve run`"],
+        ),
     ] {
         let output = run("serve", &[&task, arguments, &["--overwrite"]].concat());
         assert!(output.status.success(), "{}", said(&output));

@@ -56,7 +56,7 @@ pub fn composed(task: &Task, plan: &Plan, overrides: Vec<String>) -> Result<Comp
 pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
     let group = plan.algorithm.to_string();
     let read = ["dataset", "split", "model", &group, "seed", "precision"];
-    let unread = unread(composed, |group| read.contains(&group))?;
+    let unread = unread(composed, |group, _| read.contains(&group))?;
     if !unread.is_empty() {
         tracing::warn!("rounds do not read {}", unread.join(", "));
     }
@@ -76,20 +76,22 @@ pub fn names_images(overrides: &[String]) -> bool {
     overrides.iter().any(names_some)
 }
 
-/// Returns the overrides of groups that nobody `reads`, and set something; none if there are many.
+/// Returns the overrides that set something and that nobody `reads`, a function of group and key;
+/// none if there are many.
 ///
 /// # Errors
 /// Fails for a number that JSON cannot hold.
-pub fn unread(composed: &Composed, reads: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+pub fn unread(composed: &Composed, reads: impl Fn(&str, &str) -> bool) -> Result<Vec<String>> {
     // A choice such as `+experiment=demo` is no key: it sets keys of many groups. What changes no
     // result, such as `threads`, is read by everybody.
     let keys = json::value(&composed.config)?;
     let is_unread = |typed: &&String| {
         let key = typed.trim_start_matches(['+', '~']);
-        let key = key.split(['.', '=']).next().unwrap_or(key);
-        let free = config::shape::config().get(&[key]);
+        let key = key.split('=').next().unwrap_or(key);
+        let group = key.split('.').next().unwrap_or(key);
+        let free = config::shape::config().get(&[group]);
         let free = free.is_some_and(|shape| shape.free);
-        keys.get(key).is_some() && !free && !reads(key)
+        keys.get(group).is_some() && !free && !reads(group, key)
     };
     let unread = composed.overrides.iter().filter(is_unread);
     let mut unread: Vec<String> = unread.map(|typed| format!("`{typed}`")).collect();

@@ -93,7 +93,7 @@ fn refuse_unfit(mut overrides: Vec<String>, task: &Task) -> Result<()> {
             })?;
             train_student::refuse_selection(&composed.config)?;
             let stages = [&GENERATE_INITIAL, &TRAIN_STUDENT];
-            let reads = |group: &str| {
+            let reads = |group: &str, _: &str| {
                 let mut groups = stages.iter().flat_map(|stage| stage.groups());
                 stages.iter().any(|stage| stage.reads(group)) || groups.any(|name| name == group)
             };

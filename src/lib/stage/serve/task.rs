@@ -75,6 +75,14 @@ pub struct Request {
 const ROUND_SECONDS: u32 = 3600;
 const LEASE_SECONDS: u32 = 90;
 
+/// The keys of an algorithm's group that are no business of the clients.
+const OF_THE_SERVER: [&str; 4] = [
+    "fed_avg.save_folder",
+    "fed_avg.eval_every",
+    "fed_avg.eval_train",
+    "fed_md.save_folder",
+];
+
 /// Names what clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Choice {
@@ -254,7 +262,8 @@ impl Request {
             Choice::FedAvg => &["dataset", "model", "fed_avg", "seed", "precision"],
             Choice::FedMd => &["dataset", "model", "fed_md", "split", "seed", "precision"],
         };
-        let unread = agreed::unread(composed, |group| read.contains(&group))?;
+        let reads = |group: &str, key: &str| read.contains(&group) && !OF_THE_SERVER.contains(&key);
+        let unread = agreed::unread(composed, reads)?;
         if unread.is_empty() {
             return Ok(());
         }
