@@ -74,6 +74,7 @@ unsafe extern "C" {
         gradient: *mut f32,
     );
     pub fn fd_winograd_input(
+        output: i64,
         images: i64,
         height: i64,
         width: i64,
@@ -83,6 +84,7 @@ unsafe extern "C" {
         v: *mut f32,
     );
     pub fn fd_winograd_output(
+        output: i64,
         images: i64,
         height: i64,
         width: i64,

@@ -8,9 +8,10 @@
 //!
 //! Only the images' gradient is wanted, so a step is, for each network, the convolutions forward,
 //! the convolutions backward with respect to their inputs, and the layers between them. On the CPU,
-//! convolutions of 3×3 at stride 1 between 64 channels or more are computed by Winograd's products
-//! ([`winograd`]); libtorch runs the others (oneDNN, channels last: no reordering between layers,
-//! and the gradient of a convolution with respect to its input is a transposed convolution).
+//! convolutions of 3×3 at stride 1 between 32 channels or more are computed by Winograd's products
+//! ([`winograd`]) where that is faster; libtorch runs the others (oneDNN, channels last: no
+//! reordering between layers, and the gradient of a convolution with respect to its input is a
+//! transposed convolution).
 //! Everything between two convolutions is one pass of `activations.cpp` over the data. On CUDA
 //! cuDNN runs all convolutions, and the layers between them take a kernel for each of statistics,
 //! norm, shortcut and ReLU.

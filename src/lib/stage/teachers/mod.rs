@@ -133,8 +133,8 @@ fn cached(
     counts: Vec<Vec<u64>>,
     bytes: &[u64],
 ) -> Result<Vec<Teacher>> {
-    // The fused passes hold most weights in a second form, of 16 values for 9.
-    let largest = 3 * bytes.iter().copied().max().unwrap_or(0).max(1);
+    // The fused passes hold most weights in a second form, of 16 or 36 values for 9.
+    let largest = 4 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known) = (paths.to_vec(), cards.to_vec());
