@@ -1,7 +1,8 @@
 //! What hosts and parties type wrong: told before anything else happens.
 
 use super::support::{Folder, Host, command, run, said, teacher};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 #[test]
@@ -116,7 +117,7 @@ fn of_hosts() {
 fn of_an_address() {
     let folder = Folder::new(1);
     let teacher = folder.file("teacher.safetensors", teacher(1));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", port.local_addr().unwrap());
     drop(port);
     let mut join = command("join")
@@ -137,6 +138,69 @@ fn of_an_address() {
     let told = format!("trying again in 0.0 s, for 1 min 0 s at most (is `{server}` the");
     assert!(again[0].contains(&told), "{again:?}");
     assert!(again[1].ends_with("trying again in 0.0 s"), "{again:?}");
+}
+
+/// Passes requests on to a server, one a connection, but breaks the connection of each that sends
+/// bytes of a file. Returns its address.
+fn without_pieces(server: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+            if head.is_empty() || head.starts_with("PATCH") {
+                continue;
+            }
+            let length = head.lines().find_map(|line| {
+                line.to_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            let mut upstream = TcpStream::connect(&server).unwrap();
+            let head = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+            upstream
+                .write_all(&[head.as_bytes(), &body].concat())
+                .unwrap();
+            let _ = std::io::copy(&mut upstream, &mut &client);
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A way on which no piece of a file arrives: the waits become longer although the server answers
+/// everything else, and for how long it is tried is said once.
+#[test]
+fn of_a_way_that_breaks() {
+    let folder = Folder::new(2);
+    let (token, file) = (folder.client("a"), folder.file("a.safetensors", teacher(1)));
+    let host = folder.serve(&[]);
+    let way = without_pieces(host.address.clone());
+    let mut join = command("join")
+        .args(["upload", &way, file.to_str().unwrap(), "--no-wait"])
+        .args(["--retry-seconds", "0.1"])
+        .env("FED_DISTILL_TOKEN", &token)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(join.stderr.take().unwrap()).lines();
+    let again: Vec<String> = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("trying again"))
+        .take(3)
+        .collect();
+    join.kill().unwrap();
+    join.wait().unwrap();
+    assert!(
+        again[0].contains("trying again in 0.1 s, for 24 h 0 min"),
+        "{again:#?}"
+    );
+    assert!(again[1].ends_with("trying again in 0.2 s"), "{again:#?}");
+    assert!(again[2].ends_with("trying again in 0.4 s"), "{again:#?}");
 }
 
 /// What a task has nothing of, and a deadline that nobody can keep.

@@ -9,13 +9,12 @@ use serde_json::Value;
 
 /// Names each key or group of keys, the key that decides whether it is read, and the value under
 /// which it is.
-const READ_WHEN: [(&str, &str, &str); 10] = [
-    ("student.distill", "student.objective", "distill"),
-    (
-        "student.teacher_weights",
-        "student.distill.ensemble",
-        "weighted_logits",
-    ),
+const READ_WHEN: [(&str, &str, &str); 12] = [
+    // `student.distill.ensemble` is read in any case: the joint prediction is compared with.
+    ("student.distill.temperature", OBJECTIVE, "distill"),
+    ("student.distill.label_weight", OBJECTIVE, "distill"),
+    ("student.distill.soften", OBJECTIVE, "distill"),
+    ("student.distill.cache_mib", OBJECTIVE, "distill"),
     ("deep_inv.teachers.n", MODE, "sample"),
     ("deep_inv.teachers.per", MODE, "sample"),
     ("deep_inv.di.loss.entropy_scale", MODE, "cycle"),
@@ -30,6 +29,7 @@ const READ_WHEN: [(&str, &str, &str); 10] = [
     ),
 ];
 
+const OBJECTIVE: &str = "student.objective";
 const MODE: &str = "deep_inv.teachers.mode";
 
 /// Tells of a setting without an effect.

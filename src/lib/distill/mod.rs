@@ -1,7 +1,8 @@
 //! Distils a student on the server: the growing set of synthetic batches, the source that adds
 //! fresh ones while the student trains, and the loss whose targets are the teachers' predictions.
 //!
-//! Called by the `train_student` stage. Uses `inversion`, which makes batches, and `train`, which
+//! Called by the `train_student` stage, and by `inspect neighbours`, which looks for the nearest
+//! real image of each synthetic one. Uses `inversion`, which makes batches, and `train`, which
 //! runs the training loop.
 
 mod growing;

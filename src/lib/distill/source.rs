@@ -244,12 +244,20 @@ impl<'a> AdaptiveSource<'a> {
         }
     }
 
-    /// Lets the teachers' weights learn in one pass over the synthetic images, augmented, in random
-    /// order. Everything random comes from a stream of the epoch.
+    /// Lets the teachers' weights learn in one pass over the synthetic images. A pass that fails or
+    /// is interrupted changes nothing: a resumed run takes it again from its beginning.
     fn learn_weights(&self) -> Result<()> {
         let Some(weights) = self.weights.as_ref().filter(|weights| weights.learn()) else {
             return Ok(());
         };
+        let before = weights.values.copy();
+        self.learn_in_one_pass(weights)
+            .inspect_err(|_| no_grad(|| weights.values.shallow_clone().copy_(&before)))
+    }
+
+    /// Passes over the synthetic images, augmented, in random order. Everything random comes from a
+    /// stream of the epoch.
+    fn learn_in_one_pass(&self, weights: &TeacherWeights) -> Result<()> {
         let mut rng = self
             .seeds
             .stream("student/teacher_weights", self.epoch as u64);
@@ -293,7 +301,8 @@ impl<'a> AdaptiveSource<'a> {
                 .where_self(&real.view([-1, 1, 1, 1]).gt(0.0), &moved),
             None => moved,
         };
-        // No image comes twice in the same direction.
+        // Directions are drawn anew each time, so that no view comes again and logits of one are
+        // not worth keeping.
         let once = |view| View {
             number: None,
             ..view
@@ -319,15 +328,16 @@ impl<'a> AdaptiveSource<'a> {
             .within(self.synthesizer_group)
             .during(|| format!("making synthetic batch {index}"))?;
         let report = no_grad(|| self.report(index, step, &made, student))?;
+        // Before the report: an interrupted step is taken again, and must not be reported twice.
+        if step == 0 && self.epoch > 0 {
+            self.learn_weights()?;
+        }
         let fresh = FreshBatch {
             report,
             images: made.images.shallow_clone(),
             labels: made.labels.shallow_clone(),
         };
         self.callback.report(Some(student), &fresh)?;
-        if step == 0 && self.epoch > 0 {
-            self.learn_weights()?;
-        }
         let first = self.set.synthetic_len();
         self.add(&made)?;
         let views = self.set.views(first).to_vec();

@@ -122,8 +122,8 @@ impl Generator {
         Ok(())
     }
 
-    /// Returns the images of `noise` f32 `[N,noise]`, with their graph: N at least 2, since batch
-    /// norm takes the statistics of the batch.
+    /// Returns the images of `noise` f32 `[N,noise]`, with their graph. Batch norm takes the
+    /// statistics of the batch.
     pub fn forward(&self, noise: &Tensor) -> Tensor {
         let images = self.pixels(noise);
         (images - &self.mean) / &self.std

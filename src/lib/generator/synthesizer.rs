@@ -12,7 +12,7 @@ use crate::data::{Normalisation, augment};
 use crate::error::{Error, Result, Text, parameter};
 use crate::inversion::{
     BatchStore, BestBatch, Ensemble, History, LossTerm, StoredBatch, Synthesizer, SyntheticBatch,
-    Teacher, TermsAt, draw_labels,
+    Teacher, TermsAt, class_counts, draw_labels,
 };
 use crate::model::Model;
 use crate::runtime::seed::{Rng, Seeds};
@@ -101,15 +101,7 @@ impl<'a> GeneratorSynthesizer<'a> {
     /// Draws the labels i64 [N] of a batch, and returns `None` if they are to be predicted.
     fn labels(&self, rng: &mut Rng) -> Option<Tensor> {
         let sampling = self.settings.labels.sampling()?;
-        let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
-        let images = |class: i64| -> u64 {
-            let counts = self.teachers.iter().map(|t| t.label_counts[class as usize]);
-            counts.sum()
-        };
-        let seen: Vec<i64> = (0..spec.classes)
-            .filter(|&class| images(class) > 0)
-            .collect();
-        let shares: Vec<f64> = seen.iter().map(|&class| images(class) as f64).collect();
+        let (seen, shares) = class_counts(&self.teachers, false);
         let even = vec![1.0; seen.len()];
         let labels = draw_labels(
             sampling,
@@ -119,7 +111,7 @@ impl<'a> GeneratorSynthesizer<'a> {
             &even,
             rng,
         );
-        Some(Tensor::from_slice(&labels).to_device(device))
+        Some(Tensor::from_slice(&labels).to_device(self.teachers[0].device))
     }
 
     /// Draws standard normal noise f32 [N,noise] on the host, a leaf that requires a gradient if it

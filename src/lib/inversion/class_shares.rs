@@ -1,5 +1,6 @@
 //! Estimates how large a part each class had in a teacher's training images, from its weights
-//! alone. Called by the server's stages for clients that keep their label counts to themselves.
+//! alone. Called by the server's stages for clients that keep their label counts to themselves, or
+//! for all if the config asks no card.
 
 use crate::error::{Error, Result};
 use crate::model::Model;

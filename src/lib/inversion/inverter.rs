@@ -9,7 +9,7 @@ use super::checks::{check, uses_fused_engine};
 use super::draws::Draws;
 use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
-use super::labels::draw_labels;
+use super::labels::{class_counts, draw_labels};
 use super::objective::{Combination, Loss};
 use super::pixels::PixelAdam;
 use super::settings::{InversionSettings, Keep, PhaseSettings, TeacherMode};
@@ -165,23 +165,11 @@ impl<'a> Inverter<'a> {
 
     /// Draws the labels i64 [N] of a batch of one teacher, or of all.
     fn labels(&self, teacher: Option<usize>, rng: &mut Rng) -> Tensor {
-        let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
-        let all: Vec<i64> = (0..spec.classes).collect();
         let sources = match teacher {
             Some(index) => vec![self.teachers[index]],
             None => self.teachers.clone(),
         };
-        let counts = |class: &i64| {
-            sources
-                .iter()
-                .map(|t| t.label_counts[*class as usize])
-                .sum::<u64>()
-        };
-        let classes: Vec<i64> = match self.settings.teachers.mask {
-            true => all.into_iter().filter(|class| counts(class) > 0).collect(),
-            false => all,
-        };
-        let shares: Vec<f64> = classes.iter().map(|class| counts(class) as f64).collect();
+        let (classes, shares) = class_counts(&sources, !self.settings.teachers.mask);
         let configured = |class: &i64| match &self.settings.label_weights {
             Some(weights) => weights[*class as usize],
             None => 1.0,
@@ -195,7 +183,7 @@ impl<'a> Inverter<'a> {
             &weights,
             rng,
         );
-        Tensor::from_slice(&labels).to_device(device)
+        Tensor::from_slice(&labels).to_device(self.teachers[0].device)
     }
 
     /// Draws what a batch starts from, f32 [N,C,H,W], on the host so that every device starts from

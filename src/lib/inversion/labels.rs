@@ -1,6 +1,8 @@
-//! Draws the labels that a synthetic batch is made for. Called by [`Inverter`](super::Inverter).
+//! Draws the labels that a synthetic batch is made for. Called by [`Inverter`](super::Inverter) and
+//! [`GeneratorSynthesizer`](crate::generator::GeneratorSynthesizer).
 
 use super::settings::LabelSampling;
+use super::teacher::Teacher;
 use crate::runtime::seed::Rng;
 use rand::Rng as _;
 use rand::seq::SliceRandom;
@@ -48,6 +50,21 @@ pub fn draw_labels(
             labels
         }
     }
+}
+
+/// Returns the classes, ascending, and of each how many images `teachers` were trained on together:
+/// of those that some have seen, or of `all`.
+pub(crate) fn class_counts(teachers: &[&Teacher], all: bool) -> (Vec<i64>, Vec<f64>) {
+    let classes = teachers.first().map_or(0, |teacher| teacher.spec.classes);
+    let images = |class: i64| -> u64 {
+        let counts = teachers.iter();
+        counts
+            .map(|teacher| teacher.label_counts[class as usize])
+            .sum()
+    };
+    let counted = (0..classes).map(|class| (class, images(class)));
+    let kept = counted.filter(|&(_, images)| all || images > 0);
+    kept.map(|(class, images)| (class, images as f64)).unzip()
 }
 
 /// Draws `count` labels uniformly.

@@ -29,6 +29,7 @@ pub(crate) use engine::History;
 pub use engine::TermsAt;
 pub use ensemble::{Ensemble, Origin, predict};
 pub use inverter::{Inverter, SyntheticBatch};
+pub(crate) use labels::class_counts;
 pub use labels::draw_labels;
 pub(crate) use pixels::BestBatch;
 pub use pixels::PixelAdam;

@@ -19,7 +19,8 @@ use std::f32::consts::TAU;
 pub enum Start {
     /// Standard normal noise, after normalisation.
     Noise,
-    /// Pictures of ellipses, rectangles and triangles that cover each other, on black or grey.
+    /// Pictures of ellipses, rectangles and triangles that cover each other, on black, one tone or
+    /// texture.
     Shapes,
 }
 

@@ -120,7 +120,8 @@ fn ordered(tensor: Tensor) -> Result<Tensor> {
     let &[outputs, inputs, height, width] = &tensor.size()[..] else {
         return Ok(tensor);
     };
-    // Weights of one input channel have both orders, of which `contiguous` would keep the other.
+    // A tensor of one input channel counts as dense in both orders: `contiguous` would leave its
+    // strides as they are, and libtorch takes them for channels first.
     let shape = [outputs, height, width, inputs];
     let options = (tensor.kind(), tensor.device());
     let mut last = Tensor::f_empty(shape, options)?.f_permute([0, 3, 1, 2])?;

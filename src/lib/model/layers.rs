@@ -14,7 +14,8 @@ pub enum Pass<'a> {
     /// Normalises with the running statistics.
     Eval,
     /// Does the same as `Eval`, and calls the function with each batch-norm layer and its input
-    /// `[N,C,H,W]`, in module order: `bn1`, then each block's `bn1`, `bn2`, (`bn3`,) `shortcut.1`.
+    /// `[N,C,H,W]`, in module order: in a ResNet `bn1`, then each block's `bn1`, `bn2`, (`bn3`,)
+    /// `shortcut.1`.
     Observe(&'a mut dyn FnMut(&BatchNorm, &Tensor)),
 }
 

@@ -260,6 +260,57 @@ fn other_and_missing_teachers() {
     );
 }
 
+/// Who says how many teachers there should be.
+#[test]
+fn the_number_of_teachers_has_its_source() {
+    let place = made("train_teachers");
+    std::fs::remove_file(place.path("teachers/model_teacher1.safetensors")).unwrap();
+    for (typed, expected) in [
+        ("resume=false", "2 teachers: split.json"),
+        (
+            "teacher.num_teachers=2",
+            "2 teachers: `teacher.num_teachers`",
+        ),
+        ("teacher.only=[1]", "1 teacher: `teacher.only`"),
+    ] {
+        let text = place.fails(
+            "generate_initial",
+            &["split.save_path=split.json", typed],
+            1,
+        );
+        says(&text, &["teacher 1 is missing", expected]);
+    }
+}
+
+/// Weights cannot be chosen by images that a node does not have.
+#[test]
+fn nodes_with_too_few_images_for_a_choice() {
+    let place = made("split_data");
+    let path = place.path("split.json");
+    let mut split: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    split["teacher0"]["test"] = Value::Array(Vec::new());
+    std::fs::write(&path, split.to_string()).unwrap();
+    std::fs::remove_file(place.path("split.manifest.json")).unwrap();
+    says(
+        &place.fails("train_teachers", &["teacher.selection=best_own_test"], 2),
+        &[
+            "node 0 has no test images of its own",
+            "`teacher.selection=last`",
+        ],
+    );
+    let held = [
+        "teacher.selection=best_validation",
+        "teacher.validation_share=0.999",
+    ];
+    says(
+        &place.fails("train_teachers", &held, 1),
+        &[
+            "to train on",
+            "lower `teacher.validation_share`, which is 0.999",
+        ],
+    );
+}
+
 /// A folder, a file and a number that are not those of the teachers.
 #[test]
 fn teachers_that_are_elsewhere() {

@@ -52,18 +52,19 @@ fn the_table_names_every_method() {
     assert_eq!(found, METHODS.map(|(name, ..)| name));
 }
 
-/// Kills a stage once `path` is there, and resumes it.
-fn killed(place: &Place, stage: &str, options: &[&str], path: &str) {
+/// Stops a stage by a signal once `path` is there, and resumes it.
+fn stopped_by(signal: i32, place: &Place, stage: &str, options: &[&str], path: &str) {
     caught(|| {
         forget(place, stage);
         let mut child = start(place, stage, options);
-        stop(&mut child, libc::SIGKILL, || place.path(path).exists()).then_some(())
+        stop(&mut child, signal, || place.path(path).exists()).then_some(())
     });
     let again: Vec<&str> = options.iter().copied().chain(["resume=true"]).collect();
     place.ok(stage, &again);
 }
 
-fn check(method: &str, generator: bool, file: &str, calm: &Place, stopped: &Place) {
+fn check(signal: i32, of: (&str, bool, &str), calm: &Place, stopped: &Place) {
+    let (method, generator, file) = of;
     let chosen = format!("+method={method}");
     let fresh = usize::from(!["feddf", "shapes"].contains(&method));
     let batches = format!("student.new_batches_per_epoch={fresh}");
@@ -76,14 +77,15 @@ fn check(method: &str, generator: bool, file: &str, calm: &Place, stopped: &Plac
         forget(calm, stage);
         calm.ok(stage, &options);
     }
-    killed(
+    stopped_by(
+        signal,
         stopped,
         "generate_initial",
         &options,
         "initial.checkpoint/batch_00000.safetensors",
     );
     let file = format!("student/checkpoint/{file}.safetensors");
-    killed(stopped, "train_student", &options, &file);
+    stopped_by(signal, stopped, "train_student", &options, &file);
     assert_eq!(
         results(&calm.path(".")),
         results(&stopped.path(".")),
@@ -104,14 +106,30 @@ fn check(method: &str, generator: bool, file: &str, calm: &Place, stopped: &Plac
 
 #[test]
 fn every_method_resumes_after_a_kill() {
+    let [calm, stopped] = with_teachers();
+    for method in METHODS {
+        check(libc::SIGKILL, method, &calm, &stopped);
+    }
+}
+
+/// Ctrl-C, heard while the teachers' weights learn: what an epoch's batch is followed by.
+#[test]
+fn interrupted_learning_of_weights_is_taken_again() {
+    let [calm, stopped] = with_teachers();
+    let method = ("co_boosting", true, "batch_00011");
+    for _ in 0..3 {
+        check(libc::SIGTERM, method, &calm, &stopped);
+    }
+}
+
+/// Two places with the same teachers.
+fn with_teachers() -> [Place; 2] {
     let places = [Place::new(), Place::new()];
     for place in &places {
         place.ok("split_data", &[]);
         place.ok("train_teachers", &[]);
     }
-    for (method, generator, file) in METHODS {
-        check(method, generator, file, &places[0], &places[1]);
-    }
+    places
 }
 
 /// The average of teachers of another architecture than the student's.

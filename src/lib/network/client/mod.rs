@@ -142,7 +142,9 @@ impl Remote {
                 .call(Method::POST, "/v1/uploads", Some(announce.clone()))
                 .and_then(|response| connection.decoded::<Shown>(response))
                 .and_then(|shown| {
-                    patience.progress();
+                    if shown.offset > told {
+                        patience.progress();
+                    }
                     self.continue_upload(path, shown, &mut told, &mut patience)
                 });
             match attempt {

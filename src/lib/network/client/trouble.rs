@@ -31,8 +31,10 @@ pub(super) enum Trouble {
     /// It may work later.
     Again {
         problem: String,
-        /// The time that the server gave; `None` where it did not answer.
-        answered: Option<Option<Duration>>,
+        /// Whether the server answered.
+        answered: bool,
+        /// The wait that its answer asks for.
+        wait: Option<Duration>,
     },
     /// The server does not wait for this any more.
     Late(String),
@@ -79,12 +81,16 @@ impl Patience {
     /// Fails when there is no use in one, it has gone badly for too long, or a stop was asked for.
     pub fn pause(&mut self, trouble: Trouble, connection: &Connection) -> Result<()> {
         interrupt::check()?;
-        let (problem, answered) = match trouble {
+        let (problem, answered, asked) = match trouble {
             Trouble::Final(error) => return Err(error),
             Trouble::Late(why) => {
                 return Err(Error::failed(format!("the server refuses: {why}")));
             }
-            Trouble::Again { problem, answered } => (problem, answered),
+            Trouble::Again {
+                problem,
+                answered,
+                wait,
+            } => (problem, answered, wait),
         };
         let settings = &connection.settings;
         let most = match connection.reached.get() {
@@ -92,12 +98,16 @@ impl Patience {
             false => settings.patience.min(FIRST_CONTACT),
         };
         if self.since.elapsed() > most {
-            return Err(Error::failed("the server cannot be reached")
+            let what = match answered {
+                true => "the server has not taken it for too long",
+                false => "the server cannot be reached",
+            };
+            return Err(Error::failed(what)
                 .note("from", settings.server.clone())
                 .note("found", problem)
                 .hint("the same command goes on from where this one ended"));
         }
-        let wait = answered.flatten().unwrap_or(self.wait).min(MOST_WAIT);
+        let wait = asked.unwrap_or(self.wait).min(MOST_WAIT);
         let limit = self.limit(most, connection);
         tracing::warn!(
             "{problem}; trying again in {:.1} s{limit}",
@@ -174,11 +184,13 @@ pub(super) fn trouble(error: ureq::Error, settings: &Settings) -> Trouble {
         ),
         ureq::Error::Io(error) if BROKEN.contains(&error.kind()) => Trouble::Again {
             problem: "the connection to the server broke".into(),
-            answered: None,
+            answered: false,
+            wait: None,
         },
         error => Trouble::Again {
             problem: format!("the server does not answer: {error}"),
-            answered: None,
+            answered: false,
+            wait: None,
         },
     }
 }
@@ -225,7 +237,8 @@ pub(super) fn refusal(mut response: Response<Body>, settings: &Settings) -> Trou
     if passes {
         return Trouble::Again {
             problem: message,
-            answered: Some(asked),
+            answered: true,
+            wait: asked,
         };
     }
     if code == "late" {

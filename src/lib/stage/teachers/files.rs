@@ -52,7 +52,15 @@ pub(super) fn find<'a>(context: &'a StageContext) -> Result<(&'a Path, Vec<(usiz
         }),
     };
     match missing {
-        Some(missing) => bail!(missing_teacher(folder, missing, found.len(), wanted, split)),
+        Some(missing) => {
+            let named = match (&only, settings.num_teachers, split, nodes) {
+                (Some(only), ..) => Some((only.len(), "`teacher.only`".to_owned())),
+                (_, Some(count), ..) => Some((count, "`teacher.num_teachers`".to_owned())),
+                (.., Some(path), Some(nodes)) => Some((nodes, path.display().to_string())),
+                _ => None,
+            };
+            bail!(missing_teacher(folder, missing, found.len(), named))
+        }
         None => Ok((folder, found)),
     }
 }
@@ -138,33 +146,26 @@ fn teacher_files(
 }
 
 /// Returns the error for a set in which `missing` is the first teacher that is not there, behind
-/// `found` others.
+/// `found` others; `expected` is how many there should be, and who says so.
 fn missing_teacher(
     folder: &Path,
     missing: usize,
     found: usize,
-    wanted: Option<usize>,
-    split: Option<&Path>,
+    expected: Option<(usize, String)>,
 ) -> Error {
     let error = Error::failed(format!("teacher {missing} is missing"))
         .note("file", weights_path(folder, missing).display().to_string());
-    let error = match (wanted, split) {
-        (Some(count), None) => error
-            .note(
-                "expected",
-                format!("{}: `teacher.num_teachers`", counted(count, "teacher")),
-            )
+    let error = match &expected {
+        Some((count, by)) => error
+            .note("expected", format!("{}: {by}", counted(*count, "teacher")))
             .note("found", format!("{} before it", counted(found, "teacher"))),
-        (Some(count), Some(split)) if found > 0 => error
-            .note(
-                "expected",
-                format!("{}: {}", counted(count, "teacher"), split.display()),
-            )
-            .note("found", format!("{} before it", counted(found, "teacher")))
-            .hint(
-                "if these are all: `teacher.num_teachers` says how many, or give the split that \
-                 they were trained on",
-            ),
+        None => error,
+    };
+    let error = match &expected {
+        Some((_, by)) if found > 0 && !by.starts_with('`') => error.hint(
+            "if these are all: `teacher.num_teachers` says how many, or give the split that they \
+             were trained on",
+        ),
         _ => error,
     };
     if folder.is_file() {

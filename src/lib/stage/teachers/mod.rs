@@ -44,6 +44,7 @@ impl TeacherSet {
             .iter()
             .map(|teacher| teacher.spec.model.to_string())
             .collect();
+        models.sort();
         models.dedup();
         run.fact(manifest::TEACHERS_MODEL, models.join(", "))?;
         Ok(())
@@ -96,7 +97,7 @@ fn read(context: &StageContext, numbers: &[usize], paths: &[PathBuf]) -> Result<
         }
         uploads.push(upload);
     }
-    warn_about_uploads(&uploads, &counted_here.take());
+    warn_about_uploads(context, &uploads, &counted_here.take());
     Ok(uploads)
 }
 
@@ -139,13 +140,13 @@ fn cached(
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known) = (paths.to_vec(), cards.to_vec());
     let (device, precision) = (context.device, context.precision);
-    let cache = TeacherCache::new(room, move |node| {
-        let card = || Ok(known[node].clone());
-        let (model, _) = weights::load(&files[node], &card, device, precision)?;
+    let cache = TeacherCache::new(room, move |index| {
+        let card = || Ok(known[index].clone());
+        let (model, _) = weights::load(&files[index], &card, device, precision)?;
         Ok(model)
     });
-    let teacher = |(node, (counts, (path, card))): (usize, (Vec<u64>, (&PathBuf, &Card)))| {
-        Teacher::cached(card.model.clone(), device, counts, &cache, node)
+    let teacher = |(index, (counts, (path, card))): (usize, (Vec<u64>, (&PathBuf, &Card)))| {
+        Teacher::cached(card.model.clone(), device, counts, &cache, index)
             .map_err(|error| error.note("file", path.display().to_string()).into())
     };
     let each = counts.into_iter().zip(paths.iter().zip(cards));

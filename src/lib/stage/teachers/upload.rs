@@ -5,7 +5,7 @@ use crate::artifact::tensors;
 use crate::config::schema::CountsFrom;
 use crate::data::DatasetKind;
 use crate::error::{During, Error};
-use crate::inversion::estimate_class_shares;
+use crate::inversion::{Start, estimate_class_shares};
 use crate::model::ModelSpec;
 use crate::partition::label_counts;
 use crate::run::StageContext;
@@ -16,7 +16,7 @@ use anyhow::Result;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-/// Images that each teacher is taken to have seen where no card tells how many.
+/// Images that each teacher is taken to have seen where no card that is asked tells how many.
 const UNTOLD_IMAGES: u64 = 10_000;
 
 /// Holds what a teacher's file tells, without its weights.
@@ -56,27 +56,36 @@ impl Upload {
 }
 
 /// Warns of what some teachers lack; the label counts of `counted_here` come from the split.
-pub(super) fn warn_about_uploads(uploads: &[Upload], counted_here: &[usize]) {
-    let nodes = |is_meant: fn(&Upload) -> bool| -> Vec<usize> {
+pub(super) fn warn_about_uploads(
+    context: &StageContext,
+    uploads: &[Upload],
+    counted_here: &[usize],
+) {
+    let nodes = |is_meant: &dyn Fn(&Upload) -> bool| -> Vec<usize> {
         let meant = uploads.iter().filter(|upload| is_meant(upload));
         meant.map(|upload| upload.node).collect()
     };
     warn_about(
-        &nodes(|upload| upload.card.label_counts.is_none()),
+        &nodes(&|upload| upload.card.label_counts.is_none()),
         "label counts, which are estimated from their weights",
     );
+    let is_counted = |upload: &Upload| upload.shares.is_none();
     warn_about(
-        counted_here,
+        &nodes(&|upload| is_counted(upload) && counted_here.contains(&upload.node)),
         "label counts of their own, which are taken from the dataset and the split",
     );
-    warn_about(
-        &nodes(|upload| !upload.has_norm),
-        "batch norm, so that inversion has no feature statistics to match",
-    );
+    // Pictures of shapes match nothing.
+    let config = context.config;
+    if config.generator.is_some() || config.deep_inv.start != Start::Shapes {
+        warn_about(
+            &nodes(&|upload| !upload.has_norm),
+            "batch norm, so that inversion has no feature statistics to match",
+        );
+    }
 }
 
 /// Returns each teacher's label counts: those on its card or, where its classes' shares are
-/// estimated, as many images as the others' cards tell on average, divided by the shares.
+/// estimated, as many images as the cards that are asked tell on average, divided by the shares.
 pub(super) fn counts_of(uploads: &[Upload]) -> Vec<Vec<u64>> {
     let told = uploads.iter().filter(|upload| upload.shares.is_none());
     let totals: Vec<u64> = told

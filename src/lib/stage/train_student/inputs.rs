@@ -4,7 +4,9 @@
 use super::super::synthesizer::batch_size_key;
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
+use crate::artifact::json::{self, at};
 use crate::artifact::{hash, tensors};
+use crate::config::schema::Config;
 use crate::data::{Dataset, DatasetKind, ImageSet};
 use crate::distill::SyntheticImages;
 use crate::error::Error;
@@ -14,6 +16,7 @@ use crate::run::weights::{self, Card};
 use crate::run::{Demand, StageContext, required, split};
 use crate::run::{manifest, of_sweep, stages};
 use anyhow::{Result, bail};
+use serde_json::Value;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -89,10 +92,7 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
         super::super::synthesis_demand(config, pixels),
         Demand {
             what: "images in a batch",
-            count: match student.epoch_images {
-                Some(images) => wide(images.min(student.batch_size)),
-                None => wide(student.batch_size),
-            },
+            count: wide(student.batch_size),
             // A batch, and its copy while it is cropped.
             bytes: 2 * pixels,
             keys: &["student.batch_size"],
@@ -179,7 +179,7 @@ fn initial(
         bail!(of_sweep::named(error, "initial.save_path", path));
     }
     run.input("initial", path)?;
-    refuse_other_teachers(path, set)?;
+    refuse_other_teachers(context, path, set)?;
     let read = || {
         let file = tensors::read(path)?;
         if let Some(card) = weights::card(&file.metadata)? {
@@ -207,7 +207,7 @@ fn initial(
 }
 
 /// Refuses initial batches that were made of other teachers than those loaded.
-fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
+fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) -> Result<()> {
     let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };
@@ -221,6 +221,7 @@ fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
                 .hint("give the file that `generate_initial` wrote, such as `initial.safetensors`")
         );
     }
+    warn_of_another_method(&context.config, &made.config)?;
     let made_from = made
         .inputs
         .iter()
@@ -259,6 +260,33 @@ fn refuse_other_teachers(path: &Path, set: &TeacherSet) -> Result<()> {
                 .hint("make the initial batches again with `generate_initial`")
             );
         }
+    }
+    Ok(())
+}
+
+/// Warns of initial batches that something else made than what makes the fresh ones: `made` is the
+/// config of `generate_initial`.
+///
+/// # Errors
+/// Fails for a number that JSON cannot hold.
+fn warn_of_another_method(config: &Config, made: &Value) -> Result<()> {
+    if config.student.new_batches_per_epoch == 0 {
+        return Ok(());
+    }
+    let start = |config: &Value| {
+        let start = at(config, "deep_inv.start").as_str().map(str::to_owned);
+        start.unwrap_or_else(|| "noise".into())
+    };
+    let maker = |config: &Value| match at(config, "generator") {
+        Value::Null => format!("`deep_inv.start={}`", start(config)),
+        _ => "`generator`".to_owned(),
+    };
+    let (before, now) = (maker(made), maker(&json::value(config)?));
+    if before != now {
+        tracing::warn!(
+            "the initial batches were made with {before}, and the fresh ones will be with {now}: \
+             if that is not meant, make them again with `generate_initial` and the same `+method`"
+        );
     }
     Ok(())
 }

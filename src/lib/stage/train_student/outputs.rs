@@ -108,17 +108,11 @@ impl Finished<'_> {
             }
         }
         journal.finish(session)?;
-        let best = self
-            .notes
-            .epochs
-            .iter()
-            .filter_map(|epoch| epoch.test_accuracy)
-            .fold(None, best_of);
         output::print(comparison.table())?;
         output::print(format!(
             "student: final {}, best on test {}",
             percent(self.last()),
-            percent(best)
+            percent(self.best())
         ))?;
         output::print(format!("weights:  {}", weights_path.display()))?;
         for picture in pictures.iter().filter(|name| name.ends_with(".png")) {
@@ -132,6 +126,15 @@ impl Finished<'_> {
         !self.dataset.test.is_empty()
     }
 
+    /// Returns the highest accuracy of an epoch on the test set.
+    fn best(&self) -> Option<f64> {
+        let epochs = self.notes.epochs.iter();
+        epochs
+            .filter_map(|epoch| epoch.test_accuracy)
+            .reduce(f64::max)
+    }
+
+    /// Returns the accuracy after the last epoch on the test set.
     fn last(&self) -> Option<f64> {
         self.notes
             .epochs
@@ -153,12 +156,7 @@ impl Finished<'_> {
             saved_epoch: self.best.epoch(),
             selection: context.config.student.selection,
             final_test_accuracy: self.last(),
-            best_test_accuracy: self
-                .notes
-                .epochs
-                .iter()
-                .filter_map(|epoch| epoch.test_accuracy)
-                .fold(None, best_of),
+            best_test_accuracy: self.best(),
             saved_test_accuracy: evaluation.accuracy(),
             comparison: Some(comparison.clone()),
             teacher_weights: match context.config.student.teacher_weights.step > 0.0 {
@@ -373,8 +371,4 @@ impl Finished<'_> {
 /// Returns the number of an epoch as people count, from 1; files count from 0.
 fn shown(epoch: usize) -> f64 {
     epoch as f64 + 1.0
-}
-
-fn best_of(best: Option<f64>, accuracy: f64) -> Option<f64> {
-    Some(best.map_or(accuracy, |best| best.max(accuracy)))
 }

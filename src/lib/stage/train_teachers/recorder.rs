@@ -78,13 +78,8 @@ impl Recorder<'_> {
         upload_bytes: u64,
     ) -> (TeacherMetrics, Journal) {
         let of = |epoch: usize| self.epochs.get(epoch).and_then(|epoch| epoch.test_accuracy);
-        let best = self
-            .epochs
-            .iter()
-            .filter_map(|epoch| epoch.test_accuracy)
-            .fold(None, |best: Option<f64>, accuracy| {
-                Some(best.map_or(accuracy, |best| best.max(accuracy)))
-            });
+        let tested = self.epochs.iter().filter_map(|epoch| epoch.test_accuracy);
+        let best = tested.reduce(f64::max);
         let metrics = TeacherMetrics {
             teacher: self.node,
             label_counts,

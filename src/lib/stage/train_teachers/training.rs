@@ -172,30 +172,50 @@ fn without_steps(state: &StateDict) -> StateDict {
 }
 
 /// Returns the node's training indices, and those held out for `selection: best_validation`.
+///
+/// # Errors
+/// Fails when the node has too few images to train on, or none of its own to choose weights by.
 fn hold_out(
     settings: &TeacherConfig,
     part: &Part,
     seeds: &Seeds,
     node: usize,
 ) -> Result<(Vec<usize>, Option<Vec<usize>>)> {
-    let few = |count| {
+    let few = |count, hint: String| {
         Error::failed(format!(
-            "node {node} has {} to train on; batch norm needs at least 2",
+            "node {node} has {} to train on; a teacher needs at least 2",
             counted(count, "image")
         ))
-        .hint("split the data among fewer nodes (`split.num_nodes`)")
+        .hint(hint)
     };
+    let total = part.train.len();
+    if settings.selection == Selection::BestOwnTest && part.test.is_empty() {
+        bail!(
+            Error::usage(format!(
+                "node {node} has no test images of its own, by which `teacher.selection` is to \
+                 choose"
+            ))
+            .note("found", "`teacher.selection` is `best_own_test`")
+            .hint("`teacher.selection=last` takes the weights after the last epoch")
+        );
+    }
+    if total < 2 {
+        let hint = "with a split: fewer nodes have more images each (`split.num_nodes`)";
+        bail!(few(total, hint.into()));
+    }
     if settings.selection != Selection::BestValidation {
-        return match part.train.len() {
-            count @ (0 | 1) => Err(few(count).into()),
-            _ => Ok((part.train.clone(), None)),
-        };
+        return Ok((part.train.clone(), None));
     }
     let mut order = part.train.clone();
     order.shuffle(&mut seeds.stream("teacher/validation", node as u64));
     let held = ((order.len() as f64 * settings.validation_share).round() as usize).max(1);
     if order.len() < held + 2 {
-        bail!(few(order.len().saturating_sub(held)));
+        let hint = format!(
+            "`teacher.selection=best_validation` holds {held} of {total} out: lower \
+             `teacher.validation_share`, which is {}",
+            settings.validation_share
+        );
+        bail!(few(total.saturating_sub(held), hint));
     }
     let mut train = order.split_off(held);
     train.sort_unstable();
