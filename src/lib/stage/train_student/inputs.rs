@@ -221,7 +221,7 @@ fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) 
                 .hint("give the file that `generate_initial` wrote, such as `initial.safetensors`")
         );
     }
-    warn_of_another_method(&context.config, &made.config)?;
+    warn_of_another_method(context.config, &made.config)?;
     let made_from = made
         .inputs
         .iter()
