@@ -53,13 +53,13 @@ pub(super) fn find<'a>(context: &'a StageContext) -> Result<(&'a Path, Vec<(usiz
     };
     match missing {
         Some(missing) => {
-            let named = match (&only, settings.num_teachers, split, nodes) {
-                (Some(only), ..) => Some((only.len(), "`teacher.only`".to_owned())),
-                (_, Some(count), ..) => Some((count, "`teacher.num_teachers`".to_owned())),
-                (.., Some(path), Some(nodes)) => Some((nodes, path.display().to_string())),
+            let expected = match (&only, settings.num_teachers, split, nodes) {
+                (Some(only), ..) => Some((only.len(), Source::Key("teacher.only"))),
+                (_, Some(count), ..) => Some((count, Source::Key("teacher.num_teachers"))),
+                (.., Some(path), Some(nodes)) => Some((nodes, Source::Split(path))),
                 _ => None,
             };
-            bail!(missing_teacher(folder, missing, found.len(), named))
+            bail!(missing_teacher(folder, missing, found.len(), expected))
         }
         None => Ok((folder, found)),
     }
@@ -145,24 +145,36 @@ fn teacher_files(
     Ok(found)
 }
 
+/// Tells who says how many teachers there should be.
+enum Source<'a> {
+    Key(&'static str),
+    Split(&'a Path),
+}
+
 /// Returns the error for a set in which `missing` is the first teacher that is not there, behind
 /// `found` others; `expected` is how many there should be, and who says so.
 fn missing_teacher(
     folder: &Path,
     missing: usize,
     found: usize,
-    expected: Option<(usize, String)>,
+    expected: Option<(usize, Source)>,
 ) -> Error {
     let error = Error::failed(format!("teacher {missing} is missing"))
         .note("file", weights_path(folder, missing).display().to_string());
     let error = match &expected {
-        Some((count, by)) => error
-            .note("expected", format!("{}: {by}", counted(*count, "teacher")))
-            .note("found", format!("{} before it", counted(found, "teacher"))),
         None => error,
+        Some((count, source)) => {
+            let by = match source {
+                Source::Key(key) => format!("`{key}`"),
+                Source::Split(path) => path.display().to_string(),
+            };
+            error
+                .note("expected", format!("{}: {by}", counted(*count, "teacher")))
+                .note("found", format!("{} before it", counted(found, "teacher")))
+        }
     };
-    let error = match &expected {
-        Some((_, by)) if found > 0 && !by.starts_with('`') => error.hint(
+    let error = match expected {
+        Some((_, Source::Split(_))) if found > 0 => error.hint(
             "if these are all: `teacher.num_teachers` says how many, or give the split that they \
              were trained on",
         ),
