@@ -3,7 +3,7 @@
 use super::support::{Folder, Host, command, run, said, teacher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 #[test]
 fn of_hosts() {
@@ -111,6 +111,19 @@ fn of_hosts() {
     assert!(!said(&output).contains("dataset"), "{}", said(&output));
 }
 
+/// Returns what a client says of its first `count` waits, and ends it.
+fn first_waits(join: &mut Child, count: usize) -> Vec<String> {
+    let lines = BufReader::new(join.stderr.take().unwrap()).lines();
+    let waits = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("trying again"))
+        .take(count)
+        .collect();
+    join.kill().unwrap();
+    join.wait().unwrap();
+    waits
+}
+
 /// Nobody listens there: the first line says so, for how long it is tried, and that the address may
 /// be wrong.
 #[test]
@@ -127,14 +140,7 @@ fn of_an_address() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(join.stderr.take().unwrap()).lines();
-    let again: Vec<String> = lines
-        .map_while(Result::ok)
-        .filter(|line| line.contains("trying again"))
-        .take(2)
-        .collect();
-    join.kill().unwrap();
-    join.wait().unwrap();
+    let again = first_waits(&mut join, 2);
     let told = format!("trying again in 0.0 s, for 1 min 0 s at most (is `{server}` the");
     assert!(again[0].contains(&told), "{again:?}");
     assert!(again[1].ends_with("trying again in 0.0 s"), "{again:?}");
@@ -187,14 +193,7 @@ fn of_a_way_that_breaks() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(join.stderr.take().unwrap()).lines();
-    let again: Vec<String> = lines
-        .map_while(Result::ok)
-        .filter(|line| line.contains("trying again"))
-        .take(3)
-        .collect();
-    join.kill().unwrap();
-    join.wait().unwrap();
+    let again = first_waits(&mut join, 3);
     assert!(
         again[0].contains("trying again in 0.1 s, for 24 h 0 min"),
         "{again:#?}"
