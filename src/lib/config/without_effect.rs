@@ -5,16 +5,18 @@
 use super::composed::Composed;
 use super::schema::Config;
 use crate::artifact::json::at;
+use crate::inversion::EnsembleKind;
 use serde_json::Value;
 
 /// Names each key or group of keys, the key that decides whether it is read, and the value under
 /// which it is.
-const READ_WHEN: [(&str, &str, &str); 12] = [
+const READ_WHEN: [(&str, &str, &str); 13] = [
     // `student.distill.ensemble` is read in any case: the joint prediction is compared with.
     ("student.distill.temperature", OBJECTIVE, "distill"),
     ("student.distill.label_weight", OBJECTIVE, "distill"),
     ("student.distill.soften", OBJECTIVE, "distill"),
     ("student.distill.cache_mib", OBJECTIVE, "distill"),
+    (WEIGHTS, "student.distill.ensemble", "weighted_logits"),
     ("deep_inv.teachers.n", MODE, "sample"),
     ("deep_inv.teachers.per", MODE, "sample"),
     ("deep_inv.di.loss.entropy_scale", MODE, "cycle"),
@@ -30,6 +32,7 @@ const READ_WHEN: [(&str, &str, &str); 12] = [
 ];
 
 const OBJECTIVE: &str = "student.objective";
+const WEIGHTS: &str = "student.teacher_weights";
 const MODE: &str = "deep_inv.teachers.mode";
 
 /// Tells of a setting without an effect.
@@ -47,9 +50,12 @@ impl Composed {
     pub fn without_effect(&self) -> Vec<Idle> {
         let json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
         let (config, default) = (json(&self.config), json(&Config::default()));
+        let is_read = |key: &str, decider: &str, value: &str| {
+            at(&config, decider) == value || key == WEIGHTS && weighs_teachers(&self.config)
+        };
         let idle = READ_WHEN
             .iter()
-            .filter(|(_, decider, value)| at(&config, decider) != value);
+            .filter(|(key, decider, value)| !is_read(key, decider, value));
         let keys = idle.flat_map(|(key, decider, value)| {
             let below = keys_of(key, at(&config, key)).into_iter();
             below.map(move |key| (key, decider, value))
@@ -66,6 +72,12 @@ impl Composed {
             })
             .collect()
     }
+}
+
+/// Returns true if the rule of synthesis adds weighted logits, which the student's rule then does
+/// as well unless it is another.
+fn weighs_teachers(config: &Config) -> bool {
+    config.synthesis_ensemble() == EnsembleKind::WeightedLogits
 }
 
 /// Returns the key, or the keys below it if its value is a mapping.

@@ -134,6 +134,7 @@ impl Generator {
         let pass = &mut Pass::Train(Masks::default());
         let quarter = (self.size + 3) / 4;
         let maps = self.linear.forward(noise);
+        // The weights of the transposed convolutions are in neither order: the maps decide theirs.
         let maps = channels_last(&maps.view([noise.size()[0], -1, quarter, quarter]));
         let [norm0, norm1, norm2] = &self.norms;
         let [conv0, conv1, conv2] = &self.convs;

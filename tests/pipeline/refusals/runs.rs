@@ -228,6 +228,12 @@ fn settings_without_effect_are_named() {
             "`student.objective=distill`",
         ),
         (
+            "train_student",
+            "student.teacher_weights.step=0.1",
+            "`student.distill.ensemble` is `null`",
+            "`student.distill.ensemble=weighted_logits`",
+        ),
+        (
             "generate_initial",
             "deep_inv.teachers.n=3",
             "`deep_inv.teachers.mode` is `cycle`",
@@ -253,6 +259,12 @@ fn settings_without_effect_are_named() {
         assert_eq!(line.lines().count(), 1, "{line}");
         assert_eq!(said(stage, &[typed, reads.trim_matches('`')]), "");
     }
+    // By the rule of synthesis, which the student's is where it is not set.
+    let inherited = [
+        "student.teacher_weights.step=0.1",
+        "deep_inv.ensemble=weighted_logits",
+    ];
+    assert_eq!(said("train_student", &inherited), "");
     // Of another stage, the default, or with an effect in one of the jobs.
     let distil = "student.distill.temperature=3";
     assert_eq!(said("generate_initial", &[distil]), "");

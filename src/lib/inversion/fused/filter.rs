@@ -9,7 +9,7 @@ use tch::Tensor;
 
 /// 3×3 convolutions of stride 1 with this many channels or more on both sides, over planes of at
 /// least this height and width, are computed by Winograd's products with tiles of 4×4 outputs: 1.1
-/// times as fast as libtorch's with 32 channels, 1.7 times with 64 over 32×32 pixels, 2.9 times
+/// times as fast as libtorch's with 32 channels, 1.7 times with 64 over 32×32 pixels, 2.6 times
 /// with 256 over 8×8 (two AVX-512 cores).
 const LARGE_TILES: (i64, i64) = (32, 8);
 

@@ -122,6 +122,7 @@ struct Work {
   }
 };
 
+// Functions, since the compiler makes copies of a template for one processor alone.
 EACH_CPU void input_two(const Work<Two> &work, const float *x, float *v, int64_t from,
                         int64_t to) {
   work.input(x, v, from, to);

@@ -32,7 +32,7 @@ use tch::{Kind, Tensor};
 /// caches of two AVX-512 cores hold.
 const PART: i64 = 1 << 19;
 
-/// Names the outputs that a tile gives.
+/// Selects how many outputs a tile gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
     /// F(2×2, 3×3).
