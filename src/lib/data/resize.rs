@@ -5,17 +5,17 @@
 use super::parallel;
 use super::raw::RawSplit;
 use image::imageops::{self, FilterType};
-use image::{ImageBuffer, Luma};
+use image::{Rgba, RgbaImage};
+use std::array;
 
 /// Resizes each image of a split to `size`×`size` pixels.
 pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     if (split.height, split.width) == (size, size) {
         return split;
     }
-    let images: Vec<&[u8]> = split.images().collect();
-    let resized = parallel::map(&images, |image| {
-        resize(image, (split.height, split.width), size)
-    });
+    let shape = (split.height, split.width);
+    let together: Vec<&[u8]> = split.pixels.chunks(TOGETHER * plane(shape)).collect();
+    let resized = parallel::map(&together, |planes| resize(planes, shape, size));
     let RawSplit {
         labels,
         files,
@@ -26,7 +26,7 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     // They are in memory no longer than they are needed.
     drop(pixels);
     let mut pixels = Vec::with_capacity(resized.iter().map(Vec::len).sum());
-    resized.into_iter().for_each(|image| pixels.extend(image));
+    resized.into_iter().for_each(|planes| pixels.extend(planes));
     RawSplit {
         height: size,
         width: size,
@@ -37,6 +37,15 @@ pub(super) fn to_size(split: RawSplit, size: usize) -> RawSplit {
     }
 }
 
+/// Returns how many pixels a plane has, at least 1.
+fn plane((height, width): (usize, usize)) -> usize {
+    (height * width).max(1)
+}
+
+/// `image` resizes four channels of a pixel whatever it holds, so that four planes as the channels
+/// of one image take the time of one plane.
+const TOGETHER: usize = 4;
+
 /// Resizes planes [C,H,W] of (height, width) pixels to [C,size,size] with the triangle filter.
 ///
 /// That is bilinear interpolation when it enlarges; when it shrinks, the filter is widened by the
@@ -45,14 +54,22 @@ pub(super) fn resize(planes: &[u8], (height, width): (usize, usize), size: usize
     if (height, width) == (size, size) {
         return planes.to_vec();
     }
-    let target = size as u32;
-    planes
-        .chunks_exact((height * width).max(1))
-        .filter_map(|plane| {
-            ImageBuffer::<Luma<u8>, &[u8]>::from_raw(width as u32, height as u32, plane)
-        })
-        .flat_map(|plane| imageops::resize(&plane, target, target, FilterType::Triangle).into_raw())
-        .collect()
+    let (plane, target) = (plane((height, width)), size as u32);
+    let mut resized = Vec::with_capacity(planes.len() / plane * size * size);
+    for planes in planes.chunks(TOGETHER * plane) {
+        let pixel = |x: u32, y: u32| {
+            let at = y as usize * width + x as usize;
+            Rgba(array::from_fn(|channel| {
+                planes.get(channel * plane + at).copied().unwrap_or(0)
+            }))
+        };
+        let image = RgbaImage::from_fn(width as u32, height as u32, pixel);
+        let image = imageops::resize(&image, target, target, FilterType::Triangle).into_raw();
+        for channel in 0..planes.len() / plane {
+            resized.extend(image.chunks_exact(TOGETHER).map(|pixel| pixel[channel]));
+        }
+    }
+    resized
 }
 
 /// Converts each image of a split to 1 or 3 channels.
