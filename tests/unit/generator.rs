@@ -241,7 +241,7 @@ fn steps_are_those_of_pytorch() {
 fn learnt_weights_are_those_of_pytorch() {
     let teachers = teachers(EVEN);
     let settings = TeacherWeightSettings {
-        step: 0.3,
+        step: 0.1,
         decay: 0.9,
     };
     let weights = TeacherWeights::new(teachers.iter().collect(), settings);

@@ -1,9 +1,9 @@
-//! Learns how much each teacher's logits count in their sum, on the images that the student trains
+//! Learns how much each teacher's logits count in their mean, on the images that the student trains
 //! on (Dai et al. 2024, arXiv:2402.15070, eq. 9 and 10). Called by
 //! [`AdaptiveSource`](super::AdaptiveSource).
 
 use crate::error::Result;
-use crate::inversion::Teacher;
+use crate::inversion::{Teacher, weighted_mean};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
@@ -31,7 +31,8 @@ impl Default for TeacherWeightSettings {
 }
 
 /// Holds one weight for each teacher: w ← clamp(w − s·dᵉ·sign ∇CE, 0, 1), where CE is the
-/// cross-entropy of softmax(Σ wᵢ zᵢ) with the labels, s the step, d its decay and e the epoch.
+/// cross-entropy of softmax(Σ wᵢ zᵢ / Σ wᵢ) with the labels, s the step, d its decay and e the
+/// epoch.
 #[derive(Debug)]
 pub struct TeacherWeights<'a> {
     teachers: Vec<&'a Teacher>,
@@ -67,10 +68,8 @@ impl<'a> TeacherWeights<'a> {
     pub fn step(&self, images: &Tensor, labels: &Tensor, epoch: usize) -> Result<()> {
         let predict = |teacher: &&Teacher| Ok(teacher.loaded()?.predict(images));
         let logits: Vec<Tensor> = self.teachers.iter().map(predict).collect::<Result<_>>()?;
-        // [N,classes,teachers], so that the weighted sum is one product.
-        let logits = no_grad(|| Tensor::stack(&logits, 2));
         let weights = self.values.copy().set_requires_grad(true);
-        let joint = logits.f_matmul(&weights)?;
+        let joint = weighted_mean(&logits, &weights);
         let loss =
             joint.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
         let gradient = Tensor::f_run_backward(&[&loss], &[&weights], false, false)?.remove(0);

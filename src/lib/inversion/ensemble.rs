@@ -142,10 +142,8 @@ impl Ensemble {
                 sum.log_softmax(1, Kind::Float)
             }
             (EnsembleKind::WeightedLogits, _) => {
-                let weights = self.weights.unbind(0);
-                let terms = logits.iter().zip(&weights);
-                let sum = sum(terms.map(|(logits, weight)| logits * weight)) / temperature;
-                sum.log_softmax(1, Kind::Float)
+                let logits: Vec<Tensor> = logits.iter().map(|z| z / temperature).collect();
+                weighted_mean(&logits, &self.weights).log_softmax(1, Kind::Float)
             }
             (EnsembleKind::LabelGated | EnsembleKind::MadeFrom, Some(origin)) => {
                 let gates = self.gates(origin).unbind(1);
@@ -256,6 +254,13 @@ pub fn predict(
         Ok(Tensor::f_zeros(shape, (Kind::Float, images.device()))?)
     };
     teachers.iter().enumerate().map(eval).collect()
+}
+
+/// Returns Σ wᵢ zᵢ / Σ wᵢ of logits `[N,classes]` and `weights` f32 `[teachers]` of which one at
+/// least is above zero (`WEnsemble` in the code of Dai et al. 2024, arXiv:2402.15070).
+pub(crate) fn weighted_mean(logits: &[Tensor], weights: &Tensor) -> Tensor {
+    // [N,classes,teachers], so that the sum is one product.
+    Tensor::stack(logits, 2).matmul(weights) / weights.sum(Kind::Float).clamp_min(SMALLEST)
 }
 
 /// Adds the terms, at least one.

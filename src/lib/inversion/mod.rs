@@ -27,6 +27,7 @@ mod teacher_cache;
 pub use class_shares::estimate_class_shares;
 pub(crate) use engine::History;
 pub use engine::TermsAt;
+pub(crate) use ensemble::weighted_mean;
 pub use ensemble::{Ensemble, Origin, predict};
 pub use inverter::{Inverter, SyntheticBatch};
 pub(crate) use labels::class_counts;

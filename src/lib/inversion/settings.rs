@@ -208,8 +208,8 @@ pub enum EnsembleKind {
     /// Takes the mean softmax of the teachers that an image was made from: of that one in `cycle`
     /// mode, else of all.
     MadeFrom,
-    /// Adds the logits, each teacher's times a weight of 0..1 that is 1/N at first and that the
-    /// student's training may learn.
+    /// Takes the mean of the logits, each teacher's with a weight of 0..1 that is 1/N at first and
+    /// that the student's training may learn.
     WeightedLogits,
 }
 
