@@ -597,3 +597,60 @@ fn plots_count_from_one_and_show_what_is_in_use() {
     // And the legend which images and labels an accuracy is of.
     assert!(has("student/curves.svg", "synthetic, as labelled"));
 }
+
+/// Two teachers.
+fn teachers() -> Place {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    place.ok("train_teachers", &[]);
+    place
+}
+
+/// Without a student and without batch norm nothing is left of DENSE's loss but the cross-entropy.
+#[test]
+fn a_loss_that_is_zero_throughout_is_drawn() {
+    let place = teachers();
+    let nothing = [
+        "+method=dense",
+        "generator.steps=2",
+        "generator.batch_size=16",
+        "generator.loss.cross_entropy=0",
+        "generator.loss.batch_norm=0",
+    ];
+    place.ok("generate_initial", &nothing);
+    assert!(place.path("initial.loss.png").is_file());
+}
+
+#[test]
+fn initial_batches_of_another_method_are_told_of() {
+    let place = teachers();
+    let generator = [
+        "+method=dense",
+        "generator.steps=2",
+        "generator.batch_size=16",
+    ];
+    place.ok("generate_initial", &generator);
+    let said = |overrides: &[&str]| {
+        let (code, _, errors) = place.run_with("train_student", TINY, overrides);
+        assert_eq!(code, 0, "{errors}");
+        let told = |line: &&str| line.contains("initial");
+        errors.lines().filter(told).collect::<Vec<_>>().join("\n")
+    };
+    let alone = ["student.new_batches_per_epoch=0", "overwrite=true"];
+    let text = said(&[&alone[..], &["initial.num_batches=7"]].concat());
+    for words in [
+        "made with a `generator`, but the config has `deep_inv.start=noise`",
+        "`initial.num_batches`, set by command line `initial.num_batches=7`, makes no batches here",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    let same = [&generator[..], &["student.epochs=1"]].concat();
+    let text = said(&[&alone[..], &same].concat());
+    assert!(!text.contains("made"), "{text}");
+    let other = [&generator[..], &["student.epochs=1", "generator.width=4"]].concat();
+    let text = said(&[&alone[..], &other].concat());
+    assert!(
+        text.contains("by a generator with other settings"),
+        "{text}"
+    );
+}

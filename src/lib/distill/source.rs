@@ -71,9 +71,9 @@ pub struct FreshReport {
     /// Share of the images to which the student, in evaluation mode, gives the intended label,
     /// 0..1.
     pub student_accuracy: f64,
-    /// Lowest inversion loss.
+    /// Lowest loss of the synthesiser.
     pub best_loss: f64,
-    /// Inversion losses at some steps.
+    /// Its losses at some steps.
     pub history: Vec<TermsAt>,
 }
 
@@ -88,8 +88,8 @@ pub struct FreshBatch {
     pub labels: Tensor,
 }
 
-/// Supplies the images of a [`GrowingSet`] to a student, and adds fresh batches to the set. An
-/// epoch has floor(images / batch size) steps, fresh batches included.
+/// Supplies the images of a [`GrowingSet`] to a student, and adds fresh batches to the set.
+/// [`SourceSettings::steps`] tells how many steps an epoch has.
 ///
 /// ```
 /// use fed_distill::data::Normalisation;

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::data::Normalisation;
 use crate::model::{
     BatchNorm, Builder, Conv, Entry, Linear, Masks, Pass, StateDict, Values, Window, channels_last,
+    drawn,
 };
 use crate::runtime::seed::Rng;
 use rand_distr::{Distribution, Normal};
@@ -107,15 +108,15 @@ impl Generator {
     /// host, so every device gets the same bits.
     ///
     /// # Errors
-    /// Fails when libtorch does.
+    /// Fails when the host has no memory for them, or libtorch fails.
     pub fn initialise(&self, rng: &mut Rng) -> Result<()> {
         for entry in self.entries.iter().filter(|entry| entry.is_parameter) {
             let mut tensor = entry.tensor.shallow_clone();
             let shape = tensor.size();
             let drawn = match (entry.name.ends_with(".bias"), shape.len()) {
-                (true, _) => Tensor::zeros(&shape, (Kind::Float, Device::Cpu)),
-                (false, 1) => normal(1.0, &shape, rng),
-                (false, _) => normal(0.0, &shape, rng),
+                (true, _) => Tensor::f_zeros(&shape, (Kind::Float, Device::Cpu))?,
+                (false, 1) => normal(1.0, &shape, rng)?,
+                (false, _) => normal(0.0, &shape, rng)?,
             };
             no_grad(|| tensor.f_copy_(&drawn))?;
         }
@@ -196,12 +197,14 @@ impl std::fmt::Debug for Generator {
 }
 
 /// Draws f32 values from N(mean, 0.02²).
-fn normal(mean: f32, shape: &[i64], rng: &mut Rng) -> Tensor {
+///
+/// # Errors
+/// Fails when the host has no memory for them.
+fn normal(mean: f32, shape: &[i64], rng: &mut Rng) -> Result<Tensor> {
     // The standard deviation is finite, which is all that `new` asks for.
     let distribution = Normal::new(mean, SPREAD as f32).expect("0.02 is finite");
-    let count = shape.iter().product::<i64>() as usize;
-    let values: Vec<f32> = distribution.sample_iter(rng).take(count).collect();
-    Tensor::from_slice(&values).view(shape)
+    let values = drawn(shape, || distribution.sample(rng))?;
+    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
 }
 
 /// Returns LeakyReLU of `maps`, which as a sum takes less time than `prelu`.

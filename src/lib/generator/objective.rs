@@ -4,9 +4,9 @@
 use super::losses::{activation, cross_entropy, divergence, information};
 use super::settings::GeneratorLoss;
 use crate::error::Result;
-use crate::inversion::objective::{Terms, observe};
+use crate::inversion::objective::{Terms, observe_features};
 use crate::inversion::{Ensemble, Origin, Teacher};
-use crate::model::Model;
+use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
 
 /// Holds what a generator is trained against.
@@ -33,16 +33,15 @@ impl GeneratorObjective<'_> {
         let zero = || Tensor::zeros([], (Kind::Float, images.device()));
         let (mut logits, mut distances, mut activations) = (Vec::new(), zero(), zero());
         for teacher in self.teachers {
-            let loaded = teacher.loaded()?;
-            if loss.batch_norm == 0.0 {
-                logits.push(loaded.model.eval(images));
-            } else {
-                let (seen, layers) = observe(&loaded.model, images);
-                logits.push(seen);
-                distances = layers.into_iter().fold(distances, |sum, layer| sum + layer);
-            }
+            let model = &teacher.loaded()?.model;
+            let (features, layers) = match loss.batch_norm == 0.0 {
+                true => (model.features(images, &mut Pass::Eval), Vec::new()),
+                false => observe_features(model, images),
+            };
+            logits.push(model.classify(&features));
+            distances = layers.into_iter().fold(distances, |sum, layer| sum + layer);
             if loss.activation != 0.0 {
-                activations += activation(&loaded.model.features(images));
+                activations += activation(&features);
             }
         }
         let count = self.teachers.len() as f64;

@@ -146,10 +146,6 @@ impl<'a> GeneratorSynthesizer<'a> {
 }
 
 impl Synthesizer for GeneratorSynthesizer<'_> {
-    fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
     fn steps(&self, _: bool) -> usize {
         self.settings.steps
     }

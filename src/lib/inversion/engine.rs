@@ -6,7 +6,7 @@
 //! Nothing is read back from the device before the end: losses and the best batch stay there.
 
 use super::fused::FusedEngine;
-use super::objective::{Loss, Terms, inversion_loss};
+use super::objective::{Combination, Loss, Terms, inversion_loss};
 use super::pixels::{BestBatch, PixelAdam};
 use super::teacher::Teacher;
 use crate::error::{Error, Result, Text, parameter};
@@ -221,15 +221,15 @@ impl Inversion<'_> {
             let hint = Text::from("check the teachers' weights, or lower ")
                 + parameter("optimizer.lr")
                 + " and the scales under "
-                + parameter("di.loss");
-            let what = format!("the inversion loss became NaN or infinite{step}");
-            let at_fault =
-                self.at_fault(&*engine, &engine.to_engine_order(start), labels, &used)?;
-            let error = at_fault
-                .into_iter()
-                .fold(Error::failed(what), |error, teacher| {
-                    error.note("from", format!("teacher {teacher}"))
+                + parameter(match self.student {
+                    Some(_) => "adi.loss",
+                    None => "di.loss",
                 });
+            let what = format!("the inversion loss became NaN or infinite{step}");
+            let teachers = self.at_fault(start, labels, &used)?.into_iter();
+            let error = teachers.fold(Error::failed(what), |error, teacher| {
+                error.note("from", format!("teacher {teacher}"))
+            });
             return Err(error.hint(hint));
         }
         Ok(Inverted {
@@ -242,23 +242,38 @@ impl Inversion<'_> {
 }
 
 impl Inversion<'_> {
-    /// Returns those of the `used` teachers whose own loss or gradient for the noise that a batch
-    /// started from is not finite; a single one in any case.
+    /// Returns those teachers of the loss of a batch made from `used` whose own loss or gradient is
+    /// not finite for `start`, the noise that it started from; a single one in any case.
     fn at_fault(
         &self,
-        engine: &dyn Engine,
         start: &Tensor,
         labels: &Tensor,
         used: &BTreeSet<usize>,
     ) -> Result<Vec<usize>> {
+        let combination = match self.loss.combination {
+            Combination::WithOthers(masks, _) => Combination::Separate(masks),
+            other => other,
+        };
+        // Each one without the others and without the student.
+        let alone = Inversion {
+            loss: Loss {
+                combination,
+                ..self.loss
+            },
+            student: None,
+            ..*self
+        };
+        let chosen: Vec<usize> = used.iter().copied().collect();
+        let others = self.loss.others(self.teachers.len(), &chosen);
+        let all: Vec<usize> = chosen.into_iter().chain(others).collect();
         let mut found = Vec::new();
-        for &teacher in used {
-            let (terms, gradient) = engine.differentiate(start, labels, &[teacher])?;
+        for &teacher in &all {
+            let (terms, gradient) = alone.differentiate(start, labels, &[teacher])?;
             let finite = terms
                 .total
                 .isfinite()
                 .logical_and(&gradient.isfinite().all());
-            if used.len() == 1 || !read::<bool>(&finite.all())? {
+            if all.len() == 1 && self.student.is_none() || !read::<bool>(&finite.all())? {
                 found.push(teacher);
             }
         }

@@ -59,7 +59,8 @@ pub struct Origin<'a> {
     pub teachers: Option<&'a Tensor>,
 }
 
-/// Keeps logarithms finite where no teacher gives a class any probability.
+/// Keeps logarithms finite where no teacher gives a class any probability. The rules that add
+/// probabilities have no gradient below it.
 const SMALLEST: f64 = 1e-12;
 
 impl Ensemble {

@@ -155,6 +155,13 @@ impl<'a> Inverter<'a> {
         }
     }
 
+    /// Takes `ensemble`, of the same teachers, in place of one of the settings' rule whose weights
+    /// stay 1/N.
+    #[must_use]
+    pub fn with_ensemble(self, ensemble: Ensemble) -> Self {
+        Self { ensemble, ..self }
+    }
+
     /// Returns the settings with or without a student.
     fn phase(&self, student: bool) -> &'a PhaseSettings {
         match student {
@@ -210,10 +217,6 @@ impl<'a> Inverter<'a> {
 }
 
 impl Synthesizer for Inverter<'_> {
-    fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
     fn steps(&self, student: bool) -> usize {
         self.phase(student).grad_updates_batch
     }

@@ -70,8 +70,9 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, mask: Option<&LabelMask>)
 }
 
 /// Returns the Jensen-Shannon divergence of two batches of logits `[N,classes]` at temperature 3,
-/// averaged over the batch (eq. 7), with the clamps of the CIFAR-10 release: probabilities and
-/// their mean to 0.01..0.99, the result to 0..1.
+/// averaged over the batch (eq. 7), as the CIFAR-10 release computes it: ½ KL(m ‖ p) + ½ KL(m ‖ q)
+/// with the mean m, whose arguments eq. 7 has the other way round; probabilities and their mean are
+/// clamped to 0.01..0.99, the result to 0..1, beyond which its gradient vanishes.
 ///
 /// It is computed in float64: for predictions that are nearly equal it is a small difference of
 /// logarithms, and the matrices are tiny.

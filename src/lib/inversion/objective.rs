@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
 
-/// Holds a batch's loss terms before scaling: scalars on the device, `total` with its graph.
+/// Holds a batch's loss terms before scaling: scalars on the device. `total` has its graph where
+/// autograd computed it.
 #[derive(Debug)]
 pub struct Terms {
     /// Scaled sum of all terms.
@@ -54,12 +55,18 @@ pub enum Combination<'a> {
 /// Returns the logits f32 `[N,classes]` of a teacher in evaluation mode for images `[N,C,H,W]`, and
 /// each batch-norm layer's distance, in module order.
 pub fn observe(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
+    let (features, distances) = observe_features(teacher, images);
+    (teacher.classify(&features), distances)
+}
+
+/// Does the same as [`observe`], but returns the input of the last linear layer, f32 `[N,F]`.
+pub(crate) fn observe_features(teacher: &Model, images: &Tensor) -> (Tensor, Vec<Tensor>) {
     let mut distances = Vec::new();
-    let logits = teacher.forward(
+    let features = teacher.features(
         images,
         &mut Pass::Observe(&mut |layer, input| distances.push(feature_distance(layer, input))),
     );
-    (logits, distances)
+    (features, distances)
 }
 
 /// Holds how predictions are combined and scaled; the same at every step of a batch.

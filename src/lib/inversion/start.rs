@@ -105,6 +105,8 @@ impl Form {
     /// Draws a shape; the logarithms of its radius and of the ratio of its radii are uniform.
     fn draw(rng: &mut Rng) -> Self {
         let centre = [rng.random(), rng.random()];
+        // Half a turn is all that ellipses and rectangles have. Triangles point to the left half,
+        // and to the right one in the mirrored half of a picture.
         let (sin, cos) = (rng.random::<f32>() * TAU / 2.0).sin_cos();
         let radius = rng.random_range(RADIUS[0].ln()..RADIUS[1].ln()).exp();
         let ratio = rng.random_range(FLATTEST.ln()..0.0).exp();

@@ -21,12 +21,9 @@ pub struct LossTerm {
     pub of: fn(&TermsAt) -> f64,
 }
 
-/// Makes synthetic batches from teachers. Batch `index` and all that is drawn for it follow from
-/// its index, and the same student gives the same batch.
+/// Makes synthetic batches from teachers. All that is drawn for batch `index` follows from its
+/// index, and the same student and the same weights of the teachers give the same batch.
 pub trait Synthesizer {
-    /// Returns the number of images of a batch.
-    fn batch_size(&self) -> usize;
-
     /// Returns the number of gradient steps of one batch, made against a student or not.
     fn steps(&self, student: bool) -> usize;
 

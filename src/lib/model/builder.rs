@@ -59,7 +59,8 @@ impl<'a> Builder<'a> {
             }
             Values::Zero => ordered(Tensor::f_zeros(shape, (Kind::Float, self.device))?)?,
             Values::Drawn(rng) => {
-                let values = uniform_values(rng, shape, 1.0 / (fan_in as f64).sqrt())?;
+                let bound = 1.0 / (fan_in as f64).sqrt();
+                let values = drawn(shape, || (2.0 * rng.random::<f32>() - 1.0) * bound as f32)?;
                 let tensor = Tensor::f_from_slice(&values)?.f_view(shape)?;
                 ordered(tensor.f_to_device(self.device)?)?
             }
@@ -129,11 +130,11 @@ fn ordered(tensor: Tensor) -> Result<Tensor> {
     Ok(last)
 }
 
-/// Draws the values of a tensor of `shape` from U(−bound, bound).
+/// Draws the values of a tensor of `shape`, one by one.
 ///
 /// # Errors
 /// Fails, and does not abort, when the host has no memory for them.
-fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> {
+pub(crate) fn drawn(shape: &[i64], draw: impl FnMut() -> f32) -> Result<Vec<f32>> {
     let count: i64 = shape.iter().product();
     let mut values = Vec::new();
     values.try_reserve_exact(count as usize).map_err(|error| {
@@ -142,7 +143,6 @@ fn uniform_values(rng: &mut Rng, shape: &[i64], bound: f64) -> Result<Vec<f32>> 
         ))
         .caused_by(error)
     })?;
-    let draw = || (2.0 * rng.random::<f32>() - 1.0) * bound as f32;
     values.extend(std::iter::repeat_with(draw).take(count as usize));
     Ok(values)
 }

@@ -24,7 +24,7 @@ mod stack;
 mod wrn;
 
 pub use crate::artifact::StateDict;
-pub(crate) use builder::{Builder, Entry, Values};
+pub(crate) use builder::{Builder, Entry, Values, drawn};
 pub use dropout::Masks;
 pub use layers::{BatchNorm, Conv, Pass};
 pub(crate) use layers::{Linear, Window, channels_last};

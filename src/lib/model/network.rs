@@ -239,10 +239,14 @@ impl Model {
     }
 
     /// Returns the penultimate activations f32 `[N,F]` of `images`, the input of the last linear
-    /// layer, with the running statistics.
-    pub fn features(&self, images: &Tensor) -> Tensor {
-        self.network
-            .features(&self.prepared(images), &mut Pass::Eval)
+    /// layer.
+    pub fn features(&self, images: &Tensor, pass: &mut Pass) -> Tensor {
+        self.network.features(&self.prepared(images), pass)
+    }
+
+    /// Returns the logits f32 `[N,classes]` of such activations.
+    pub fn classify(&self, features: &Tensor) -> Tensor {
+        self.network.classify(features)
     }
 
     /// Returns shallow clones of the parameters, in state-dict order.

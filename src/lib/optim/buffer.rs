@@ -78,15 +78,15 @@ impl Layout {
     }
 
     /// Returns the buffer that `tensors` are views of since [`Layout::pack`], and `None` when they
-    /// are not.
+    /// are not, or are views of a larger one, in which other values follow theirs.
     pub fn buffer_of(&self, tensors: &[Tensor]) -> Option<Tensor> {
         let first = tensors.first()?.detach();
         let start = first.data_ptr() as usize;
         let mut placed = tensors.iter().zip(&self.parts);
         let fits = placed
             .all(|(tensor, (_, _, at))| tensor.data_ptr() as usize == start + 4 * *at as usize);
-        // A buffer that ends before the last tensor does is an error of libtorch.
-        let buffer = first.f_as_strided([self.length], [1], None);
-        buffer.ok().filter(|_| fits)
+        // A view that ends behind the storage is an error of libtorch.
+        let of_length = |length| first.f_as_strided([length], [1], None).ok();
+        of_length(self.length).filter(|_| fits && of_length(self.length + 1).is_none())
     }
 }

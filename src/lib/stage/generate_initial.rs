@@ -1,5 +1,5 @@
 //! `generate_initial` makes the synthetic batches that the student starts with from the teachers
-//! alone. It never reads an image.
+//! alone. It reads no image, but to describe teachers whose files do not (PyTorch's state dicts).
 
 use super::batches::{self, BatchFiles};
 use super::pictures;
@@ -163,7 +163,14 @@ impl Generate<'_> {
             let from = index % ranks;
             let batch = match from > 0 && missing.contains(&index) {
                 true => receive(rank, from, index, &store).inspect(|_| progress.add(steps)),
-                false => maker.make_or_load(index, None, &store, &mut &progress),
+                false => match maker.load(index, &store) {
+                    Ok(None) => maker.make_or_load(index, None, &store, &mut &progress),
+                    Ok(Some(batch)) => {
+                        progress.skip(steps);
+                        Ok(batch)
+                    }
+                    Err(error) => Err(error),
+                },
             };
             let batch = batch
                 .within(synthesizer::group(config))

@@ -102,13 +102,22 @@ pub fn loss_curves(
         let some = series.points.iter().any(|at| at.1 != 0.0);
         (term.scale != 0.0 && some).then_some(series)
     };
+    let mut series: Vec<Series> = terms.iter().filter_map(in_use).collect();
+    if series.is_empty() {
+        series.extend(terms.first().map(curve));
+    }
+    let values = series.iter().flat_map(|series| &series.points);
+    let (lowest, highest) = values.fold((0.0_f64, 0.0_f64), |(lowest, highest), at| {
+        (lowest.min(at.1), highest.max(at.1))
+    });
     let plot = LinePlot {
         title: &format!("{loss} and its terms before scaling, mean over batches"),
         x: "gradient step",
         y: "loss",
         log_x: false,
-        log_y: true,
-        series: terms.iter().filter_map(in_use).collect(),
+        // A generator's loss may be negative: it subtracts terms.
+        log_y: lowest == 0.0 && highest > 0.0,
+        series,
     };
     save_both(&plot, stem)
 }

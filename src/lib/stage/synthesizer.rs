@@ -49,8 +49,8 @@ pub fn batch_size_key(config: &Config) -> &'static str {
     }
 }
 
-/// Returns the synthesiser that the config asks for, of the teachers of `set`; a generator's
-/// ensemble follows the teachers' `weights` f32 [teachers], if there are any.
+/// Returns the synthesiser that the config asks for, of the teachers of `set`; its ensemble follows
+/// the teachers' `weights` f32 [teachers], if there are any.
 ///
 /// # Errors
 /// Fails when the settings do not fit the teachers.
@@ -61,16 +61,18 @@ pub fn synthesizer<'a>(
 ) -> Result<Box<dyn Synthesizer + 'a>, Error> {
     let (all, seeds) = (set.all(), Seeds::new(config.seed));
     let normalisation = &set.card.normalisation;
-    let Some(settings) = &config.generator else {
-        let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
-        return Ok(Box::new(inverter.with_normalisation(normalisation)));
-    };
-    tracing::info!("a generator makes the synthetic batches: `generator` is set");
-    let ensemble = Ensemble::new(settings.ensemble, &all, set.teachers[0].device);
+    let kind = config.synthesis_ensemble();
+    let ensemble = Ensemble::new(kind, &all, set.teachers[0].device);
     let ensemble = match weights {
         Some(weights) => ensemble.with_weights(weights),
         None => ensemble,
     };
+    let Some(settings) = &config.generator else {
+        let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
+        let inverter = inverter.with_normalisation(normalisation);
+        return Ok(Box::new(inverter.with_ensemble(ensemble)));
+    };
+    tracing::info!("a generator makes the synthetic batches: `generator` is set");
     let maker = GeneratorSynthesizer::new(all, ensemble, settings, normalisation, seeds);
     Ok(Box::new(maker.within("generator")?))
 }

@@ -111,7 +111,7 @@ pub fn predicted_classes(
         let mut start = 0;
         while start < total {
             interrupt::check()?;
-            let count = (batch_size as i64).min(total - start);
+            let count = (batch_size.max(1) as i64).min(total - start);
             let scores = predict(&normaliser.apply(&set.images.narrow(0, start, count)))?;
             predicted
                 .narrow(0, start, count)

@@ -2,7 +2,7 @@
 
 use super::source::Batch;
 use crate::error::Result;
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 /// Computes a loss from logits and a batch.
 pub trait Objective {
@@ -13,7 +13,8 @@ pub trait Objective {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor>;
 }
 
-/// Computes the cross-entropy with the batch's labels, averaged as PyTorch does.
+/// Computes the cross-entropy with the batch's labels, averaged as PyTorch does. A batch whose
+/// classes all weigh 0 has loss 0, where PyTorch has 0/0.
 #[derive(Debug, Default)]
 pub struct CrossEntropy {
     /// Weight of each class, f32 `[classes]`; with `None` all are 1.
@@ -22,12 +23,14 @@ pub struct CrossEntropy {
 
 impl Objective for CrossEntropy {
     fn loss(&self, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-        Ok(logits.f_cross_entropy_loss(
-            &batch.labels,
-            self.class_weights.as_ref(),
-            Reduction::Mean,
-            -100,
-            0.0,
-        )?)
+        let labels = &batch.labels;
+        let weights = self.class_weights.as_ref();
+        let reduced =
+            |reduction| logits.f_cross_entropy_loss(labels, weights, reduction, -100, 0.0);
+        let Some(weights) = weights else {
+            return Ok(reduced(Reduction::Mean)?);
+        };
+        let sum = weights.f_index_select(0, labels)?.f_sum(Kind::Float)?;
+        Ok(reduced(Reduction::Sum)? / sum.f_clamp_min(1e-12)?)
     }
 }

@@ -155,6 +155,10 @@ fn cross_entropy_with_class_weights() {
             .unwrap();
         close(number(&loss), wanted, 1e-5, "cross-entropy");
     }
+    // A batch none of whose classes weighs anything teaches nothing, and does not end a run.
+    let class_weights = Some(class_weights() * 0.0);
+    let loss = CrossEntropy { class_weights }.loss(&student(), &batch(None));
+    assert_eq!(number(&loss.unwrap()), 0.0);
 }
 
 fn number(tensor: &Tensor) -> f64 {

@@ -2,7 +2,7 @@
 
 use crate::data::{Dataset, ImageSet, Normalisation};
 use crate::distill::{Nearest, NearestSearch};
-use crate::model::Model;
+use crate::model::{Model, Pass};
 use crate::runtime::{Progress, interrupt};
 use anyhow::Result;
 use serde::Serialize;
@@ -66,7 +66,7 @@ impl Compared<'_> {
         let describe = |pixels: &Tensor| {
             let images = normalisation.apply(pixels);
             let unit = |model: &Model| {
-                let features = model.features(&images);
+                let features = model.features(&images, &mut Pass::Eval);
                 let length = features
                     .norm_scalaropt_dim(2.0, 1i64, true)
                     .clamp_min(1e-12);

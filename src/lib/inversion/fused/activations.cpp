@@ -187,12 +187,11 @@ BRANCH_ROWS(branch_sums_two, true, false, true)
 BRANCH_ROWS(branch_sums_side, true, true, false)
 BRANCH_ROWS(branch_sums_side_two, true, true, true)
 
-// Takes the 3×3 convolution of stride 1 from `inputs` (at most 3) channels backwards: it
-// accumulates 9·inputs vectors a pixel. `weight` is [3, 3, inputs, padded], the output channels
-// padded with zeros to a multiple of the lanes.
+// Takes the 3×3 convolution of stride 1 from INPUTS (1 or 3) channels backwards, with one
+// accumulated vector an input channel. `weight` is [3, 3, INPUTS, channels].
 template <int INPUTS>
 INLINE void stem_pixel(const float *gradient, const float *weight, float *result, int64_t y,
-                       int64_t x, int64_t height, int64_t width, int64_t channels, int64_t padded) {
+                       int64_t x, int64_t height, int64_t width, int64_t channels) {
   Lanes sum[INPUTS] = {};
   float rest[INPUTS] = {};
   const int64_t whole = channels - channels % LANES;
@@ -203,12 +202,12 @@ INLINE void stem_pixel(const float *gradient, const float *weight, float *result
       const int64_t from_x = x + 1 - column;
       if (from_x < 0 || from_x >= width) continue;
       const float *from = gradient + (from_y * width + from_x) * channels;
-      const float *by = weight + (row * 3 + column) * INPUTS * padded;
+      const float *by = weight + (row * 3 + column) * INPUTS * channels;
       for (int64_t channel = 0; channel < whole; channel += LANES)
         for (int i = 0; i < INPUTS; i++)
-          sum[i] += at(from + channel) * at(by + i * padded + channel);
+          sum[i] += at(from + channel) * at(by + i * channels + channel);
       for (int64_t channel = whole; channel < channels; channel++)
-        for (int i = 0; i < INPUTS; i++) rest[i] += from[channel] * by[i * padded + channel];
+        for (int i = 0; i < INPUTS; i++) rest[i] += from[channel] * by[i * channels + channel];
     }
   }
   for (int i = 0; i < INPUTS; i++) {
@@ -220,25 +219,23 @@ INLINE void stem_pixel(const float *gradient, const float *weight, float *result
 
 template <int INPUTS>
 INLINE void stem_rows(const float *gradient, const float *weight, float *result, int64_t from,
-                      int64_t to, int64_t height, int64_t width, int64_t channels, int64_t padded) {
+                      int64_t to, int64_t height, int64_t width, int64_t channels) {
   for (int64_t row = from; row < to; row++) {
     const int64_t image = row / height, pixels = height * width;
     for (int64_t x = 0; x < width; x++)
       stem_pixel<INPUTS>(gradient + image * pixels * channels, weight,
-                         result + image * pixels * INPUTS, row % height, x, height, width, channels,
-                         padded);
+                         result + image * pixels * INPUTS, row % height, x, height, width,
+                         channels);
   }
 }
 
 EACH_CPU void stem_rows_1(const float *gradient, const float *weight, float *result, int64_t from,
-                          int64_t to, int64_t height, int64_t width, int64_t channels,
-                          int64_t padded) {
-  stem_rows<1>(gradient, weight, result, from, to, height, width, channels, padded);
+                          int64_t to, int64_t height, int64_t width, int64_t channels) {
+  stem_rows<1>(gradient, weight, result, from, to, height, width, channels);
 }
 EACH_CPU void stem_rows_3(const float *gradient, const float *weight, float *result, int64_t from,
-                          int64_t to, int64_t height, int64_t width, int64_t channels,
-                          int64_t padded) {
-  stem_rows<3>(gradient, weight, result, from, to, height, width, channels, padded);
+                          int64_t to, int64_t height, int64_t width, int64_t channels) {
+  stem_rows<3>(gradient, weight, result, from, to, height, width, channels);
 }
 
 }  // namespace
@@ -292,10 +289,10 @@ void fd_branch(int64_t rows, int64_t channels, const float *output, const float 
 }
 
 void fd_stem(int64_t images, int64_t height, int64_t width, int64_t inputs, int64_t channels,
-             int64_t padded, const float *gradient, const float *weight, float *result) {
+             const float *gradient, const float *weight, float *result) {
   const auto run = inputs == 1 ? stem_rows_1 : stem_rows_3;
   share(images * height, [&](int64_t, int64_t from, int64_t to) {
-    run(gradient, weight, result, from, to, height, width, channels, padded);
+    run(gradient, weight, result, from, to, height, width, channels);
   });
 }
 }

@@ -51,7 +51,6 @@ unsafe extern "C" {
         width: i64,
         inputs: i64,
         channels: i64,
-        padded: i64,
         gradient: *const f32,
         weight: *const f32,
         result: *mut f32,

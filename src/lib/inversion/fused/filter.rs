@@ -13,7 +13,8 @@ use tch::Tensor;
 /// with 256 over 8×8 (two AVX-512 cores).
 const LARGE_TILES: (i64, i64) = (32, 8);
 
-/// The same for tiles of 2×2 outputs, over any plane: 3 times as fast with 512 channels over 4×4.
+/// The same for tiles of 2×2 outputs, over smaller planes: 3 times as fast with 512 channels over
+/// 4×4.
 const SMALL_TILES: i64 = 64;
 
 /// Other convolutions with this many output channels or more, over planes of at most this many

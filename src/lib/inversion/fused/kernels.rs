@@ -6,8 +6,7 @@ use super::ffi;
 use super::norm::{DistanceGradient, Moments, Norm};
 use tch::{Device, Kind, Tensor};
 
-/// Number of channels that the passes process at a time; those of the stem's weights are padded to
-/// a multiple of it.
+/// Number of channels that the passes process at a time.
 pub(super) const LANES: i64 = 16;
 
 /// Selects what a residual block adds before its last ReLU; `N` is a frozen batch norm.
@@ -89,6 +88,7 @@ pub fn backward(
 ) {
     let (rows, channels) = rows_of(input);
     check(norm, channels);
+    distance_gradient.inspect(|gradient| check_gradient(gradient, channels));
     assert_eq!(gradient.size(), input.size());
     other.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
     // SAFETY: as in `forward`; `gradient` is the only tensor written.
@@ -136,6 +136,10 @@ pub fn branch(
     let result = output.empty_like();
     for part in [Some(body), shortcut].into_iter().flatten() {
         check(part.norm, channels);
+        let gradient = part.distance_gradient.as_ref();
+        gradient.inspect(|gradient| check_gradient(gradient, channels));
+        // The pass takes the sums of both branches or of none.
+        assert_eq!(gradient.is_some(), body.distance_gradient.is_some());
         assert_eq!(part.input.size(), output.size());
     }
     assert_eq!(gradient.size(), output.size());
@@ -174,14 +178,9 @@ pub fn branch(
     result
 }
 
-/// Returns the weights `[O,I,3,3]` of a stem in the order that [`stem`] reads: [3,3,I,O padded].
+/// Returns the weights `[O,I,3,3]` of a stem in the order that [`stem`] reads: `[3,3,I,O]`.
 pub fn stem_weight(weight: &Tensor) -> Tensor {
-    let outputs = weight.size()[0];
-    let padding = (LANES - outputs % LANES) % LANES;
-    weight
-        .permute([2, 3, 1, 0])
-        .constant_pad_nd([0, padding])
-        .contiguous()
+    weight.permute([2, 3, 1, 0]).contiguous()
 }
 
 /// Returns the gradient with respect to the images `[N,H,W,I]` of a 3×3 convolution of stride 1
@@ -191,9 +190,9 @@ pub fn stem_weight(weight: &Tensor) -> Tensor {
 /// times as long.
 pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
     let (size, shape) = (gradient.size(), weight.size());
-    let (inputs, padded) = (shape[2], shape[3]);
+    let inputs = shape[2];
     assert!(inputs == 1 || inputs == 3);
-    assert!(padded >= size[3] && padded % LANES == 0);
+    assert_eq!(shape, [3, 3, inputs, size[3]]);
     let result = Tensor::empty(
         [size[0], size[1], size[2], inputs],
         (Kind::Float, Device::Cpu),
@@ -206,7 +205,6 @@ pub fn stem(gradient: &Tensor, weight: &Tensor) -> Tensor {
             size[2],
             inputs,
             size[3],
-            padded,
             floats(gradient),
             floats(weight),
             floats(&result),
@@ -310,4 +308,9 @@ fn check(norm: &Norm, channels: i64) {
     let channels = channels as usize;
     let fits = |values: &Vec<f32>| values.len() == channels;
     assert!(fits(&norm.scale) && fits(&norm.shift) && fits(&norm.mean) && fits(&norm.var));
+}
+
+fn check_gradient(gradient: &DistanceGradient, channels: i64) {
+    assert_eq!(gradient.offset.len(), channels as usize);
+    assert_eq!(gradient.slope.len(), channels as usize);
 }

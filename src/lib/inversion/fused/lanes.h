@@ -1,9 +1,9 @@
 // Defines what the passes of this folder share: vectors and sums. mod.rs has the algebra, and
-// kernels.rs states what each function expects; that file is the only caller.
+// kernels.rs and winograd.rs, the only callers, state what each function expects.
 //
 // Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is divided
 // by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the
-// order of the threads: the same number of threads gives the same bits.
+// order of the threads: on one kind of processor the same number of threads gives the same bits.
 
 #pragma once
 

@@ -15,7 +15,9 @@ struct Unit<B: Backend> {
 
 /// Holds a residual block.
 struct Block<B: Backend> {
-    body: Vec<Unit<B>>,
+    /// The body without its last unit, behind which the shortcut is added.
+    inner: Vec<Unit<B>>,
+    last: Unit<B>,
     shortcut: Option<Unit<B>>,
 }
 
@@ -32,7 +34,8 @@ pub struct Net<B: Backend> {
 struct BlockTape {
     /// Height and width of the block's input.
     input: (i64, i64),
-    body: Vec<Saved>,
+    inner: Vec<Saved>,
+    last: Saved,
     /// The projection shortcut's batch-norm input, or without statistics a tensor of its size.
     shortcut: Option<Tensor>,
     output: Tensor,
@@ -56,15 +59,20 @@ impl<B: Backend> Net<B> {
             filter: backend.filter(&layer.conv, stem),
             norm: backend.norm(&layer.norm),
         };
-        let block = |block: &model::Block| Block {
-            body: block.body.iter().map(|layer| unit(layer, false)).collect(),
-            shortcut: block.shortcut.as_ref().map(|layer| unit(layer, false)),
+        let block = |block: &model::Block| {
+            let (last, inner) = block.body.split_last()?;
+            Some(Block {
+                inner: inner.iter().map(|layer| unit(layer, false)).collect(),
+                last: unit(last, false),
+                shortcut: block.shortcut.as_ref().map(|layer| unit(layer, false)),
+            })
         };
         let linear = &network.linear;
         let (stem, blocks, linear) = no_grad(|| {
             (
                 unit(&network.stem, true),
-                network.blocks.iter().map(block).collect(),
+                // Every body has two or three layers.
+                network.blocks.iter().filter_map(block).collect(),
                 (linear.weight.detach().copy(), linear.bias.detach().copy()),
             )
         });
@@ -80,7 +88,13 @@ impl<B: Backend> Net<B> {
     fn norms(&self) -> Vec<&B::Norm> {
         let mut units = vec![&self.stem];
         for block in &self.blocks {
-            units.extend(block.body.iter().chain(&block.shortcut));
+            units.extend(
+                block
+                    .inner
+                    .iter()
+                    .chain([&block.last])
+                    .chain(&block.shortcut),
+            );
         }
         units.into_iter().map(|unit| &unit.norm).collect()
     }
@@ -201,20 +215,12 @@ impl<B: Backend> Block<B> {
         input: &Tensor,
         mut moments: Option<&mut Vec<B::Moments>>,
     ) -> BlockTape {
-        let (mut hidden, mut body) = (input.shallow_clone(), Vec::new());
+        let (mut hidden, mut inner) = (input.shallow_clone(), Vec::new());
         let input_size = plane(input);
-        let Some((last, inner)) = self.body.split_last() else {
-            return BlockTape {
-                input: input_size,
-                body,
-                shortcut: None,
-                output: hidden,
-            };
-        };
-        for unit in inner {
+        for unit in &self.inner {
             let (output, saved) = unit.forward(backend, &hidden, moments.as_deref_mut());
             hidden = output;
-            body.push(saved);
+            inner.push(saved);
         }
         let projected = self
             .shortcut
@@ -224,11 +230,10 @@ impl<B: Backend> Block<B> {
             Some((convolved, norm)) => Shortcut::Projection(convolved, *norm),
             None => Shortcut::Identity(input),
         };
-        let convolved = backend.convolve(&last.filter, &hidden);
+        let convolved = backend.convolve(&self.last.filter, &hidden);
         drop(hidden);
         let observed = moments.is_some();
-        let (output, saved) = backend.forward(convolved, &last.norm, shortcut, moments);
-        body.push(saved);
+        let (output, last) = backend.forward(convolved, &self.last.norm, shortcut, moments);
         let shortcut = projected.map(|(convolved, _)| match observed {
             true => convolved,
             // The backward pass does not need its values.
@@ -236,7 +241,8 @@ impl<B: Backend> Block<B> {
         });
         BlockTape {
             input: input_size,
-            body,
+            inner,
+            last,
             shortcut,
             output,
         }
@@ -254,19 +260,16 @@ impl<B: Backend> Block<B> {
     ) -> (Tensor, Option<Tensor>) {
         let input = tape.input;
         // Each tensor is freed as soon as it has been read, so that the next can use its memory.
-        let (mut down, gradient, mut saved) =
+        let (mut down, gradient, saved) =
             self.branch(backend, tape, gradient, other, distance_gradients);
-        for at in (0..self.body.len()).rev() {
-            let below = saved.pop();
-            let to = below
-                .as_ref()
-                .map_or(input, |saved| plane(&saved.activation));
-            down = backend.convolve_back(&self.body[at].filter, &down, to);
-            if let Some(saved) = below {
-                let (norm, distance_gradient) = (&self.body[at - 1].norm, distance_gradients.pop());
-                down = backend.backward(&saved, norm, distance_gradient.as_ref(), down, None);
-            }
+        let mut filter = &self.last.filter;
+        for (unit, saved) in self.inner.iter().zip(saved).rev() {
+            down = backend.convolve_back(filter, &down, plane(&saved.activation));
+            let distance_gradient = distance_gradients.pop();
+            down = backend.backward(&saved, &unit.norm, distance_gradient.as_ref(), down, None);
+            filter = &unit.filter;
         }
+        down = backend.convolve_back(filter, &down, input);
         let to_shortcut = match &self.shortcut {
             Some(unit) => backend.convolve_back(&unit.filter, &gradient, input),
             None => gradient,
@@ -275,7 +278,7 @@ impl<B: Backend> Block<B> {
     }
 
     /// Passes the gradient back through the last ReLU and norms. Returns the gradients with respect
-    /// to the body's last convolution and to the shortcut, and what the body's other layers saved.
+    /// to the body's last convolution and to the shortcut, and what the body's inner layers saved.
     fn branch(
         &self,
         backend: &B,
@@ -284,10 +287,6 @@ impl<B: Backend> Block<B> {
         other: Option<Tensor>,
         distance_gradients: &mut DistanceGradients<B>,
     ) -> (Tensor, Tensor, Vec<Saved>) {
-        let mut saved = tape.body;
-        let (Some(unit), Some(last)) = (self.body.last(), saved.pop()) else {
-            return (gradient.shallow_clone(), gradient, saved);
-        };
         let shortcut = tape.shortcut.as_ref().zip(self.shortcut.as_ref());
         let shortcut = shortcut.map(|(input, unit)| Branch {
             input,
@@ -295,8 +294,8 @@ impl<B: Backend> Block<B> {
             distance_gradient: distance_gradients.pop(),
         });
         let body = Branch {
-            input: &last.activation,
-            norm: &unit.norm,
+            input: &tape.last.activation,
+            norm: &self.last.norm,
             distance_gradient: distance_gradients.pop(),
         };
         let (down, to_shortcut) = backend.branch(
@@ -306,6 +305,6 @@ impl<B: Backend> Block<B> {
             gradient,
             other.as_ref(),
         );
-        (down, to_shortcut, saved)
+        (down, to_shortcut, tape.inner)
     }
 }

@@ -23,7 +23,7 @@ impl Norm {
     /// Computes the constants of `layer` in f64 and rounds them to f32 once.
     pub fn of(layer: &BatchNorm) -> Self {
         let read = |tensor: &Tensor| -> Vec<f64> {
-            read(&tensor.detach().to_kind(Kind::Double)).unwrap_or_default()
+            read(&tensor.detach().to_kind(Kind::Double)).expect("a batch norm's values can be read")
         };
         let (weight, bias) = (read(&layer.weight), read(&layer.bias));
         let (mean, var) = (read(&layer.running_mean), read(&layer.running_var));

@@ -188,7 +188,7 @@ fn missing_teacher(
                 folder_of(folder).display()
             ));
     }
-    let there: Vec<String> = numbers(folder).iter().map(usize::to_string).collect();
+    let there = numbers(folder);
     let below = folder.join("teachers");
     let error = match found == 0 && there.is_empty() && !numbers(&below).is_empty() {
         true => error.hint(format!(
@@ -197,6 +197,11 @@ fn missing_teacher(
         )),
         false => error,
     };
+    let limit = expected.map_or(usize::MAX, |(count, source)| match source {
+        Source::Key("teacher.only") => usize::MAX,
+        _ => count,
+    });
+    let there: Vec<String> = there.range(..limit).map(usize::to_string).collect();
     let error = match there.as_slice() {
         [] => error,
         there => error.hint(format!(

@@ -12,9 +12,8 @@ use crate::run::weights::{self, Card};
 use crate::run::{StageContext, agreement, manifest};
 use crate::words::counted;
 use anyhow::Result;
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use upload::{Upload, counts_of, default_card, warn_about_uploads};
+use upload::{DefaultCards, Upload, counts_of, warn_about_uploads};
 
 /// Holds the uploaded teachers. `card` is the first one's; all agree with it on input, classes and
 /// normalisation.
@@ -84,10 +83,10 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
 /// Reads the uploads of the teachers `numbers`, which must belong together, and warns of what some
 /// of them lack.
 fn read(context: &StageContext, numbers: &[usize], paths: &[PathBuf]) -> Result<Vec<Upload>> {
-    let counted_here = RefCell::new(Vec::new());
+    let cards = DefaultCards::new(context, paths);
     let mut uploads = Vec::<Upload>::new();
     for (&node, path) in numbers.iter().zip(paths) {
-        let default_card = || Ok(default_card(context, node, paths, &counted_here)?);
+        let default_card = || Ok(cards.card(node)?);
         let upload = Upload::read(context, node, path, &default_card)?;
         if let Some(first) = uploads.first() {
             refuse_other_task(
@@ -97,7 +96,7 @@ fn read(context: &StageContext, numbers: &[usize], paths: &[PathBuf]) -> Result<
         }
         uploads.push(upload);
     }
-    warn_about_uploads(context, &uploads, &counted_here.take());
+    warn_about_uploads(context, &uploads, &cards.counted());
     Ok(uploads)
 }
 
@@ -134,8 +133,8 @@ fn cached(
     counts: Vec<Vec<u64>>,
     bytes: &[u64],
 ) -> Result<Vec<Teacher>> {
-    // The fused passes hold most weights in a second form, of 16 or 36 values for 9.
-    let largest = 4 * bytes.iter().copied().max().unwrap_or(0).max(1);
+    // The fused passes hold most weights in a second form as well, of 16 or 36 values for 9.
+    let largest = 5 * bytes.iter().copied().max().unwrap_or(0).max(1);
     let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known) = (paths.to_vec(), cards.to_vec());

@@ -3,7 +3,7 @@
 
 use crate::artifact::tensors;
 use crate::config::schema::CountsFrom;
-use crate::data::DatasetKind;
+use crate::data::{Dataset, DatasetKind};
 use crate::error::{During, Error};
 use crate::inversion::{Start, estimate_class_shares};
 use crate::model::ModelSpec;
@@ -13,7 +13,7 @@ use crate::run::agreement::Task;
 use crate::run::weights::{self, Card};
 use crate::words::{counted, first_of};
 use anyhow::Result;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 
 /// Images that each teacher is taken to have seen where no card that is asked tells how many.
@@ -74,12 +74,16 @@ pub(super) fn warn_about_uploads(
         &nodes(&|upload| is_counted(upload) && counted_here.contains(&upload.node)),
         "label counts of their own, which are taken from the dataset and the split",
     );
-    // Pictures of shapes match nothing.
     let config = context.config;
-    if config.generator.is_some() || config.deep_inv.start != Start::Shapes {
+    let matches_statistics = match &config.generator {
+        Some(generator) => generator.loss.batch_norm != 0.0,
+        // Pictures of shapes match nothing.
+        None => config.deep_inv.start != Start::Shapes,
+    };
+    if matches_statistics {
         warn_about(
             &nodes(&|upload| !upload.has_norm),
-            "batch norm, so that inversion has no feature statistics to match",
+            "batch norm, so that synthetic images have no feature statistics to match",
         );
     }
 }
@@ -118,56 +122,87 @@ fn warn_about(teachers: &[usize], what: &str) {
     }
 }
 
-/// Returns the card of a teacher that has none (a PyTorch state dict), one of `paths`. Its images
-/// are those of node `node` of the dataset's split, and it is added to `counted_here`; where there
-/// is no split or no dataset, the task comes from the config or another teacher's card, and the
-/// label counts stay unknown.
-pub(super) fn default_card(
-    context: &StageContext,
-    node: usize,
-    paths: &[PathBuf],
-    counted_here: &RefCell<Vec<usize>>,
-) -> Result<Card> {
-    let settings = &context.config.dataset;
-    if settings.kind == DatasetKind::None {
-        let task = Task::described(settings, known_card(paths).as_ref())?;
-        let classes = task.classes.len() as i64;
-        let model = ModelSpec::new(&context.config.model, task.channels, task.size, classes);
-        return Ok(Card {
-            model: model.within("model")?,
-            dataset: settings.kind.to_string(),
-            dataset_fingerprint: None,
-            classes: task.classes,
-            normalisation: task.normalisation,
-            label_counts: None,
-            synthetic_counts: Vec::new(),
-        });
-    }
-    let dataset = context.dataset().map_err(|error| {
-        Error::from(error).hint(
-            "the weights do not say what they were trained on; a server without the images gives \
-             it: `dataset=none`, with `dataset.num_classes`, `dataset.size`, `dataset.mean` and \
-             `dataset.std`",
-        )
-    })?;
-    let model = context.model(&dataset)?;
-    // Without a split the images are those of the only teacher, or of none of several parties.
-    let is_split = context.config.split.save_path.is_some();
-    if dataset.train.is_empty() || !is_split && (paths.len() > 1 || node > 0) {
-        return Ok(Card::new(model, &dataset, None::<Vec<u64>>));
-    }
-    counted_here.borrow_mut().push(node);
-    let split = context.split(&dataset)?;
-    let part = split.nodes.get(node).ok_or_else(|| {
-        let error = Error::failed(format!("the split has no node {node} for this teacher"));
-        match &context.config.split.save_path {
-            Some(path) => error.note("file", path.display().to_string()),
-            None => error,
+/// Makes the cards of teachers that have none (PyTorch's state dicts).
+pub(super) struct DefaultCards<'a> {
+    context: &'a StageContext<'a>,
+    /// The files of all teachers.
+    paths: &'a [PathBuf],
+    dataset: OnceCell<Dataset>,
+    /// The teachers whose images were counted here.
+    counted: RefCell<Vec<usize>>,
+}
+
+impl<'a> DefaultCards<'a> {
+    /// Returns what makes cards for some of the teachers at `paths`.
+    pub(super) fn new(context: &'a StageContext<'a>, paths: &'a [PathBuf]) -> Self {
+        Self {
+            context,
+            paths,
+            dataset: OnceCell::new(),
+            counted: RefCell::default(),
         }
-    })?;
-    let labels = &dataset.train.label_list;
-    let counts = label_counts(&part.train, labels, dataset.classes.len());
-    Ok(Card::new(model, &dataset, counts))
+    }
+
+    /// Returns the card of teacher `node`. Its images are those of node `node` of the dataset's
+    /// split; where there is no split or no dataset, the task comes from the config or another
+    /// teacher's card, and the label counts stay unknown.
+    pub(super) fn card(&self, node: usize) -> Result<Card> {
+        let (context, paths) = (self.context, self.paths);
+        let settings = &context.config.dataset;
+        if settings.kind == DatasetKind::None {
+            let task = Task::described(settings, known_card(paths).as_ref())?;
+            let classes = task.classes.len() as i64;
+            let model = ModelSpec::new(&context.config.model, task.channels, task.size, classes);
+            return Ok(Card {
+                model: model.within("model")?,
+                dataset: settings.kind.to_string(),
+                dataset_fingerprint: None,
+                classes: task.classes,
+                normalisation: task.normalisation,
+                label_counts: None,
+                synthetic_counts: Vec::new(),
+            });
+        }
+        let dataset = self.dataset()?;
+        let model = context.model(dataset)?;
+        // Without a split the images are those of the only teacher, or of none of several parties.
+        let is_split = context.config.split.save_path.is_some();
+        if dataset.train.is_empty() || !is_split && (paths.len() > 1 || node > 0) {
+            return Ok(Card::new(model, dataset, None::<Vec<u64>>));
+        }
+        self.counted.borrow_mut().push(node);
+        let split = context.split(dataset)?;
+        let part = split.nodes.get(node).ok_or_else(|| {
+            let error = Error::failed(format!("the split has no node {node} for this teacher"));
+            match &context.config.split.save_path {
+                Some(path) => error.note("file", path.display().to_string()),
+                None => error,
+            }
+        })?;
+        let labels = &dataset.train.label_list;
+        let counts = label_counts(&part.train, labels, dataset.classes.len());
+        Ok(Card::new(model, dataset, counts))
+    }
+
+    /// Returns the dataset, which is read once for all teachers.
+    fn dataset(&self) -> Result<&Dataset> {
+        if let Some(dataset) = self.dataset.get() {
+            return Ok(dataset);
+        }
+        let dataset = self.context.dataset().map_err(|error| {
+            Error::from(error).hint(
+                "the weights do not say what they were trained on; a server without the images \
+                 gives it: `dataset=none`, with `dataset.num_classes`, `dataset.size`, \
+                 `dataset.mean` and `dataset.std`",
+            )
+        })?;
+        Ok(self.dataset.get_or_init(|| dataset))
+    }
+
+    /// Returns the teachers whose images were counted here, not by their clients.
+    pub(super) fn counted(self) -> Vec<usize> {
+        self.counted.into_inner()
+    }
 }
 
 /// Returns the first card that a file has.

@@ -6,7 +6,7 @@ use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::json::{self, at};
 use crate::artifact::{hash, tensors};
-use crate::config::schema::Config;
+use crate::config::schema::Objective;
 use crate::data::{Dataset, DatasetKind, ImageSet};
 use crate::distill::SyntheticImages;
 use crate::error::Error;
@@ -15,6 +15,7 @@ use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
 use crate::run::{Demand, StageContext, required, split};
 use crate::run::{manifest, of_sweep, stages};
+use crate::words::counted;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::path::Path;
@@ -127,6 +128,10 @@ fn own_images(
         return Ok(None);
     };
     let has_images = context.config.dataset.kind != DatasetKind::None;
+    // A server without data has no split, though the experiment names one.
+    if !has_images && !path.exists() {
+        return Ok(None);
+    }
     let split = match has_images {
         true => context.split(dataset)?,
         false => split::read(path)?,
@@ -221,22 +226,26 @@ fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) 
                 .hint("give the file that `generate_initial` wrote, such as `initial.safetensors`")
         );
     }
-    warn_of_another_method(context.config, &made.config)?;
+    warn_of_another_method(context, &made.config)?;
     let made_from = made
         .inputs
         .iter()
         .filter(|input| input.role.starts_with("teacher"))
         .count();
-    if made_from > set.paths.len() {
+    if made_from != set.paths.len() {
         bail!(
             Error::failed(format!(
-                "the initial batches were made from {made_from} teachers, but {} are given",
-                set.paths.len()
+                "the initial batches were made from {}, but {} given",
+                counted(made_from, "teacher"),
+                match set.paths.len() {
+                    1 => "1 is".to_owned(),
+                    given => format!("{given} are"),
+                }
             ))
             .note("file", path.display().to_string())
             .hint(
-                "give them all (`teacher.num_teachers`), or make the initial batches again with \
-            `generate_initial`",
+                "give the same ones (`teacher.num_teachers`, `teacher.only`), or make the initial \
+                 batches again with `generate_initial`",
             )
         );
     }
@@ -264,28 +273,47 @@ fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) 
     Ok(())
 }
 
-/// Warns of initial batches that something else made than what makes the fresh ones: `made` is the
-/// config of `generate_initial`.
+/// Warns of initial batches that another method made, or another number of them than the command
+/// line says: `made` is the config of `generate_initial`.
 ///
 /// # Errors
 /// Fails for a number that JSON cannot hold.
-fn warn_of_another_method(config: &Config, made: &Value) -> Result<()> {
-    if config.student.new_batches_per_epoch == 0 {
-        return Ok(());
-    }
+fn warn_of_another_method(context: &StageContext, made: &Value) -> Result<()> {
     let start = |config: &Value| {
         let start = at(config, "deep_inv.start").as_str().map(str::to_owned);
         start.unwrap_or_else(|| "noise".into())
     };
     let maker = |config: &Value| match at(config, "generator") {
         Value::Null => format!("`deep_inv.start={}`", start(config)),
-        _ => "`generator`".to_owned(),
+        _ => "a `generator`".to_owned(),
     };
-    let (before, now) = (maker(made), maker(&json::value(config)?));
-    if before != now {
+    let now = json::value(context.config)?;
+    let (before, here) = (maker(made), maker(&now));
+    let again = "if that is not meant, make them again with `generate_initial` and the same \
+                 `+method`";
+    if before != here {
         tracing::warn!(
-            "the initial batches were made with {before}, and the fresh ones will be with {now}: \
-             if that is not meant, make them again with `generate_initial` and the same `+method`"
+            "the initial batches were made with {before}, but the config has {here}: {again}"
+        );
+    } else if at(made, "generator") != at(&now, "generator") {
+        tracing::warn!(
+            "the initial batches were made by a generator with other settings than the config's: \
+             {again}"
+        );
+    }
+    let is_drawn = here == "`deep_inv.start=shapes`";
+    if is_drawn && context.config.student.objective == Objective::CrossEntropy {
+        tracing::warn!(
+            "pictures of shapes have random labels, and `student.objective` is `cross_entropy`: \
+             `student.objective=distill` learns what the teachers say of them"
+        );
+    }
+    let key = "initial.num_batches";
+    let by = context.composed.set_by(key);
+    if at(made, key) != at(&now, key) && by.starts_with("command line") {
+        tracing::warn!(
+            "`{key}`, set by {by}, makes no batches here: `generate_initial` made {}",
+            at(made, key)
         );
     }
     Ok(())

@@ -56,7 +56,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
     let load = |run: &mut manifest::Run| inputs::load(&context, run);
     let done = context.perform(&job, load, |inputs, session| {
-        train(&context, &inputs, folder, session)
+        train(&context, inputs, folder, session)
     })?;
     if done.is_none() {
         tracing::info!("the student is trained already: {}", folder.display());
@@ -90,7 +90,7 @@ pub fn refuse_selection(config: &Config) -> Result<()> {
 
 fn train(
     context: &StageContext,
-    inputs: &Inputs,
+    inputs: Inputs,
     folder: &Path,
     session: &mut Session,
 ) -> Result<()> {
@@ -101,16 +101,19 @@ fn train(
         own,
         initial,
     } = inputs;
+    let (set, dataset) = (&set, &dataset);
     let fresh = settings.new_batches_per_epoch * settings.epochs;
     let initial_images = initial.labels.size()[0] as usize;
     let capacity = initial_images + fresh * config.synthetic_batch();
     let growing = GrowingSet::new(
-        initial,
+        &initial,
         capacity,
         own.as_ref(),
         &dataset.normalisation,
         context.device,
     )?;
+    // The growing set has a copy.
+    drop(initial);
     let mut model = student(context, set)?;
     let written = capacity as u128 * super::image_bytes(&set.card.model);
     session.require_space(written as u64 + model.state().bytes())?;
@@ -223,7 +226,7 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     let spec =
         ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes).within(group)?;
     if context.config.student.init == StudentInit::Average {
-        return average_student(context, set, &spec);
+        return average_student(set, &spec);
     }
     let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
     let model = Model::new(&spec, context.device, &mut rng)?;
@@ -231,7 +234,7 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
 }
 
 /// Returns the teachers' mean as a student of `spec`.
-fn average_student(context: &StageContext, set: &TeacherSet, spec: &ModelSpec) -> Result<Model> {
+fn average_student(set: &TeacherSet, spec: &ModelSpec) -> Result<Model> {
     let mixed = set.teachers.iter().find(|teacher| teacher.spec != *spec);
     if let Some(other) = mixed {
         bail!(
@@ -243,10 +246,7 @@ fn average_student(context: &StageContext, set: &TeacherSet, spec: &ModelSpec) -
             .hint("`student.init=random` does without")
         );
     }
-    let mean = average(set)?.context("the teachers have one architecture, and so a mean")?;
-    // The mean is not trained itself: its weights are.
-    let model = Model::from_state(spec, &mean.state(), context.device)?;
-    Ok(model.with_precision(context.precision))
+    average(set)?.context("the teachers have one architecture, and so a mean")
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
