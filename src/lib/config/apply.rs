@@ -35,10 +35,33 @@ pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> 
             parsed.key, parsed.raw
         )));
     }
+    refuse_part_of_none(parsed, &path, root)?;
     match value {
         Some(node) => root.merge(node.clone().placed_at(&path)),
         None => Ok(()),
     }
+}
+
+/// Refuses a key of the generator where there is none: it would turn inversion, or drawn pictures,
+/// into a generator of default settings.
+fn refuse_part_of_none(parsed: &Override, path: &[String], root: &Node) -> Result<()> {
+    let [group, key, ..] = path else {
+        return Ok(());
+    };
+    let is_none = |node: &Node| node.value == Value::Null;
+    if group != "generator" || !root.get(&[group]).is_some_and(is_none) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`{}` sets nothing: there is no `{group}`",
+        parsed.key
+    ))
+    .note("from", parsed.origin.to_string())
+    .hint(format!(
+        "choose a method that has one (`+method=dense`), or make one with \
+                 `{group}={{{key}: {}}}`",
+        parsed.raw
+    )))
 }
 
 /// Returns the first origin other than the built-in defaults of a value at or below a node.

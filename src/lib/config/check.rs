@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::inversion::{LabelSampling, TeacherMode};
 use crate::partition::{PartitionSettings, SizeLaw};
 use crate::runtime::device;
-use crate::train::{OptimizerKind, OptimizerSettings};
+use crate::train::OptimizerKind;
 
 /// Holds a demand on settings that must fit each other.
 struct Relation {
@@ -131,7 +131,8 @@ fn of_inversion(config: &Config) -> Vec<Relation> {
 }
 
 fn of_optimizers(config: &Config) -> impl Iterator<Item = Relation> {
-    let all: [(&str, &OptimizerSettings); 6] = [
+    let generator = config.generator.as_ref();
+    let all = [
         ("teacher.optimizer", &config.teacher.optimizer),
         ("student.optimizer", &config.student.optimizer),
         (
@@ -143,6 +144,7 @@ fn of_optimizers(config: &Config) -> impl Iterator<Item = Relation> {
         ("fed_md.optimizer", &config.fed_md.settings.optimizer),
     ];
     all.into_iter()
+        .chain(generator.map(|settings| ("generator.optimizer", &settings.optimizer)))
         .filter_map(|(group, optimizer)| match &optimizer.kind {
             OptimizerKind::Sgd(sgd) => Some(relation(
                 &[&format!("{group}.nesterov"), &format!("{group}.momentum")],

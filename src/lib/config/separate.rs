@@ -37,9 +37,37 @@ pub fn separate(
                 .note("from", other.origin.to_string())
                 .note("from", group.origin.to_string()));
         }
+        refuse_undone(&groups, &group)?;
         groups.push(group);
     }
     Ok((groups, keys))
+}
+
+/// The groups whose options set keys of all groups, in the order in which they are to be merged: a
+/// method replaces the student of an experiment, and a scale makes anything small.
+const GLOBAL: [&[&str]; 3] = [&["experiment", "protocol"], &["method"], &["scale"]];
+
+/// Refuses an option that would silently undo one of the options `before` it.
+fn refuse_undone(before: &[GroupOverride], group: &GroupOverride) -> Result<()> {
+    let rank = |group: &GroupOverride| {
+        let added = matches!(group.action, Action::Add(Some(_)));
+        let is_known = |names: &&[&str]| names.contains(&group.group.as_str());
+        GLOBAL.iter().position(is_known).filter(|_| added)
+    };
+    let undone = before.iter().find(|other| rank(other) > rank(group));
+    match undone.filter(|_| rank(group).is_some()) {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(format!(
+            "`+{}` stands before `+{}`, whose keys would replace its own",
+            other.group, group.group
+        ))
+        .note("from", other.origin.to_string())
+        .note("from", group.origin.to_string())
+        .hint(format!(
+            "type `+{}=…` first and `+{}=…` behind it",
+            group.group, other.group
+        ))),
+    }
 }
 
 fn no_group(known: &[String], parsed: &Override) -> Error {

@@ -54,6 +54,10 @@ impl Walk<'_> {
             (Takes::List(..), Value::List(list)) if list.is_empty() && shape.range.is_some() => {
                 self.report(Error::usage(format!("`{name}` must not be an empty list")));
             }
+            // An unset variable of the shell, most often.
+            (Takes::Text, Value::Text(text)) if text.is_empty() && shape.range.is_some() => {
+                self.report(Error::usage(format!("`{name}` must not be empty")));
+            }
             (Takes::List(items, _), Value::List(list)) => {
                 let items = Shape {
                     range: shape.range.clone(),
@@ -160,9 +164,16 @@ impl Walk<'_> {
             .note("set by", self.origin.to_string())
             .note("available", list(&keys.all.keys().collect::<Vec<_>>()));
         // A bare name most often says which kind.
-        let kind = node.as_text().filter(|_| keys.all.contains_key(KIND));
-        let meant = kind.map(|kind| format!("{name}.{KIND}={kind}"));
-        self.mistakes.push(did_you_mean(error, meant));
+        let kinds = match keys.all.get(KIND).map(|kind| &kind.takes) {
+            Some(Takes::Names(names)) => names.as_slice(),
+            _ => &[],
+        };
+        let word = node.as_text();
+        let error = match word.filter(|word| kinds.iter().any(|kind| kind == word)) {
+            Some(kind) => did_you_mean(error, Some(format!("{name}.{KIND}={kind}"))),
+            None => error.hint(format!("type its keys: {name}=\"{{KEY: VALUE, …}}\"")),
+        };
+        self.mistakes.push(error);
     }
 
     fn wrong(&mut self, name: &str, words: &str, node: &Node) {

@@ -60,7 +60,8 @@ impl Composed {
             let below = keys_of(key, at(&config, key)).into_iter();
             below.map(move |key| (key, decider, value))
         });
-        keys.filter(|(key, ..)| at(&config, key) != at(&default, key) && self.is_set(key))
+        let is_given = |key: &str| at(&config, key) != at(&default, key) && self.is_set(key);
+        keys.filter(|(key, ..)| is_given(key))
             .map(|(key, decider, value)| {
                 let line = format!(
                     "`{key}`, set by {}, has no effect: `{decider}` is `{}`, and \
@@ -70,7 +71,35 @@ impl Composed {
                 );
                 Idle { key, line }
             })
+            .chain(self.typed_in_vain(&config, &default))
             .collect()
+    }
+
+    /// Returns the keys that the command line sets in a group of which nothing is read. What files
+    /// set there belongs to an experiment that is run in another way.
+    fn typed_in_vain(&self, config: &Value, default: &Value) -> Vec<Idle> {
+        let mut groups = Vec::new();
+        if self.config.generator.is_some() {
+            let why =
+                "a generator makes the batches, and `generator=null` leaves them to inversion";
+            groups.push(("deep_inv", why));
+        }
+        if self.config.split.save_path.is_none() {
+            groups.push(("split", "there is no split: `split.save_path` is not set"));
+        }
+        let typed = |key: &str| {
+            let by = self.set_by(key);
+            (at(config, key) != at(default, key) && by.starts_with("command line")).then_some(by)
+        };
+        let idle = |(group, why): (&str, &str)| {
+            let keys = leaves(group, at(config, group)).into_iter();
+            let lines = keys.filter_map(|key| {
+                let line = format!("`{key}`, set by {}, has no effect: {why}", typed(&key)?);
+                Some(Idle { key, line })
+            });
+            lines.collect::<Vec<_>>()
+        };
+        groups.into_iter().flat_map(idle).collect()
     }
 }
 
@@ -84,6 +113,17 @@ fn weighs_teachers(config: &Config) -> bool {
 fn keys_of(key: &str, value: &Value) -> Vec<String> {
     match value.as_object() {
         Some(map) => map.keys().map(|name| format!("{key}.{name}")).collect(),
+        None => vec![key.to_owned()],
+    }
+}
+
+/// Returns the keys of all values at or below `key`.
+fn leaves(key: &str, value: &Value) -> Vec<String> {
+    match value.as_object() {
+        Some(map) => map
+            .iter()
+            .flat_map(|(name, value)| leaves(&format!("{key}.{name}"), value))
+            .collect(),
         None => vec![key.to_owned()],
     }
 }

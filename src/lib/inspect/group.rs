@@ -149,8 +149,11 @@ fn summarised(group: &Found, settings: String) -> Group {
     }
 }
 
-/// Returns the settings in which a group differs from the others of its stage and dataset; where it
-/// is the only one, what it is about.
+/// Limits the differing settings that a group is described by: methods differ in dozens.
+const SHOWN: usize = 6;
+
+/// Returns the method of a group and the settings in which it differs from the others of its stage
+/// and dataset; where it is the only one, what it is about.
 fn label(group: &Found, all: &[Found]) -> String {
     let example = &group.members[0].run;
     let dataset = |group: &Found| {
@@ -174,7 +177,14 @@ fn label(group: &Found, all: &[Found]) -> String {
         _ => {
             let differing = group.identity.iter().filter(differs);
             let settings = differing.map(|(key, value)| format!("{key}={}", typed(value)));
-            settings.collect::<Vec<_>>().join(" ")
+            let settings: Vec<String> = settings.collect();
+            let method = settings::method(example).map(|method| format!("+method={method}"));
+            let shown = settings.iter().take(SHOWN).cloned();
+            let words: Vec<String> = method.into_iter().chain(shown).collect();
+            match settings.len().saturating_sub(SHOWN) {
+                0 => words.join(" "),
+                more => format!("{} and {more} more", words.join(" ")),
+            }
         }
     };
     format!("{}, {what}", settings::dataset(example))

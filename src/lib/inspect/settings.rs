@@ -51,8 +51,24 @@ pub fn seeds(run: &Run) -> String {
     }
 }
 
-/// Returns the main settings of a run in a few words.
+/// Returns the name of the method that the run was started with, if it was.
+pub fn method(run: &Run) -> Option<&str> {
+    let argv = run.manifest.argv.iter();
+    argv.filter_map(|word| word.trim_start_matches('+').strip_prefix("method="))
+        .next_back()
+}
+
+/// Returns the main settings of a run in a few words, behind the name of its method.
 pub fn summary(run: &Run) -> String {
+    match (run.manifest.stage.as_str(), method(run)) {
+        ("generate_initial" | "train_student", Some(method)) => {
+            format!("{method}: {}", in_words(run))
+        }
+        _ => in_words(run),
+    }
+}
+
+fn in_words(run: &Run) -> String {
     let of = |key: &str| typed(run.setting(key));
     let count = |key: &str, noun: &str| counted(run.setting(key).as_u64().unwrap_or(0), noun);
     let model = || architecture(run, "model");

@@ -274,6 +274,25 @@ fn settings_without_effect_are_named() {
     );
     let sweep = ["-m", "student.objective=cross_entropy,distill", distil];
     assert_eq!(said("train_student", &sweep), "");
+    // A generator takes the place of an experiment's inversion; what is typed beside it is named.
+    let beside = ["+method=dense", "deep_inv.batch_size=64"];
+    let line = said("generate_initial", &beside);
+    says(
+        &line,
+        &[
+            "`deep_inv.batch_size`, set by command line",
+            "a generator makes the batches",
+        ],
+    );
+    let nowhere = ["split.save_path=null", "split.num_nodes=4"];
+    let line = said("train_teachers", &nowhere);
+    says(
+        &line,
+        &[
+            "`split.num_nodes`, set by command line",
+            "there is no split",
+        ],
+    );
     // Named with its file.
     std::fs::create_dir_all(place.path("own/student")).unwrap();
     std::fs::write(

@@ -22,6 +22,7 @@ use crate::model::{ModelSettings, PrecisionChoice};
 use crate::setting::Free;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Holds the whole config. All stage binaries share it, so that one set of overrides can be given
 /// to each of them.
@@ -43,6 +44,9 @@ pub struct Config {
     pub resume: Free<bool>,
     /// Whether to replace what an earlier run left at the same path.
     pub overwrite: Free<bool>,
+    /// Folder that the paths of splits and experiments begin with, as `${outputs}`.
+    #[schemars(extend("minimum" = 1))]
+    pub outputs: Free<PathBuf>,
     /// Whether to write TensorBoard event files beside the metrics.
     pub tensorboard: Free<bool>,
     pub checkpoint: Free<CheckpointConfig>,
@@ -85,6 +89,7 @@ impl Default for Config {
             threads: None.into(),
             resume: false.into(),
             overwrite: false.into(),
+            outputs: Free("outputs".into()),
             tensorboard: true.into(),
             checkpoint: Free::default(),
             ranks: Free::default(),

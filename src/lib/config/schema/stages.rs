@@ -200,7 +200,7 @@ pub struct DistillSettings {
     /// 2015, arXiv:1503.02531).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// Weights of the teachers in their prediction; `null`: as `generator.ensemble`, or, without a
+    /// Rule that joins the teachers' predictions; `null`: as `generator.ensemble`, or, without a
     /// generator, as `deep_inv.ensemble`.
     pub ensemble: Option<EnsembleKind>,
     /// What the temperature softens on the teachers' side.

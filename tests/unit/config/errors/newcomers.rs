@@ -1,6 +1,9 @@
 //! What people type in their first hour.
 
 use super::mistake;
+use crate::common::config_dir;
+use crate::config::request;
+use fed_distill::config::compose;
 use insta::assert_snapshot;
 
 #[test]
@@ -100,6 +103,71 @@ fn a_name_where_a_mapping_belongs() {
       available: kind, width, blocks
     hint: did you mean `student.model.kind=lenet5`?
     "#);
+    // An option of the group `model`, and no kind.
+    assert_snapshot!(mistake("student.model=resnet_small"), @r#"
+    `student.model` must be a mapping of keys, found string "resnet_small"
+      set by: command line `student.model=resnet_small`
+      available: kind, width, blocks
+    hint: type its keys: student.model="{KEY: VALUE, …}"
+    "#);
+}
+
+#[test]
+fn part_of_a_generator_that_is_not_there() {
+    assert_snapshot!(mistake("generator.steps=10"), @"
+    `generator.steps` sets nothing: there is no `generator`
+      from: command line `generator.steps=10`
+    hint: choose a method that has one (`+method=dense`), or make one with `generator={steps: 10}`
+    ");
+    let taken = |arguments: &[&str]| {
+        let composed = compose(&request(Some(config_dir()), arguments)).unwrap();
+        composed.config.generator.map(|generator| generator.steps)
+    };
+    assert_eq!(taken(&["generator={steps: 10}"]), Some(10));
+    assert_eq!(taken(&["generator.steps=10", "+method=dense"]), Some(10));
+}
+
+/// What is merged last wins, so that an experiment would undo most of a method.
+#[test]
+fn options_in_an_order_that_undoes_the_first() {
+    let text = |arguments: &[&str]| {
+        let error = compose(&request(Some(config_dir()), arguments)).unwrap_err();
+        error.to_string()
+    };
+    assert_snapshot!(text(&["+method=shapes", "+experiment=mnist_5_dirichlet"]), @"
+    `+method` stands before `+experiment`, whose keys would replace its own
+      from: command line `+method=shapes`
+      from: command line `+experiment=mnist_5_dirichlet`
+    hint: type `+experiment=…` first and `+method=…` behind it
+    ");
+    let scaled = ["+experiment=demo", "+scale=tiny", "+method=dense"];
+    let first = text(&scaled).lines().next().unwrap().to_owned();
+    assert_eq!(
+        first,
+        "`+scale` stands before `+method`, whose keys would replace its own"
+    );
+    let ordered = ["+experiment=demo", "+method=dense", "+scale=tiny"];
+    compose(&request(Some(config_dir()), &ordered)).unwrap();
+}
+
+#[test]
+fn outputs_of_an_unset_variable() {
+    assert_snapshot!(mistake("outputs="), @"
+    `outputs` must not be empty
+      set by: command line `outputs=`
+    ");
+    let arguments = ["+experiment=iid_10_sampling_n3", "outputs=runs/7"];
+    let config = compose(&request(Some(config_dir()), &arguments))
+        .unwrap()
+        .config;
+    let paths = [
+        config.split.save_path,
+        config.teacher.save_folder,
+        config.initial.save_path,
+        config.student.save_folder,
+    ];
+    let below = paths.map(|path| path.unwrap().starts_with("runs/7"));
+    assert_eq!(below, [true; 4]);
 }
 
 /// Settings of Hydra itself, the words of other projects, what a shell makes of a blank.

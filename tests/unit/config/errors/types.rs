@@ -60,6 +60,7 @@ fn each_type() {
     `initial` must be a mapping of keys, found number 3
       set by: command line `initial=3`
       available: num_batches, save_path
+    hint: type its keys: initial="{KEY: VALUE, …}"
     "#);
     assert_snapshot!(mistake("teacher.epochs=null"), @r#"
     `teacher.epochs` must be a whole number, 1 or more, found null
