@@ -31,9 +31,9 @@ BIN = $(if $(DRY),target/release,$(eval BIN := $$(subst $$(CURDIR)/,,$$(ANSWER))
 DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
 .PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
-	compared compare federation setting protocol report experiments experiments-smoke test \
-	test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint deny \
-	FORCE
+	compared compare federation setting protocol findings report experiments experiments-smoke \
+	test test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint \
+	deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -99,7 +99,9 @@ party-%: FORCE
 		teacher.index=$* teacher.save_folder=$(PARTIES)/party$* threads=$(THREADS) $(ARGS)
 
 # A stage of the experiment; what is finished is not run again.
-run = "$(BIN)/$(1)" +experiment=$(NAME) resume=true
+run = "$(BIN)/$(1)" +experiment=$(NAME) outputs="$(OUTPUTS)" resume=true
+# OUTPUTS=outputs/seed_7 keeps a repetition apart, in all targets that take NAME=….
+OUTPUTS ?= outputs
 # `make -j4 experiment` trains four nodes' teachers side by side, each with its part of the cores.
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 THREADS = $(shell cores=$$(nproc); echo $$(( cores > $(JOBS) ? cores / $(JOBS) : 1 )))
@@ -132,17 +134,17 @@ compared: named
 compare: compared experiment ## The same and the baselines, then accuracy against bytes, with a plot
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
 	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
-	@"$(BIN)/inspect" compare outputs/$(NAME)
+	@"$(BIN)/inspect" compare "$(OUTPUTS)/$(NAME)"
 
 # A published setting; docs/protocols.md says what the names stand for. All methods of a setting
 # share its split and its teachers.
 SEED ?= 1
-SETTING = outputs/protocols/$(NAME)/alpha_$(ALPHA)/seed_$(SEED)
-of_protocol = "$(BIN)/$(1)" +protocol=$(NAME) +method=$(METHOD) split.alpha=$(ALPHA) \
-	seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) split.save_path=$(SETTING)/split.json \
-	teacher.save_folder=$(SETTING)/teachers \
-	initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors \
-	student.save_folder=$(SETTING)/$(METHOD)/student resume=true $(ARGS)
+# The config names their folders, so that ALPHA=.05 is ALPHA=0.05.
+SETTING = $${outputs}/protocols/$(NAME)/alpha_$${split.alpha}/seed_$${seed}
+of_protocol = "$(BIN)/$(1)" +protocol=$(NAME) +method=$(METHOD) outputs="$(OUTPUTS)" \
+	split.alpha=$(ALPHA) seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) \
+	'initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors' \
+	'student.save_folder=$(SETTING)/$(METHOD)/student' resume=true $(ARGS)
 setting:
 	@test -n "$(NAME)" && test -n "$(ALPHA)" && test -n "$(METHOD)" || { \
 		echo 'which setting? make protocol NAME=b_mnist ALPHA=0.05 METHOD=dense SEED=1;' \
@@ -153,6 +155,28 @@ protocol: setting stages ## Run METHOD=… in the published setting NAME=… ALP
 	@echo train_teachers >&2; $(call of_protocol,train_teachers)
 	@echo generate_initial >&2; $(call of_protocol,generate_initial)
 	@echo train_student >&2; $(call of_protocol,train_student)
+
+# What the report found, at a scale for two cores (docs/results.md): one seed, each experiment with
+# students of both objectives, which start from the same initial batches.
+FINDINGS = 1_teacher_custom 1_teacher_custom_adap iid_10_teacher_custom \
+	iid_10_teacher_custom_3000 iid_10_sampling_n3 iid_10_sampling_n5 iid_10_sampling_per_batch \
+	heter_10_cycle heter_10_sampling_no_masks heter_10_teacher_custom 2_teachers_custom_adap \
+	2_teachers_custom_adap_no_masks 5_teachers_custom_adap 5_teachers_custom_adap_no_masks
+findings: NAME = $$name
+findings: OUTPUTS = outputs/findings/seed_$(SEED)
+# The scale has one number of updates for all; here too it is three times as many.
+small = $(call run,$(1)) +scale=small seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) \
+	$$(case $$name in *_3000) echo deep_inv.di.grad_updates_batch=300;; esac)
+findings: stages ## Run the report's experiments at small scale, SEED=1 (ARGS="dataset.root=…")
+	@set -e; for name in $(FINDINGS); do echo "$$name" >&2; \
+		case $$name in 1_*) ;; *) $(call small,split_data) $(ARGS);; esac; \
+		$(call small,train_teachers) $(ARGS); \
+		$(call small,generate_initial) $(ARGS); \
+		$(call small,train_student) student.save_folder=$(OUTPUTS)/$$name/cross_entropy \
+			$(ARGS); \
+		$(call small,train_student) student.save_folder=$(OUTPUTS)/$$name/distill \
+			student.objective=distill student.distill.temperature=3 $(ARGS); \
+	done
 
 # One node's teacher of experiment NAME.
 teacher-%: FORCE

@@ -83,17 +83,45 @@ class Makefile(unittest.TestCase):
         code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist", "ALPHA=0.05",
                                       "METHOD=dense", "SEED=4", "ARGS=threads=1")
         self.assertEqual(code, 0, errors)
-        setting = "outputs/protocols/b_mnist/alpha_0.05/seed_4"
-        rest = ("+protocol=b_mnist +method=dense split.alpha=0.05 seed=4 student.seed=5 "
-                f"split.save_path={setting}/split.json teacher.save_folder={setting}/teachers "
-                f"initial.save_path={setting}/dense/initial.safetensors "
-                f"student.save_folder={setting}/dense/student resume=true threads=1")
+        setting = "${outputs}/protocols/b_mnist/alpha_${split.alpha}/seed_${seed}/dense"
+        rest = ("+protocol=b_mnist +method=dense outputs=outputs split.alpha=0.05 seed=4 "
+                f"student.seed=5 initial.save_path={setting}/initial.safetensors "
+                f"student.save_folder={setting}/student resume=true threads=1")
         binaries = checkout / "target" / "release"
         self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
         code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist")
         self.assertEqual((code, ran), (2, []))
         self.assertIn("METHOD=dense SEED=1; names: a_mnist b_cifar10", errors)
         self.assertIn("methods: co_boosting dense", errors)
+
+    def test_findings_are_kept_apart_by_seed(self):
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "findings", "SEED=3", "FINDINGS=1_a iid_b_3000",
+                                      "ARGS=threads=1")
+        self.assertEqual(code, 0, errors)
+        folder = "outputs/findings/seed_3"
+        def line(stage, name, *more):
+            words = [f"{checkout}/target/release/{stage}", f"+experiment={name}",
+                     f"outputs={folder}", "resume=true", "+scale=small", "seed=3",
+                     "student.seed=4", *more, "threads=1"]
+            return " ".join(words)
+        students = [f"student.save_folder={folder}/{{}}/cross_entropy",
+                    f"student.save_folder={folder}/{{}}/distill student.objective=distill "
+                    "student.distill.temperature=3"]
+        longer = "deep_inv.di.grad_updates_batch=300"
+        expected = [line(stage, "1_a") for stage in STAGES[1:3]]
+        expected += [line(STAGES[3], "1_a", student.format("1_a")) for student in students]
+        expected += [line(stage, "iid_b_3000", longer) for stage in STAGES[:3]]
+        expected += [line(STAGES[3], "iid_b_3000", longer, student.format("iid_b_3000"))
+                     for student in students]
+        self.assertEqual(ran, expected)
+
+    def test_outputs_keep_a_repetition_apart(self):
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "compare", "NAME=mnist_5_dirichlet", "OUTPUTS=a b")
+        self.assertEqual(code, 0, errors)
+        self.assertIn("+experiment=mnist_5_dirichlet outputs=a b resume=true", ran[0])
+        self.assertTrue(ran[-1].endswith("inspect compare a b/mnist_5_dirichlet"), ran)
 
     def test_the_default_folder(self):
         checkout = self.make_checkout()

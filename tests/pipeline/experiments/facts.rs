@@ -5,7 +5,7 @@ use fed_distill::config::schema::Padding;
 use fed_distill::inversion::{SamplePer, TeacherMode};
 
 /// Name, teachers, gradient updates, initial batches, fresh batches an epoch.
-const FACTS: [(&str, usize, usize, usize, usize); 28] = [
+const FACTS: [(&str, usize, usize, usize, usize); 30] = [
     ("1_teacher_custom", 1, 1000, 50, 2),
     ("1_teacher_custom_adap", 1, 1000, 50, 2),
     ("1_teacher_custom_adap_no_comp", 1, 1000, 50, 2),
@@ -24,6 +24,8 @@ const FACTS: [(&str, usize, usize, usize, usize); 28] = [
     ("iid_10_sampling_n5_no_comp", 10, 1000, 50, 2),
     ("iid_10_sampling_per_batch", 10, 1000, 50, 2),
     ("heter_10_teacher_custom", 10, 1000, 50, 2),
+    ("heter_10_sampling_no_masks", 10, 1000, 50, 2),
+    ("heter_10_cycle", 10, 1000, 50, 2),
     ("2_teachers_custom_adap", 2, 1000, 50, 2),
     ("2_teachers_custom_adap_3000", 2, 3000, 50, 2),
     ("2_teachers_custom_adap_no_masks", 2, 1000, 50, 2),
