@@ -29,9 +29,10 @@ const OF_INVERSION: [&str; 2] = [
 ];
 
 /// Name, whether it has a generator, and the file at which its student is killed.
-const METHODS: [(&str, bool, &str); 8] = [
+const METHODS: [(&str, bool, &str); 9] = [
     ("co_boosting", true, "batch_00012"),
     ("dense", true, "batch_00011"),
+    ("dense_co_boosting", true, "batch_00011"),
     ("fed_adi", false, "batch_00011"),
     ("fed_dafl", true, "batch_00011"),
     ("feddf", false, "training"),
