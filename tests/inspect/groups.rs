@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 /// A chain of stages in `folder`, where only the stage that makes a thing is told how. `of` says
 /// which folder's teachers it takes.
-fn chain(place: &Place, folder: &str, of: &str, told: &[(&str, &[&str])]) {
+pub fn chain(place: &Place, folder: &str, of: &str, told: &[(&str, &[&str])]) {
     let shared = [
         format!("split.save_path={of}/split.json"),
         format!("teacher.save_folder={of}/teachers"),
@@ -34,7 +34,7 @@ fn chain(place: &Place, folder: &str, of: &str, told: &[(&str, &[&str])]) {
 const DISJOINT: (&str, &[&str]) = ("split_data", &["split.unif_percentage=0"]);
 
 /// Five students. No test changes them.
-fn students() -> &'static Place {
+pub fn students() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
         let place = Place::new();

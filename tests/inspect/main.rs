@@ -15,6 +15,7 @@ mod pictures;
 mod report;
 mod report_baselines;
 mod skew;
+mod table;
 
 use common::Place;
 use fed_distill::artifact::json;

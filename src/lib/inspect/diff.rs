@@ -61,7 +61,7 @@ impl Request {
         text += &section(
             "circumstance",
             &circumstances,
-            "so are seeds, inputs, versions and device",
+            "so are inputs, versions and device",
         );
         text += &metrics_table(&measures);
         Answer::new(

@@ -1,16 +1,17 @@
 //! `inspect runs --group` shows repetitions of a run with other seeds in one line.
 
 use super::identity::{Identity, Lineage};
-use super::run::{Comparison, Entry, Metrics};
+use super::run::{Comparison, Entry, Metrics, Run};
 use super::settings::typed;
 use super::{Answer, settings};
 use crate::report::Table;
+use crate::run::manifest;
 use crate::words::counted;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Describes runs that repeat each other.
 #[derive(Serialize)]
@@ -55,47 +56,63 @@ impl Spread {
     /// Returns `98.5 ± 0.5`, in percent; with a `(n=2)` where other columns of its line have `runs`
     /// values.
     fn text(spread: Option<Self>, runs: usize) -> String {
-        let Some(spread) = spread else {
-            return "–".into();
-        };
-        let mean = format!("{:.1}", 100.0 * spread.mean);
-        let text = spread
-            .std
-            .map_or(mean.clone(), |std| format!("{mean} ± {:.1}", 100.0 * std));
-        if spread.n == runs {
-            text
-        } else {
-            format!("{text} (n={})", spread.n)
+        match spread {
+            None => "–".into(),
+            Some(spread) if spread.n == runs => spread.percent(" ± "),
+            Some(spread) => format!("{} (n={})", spread.percent(" ± "), spread.n),
+        }
+    }
+
+    /// Returns mean and deviation in percent, with `sign` between them.
+    pub fn percent(self, sign: &str) -> String {
+        let mean = format!("{:.1}", 100.0 * self.mean);
+        match self.std {
+            Some(std) => format!("{mean}{sign}{:.1}", 100.0 * std),
+            None => mean,
         }
     }
 }
 
 /// Holds runs of one stage and what they have in common.
-struct Found<'a> {
-    stage: &'a str,
-    identity: Identity,
-    members: Vec<&'a Entry>,
+pub struct Found<'a> {
+    pub stage: &'a str,
+    pub identity: Identity,
+    pub members: Vec<&'a Entry>,
 }
 
-/// Returns the groups of those runs that are finished and have an accuracy.
-pub fn groups(entries: &[&Entry]) -> Vec<Group> {
-    let (mut found, mut lineage) = (Vec::<Found>::new(), Lineage::default());
+/// Returns runs that are finished and have an accuracy, put together with their repetitions, and a
+/// line for each run that is left out.
+pub fn find<'a>(entries: &[&'a Entry]) -> (Vec<Found<'a>>, Vec<String>) {
+    let (mut found, mut left_out) = (Vec::<Found>::new(), Vec::new());
+    let mut lineage = Lineage::default();
     for &entry in entries {
-        if !entry.run.is_done() || entry.metrics.final_test_accuracy.is_none() {
+        let (run, stage) = (&entry.run, entry.run.manifest.stage.as_str());
+        if ["split_data", "generate_initial"].contains(&stage) {
             continue;
         }
-        let stage = entry.run.manifest.stage.as_str();
-        let identity = lineage.of(&entry.run);
-        match found
-            .iter_mut()
-            .find(|group| group.stage == stage && group.identity == identity)
-        {
-            Some(group) => group.members.push(entry),
-            None => found.push(Found {
-                stage,
-                identity,
-                members: vec![entry],
-            }),
+        if !run.is_done() {
+            left_out.push(format!("{} ({})", run.name, run.status()));
+        } else if entry.metrics.final_test_accuracy.is_none() {
+            left_out.push(format!("{} (no test accuracy)", run.name));
+        } else {
+            let identity = lineage.of(run);
+            match found
+                .iter_mut()
+                .find(|group| group.stage == stage && group.identity == identity)
+            {
+                Some(group) => match group.members.iter().find(|other| is_copy(other, entry)) {
+                    Some(other) => {
+                        let other = &other.run.name;
+                        left_out.push(format!("{} (the same weights as {other})", run.name));
+                    }
+                    None => group.members.push(entry),
+                },
+                None => found.push(Found {
+                    stage,
+                    identity,
+                    members: vec![entry],
+                }),
+            }
         }
     }
     if lineage.unknown() > 0 {
@@ -109,6 +126,77 @@ pub fn groups(entries: &[&Entry]) -> Vec<Group> {
             }
         );
     }
+    for group in &mut found {
+        leave_out_parts(group, &mut left_out);
+    }
+    found.retain(|group| !group.members.is_empty());
+    (found, left_out)
+}
+
+/// Returns true for runs that ended with the same weights: one is a copy of the other, or differs
+/// from it in what changes nothing.
+fn is_copy(one: &Entry, other: &Entry) -> bool {
+    let weights = |entry: &Entry| {
+        let record = entry.run.manifest.output("weights")?;
+        Some(record.sha256.clone())
+    };
+    weights(one).is_some() && weights(one) == weights(other)
+}
+
+/// Takes the teachers out of folders in which some are missing: their mean is not that of a split.
+fn leave_out_parts(group: &mut Found, left_out: &mut Vec<String>) {
+    if group.stage != "train_teachers" {
+        return;
+    }
+    let mut folders: BTreeMap<PathBuf, (u64, Option<u64>)> = BTreeMap::new();
+    for entry in &group.members {
+        let folder = folders.entry(entry.run.folder().into()).or_default();
+        folder.0 += 1;
+        folder.1 = folder.1.or_else(|| nodes(&entry.run));
+    }
+    folders.retain(|_, (there, nodes)| nodes.is_some_and(|nodes| *there < nodes));
+    for (folder, (there, nodes)) in &folders {
+        let nodes = nodes.unwrap_or(*there);
+        left_out.push(format!(
+            "{} ({there} of {nodes} teachers)",
+            folder.display()
+        ));
+    }
+    group
+        .members
+        .retain(|entry| !folders.contains_key(entry.run.folder()));
+}
+
+/// Returns how many nodes the split of a teacher has.
+fn nodes(run: &Run) -> Option<u64> {
+    if let Some(count) = run.setting("teacher.num_teachers").as_u64() {
+        return Some(count);
+    }
+    let record = run.manifest.input("split")?;
+    let (_, made) = manifest::made_as(&record.current_path(&run.path), &record.sha256)?;
+    made.facts.get("nodes")?.as_u64()
+}
+
+/// Limits the runs that are named as left out.
+const NAMED: usize = 8;
+
+/// Warns of the runs that are left out.
+pub fn warn_about(left_out: &[String]) {
+    if left_out.is_empty() {
+        return;
+    }
+    let more = match left_out.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = &left_out[..left_out.len().min(NAMED)];
+    tracing::warn!("left out: {}{more}", named.join(", "));
+}
+
+/// Returns the groups of those runs that are finished and have an accuracy; warns about the others.
+pub fn groups(entries: &[&Entry]) -> Vec<Group> {
+    let (found, left_out) = find(entries);
+    warn_about(&left_out);
     let group = |group: &Found| summarised(group, label(group, &found));
     let mut groups: Vec<Group> = found.iter().map(group).collect();
     groups.sort_by(|a, b| a.stage.cmp(&b.stage));
@@ -149,45 +237,43 @@ fn summarised(group: &Found, settings: String) -> Group {
     }
 }
 
-/// Limits the differing settings that a group is described by: methods differ in dozens.
-const SHOWN: usize = 6;
-
-/// Returns the method of a group and the settings in which it differs from the others of its stage
-/// and dataset; where it is the only one, what it is about.
+/// Returns the name of a group's settings, and those in which it differs from the other groups of
+/// that name; where it is the only one, what it is about.
 fn label(group: &Found, all: &[Found]) -> String {
     let example = &group.members[0].run;
-    let dataset = |group: &Found| {
-        group.members[0]
-            .run
-            .manifest
-            .fingerprint()
-            .map(str::to_owned)
+    let name = settings::name(example);
+    let is_alike = |other: &&Found| {
+        other.stage == group.stage && settings::name(&other.members[0].run) == name
     };
-    let others: Vec<&Found> = all
+    let others: Vec<&Identity> = all
         .iter()
-        .filter(|other| other.stage == group.stage && dataset(other) == dataset(group))
+        .filter(is_alike)
+        .map(|other| &other.identity)
         .collect();
-    let differs = |(key, value): &(&String, &Value)| {
-        others
-            .iter()
-            .any(|other| other.identity.get(*key) != Some(*value))
-    };
     let what = match others.len() {
         1 => settings::summary(example),
         _ => {
-            let differing = group.identity.iter().filter(differs);
-            let settings = differing.map(|(key, value)| format!("{key}={}", typed(value)));
-            let settings: Vec<String> = settings.collect();
-            let method = settings::method(example).map(|method| format!("+method={method}"));
-            let shown = settings.iter().take(SHOWN).cloned();
-            let words: Vec<String> = method.into_iter().chain(shown).collect();
-            match settings.len().saturating_sub(SHOWN) {
-                0 => words.join(" "),
-                more => format!("{} and {more} more", words.join(" ")),
-            }
+            let differing = differing(&group.identity, &others);
+            let words = name.map(str::to_owned).into_iter().chain(differing);
+            words.collect::<Vec<_>>().join(" ")
         }
     };
     format!("{}, {what}", settings::dataset(example))
+}
+
+/// Returns the settings `KEY=VALUE` in which `own` differs from one of `all` at least. The
+/// dataset's fingerprint is named where nothing else tells it from another.
+pub fn differing(own: &Identity, all: &[&Identity]) -> Vec<String> {
+    let differs =
+        |(key, value): &(&String, &Value)| all.iter().any(|other| other.get(*key) != Some(*value));
+    let told = |(key, value): (&String, &Value)| format!("{key}={}", typed(value));
+    let (of_dataset, rest): (Vec<_>, Vec<_>) = own
+        .iter()
+        .filter(differs)
+        .partition(|(key, _)| *key == "dataset");
+    let is_told = rest.iter().any(|(key, _)| key.starts_with("dataset."));
+    let of_dataset = of_dataset.into_iter().filter(|_| !is_told);
+    rest.into_iter().chain(of_dataset).map(told).collect()
 }
 
 /// Returns a table with a line for each group.
@@ -220,18 +306,11 @@ pub fn table(groups: &[Group]) -> Table {
     table
 }
 
-/// Returns the groups of `entries` as an answer; warns about runs that are not finished.
+/// Returns the groups of `entries` as an answer.
 ///
 /// # Errors
 /// Fails for an accuracy that JSON cannot hold.
 pub fn answer(entries: &[Entry]) -> Result<Answer> {
-    let unfinished = entries.iter().filter(|entry| !entry.run.is_done()).count();
-    if unfinished > 0 {
-        tracing::warn!(
-            "not finished and left out: {unfinished} of {}",
-            counted(entries.len(), "run")
-        );
-    }
     let groups = groups(&entries.iter().collect::<Vec<_>>());
     let text = match groups.is_empty() {
         true => "no finished run has an accuracy yet".into(),

@@ -120,7 +120,7 @@ impl Lineage {
         for (key, value) in made {
             if key.starts_with("initial.") {
                 settings.insert(key, value);
-            } else if key.starts_with("deep_inv.") {
+            } else if is_of_batches(&key) {
                 // The student's own are those of its fresh batches.
                 settings.insert(format!("generate_initial:{key}"), value);
             }
@@ -155,6 +155,14 @@ fn own(manifest: &Manifest) -> Identity {
 /// Returns true for a key that tells how a split was made.
 fn is_split(key: &str) -> bool {
     key.starts_with("split.") || key == "teacher.split"
+}
+
+/// Returns true for a key that tells how synthetic batches were made, and of what.
+fn is_of_batches(key: &str) -> bool {
+    ["deep_inv.", "generator"]
+        .iter()
+        .any(|group| key.starts_with(group))
+        || ["precision", "teacher.counts_from"].contains(&key)
 }
 
 /// Returns the value that all have, or the list of all.

@@ -27,6 +27,7 @@ mod runs;
 mod settings;
 mod show;
 mod split;
+mod table;
 mod tensors;
 mod verify;
 
@@ -80,6 +81,8 @@ enum What {
     /// Accuracy against bytes of students and baselines on one split, with a plot; students alone:
     /// beside their teachers
     Compare(compare::Request),
+    /// Methods × settings of the data, mean ± std over seeds: text, Markdown, CSV or LaTeX
+    Table(table::Request),
     /// Test accuracy of every rule that joins the teachers' predictions, of their weight average,
     /// and of each teacher
     Ensembles(ensembles::Request),
@@ -132,6 +135,7 @@ pub fn run(request: Request) -> Result<()> {
         What::Split(request) => request.answer(),
         What::Confusion(request) => request.answer(),
         What::Compare(request) => request.answer(),
+        What::Table(request) => request.answer(),
         What::Ensembles(request) => request.answer(),
         What::Verify(request) => request.answer(),
         What::Neighbours(request) => request.answer(),

@@ -51,20 +51,26 @@ pub fn seeds(run: &Run) -> String {
     }
 }
 
-/// Returns the name of the method that the run was started with, if it was.
-pub fn method(run: &Run) -> Option<&str> {
-    let argv = run.manifest.argv.iter();
-    argv.filter_map(|word| word.trim_start_matches('+').strip_prefix("method="))
-        .next_back()
+/// Returns the name under which the settings of a server's stage are known: that of its method, or
+/// else that of its experiment.
+pub fn name(run: &Run) -> Option<&str> {
+    let stage = run.manifest.stage.as_str();
+    let chosen = |beginning: &str| {
+        let overrides = run.manifest.overrides.iter().rev();
+        let mut named = overrides.map(|text| text.trim_start_matches('+'));
+        named.find_map(|text| text.strip_prefix(beginning))
+    };
+    match stage {
+        "generate_initial" | "train_student" => chosen("method=").or_else(|| chosen("experiment=")),
+        _ => None,
+    }
 }
 
-/// Returns the main settings of a run in a few words, behind the name of its method.
+/// Returns the main settings of a run in a few words, behind the name that they have.
 pub fn summary(run: &Run) -> String {
-    match (run.manifest.stage.as_str(), method(run)) {
-        ("generate_initial" | "train_student", Some(method)) => {
-            format!("{method}: {}", in_words(run))
-        }
-        _ => in_words(run),
+    match name(run) {
+        Some(name) => format!("{name}: {}", in_words(run)),
+        None => in_words(run),
     }
 }
 

@@ -133,7 +133,7 @@ fn students_are_compared_with_teachers() {
         [
             "one-shot student",
             "one-shot average",
-            "teachers' ensemble",
+            "teachers' ensemble (label_share)",
             "one-shot student"
         ]
     );
@@ -169,7 +169,8 @@ fn one_shot_methods_send_teachers_once() {
         assert_eq!(images, dealt as u64);
         sent += file.len() as u64;
     }
-    for name in ["one-shot student", "one-shot average", "teachers' ensemble"] {
+    let ensemble = "teachers' ensemble (label_share)";
+    for name in ["one-shot student", "one-shot average", ensemble] {
         let method = method(&found, name);
         assert_eq!(
             (&method["upload_bytes"], &method["download_bytes"]),

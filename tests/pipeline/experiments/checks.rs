@@ -163,10 +163,11 @@ pub fn check_comparison(place: &Place, name: &str) {
     let methods: Vec<&str> = methods
         .map(|method| method["method"].as_str().unwrap())
         .collect();
+    let student = format!("student, {name}");
     let wanted = [
-        "one-shot student",
+        &student,
         "one-shot average",
-        "teachers' ensemble",
+        "teachers' ensemble (label_share)",
         "FedAvg",
         "FedMD",
     ];

@@ -2,13 +2,13 @@
 //! sent.
 
 use super::super::run::{Comparison, Metrics, Run};
+use super::super::settings;
 use crate::run::manifest::{Manifest, made};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Stages whose runs are compared.
 pub const COMPARABLE: [&str; 4] = ["train_student", "fed_avg", "fed_md", "distributed_sgd"];
-pub const STUDENT: &str = "one-shot student";
 pub const FED_MD: &str = "FedMD";
 
 /// Holds a method and its results in one run. Accuracies are shares, 0..1.
@@ -25,9 +25,12 @@ pub struct Method {
     /// Whether it draws each batch from the images of all nodes: distributed SGD.
     #[serde(skip)]
     pub unsplit: bool,
+    /// Whether it is a model that the run trained, and not one that its teachers give.
+    #[serde(skip)]
+    pub trained: bool,
     /// SHA-256 of the teachers' files of one-shot methods.
     #[serde(skip)]
-    teachers: Vec<String>,
+    pub teachers: Vec<String>,
     pub final_test_accuracy: Option<f64>,
     /// None where there was one measurement.
     pub best_test_accuracy: Option<f64>,
@@ -50,6 +53,13 @@ pub struct Point {
     pub test_accuracy: f64,
 }
 
+impl Method {
+    /// Returns true for a student that the run trained from uploads.
+    pub fn is_student(&self) -> bool {
+        self.trained && !self.teachers.is_empty()
+    }
+}
+
 /// Reports whether the run is of a stage that trains a model for all nodes.
 pub fn is_comparable(run: &Run) -> bool {
     COMPARABLE.contains(&run.manifest.stage.as_str())
@@ -58,23 +68,26 @@ pub fn is_comparable(run: &Run) -> bool {
 /// Appends the methods that a run stands for. Methods that several students share, because they
 /// have the same teachers, are listed once.
 pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
+    for method in of(run, metrics) {
+        let known = |other: &Method| {
+            !method.trained
+                && (&other.method, &other.teachers, other.final_test_accuracy)
+                    == (&method.method, &method.teachers, method.final_test_accuracy)
+        };
+        if !methods.iter().any(known) {
+            methods.push(method);
+        }
+    }
+}
+
+/// Returns the methods that a run stands for: its own, and those that need no student.
+pub fn of(run: &Run, metrics: &Metrics) -> Vec<Method> {
     let blank = blank(run);
     match (run.manifest.stage.as_str(), &metrics.comparison) {
-        ("train_student", Some(comparison)) => {
-            for method in one_shot(blank, metrics, comparison) {
-                let known = |other: &Method| {
-                    method.method != STUDENT
-                        && (&other.method, &other.teachers, other.final_test_accuracy)
-                            == (&method.method, &method.teachers, method.final_test_accuracy)
-                };
-                if !methods.iter().any(known) {
-                    methods.push(method);
-                }
-            }
-        }
-        ("train_student", None) => {}
-        ("distributed_sgd", _) => methods.push(by_steps(blank, metrics)),
-        _ => methods.push(by_rounds(blank, metrics)),
+        ("train_student", Some(comparison)) => one_shot(blank, metrics, comparison),
+        ("train_student", None) => Vec::new(),
+        ("distributed_sgd", _) => vec![by_steps(blank, metrics)],
+        _ => vec![by_rounds(blank, metrics)],
     }
 }
 
@@ -89,6 +102,7 @@ fn blank(run: &Run) -> Method {
         dataset: run.manifest.fingerprint().map(str::to_owned),
         split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
+        trained: true,
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
@@ -115,7 +129,10 @@ fn split(run: &Run) -> Option<String> {
 fn name(run: &Run) -> String {
     let set = |key: &str| run.setting(key).as_f64().is_some_and(|value| value > 0.0);
     match run.manifest.stage.as_str() {
-        "train_student" => STUDENT.into(),
+        "train_student" => match settings::name(run) {
+            Some(name) => format!("student, {name}"),
+            None => "one-shot student".into(),
+        },
         "fed_md" => FED_MD.into(),
         "distributed_sgd" => {
             let method = run
@@ -134,27 +151,32 @@ fn name(run: &Run) -> String {
 /// Returns the student, and the methods that need the same uploads but no student.
 fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Method> {
     let bytes = comparison.upload_bytes.iter().sum();
-    let method = |name: &str, last: Option<f64>, best: Option<f64>| Method {
-        method: name.into(),
+    let method = |last: Option<f64>| Method {
         final_test_accuracy: last,
-        best_test_accuracy: best,
         rounds: Some(1),
         nodes: Some(comparison.upload_bytes.len()),
         upload_bytes: bytes,
         points: point(1, bytes, last).into_iter().collect(),
         ..blank.clone()
     };
+    let of_teachers = |name: String, accuracy: Option<f64>| Method {
+        method: name,
+        trained: false,
+        ..method(accuracy)
+    };
     let student = metrics.final_test_accuracy.or(comparison.student);
-    let mut all = vec![method(STUDENT, student, metrics.best_test_accuracy)];
+    let mut all = vec![Method {
+        best_test_accuracy: metrics.best_test_accuracy,
+        ..method(student)
+    }];
     // Mixed architectures have no average.
     if comparison.one_shot_average.is_some() {
-        all.push(method(
-            "one-shot average",
-            comparison.one_shot_average,
-            None,
-        ));
+        let average = "one-shot average".into();
+        all.push(of_teachers(average, comparison.one_shot_average));
     }
-    all.push(method("teachers' ensemble", comparison.ensemble, None));
+    let rule = comparison.ensemble_rule.map(|rule| format!(" ({rule})"));
+    let ensemble = format!("teachers' ensemble{}", rule.unwrap_or_default());
+    all.push(of_teachers(ensemble, comparison.ensemble));
     all
 }
 

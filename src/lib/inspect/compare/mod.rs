@@ -3,13 +3,13 @@
 //! `students` compares students with the methods that need no student.
 
 mod comparability;
-mod methods;
+pub(super) mod methods;
 mod plot;
 mod students;
 
 use super::format::{or_dash, percent, size};
 use super::run::{Entry, Run};
-use super::{Answer, find};
+use super::{Answer, find, group};
 use crate::error::Error;
 use crate::report::Table;
 use crate::run::manifest::FileRecord;
@@ -71,7 +71,7 @@ impl Request {
 
     /// Returns the finished runs of students and baselines, each once.
     fn find(&self) -> Result<Vec<Entry>> {
-        let mut found = Vec::<Entry>::new();
+        let (mut found, mut left_out) = (Vec::<Entry>::new(), Vec::new());
         for path in &self.runs {
             let mut finished = false;
             for run in find::all(path)?.into_iter().filter(methods::is_comparable) {
@@ -82,6 +82,10 @@ impl Request {
                     .any(|other| manifest(&other.run) == manifest(&run))
                 {
                     finished = true;
+                    continue;
+                }
+                if !run.is_done() {
+                    left_out.push(format!("{} ({})", run.name, run.status()));
                     continue;
                 }
                 match (run.metrics()?, run.metrics_record()) {
@@ -105,6 +109,7 @@ impl Request {
                 );
             }
         }
+        group::warn_about(&left_out);
         Ok(found)
     }
 }
@@ -167,7 +172,7 @@ fn table(methods: &[Method], comparability: &Comparability) -> Table {
 fn remarks(methods: &[Method]) -> String {
     let has = |name: &str| methods.iter().any(|method| method.method.starts_with(name));
     let mut lines = vec!["Test accuracy; bytes of all nodes together, as serialised."];
-    if has(methods::STUDENT) {
+    if methods.iter().any(Method::is_student) {
         lines.push(
             "One-shot: each node uploads its teacher's file, label counts included, and is \
         sent nothing.",
