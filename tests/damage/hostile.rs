@@ -91,6 +91,16 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
             "160 MB of names",
         ),
         (
+            take("tar, gzip"),
+            linked_entries(600, 1 << 20),
+            "600 MB of targets in long links",
+        ),
+        (
+            take("tar, gzip"),
+            linked_entries(40_000, 3900),
+            "160 MB of targets",
+        ),
+        (
             take("tar"),
             escaping("../escaped.png"),
             "a name that climbs",
@@ -127,6 +137,21 @@ fn named_entries(count: usize, length: usize) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
         builder.append_data(&mut header, name, &[][..]).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+/// A compressed tar of symbolic links whose targets have `length` bytes.
+fn linked_entries(count: usize, length: usize) -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(gzip);
+    let target = "x/".repeat(length / 2);
+    for at in 0..count {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_entry_type(tar::EntryType::Symlink);
+        let name = format!("train/a/{at:06}.png");
+        builder.append_link(&mut header, name, &target).unwrap();
     }
     builder.into_inner().unwrap().finish().unwrap()
 }

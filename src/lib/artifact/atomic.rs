@@ -8,7 +8,7 @@
 
 use super::fault::{complete, explain, folder_of};
 use crate::error::{Error, Result};
-use std::fs::{File, Permissions};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -95,8 +95,11 @@ pub fn remove_stale(folder: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            let free = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-            if free && std::fs::remove_file(entry.path()).is_ok() {
+            // Locked until it is removed, so that its process does not take it for its own.
+            let Ok(file) = File::open(entry.path()) else {
+                continue;
+            };
+            if file.try_lock().is_ok() && std::fs::remove_file(entry.path()).is_ok() {
                 tracing::debug!(
                     "removed what a killed process left: `{}`",
                     entry.path().display()
@@ -117,10 +120,13 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
             // The user's umask decides, as for any file; the default of temporary files is private.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)?;
-        // Where the file system has no locks, nothing is ever taken for stale.
-        let _ = temporary.as_file().try_lock();
-        // Another process may have taken it for stale before it was locked.
-        if temporary.as_file().metadata()?.nlink() > 0 {
+        // Another process may have taken it for stale before it was locked. Where the file system
+        // has no locks, nothing is ever taken for stale.
+        let is_taken = matches!(
+            temporary.as_file().try_lock(),
+            Err(TryLockError::WouldBlock)
+        );
+        if !is_taken && temporary.as_file().metadata()?.nlink() > 0 {
             return Ok(temporary);
         }
     }

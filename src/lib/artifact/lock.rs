@@ -56,7 +56,8 @@ impl Lock {
     /// file system has no locks.
     pub fn is_held(path: &Path) -> bool {
         // Shared: several processes may ask at once.
-        File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
+        let is_taken = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        File::open(path).is_ok_and(is_taken)
     }
 
     /// Takes the lock at `path`, after waiting for the process that has it; `waiting` is called

@@ -73,7 +73,9 @@ impl Archive {
         let folders = zip
             .file_names()
             .filter_map(|name| name.strip_suffix("data.pkl"));
-        let folder = folders.filter(|f| f.ends_with('/')).min_by_key(|f| f.len());
+        let folder = folders
+            .filter(|f| f.ends_with('/'))
+            .min_by_key(|f| (f.len(), *f));
         let folder = folder.ok_or_else(|| {
             Error::failed("this zip archive is not a PyTorch file: it holds no `data.pkl`")
         })?;
@@ -167,11 +169,7 @@ impl Archive {
 /// storage.
 fn bytes_of(view: &View) -> Option<u64> {
     let negative = |numbers: &[i64]| numbers.iter().any(|&n| n < 0);
-    if view.size.len() != view.stride.len()
-        || view.size.len() > 64
-        || negative(&view.size)
-        || negative(&view.stride)
-    {
+    if view.size.len() != view.stride.len() || negative(&view.size) || negative(&view.stride) {
         return None;
     }
     let count = view

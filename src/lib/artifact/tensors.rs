@@ -57,7 +57,8 @@ const KINDS: [(Dtype, Kind); 10] = [
     (Dtype::I64, Kind::Int64),
 ];
 
-/// Reads a safetensors file onto the CPU. Never allocates more than the file's own size for it.
+/// Reads a safetensors file onto the CPU. Allocates twice the file's own size for it at most, and
+/// some times its header.
 ///
 /// # Errors
 /// Fails for a file that cannot be read, is cut short or damaged, or holds a type that libtorch

@@ -7,6 +7,7 @@ use super::settings::DatasetKind;
 use crate::artifact::hash;
 use crate::artifact::lock::Lock;
 use crate::error::{Error, Result, Text, assignment};
+use crate::runtime::interrupt;
 use fs_err::{self as fs, File, OpenOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::Cell;
@@ -152,9 +153,11 @@ pub fn fetch(
         .into();
     let mut attempt = 1;
     loop {
+        // What has arrived stays, and is not asked for again.
+        interrupt::check()?;
         match transfer(&agent, url, &part, progress) {
             Ok(()) => break,
-            Err(error) if error.can_resume && attempt < ATTEMPTS => {
+            Err(error) if error.can_resume && (attempt < ATTEMPTS || interrupt::requested()) => {
                 tracing::debug!("{name}: {}; resuming", error.problem)
             }
             Err(TransferError { problem, cause, .. }) => {
@@ -284,6 +287,9 @@ fn append(
     let mut done = start;
     loop {
         progress(done, total);
+        if interrupt::requested() {
+            return Err(TransferError::cut("asked to stop"));
+        }
         let count = body.read(&mut buffer).map_err(|error| {
             TransferError::cut(format!("after {done} bytes: {error}")).caused_by(error)
         })?;

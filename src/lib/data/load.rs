@@ -49,7 +49,7 @@ pub fn load(settings: &DatasetSettings, device: Device) -> Result<Dataset> {
     }
     let target = TargetShape::from(settings)?;
     check_test_share(settings.test_share)?;
-    let set = read(settings, &target)?;
+    let set = readers::read(settings, &target)?;
     let RawSet {
         classes,
         mut train,
@@ -111,26 +111,6 @@ impl TargetShape {
         };
         Ok(Self { size, channels })
     }
-}
-
-/// Reads the set's files. With a `test_share` of 1 all images of the training split become test
-/// images.
-fn read(settings: &DatasetSettings, target: &TargetShape) -> Result<RawSet> {
-    if settings.test_share != Some(1.0) {
-        return readers::read(settings, target);
-    }
-    // The reader divides the images; a class of a single one is all for training.
-    let divided = DatasetSettings {
-        test_share: Some(0.5),
-        ..settings.clone()
-    };
-    let set = readers::read(&divided, target)?;
-    let empty = RawSplit::empty(set.train.channels, set.train.height, set.train.width);
-    Ok(RawSet {
-        test: set.train.joined(set.test),
-        train: empty,
-        ..set
-    })
 }
 
 /// Reports the kind `none` where images are needed.

@@ -1,5 +1,6 @@
 //! Returns the constants that normalise a set: checks given ones, and computes missing ones from
-//! the training split. Called by `load`.
+//! the training split, or from the test split where there is nothing for training. Called by
+//! `load`.
 
 use super::dataset::Normalisation;
 use super::raw::RawSplit;
@@ -30,8 +31,7 @@ pub(super) fn normalisation(settings: &DatasetSettings, train: &RawSplit) -> Res
     }
     for (channel, std) in std.iter_mut().enumerate().filter(|(_, std)| **std == 0.0) {
         tracing::warn!(
-            "channel {channel} is the same everywhere in the training images: its standard \
-             deviation is taken as 1"
+            "channel {channel} is the same in all images: its standard deviation is taken as 1"
         );
         *std = 1.0;
     }

@@ -44,14 +44,6 @@ impl RawSplit {
         }
     }
 
-    /// Returns the images of this split followed by those of `other`, which have the same shape.
-    pub fn joined(mut self, other: Self) -> Self {
-        self.pixels.extend(other.pixels);
-        self.labels.extend(other.labels);
-        self.files.extend(other.files);
-        self
-    }
-
     /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()

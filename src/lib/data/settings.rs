@@ -66,7 +66,8 @@ pub struct DatasetSettings {
     /// Downloads the official files of a set that are missing in `root`.
     #[schemars(extend("x-unread-by" = ["none"]))]
     pub download: Free<bool>,
-    /// Mean of each channel, of pixels scaled to 0..1; `None` computes it from the training split.
+    /// Mean of each channel, of pixels scaled to 0..1; `None` computes it from the training split,
+    /// or from the test split where there are no images for training.
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel, of pixels scaled to 0..1; `None` computes it from the
     /// training split.

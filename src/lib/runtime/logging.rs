@@ -106,6 +106,9 @@ impl Drop for FileLog {
     }
 }
 
+/// Limits the bytes that are kept for the next log file.
+const EARLY: usize = 1 << 20;
+
 /// The log files that are open.
 struct Open {
     next: u64,
@@ -147,7 +150,9 @@ impl Write for Files {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let open = &mut *lock(&OPEN);
         match open.files.is_empty() {
-            true => open.early.extend(lines),
+            // A server may log for months without a file.
+            true if open.early.len() < EARLY => open.early.extend(lines),
+            true => {}
             false => open.files.iter_mut().for_each(|file| file.write(lines)),
         }
         Ok(lines.len())

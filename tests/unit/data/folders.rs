@@ -137,6 +137,54 @@ fn classes_at_the_top_are_divided() {
     assert_eq!(train.fingerprint, set.fingerprint);
 }
 
+/// A server tests on all that it has: in file order, whatever would draw a share, and on a class of
+/// one image too.
+#[test]
+fn all_images_are_for_testing() {
+    let all = |seed| {
+        move |settings: &mut DatasetSettings| {
+            settings.test_share = Some(1.0);
+            settings.test_seed = seed;
+        }
+    };
+    let set = load_all(&flat(""), all(0));
+    assert_eq!((set.train.len(), set.test.counts(2)), (0, vec![10, 5]));
+    assert_eq!(load_all(&flat(""), all(7)).fingerprint, set.fingerprint);
+    let [cat, dog] = ["cat/04.png", "dog/03.png"].map(|wanted| {
+        let files = flat("").into_iter();
+        files.filter(|(name, _)| name == wanted).collect::<Files>()
+    });
+    let singles = load_all(&[cat, dog].concat(), all(0));
+    assert_eq!(singles.test.counts(2), [1, 1]);
+}
+
+/// Its folder is named like that of the training images, and holds no folders.
+#[test]
+fn a_class_may_be_called_train() {
+    let files = flat("").into_iter();
+    let named = files.map(|(name, file)| (name.replace("dog/", "train/"), file));
+    let set = load_all(&named.collect(), |settings| settings.test_share = Some(0.2));
+    assert_eq!(set.classes, ["cat", "train"]);
+    assert_eq!(
+        (set.train.counts(2), set.test.counts(2)),
+        (vec![8, 4], vec![2, 1])
+    );
+}
+
+#[test]
+fn an_archive_beside_class_folders_is_another_set() {
+    let root = tempfile::tempdir().unwrap();
+    unpack(root.path(), &flat(""));
+    std::fs::write(root.path().join("old_backup.zip"), zip(&flat(""))).unwrap();
+    let mut settings = folder_settings(root.path());
+    settings.test_share = Some(0.2);
+    let text = failure(&settings).to_string();
+    assert!(
+        text.contains("holds several sets") && text.contains("old_backup.zip"),
+        "{text}"
+    );
+}
+
 #[test]
 fn classes_at_the_top_need_a_share() {
     let root = tempfile::tempdir().unwrap();

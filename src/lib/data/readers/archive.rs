@@ -20,6 +20,8 @@ const MAX_NAME: usize = 4096;
 
 /// Most bytes in all names of an archive together.
 const MAX_NAMES: usize = 128 << 20;
+/// Bytes that an entry is taken for beside its name and its target.
+const ENTRY: usize = 64;
 
 /// Most memory for the dictionary of xz, in KiB: twice what its highest setting takes.
 const MAX_DICTIONARY: u32 = 128 << 10;
@@ -110,8 +112,12 @@ pub(super) fn walk(
 pub(super) fn entries(path: &Path, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<()> {
     let mut names = 0;
     let visit = |entry: Entry| {
+        let target = match &entry {
+            Entry::Link { target, .. } => target.len(),
+            _ => 0,
+        };
         if let Entry::File { name, .. } | Entry::Folder(name) | Entry::Link { name, .. } = &entry {
-            names += name.len();
+            names += name.len() + target + ENTRY;
             if names > MAX_NAMES {
                 let most = MAX_NAMES >> 20;
                 return Err(damaged(
@@ -283,6 +289,9 @@ fn link(name: &str, target: Option<String>) -> Entry<'_> {
 /// out of the archive.
 fn beside(name: &str, target: &[u8]) -> Option<String> {
     let target = std::str::from_utf8(target).ok()?;
+    if target.len() > MAX_NAME {
+        return None;
+    }
     let mut parts: Vec<&str> = name.split('/').collect();
     parts.pop();
     if target.starts_with('/') {

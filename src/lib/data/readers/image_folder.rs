@@ -4,7 +4,7 @@
 use super::super::divide::divide;
 use super::super::load::TargetShape;
 use super::super::parallel;
-use super::super::raw::{RawSet, RawSplit};
+use super::super::raw::{MAX_PIXELS, RawSet, RawSplit};
 use super::super::resize;
 use super::super::settings::DatasetSettings;
 use super::decode::{self, DecodeError, DecodedImage, decode};
@@ -110,6 +110,9 @@ fn locate(root: &Path) -> Result<PathBuf> {
             }
         }
     }
+    if !candidates.is_empty() && !candidates.contains(&root.to_path_buf()) && has_images(root)? {
+        candidates.push(root.to_path_buf());
+    }
     candidates.sort();
     match candidates.as_slice() {
         [one] => Ok(one.to_path_buf()),
@@ -125,6 +128,23 @@ fn locate(root: &Path) -> Result<PathBuf> {
                 .hint(assignment("root", &names[0]) + " takes the first"))
         }
     }
+}
+
+/// Returns true if a folder in `root` holds images, as the folder of a class does.
+fn has_images(root: &Path) -> Result<bool> {
+    for entry in fs_err::read_dir(root)? {
+        let entry = entry?;
+        let hidden = entry.file_name().to_str().is_none_or(listing::is_hidden);
+        if hidden || !entry.path().is_dir() {
+            continue;
+        }
+        for file in fs_err::read_dir(entry.path())? {
+            if file?.file_name().to_str().is_some_and(is_image) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Adds `folder` to `found` if it holds a folder of training images, else those below it that do.
@@ -361,9 +381,13 @@ fn finish(
         .filter_map(|(path, image)| Some((path, image?)))
         .collect();
     check_size(&all, source)?;
+    let all_test = settings.test_share == Some(1.0);
     if let Some(share) = settings.test_share {
         let labels: Vec<usize> = all.iter().map(|(path, _)| path.label).collect();
-        let is_test = divide(&labels, classes.len(), share, settings.test_seed);
+        let is_test = match all_test {
+            true => vec![true; labels.len()],
+            false => divide(&labels, classes.len(), share, settings.test_seed),
+        };
         for ((path, _), is_test) in all.iter_mut().zip(is_test) {
             path.split = if is_test { Split::Test } else { Split::Train };
         }
@@ -373,7 +397,7 @@ fn finish(
     let is_train = |image: &(ImagePath, DecodedImage)| image.0.split == Split::Train;
     let (train, test): (Vec<_>, Vec<_>) = all.into_iter().partition(is_train);
     for (images, name) in [(&train, "training"), (&test, "test")] {
-        if images.is_empty() {
+        if images.is_empty() && !(all_test && name == "training") {
             let (readable, broken) = (train.len() + test.len(), broken.len());
             return Err(Error::failed(format!("no {name} images are left"))
                 .note("file", source.display().to_string())
@@ -383,12 +407,42 @@ fn finish(
                 ));
         }
     }
+    for images in [&train, &test] {
+        check_memory(images, channels, source)?;
+    }
+    let test = assemble(test, channels);
+    let train = match all_test {
+        true => RawSplit::empty(channels, test.height, test.width),
+        false => assemble(train, channels),
+    };
     Ok(RawSet {
-        train: assemble(train, channels),
-        test: assemble(test, channels),
+        train,
+        test,
         classes,
         broken,
     })
+}
+
+/// Fails when the images of a split take more than [`MAX_PIXELS`] once all have `channels`: one
+/// image in colour makes grey ones take three times what they took when they were decoded.
+fn check_memory(
+    images: &[(ImagePath, DecodedImage)],
+    channels: usize,
+    source: &Path,
+) -> Result<()> {
+    let Some((_, first)) = images.first() else {
+        return Ok(());
+    };
+    let bytes = (images.len() * channels) as u64 * (first.height * first.width) as u64;
+    if bytes <= MAX_PIXELS {
+        return Ok(());
+    }
+    let problem = format!("the images take more than {} GiB", MAX_PIXELS >> 30);
+    let smaller =
+        Text::from("lower ") + parameter("size") + ", or set " + assignment("channels", 1);
+    Err(Error::failed(problem)
+        .note("file", source.display().to_string())
+        .hint(smaller))
 }
 
 /// Fails unless all images have the size of the first.

@@ -64,7 +64,7 @@ impl Listing {
             paths.push(entry?.path());
         }
         // Beside the folders of the splits there may be anything.
-        let only_splits = depth == 0 && paths.iter().any(|path| has_split(path, Split::Train));
+        let only_splits = depth == 0 && paths.iter().any(|path| has_classes(path));
         for path in paths {
             let name = path
                 .file_name()
@@ -149,6 +149,13 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+/// Returns true for the folder of the training images, which holds a folder for each class. One
+/// without any is a class of trains.
+fn has_classes(path: &Path) -> bool {
+    let below = std::fs::read_dir(path).into_iter().flatten().flatten();
+    has_split(path, Split::Train) && below.into_iter().any(|entry| entry.path().is_dir())
 }
 
 /// Returns true for a folder that is named after `split`.
