@@ -38,6 +38,7 @@ fn passes() {
         "src/lib/optim/steps.cpp",
         "src/lib/inversion/fused/activations.cpp",
         "src/lib/inversion/fused/images.cpp",
+        "src/lib/inversion/fused/stack.cpp",
         "src/lib/inversion/fused/winograd.cpp",
     ];
     for file in sources

@@ -3,7 +3,7 @@
 //! of Tashiro et al. 2020, arXiv:2003.06878). Called by [`AdaptiveSource`](super::AdaptiveSource).
 
 use crate::error::Result;
-use crate::inversion::{Ensemble, Origin, Teacher};
+use crate::inversion::{Derivation, Ensemble, Origin, Teacher};
 use tch::{Kind, Tensor};
 
 /// The temperature of the joint prediction, that of the authors' code.
@@ -27,14 +27,13 @@ impl Perturbation<'_> {
     /// # Errors
     /// Fails when a teacher cannot be read, or libtorch fails.
     pub fn apply(&self, images: &Tensor, origin: Origin, directions: &Tensor) -> Result<Tensor> {
-        let leaf = images.detach().copy().set_requires_grad(true);
-        let eval = |teacher: &&Teacher| Ok(teacher.loaded()?.model.eval(&leaf));
+        let mut derivation = Derivation::of(images);
+        let eval = |teacher: &&Teacher| Ok(derivation.teacher(&*teacher.loaded()?));
         let logits: Vec<Tensor> = self.teachers.iter().map(eval).collect::<Result<_>>()?;
         let joint = self
             .ensemble
             .log_probabilities(&logits, TEMPERATURE, Some(origin));
         let along = (joint.exp() * directions).sum(Kind::Float);
-        let gradient = Tensor::f_run_backward(&[&along], &[&leaf], false, false)?.remove(0);
-        Ok(images + gradient.sign() * self.size)
+        Ok(images + derivation.gradient(&along)?.sign() * self.size)
     }
 }

@@ -5,7 +5,7 @@ use super::losses::{activation, cross_entropy, divergence, information};
 use super::settings::GeneratorLoss;
 use crate::error::Result;
 use crate::inversion::objective::{Terms, observe_features};
-use crate::inversion::{Ensemble, Origin, Teacher};
+use crate::inversion::{Derivation, Ensemble, Origin, Teacher};
 use crate::model::{Model, Pass};
 use tch::{Kind, Tensor};
 
@@ -23,21 +23,38 @@ pub struct GeneratorObjective<'a> {
 }
 
 impl GeneratorObjective<'_> {
-    /// Returns the loss of images f32 `[N,C,H,W]`, normalised, with its graph: for `labels` i64
-    /// `[N]`, or for those that the teachers jointly predict.
+    /// Returns the loss of images f32 `[N,C,H,W]`, normalised, for `labels` i64 `[N]`, or for those
+    /// that the teachers jointly predict, and the gradient of its total with respect to the images.
     ///
     /// # Errors
-    /// Fails when a teacher cannot be read.
-    pub fn terms(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Terms> {
-        let loss = self.loss;
+    /// Fails when a teacher cannot be read, or libtorch fails.
+    pub fn differentiate(
+        &self,
+        images: &Tensor,
+        labels: Option<&Tensor>,
+    ) -> Result<(Terms, Tensor)> {
+        let mut derivation = Derivation::of(images);
+        let terms = self.terms(&mut derivation, labels)?;
+        let gradient = derivation.gradient(&terms.total)?;
+        Ok((terms, gradient))
+    }
+
+    fn terms(&self, derivation: &mut Derivation, labels: Option<&Tensor>) -> Result<Terms> {
+        let (loss, images) = (self.loss, derivation.images.shallow_clone());
         let zero = || Tensor::zeros([], (Kind::Float, images.device()));
         let (mut logits, mut distances, mut activations) = (Vec::new(), zero(), zero());
         for teacher in self.teachers {
-            let model = &teacher.loaded()?.model;
-            let (features, layers) = match loss.batch_norm == 0.0 {
+            let teacher = teacher.loaded()?;
+            // A stack has no batch norm, and its passes do not tell the features.
+            if loss.activation == 0.0 && (loss.batch_norm == 0.0 || teacher.stack().is_some()) {
+                logits.push(derivation.teacher(&teacher));
+                continue;
+            }
+            let model = &teacher.model;
+            let (features, layers) = derivation.graph(|images| match loss.batch_norm == 0.0 {
                 true => (model.features(images, &mut Pass::Eval), Vec::new()),
                 false => observe_features(model, images),
-            };
+            });
             logits.push(model.classify(&features));
             distances = layers.into_iter().fold(distances, |sum, layer| sum + layer);
             if loss.activation != 0.0 {
@@ -66,7 +83,7 @@ impl GeneratorObjective<'_> {
             } else {
                 joint(at)
             };
-            divergence(&softened, &student.eval(images), at, loss.disagreeing)
+            divergence(&softened, &derivation.model(student), at, loss.disagreeing)
         });
         let spread = (loss.information != 0.0).then(|| information(&plain));
         let mut total = &entropy * loss.cross_entropy + &distances * loss.batch_norm

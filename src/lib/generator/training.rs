@@ -7,7 +7,7 @@ use super::settings::GeneratorSettings;
 use crate::error::Result;
 use crate::inversion::objective::Terms;
 use crate::train::{FitState, Optimizer, OptimizerSettings, Position};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Holds a generator, and the optimiser of its weights.
 #[derive(Debug)]
@@ -61,13 +61,16 @@ impl Training {
         view: impl FnOnce(&Tensor) -> Tensor,
     ) -> Result<(Terms, Tensor)> {
         let images = self.generator.forward(noise);
-        let terms = objective.terms(&view(&images), labels)?;
+        let seen = view(&images);
+        let (terms, gradient) = objective.differentiate(&seen, labels)?;
+        // Its gradient with respect to what the networks saw is `gradient`.
+        let product = (&seen * gradient).sum(Kind::Float);
         let mut leaves = self.generator.parameters();
         let weights = leaves.len();
         if of_noise.is_some() {
             leaves.push(noise.shallow_clone());
         }
-        let gradients = Tensor::f_run_backward(&[&terms.total], &leaves, false, false)?;
+        let gradients = Tensor::f_run_backward(&[&product], &leaves, false, false)?;
         let rate = self.settings.lr;
         self.optimizer.apply(&gradients[..weights], rate);
         if let Some(of_noise) = of_noise {

@@ -8,6 +8,7 @@
 
 mod checks;
 mod class_shares;
+mod derivation;
 mod draws;
 pub mod engine;
 mod ensemble;
@@ -25,6 +26,7 @@ mod teacher;
 mod teacher_cache;
 
 pub use class_shares::estimate_class_shares;
+pub(crate) use derivation::Derivation;
 pub(crate) use engine::History;
 pub use engine::TermsAt;
 pub(crate) use ensemble::weighted_mean;

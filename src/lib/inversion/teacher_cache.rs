@@ -1,7 +1,7 @@
 //! Keeps the teachers that were used last in memory, and reads the others from their files when
 //! they are used again. Called by the stages and by [`Teacher`](super::Teacher).
 
-use super::fused::Frozen;
+use super::fused::{Frozen, FrozenStack};
 use crate::error::Result;
 use crate::model::Model;
 use std::cell::{OnceCell, RefCell};
@@ -16,6 +16,7 @@ pub struct Loaded {
     /// The network, without gradients of weights.
     pub model: Model,
     frozen: OnceCell<Option<Frozen>>,
+    stack: OnceCell<Option<Rc<FrozenStack>>>,
 }
 
 impl Loaded {
@@ -25,6 +26,7 @@ impl Loaded {
         Self {
             model,
             frozen: OnceCell::new(),
+            stack: OnceCell::new(),
         }
     }
 
@@ -34,11 +36,21 @@ impl Loaded {
         self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
     }
 
+    /// Returns the network as a small stack of convolutions, which is made at the first call;
+    /// `None` if it is none.
+    pub fn stack(&self) -> Option<Rc<FrozenStack>> {
+        let make = || FrozenStack::of(&self.model).map(Rc::new);
+        self.stack.get_or_init(make).clone()
+    }
+
     /// Returns the logits f32 `[N,classes]` of images `[N,C,H,W]`, normalised, without a graph, by
-    /// the fused passes if the network has them.
+    /// the passes of our own if the network has them.
     pub fn predict(&self, images: &Tensor) -> Tensor {
-        match self.frozen() {
-            Some(frozen) => frozen.predict(images),
+        if let Some(frozen) = self.frozen() {
+            return frozen.predict(images);
+        }
+        match self.stack() {
+            Some(stack) => stack.predict(images),
             None => no_grad(|| self.model.eval(images)),
         }
     }

@@ -35,6 +35,17 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// Returns the bias [O], zeros where there is none.
+    pub(crate) fn bias_or_zero(&self) -> Tensor {
+        let none = || {
+            self.weight.new_zeros(
+                [self.weight.size()[0]],
+                (tch::Kind::Float, self.weight.device()),
+            )
+        };
+        self.bias.as_ref().map_or_else(none, Tensor::shallow_clone)
+    }
+
     /// Registers `path.weight` and, with `bias`, `path.bias`; `channels` is (in, out).
     pub(crate) fn new(
         builder: &mut Builder,

@@ -33,3 +33,4 @@ pub use network::Model;
 pub use precision::{Precision, PrecisionChoice};
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
+pub(crate) use stack::StackLayer;

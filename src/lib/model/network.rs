@@ -7,6 +7,7 @@ use super::dropout::Masks;
 use super::layers::{Pass, channels_last};
 use super::precision::Precision;
 use super::settings::{ModelKind, ModelSpec};
+use super::stack::Stack;
 use super::{cnn5, fedavg_cnn, lenet, linear, load, mnist_cnn, resnet, wrn};
 use crate::Result;
 use crate::optim::Layout;
@@ -31,6 +32,11 @@ pub(super) trait Network: Send {
 
     /// Returns the layers of a residual network, and `None` for another network.
     fn residual(&self) -> Option<&resnet::ResNet> {
+        None
+    }
+
+    /// Returns the layers of a stack of convolutions, and `None` for another network.
+    fn stack(&self) -> Option<&Stack> {
         None
     }
 
@@ -267,6 +273,12 @@ impl Model {
     /// Returns the layers of a residual network, and `None` for the other kinds.
     pub fn residual(&self) -> Option<&resnet::ResNet> {
         self.network.residual()
+    }
+
+    /// Returns the layers of a stack of convolutions and linear layers, and `None` for the other
+    /// kinds.
+    pub(crate) fn stack(&self) -> Option<&Stack> {
+        self.network.stack()
     }
 
     /// Returns what a training pass drops: nothing in a network without dropout, for which `draw`,

@@ -30,8 +30,22 @@ pub(super) struct Dropout {
     pub hidden: u8,
 }
 
+/// Describes a layer for who computes the network without libtorch's operations.
+pub(crate) struct StackLayer {
+    /// Channels, and height and width, of the input; a linear layer has 1×1 pixels.
+    pub inputs: i64,
+    pub size: i64,
+    /// Weight [O,I,k,k] and bias [O].
+    pub weight: Tensor,
+    pub bias: Tensor,
+    pub padding: i64,
+    /// 2×2 max pooling, and ReLU, follow.
+    pub pool: bool,
+    pub relu: bool,
+}
+
 /// Holds the layers `conv1`, `conv2`, … and `fc1`, `fc2`, …
-pub(super) struct Stack {
+pub(crate) struct Stack {
     convs: Vec<(Conv, bool)>,
     /// Linear layers that are each followed by a ReLU.
     hidden: Vec<Linear>,
@@ -41,7 +55,7 @@ pub(super) struct Stack {
 
 impl Stack {
     /// Registers the layers; `hidden` lists the outputs of the linear layers before the last.
-    pub fn new(
+    pub(super) fn new(
         spec: &ModelSpec,
         builder: &mut Builder,
         stages: &[Stage],
@@ -86,8 +100,50 @@ impl Stack {
         })
     }
 
+    /// Returns the layers in order, without dropout, of a network of `spec`.
+    pub(crate) fn layers(&self, spec: &ModelSpec) -> Vec<StackLayer> {
+        let (mut inputs, mut size, mut layers) = (spec.channels, spec.size, Vec::new());
+        for (conv, pool) in &self.convs {
+            let weight = &conv.weight;
+            let padding = conv.window.padding;
+            let outputs = weight.size()[0];
+            layers.push(StackLayer {
+                inputs,
+                size,
+                weight: weight.shallow_clone(),
+                bias: conv.bias_or_zero(),
+                padding,
+                pool: *pool,
+                relu: true,
+            });
+            size += 2 * padding - weight.size()[2] + 1;
+            size = if *pool { size / 2 } else { size };
+            inputs = outputs;
+        }
+        inputs *= size * size;
+        for (linear, relu) in self
+            .hidden
+            .iter()
+            .map(|layer| (layer, true))
+            .chain([(&self.last, false)])
+        {
+            let outputs = linear.weight.size()[0];
+            layers.push(StackLayer {
+                inputs,
+                size: 1,
+                weight: linear.weight.view([outputs, inputs, 1, 1]),
+                bias: linear.bias.shallow_clone(),
+                padding: 0,
+                pool: false,
+                relu,
+            });
+            inputs = outputs;
+        }
+        layers
+    }
+
     /// Adds dropout.
-    pub fn with_dropout(self, dropout: Dropout) -> Self {
+    pub(super) fn with_dropout(self, dropout: Dropout) -> Self {
         Self { dropout, ..self }
     }
 }
@@ -118,6 +174,10 @@ impl Network for Stack {
 
     fn classify(&self, features: &Tensor) -> Tensor {
         self.last.forward(features)
+    }
+
+    fn stack(&self) -> Option<&Stack> {
+        Some(self)
     }
 
     fn drops(&self) -> bool {

@@ -5,5 +5,6 @@ mod engines;
 mod ensemble;
 mod kernels;
 mod others;
+mod stack;
 mod start;
 mod store;

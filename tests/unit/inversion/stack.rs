@@ -1,0 +1,109 @@
+//! Frozen stacks of convolutions against libtorch: logits and gradients with respect to the images,
+//! of every network that is one, for numbers of images that leave lanes empty.
+
+use fed_distill::inversion::Teacher;
+use fed_distill::inversion::fused::FrozenStack;
+use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Precision};
+use fed_distill::runtime::seed::Seeds;
+use rand_distr::{Distribution, StandardNormal};
+use tch::{Device, Kind, Tensor};
+
+fn model(kind: ModelKind, channels: i64, size: i64, classes: i64) -> Model {
+    let settings = ModelSettings {
+        kind,
+        ..ModelSettings::default()
+    };
+    let spec = ModelSpec::new(&settings, channels, size, classes).unwrap();
+    let mut rng = Seeds::new(3).stream("initialisation", 0);
+    let mut model = Model::new(&spec, Device::Cpu, &mut rng).unwrap();
+    model.freeze();
+    model
+}
+
+fn normal(seed: u64, shape: &[i64]) -> Tensor {
+    let mut rng = Seeds::new(seed).stream("test/stack", 0);
+    let count = shape.iter().product::<i64>() as usize;
+    let draw = StandardNormal.sample_iter(&mut rng).take(count);
+    let values: Vec<f32> = draw.collect();
+    Tensor::from_slice(&values).view(shape)
+}
+
+/// The largest difference, as a share of the largest value.
+fn apart(found: &Tensor, wanted: &Tensor) -> f64 {
+    let largest = |tensor: &Tensor| f64::try_from(tensor.abs().max()).unwrap();
+    assert_eq!(found.size(), wanted.size());
+    largest(&(found - wanted)) / largest(wanted)
+}
+
+#[test]
+fn logits_and_gradients_are_those_of_libtorch() {
+    // Odd sizes, whose last row and column pooling drops; padded and not; classes beyond a block.
+    for (kind, channels, size, classes) in [
+        (ModelKind::Lenet5Unpadded, 1, 32, 10),
+        (ModelKind::Lenet5Unpadded, 3, 33, 4),
+        (ModelKind::Lenet5, 1, 28, 10),
+        (ModelKind::Lenet5, 3, 11, 3),
+        (ModelKind::Lenet5, 1, 8, 17),
+        (ModelKind::FedavgCnn, 1, 12, 10),
+        (ModelKind::MnistCnn, 1, 12, 10),
+        (ModelKind::Cnn64, 3, 10, 5),
+        (ModelKind::Linear, 1, 8, 3),
+    ] {
+        let model = model(kind, channels, size, classes);
+        let stack = FrozenStack::of(&model);
+        let stack = stack.unwrap_or_else(|| panic!("{kind:?} of {size} is no stack"));
+        for count in [1, 15, 16, 37] {
+            let images = normal(count as u64, &[count, channels, size, size]);
+            let leaf = images.copy().set_requires_grad(true);
+            let wanted = model.eval(&leaf);
+            let upstream = normal(99, &[count, classes]);
+            let along = (&wanted * &upstream).sum(Kind::Float);
+            let gradient = Tensor::run_backward(&[&along], &[&leaf], false, false).remove(0);
+            let (logits, tape) = stack.forward(&images);
+            let error = apart(&logits, &wanted.detach());
+            assert!(error < 1e-5, "{kind:?} of {size}, {count}: logits {error}");
+            assert_eq!(logits, stack.predict(&images));
+            let error = apart(&stack.image_gradient(tape, &upstream), &gradient);
+            assert!(
+                error < 1e-5,
+                "{kind:?} of {size}, {count}: gradient {error}"
+            );
+        }
+    }
+}
+
+/// So that logits may be kept, whatever batch an image was in, and however many threads there are.
+#[test]
+fn an_image_does_not_depend_on_the_others() {
+    let model = model(ModelKind::Lenet5Unpadded, 1, 32, 10);
+    let stack = FrozenStack::of(&model).unwrap();
+    let images = normal(5, &[50, 1, 32, 32]);
+    let whole = stack.predict(&images);
+    for (from, count) in [(0, 50), (3, 1), (17, 20), (49, 1)] {
+        let part = stack.predict(&images.narrow(0, from, count));
+        assert_eq!(part, whole.narrow(0, from, count), "{from} {count}");
+    }
+}
+
+#[test]
+fn teachers_predict_by_their_stack() {
+    let model = model(ModelKind::Lenet5Unpadded, 1, 32, 10);
+    let wanted = FrozenStack::of(&model).unwrap();
+    let images = normal(6, &[5, 1, 32, 32]);
+    let wanted = wanted.predict(&images);
+    let teacher = Teacher::new(model, vec![1; 10]).unwrap();
+    assert_eq!(teacher.loaded().unwrap().predict(&images), wanted);
+}
+
+/// Residual networks, layers that leave the caches, and other types than float32.
+#[test]
+fn other_networks_are_no_stacks() {
+    for (kind, size) in [(ModelKind::Resnet18, 8), (ModelKind::Cnn5, 32)] {
+        assert!(
+            FrozenStack::of(&model(kind, 3, size, 10)).is_none(),
+            "{kind:?}"
+        );
+    }
+    let half = model(ModelKind::Lenet5, 1, 28, 10).with_precision(Precision::Bf16);
+    assert!(FrozenStack::of(&half).is_none());
+}
