@@ -17,6 +17,7 @@ const NOWHERE: &[(&str, &str)] = &[
     ("threads", "how many cores compute"),
     ("resume", "how to deal with an earlier run"),
     ("overwrite", "how to deal with an earlier run"),
+    ("outputs", "what the paths begin with"),
     ("tensorboard", "a copy of the metrics"),
     ("checkpoint.every", "how much an interrupted run loses"),
     ("ranks.timeout", "how long to wait for a rank"),
