@@ -98,7 +98,7 @@ impl Results {
     fn of(found: &[Found]) -> Self {
         let mut results = Self::default();
         for group in found {
-            let (data, own) = parted(&group.identity);
+            let (data, own) = split_by_data(&group.identity);
             for Entry { run, metrics } in &group.members {
                 for method in methods::of(run, metrics) {
                     results.add(&data, &own, method);
@@ -322,8 +322,8 @@ impl Row {
     }
 }
 
-/// Parts an identity into what tells of the data, and the rest.
-fn parted(identity: &Identity) -> (Identity, Identity) {
+/// Splits an identity into the settings of the data, and the rest.
+fn split_by_data(identity: &Identity) -> (Identity, Identity) {
     let is_of_data = |key: &str| {
         let group = key.split('.').next().unwrap_or(key);
         ["dataset", "split"].contains(&group)

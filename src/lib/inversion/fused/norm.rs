@@ -2,7 +2,6 @@
 //! statistics, and that distance's gradient. Called by `passes`.
 
 use crate::model::BatchNorm;
-use crate::runtime::read;
 use tch::{Kind, Tensor};
 
 /// Holds the affine map y = scale·x + shift and the running statistics that the distance is
@@ -23,7 +22,8 @@ impl Norm {
     /// Computes the constants of `layer` in f64 and rounds them to f32 once.
     pub fn of(layer: &BatchNorm) -> Self {
         let read = |tensor: &Tensor| -> Vec<f64> {
-            read(&tensor.detach().to_kind(Kind::Double)).expect("a batch norm's values can be read")
+            // What libtorch throws becomes the stage's error, as in its other operations.
+            Vec::try_from(tensor.detach().to_kind(Kind::Double)).unwrap()
         };
         let (weight, bias) = (read(&layer.weight), read(&layer.bias));
         let (mean, var) = (read(&layer.running_mean), read(&layer.running_var));

@@ -253,6 +253,19 @@ Scratch scratch_for(const Layer *layers, int64_t depth) {
   return {lanes(padded), lanes(full), lanes(kept), lanes(kept)};
 }
 
+// Calls work(group, first image, number of images, memory of the thread's own) for each group of
+// sixteen images.
+template <typename Work>
+void each_group(const Layer *layers, int64_t depth, int64_t count, const Work &work) {
+  share((count + LANES - 1) / LANES, [&](int64_t, int64_t from, int64_t to) {
+    Scratch scratch = scratch_for(layers, depth);
+    for (int64_t group = from; group < to; group++)
+      work(group, group * LANES, std::min(LANES, count - group * LANES), scratch);
+  });
+}
+
+int64_t inputs_of(const Layer &layer) { return layer.inputs * layer.height * layer.width; }
+
 }  // namespace
 
 extern "C" {
@@ -261,30 +274,20 @@ extern "C" {
 // `kept` values for each group of sixteen images.
 void fd_stack_forward(const Layer *layers, int64_t depth, const float *images, int64_t count,
                       float *logits, int32_t *tape, int64_t kept) {
-  const int64_t length = layers[0].inputs * layers[0].height * layers[0].width,
-                classes = outputs_of(layers[depth - 1]);
-  share((count + LANES - 1) / LANES, [&](int64_t, int64_t from, int64_t to) {
-    Scratch scratch = scratch_for(layers, depth);
-    for (int64_t group = from; group < to; group++) {
-      const int64_t image = group * LANES;
-      forward_group(layers, depth, images + image * length, std::min(LANES, count - image),
-                    logits + image * classes, tape ? tape + group * kept : nullptr, scratch);
-    }
+  const int64_t length = inputs_of(layers[0]), classes = outputs_of(layers[depth - 1]);
+  each_group(layers, depth, count, [&](int64_t group, int64_t first, int64_t n, Scratch &scratch) {
+    forward_group(layers, depth, images + first * length, n, logits + first * classes,
+                  tape ? tape + group * kept : nullptr, scratch);
   });
 }
 
 // Writes the gradient with respect to the images from that with respect to the logits.
 void fd_stack_backward(const Layer *layers, int64_t depth, const float *logits, int64_t count,
                        const int32_t *tape, int64_t kept, float *images) {
-  const int64_t length = layers[0].inputs * layers[0].height * layers[0].width,
-                classes = outputs_of(layers[depth - 1]);
-  share((count + LANES - 1) / LANES, [&](int64_t, int64_t from, int64_t to) {
-    Scratch scratch = scratch_for(layers, depth);
-    for (int64_t group = from; group < to; group++) {
-      const int64_t image = group * LANES;
-      backward_group(layers, depth, logits + image * classes, std::min(LANES, count - image),
-                     tape + (group + 1) * kept, images + image * length, scratch);
-    }
+  const int64_t length = inputs_of(layers[0]), classes = outputs_of(layers[depth - 1]);
+  each_group(layers, depth, count, [&](int64_t group, int64_t first, int64_t n, Scratch &scratch) {
+    backward_group(layers, depth, logits + first * classes, n, tape + (group + 1) * kept,
+                   images + first * length, scratch);
   });
 }
 }
