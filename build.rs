@@ -38,12 +38,12 @@ fn passes() {
         "src/lib/optim/steps.cpp",
         "src/lib/inversion/fused/activations.cpp",
         "src/lib/inversion/fused/images.cpp",
-        "src/lib/inversion/fused/stack.cpp",
+        "src/lib/model/stack/passes.cpp",
         "src/lib/inversion/fused/winograd.cpp",
     ];
     for file in sources
         .into_iter()
-        .chain(["src/lib/passes.h", "src/lib/inversion/fused/lanes.h"])
+        .chain(["src/lib/passes.h", "src/lib/lanes.h"])
     {
         println!("cargo:rerun-if-changed={file}");
     }

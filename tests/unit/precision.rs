@@ -364,10 +364,9 @@ fn an_optimiser_of_one_buffer_takes_the_same_steps() {
             let mut optimizer = Optimizer::new(&settings, model.parameters());
             for _ in 0..3 {
                 let images = normal(&mut rng, &[4, 3, 8, 8]);
-                let logits = model.forward(&images, &mut Pass::Train(Masks::default()));
-                optimizer
-                    .step(&logits.square().sum(Kind::Float), 0.01)
-                    .unwrap();
+                let loss = |logits: &Tensor| Ok(logits.square().sum(Kind::Float));
+                let step = model.differentiate(&images, Masks::default(), loss);
+                optimizer.apply(&step.unwrap().gradients, 0.01);
             }
             optimizer.state(&model, Position::default()).copy().tensors
         };

@@ -2,10 +2,9 @@
 //! frozen stacks where networks have them, else by autograd. Called by what differentiates teachers
 //! but does not observe them: generators, and the perturbation of images.
 
-use super::fused::{FrozenStack, StackTape};
 use super::teacher_cache::Loaded;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{FrozenStack, Model, StackTape};
 use std::rc::Rc;
 use tch::Tensor;
 

@@ -1,9 +1,9 @@
 //! Keeps the teachers that were used last in memory, and reads the others from their files when
 //! they are used again. Called by the stages and by [`Teacher`](super::Teacher).
 
-use super::fused::{Frozen, FrozenStack};
+use super::fused::Frozen;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{FrozenStack, Model};
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;

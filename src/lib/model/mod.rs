@@ -7,6 +7,7 @@
 
 mod builder;
 mod cnn5;
+mod differentiate;
 mod dropout;
 mod fedavg_cnn;
 mod layers;
@@ -25,6 +26,7 @@ mod wrn;
 
 pub use crate::artifact::StateDict;
 pub(crate) use builder::{Builder, Entry, Values, drawn};
+pub use differentiate::Differentiated;
 pub use dropout::Masks;
 pub use layers::{BatchNorm, Conv, Pass};
 pub(crate) use layers::{Linear, Window, channels_last};
@@ -33,4 +35,4 @@ pub use network::Model;
 pub use precision::{Precision, PrecisionChoice};
 pub use resnet::{Block, ConvNorm, ResNet};
 pub use settings::{ModelKind, ModelSettings, ModelSpec};
-pub(crate) use stack::StackLayer;
+pub use stack::{FrozenStack, StackTape};

@@ -10,6 +10,7 @@ pub mod device;
 pub mod interrupt;
 pub mod launcher;
 pub mod logging;
+pub(crate) mod memory;
 pub mod output;
 pub mod progress;
 pub mod read;

@@ -11,7 +11,7 @@ use super::settings::{OptimizerSettings, ScheduleSettings};
 use super::source::BatchSource;
 use super::state::{FitState, Position, restore};
 use crate::error::{During, Error, Result, Text, is_whole, parameter};
-use crate::model::{Model, Pass};
+use crate::model::{Differentiated, Model};
 use crate::runtime::{interrupt, read};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -191,9 +191,13 @@ impl Fit<'_> {
         let step = self.at.step;
         let batch = source.next(step, self.model)?;
         let masks = self.model.masks(|| source.draw());
-        let logits = self.model.forward(&batch.images, &mut Pass::Train(masks));
-        let loss = objective.loss(&logits, &batch)?;
-        self.optimizer.step(&loss, self.lr(step, steps))?;
+        let loss = |logits: &Tensor| objective.loss(logits, &batch);
+        let Differentiated {
+            loss,
+            logits,
+            gradients,
+        } = self.model.differentiate(&batch.images, masks, loss)?;
+        self.optimizer.apply(&gradients, self.lr(step, steps));
         self.sums.add(step, &loss, &logits, &batch.labels);
         self.at.step += 1;
         Ok(())

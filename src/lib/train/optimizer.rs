@@ -72,16 +72,6 @@ impl Optimizer {
         }
     }
 
-    /// Moves the parameters against the gradients of `loss` at learning rate `lr`.
-    ///
-    /// # Errors
-    /// Fails when the backward pass does.
-    pub fn step(&mut self, loss: &Tensor, lr: f64) -> Result<(), tch::TchError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)?;
-        self.apply(&gradients, lr);
-        Ok(())
-    }
-
     /// Moves the parameters against `gradients`, one of each parameter's shape, at learning rate
     /// `lr`. They may come from elsewhere: a sum over ranks, or the updates of federated clients.
     pub fn apply(&mut self, gradients: &[Tensor], lr: f64) {

@@ -5,6 +5,5 @@ mod engines;
 mod ensemble;
 mod kernels;
 mod others;
-mod stack;
 mod start;
 mod store;

@@ -2,4 +2,5 @@
 
 mod networks;
 pub mod oracle;
+mod stack;
 mod state_dict;

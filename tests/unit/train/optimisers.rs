@@ -24,7 +24,8 @@ fn stepped(settings: &OptimizerSettings, kind: Kind) -> Vec<f64> {
     for step in 0..4 {
         let loss = ((&parameter - &centre).square() * &weight).sum(Kind::Double)
             + (&parameter * f64::from(step + 1)).sin().sum(Kind::Double);
-        optimizer.step(&loss, settings.lr).unwrap();
+        let gradients = Tensor::run_backward(&[&loss], &[&parameter], false, false);
+        optimizer.apply(&gradients, settings.lr);
     }
     Vec::try_from(parameter.detach()).unwrap()
 }

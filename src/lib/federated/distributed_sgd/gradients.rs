@@ -7,7 +7,7 @@
 //! the same parts have the same bits.
 
 use crate::error::{Error, Result};
-use crate::model::{Masks, Model, Pass, StateDict};
+use crate::model::{Masks, Model, StateDict};
 use crate::train::{Batch, Optimizer};
 use std::collections::BTreeMap;
 use tch::{Kind, Reduction, Tensor, no_grad};
@@ -93,12 +93,13 @@ fn of_part(
             zeros().collect(),
         ),
         _ => {
-            let logits = model.forward(images, &mut Pass::Train(masks));
-            let loss =
-                logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)?
-                    / total as f64;
-            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
-            (loss.detach(), gradients)
+            let loss = |logits: &Tensor| {
+                let none = None::<Tensor>;
+                let sum = logits.f_cross_entropy_loss(labels, none, Reduction::Sum, -100, 0.0)?;
+                Ok(sum / total as f64)
+            };
+            let step = model.differentiate(images, masks, loss)?;
+            (step.loss, step.gradients)
         }
     };
     let named = |(index, gradient)| (format!("gradient.{index}"), gradient);

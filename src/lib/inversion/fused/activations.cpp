@@ -1,7 +1,9 @@
 // Takes the passes over activations between the convolutions of a frozen network, each over its
-// data once.
+// data once; mod.rs has the algebra, and kernels.rs, the only caller, states what each function
+// expects. Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is
+// divided by rows.
 
-#include "lanes.h"
+#include "../../lanes.h"
 
 namespace {
 

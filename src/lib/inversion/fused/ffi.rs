@@ -92,39 +92,4 @@ unsafe extern "C" {
         m: *const f32,
         y: *mut f32,
     );
-    pub fn fd_stack_forward(
-        layers: *const Layer,
-        depth: i64,
-        images: *const f32,
-        count: i64,
-        logits: *mut f32,
-        tape: *mut i32,
-        kept: i64,
-    );
-    pub fn fd_stack_backward(
-        layers: *const Layer,
-        depth: i64,
-        logits: *const f32,
-        count: i64,
-        tape: *const i32,
-        kept: i64,
-        images: *mut f32,
-    );
-}
-
-/// Describes a layer as `stack.cpp` does.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Layer {
-    pub inputs: i64,
-    pub height: i64,
-    pub width: i64,
-    pub outputs: i64,
-    pub kernel: i64,
-    pub padding: i64,
-    pub pool: i64,
-    pub relu: i64,
-    pub weight: *const f32,
-    pub back: *const f32,
-    pub bias: *const f32,
 }

@@ -1,6 +1,6 @@
 // Takes the passes over the images themselves: norm and total variation, and their gradient.
 
-#include "lanes.h"
+#include "../../lanes.h"
 
 namespace {
 

@@ -4,6 +4,7 @@
 
 use super::ffi;
 use super::norm::{DistanceGradient, Moments, Norm};
+use crate::runtime::memory::floats;
 use tch::{Device, Kind, Tensor};
 
 /// Number of channels that the passes process at a time.
@@ -271,26 +272,6 @@ pub fn variation_gradient(
         );
     }
     result
-}
-
-/// Returns `true` when the passes accept these tensors: dense f32 on the CPU.
-pub fn usable(tensors: &[&Tensor]) -> bool {
-    let fits = |tensor: &&Tensor| {
-        tensor.device() == Device::Cpu
-            && tensor.kind() == Kind::Float
-            && tensor.is_contiguous()
-            && tensor.defined()
-    };
-    tensors.iter().all(fits)
-}
-
-/// Returns a pointer to the values of a tensor.
-///
-/// # Panics
-/// When the tensor is not [`usable`].
-pub(super) fn floats(tensor: &Tensor) -> *mut f32 {
-    assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
-    tensor.data_ptr().cast()
 }
 
 /// Returns the number of rows N·H·W and of channels of [N,H,W,C].

@@ -61,10 +61,8 @@ mod net;
 pub mod norm;
 pub mod operations;
 mod passes;
-mod stack;
 mod statistics;
 pub mod winograd;
 
 pub(super) use engine::FusedEngine;
 pub use frozen::{Backward, ForwardPass, Frozen};
-pub use stack::{FrozenStack, StackTape};

@@ -1,7 +1,7 @@
 // Computes the transforms before and after Winograd's products; winograd.rs has the algebra, and is
 // the only caller.
 
-#include "lanes.h"
+#include "../../lanes.h"
 
 #define METHOD inline __attribute__((always_inline))
 

@@ -25,7 +25,8 @@
 //! is transposed.
 
 use super::ffi;
-use super::kernels::{LANES, floats, usable};
+use super::kernels::LANES;
+use crate::runtime::memory::{floats, usable};
 use tch::{Kind, Tensor};
 
 /// Number of values of a part of the batch that the transforms write at a time: as many as the

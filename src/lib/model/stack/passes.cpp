@@ -1,5 +1,5 @@
-// Computes frozen networks of convolutions, 2×2 max pooling, ReLU and linear layers, forward and
-// backward to the images. stack.rs states what each function expects.
+// Computes networks of convolutions, 2×2 max pooling, ReLU and linear layers, forward, and backward
+// to the images or the weights. passes.rs states what each function expects.
 //
 // Sixteen images are computed at a time, one a lane: a vector holds one value of each, so that a
 // weight is multiplied with all of them, whatever the number of channels. What an image gives does
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "lanes.h"
+#include "../../lanes.h"
 
 namespace {
 
@@ -176,6 +176,10 @@ INLINE int64_t outputs_of(const Layer &layer) {
   const int64_t step = layer.pool ? 2 : 1;
   return layer.outputs * (out_height(layer) / step) * (out_width(layer) / step);
 }
+INLINE int64_t inputs_of(const Layer &layer) { return layer.inputs * layer.height * layer.width; }
+INLINE int64_t parameters_of(const Layer &layer) {
+  return layer.outputs * (layer.inputs * layer.kernel * layer.kernel + 1);
+}
 
 // Copies sixteen rows of `length` values into lanes; rows that are not there are zero.
 INLINE void into_lanes(const float *rows, int64_t count, int64_t length, float *lanes) {
@@ -188,13 +192,14 @@ INLINE void out_of_lanes(const float *lanes, int64_t count, int64_t length, floa
     for (int64_t i = 0; i < length; i++) rows[lane * length + i] = lanes[i * LANES + lane];
 }
 
-// Memory for the values between layers.
+// Memory of a thread for the values between layers.
 struct Scratch {
   std::vector<float> padded, full, input, output;
+  int64_t thread;
 };
 
 EACH_CPU void forward_group(const Layer *layers, int64_t depth, const float *images, int64_t count,
-                            float *logits, int32_t *tape, Scratch &scratch) {
+                            float *logits, int32_t *tape, float *values, Scratch &scratch) {
   const int64_t first = layers[0].inputs * layers[0].height * layers[0].width;
   into_lanes(images, count, first, scratch.input.data());
   for (int64_t index = 0; index < depth; index++) {
@@ -210,8 +215,26 @@ EACH_CPU void forward_group(const Layer *layers, int64_t depth, const float *ima
     activate(layer, scratch.full.data(), scratch.output.data(), tape);
     if (tape) tape += outputs_of(layer) * LANES;
     std::swap(scratch.input, scratch.output);
+    if (values && index + 1 < depth) {
+      std::memcpy(values, scratch.input.data(), sizeof(float) * outputs_of(layer) * LANES);
+      values += outputs_of(layer) * LANES;
+    }
   }
   out_of_lanes(scratch.input.data(), count, outputs_of(layers[depth - 1]), logits);
+}
+
+// Passes the gradient after a convolution, without padding, in `scratch.full`, to its input, in
+// `scratch.output`.
+INLINE void to_input(const Layer &layer, Scratch &scratch) {
+  const int64_t height = out_height(layer), width = out_width(layer),
+                border = layer.kernel - 1 - layer.padding;
+  const float *gradient = scratch.full.data();
+  if (border) {
+    pad(gradient, scratch.padded.data(), layer.outputs, height, width, border);
+    gradient = scratch.padded.data();
+  }
+  convolve(gradient, layer.back, nullptr, scratch.output.data(), layer.outputs,
+           height + 2 * border, width + 2 * border, layer.inputs, layer.kernel);
 }
 
 // `tape` ends behind what the group has kept.
@@ -222,22 +245,110 @@ EACH_CPU void backward_group(const Layer *layers, int64_t depth, const float *lo
     const Layer &layer = layers[index];
     tape -= outputs_of(layer) * LANES;
     deactivate(layer, scratch.input.data(), tape, scratch.full.data());
-    const int64_t height = out_height(layer), width = out_width(layer),
-                  border = layer.kernel - 1 - layer.padding;
-    const float *gradient = scratch.full.data();
-    if (border) {
-      pad(gradient, scratch.padded.data(), layer.outputs, height, width, border);
-      gradient = scratch.padded.data();
-    }
-    convolve(gradient, layer.back, nullptr, scratch.output.data(), layer.outputs,
-             height + 2 * border, width + 2 * border, layer.inputs, layer.kernel);
+    to_input(layer, scratch);
     std::swap(scratch.input, scratch.output);
   }
-  out_of_lanes(scratch.input.data(), count,
-               layers[0].inputs * layers[0].height * layers[0].width, images);
+  out_of_lanes(scratch.input.data(), count, inputs_of(layers[0]), images);
 }
 
-Scratch scratch_for(const Layer *layers, int64_t depth) {
+// Adds to `sums` the products of a map's rows with those of B maps of gradients, at C neighbouring
+// places of the kernel.
+template <int B, int C>
+INLINE void correlate(const float *input, const float *gradient, double *sums, int64_t rows,
+                      int64_t columns, int64_t width, int64_t stride) {
+  Lanes sum[B][C] = {};
+  for (int64_t y = 0; y < rows; y++)
+    for (int64_t x = 0; x < columns; x++) {
+      const float *from = input + (y * width + x) * LANES;
+      const float *by = gradient + (y * columns + x) * LANES;
+      Lanes pixel[C];
+      for (int c = 0; c < C; c++) pixel[c] = at(from + c * LANES);
+      for (int b = 0; b < B; b++) {
+        const Lanes g = at(by + b * rows * columns * LANES);
+        for (int c = 0; c < C; c++) sum[b][c] += g * pixel[c];
+      }
+    }
+  for (int b = 0; b < B; b++)
+    for (int c = 0; c < C; c++)
+      for (int64_t lane = 0; lane < LANES; lane++) sums[b * stride + c] += sum[b][c][lane];
+}
+
+// Does so at all places of the kernel and for all input maps.
+template <int B, int C>
+INLINE void correlate_all(const Layer &layer, const float *input, const float *gradient,
+                          double *sums) {
+  const int64_t height = layer.height + 2 * layer.padding, width = layer.width + 2 * layer.padding;
+  const int64_t kernel = layer.kernel, stride = layer.inputs * kernel * kernel;
+  for (int64_t channel = 0; channel < layer.inputs; channel++)
+    for (int64_t row = 0; row < kernel; row++)
+      for (int64_t column = 0; column < kernel; column += C)
+        correlate<B, C>(input + ((channel * height + row) * width + column) * LANES, gradient,
+                        sums + (channel * kernel + row) * kernel + column, out_height(layer),
+                        out_width(layer), width, stride);
+}
+
+template <int B>
+INLINE void correlate_block(const Layer &layer, const float *input, const float *gradient,
+                            double *sums) {
+  switch (layer.kernel) {
+    case 5: correlate_all<B, 5>(layer, input, gradient, sums); break;
+    case 3: correlate_all<B, 3>(layer, input, gradient, sums); break;
+    default: correlate_all<B, 1>(layer, input, gradient, sums); break;
+  }
+}
+
+// Adds the gradients in the weights [outputs][inputs][kernel][kernel] and biases [outputs] to
+// `sums`, from a layer's input and the gradient after the convolution, both with their borders.
+INLINE void to_weights(const Layer &layer, const float *input, const float *gradient,
+                       double *sums) {
+  const int64_t plane = out_height(layer) * out_width(layer) * LANES;
+  const int64_t stride = layer.inputs * layer.kernel * layer.kernel;
+  for (int64_t first = 0; first < layer.outputs; first += 4) {
+    const float *of = gradient + first * plane;
+    switch (std::min<int64_t>(4, layer.outputs - first)) {
+      case 4: correlate_block<4>(layer, input, of, sums + first * stride); break;
+      case 3: correlate_block<3>(layer, input, of, sums + first * stride); break;
+      case 2: correlate_block<2>(layer, input, of, sums + first * stride); break;
+      default: correlate_block<1>(layer, input, of, sums + first * stride); break;
+    }
+  }
+  for (int64_t output = 0; output < layer.outputs; output++) {
+    Lanes sum = {};
+    for (int64_t i = 0; i < plane; i += LANES) sum += at(gradient + output * plane + i);
+    for (int64_t lane = 0; lane < LANES; lane++)
+      sums[layer.outputs * stride + output] += sum[lane];
+  }
+}
+
+// `tape` and `values` end behind what the group has kept, `sums` behind the last layer's.
+EACH_CPU void weights_group(const Layer *layers, int64_t depth, const float *images,
+                            const float *logits, int64_t count, const int32_t *tape,
+                            const float *values, double *sums, Scratch &scratch) {
+  into_lanes(logits, count, outputs_of(layers[depth - 1]), scratch.input.data());
+  for (int64_t index = depth - 1; index >= 0; index--) {
+    const Layer &layer = layers[index];
+    tape -= outputs_of(layer) * LANES;
+    deactivate(layer, scratch.input.data(), tape, scratch.full.data());
+    const float *input = scratch.output.data();
+    if (index) {
+      values -= inputs_of(layer) * LANES;
+      input = values;
+    } else {
+      into_lanes(images, count, inputs_of(layer), scratch.output.data());
+    }
+    if (layer.padding) {
+      pad(input, scratch.padded.data(), layer.inputs, layer.height, layer.width, layer.padding);
+      input = scratch.padded.data();
+    }
+    sums -= parameters_of(layer);
+    to_weights(layer, input, scratch.full.data(), sums);
+    if (index == 0) break;
+    to_input(layer, scratch);
+    std::swap(scratch.input, scratch.output);
+  }
+}
+
+Scratch scratch_for(const Layer *layers, int64_t depth, int64_t thread) {
   int64_t padded = 0, full = 0, kept = 0;
   for (int64_t index = 0; index < depth; index++) {
     const Layer &layer = layers[index];
@@ -250,44 +361,63 @@ Scratch scratch_for(const Layer *layers, int64_t depth) {
     kept = std::max({kept, layer.inputs * layer.height * layer.width, outputs_of(layer)});
   }
   auto lanes = [](int64_t length) { return std::vector<float>(size_t(length * LANES)); };
-  return {lanes(padded), lanes(full), lanes(kept), lanes(kept)};
+  return {lanes(padded), lanes(full), lanes(kept), lanes(kept), thread};
 }
 
 // Calls work(group, first image, number of images, memory of the thread's own) for each group of
 // sixteen images.
 template <typename Work>
 void each_group(const Layer *layers, int64_t depth, int64_t count, const Work &work) {
-  share((count + LANES - 1) / LANES, [&](int64_t, int64_t from, int64_t to) {
-    Scratch scratch = scratch_for(layers, depth);
+  share((count + LANES - 1) / LANES, [&](int64_t thread, int64_t from, int64_t to) {
+    Scratch scratch = scratch_for(layers, depth, thread);
     for (int64_t group = from; group < to; group++)
       work(group, group * LANES, std::min(LANES, count - group * LANES), scratch);
   });
 }
 
-int64_t inputs_of(const Layer &layer) { return layer.inputs * layer.height * layer.width; }
-
 }  // namespace
 
 extern "C" {
 
-// Writes the logits of `images`, and to `tape`, if there is one, which values were chosen:
-// `kept` values for each group of sixteen images.
+// Writes what the last layer gives for `images`; to `tape`, if there is one, which values were
+// chosen, `kept` of them for each group of sixteen images; and to `values`, if there is one, what
+// the layers before the last give, `stored` floats for each group.
 void fd_stack_forward(const Layer *layers, int64_t depth, const float *images, int64_t count,
-                      float *logits, int32_t *tape, int64_t kept) {
+                      float *logits, int32_t *tape, int64_t kept, float *values, int64_t stored) {
   const int64_t length = inputs_of(layers[0]), classes = outputs_of(layers[depth - 1]);
   each_group(layers, depth, count, [&](int64_t group, int64_t first, int64_t n, Scratch &scratch) {
     forward_group(layers, depth, images + first * length, n, logits + first * classes,
-                  tape ? tape + group * kept : nullptr, scratch);
+                  tape ? tape + group * kept : nullptr,
+                  values ? values + group * stored : nullptr, scratch);
   });
 }
 
 // Writes the gradient with respect to the images from that with respect to the logits.
-void fd_stack_backward(const Layer *layers, int64_t depth, const float *logits, int64_t count,
-                       const int32_t *tape, int64_t kept, float *images) {
+void fd_stack_to_images(const Layer *layers, int64_t depth, const float *logits, int64_t count,
+                        const int32_t *tape, int64_t kept, float *images) {
   const int64_t length = inputs_of(layers[0]), classes = outputs_of(layers[depth - 1]);
   each_group(layers, depth, count, [&](int64_t group, int64_t first, int64_t n, Scratch &scratch) {
     backward_group(layers, depth, logits + first * classes, n, tape + (group + 1) * kept,
                    images + first * length, scratch);
   });
+}
+
+// Writes the gradients with respect to each layer's weights, [outputs][inputs][kernel][kernel], and
+// biases, one layer after the other, from that with respect to the logits.
+void fd_stack_to_weights(const Layer *layers, int64_t depth, const float *images,
+                         const float *logits, int64_t count, const int32_t *tape, int64_t kept,
+                         const float *values, int64_t stored, float *gradients) {
+  const int64_t length = inputs_of(layers[0]), classes = outputs_of(layers[depth - 1]);
+  int64_t parameters = 0;
+  for (int64_t index = 0; index < depth; index++) parameters += parameters_of(layers[index]);
+  Sums sums(parameters);
+  each_group(layers, depth, count, [&](int64_t group, int64_t first, int64_t n, Scratch &scratch) {
+    weights_group(layers, depth, images + first * length, logits + first * classes, n,
+                  tape + (group + 1) * kept, values + (group + 1) * stored,
+                  sums.of(scratch.thread) + parameters, scratch);
+  });
+  std::vector<double> total(parameters);
+  sums.join(total.data());
+  std::copy(total.begin(), total.end(), gradients);
 }
 }

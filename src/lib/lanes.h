@@ -1,16 +1,13 @@
-// Defines what the passes of this folder share: vectors and sums. mod.rs has the algebra, and
-// kernels.rs and winograd.rs, the only callers, state what each function expects.
-//
-// Activations are rows of channels (NHWC seen as [rows, channels]), float, dense. Work is divided
-// by rows. Sums run in float over a few dozen rows and in double beyond, and are joined in the
-// order of the threads: on one kind of processor the same number of threads gives the same bits.
+// Defines what the passes over activations share: vectors and sums. Sums run in float over a few
+// dozen rows and in double beyond, and are joined in the order of the threads: on one kind of
+// processor the same number of threads gives the same bits.
 
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
-#include "../../passes.h"
+#include "passes.h"
 
 #define INLINE static inline __attribute__((always_inline))
 

@@ -1,6 +1,11 @@
 //! Defines what the networks without batch norm have in common: convolutions with ReLU and optional
 //! 2×2 max pooling, then linear layers with ReLU between them, and in some dropout.
 
+mod ffi;
+mod frozen;
+
+pub use frozen::{FrozenStack, StackTape};
+
 use super::builder::Builder;
 use super::dropout::Masks;
 use super::layers::{Conv, Linear, Pass, Window};
@@ -35,6 +40,8 @@ pub(crate) struct StackLayer {
     /// Channels, and height and width, of the input; a linear layer has 1×1 pixels.
     pub inputs: i64,
     pub size: i64,
+    /// A convolution, and no linear layer.
+    pub pixels: bool,
     /// Weight [O,I,k,k] and bias [O].
     pub weight: Tensor,
     pub bias: Tensor,
@@ -110,6 +117,7 @@ impl Stack {
             layers.push(StackLayer {
                 inputs,
                 size,
+                pixels: true,
                 weight: weight.shallow_clone(),
                 bias: conv.bias_or_zero(),
                 padding,
@@ -131,6 +139,7 @@ impl Stack {
             layers.push(StackLayer {
                 inputs,
                 size: 1,
+                pixels: false,
                 weight: linear.weight.view([outputs, inputs, 1, 1]),
                 bias: linear.bias.shallow_clone(),
                 padding: 0,
@@ -140,6 +149,26 @@ impl Stack {
             inputs = outputs;
         }
         layers
+    }
+
+    /// Maps what the convolutions give [N,F] to the input of the last linear layer, f32.
+    fn hidden(&self, maps: &Tensor, masks: Masks) -> Tensor {
+        let mut hidden = masks.drop(0, self.dropout.features, maps.shallow_clone());
+        for (layer, linear) in (1..).zip(&self.hidden) {
+            let output = linear.forward(&hidden).relu_();
+            hidden = masks.drop(layer, self.dropout.hidden, output);
+        }
+        hidden.to_kind(Kind::Float)
+    }
+
+    /// Returns the number of weights and biases of the convolutions, the first of the network.
+    pub(super) fn convolution_parameters(&self) -> usize {
+        2 * self.convs.len()
+    }
+
+    /// Maps what the convolutions give [N,F] to logits, in training.
+    pub(super) fn after_convolutions(&self, maps: &Tensor, masks: Masks) -> Tensor {
+        self.classify(&self.hidden(maps, masks))
     }
 
     /// Adds dropout.
@@ -164,12 +193,7 @@ impl Network for Stack {
             }
             hidden = hidden.relu_();
         }
-        let mut hidden = masks.drop(0, self.dropout.features, hidden.flatten(1, -1));
-        for (layer, linear) in (1..).zip(&self.hidden) {
-            let output = linear.forward(&hidden).relu_();
-            hidden = masks.drop(layer, self.dropout.hidden, output);
-        }
-        hidden.to_kind(Kind::Float)
+        self.hidden(&hidden.flatten(1, -1), masks)
     }
 
     fn classify(&self, features: &Tensor) -> Tensor {

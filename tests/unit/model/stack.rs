@@ -1,9 +1,10 @@
-//! Frozen stacks of convolutions against libtorch: logits and gradients with respect to the images,
-//! of every network that is one, for numbers of images that leave lanes empty.
+//! Stacks of convolutions against libtorch: logits and gradients with respect to the images and the
+//! weights, of every network that is one, for numbers of images that leave lanes empty.
 
 use fed_distill::inversion::Teacher;
-use fed_distill::inversion::fused::FrozenStack;
-use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec, Precision};
+use fed_distill::model::{
+    FrozenStack, Model, ModelKind, ModelSettings, ModelSpec, Pass, Precision,
+};
 use fed_distill::runtime::seed::Seeds;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
@@ -15,9 +16,7 @@ fn model(kind: ModelKind, channels: i64, size: i64, classes: i64) -> Model {
     };
     let spec = ModelSpec::new(&settings, channels, size, classes).unwrap();
     let mut rng = Seeds::new(3).stream("initialisation", 0);
-    let mut model = Model::new(&spec, Device::Cpu, &mut rng).unwrap();
-    model.freeze();
-    model
+    Model::new(&spec, Device::Cpu, &mut rng).unwrap()
 }
 
 fn normal(seed: u64, shape: &[i64]) -> Tensor {
@@ -35,21 +34,24 @@ fn apart(found: &Tensor, wanted: &Tensor) -> f64 {
     largest(&(found - wanted)) / largest(wanted)
 }
 
+// Odd sizes, whose last row and column pooling drops; padded and not; classes beyond a block.
+const STACKS: [(ModelKind, i64, i64, i64); 9] = [
+    (ModelKind::Lenet5Unpadded, 1, 32, 10),
+    (ModelKind::Lenet5Unpadded, 3, 33, 4),
+    (ModelKind::Lenet5, 1, 28, 10),
+    (ModelKind::Lenet5, 3, 11, 3),
+    (ModelKind::Lenet5, 1, 8, 17),
+    (ModelKind::FedavgCnn, 1, 12, 10),
+    (ModelKind::MnistCnn, 1, 12, 10),
+    (ModelKind::Cnn64, 3, 10, 5),
+    (ModelKind::Linear, 1, 8, 3),
+];
+
 #[test]
 fn logits_and_gradients_are_those_of_libtorch() {
-    // Odd sizes, whose last row and column pooling drops; padded and not; classes beyond a block.
-    for (kind, channels, size, classes) in [
-        (ModelKind::Lenet5Unpadded, 1, 32, 10),
-        (ModelKind::Lenet5Unpadded, 3, 33, 4),
-        (ModelKind::Lenet5, 1, 28, 10),
-        (ModelKind::Lenet5, 3, 11, 3),
-        (ModelKind::Lenet5, 1, 8, 17),
-        (ModelKind::FedavgCnn, 1, 12, 10),
-        (ModelKind::MnistCnn, 1, 12, 10),
-        (ModelKind::Cnn64, 3, 10, 5),
-        (ModelKind::Linear, 1, 8, 3),
-    ] {
-        let model = model(kind, channels, size, classes);
+    for (kind, channels, size, classes) in STACKS {
+        let mut model = model(kind, channels, size, classes);
+        model.freeze();
         let stack = FrozenStack::of(&model);
         let stack = stack.unwrap_or_else(|| panic!("{kind:?} of {size} is no stack"));
         for count in [1, 15, 16, 37] {
@@ -68,6 +70,34 @@ fn logits_and_gradients_are_those_of_libtorch() {
                 error < 1e-5,
                 "{kind:?} of {size}, {count}: gradient {error}"
             );
+        }
+    }
+}
+
+/// In training, with what dropout drops.
+#[test]
+fn a_step_of_training_is_that_of_libtorch() {
+    for (kind, channels, size, classes) in STACKS {
+        let model = model(kind, channels, size, classes);
+        for count in [1, 15, 16, 37, 128] {
+            let images = normal(count as u64, &[count, channels, size, size]);
+            let upstream = normal(98, &[count, classes]);
+            let along = |logits: &Tensor| (logits * &upstream).sum(Kind::Float);
+            let masks = model.masks(|| 7);
+            let logits = model.forward(&images, &mut Pass::Train(masks));
+            let loss = along(&logits);
+            let parameters = model.parameters();
+            let wanted = Tensor::run_backward(&[&loss], &parameters, false, false);
+            let found = model.differentiate(&images, masks, |logits| Ok(along(logits)));
+            let found = found.unwrap();
+            let what = format!("{kind:?} of {size}, {count}");
+            assert!(apart(&found.logits, &logits.detach()) < 1e-5, "{what}");
+            assert!(!found.loss.requires_grad() && !found.logits.requires_grad());
+            assert_eq!(found.gradients.len(), wanted.len(), "{what}");
+            for (index, (found, wanted)) in found.gradients.iter().zip(&wanted).enumerate() {
+                let error = apart(found, wanted);
+                assert!(error < 2e-5, "{what}: gradient {index}: {error}");
+            }
         }
     }
 }
