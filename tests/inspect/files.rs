@@ -77,7 +77,7 @@ fn an_untouched_experiment_is_verified() {
     assert!(one.starts_with("1 run, "), "{one}");
 }
 
-/// One flipped bit, a missing file and a damaged manifest.
+/// One flipped bit, what cannot be read, a missing file and a damaged manifest.
 #[test]
 fn verify_finds_damage() {
     let place = copy();
@@ -107,7 +107,20 @@ fn verify_finds_damage() {
         "{errors}"
     );
 
+    // The others are checked all the same.
     std::fs::remove_file(&weights).unwrap();
+    std::fs::create_dir(&weights).unwrap();
+    let (code, out, errors) = place.run_with("inspect", &[], &["verify", "."]);
+    assert_eq!(code, 1);
+    let unread = |line: &&str| line.contains("model_teacher1") && line.contains("not readable");
+    assert_eq!(out.lines().filter(unread).count(), 5, "{out}");
+    assert_eq!(out.matches("Is a directory").count(), 1, "{out}");
+    assert!(
+        errors.contains("error: 5 files are missing, changed or damaged"),
+        "{errors}"
+    );
+
+    std::fs::remove_dir(&weights).unwrap();
     std::fs::write(
         place.path("split.manifest.json"),
         "{\"schema_version\": 1, \"stage\"",

@@ -10,13 +10,14 @@ use serde_json::Value;
 
 /// Names each key or group of keys, the key that decides whether it is read, and the value under
 /// which it is.
-const READ_WHEN: [(&str, &str, &str); 13] = [
+const READ_WHEN: [(&str, &str, &str); 14] = [
     // `student.distill.ensemble` is read in any case: the joint prediction is compared with.
     ("student.distill.temperature", OBJECTIVE, "distill"),
     ("student.distill.label_weight", OBJECTIVE, "distill"),
     ("student.distill.soften", OBJECTIVE, "distill"),
     ("student.distill.cache_mib", OBJECTIVE, "distill"),
     (WEIGHTS, "student.distill.ensemble", "weighted_logits"),
+    ("deep_inv.candidates", "deep_inv.start", "shapes"),
     ("deep_inv.teachers.n", MODE, "sample"),
     ("deep_inv.teachers.per", MODE, "sample"),
     ("deep_inv.di.loss.entropy_scale", MODE, "cycle"),
@@ -75,8 +76,8 @@ impl Composed {
             .collect()
     }
 
-    /// Returns the keys that the command line sets in a group of which nothing is read. What files
-    /// set there belongs to an experiment that is run in another way.
+    /// Returns the keys that the command line sets in a group, or a key, of which nothing is read.
+    /// What files set there belongs to an experiment that is run in another way.
     fn typed_in_vain(&self, config: &Value, default: &Value) -> Vec<Idle> {
         let mut groups = Vec::new();
         if self.config.generator.is_some() {
@@ -86,6 +87,10 @@ impl Composed {
         }
         if self.config.split.save_path.is_none() {
             groups.push(("split", "there is no split: `split.save_path` is not set"));
+        }
+        if self.config.dataset.test_share.is_none() {
+            let why = "no test images are drawn; `dataset.test_share=0.2` draws some";
+            groups.push(("dataset.test_seed", why));
         }
         let typed = |key: &str| {
             let by = self.set_by(key);

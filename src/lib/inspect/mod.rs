@@ -33,6 +33,7 @@ mod verify;
 
 use crate::artifact::json;
 use crate::error::Error;
+use crate::run::guard::caught;
 use crate::runtime::output;
 use crate::runtime::{interrupt, logging};
 use anyhow::Result;
@@ -126,7 +127,8 @@ impl Answer {
 pub fn run(request: Request) -> Result<()> {
     logging::init()?;
     interrupt::install()?;
-    let answer = match &request.what {
+    // A damaged card can hold what libtorch refuses.
+    let answer = caught(|| match &request.what {
         What::Runs(request) => request.answer(),
         What::Show(request) => request.answer(),
         What::Diff(request) => request.answer(),
@@ -140,7 +142,7 @@ pub fn run(request: Request) -> Result<()> {
         What::Verify(request) => request.answer(),
         What::Neighbours(request) => request.answer(),
         What::Report(request) => request.answer(),
-    }?;
+    })?;
     match request.json {
         true => output::print(format!("{:#}", answer.json))?,
         false => output::print(answer.text.trim_end())?,

@@ -9,6 +9,7 @@ use crate::run::manifest::{Finding, Problem, check};
 use crate::words::counted;
 use anyhow::Result;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -25,9 +26,11 @@ struct Findings {
     hashed: usize,
     /// Inputs that are gone.
     gone: Vec<Value>,
-    /// Files that are missing or have changed, as JSON and as a table.
+    /// Files that are missing, have changed or cannot be read, as JSON and as a table.
     data: Vec<Value>,
     table: Table,
+    /// Why files cannot be read.
+    unreadable: BTreeSet<String>,
 }
 
 impl Findings {
@@ -37,6 +40,7 @@ impl Findings {
             hashed: 0,
             gone: Vec::new(),
             data: Vec::new(),
+            unreadable: BTreeSet::new(),
             table: Table::new(&["run", "role", "file", "problem", "recorded", "found"]),
         }
     }
@@ -60,6 +64,10 @@ impl Findings {
                 Problem::Missing => ("missing", "", ""),
                 Problem::Changed { recorded, found } => {
                     ("changed", recorded.as_str(), found.as_str())
+                }
+                Problem::Unreadable(why) => {
+                    self.unreadable.insert(why.clone());
+                    ("not readable", "", "")
                 }
             };
             self.table.row(vec![
@@ -100,12 +108,16 @@ impl Request {
             gone,
             data,
             table,
+            unreadable,
         } = &findings;
         let faults = data.len() + broken.len();
         let mut text = match data.is_empty() {
             true => String::new(),
             false => format!("{table}\n\n"),
         };
+        for why in unreadable {
+            text += &format!("{why}\n\n");
+        }
         for error in &broken {
             text += &format!("{error}\n\n");
         }
@@ -131,7 +143,8 @@ impl Request {
         let mut answer = Answer::new(
             text,
             json!({"runs": runs.len(), "files": files, "checked": hashed, "inputs_gone": gone,
-                "findings": data, "damaged_manifests": damaged, "unfinished": unfinished}),
+                "findings": data, "unreadable": unreadable, "damaged_manifests": damaged,
+                "unfinished": unfinished}),
         )?;
         answer.failure = failure(faults);
         Ok(answer)

@@ -24,7 +24,7 @@ use crate::runtime::read;
 use crate::runtime::seed::{Rng, Seeds};
 use crate::train::Callback;
 use std::collections::BTreeMap;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// Holds a synthetic batch.
 #[derive(Debug)]
@@ -193,24 +193,35 @@ impl<'a> Inverter<'a> {
         Tensor::from_slice(&labels).to_device(self.teachers[0].device)
     }
 
-    /// Draws what a batch starts from, f32 [N,C,H,W], on the host so that every device starts from
-    /// the same values.
-    fn start(&self, rng: &mut Rng) -> Result<Tensor> {
+    /// Draws what a batch for `labels` i64 [N] starts from, f32 [N,C,H,W], on the host so that
+    /// every device starts from the same values.
+    fn start(&self, labels: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
         let (count, channels, side) = (self.settings.batch_size, spec.channels, spec.size);
-        let shape = [count as i64, channels, side, side];
-        let values = |values: Vec<f32>| Tensor::from_slice(&values).view(shape).to_device(device);
+        let values = |values: Vec<f32>| {
+            let all = Tensor::from_slice(&values).view([-1, channels, side, side]);
+            all.to_device(device)
+        };
         match self.settings.start {
             Start::Noise => {
-                let count = shape.iter().product::<i64>() as usize;
-                Ok(values(start::noise(count, rng)))
+                let pixels = channels * side * side;
+                Ok(values(start::noise(count * pixels as usize, rng)))
             }
             Start::Shapes => {
                 let normaliser = self.normalisation.ok_or_else(|| {
                     Error::usage(parameter("start") + " is `shapes`, which needs a normalisation")
                 })?;
-                let drawn = start::shapes(count, channels as usize, side as usize, rng);
-                Ok(normaliser.on(device).apply(&(values(drawn) * 255.0)))
+                let candidates = count * self.settings.candidates;
+                let drawn = start::shapes(candidates, channels as usize, side as usize, rng);
+                let pictures = normaliser.on(device).apply(&(values(drawn) * 255.0));
+                if candidates == count {
+                    return Ok(pictures);
+                }
+                let joint = self.ensemble.predict(&self.teachers, &pictures, 1.0)?;
+                let of_labels = joint.f_index_select(1, labels)?.f_transpose(0, 1)?;
+                let scores = Vec::<Vec<f32>>::try_from(&of_labels.to_device(Device::Cpu))?;
+                let chosen = Tensor::from_slice(&start::choose(&scores)).to_device(device);
+                Ok(pictures.f_index_select(0, &chosen)?)
             }
         }
     }
@@ -255,7 +266,7 @@ impl Synthesizer for Inverter<'_> {
         let mode = self.settings.teachers.mode;
         let teacher = (mode == TeacherMode::Cycle).then_some(index % self.teachers.len());
         let labels = self.labels(teacher, &mut rng);
-        let start = self.start(&mut rng)?;
+        let start = self.start(&labels, &mut rng)?;
         let owner = teacher.unwrap_or(0);
         let kept = self.moments.remove(&owner);
         let mut adam = kept.unwrap_or_else(|| PixelAdam::new(&self.settings.optimizer));

@@ -266,6 +266,11 @@ pub struct InversionSettings {
     pub batch_size: usize,
     /// What the images of a batch are before the first step.
     pub start: Start,
+    /// Pictures of shapes that are drawn for each image that starts from one. With more than one,
+    /// the teachers choose: every other image starts from the picture that their joint prediction
+    /// (`ensemble`) takes most surely for its label.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub candidates: usize,
     pub di: PhaseSettings,
     pub adi: PhaseSettings,
     pub optimizer: PixelOptimizer,
@@ -288,6 +293,7 @@ impl Default for InversionSettings {
         Self {
             batch_size: 256,
             start: Start::Noise,
+            candidates: 1,
             di: PhaseSettings::default(),
             adi: PhaseSettings::default(),
             optimizer: PixelOptimizer::default(),

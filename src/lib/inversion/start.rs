@@ -12,6 +12,7 @@ use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f32::consts::TAU;
+use std::ops::Range;
 
 /// Selects what an inversion starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,20 +65,59 @@ pub fn shapes(count: usize, channels: usize, side: usize, rng: &mut Rng) -> Vec<
     pictures
 }
 
+/// Returns the index of a candidate for each image: for every other image the one that scores
+/// highest for it, for the rest the first ones; none twice. `scores` holds a row of all candidates
+/// for each image.
+///
+/// The chosen ones show the student what the teachers tell their classes by; the others, what they
+/// say of everything else.
+pub fn choose(scores: &[Vec<f32>]) -> Vec<i64> {
+    let mut left = vec![true; scores.first().map_or(0, Vec::len)];
+    let mut chosen = vec![0; scores.len()];
+    let mut take = |image: usize, score: &dyn Fn(usize) -> f32| {
+        let free = (0..left.len()).filter(|&candidate| left[candidate]);
+        // Of equal ones the first.
+        let best = free.reduce(|best, next| {
+            if score(next) > score(best) {
+                next
+            } else {
+                best
+            }
+        });
+        if let Some(best) = best {
+            left[best] = false;
+            chosen[image] = best as i64;
+        }
+    };
+    for (image, row) in scores.iter().enumerate().step_by(2) {
+        take(image, &|candidate| row[candidate]);
+    }
+    for image in (1..scores.len()).step_by(2) {
+        take(image, &|_| 0.0);
+    }
+    chosen
+}
+
 /// Fills a form with a level of each channel and a texture that all channels share.
 fn paint(picture: &mut [f32], channels: usize, side: usize, form: &Form, rng: &mut Rng) {
     let levels: Vec<f32> = (0..channels).map(|_| rng.random()).collect();
     let texture = Texture::draw(rng);
     let place = |index: usize| (index as f32 + 0.5) / side as f32;
-    for row in 0..side {
-        for column in 0..side {
-            let (x, y) = (place(column), place(row));
-            if !form.contains(x, y) {
-                continue;
-            }
-            let change = texture.at(x, y);
-            for (plane, level) in picture.chunks_mut(side * side).zip(&levels) {
-                plane[row * side + column] = (level + change).clamp(0.0, 1.0);
+    let mut inside = Vec::with_capacity(side);
+    let mut change = vec![0.0; side];
+    let [columns, rows] = form.bounds(side);
+    for row in rows {
+        inside.clear();
+        let is_inside = |&column: &usize| form.contains(place(column), place(row));
+        inside.extend(columns.clone().filter(is_inside));
+        if inside.is_empty() {
+            continue;
+        }
+        texture.along(place(row), &mut change);
+        for (plane, level) in picture.chunks_mut(side * side).zip(&levels) {
+            let pixels = &mut plane[row * side..][..side];
+            for &column in &inside {
+                pixels[column] = (level + change[column]).clamp(0.0, 1.0);
             }
         }
     }
@@ -120,6 +160,19 @@ impl Form {
             turn: [cos, sin],
             radii: [radius, radius * ratio],
         }
+    }
+
+    /// Returns columns and rows of a picture of `side` pixels beyond which there is nothing of it.
+    fn bounds(&self, side: usize) -> [Range<usize>; 2] {
+        let Self::Turned { centre, radii, .. } = self else {
+            return [0..side, 0..side];
+        };
+        // A triangle's corners are the farthest, √5 radii; the first radius is the larger one.
+        let reach = 2.25 * radii[0];
+        centre.map(|at| {
+            let pixel = |place: f32| (place * side as f32).max(0.0) as usize;
+            pixel(at - reach)..(pixel(at + reach) + 1).min(side)
+        })
     }
 
     fn contains(&self, x: f32, y: f32) -> bool {
@@ -170,16 +223,26 @@ impl Texture {
         }
     }
 
-    fn at(&self, x: f32, y: f32) -> f32 {
-        let layer = |(values, cells): (&Vec<f32>, &usize)| {
-            let (x, y) = (x * *cells as f32, y * *cells as f32);
-            let (column, row) = (x as usize, y as usize);
-            let (right, down) = (x - column as f32, y - row as f32);
-            let corner = |row: usize, column: usize| values[row * (cells + 1) + column];
-            let between =
-                |row: usize| corner(row, column) * (1.0 - right) + corner(row, column + 1) * right;
-            between(row) * (1.0 - down) + between(row + 1) * down
-        };
-        self.layers.iter().zip(&CELLS).map(layer).sum()
+    /// Writes its values at the pixels of a row at height `y`.
+    fn along(&self, y: f32, row: &mut [f32]) {
+        row.fill(0.0);
+        let between = |from: f32, to: f32, part: f32| from * (1.0 - part) + to * part;
+        for (values, &cells) in self.layers.iter().zip(&CELLS) {
+            let corners = cells + 1;
+            let y = y * cells as f32;
+            let above = y as usize;
+            let down = y - above as f32;
+            let lines = &values[above * corners..][..2 * corners];
+            let mut line = [0.0; CELLS[CELLS.len() - 1] + 1];
+            for (column, value) in line[..corners].iter_mut().enumerate() {
+                *value = between(lines[column], lines[corners + column], down);
+            }
+            let step = cells as f32 / row.len() as f32;
+            for (column, value) in row.iter_mut().enumerate() {
+                let x = (column as f32 + 0.5) * step;
+                let left = x as usize;
+                *value += between(line[left], line[left + 1], x - left as f32);
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
 ///
 /// # Errors
 /// Fails as `work` does, and when libtorch throws.
-pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T, Error> {
     silence_exceptions();
     // What the work has changed is dropped with it.
     match catch_unwind(AssertUnwindSafe(work)) {

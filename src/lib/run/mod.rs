@@ -23,7 +23,7 @@ mod checkpointer;
 mod comparison;
 mod config_record;
 pub mod context;
-mod guard;
+pub(crate) mod guard;
 pub mod job;
 pub mod journal;
 pub mod manifest;

@@ -157,8 +157,8 @@ pub static GENERATE_INITIAL: Stage = Stage {
         UPLOADED,
         // Nothing of the student, so that several students can start from the same batches.
         part!(deep_inv: InversionSettings {
-            batch_size, start, di, optimizer, keep_moments, keep, engine, teachers, ensemble,
-            labels, label_weights,
+            batch_size, start, candidates, di, optimizer, keep_moments, keep, engine, teachers,
+            ensemble, labels, label_weights,
         } without { adi }),
         all!(generator),
         all!(initial),

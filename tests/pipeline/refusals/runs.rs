@@ -246,6 +246,12 @@ fn settings_without_effect_are_named() {
             "`deep_inv.labels=weighted`",
         ),
         (
+            "split_data",
+            "dataset.test_seed=3",
+            "no test images are drawn",
+            "`dataset.test_share=0.2`",
+        ),
+        (
             "train_teachers",
             "teacher.validation_share=0.2",
             "`teacher.selection` is `last`",

@@ -3,7 +3,8 @@
 use crate::common::machine::device;
 use fed_distill::data::Normalisation;
 use fed_distill::inversion::{
-    InversionSettings, Inverter, Start, Synthesizer, SyntheticBatch, Teacher,
+    Ensemble, EnsembleKind, InversionSettings, Inverter, Start, Synthesizer, SyntheticBatch,
+    Teacher,
 };
 use fed_distill::model::{Model, ModelKind, ModelSettings, ModelSpec};
 use fed_distill::runtime::seed::Seeds;
@@ -87,6 +88,44 @@ fn pictures_have_shapes() {
     assert!(f64::try_from(spread.gt(0.0).mean(Kind::Double)).unwrap() > 0.95);
     assert_eq!(made(1, 0).images, made(1, 0).images);
     assert_ne!(made(1, 0).images, made(1, 1).images);
+}
+
+/// Every other one of the batch is more surely of its label than what was drawn without a choice,
+/// by the teachers' joint prediction; none comes twice.
+#[test]
+fn teachers_choose_among_candidates() {
+    let teacher = teacher(1);
+    let joint = Ensemble::new(EnsembleKind::LabelShare, &[&teacher], device());
+    let normalisation = Normalisation {
+        mean: vec![0.25],
+        std: vec![0.5],
+    };
+    let probabilities = |candidates: usize| {
+        let settings = InversionSettings {
+            candidates,
+            ..settings()
+        };
+        let inverter = Inverter::new(vec![&teacher], &settings, Seeds::new(3)).unwrap();
+        let mut inverter = inverter.with_normalisation(&normalisation);
+        let made = inverter.make(0, None, &mut ()).unwrap();
+        let images = made.images.flatten(1, -1);
+        let apart = (images.unsqueeze(0) - images.unsqueeze(1)).abs();
+        let equal = apart.amax([2_i64], false).eq(0.0).sum(Kind::Int64);
+        // But for two or three without any shape.
+        assert!(i64::try_from(equal).unwrap() <= 206);
+        let joint = joint.predict(&[&teacher], &made.images, 1.0).unwrap().exp();
+        let of_label = joint.gather(1, &made.labels.unsqueeze(1), false).squeeze();
+        Vec::<f64>::try_from(of_label.to_kind(Kind::Double)).unwrap()
+    };
+    let mean = |all: &[f64], from: usize| {
+        let every_other: Vec<f64> = all.iter().copied().skip(from).step_by(2).collect();
+        every_other.iter().sum::<f64>() / every_other.len() as f64
+    };
+    let (drawn, chosen) = (probabilities(1), probabilities(8));
+    let all = (mean(&drawn, 0) + mean(&drawn, 1)) / 2.0;
+    assert!((mean(&drawn, 0) - all).abs() < 0.1 && all < 0.5, "{all}");
+    assert!(mean(&chosen, 0) > all + 0.2, "{}", mean(&chosen, 0));
+    assert!(mean(&chosen, 1) < all + 0.1, "{}", mean(&chosen, 1));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Problem {
         recorded: String,
         found: String,
     },
+    /// Why it cannot be read.
+    Unreadable(String),
 }
 
 impl fmt::Display for Finding {
@@ -39,6 +41,7 @@ impl fmt::Display for Finding {
                  now)",
                 self.role
             ),
+            Problem::Unreadable(why) => write!(out, "{why} ({})", self.role),
         }
     }
 }
@@ -50,7 +53,7 @@ pub struct Check {
     pub hashed: usize,
     /// Inputs that are gone and cannot be checked. What was made from them stays valid.
     pub gone: Vec<Finding>,
-    /// Files that are missing or have changed; empty if all is well.
+    /// Files that are missing, have changed or cannot be read; empty if all is well.
     pub findings: Vec<Finding>,
 }
 
@@ -58,7 +61,7 @@ pub struct Check {
 /// are there.
 ///
 /// # Errors
-/// Fails when there is no manifest or a damaged one, and when a file cannot be read.
+/// Fails when there is no manifest or a damaged one.
 pub fn check(manifest_path: &Path) -> Result<Check> {
     let manifest = existing(manifest_path)?.ok_or_else(|| {
         Error::failed(format!(
@@ -68,13 +71,13 @@ pub fn check(manifest_path: &Path) -> Result<Check> {
     })?;
     let recorded = manifest.inputs.len() + manifest.outputs.len();
     let is_gone = |finding: &Finding| finding.problem == Problem::Missing;
-    let (gone, mut findings): (Vec<_>, Vec<_>) = compare(manifest_path, manifest.inputs)?
-        .into_iter()
-        .partition(is_gone);
-    findings.extend(compare(manifest_path, manifest.outputs)?);
-    let missing = findings.iter().filter(|finding| is_gone(finding)).count();
+    let inputs = compare(manifest_path, manifest.inputs).into_iter();
+    let (gone, mut findings): (Vec<_>, Vec<_>) = inputs.partition(is_gone);
+    findings.extend(compare(manifest_path, manifest.outputs));
+    let is_hashed = |finding: &&Finding| matches!(finding.problem, Problem::Changed { .. });
+    let unhashed = findings.len() - findings.iter().filter(is_hashed).count();
     Ok(Check {
-        hashed: recorded - gone.len() - missing,
+        hashed: recorded - gone.len() - unhashed,
         gone,
         findings,
     })
@@ -88,21 +91,20 @@ pub fn verify(manifest_path: &Path) -> Result<Vec<Finding>> {
     Ok(check(manifest_path)?.findings)
 }
 
-fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding>> {
+fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for record in records {
         let path = paths::from_record(manifest_path, &record.path);
-        let problem = if path.exists() {
-            let (_, found) = hash::file(&path)?;
-            if found == record.sha256 {
-                continue;
-            }
-            Problem::Changed {
-                recorded: record.sha256,
-                found,
-            }
-        } else {
-            Problem::Missing
+        let problem = match path.exists() {
+            false => Problem::Missing,
+            true => match hash::file(&path) {
+                Ok((_, found)) if found == record.sha256 => continue,
+                Ok((_, found)) => Problem::Changed {
+                    recorded: record.sha256,
+                    found,
+                },
+                Err(error) => Problem::Unreadable(error.what()),
+            },
         };
         findings.push(Finding {
             role: record.role,
@@ -110,7 +112,7 @@ fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Result<Vec<Finding
             problem,
         });
     }
-    Ok(findings)
+    findings
 }
 
 /// Returns the manifest beside `path` that lists it as an output.
