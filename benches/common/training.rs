@@ -3,7 +3,7 @@
 use super::cases::{Case, Cases};
 use fed_distill::Result;
 use fed_distill::data::{ImageSet, Normalisation};
-use fed_distill::model::{Masks, Model, Pass, Precision};
+use fed_distill::model::{Masks, Model, Precision};
 use fed_distill::runtime::seed::Seeds;
 use fed_distill::train::{
     AugmentSettings, Batch, Callback, CrossEntropy, EpochReport, FitSettings, Objective,
@@ -79,13 +79,10 @@ impl Steps {
             teachers: None,
             views: None,
         };
-        let logits = self
-            .model
-            .forward(&batch.images, &mut Pass::Train(Masks::default()));
-        let loss = CrossEntropy::default().loss(&logits, &batch)?;
-        let first = &self.model.parameters()[0];
-        let gradient = Tensor::f_run_backward(&[&loss], &[first], false, false)?.remove(0);
-        Ok((f64::try_from(&loss)?, gradient))
+        let loss = |logits: &Tensor| CrossEntropy::default().loss(logits, &batch);
+        let images = &batch.images;
+        let mut step = self.model.differentiate(images, Masks::default(), loss)?;
+        Ok((f64::try_from(&step.loss)?, step.gradients.remove(0)))
     }
 }
 

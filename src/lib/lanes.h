@@ -1,6 +1,5 @@
-// Defines what the passes over activations share: vectors and sums. Sums run in float over a few
-// dozen rows and in double beyond, and are joined in the order of the threads: on one kind of
-// processor the same number of threads gives the same bits.
+// Defines what the passes share: vectors, and sums in double that are joined in the order of the
+// threads: on one kind of processor the same number of threads gives the same bits.
 
 #pragma once
 

@@ -76,8 +76,8 @@ impl Composed {
             .collect()
     }
 
-    /// Returns the keys that the command line sets in a group, or a key, of which nothing is read.
-    /// What files set there belongs to an experiment that is run in another way.
+    /// Returns the keys that the command line sets although nothing reads them, nor the rest of
+    /// their group. What files set there belongs to an experiment that is run in another way.
     fn typed_in_vain(&self, config: &Value, default: &Value) -> Vec<Idle> {
         let mut groups = Vec::new();
         if self.config.generator.is_some() {

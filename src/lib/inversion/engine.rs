@@ -1,4 +1,4 @@
-//! Optimises one synthetic batch: starts from noise and changes it until the teachers recognise it
+//! Optimises one synthetic batch: changes what it starts from until the teachers recognise it
 //! (Yin et al. 2020, arXiv:1912.08795). Called by [`Inverter`](super::Inverter).
 //!
 //! A step is one forward and one input-gradient pass through each chosen teacher, and through the

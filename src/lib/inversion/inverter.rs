@@ -1,5 +1,5 @@
-//! Makes one synthetic batch after another: chooses teachers and labels by the settings, starts
-//! from noise, and runs the engine. Called by `generate_initial` and by
+//! Makes one synthetic batch after another: chooses teachers and labels by the settings, draws what
+//! to start from, and runs the engine. Called by `generate_initial` and by
 //! [`AdaptiveSource`](crate::distill::AdaptiveSource).
 //!
 //! All random numbers of batch `index` come from streams of that index, so batches can be made in
@@ -194,7 +194,8 @@ impl<'a> Inverter<'a> {
     }
 
     /// Draws what a batch for `labels` i64 [N] starts from, f32 [N,C,H,W], on the host so that
-    /// every device starts from the same values.
+    /// every device draws the same values. Which candidates are chosen depends on predictions, and
+    /// so on the device's rounding.
     fn start(&self, labels: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let (spec, device) = (&self.teachers[0].spec, self.teachers[0].device);
         let (count, channels, side) = (self.settings.batch_size, spec.channels, spec.size);
@@ -217,7 +218,10 @@ impl<'a> Inverter<'a> {
                 if candidates == count {
                     return Ok(pictures);
                 }
-                let joint = self.ensemble.predict(&self.teachers, &pictures, 1.0)?;
+                let predict = |part: Tensor| self.ensemble.predict(&self.teachers, &part, 1.0);
+                // A batch at a time, which is what fits into memory.
+                let joint = pictures.split(count as i64, 0).into_iter().map(predict);
+                let joint = Tensor::f_cat(&joint.collect::<Result<Vec<_>>>()?, 0)?;
                 let of_labels = joint.f_index_select(1, labels)?.f_transpose(0, 1)?;
                 let scores = Vec::<Vec<f32>>::try_from(&of_labels.to_device(Device::Cpu))?;
                 let chosen = Tensor::from_slice(&start::choose(&scores)).to_device(device);

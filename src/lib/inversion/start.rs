@@ -65,9 +65,9 @@ pub fn shapes(count: usize, channels: usize, side: usize, rng: &mut Rng) -> Vec<
     pictures
 }
 
-/// Returns the index of a candidate for each image: for every other image the one that scores
-/// highest for it, for the rest the first ones; none twice. `scores` holds a row of all candidates
-/// for each image.
+/// Returns the index of a candidate for each image, none twice: for every other image the one that
+/// scores highest for it of those that are left, then for the others the first that are left.
+/// `scores` holds a row of all candidates for each image; there are at least as many as images.
 ///
 /// The chosen ones show the student what the teachers tell their classes by; the others, what they
 /// say of everything else.

@@ -20,8 +20,9 @@ pub struct Differentiated {
 }
 
 impl Model {
-    /// Returns the loss of a training pass over `images`, which `loss` computes of the logits, and
-    /// its gradient. Batch norm's running statistics are updated.
+    /// Returns the loss of a training pass over `images`, which `loss` computes of the logits (and
+    /// of the parameters, if it likes), and its gradient. Batch norm's running statistics are
+    /// updated.
     ///
     /// The convolutions of small networks such as LeNet-5 are computed by [`FrozenStack`]; autograd
     /// does the rest, and all of it for the others.
@@ -64,12 +65,17 @@ impl Model {
         let maps = maps.set_requires_grad(true);
         let logits = stack.after_convolutions(&maps, masks);
         let loss = loss(&logits)?;
-        let linear = &parameters[stack.convolution_parameters()..];
-        let leaves: Vec<&Tensor> = std::iter::once(&maps).chain(linear).collect();
+        let leaves: Vec<&Tensor> = std::iter::once(&maps).chain(&parameters).collect();
         let mut of_leaves = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
-        let linear = of_leaves.split_off(1);
-        let mut gradients = convolutions.weight_gradients(&tape, images, &of_leaves[0]);
-        gradients.extend(linear);
+        let mut gradients = of_leaves.split_off(1);
+        let through_maps = convolutions.weight_gradients(&tape, images, &of_leaves[0]);
+        for (gradient, through_maps) in gradients.iter_mut().zip(through_maps) {
+            // Only a term of the weights themselves, as FedProx's, has reached them.
+            *gradient = match gradient.defined() {
+                true => &*gradient + through_maps,
+                false => through_maps,
+            };
+        }
         Ok(Differentiated::of(&loss, &logits, gradients))
     }
 }

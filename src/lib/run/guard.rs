@@ -76,10 +76,11 @@ fn is_out_of_memory(text: &str) -> bool {
 
 fn add_hint(error: Error) -> Error {
     error.hint(
-        "lower what is in memory at a time: `deep_inv.batch_size` (`generator.batch_size` and \
-         `generator.width` where there is one), or the `batch_size` and the `eval_batch_size` of \
-         the stage, such as `teacher.batch_size`; `model.width`, `deep_inv.teachers.n`, \
-         `teacher.in_memory`, `student.distill.cache_mib`, or the number of ranks",
+        "lower what is in memory at a time: `deep_inv.batch_size`, `deep_inv.candidates` \
+         (`generator.batch_size` and `generator.width` where there is one), or the `batch_size` \
+         and the `eval_batch_size` of the stage, such as `teacher.batch_size`; `model.width`, \
+         `deep_inv.teachers.n`, `teacher.in_memory`, `student.distill.cache_mib`, or the number \
+         of ranks",
     )
 }
 

@@ -74,7 +74,7 @@ fn logits_and_gradients_are_those_of_libtorch() {
     }
 }
 
-/// In training, with what dropout drops.
+/// In training, with what dropout drops, and a loss that depends on the weights themselves too.
 #[test]
 fn a_step_of_training_is_that_of_libtorch() {
     for (kind, channels, size, classes) in STACKS {
@@ -82,11 +82,17 @@ fn a_step_of_training_is_that_of_libtorch() {
         for count in [1, 15, 16, 37, 128] {
             let images = normal(count as u64, &[count, channels, size, size]);
             let upstream = normal(98, &[count, classes]);
-            let along = |logits: &Tensor| (logits * &upstream).sum(Kind::Float);
+            let parameters = model.parameters();
+            let along = |logits: &Tensor| {
+                let sizes = parameters
+                    .iter()
+                    .map(|parameter| parameter.square().sum(Kind::Float));
+                let sizes: Tensor = sizes.sum();
+                (logits * &upstream).sum(Kind::Float) + sizes * count
+            };
             let masks = model.masks(|| 7);
             let logits = model.forward(&images, &mut Pass::Train(masks));
             let loss = along(&logits);
-            let parameters = model.parameters();
             let wanted = Tensor::run_backward(&[&loss], &parameters, false, false);
             let found = model.differentiate(&images, masks, |logits| Ok(along(logits)));
             let found = found.unwrap();

@@ -104,7 +104,7 @@ fn checked(entries: &[Entry]) -> Result<Markup> {
                 counted(hashed, "recorded file")
             )))
         } @else {
-            (html::paragraph("Changed or missing when this report was made:"))
+            (html::paragraph("Changed, missing or not readable when this report was made:"))
             (html::verbatim(&findings.join("\n")))
         }
         @if gone > 0 {

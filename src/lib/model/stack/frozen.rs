@@ -128,10 +128,9 @@ impl FrozenStack {
     /// Passes forward, keeping `stored` values for each group of sixteen images.
     fn recorded(&self, images: &Tensor, stored: i64) -> (Tensor, StackTape) {
         let count = images.size()[0];
-        let groups = (count + LANES - 1) / LANES;
         let mut tape = StackTape {
-            kept: vec![0; (groups * self.kept) as usize],
-            values: vec![0.0; (groups * stored) as usize],
+            kept: vec![0; (groups(count) * self.kept) as usize],
+            values: vec![0.0; (groups(count) * stored) as usize],
             images: count,
         };
         let last = self.last(images, Some(&mut tape));
@@ -171,6 +170,7 @@ impl FrozenStack {
     pub fn image_gradient(&self, tape: StackTape, logits: &Tensor) -> Tensor {
         let logits = logits.detach().contiguous();
         assert_eq!(logits.size(), [tape.images, self.outputs]);
+        assert_eq!(tape.kept.len() as i64, groups(tape.images) * self.kept);
         let [channels, height, width] = self.shape;
         let shape = [tape.images, channels, height, width];
         let images = Tensor::empty(shape, (Kind::Float, Device::Cpu));
@@ -200,10 +200,11 @@ impl FrozenStack {
     ) -> Vec<Tensor> {
         let images = images.detach().to_kind(Kind::Float).contiguous();
         let last = last.detach().contiguous();
-        assert_eq!(images.size()[0], tape.images);
+        let [channels, height, width] = self.shape;
+        assert_eq!(images.size(), [tape.images, channels, height, width]);
         assert_eq!(last.size(), [tape.images, self.outputs]);
-        let groups = (tape.images + LANES - 1) / LANES;
-        assert_eq!(tape.values.len() as i64, groups * self.stored);
+        assert_eq!(tape.kept.len() as i64, groups(tape.images) * self.kept);
+        assert_eq!(tape.values.len() as i64, groups(tape.images) * self.stored);
         let shapes = self.layers.iter().flat_map(|layer| {
             let weight = vec![layer.outputs, layer.inputs, layer.kernel, layer.kernel];
             [weight, vec![layer.outputs]]
@@ -263,6 +264,11 @@ fn is_small(layer: &StackLayer) -> bool {
     let side = layer.size + 2 * (kernel - 1);
     let values = layer.inputs.max(layer.weight.size()[0]) * side * side;
     values * LANES * 4 <= LARGEST && layer.padding < kernel
+}
+
+/// Returns the number of groups of sixteen images; the last one may have fewer.
+fn groups(images: i64) -> i64 {
+    (images + LANES - 1) / LANES
 }
 
 /// Returns how many values a layer gives.

@@ -161,11 +161,6 @@ impl Stack {
         hidden.to_kind(Kind::Float)
     }
 
-    /// Returns the number of weights and biases of the convolutions, the first of the network.
-    pub(super) fn convolution_parameters(&self) -> usize {
-        2 * self.convs.len()
-    }
-
     /// Maps what the convolutions give [N,F] to logits, in training.
     pub(super) fn after_convolutions(&self, maps: &Tensor, masks: Masks) -> Tensor {
         self.classify(&self.hidden(maps, masks))

@@ -1,5 +1,5 @@
 // Computes networks of convolutions, 2×2 max pooling, ReLU and linear layers, forward, and backward
-// to the images or the weights. passes.rs states what each function expects.
+// to the images or the weights. frozen.rs calls them.
 //
 // Sixteen images are computed at a time, one a lane: a vector holds one value of each, so that a
 // weight is multiplied with all of them, whatever the number of channels. What an image gives does
@@ -298,7 +298,7 @@ INLINE void correlate_block(const Layer &layer, const float *input, const float 
 }
 
 // Adds the gradients in the weights [outputs][inputs][kernel][kernel] and biases [outputs] to
-// `sums`, from a layer's input and the gradient after the convolution, both with their borders.
+// `sums`, from a layer's input with its border and the gradient after the convolution.
 INLINE void to_weights(const Layer &layer, const float *input, const float *gradient,
                        double *sums) {
   const int64_t plane = out_height(layer) * out_width(layer) * LANES;
@@ -403,7 +403,7 @@ void fd_stack_to_images(const Layer *layers, int64_t depth, const float *logits,
 }
 
 // Writes the gradients with respect to each layer's weights, [outputs][inputs][kernel][kernel], and
-// biases, one layer after the other, from that with respect to the logits.
+// biases, one layer after the other, from that with respect to what the last layer gives.
 void fd_stack_to_weights(const Layer *layers, int64_t depth, const float *images,
                          const float *logits, int64_t count, const int32_t *tape, int64_t kept,
                          const float *values, int64_t stored, float *gradients) {

@@ -95,9 +95,9 @@ fn compare(manifest_path: &Path, records: Vec<FileRecord>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for record in records {
         let path = paths::from_record(manifest_path, &record.path);
-        let problem = match path.exists() {
-            false => Problem::Missing,
-            true => match hash::file(&path) {
+        let problem = match path.try_exists() {
+            Ok(false) => Problem::Missing,
+            _ => match hash::file(&path) {
                 Ok((_, found)) if found == record.sha256 => continue,
                 Ok((_, found)) => Problem::Changed {
                     recorded: record.sha256,
