@@ -246,12 +246,6 @@ fn settings_without_effect_are_named() {
             "`deep_inv.labels=weighted`",
         ),
         (
-            "split_data",
-            "dataset.test_seed=3",
-            "no test images are drawn",
-            "`dataset.test_share=0.2`",
-        ),
-        (
             "train_teachers",
             "teacher.validation_share=0.2",
             "`teacher.selection` is `last`",
@@ -265,6 +259,16 @@ fn settings_without_effect_are_named() {
         assert_eq!(line.lines().count(), 1, "{line}");
         assert_eq!(said(stage, &[typed, reads.trim_matches('`')]), "");
     }
+    // Of no other data set.
+    let seed = [
+        "dataset=image_folder",
+        "dataset.root=photographs",
+        "dataset.test_seed=3",
+    ];
+    let line = said("split_data", &seed);
+    says(&line, &["`dataset.test_seed`", "`dataset.test_share=0.2`"]);
+    let share = [&seed[..], &["dataset.test_share=0.1"]].concat();
+    assert_eq!(said("split_data", &share), "");
     // By the rule of synthesis, which the student's is where it is not set.
     let inherited = [
         "student.teacher_weights.step=0.1",
