@@ -261,7 +261,7 @@ fn settings_without_effect_are_named() {
     }
     // Of no other data set.
     let seed = [
-        "dataset=image_folder",
+        "dataset.kind=image_folder",
         "dataset.root=photographs",
         "dataset.test_seed=3",
     ];
