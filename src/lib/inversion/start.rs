@@ -72,28 +72,23 @@ pub fn shapes(count: usize, channels: usize, side: usize, rng: &mut Rng) -> Vec<
 /// The chosen ones show the student what the teachers tell their classes by; the others, what they
 /// say of everything else.
 pub fn choose(scores: &[Vec<f32>]) -> Vec<i64> {
-    let mut left = vec![true; scores.first().map_or(0, Vec::len)];
+    let mut left: Vec<usize> = (0..scores.first().map_or(0, Vec::len)).collect();
     let mut chosen = vec![0; scores.len()];
-    let mut take = |image: usize, score: &dyn Fn(usize) -> f32| {
-        let free = (0..left.len()).filter(|&candidate| left[candidate]);
-        // Of equal ones the first.
-        let best = free.reduce(|best, next| {
-            if score(next) > score(best) {
-                next
+    for (image, row) in scores.iter().enumerate().step_by(2) {
+        // Of equal scores the first.
+        let better = |best, at| {
+            if row[left[at]] > row[left[best]] {
+                at
             } else {
                 best
             }
-        });
-        if let Some(best) = best {
-            left[best] = false;
-            chosen[image] = best as i64;
+        };
+        if let Some(best) = (0..left.len()).reduce(better) {
+            chosen[image] = left.remove(best) as i64;
         }
-    };
-    for (image, row) in scores.iter().enumerate().step_by(2) {
-        take(image, &|candidate| row[candidate]);
     }
-    for image in (1..scores.len()).step_by(2) {
-        take(image, &|_| 0.0);
+    for (image, candidate) in chosen.iter_mut().skip(1).step_by(2).zip(left) {
+        *image = candidate as i64;
     }
     chosen
 }

@@ -20,9 +20,9 @@ pub struct Differentiated {
 }
 
 impl Model {
-    /// Returns the loss of a training pass over `images`, which `loss` computes of the logits (and
-    /// of the parameters, if it likes), and its gradient. Batch norm's running statistics are
-    /// updated.
+    /// Returns the loss of a training pass over `images`, which `loss` computes from the
+    /// logits, and its gradient. A loss may depend on the parameters themselves too. Batch norm's
+    /// running statistics are updated.
     ///
     /// The convolutions of small networks such as LeNet-5 are computed by [`FrozenStack`]; autograd
     /// does the rest, and all of it for the others.
