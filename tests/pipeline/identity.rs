@@ -310,6 +310,30 @@ fn resume_refuses_every_key_that_the_result_depends_on_and_no_other() {
     }
 }
 
+/// A run of an earlier version did not know every key of this one.
+#[test]
+fn a_key_that_is_new_had_its_default() {
+    let whole = serde_json::to_value(Config::default()).unwrap();
+    for stage in ALL {
+        let mut keys = Vec::new();
+        leaves(&whole, "", &mut keys);
+        // The kind of a group was always there.
+        for key in keys.iter().filter(|key| !key.ends_with("/kind")) {
+            let mut before = whole.clone();
+            let (group, name) = key.rsplit_once('/').unwrap();
+            let group = before.pointer_mut(group).unwrap();
+            group.as_object_mut().unwrap().remove(name).unwrap();
+            assert_eq!(stage.identity(&before), stage.identity(&whole), "{key}");
+        }
+        let mut before = whole.clone();
+        before.as_object_mut().unwrap().remove("student").unwrap();
+        let (_folder, output) = earlier(stage, &before, true);
+        let path = manifest::beside(&output);
+        let again = admit(&path, true, false, &output, &stage.identity(&whole));
+        assert_eq!(again.unwrap(), Admission::Done);
+    }
+}
+
 /// A key of another version of this program counts, wherever it stood.
 #[test]
 fn an_unknown_key_of_a_group_counts() {

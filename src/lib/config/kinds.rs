@@ -97,25 +97,31 @@ fn means_nothing(group: &str, key: &str, node: &Node, kind: &Node, keys: &Keys) 
 }
 
 /// Brings a config that an earlier version recorded into this version's form, in which a group has
-/// the keys of its own kind alone, all of them, and `null` is no default.
-pub fn settle(value: &mut Json, shape: &Shape) {
+/// the keys of its own kind alone, all of them, and `null` is no default. A key that the earlier
+/// version did not know gets its `built_in` value, with which this version does what that one did.
+pub fn settle(value: &mut Json, shape: &Shape, built_in: &Json) {
     let (Takes::Keys(keys), Some(map)) = (&shape.takes, value.as_object_mut()) else {
         return;
     };
+    let mut kind = String::new();
     if let Some(first) = keys.kinds.keys().next().filter(|_| keys.is_enum) {
         // Splits had no kinds at first: all were of what is now the first.
-        let kind = map.entry(KIND).or_insert_with(|| first.as_str().into());
-        let kind = kind.as_str().unwrap_or_default().to_owned();
+        let named = map.entry(KIND).or_insert_with(|| first.as_str().into());
+        kind = named.as_str().unwrap_or_default().to_owned();
         map.retain(|key, _| !keys.is_of_another_kind(&kind, key));
-        for (key, shape) in keys.kinds.get(&kind).into_iter().flatten() {
-            if map.get(key).is_none_or(Json::is_null) {
-                map.insert(key.clone(), shape.default.clone());
-            }
-        }
     }
-    for (key, value) in map {
-        if let Some(shape) = keys.all.get(key) {
-            settle(value, shape);
+    let of_kind = keys.kinds.get(&kind);
+    let is_same_kind = of_kind.is_none() || built_in[KIND] == kind;
+    for (key, shape) in &keys.all {
+        if keys.is_of_another_kind(&kind, key) {
+            continue;
         }
+        let default = built_in.get(key).filter(|_| is_same_kind);
+        let default = default.unwrap_or(&shape.default);
+        let value = map.entry(key).or_insert_with(|| default.clone());
+        if value.is_null() && of_kind.is_some_and(|own| own.contains_key(key)) {
+            *value = default.clone();
+        }
+        settle(value, shape, default);
     }
 }

@@ -5,6 +5,7 @@
 //! content, so that a run never resumes from the state of another or from a damaged one.
 
 use super::manifest::paths;
+use super::stages::{self, without_paths};
 use crate::artifact::fault::explain;
 use crate::artifact::{atomic, json, tensors};
 use crate::error::{Error, Result};
@@ -36,6 +37,16 @@ pub struct Identity {
     pub inputs: BTreeMap<String, (PathBuf, String)>,
     /// The dataset's fingerprint and the like.
     pub facts: BTreeMap<String, Value>,
+}
+
+impl Identity {
+    /// Returns the config with the keys that were not there yet when the run began.
+    fn whole_config(&self) -> Value {
+        match stages::named(&self.stage) {
+            Some(stage) => without_paths(stage.identity(&self.config)),
+            None => self.config.clone(),
+        }
+    }
 }
 
 /// Holds the metadata of a file.
@@ -272,7 +283,7 @@ impl Checkpoints {
                 then.version, now.version
             ));
         }
-        if then.stage != now.stage || then.config != now.config {
+        if then.stage != now.stage || then.whole_config() != now.whole_config() {
             differences.push("the config".into());
         }
         if differences.is_empty() {

@@ -292,7 +292,7 @@ fn finished_run_is_protected() {
 fn resume_with_another_config_names_the_keys() {
     let (_folder, output, place) = finished();
     let again = |config: Value| admit(&place, true, false, &output, &config);
-    let relevant = json!({"seed": 1, "split": {"num_nodes": 2}, "dataset": null});
+    let relevant = json!({"seed": 1, "split": {"num_nodes": 2}, "generator": null});
     assert_eq!(
         again(relevant).unwrap(),
         Admission::Done,
