@@ -38,7 +38,8 @@ fn passes() {
         "src/lib/optim/steps.cpp",
         "src/lib/inversion/fused/activations.cpp",
         "src/lib/inversion/fused/images.cpp",
-        "src/lib/model/stack/passes.cpp",
+        "src/lib/model/stack/first.cpp",
+        "src/lib/model/stack/lanes.cpp",
         "src/lib/inversion/fused/winograd.cpp",
     ];
     for file in sources

@@ -9,6 +9,7 @@
 #include "passes.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#define METHOD inline __attribute__((always_inline))
 
 namespace {
 

@@ -14,7 +14,7 @@ pub(crate) struct Derivation {
     pub images: Tensor,
     /// Set once a network has been passed by autograd.
     graph: bool,
-    /// Logits as leaves, and what takes their gradient back to the images.
+    /// What the stacks' own passes gave, as leaves, and what takes the gradient back to the images.
     stacks: Vec<(Tensor, Rc<FrozenStack>, StackTape)>,
 }
 
@@ -51,9 +51,10 @@ impl Derivation {
     }
 
     fn stack(&mut self, stack: Rc<FrozenStack>) -> Tensor {
-        let (logits, tape) = stack.forward(&self.images);
-        let logits = logits.set_requires_grad(true);
-        self.stacks.push((logits.shallow_clone(), stack, tape));
+        let (maps, tape) = stack.forward(&self.images);
+        let maps = maps.set_requires_grad(true);
+        let logits = stack.rest(&maps);
+        self.stacks.push((maps, stack, tape));
         logits
     }
 
@@ -62,7 +63,7 @@ impl Derivation {
     /// # Errors
     /// Fails as libtorch does, and when `total` does not depend on what was computed here.
     pub fn gradient(self, total: &Tensor) -> Result<Tensor> {
-        let leaves = self.stacks.iter().map(|(logits, ..)| logits);
+        let leaves = self.stacks.iter().map(|(maps, ..)| maps);
         let leaves: Vec<&Tensor> = self
             .graph
             .then_some(&self.images)
@@ -72,7 +73,7 @@ impl Derivation {
         let mut gradients = Tensor::f_run_backward(&[total], &leaves, false, false)?.into_iter();
         let mut sum = self.graph.then(|| gradients.next()).flatten();
         for ((_, stack, tape), gradient) in self.stacks.into_iter().zip(gradients) {
-            let part = stack.image_gradient(tape, &gradient);
+            let part = stack.image_gradient(&tape, &gradient);
             sum = Some(match sum {
                 Some(sum) => sum + part,
                 None => part,

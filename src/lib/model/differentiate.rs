@@ -24,8 +24,9 @@ impl Model {
     /// logits, and its gradient. A loss may depend on the parameters themselves too. Batch norm's
     /// running statistics are updated.
     ///
-    /// The convolutions of small networks such as LeNet-5 are computed by [`FrozenStack`]; autograd
-    /// does the rest, and all of it for the others.
+    /// The convolutions of small networks such as LeNet-5, and the first one of larger ones without
+    /// batch norm, are computed by [`FrozenStack`]; autograd does the rest, and all of it for the
+    /// others.
     ///
     /// # Errors
     /// Fails when `loss` or libtorch does.
@@ -54,8 +55,8 @@ impl Model {
         loss: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Differentiated> {
         let parameters = self.parameters();
-        let small = self.stack().zip(FrozenStack::of_convolutions(self));
-        let Some((stack, convolutions)) = small else {
+        let passes = self.stack().zip(FrozenStack::of_convolutions(self));
+        let Some((stack, convolutions)) = passes else {
             let logits = self.forward(images, &mut Pass::Train(masks));
             let loss = loss(&logits)?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
@@ -63,7 +64,7 @@ impl Model {
         };
         let (maps, tape) = convolutions.forward_in_training(images);
         let maps = maps.set_requires_grad(true);
-        let logits = stack.after_convolutions(&maps, masks);
+        let logits = stack.after(convolutions.depth(), &maps, masks);
         let loss = loss(&logits)?;
         let leaves: Vec<&Tensor> = std::iter::once(&maps).chain(&parameters).collect();
         let mut of_leaves = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;

@@ -3,8 +3,6 @@
 
 #include "../../lanes.h"
 
-#define METHOD inline __attribute__((always_inline))
-
 namespace {
 
 // Describes F(2×2, 3×3): tiles of 4×4 values for 2×2 outputs. `input` returns Bᵀ·d and `output`

@@ -1,6 +1,29 @@
-//! Declares the functions of `passes.cpp`, which documents their arguments. `frozen` calls them.
+//! Declares the functions of `lanes.cpp` and `first.cpp`, which document their arguments. `lanes`
+//! and `first` call them.
 
 unsafe extern "C" {
+    pub fn fd_first_forward(
+        layer: *const First,
+        count: i64,
+        images: *const f32,
+        maps: *mut f32,
+        choices: *mut i32,
+    );
+    pub fn fd_first_to_images(
+        layer: *const First,
+        count: i64,
+        gradients: *const f32,
+        choices: *const i32,
+        images: *mut f32,
+    );
+    pub fn fd_first_to_weights(
+        layer: *const First,
+        count: i64,
+        images: *const f32,
+        gradients: *const f32,
+        choices: *const i32,
+        weights: *mut f32,
+    );
     pub fn fd_stack_forward(
         layers: *const Layer,
         depth: i64,
@@ -35,7 +58,21 @@ unsafe extern "C" {
     );
 }
 
-/// Describes a layer as `passes.cpp` does.
+/// Describes the layer of `first.cpp`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct First {
+    pub inputs: i64,
+    pub height: i64,
+    pub width: i64,
+    pub outputs: i64,
+    pub kernel: i64,
+    pub pool: i64,
+    pub weight: *const f32,
+    pub bias: *const f32,
+}
+
+/// Describes a layer of `lanes.cpp`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Layer {

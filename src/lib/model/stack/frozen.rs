@@ -1,49 +1,39 @@
-//! Defines a network of convolutions, pooling and linear layers, such as LeNet-5, as it is at one
-//! time, that `passes.cpp` computes on the CPU, forward and backward. Called by
-//! [`Loaded`](crate::inversion::Loaded), by what differentiates teachers, and for the convolutions
-//! of a network in training by [`Model::differentiate`].
-//!
-//! Such networks have so few channels that libtorch's convolutions, which compute many channels at
-//! a time, leave most of a core idle. Here sixteen images are computed at a time, one a lane.
+//! Defines a stack of convolutions as it is at one time, of which passes of our own compute the
+//! first layers, or all, forward and backward. Called by [`Loaded`](crate::inversion::Loaded), by
+//! what differentiates teachers, and for a network in training by [`Model::differentiate`].
 
 use super::StackLayer;
-use super::ffi::{self, Layer};
+use super::first::{FirstLayer, FirstTape};
+use super::lanes::{LaneStack, LaneTape};
 use crate::model::{Model, Precision};
-use crate::runtime::memory::floats;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor, no_grad};
 
-/// Images that are computed at a time.
-const LANES: i64 = 16;
-/// Outputs that are summed at a time.
-const BLOCK: i64 = 8;
-/// Networks are computed so if the values of a layer of sixteen images take at most this much
-/// memory: with more they leave the caches, and libtorch is faster.
-const LARGEST: i64 = 1 << 20;
-
-/// Holds a copy of a network's layers, or of its convolutions alone.
+/// Holds a copy of the layers that are computed by passes of our own, and the others.
 #[derive(Debug)]
 pub struct FrozenStack {
-    layers: Vec<Layer>,
-    /// What the layers point to.
-    _weights: Vec<Vec<f32>>,
-    /// Shape of an image.
-    shape: [i64; 3],
-    /// Values that the last layer gives for an image.
-    outputs: i64,
-    /// Choices of a tape for a group of sixteen images.
-    kept: i64,
-    /// Values of a tape for such a group.
-    stored: i64,
+    first: First,
+    /// The layers that libtorch computes.
+    rest: Vec<StackLayer>,
+    /// Number of the others.
+    depth: usize,
+}
+
+#[derive(Debug)]
+enum First {
+    /// All layers that were wanted.
+    Lanes(LaneStack),
+    /// The first convolution.
+    Layer(FirstLayer),
 }
 
 /// Holds what the backward pass of a forward pass needs.
 #[derive(Debug)]
-pub struct StackTape {
-    /// Which values were chosen.
-    kept: Vec<i32>,
-    /// What each layer but the last gave, if gradients with respect to weights are wanted.
-    values: Vec<f32>,
-    images: i64,
+pub struct StackTape(Tape);
+
+#[derive(Debug)]
+enum Tape {
+    Lanes(LaneTape),
+    Layer(FirstTape),
 }
 
 impl FrozenStack {
@@ -62,11 +52,13 @@ impl FrozenStack {
     /// let model = Model::new(&spec, Device::Cpu, &mut rng)?;
     /// let stack = FrozenStack::of(&model).expect("LeNet-5 is a stack");
     /// let images = Tensor::ones([4, 1, 16, 16], (Kind::Float, Device::Cpu));
-    /// let (logits, tape) = stack.forward(&images);
-    /// let apart = (logits - model.eval(&images)).abs().max();
+    /// let (maps, tape) = stack.forward(&images);
+    /// let maps = maps.set_requires_grad(true);
+    /// let logits = stack.rest(&maps);
+    /// let apart = (&logits - model.eval(&images)).abs().max();
     /// assert!(f64::try_from(apart)? < 1e-5);
-    /// let upstream = Tensor::ones([4, 3], (Kind::Float, Device::Cpu));
-    /// let gradient = stack.image_gradient(tape, &upstream);
+    /// let upstream = Tensor::run_backward(&[logits.sum(Kind::Float)], &[maps], false, false);
+    /// let gradient = stack.image_gradient(&tape, &upstream[0]);
     /// assert_eq!(gradient.size(), images.size());
     /// # Ok(())
     /// # }
@@ -75,7 +67,7 @@ impl FrozenStack {
         Self::of_layers(model, |_| true)
     }
 
-    /// Copies the convolutions of `model` alone, whose outputs are features; else as
+    /// Copies of the convolutions of `model` alone those that passes compute; else as
     /// [`of`](Self::of).
     pub(crate) fn of_convolutions(model: &Model) -> Option<Self> {
         Self::of_layers(model, |layer| layer.pixels)
@@ -88,205 +80,85 @@ impl FrozenStack {
         let spec = model.spec();
         let mut layers = model.stack()?.layers(spec);
         layers.retain(wanted);
-        if layers.is_empty() || layers.iter().any(|layer| !is_small(layer)) {
-            return None;
-        }
-        let mut weights = Vec::new();
-        let layers: Vec<Layer> = layers
-            .iter()
-            .map(|layer| packed(layer, &mut weights))
-            .collect::<Option<_>>()?;
-        let of_group: Vec<i64> = layers.iter().map(|layer| LANES * outputs(layer)).collect();
-        let last = of_group.last().copied().unwrap_or_default();
-        let kept = of_group.iter().sum();
-        Some(Self {
-            layers,
-            _weights: weights,
-            shape: [spec.channels, spec.size, spec.size],
-            outputs: last / LANES,
-            kept,
-            stored: kept - last,
-        })
+        let shape = [spec.channels, spec.size, spec.size];
+        let (first, depth) = match LaneStack::of(&layers, shape) {
+            Some(lanes) => (First::Lanes(lanes), layers.len()),
+            None => (First::Layer(FirstLayer::of(layers.first()?)?), 1),
+        };
+        let rest = layers.split_off(depth);
+        Some(Self { first, rest, depth })
+    }
+
+    /// Returns the number of the network's layers that passes of our own compute.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// Returns the logits f32 `[N,classes]` of `images` f32 `[N,C,H,W]`, without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
-        self.last(images, None)
+        let maps = match &self.first {
+            First::Lanes(lanes) => lanes.predict(images),
+            First::Layer(layer) => layer.predict(images),
+        };
+        no_grad(|| self.rest(&maps))
     }
 
-    /// Returns the same logits, and what [`image_gradient`](Self::image_gradient) needs.
+    /// Returns what the layers that passes compute give for `images`, without a graph, and what
+    /// [`image_gradient`](Self::image_gradient) needs.
     pub fn forward(&self, images: &Tensor) -> (Tensor, StackTape) {
-        self.recorded(images, 0)
-    }
-
-    /// Returns what the last layer gives, f32 `[N,outputs]`, and what
-    /// [`weight_gradients`](Self::weight_gradients) needs.
-    pub(crate) fn forward_in_training(&self, images: &Tensor) -> (Tensor, StackTape) {
-        self.recorded(images, self.stored)
-    }
-
-    /// Passes forward, keeping `stored` values for each group of sixteen images.
-    fn recorded(&self, images: &Tensor, stored: i64) -> (Tensor, StackTape) {
-        let count = images.size()[0];
-        let mut tape = StackTape {
-            kept: vec![0; (groups(count) * self.kept) as usize],
-            values: vec![0.0; (groups(count) * stored) as usize],
-            images: count,
-        };
-        let last = self.last(images, Some(&mut tape));
-        (last, tape)
-    }
-
-    fn last(&self, images: &Tensor, tape: Option<&mut StackTape>) -> Tensor {
-        let images = images.detach().to_kind(Kind::Float).contiguous();
-        let count = images.size()[0];
-        assert_eq!(images.size()[1..], self.shape);
-        let last = Tensor::empty([count, self.outputs], (Kind::Float, Device::Cpu));
-        let (kept, values) = match tape {
-            None => (std::ptr::null_mut(), std::ptr::null_mut()),
-            Some(tape) if tape.values.is_empty() => (tape.kept.as_mut_ptr(), std::ptr::null_mut()),
-            Some(tape) => (tape.kept.as_mut_ptr(), tape.values.as_mut_ptr()),
-        };
-        // SAFETY: dense f32 tensors on the CPU of these sizes; the layers point to vectors of their
-        // sizes, which live as long as they do; the tape is as long as `recorded` makes it.
-        unsafe {
-            ffi::fd_stack_forward(
-                self.layers.as_ptr(),
-                self.layers.len() as i64,
-                floats(&images),
-                count,
-                floats(&last),
-                kept,
-                self.kept,
-                values,
-                self.stored,
-            );
+        match &self.first {
+            First::Lanes(lanes) => of_lanes(lanes.forward(images)),
+            First::Layer(layer) => of_layer(layer.forward(images)),
         }
-        last
+    }
+
+    /// Returns the same, and what [`weight_gradients`](Self::weight_gradients) needs too.
+    pub(crate) fn forward_in_training(&self, images: &Tensor) -> (Tensor, StackTape) {
+        match &self.first {
+            First::Lanes(lanes) => of_lanes(lanes.forward_in_training(images)),
+            First::Layer(layer) => of_layer(layer.forward(images)),
+        }
+    }
+
+    /// Returns what the other layers give for that, with its graph; itself if there are none.
+    pub fn rest(&self, maps: &Tensor) -> Tensor {
+        let first = maps.shallow_clone();
+        self.rest
+            .iter()
+            .fold(first, |maps, layer| layer.forward(&maps))
     }
 
     /// Returns the gradient f32 `[N,C,H,W]` with respect to the images of a forward pass, from that
-    /// with respect to its logits, f32 `[N,classes]`.
-    pub fn image_gradient(&self, tape: StackTape, logits: &Tensor) -> Tensor {
-        let logits = logits.detach().contiguous();
-        assert_eq!(logits.size(), [tape.images, self.outputs]);
-        assert_eq!(tape.kept.len() as i64, groups(tape.images) * self.kept);
-        let [channels, height, width] = self.shape;
-        let shape = [tape.images, channels, height, width];
-        let images = Tensor::empty(shape, (Kind::Float, Device::Cpu));
-        // SAFETY: as above; the tape is that of a forward pass of as many images.
-        unsafe {
-            ffi::fd_stack_to_images(
-                self.layers.as_ptr(),
-                self.layers.len() as i64,
-                floats(&logits),
-                tape.images,
-                tape.kept.as_ptr(),
-                self.kept,
-                floats(&images),
-            );
+    /// with respect to what it returned.
+    pub fn image_gradient(&self, tape: &StackTape, maps: &Tensor) -> Tensor {
+        match (&self.first, &tape.0) {
+            (First::Lanes(lanes), Tape::Lanes(tape)) => lanes.image_gradient(tape, maps),
+            (First::Layer(layer), Tape::Layer(tape)) => layer.image_gradient(tape, maps),
+            _ => unreachable!("the tape is another stack's"),
         }
-        images
     }
 
-    /// Returns the gradient with respect to the weight `[O,I,k,k]` and the bias `[O]` of each
-    /// layer, in turn, from that with respect to what the last layer gave in a forward pass of
-    /// training over `images`.
+    /// Returns the gradient with respect to the weight `[O,I,k,k]` and the bias `[O]` of each layer
+    /// that passes compute, in turn, from that with respect to what a forward pass of training over
+    /// `images` returned.
     pub(crate) fn weight_gradients(
         &self,
         tape: &StackTape,
         images: &Tensor,
-        last: &Tensor,
+        maps: &Tensor,
     ) -> Vec<Tensor> {
-        let images = images.detach().to_kind(Kind::Float).contiguous();
-        let last = last.detach().contiguous();
-        let [channels, height, width] = self.shape;
-        assert_eq!(images.size(), [tape.images, channels, height, width]);
-        assert_eq!(last.size(), [tape.images, self.outputs]);
-        assert_eq!(tape.kept.len() as i64, groups(tape.images) * self.kept);
-        assert_eq!(tape.values.len() as i64, groups(tape.images) * self.stored);
-        let shapes = self.layers.iter().flat_map(|layer| {
-            let weight = vec![layer.outputs, layer.inputs, layer.kernel, layer.kernel];
-            [weight, vec![layer.outputs]]
-        });
-        let shapes: Vec<Vec<i64>> = shapes.collect();
-        let lengths: Vec<i64> = shapes.iter().map(|shape| shape.iter().product()).collect();
-        let all = Tensor::empty([lengths.iter().sum()], (Kind::Float, Device::Cpu));
-        // SAFETY: as above; `all` has a value for each weight and bias.
-        unsafe {
-            ffi::fd_stack_to_weights(
-                self.layers.as_ptr(),
-                self.layers.len() as i64,
-                floats(&images),
-                floats(&last),
-                tape.images,
-                tape.kept.as_ptr(),
-                self.kept,
-                tape.values.as_ptr(),
-                self.stored,
-                floats(&all),
-            );
+        match (&self.first, &tape.0) {
+            (First::Lanes(lanes), Tape::Lanes(tape)) => lanes.weight_gradients(tape, images, maps),
+            (First::Layer(layer), Tape::Layer(tape)) => layer.weight_gradients(tape, maps),
+            _ => unreachable!("the tape is another stack's"),
         }
-        let parts = all.split_with_sizes(&lengths, 0).into_iter().zip(shapes);
-        parts.map(|(part, shape)| part.view(&shape[..])).collect()
     }
 }
 
-/// Returns the layer as the passes take it; what it points to is added to `memory`.
-fn packed(layer: &StackLayer, memory: &mut Vec<Vec<f32>>) -> Option<Layer> {
-    let mut store = |values: Vec<f32>| {
-        let pointer = values.as_ptr();
-        memory.push(values);
-        pointer
-    };
-    let weight = layer.weight.detach();
-    // The transposed convolution is one with the weights turned by half a turn.
-    let turned = weight.flip([2, 3]).transpose(0, 1);
-    Some(Layer {
-        inputs: layer.inputs,
-        height: layer.size,
-        width: layer.size,
-        outputs: weight.size()[0],
-        kernel: weight.size()[2],
-        padding: layer.padding,
-        pool: layer.pool.into(),
-        relu: layer.relu.into(),
-        weight: store(blocks(&weight)?),
-        back: store(blocks(&turned)?),
-        bias: store(Vec::try_from(layer.bias.detach().flatten(0, -1)).ok()?),
-    })
+fn of_lanes((maps, tape): (Tensor, LaneTape)) -> (Tensor, StackTape) {
+    (maps, StackTape(Tape::Lanes(tape)))
 }
 
-/// Returns true for a layer that is computed in the caches, and whose transposed convolution needs
-/// no cut.
-fn is_small(layer: &StackLayer) -> bool {
-    let kernel = layer.weight.size()[2];
-    let side = layer.size + 2 * (kernel - 1);
-    let values = layer.inputs.max(layer.weight.size()[0]) * side * side;
-    values * LANES * 4 <= LARGEST && layer.padding < kernel
-}
-
-/// Returns the number of groups of sixteen images; the last one may have fewer.
-fn groups(images: i64) -> i64 {
-    (images + LANES - 1) / LANES
-}
-
-/// Returns how many values a layer gives.
-fn outputs(layer: &Layer) -> i64 {
-    let side = layer.height + 2 * layer.padding - layer.kernel + 1;
-    let side = if layer.pool != 0 { side / 2 } else { side };
-    layer.outputs * side * side
-}
-
-/// Returns weights `[O,I,k,k]` in the order of the passes: `[O/8][I][k][k][8]`, with a last block
-/// of what is left; `None` when they cannot be read.
-fn blocks(weight: &Tensor) -> Option<Vec<f32>> {
-    let outputs = weight.size()[0];
-    let mut values = Vec::new();
-    for first in (0..outputs).step_by(BLOCK as usize) {
-        let block = weight.narrow(0, first, BLOCK.min(outputs - first));
-        let ordered = block.permute([1, 2, 3, 0]).contiguous().flatten(0, -1);
-        values.extend(Vec::<f32>::try_from(ordered).ok()?);
-    }
-    Some(values)
+fn of_layer((maps, tape): (Tensor, FirstTape)) -> (Tensor, StackTape) {
+    (maps, StackTape(Tape::Layer(tape)))
 }

@@ -2,7 +2,9 @@
 //! 2×2 max pooling, then linear layers with ReLU between them, and in some dropout.
 
 mod ffi;
+mod first;
 mod frozen;
+mod lanes;
 
 pub use frozen::{FrozenStack, StackTape};
 
@@ -36,6 +38,7 @@ pub(super) struct Dropout {
 }
 
 /// Describes a layer for who computes the network without libtorch's operations.
+#[derive(Debug)]
 pub(crate) struct StackLayer {
     /// Channels, and height and width, of the input; a linear layer has 1×1 pixels.
     pub inputs: i64,
@@ -49,6 +52,29 @@ pub(crate) struct StackLayer {
     /// 2×2 max pooling, and ReLU, follow.
     pub pool: bool,
     pub relu: bool,
+}
+
+impl StackLayer {
+    /// Computes the layer by libtorch's operations, of maps [N,I,H,W] or [N,F].
+    pub fn forward(&self, maps: &Tensor) -> Tensor {
+        let mut output = match self.pixels {
+            true => maps.conv2d(&self.weight, Some(&self.bias), 1, self.padding, 1, 1),
+            false => {
+                let weight = self.weight.flatten(1, -1);
+                maps.flatten(1, -1).linear(&weight, Some(&self.bias))
+            }
+        };
+        if self.pool {
+            output = halved(&output);
+        }
+        if self.relu { output.relu_() } else { output }
+    }
+}
+
+/// Returns the largest values of 2×2 pixels. Before ReLU, which commutes with it and then has a
+/// quarter of the work.
+fn halved(maps: &Tensor) -> Tensor {
+    maps.max_pool2d(2, 2, 0, 1, false)
 }
 
 /// Holds the layers `conv1`, `conv2`, … and `fc1`, `fc2`, …
@@ -161,9 +187,20 @@ impl Stack {
         hidden.to_kind(Kind::Float)
     }
 
-    /// Maps what the convolutions give [N,F] to logits, in training.
-    pub(super) fn after_convolutions(&self, maps: &Tensor, masks: Masks) -> Tensor {
-        self.classify(&self.hidden(maps, masks))
+    /// Maps what the first `depth` convolutions give, [N,O,h,w] or, of all, [N,F] too, to logits.
+    pub(super) fn after(&self, depth: usize, maps: &Tensor, masks: Masks) -> Tensor {
+        self.classify(&self.features_after(depth, maps, masks))
+    }
+
+    /// Maps it to the input of the last linear layer, f32 [N,F].
+    fn features_after(&self, depth: usize, maps: &Tensor, masks: Masks) -> Tensor {
+        let mut maps = maps.shallow_clone();
+        for (conv, pool) in &self.convs[depth..] {
+            maps = conv.forward(&maps);
+            maps = if *pool { halved(&maps) } else { maps };
+            maps = maps.relu_();
+        }
+        self.hidden(&maps.flatten(1, -1), masks)
     }
 
     /// Adds dropout.
@@ -179,16 +216,7 @@ impl Network for Stack {
             Pass::Train(masks) => *masks,
             _ => Masks::default(),
         };
-        let mut hidden = images.shallow_clone();
-        for (conv, pool) in &self.convs {
-            hidden = conv.forward(&hidden);
-            // Before ReLU, which commutes with it and then has a quarter of the work.
-            if *pool {
-                hidden = hidden.max_pool2d(2, 2, 0, 1, false);
-            }
-            hidden = hidden.relu_();
-        }
-        self.hidden(&hidden.flatten(1, -1), masks)
+        self.features_after(0, images, masks)
     }
 
     fn classify(&self, features: &Tensor) -> Tensor {

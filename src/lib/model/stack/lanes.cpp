@@ -1,5 +1,5 @@
 // Computes networks of convolutions, 2×2 max pooling, ReLU and linear layers, forward, and backward
-// to the images or the weights. frozen.rs calls them.
+// to the images or the weights. lanes.rs calls them.
 //
 // Sixteen images are computed at a time, one a lane: a vector holds one value of each, so that a
 // weight is multiplied with all of them, whatever the number of channels. What an image gives does
