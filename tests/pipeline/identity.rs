@@ -2,6 +2,7 @@
 //! config, changed one at a time, is refused by every stage unless it is in the tables below.
 
 use crate::common::{self, Place};
+use fed_distill::config::schema::recorded;
 use fed_distill::config::{Config, Request, compose};
 use fed_distill::generator::GeneratorSettings;
 use fed_distill::run::manifest::{self, Admission, Run, Start, admit};
@@ -314,6 +315,9 @@ fn resume_refuses_every_key_that_the_result_depends_on_and_no_other() {
 #[test]
 fn a_key_that_is_new_had_its_default() {
     let whole = serde_json::to_value(Config::default()).unwrap();
+    for config in configs() {
+        assert_eq!(recorded(&config), config, "nothing is missing");
+    }
     for stage in ALL {
         let mut keys = Vec::new();
         leaves(&whole, "", &mut keys);

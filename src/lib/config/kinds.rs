@@ -116,10 +116,13 @@ pub fn settle(value: &mut Json, shape: &Shape, built_in: &Json) {
         if keys.is_of_another_kind(&kind, key) {
             continue;
         }
-        let default = built_in.get(key).filter(|_| is_same_kind);
+        // A kind may have a default of its own for a key of several.
+        let own = of_kind.and_then(|keys| keys.get(key));
+        let shape = own.unwrap_or(shape);
+        let default = built_in.get(key).filter(|_| own.is_none() || is_same_kind);
         let default = default.unwrap_or(&shape.default);
         let value = map.entry(key).or_insert_with(|| default.clone());
-        if value.is_null() && of_kind.is_some_and(|own| own.contains_key(key)) {
+        if value.is_null() && own.is_some() && !shape.nullable {
             *value = default.clone();
         }
         settle(value, shape, default);

@@ -36,8 +36,8 @@ impl Loaded {
         self.frozen.get_or_init(|| Frozen::of(&self.model)).clone()
     }
 
-    /// Returns the network as a small stack of convolutions, which is made at the first call;
-    /// `None` if it is none.
+    /// Returns the network as a stack of convolutions, which is made at the first call; `None` if
+    /// it is none that passes of our own compute, even in part.
     pub fn stack(&self) -> Option<Rc<FrozenStack>> {
         let make = || FrozenStack::of(&self.model).map(Rc::new);
         self.stack.get_or_init(make).clone()

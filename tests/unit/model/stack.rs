@@ -144,6 +144,41 @@ fn an_image_does_not_depend_on_the_others() {
     }
 }
 
+/// Of a window's pixels, only the last one is not a number.
+#[test]
+fn nan_is_pooled_as_by_libtorch() {
+    for (kind, channels, size) in [
+        (ModelKind::Lenet5Unpadded, 1, 32),
+        (ModelKind::Cnn5, 3, 30),
+        (ModelKind::Cnn64, 3, 30),
+    ] {
+        let model = model(kind, channels, size, 10);
+        let images = normal(8, &[3, channels, size, size]);
+        let last = images.get(1).narrow(1, size - 1, 1).narrow(2, size - 1, 1);
+        let _ = last.shallow_clone().fill_(f64::NAN);
+        let found = FrozenStack::of(&model).unwrap().predict(&images).isnan();
+        let wanted = no_grad(|| model.eval(&images)).isnan();
+        assert_eq!(found, wanted, "{kind:?}");
+        assert!(bool::try_from(wanted.get(1).all()).unwrap(), "{kind:?}");
+    }
+}
+
+/// A stack is the network as it was, whichever of its layers passes compute.
+#[test]
+fn a_stack_does_not_follow_the_network() {
+    for (kind, size) in [(ModelKind::Lenet5Unpadded, 32), (ModelKind::Cnn5, 20)] {
+        let mut model = model(kind, 3, size, 10);
+        model.freeze();
+        let images = normal(9, &[2, 3, size, size]);
+        let stack = FrozenStack::of(&model).unwrap();
+        let before = stack.predict(&images);
+        for mut parameter in model.parameters() {
+            let _ = parameter.g_mul_scalar_(2.0);
+        }
+        assert_eq!(stack.predict(&images), before, "{kind:?}");
+    }
+}
+
 #[test]
 fn teachers_predict_by_their_stack() {
     let model = model(ModelKind::Lenet5Unpadded, 1, 32, 10);

@@ -2,8 +2,8 @@
 // forward, and backward to the images or the weights, channels last. first.rs calls them.
 //
 // The maps before pooling, the largest of the network, are never in memory: a vector holds sixteen
-// output channels of a pixel, and the four pixels of a window, or four neighbours where nothing is
-// pooled, are computed together.
+// output channels of a pixel (not, as in lanes.cpp, images), and the four pixels of a window, or
+// four neighbours where nothing is pooled, are computed together.
 
 #include <cstdint>
 #include <cstring>
@@ -12,15 +12,13 @@
 #include "../../lanes.h"
 
 // Describes the layer. `weight` is [kernel·kernel·inputs][outputs]; images are [height][width]
-// [inputs], with their padding; the number of outputs is a multiple of 16.
+// [inputs], with their padding; the number of outputs is a multiple of 32.
 struct First {
   int64_t inputs, height, width, outputs, kernel, pool;
   const float *weight, *bias;
 };
 
 namespace {
-
-typedef int32_t Ints __attribute__((vector_size(LANES * sizeof(int32_t)), aligned(4), may_alias));
 
 // Pixels that are computed together.
 constexpr int64_t PIXELS = 4;
@@ -111,8 +109,7 @@ INLINE void largest(const Plan &plan, const float *from, int64_t output, float *
     Lanes best = sum[0][v];
     Ints choice = {};
     for (int p = 1; p < PIXELS; p++) {
-      choice = sum[p][v] > best ? Ints{} + p : choice;
-      best = sum[p][v] > best ? sum[p][v] : best;
+      choose(best, choice, sum[p][v], p);
     }
     chosen |= keep(best, choice, maps + v * LANES) << (8 * v);
   }
@@ -150,12 +147,10 @@ EACH_CPU void forward_images(const Plan &plan, const float *images, float *maps,
     float *into = maps + index * plan.outputs();
     int32_t *chosen = choices ? choices + index * plan.choices() : nullptr;
     for (int64_t block = 0; block < plan.blocks(); block++)
-      switch (std::min(VECTORS, plan.layer.outputs / LANES - block * VECTORS)) {
-        case 4: forward_block<4>(plan, image, block, into, chosen); break;
-        case 3: forward_block<3>(plan, image, block, into, chosen); break;
-        case 2: forward_block<2>(plan, image, block, into, chosen); break;
-        default: forward_block<1>(plan, image, block, into, chosen); break;
-      }
+      if (plan.layer.outputs / LANES - block * VECTORS >= VECTORS)
+        forward_block<VECTORS>(plan, image, block, into, chosen);
+      else
+        forward_block<PAIR>(plan, image, block, into, chosen);
   }
 }
 
@@ -214,12 +209,9 @@ EACH_CPU void weights_images(const Plan &plan, const float *images, const float 
     const float *image = images + index * plan.image;
     const float *gradient = gradients + index * plan.outputs();
     const int32_t *chosen = choices + index * plan.choices();
-    int64_t output = 0;
-    for (; output + PAIR * LANES <= outputs; output += PAIR * LANES)
+    for (int64_t output = 0; output < outputs; output += PAIR * LANES)
       weights_of_image<PAIR>(plan, image, gradient, chosen, output, sums);
-    for (; output < outputs; output += LANES)
-      weights_of_image<1>(plan, image, gradient, chosen, output, sums);
-    for (output = 0; output < outputs; output += LANES) {
+    for (int64_t output = 0; output < outputs; output += LANES) {
       Lanes bias = {};
       for (int64_t place = 0; place < plan.rows * plan.columns; place++) {
         Lanes of[1][PIXELS];
@@ -266,8 +258,7 @@ EACH_CPU void image_images(const Plan &plan, const float *gradients, const int32
     int64_t output = 0;
     for (; output + VECTORS * LANES <= plan.layer.outputs; output += VECTORS * LANES)
       image_block<VECTORS>(plan, gradient, chosen, output, sums);
-    for (; output < plan.layer.outputs; output += LANES)
-      image_block<1>(plan, gradient, chosen, output, sums);
+    if (output < plan.layer.outputs) image_block<PAIR>(plan, gradient, chosen, output, sums);
     float *image = images + index * plan.image;
     for (int64_t i = 0; i < plan.image; i++) {
       float sum = 0;

@@ -13,10 +13,15 @@ use tch::{Device, Kind, Tensor};
 
 /// Outputs of a vector.
 const LANES: i64 = 16;
-/// Vectors of outputs whose choices are in one integer.
-const VECTORS: i64 = 4;
+/// Outputs that are computed together, of which there is a whole number.
+const PAIR: i64 = 2 * LANES;
+/// Outputs whose choices are in one vector of integers.
+const BLOCK: i64 = 4 * LANES;
 /// Values of a kernel, of all its input channels, up to which libtorch is slower.
 const LARGEST: i64 = 75;
+/// Values of an image with its padding up to which the gradients of sixteen outputs with respect to
+/// it, 4 MiB, stay in the caches.
+const LARGEST_IMAGE: i64 = 1 << 16;
 
 /// Holds a copy of the layer.
 #[derive(Debug)]
@@ -46,21 +51,23 @@ impl FirstLayer {
     pub fn of(layer: &StackLayer) -> Option<Self> {
         let weight = layer.weight.detach();
         let [outputs, inputs, kernel] = [weight.size()[0], weight.size()[1], weight.size()[2]];
-        let fits = layer.pixels && layer.relu && outputs % LANES == 0;
+        let fits = layer.pixels && layer.relu && outputs % PAIR == 0;
         if !fits || inputs * kernel * kernel > LARGEST {
             return None;
         }
         let weight = weight.permute([2, 3, 1, 0]).contiguous();
         let new = Self {
             weight: weight.view([-1, outputs]),
-            bias: layer.bias.detach().contiguous(),
+            bias: layer.bias.detach().copy(),
             inputs,
             size: layer.size,
             kernel,
             padding: layer.padding,
             pool: layer.pool,
         };
-        (new.side() > 0).then_some(new)
+        let edge = new.padded_side();
+        let fits = new.side() > 0 && inputs * edge * edge <= LARGEST_IMAGE;
+        fits.then_some(new)
     }
 
     /// Returns the maps f32 `[N,O,h,w]` of `images` f32 `[N,I,H,W]` after pooling and ReLU, in
@@ -72,10 +79,7 @@ impl FirstLayer {
     /// Returns the same, and what the gradients need.
     pub fn forward(&self, images: &Tensor) -> (Tensor, FirstTape) {
         let images = self.padded(images);
-        let vectors = self.outputs() / LANES;
-        let blocks = (vectors + VECTORS - 1) / VECTORS;
-        let values = images.size()[0] * self.side() * self.side() * blocks * LANES;
-        let mut choices = vec![0; values as usize];
+        let mut choices = vec![0; self.choices(images.size()[0])];
         let maps = self.maps(&images, Some(&mut choices));
         (maps, FirstTape { images, choices })
     }
@@ -83,7 +87,7 @@ impl FirstLayer {
     /// Returns the gradient f32 `[N,I,H,W]` with respect to the images, from that with respect to
     /// the maps.
     pub fn image_gradient(&self, tape: &FirstTape, maps: &Tensor) -> Tensor {
-        let gradient = self.last(maps, tape);
+        let gradient = self.gradient(maps, tape);
         let images = tape.images.empty_like();
         // SAFETY: dense f32 tensors on the CPU of the sizes that the layer has; the choices are
         // those of a forward pass over as many images.
@@ -103,7 +107,7 @@ impl FirstLayer {
     /// Returns the gradients with respect to the weight `[O,I,k,k]` and the bias `[O]`, from that
     /// with respect to the maps.
     pub fn weight_gradients(&self, tape: &FirstTape, maps: &Tensor) -> Vec<Tensor> {
-        let gradient = self.last(maps, tape);
+        let gradient = self.gradient(maps, tape);
         let (taps, outputs) = (self.weight.size()[0], self.outputs());
         let both = Tensor::empty([taps + 1, outputs], (Kind::Float, Device::Cpu));
         // SAFETY: as above; `both` has a value for each weight and bias.
@@ -126,9 +130,20 @@ impl FirstLayer {
         self.weight.size()[1]
     }
 
+    /// Returns the height and width of an image with its padding.
+    fn padded_side(&self) -> i64 {
+        self.size + 2 * self.padding
+    }
+
+    /// Returns the number of integers that hold the choices for so many images.
+    fn choices(&self, images: i64) -> usize {
+        let blocks = (self.outputs() + BLOCK - 1) / BLOCK;
+        (images * self.side() * self.side() * blocks * LANES) as usize
+    }
+
     /// Returns the height and width of the maps.
     fn side(&self) -> i64 {
-        let side = self.size + 2 * self.padding - self.kernel + 1;
+        let side = self.padded_side() - self.kernel + 1;
         if self.pool { side / 2 } else { side }
     }
 
@@ -145,13 +160,12 @@ impl FirstLayer {
         }
     }
 
-    /// Returns the gradient [N,O,h,w] of maps as [N,h,w,O].
-    fn last(&self, maps: &Tensor, tape: &FirstTape) -> Tensor {
-        let side = self.side();
-        assert_eq!(
-            maps.size(),
-            [tape.images.size()[0], self.outputs(), side, side]
-        );
+    /// Returns the gradient [N,O,h,w] in the maps of a forward pass as [N,h,w,O].
+    fn gradient(&self, maps: &Tensor, tape: &FirstTape) -> Tensor {
+        let (count, side, edge) = (tape.images.size()[0], self.side(), self.padded_side());
+        assert_eq!(tape.images.size(), [count, edge, edge, self.inputs]);
+        assert_eq!(tape.choices.len(), self.choices(count));
+        assert_eq!(maps.size(), [count, self.outputs(), side, side]);
         maps.detach().permute([0, 2, 3, 1]).contiguous()
     }
 
@@ -174,11 +188,10 @@ impl FirstLayer {
     }
 
     fn described(&self) -> ffi::First {
-        let side = self.size + 2 * self.padding;
         ffi::First {
             inputs: self.inputs,
-            height: side,
-            width: side,
+            height: self.padded_side(),
+            width: self.padded_side(),
             outputs: self.outputs(),
             kernel: self.kernel,
             pool: self.pool.into(),

@@ -11,19 +11,19 @@ use tch::{Device, Tensor, no_grad};
 /// Holds a copy of the layers that are computed by passes of our own, and the others.
 #[derive(Debug)]
 pub struct FrozenStack {
-    first: First,
-    /// The layers that libtorch computes.
-    rest: Vec<StackLayer>,
-    /// Number of the others.
+    passes: Passes,
+    /// Number of the layers that the passes compute.
     depth: usize,
+    /// The layers after them, which libtorch computes.
+    rest: Vec<StackLayer>,
 }
 
 #[derive(Debug)]
-enum First {
-    /// All layers that were wanted.
+enum Passes {
+    /// Compute all layers that were wanted.
     Lanes(LaneStack),
-    /// The first convolution.
-    Layer(FirstLayer),
+    /// Compute the first convolution.
+    First(FirstLayer),
 }
 
 /// Holds what the backward pass of a forward pass needs.
@@ -33,7 +33,7 @@ pub struct StackTape(Tape);
 #[derive(Debug)]
 enum Tape {
     Lanes(LaneTape),
-    Layer(FirstTape),
+    First(FirstTape),
 }
 
 impl FrozenStack {
@@ -64,29 +64,31 @@ impl FrozenStack {
     /// # }
     /// ```
     pub fn of(model: &Model) -> Option<Self> {
-        Self::of_layers(model, |_| true)
+        Self::of_layers(model, model.stack()?.layers(model.spec()))
     }
 
     /// Copies of the convolutions of `model` alone those that passes compute; else as
     /// [`of`](Self::of).
     pub(crate) fn of_convolutions(model: &Model) -> Option<Self> {
-        Self::of_layers(model, |layer| layer.pixels)
+        let mut layers = model.stack()?.layers(model.spec());
+        layers.retain(|layer| layer.pixels);
+        Self::of_layers(model, layers)
     }
 
-    fn of_layers(model: &Model, wanted: impl Fn(&StackLayer) -> bool) -> Option<Self> {
+    fn of_layers(model: &Model, mut layers: Vec<StackLayer>) -> Option<Self> {
         if (model.device(), model.precision()) != (Device::Cpu, Precision::F32) {
             return None;
         }
         let spec = model.spec();
-        let mut layers = model.stack()?.layers(spec);
-        layers.retain(wanted);
-        let shape = [spec.channels, spec.size, spec.size];
-        let (first, depth) = match LaneStack::of(&layers, shape) {
-            Some(lanes) => (First::Lanes(lanes), layers.len()),
-            None => (First::Layer(FirstLayer::of(layers.first()?)?), 1),
+        let (passes, depth) = match LaneStack::of(&layers, [spec.channels, spec.size, spec.size]) {
+            Some(lanes) => (Passes::Lanes(lanes), layers.len()),
+            None => (Passes::First(FirstLayer::of(layers.first()?)?), 1),
         };
-        let rest = layers.split_off(depth);
-        Some(Self { first, rest, depth })
+        Some(Self {
+            passes,
+            depth,
+            rest: layers.drain(depth..).map(StackLayer::frozen).collect(),
+        })
     }
 
     /// Returns the number of the network's layers that passes of our own compute.
@@ -96,9 +98,9 @@ impl FrozenStack {
 
     /// Returns the logits f32 `[N,classes]` of `images` f32 `[N,C,H,W]`, without a graph.
     pub fn predict(&self, images: &Tensor) -> Tensor {
-        let maps = match &self.first {
-            First::Lanes(lanes) => lanes.predict(images),
-            First::Layer(layer) => layer.predict(images),
+        let maps = match &self.passes {
+            Passes::Lanes(lanes) => lanes.predict(images),
+            Passes::First(layer) => layer.predict(images),
         };
         no_grad(|| self.rest(&maps))
     }
@@ -106,17 +108,17 @@ impl FrozenStack {
     /// Returns what the layers that passes compute give for `images`, without a graph, and what
     /// [`image_gradient`](Self::image_gradient) needs.
     pub fn forward(&self, images: &Tensor) -> (Tensor, StackTape) {
-        match &self.first {
-            First::Lanes(lanes) => of_lanes(lanes.forward(images)),
-            First::Layer(layer) => of_layer(layer.forward(images)),
+        match &self.passes {
+            Passes::Lanes(lanes) => of_lanes(lanes.forward(images)),
+            Passes::First(layer) => of_first(layer.forward(images)),
         }
     }
 
     /// Returns the same, and what [`weight_gradients`](Self::weight_gradients) needs too.
     pub(crate) fn forward_in_training(&self, images: &Tensor) -> (Tensor, StackTape) {
-        match &self.first {
-            First::Lanes(lanes) => of_lanes(lanes.forward_in_training(images)),
-            First::Layer(layer) => of_layer(layer.forward(images)),
+        match &self.passes {
+            Passes::Lanes(lanes) => of_lanes(lanes.forward_in_training(images)),
+            Passes::First(layer) => of_first(layer.forward(images)),
         }
     }
 
@@ -131,9 +133,9 @@ impl FrozenStack {
     /// Returns the gradient f32 `[N,C,H,W]` with respect to the images of a forward pass, from that
     /// with respect to what it returned.
     pub fn image_gradient(&self, tape: &StackTape, maps: &Tensor) -> Tensor {
-        match (&self.first, &tape.0) {
-            (First::Lanes(lanes), Tape::Lanes(tape)) => lanes.image_gradient(tape, maps),
-            (First::Layer(layer), Tape::Layer(tape)) => layer.image_gradient(tape, maps),
+        match (&self.passes, &tape.0) {
+            (Passes::Lanes(lanes), Tape::Lanes(tape)) => lanes.image_gradient(tape, maps),
+            (Passes::First(layer), Tape::First(tape)) => layer.image_gradient(tape, maps),
             _ => unreachable!("the tape is another stack's"),
         }
     }
@@ -147,9 +149,9 @@ impl FrozenStack {
         images: &Tensor,
         maps: &Tensor,
     ) -> Vec<Tensor> {
-        match (&self.first, &tape.0) {
-            (First::Lanes(lanes), Tape::Lanes(tape)) => lanes.weight_gradients(tape, images, maps),
-            (First::Layer(layer), Tape::Layer(tape)) => layer.weight_gradients(tape, maps),
+        match (&self.passes, &tape.0) {
+            (Passes::Lanes(lanes), Tape::Lanes(tape)) => lanes.weight_gradients(tape, images, maps),
+            (Passes::First(layer), Tape::First(tape)) => layer.weight_gradients(tape, maps),
             _ => unreachable!("the tape is another stack's"),
         }
     }
@@ -159,6 +161,6 @@ fn of_lanes((maps, tape): (Tensor, LaneTape)) -> (Tensor, StackTape) {
     (maps, StackTape(Tape::Lanes(tape)))
 }
 
-fn of_layer((maps, tape): (Tensor, FirstTape)) -> (Tensor, StackTape) {
-    (maps, StackTape(Tape::Layer(tape)))
+fn of_first((maps, tape): (Tensor, FirstTape)) -> (Tensor, StackTape) {
+    (maps, StackTape(Tape::First(tape)))
 }

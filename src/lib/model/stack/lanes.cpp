@@ -12,8 +12,6 @@
 
 namespace {
 
-typedef int32_t Ints __attribute__((vector_size(LANES * sizeof(int32_t)), aligned(4), may_alias));
-
 // Number of outputs that are summed at a time; weights are stored in blocks of so many.
 constexpr int64_t BLOCK = 8;
 // Choice of a value that ReLU has set to zero; 0 to 3 are the pixels of a pooling window.
@@ -116,13 +114,6 @@ INLINE void pad(const float *input, float *output, int64_t channels, int64_t hei
                   input + (channel * height + y) * width * LANES, sizeof(float) * LANES * width);
 }
 
-INLINE void choose(Lanes &best, Ints &choice, const float *value, int32_t index) {
-  const Lanes x = at(value);
-  // The comparison stands in both: GCC computes a selection by a stored one lane by lane.
-  choice = x > best ? Ints{} + index : choice;
-  best = x > best ? x : best;
-}
-
 // Takes the largest of 2×2 values, or each value, and ReLU of it; keeps which one it was.
 INLINE void activate(const Layer &layer, const float *input, float *output, int32_t *kept) {
   const int64_t height = out_height(layer), width = out_width(layer), step = layer.pool ? 2 : 1;
@@ -134,9 +125,9 @@ INLINE void activate(const Layer &layer, const float *input, float *output, int3
         Lanes best = at(from);
         Ints choice = {};
         if (layer.pool) {
-          choose(best, choice, from + LANES, 1);
-          choose(best, choice, from + width * LANES, 2);
-          choose(best, choice, from + (width + 1) * LANES, 3);
+          choose(best, choice, at(from + LANES), 1);
+          choose(best, choice, at(from + width * LANES), 2);
+          choose(best, choice, at(from + (width + 1) * LANES), 3);
         }
         const int64_t place = ((channel * rows + y) * columns + x) * LANES;
         if (layer.relu) {

@@ -55,6 +55,15 @@ pub(crate) struct StackLayer {
 }
 
 impl StackLayer {
+    /// Copies the weights, out of autograd.
+    pub fn frozen(self) -> Self {
+        Self {
+            weight: self.weight.detach().copy(),
+            bias: self.bias.detach().copy(),
+            ..self
+        }
+    }
+
     /// Computes the layer by libtorch's operations, of maps [N,I,H,W] or [N,F].
     pub fn forward(&self, maps: &Tensor) -> Tensor {
         let mut output = match self.pixels {

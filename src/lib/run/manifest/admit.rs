@@ -3,8 +3,9 @@
 use super::{Manifest, Status, existing};
 use crate::artifact::json;
 use crate::config::schema::recorded;
+use crate::config::shape;
 use crate::error::{Error, Result};
-use crate::run::stages::is_path;
+use crate::run::stages::{self, is_path};
 use serde_json::Value;
 use std::path::Path;
 
@@ -148,17 +149,27 @@ fn same_config(earlier: &Manifest, config: &Value, manifest_path: &Path) -> Resu
 }
 
 /// Returns each key of `config` that had another value in the earlier run, and a line with both. A
-/// key that was missing then counts as `null`.
+/// key that was missing then counts as its default, and one that is unknown now counts too.
 fn differences(earlier: &Manifest, config: &Value) -> Vec<(String, String)> {
-    let earlier = recorded(&earlier.config);
+    let then = recorded(&earlier.config);
     let leaves = json::leaves(config).into_iter();
-    let both = leaves.map(|(key, now)| (json::at(&earlier, &key), now, key));
-    both.filter(|(then, now, _)| then != now)
-        .map(|(then, now, key)| {
-            let line = format!("{key}: {} then, {} now", brief(then), brief(now));
-            (key, line)
-        })
-        .collect()
+    let both = leaves.map(|(key, now)| (json::at(&then, &key), now, key));
+    let changed = both.filter(|(then, now, _)| then != now);
+    let changed = changed.map(|(then, now, key)| {
+        let line = format!("{key}: {} then, {} now", brief(then), brief(now));
+        (key, line)
+    });
+    let identity = stages::named(&earlier.stage).map(|stage| stage.identity(&earlier.config));
+    let leaves = identity.iter().flat_map(json::leaves);
+    let is_known = |key: &str| {
+        let names: Vec<&str> = key.split('.').collect();
+        shape::config().get(&names).is_some()
+    };
+    let unknown = leaves.filter(|(key, _)| !is_known(key)).map(|(key, then)| {
+        let line = format!("{key}: {} then, unknown now", brief(then));
+        (key, line)
+    });
+    changed.chain(unknown).collect()
 }
 
 /// Adds the first differences to an error.
