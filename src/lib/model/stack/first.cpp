@@ -6,7 +6,6 @@
 // four neighbours where nothing is pooled, are computed together.
 
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "../../lanes.h"
@@ -48,7 +47,7 @@ struct Plan {
       window.push_back((layer.pool ? pixel / 2 * layer.width + pixel % 2 : pixel) * layer.inputs);
   }
   METHOD int64_t outputs() const { return rows * columns * layer.outputs; }
-  // Vectors of choices of a place, and their values of an image.
+  // Number of vectors of choices of a place, and of choices of an image.
   METHOD int64_t blocks() const { return (layer.outputs / LANES + VECTORS - 1) / VECTORS; }
   METHOD int64_t choices() const { return rows * columns * blocks() * LANES; }
   METHOD int64_t count() const { return int64_t(taps.size()); }
@@ -108,9 +107,7 @@ INLINE void largest(const Plan &plan, const float *from, int64_t output, float *
   for (int v = 0; v < V; v++) {
     Lanes best = sum[0][v];
     Ints choice = {};
-    for (int p = 1; p < PIXELS; p++) {
-      choose(best, choice, sum[p][v], p);
-    }
+    for (int p = 1; p < PIXELS; p++) choose(best, choice, sum[p][v], p);
     chosen |= keep(best, choice, maps + v * LANES) << (8 * v);
   }
   if (choices) *reinterpret_cast<Ints *>(choices) = chosen;

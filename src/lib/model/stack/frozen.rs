@@ -67,7 +67,7 @@ impl FrozenStack {
         Self::of_layers(model, model.stack()?.layers(model.spec()))
     }
 
-    /// Copies of the convolutions of `model` alone those that passes compute; else as
+    /// Freezes the convolutions of `model` alone, without its linear layers; else as
     /// [`of`](Self::of).
     pub(crate) fn of_convolutions(model: &Model) -> Option<Self> {
         let mut layers = model.stack()?.layers(model.spec());
@@ -132,6 +132,9 @@ impl FrozenStack {
 
     /// Returns the gradient f32 `[N,C,H,W]` with respect to the images of a forward pass, from that
     /// with respect to what it returned.
+    ///
+    /// # Panics
+    /// When the tape is that of another kind of network, or of images of another size.
     pub fn image_gradient(&self, tape: &StackTape, maps: &Tensor) -> Tensor {
         match (&self.passes, &tape.0) {
             (Passes::Lanes(lanes), Tape::Lanes(tape)) => lanes.image_gradient(tape, maps),
