@@ -331,10 +331,17 @@ fn a_key_that_is_new_had_its_default() {
         }
         let mut before = whole.clone();
         before.as_object_mut().unwrap().remove("student").unwrap();
-        let (_folder, output) = earlier(stage, &before, true);
-        let path = manifest::beside(&output);
-        let again = admit(&path, true, false, &output, &stage.identity(&whole));
-        assert_eq!(again.unwrap(), Admission::Done);
+        let admitted = |before: &Value| {
+            let (_folder, output) = earlier(stage, before, true);
+            let path = manifest::beside(&output);
+            admit(&path, true, false, &output, &stage.identity(&whole))
+        };
+        assert_eq!(admitted(&before).unwrap(), Admission::Done);
+        // A key that has another name now must not pass as its default.
+        before["dataset"]["of_another_version"] = json!(1);
+        let error = admitted(&before).unwrap_err().to_string();
+        let line = "differs: dataset.of_another_version: 1 then, unknown now";
+        assert!(error.contains(line), "{error}");
     }
 }
 
