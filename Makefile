@@ -249,7 +249,7 @@ lint: setup ## Line lengths, layers, formatting, clippy and docs, no warnings al
 	@python3 scripts/check_layers.py
 	@git ls-files -z '*.py' | xargs -0 python3 -c 'import ast, sys; \
 		[ast.parse(open(path, encoding="utf-8").read(), path) for path in sys.argv[1:]]'
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --lib --bins -- -D warnings
 	$(CARGO) clippy --release --all-targets --features $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib --features $(FEATURES)

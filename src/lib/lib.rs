@@ -111,6 +111,9 @@
 //! so a program that links the library keeps its own allocator. `default-features = false` saves
 //! compiling jemalloc.
 
+// Nothing of it is named in Rust; what is not named is not linked.
+extern crate fed_distill_passes as _;
+
 pub mod artifact;
 pub mod cli;
 pub mod config;
