@@ -184,7 +184,7 @@ teacher-%: FORCE
 FORCE:
 
 # docs/federation.md; MODE=uniform, random_equal, random_unequal or skewed. Ctrl-C ends all, and the
-# same command goes on.
+# same command resumes.
 MODE ?= uniform
 federation: named build ## Rounds over HTTP with a server and five clients (NAME=mnist_5_http)
 	@python3 scripts/federation.py --bin "$(BIN)" --name "$(NAME)" --mode "$(MODE)" -- $(ARGS)

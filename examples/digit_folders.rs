@@ -2,7 +2,7 @@
 //! been together: each party has classes that the others lack, and the server has the test images.
 //!
 //! `cargo run --release --example digit_folders -- FOLDER` makes `FOLDER/party0/CLASS/….png` to
-//! `party2` and `FOLDER/server/CLASS/….png`; `make demo-parties` goes on from there.
+//! `party2` and `FOLDER/server/CLASS/….png`; `make demo-parties` continues from there.
 
 use fed_distill::data::{DatasetSettings, ImageSet, load};
 use fed_distill::{Error, Result};

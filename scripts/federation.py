@@ -3,7 +3,7 @@
 
 Starts a server and its clients as processes that know each other by HTTP alone, on the loopback
 interface. Ends with `log.json`, `report.html` with a plot, and the metrics of `fed_avg`. Ctrl-C
-ends all of them, and the same command goes on from there.
+ends all of them, and the same command resumes.
 """
 import argparse
 import hashlib
@@ -168,7 +168,7 @@ def main():
     federation = Federation(given.bin.resolve(), folder, clients, shared, given.overrides)
 
     def stop(number, _):
-        raise Failed(f"stopped by {signal.Signals(number).name}: the same command goes on")
+        raise Failed(f"stopped by {signal.Signals(number).name}: the same command resumes")
 
     for number in STOP:
         signal.signal(number, stop)

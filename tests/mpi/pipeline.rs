@@ -44,7 +44,7 @@ fn manifest(path: &Path) -> Vec<u8> {
     for key in ["started", "ended", "resumed", "argv"] {
         manifest.as_object_mut().unwrap().shift_remove(key);
     }
-    // `resume=true` of a run that went on.
+    // `resume=true` of a run that was resumed.
     if let Some(config) = manifest["config"].as_object_mut() {
         config.shift_remove("resume");
     }
@@ -64,7 +64,7 @@ fn same(a: &Place, b: &Place) {
         .keys()
         .filter(|name| ours[*name] != theirs[*name])
         .collect();
-    // A run that went on has another command line.
+    // A resumed run has another command line.
     let differing: Vec<&&String> = differing
         .iter()
         .filter(|name| !name.contains("hydra"))
@@ -166,7 +166,7 @@ fn teachers_resume_after_a_killed_rank() {
     same(&calm, &killed);
 }
 
-/// Other ranks go on with them.
+/// Other ranks resume from them.
 #[test]
 fn killed_rank_leaves_its_batches() {
     let options = with(

@@ -76,7 +76,7 @@ fn between_check_and_event() {
     }
 }
 
-/// `join` goes on over a server that is killed at moments that nobody chose.
+/// `join` continues over a server that is killed at moments that nobody chose.
 #[test]
 fn join_over_crashes() {
     let folder = Folder::new(4);

@@ -2,7 +2,7 @@
 
 use super::support::{Folder, run, said, teacher};
 
-/// A file that cannot grow: the client is told, what fitted is kept, and the upload goes on when
+/// A file that cannot grow: the client is told, what fitted is kept, and the upload resumes when
 /// there is space again.
 #[test]
 fn full_disk() {

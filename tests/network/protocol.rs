@@ -39,7 +39,7 @@ fn join_uploads() {
 }
 
 /// A connection that ends after each sixteenth of the body: the offset is what was sent, and the
-/// upload goes on from there.
+/// upload resumes from there.
 #[test]
 fn cut_anywhere() {
     let folder = Folder::new(2);
@@ -269,7 +269,7 @@ fn next_and_closing() {
     assert_eq!(late.status, 409, "{late:?}");
 }
 
-/// At the deadline the server goes on with enough uploads; with fewer it fails, and says who was
+/// At the deadline the server continues with enough uploads; with fewer it fails, and says who was
 /// missing; another start resumes.
 #[test]
 fn deadline() {

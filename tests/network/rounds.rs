@@ -289,7 +289,7 @@ fn late_client() {
     assert!(page.contains("accuracy in each round"), "{page}");
 }
 
-/// Too few answers move the deadline once; then the server stops, saved. With more time it goes on
+/// Too few answers move the deadline once; then the server stops, saved. With more time it resumes
 /// to the bytes of one process.
 #[test]
 fn deadline() {
@@ -401,8 +401,8 @@ pub fn answer(round: usize, report: [f64; 4], model: &StateDict) -> Vec<u8> {
     bytes
 }
 
-/// Answers that cannot be right are refused with the reason, the run goes on without them, and its
-/// log names who sent them.
+/// Answers that cannot be right are refused with the reason, the run continues without them, and
+/// its log names who sent them.
 #[test]
 fn bad_answers() {
     let mut settings = AVERAGE;

@@ -31,7 +31,7 @@ fn server() {
     assert_eq!(next["upload"]["status"], "accepted");
 }
 
-/// A client that waits for the student ends at once, and the same command goes on waiting.
+/// A client that waits for the student ends at once, and the same command waits again.
 #[test]
 fn client() {
     let folder = Folder::new(2);

@@ -44,7 +44,7 @@ fn stage_ends_with_its_server() {
     until(|| host.child.try_wait().unwrap().is_some());
 }
 
-/// The server is killed while a stage is at work; it goes on, and both clients end with its
+/// The server is killed while a stage is at work; it resumes, and both clients end with its
 /// student.
 #[test]
 fn from_teachers_to_student() {

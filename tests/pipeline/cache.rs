@@ -36,7 +36,7 @@ fn bytes_do_not_depend_on_the_cache() {
         let without = train(&["student.distill.cache_mib=0"]);
         assert_eq!(train(&[]), without, "{rule}");
         assert_eq!(train(&["student.distill.cache_mib=1"]), without, "{rule}");
-        // What was kept is gone when the run goes on.
+        // What was kept is gone when the run resumes.
         caught(|| {
             let _ = std::fs::remove_dir_all(place.path("student"));
             let mut child = Command::new(assert_cmd::cargo::cargo_bin("train_student"))

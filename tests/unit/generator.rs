@@ -366,7 +366,7 @@ fn batches_are_independent_unless_the_generator_is_persistent() {
     }
 }
 
-/// A persistent generator goes on where another process stopped, also if that one died between the
+/// A persistent generator resumes where another process stopped, also if that one died between the
 /// state after a batch and the batch.
 #[test]
 fn a_persistent_generator_survives_the_process() {

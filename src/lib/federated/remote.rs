@@ -68,8 +68,8 @@ pub trait Server {
     fn node(&self) -> usize;
 
     /// Waits until the server asks this client to take part in an exchange. Returns what is handed
-    /// out, empty if nothing is; `None` if there is nothing to do in it: the server went on without
-    /// this client, or has its answer from an earlier process.
+    /// out, empty if nothing is; `None` if there is nothing to do in it: the server continued
+    /// without this client, or has its answer from an earlier process.
     ///
     /// # Errors
     /// Fails when the server cannot be reached for too long, when its run failed, and on Ctrl-C.

@@ -102,7 +102,7 @@ pub struct GeneratorSettings {
     /// Optimiser of the weights, and of the noise; the limit on a gradient's norm is for the
     /// weights alone.
     pub optimizer: OptimizerSettings,
-    /// Whether a batch goes on with the weights of the one before, instead of new ones.
+    /// Whether a batch begins with the weights of the one before, instead of new ones.
     pub persistent: bool,
     /// Whether a batch's noise is drawn once and optimised with the weights, or drawn anew at each
     /// step.

@@ -189,7 +189,7 @@ impl Inversion<'_> {
     ) -> Result<Inverted> {
         let engine = self.engine();
         let mut images = engine.to_engine_order(start);
-        // Between batches they are [N,C,H,W], so that another engine can go on with them.
+        // Between batches they are [N,C,H,W], so that another engine can continue with them.
         adam.map_moments(|moment| engine.to_engine_order(moment));
         let mut best = BestBatch::new(&images);
         let mut history = History::new(self.steps);

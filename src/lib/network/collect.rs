@@ -56,7 +56,7 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
     if uploads.len() >= task.min_clients {
         let here = counted(uploads.len(), what);
         tracing::warn!(
-            "the deadline has passed: going on with {here}; {}",
+            "the deadline has passed: continuing with {here}; {}",
             missing(server, state)
         );
         return Some(Event::Closed { uploads });

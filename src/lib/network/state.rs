@@ -61,7 +61,7 @@ pub enum Event {
     Finished { sha256: String, bytes: u64 },
     /// The rounds are over, and there is nothing to download.
     Ended,
-    /// The work cannot go on.
+    /// The work cannot continue.
     Failed { reason: String },
     /// The host starts the server again after a failure.
     Resumed,

@@ -43,12 +43,12 @@ pub struct Task {
     pub max_bytes: u64,
     /// Most training images that a client may declare.
     pub max_images: u64,
-    /// The server goes on as soon as so many uploads are accepted; with rounds, so many clients
+    /// The server continues as soon as so many uploads are accepted; with rounds, so many clients
     /// have enrolled.
     pub clients: usize,
-    /// With fewer than this it never goes on, nor does a round end.
+    /// With fewer than this it never continues, nor does a round end.
     pub min_clients: usize,
-    /// When it goes on with `min_clients` or more, such as `2026-01-31T12:00:00Z`.
+    /// When it continues with `min_clients` or more, such as `2026-01-31T12:00:00Z`.
     pub deadline: Option<String>,
     /// Hours by which the deadline moves, once, if there are fewer.
     pub extension_hours: u32,

@@ -56,7 +56,7 @@ fn every_byte_is_in_the_ledger() {
     }
 }
 
-/// Two tests in one, since both need the run of one rank: the number of ranks, and going on from a
+/// Two tests in one, since both need the run of one rank: the number of ranks, and resuming from a
 /// saved round.
 #[test]
 fn ranks_and_interruptions_change_no_bit() {

@@ -214,7 +214,7 @@ fn calm(options: &[&str]) -> Place {
     place
 }
 
-/// Interrupted or killed between rounds, it goes on, on as many ranks as before or others.
+/// Interrupted or killed between rounds, it resumes, on as many ranks as before or others.
 #[test]
 fn a_stopped_run_ends_as_one_that_was_not() {
     let options = with(&SMALL, &["fed_md.rounds=15"]);

@@ -1,5 +1,5 @@
 //! Disks that are full and folders that cannot be written: an error that names the file and says
-//! what to do, what was good stays, and with room again the run goes on.
+//! what to do, what was good stays, and with room again the run resumes.
 
 use super::{STAGES, results, says};
 use crate::common::{Place, TINY};

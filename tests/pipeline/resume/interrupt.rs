@@ -1,4 +1,4 @@
-//! Ctrl-C: the step in hand is finished, the run is saved, and the same command goes on from there.
+//! Ctrl-C: the step in hand is finished, the run is saved, and the same command resumes.
 
 use super::{forget, results, says, start, wait_for};
 use crate::common::Place;

@@ -51,7 +51,7 @@ struct Tally {
     at_work: usize,
     /// Ended before the kill.
     missed: usize,
-    /// Processes that went on from a checkpoint of the training loop.
+    /// Processes that resumed from a checkpoint of the training loop.
     resumed: usize,
     /// Processes that were killed while they wrote a file.
     half_written: usize,
@@ -238,7 +238,7 @@ fn killed_runs_end_with_the_same_bytes() {
     assert!(tally.half_written >= 3, "no write was hit: {tally:?}");
     assert!(
         tally.resumed >= 5,
-        "too few went on from a checkpoint: {tally:?}"
+        "too few resumed from a checkpoint: {tally:?}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Runs that go on elsewhere: in another folder, with another number of threads, and with files
+//! Runs that resume elsewhere: in another folder, with another number of threads, and with files
 //! that changed places.
 
 use super::{forget, results, says, start};
@@ -41,7 +41,7 @@ fn stopped(place: &Place, folder: &str) {
 }
 
 /// A folder of runs, some finished and one not, that was moved: with the new paths every stage
-/// keeps or goes on with what is there. Other inputs at other paths are other inputs.
+/// keeps or resumes what is there. Other inputs at other paths are other inputs.
 #[test]
 fn a_moved_folder_resumes() {
     let (whole, moved) = (Place::new(), Place::new());

@@ -160,7 +160,7 @@ fn a_stage_whose_inputs_are_refused_leaves_nothing() {
 }
 
 /// A manifest that cannot be read vouches for nothing: the stage that reads what lies beside it
-/// must not go on with a warning.
+/// must not continue with a warning.
 #[test]
 fn an_input_whose_manifest_is_damaged_is_refused() {
     let place = Place::new();

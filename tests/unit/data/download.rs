@@ -119,7 +119,7 @@ fn what_an_earlier_call_left_is_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("file.gz");
     let part = folder.path().join("file.gz.part");
-    // Servers that go on, that start again, and that refuse the range.
+    // Servers that resume, that start again, and that refuse the range.
     let refused = reply("416 Range Not Satisfiable", "Content-Length: 0\r\n", b"");
     for replies in [
         vec![rest(&body(), 1000)],

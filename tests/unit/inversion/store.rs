@@ -101,7 +101,7 @@ fn kept_moments_survive_the_process() {
     }
 }
 
-/// What one engine left, another goes on with: the same batch, up to rounding.
+/// What one engine left, another resumes: the same batch, up to rounding.
 #[test]
 fn moments_pass_from_engine_to_engine() {
     let teacher = teacher(3, 7);
@@ -133,7 +133,7 @@ fn moments_pass_from_engine_to_engine() {
 }
 
 /// In `cycle` mode each teacher has an Adam of its own, as in the public code: the third batch is
-/// made of the first teacher again, and goes on after its four steps. A resumed run does as well.
+/// made of the first teacher again, and resumes after its four steps. A resumed run does as well.
 #[test]
 fn each_teacher_keeps_its_own_moments() {
     let (one, two) = (teacher(1, 7), teacher(1, 8));

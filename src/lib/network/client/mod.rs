@@ -121,7 +121,7 @@ impl Remote {
     pub fn failed(&self, next: Next) -> Error {
         Error::failed("the server could not finish its work")
             .note("reason", next.message)
-            .hint("once its host has started it again, the same command goes on")
+            .hint("once its host has started it again, the same command resumes")
     }
 
     fn upload(&self, path: &Path, kind: &str, at: Option<At>) -> Result<bool> {
@@ -180,7 +180,7 @@ impl Remote {
                 "open" => {
                     match shown.offset {
                         0 => tracing::info!("sending {} bytes", shown.bytes),
-                        offset if *told == 0 => tracing::info!("going on after {offset} bytes"),
+                        offset if *told == 0 => tracing::info!("resuming after {offset} bytes"),
                         _ => {}
                     }
                     *told = shown.offset;

@@ -105,7 +105,7 @@ impl Patience {
             return Err(Error::failed(what)
                 .note("from", settings.server.clone())
                 .note("found", problem)
-                .hint("the same command goes on from where this one ended"));
+                .hint("the same command resumes where this one ended"));
         }
         let wait = asked.unwrap_or(self.wait).min(MOST_WAIT);
         let limit = self.limit(most, connection);

@@ -1,6 +1,6 @@
 //! Asks the clients, on the server: publishes an exchange, and waits until all have answered or the
 //! time is over. What happens is in the journal before it counts, so that a server that is killed
-//! at any moment goes on with the same exchange and the same answers.
+//! at any moment resumes with the same exchange and the same answers.
 
 use super::envelope;
 use super::plan::Plan;
@@ -196,7 +196,7 @@ impl RoundsServer {
         }
     }
 
-    /// Returns what is due in the exchange `at`, and the reason if the run cannot go on.
+    /// Returns what is due in the exchange `at`, and the reason if the run cannot continue.
     fn due(&self, state: &State, at: At, now: i64) -> Result<Option<Event>> {
         let Some(asked) = state.rounds.asked(at) else {
             return Ok(None);
@@ -214,7 +214,7 @@ impl RoundsServer {
         if enough && (is_complete && ripe || now >= until) {
             if !missing.is_empty() {
                 tracing::warn!(
-                    "round {round} goes on with {}; missing: {}",
+                    "round {round} continues with {}; missing: {}",
                     counted(count, "client"),
                     missing.join(", ")
                 );
@@ -254,7 +254,7 @@ impl RoundsServer {
 }
 
 fn too_few(reason: String) -> Error {
-    Error::failed(reason).hint("what is complete is saved: `serve run` goes on from here")
+    Error::failed(reason).hint("what is complete is saved: `serve run` resumes from here")
 }
 
 impl Clients for RoundsServer {

@@ -1,5 +1,5 @@
 //! Receives files in pieces, at the offset where the last piece ended, and checks those that are
-//! complete. The core of the tus protocol: a client asks for the offset and goes on from there.
+//! complete. The core of the tus protocol: a client asks for the offset and resumes from there.
 //!
 //! The bytes of an upload are in `uploads/ID.part`, and how many there are is the offset: nothing
 //! else is recorded of a piece. One request writes to an upload at a time, and the newest wins: a
@@ -386,7 +386,7 @@ impl Uploads {
         if piece.offset != shown.offset {
             let text = format!("the piece begins at {}, not {}", piece.offset, shown.offset);
             return Err(Fault::new(StatusCode::CONFLICT, "wrong_offset", text)
-                .hint("HEAD gives the offset to go on from")
+                .hint("HEAD gives the offset to resume from")
                 .header(OFFSET, HeaderValue::from(shown.offset)));
         }
         if piece.length > shown.bytes - shown.offset {
@@ -454,7 +454,7 @@ impl Uploads {
     fn too_slow(&self) -> Fault {
         let text = format!("less than {} bytes a second arrived", self.limits.rate);
         Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", text)
-            .hint("what arrived is kept: go on from the offset that HEAD gives")
+            .hint("what arrived is kept: resume from the offset that HEAD gives")
     }
 
     fn slot(&self, id: &str) -> Arc<Slot> {

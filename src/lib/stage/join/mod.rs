@@ -35,7 +35,7 @@ const TOKEN: &str = "FED_DISTILL_TOKEN";
 )]
 #[command(after_help = "\
 The token comes from --token-file, or from the environment variable FED_DISTILL_TOKEN. Whatever
-goes wrong on the way is tried again; the same command goes on where an earlier one ended. Example:
+goes wrong on the way is tried again; the same command resumes where an earlier one ended. Example:
 
   join upload https://server.example:8443 teachers/model_teacher0.safetensors --token-file token
   join fetch https://server.example:8443 --token-file token     fetches the student, at any time

@@ -150,7 +150,7 @@ impl Request {
         };
         let server = Server::open(&self.folder, self.limits())?;
         if let Phase::Failed(reason) = server.store.view(|state| state.phase.clone()) {
-            tracing::info!("going on after: {reason}");
+            tracing::info!("continuing after: {reason}");
             server
                 .store
                 .commit(|_| Ok::<_, Error>(Some(Event::Resumed)))?;
@@ -213,7 +213,7 @@ impl Request {
         match phase {
             Phase::Done(_) => Ok(()),
             _ => Err(Error::interrupted("interrupted")
-                .hint("the same command goes on from here")
+                .hint("the same command resumes from here")
                 .into()),
         }
     }

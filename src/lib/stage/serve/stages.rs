@@ -1,5 +1,5 @@
 //! Runs the server's stages on the accepted teachers, as processes of their own with `resume=true`:
-//! after a crash the same commands go on from their checkpoints.
+//! after a crash the same commands resume from their checkpoints.
 
 use crate::artifact::{atomic, fault::explain, hash, json};
 use crate::error::Error;

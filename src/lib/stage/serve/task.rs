@@ -24,10 +24,10 @@ use tch::Device;
 pub struct Request {
     /// The server's folder, in which `task.json` is written
     folder: PathBuf,
-    /// Go on as soon as so many uploads are accepted, or in rounds, so many clients are there
+    /// Continue as soon as so many uploads are accepted, or in rounds, so many clients are there
     #[arg(long, value_name = "N")]
     clients: usize,
-    /// Go on at the deadline with so many or more; as many as --clients if not given
+    /// Continue at the deadline with so many or more; as many as --clients if not given
     #[arg(long, value_name = "N")]
     min_clients: Option<usize>,
     /// When to stop waiting, such as 2026-01-31T12:00:00Z; never if not given
