@@ -19,10 +19,12 @@ ask = $(and $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") \
 	$(BUILD) --message-format=json 2>/dev/null | sed -n 's|.*"executable":"$(1)",.*|\1|p'
 ANSWER = $(or $(shell $(call ask,\(.*\)/inspect)),$(error cargo does not report where the binaries \
 	are))
-# What `serve` and `join` need, and our side of a comparison, for the targets that want them.
-MORE =
-build where federation bench-federation: MORE = --features net
-bench: MORE = --bench worker
+# Features of the binaries. Some targets need those of `serve` and `join`; `export FEATURES=net,mpi`
+# gives all targets those of MPI too, so that none builds the binaries without them again.
+WITH := $(if $(FEATURES),--features $(FEATURES))
+MORE = $(WITH)
+build where federation bench-federation: MORE = $(or $(WITH),--features net)
+bench: MORE = $(WITH) --bench worker
 # The features that everything is tested with. FEATURES=net,mpi compiles the tests of MPI with the
 # others; these targets share what they build.
 export FEATURES ?= net
@@ -58,7 +60,7 @@ stages: setup
 
 # docs/cluster.md shows its use; installs Open MPI where it is missing.
 build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` share a stage's work
-	$(CARGO) build --release --bins --features mpi
+	$(CARGO) build --release --bins --features net,mpi
 
 # For `export PATH="$(make -s where):$PATH"`.
 where: setup ## Print the folder of the binaries, which are built if need be
@@ -156,7 +158,7 @@ protocol: setting stages ## Run METHOD=… in the published setting NAME=… ALP
 	@echo generate_initial >&2; $(call of_protocol,generate_initial)
 	@echo train_student >&2; $(call of_protocol,train_student)
 
-# What the report found, at a scale for two cores (docs/results.md): one seed, each experiment with
+# What the report found, at a scale for two cores: one seed, each experiment with
 # students of both objectives, which start from the same initial batches.
 FINDINGS = 1_teacher_custom 1_teacher_custom_adap iid_10_teacher_custom \
 	iid_10_teacher_custom_3000 iid_10_sampling_n3 iid_10_sampling_n5 iid_10_sampling_per_batch \
@@ -186,8 +188,9 @@ FORCE:
 # docs/federation.md; MODE=uniform, random_equal, random_unequal or skewed. Ctrl-C ends all, and the
 # same command resumes.
 MODE ?= uniform
-federation: named build ## Rounds over HTTP with a server and five clients (NAME=mnist_5_http)
-	@python3 scripts/federation.py --bin "$(BIN)" --name "$(NAME)" --mode "$(MODE)" -- $(ARGS)
+federation: build ## Rounds over HTTP with a server and five clients
+	@python3 scripts/federation.py --bin "$(BIN)" --name "$(or $(NAME),mnist_5_http)" \
+		--mode "$(MODE)" -- $(ARGS)
 
 report: stages ## One HTML file of the runs in DIR=… (outputs if not given)
 	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"

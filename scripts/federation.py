@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs a federation on this machine: `make federation NAME=mnist_5_http MODE=uniform`.
+"""Runs a federation on this machine: `make federation MODE=uniform`.
 
 Starts a server and its clients as processes that know each other by HTTP alone, on the loopback
 interface. Ends with `log.json`, `report.html` with a plot, and the metrics of `fed_avg`. Ctrl-C

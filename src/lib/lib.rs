@@ -87,7 +87,8 @@
 //!
 //! # Modules
 //!
-//! Modules form layers; a module imports only from layers below its own:
+//! Modules form layers; a module imports only from its own layer and those below, and no two
+//! modules import each other:
 //!
 //! | layer | modules |
 //! |---|---|
@@ -96,7 +97,7 @@
 //! | `network` | with the feature `net`: federation over HTTP |
 //! | [`run`] | context, manifest, checkpoints, metrics, ranks: what every stage shares |
 //! | [`config`], [`report`] | composition into one typed struct; tables, plots, HTML |
-//! | [`data`], [`partition`], [`model`], [`optim`], [`train`], [`inversion`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
+//! | [`data`], [`partition`], [`model`], [`optim`], [`train`], [`inversion`], [`generator`], [`distill`], [`federated`] | learning: nothing here knows config keys, run directories or command lines |
 //! | [`artifact`], [`runtime`] | file formats; device, threads, seeds, logging, progress |
 //! | [`error`], [`setting`], [`words`] | the error type; which settings a result depends on; counts and percentages in messages |
 //!

@@ -130,7 +130,7 @@ fn the_tables_show_what_the_json_holds() {
         .iter()
         .max_by(|a, b| a.as_f64().partial_cmp(&b.as_f64()).unwrap());
     assert_eq!(line(&table, "teachers, best")[1], percent(best.unwrap()));
-    let average = line(&table, "one-shot weight average");
+    let average = line(&table, "one-shot average");
     assert_eq!(average[1], percent(&accuracies["one_shot_average"]));
     assert_eq!(line(&table, "joint prediction")[1..], ["T = 1", "T = 4"]);
     for (name, start) in [

@@ -19,6 +19,7 @@ name = "stand-in"
 version = "0.0.0"
 edition = "2021"
 [features]
+mpi = []
 net = []
 [profile.release]
 opt-level = 0
@@ -26,6 +27,9 @@ opt-level = 0
 # `--cfg job` prints what the Makefile reads of the config: five nodes, three teachers.
 SOURCE = r"""fn main() {
     let words: Vec<String> = std::env::args().collect();
+    if cfg!(feature = "mpi") {
+        println!("RAN with MPI");
+    }
     if words.iter().any(|word| word == "--cfg") {
         println!("split:\n  num_nodes: 5\n  save_path: x\nteacher:\n  num_teachers: 3\n");
     } else {
@@ -43,8 +47,9 @@ class Makefile(unittest.TestCase):
         (self.folder / "libtorch" / "lib").mkdir(parents=True)
         # Nothing of the caller's cargo or make but the folder of cargo's own files.
         home = os.environ.get("CARGO_HOME") or str(pathlib.Path.home() / ".cargo")
+        theirs = ("CARGO", "FEATURES", "GNUMAKE", "MAKE", "MFLAGS")
         self.variables = {name: value for name, value in os.environ.items()
-                          if not name.startswith(("CARGO", "MAKE", "MFLAGS", "GNUMAKE"))}
+                          if not name.startswith(theirs)}
         self.variables.update(CARGO_HOME=home, LIBTORCH=str(self.folder / "libtorch"),
                               XDG_CACHE_HOME=str(self.folder / "cache"))
 
@@ -122,6 +127,13 @@ class Makefile(unittest.TestCase):
         self.assertEqual(code, 0, errors)
         self.assertIn("+experiment=mnist_5_dirichlet outputs=a b resume=true", ran[0])
         self.assertTrue(ran[-1].endswith("inspect compare a b/mnist_5_dirichlet"), ran)
+
+    def test_features_that_are_given_are_those_of_every_target(self):
+        checkout = self.make_checkout()
+        for features, times in [(None, 0), ("net,mpi", 4), (None, 0)]:
+            given = {"FEATURES": features} if features else {}
+            code, ran, errors = self.make(checkout, "demo", **given)
+            self.assertEqual((code, ran.count("with MPI")), (0, times), errors)
 
     def test_the_default_folder(self):
         checkout = self.make_checkout()

@@ -183,7 +183,7 @@ fn three_parties_and_a_server_without_their_images() {
     for row in [
         "teacher 2",
         "teachers, ensemble",
-        "one-shot weight average",
+        "one-shot average",
         "student",
     ] {
         let line = table.lines().find(|line| line.starts_with(row)).unwrap();

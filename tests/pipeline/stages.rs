@@ -30,7 +30,7 @@ fn four_stages_chain_by_their_files() {
         "teacher 1",
         "teachers, mean",
         "teachers, ensemble",
-        "one-shot weight average",
+        "one-shot average",
         "student",
         "bytes uploaded",
     ] {

@@ -190,7 +190,7 @@ impl Accuracies {
         for (name, accuracy) in [
             ("teachers, mean", mean),
             ("teachers, best", best),
-            ("one-shot weight average", self.one_shot_average),
+            ("one-shot average", self.one_shot_average),
         ] {
             models.row(vec![name.into(), percent(accuracy)]);
         }

@@ -39,7 +39,7 @@ impl Comparison {
         let rest = [
             ("teachers, mean", self.teachers_mean, ""),
             (&ensemble, self.ensemble, &all),
-            ("one-shot weight average", self.one_shot_average, &all),
+            ("one-shot average", self.one_shot_average, &all),
             ("student", self.student, &all),
         ];
         for (name, accuracy, bytes) in rest {

@@ -320,7 +320,7 @@ impl Stage {
                 .get(&[key])
                 .is_some_and(|key| key.keys().is_some())
         };
-        ["experiment", "method", "protocol"]
+        ["experiment", "method", "protocol", "scale"]
             .into_iter()
             .chain(keys.filter(group))
     }

@@ -36,7 +36,7 @@ fn one_student(metrics: &Metrics) -> Markup {
         (percent(comparison.ensemble), "ensemble of the teachers, %"),
         (
             percent(comparison.one_shot_average),
-            "one-shot weight average, %",
+            "one-shot average, %",
         ),
         (
             size(bytes.iter().sum::<u64>() / nodes.max(1) as u64),
@@ -77,7 +77,7 @@ fn comparison_bars(comparison: &Comparison) -> Markup {
         bar("teachers, mean".into(), comparison.teachers_mean, false),
         bar("teachers, ensemble".into(), comparison.ensemble, false),
         bar(
-            "one-shot weight average".into(),
+            "one-shot average".into(),
             comparison.one_shot_average,
             false,
         ),
