@@ -76,6 +76,33 @@ fn between_check_and_event() {
     }
 }
 
+/// What was complete before the deadline counts, though the server was killed before the check and
+/// starts after the deadline.
+#[test]
+fn complete_before_the_deadline() {
+    let folder = Folder::with(&["--clients", "3", "--min-clients", "1"]);
+    let tokens = ["a", "b"].map(|name| folder.client(name));
+    let host = folder.serve(&[]);
+    for token in &tokens {
+        host.enrol(token, 100);
+    }
+    assert_eq!(host.upload(&tokens[0], &teacher(1))["status"], "accepted");
+    let bytes = teacher(2);
+    let place = host.open(&tokens[1], &bytes);
+    host.crash();
+    let id = place.rsplit('/').next().unwrap();
+    folder.file(&format!("uploads/{id}.part"), &bytes);
+    let path = folder.path("task.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut task: serde_json::Value = serde_json::from_str(&text).unwrap();
+    task["deadline"] = serde_json::json!("2001-01-01T00:00:00Z");
+    std::fs::write(&path, task.to_string()).unwrap();
+    let host = folder.serve(&[]);
+    assert_eq!(host.outcome(&tokens[1], &place)["status"], "accepted");
+    until(|| folder.path("teachers/clients.json").exists());
+    assert!(folder.path("teachers/model_teacher1.safetensors").exists());
+}
+
 /// `join` continues over a server that is killed at moments that nobody chose.
 #[test]
 fn join_over_crashes() {

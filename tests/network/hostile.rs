@@ -80,6 +80,12 @@ fn wrong_files() {
             }),
         ),
         (
+            "1 value is too large for a counter",
+            tensors_alone(|all| {
+                let _ = tensor(all, "num_batches_tracked").fill_(i64::MAX);
+            }),
+        ),
+        (
             "`extra` does not belong to it",
             tensors_alone(|all| {
                 all.push((
@@ -217,6 +223,9 @@ fn wrong_requests() {
     assert_eq!(announce(&token, large(600_000)).status, 201);
     let full = announce(&other, large(600_000));
     assert_eq!((full.status, full.code().as_str()), (507, "disk_full"));
+    // The one that it replaces gives its place back.
+    let larger = json!({"kind": "teacher", "bytes": 900_000, "sha256": "1".repeat(64)});
+    assert_eq!(announce(&token, larger).status, 201);
     let place = host.open(&token, &bytes);
 
     let with = |headers: &[(&str, String)]| {

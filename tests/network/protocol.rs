@@ -1,9 +1,15 @@
 //! What a server answers to clients that behave, and to connections that do not.
 
 use super::support::{Folder, Host, answer, head, piece, teacher, until};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use fed_distill::network::client::{Remote, Settings};
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Two clients send their teachers with `join`; the server lays them out as they were.
 #[test]
@@ -101,6 +107,11 @@ fn repeated_and_reordered() {
         (409, "other_accepted")
     );
     assert_eq!(host.enrol(&token, 200).status, 409);
+    // A piece without bytes leaves no file.
+    let empty = host.patch(&token, &place, bytes.len() as u64, &[]);
+    assert!(empty.status < 300, "{empty:?}");
+    let parts = std::fs::read_dir(folder.path("uploads")).unwrap();
+    assert_eq!(parts.count(), 0);
 }
 
 /// A second writer takes the upload over from one whose connection hangs, which is told so.
@@ -158,8 +169,8 @@ fn access() {
     // Who announces another's hash has to send the bytes all the same.
     assert_eq!(host.patch(&one, &place, 0, &bytes).status, 202);
     assert_eq!(host.outcome(&one, &place)["status"], "accepted");
-    let answer = host.announce(&other, &bytes);
-    assert_eq!((answer.status, answer.offset()), (201, 0));
+    let announced = host.announce(&other, &bytes);
+    assert_eq!((announced.status, announced.offset()), (201, 0));
 
     for path in ["/", "/metrics", "/v1/admin/clients"] {
         assert_eq!(host.get(&one, path).status, 403, "{path}");
@@ -175,12 +186,75 @@ fn access() {
         (wrong.status, wrong.headers["allow"].as_str()),
         (405, "GET")
     );
-    // A browser asks for a password.
+    // A browser asks for a password, and then adds it to every request, whichever page makes it.
     let asked = host.get("", "/");
     assert!(
         asked.headers["www-authenticate"].starts_with("Basic "),
         "{asked:?}"
     );
+    let password = BASE64_STANDARD.encode(format!("host:{admin}"));
+    let from_browser = |request: &str| {
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Basic {password}\r\n\r\n"
+        );
+        answer(&host.raw(head.as_bytes())).unwrap().status
+    };
+    assert_eq!(from_browser("GET /"), 200);
+    assert_eq!(from_browser("POST /v1/admin/close"), 401);
+}
+
+/// A list of clients that cannot be read locks nobody out, and is read again; a damaged one lets
+/// nobody in.
+#[test]
+fn unreadable_clients() {
+    let folder = Folder::new(2);
+    let token = folder.client("a");
+    let host = folder.serve(&[]);
+    let status = || host.get(&token, "/v1/task").status;
+    let (list, aside) = (folder.path("clients.json"), folder.path("aside.json"));
+    std::fs::rename(&list, &aside).unwrap();
+    std::fs::create_dir(&list).unwrap();
+    assert_eq!(status(), 200);
+    std::fs::remove_dir(&list).unwrap();
+    std::fs::write(&list, "[").unwrap();
+    assert_eq!(status(), 401);
+    std::fs::rename(&aside, &list).unwrap();
+    assert_eq!(status(), 200);
+}
+
+/// A page in place of the file, as a proxy answers, is not asked for without a pause, nor for ever.
+#[test]
+fn a_page_instead_of_the_result() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 4096]);
+            let page = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nsorry";
+            let _ = stream.write_all(page);
+        }
+    });
+    let remote = Remote::new(Settings {
+        server,
+        token: "fd_any".into(),
+        authority: None,
+        identity: None,
+        insecure: false,
+        first_wait: Duration::from_millis(20),
+        patience: Duration::from_millis(500),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("student.safetensors");
+    let fetched = remote.unwrap().fetch(&path, &"0".repeat(64), 1000);
+    let error = fetched.unwrap_err().to_string();
+    assert!(error.contains("sent less than 1000 bytes"), "{error}");
+    assert!(!path.exists());
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked < 20, "asked {asked} times");
 }
 
 /// Wrong tokens are refused, and after ten a minute only counted; a right one still works.

@@ -381,6 +381,75 @@ fn absent_client() {
     assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", federation.logs());
 }
 
+/// The server needs no time to know that a client is absent when it started after it: those that
+/// are there are enough at the deadline, though the lease is longer.
+#[test]
+fn client_absent_since_the_start() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=1";
+    let more = ["--min-clients", "2", "--round-seconds", "3"];
+    let federation = Federation::new("fed_avg", &settings, &more);
+    let host = federation.serve("127.0.0.1:0");
+    host.enrol(&federation.tokens[2], federation.images(2));
+    host.crash();
+    let host = federation.serve("127.0.0.1:0");
+    federation.joined([0, 1].map(|index| federation.join(&host, index)).into());
+    let nodes = federation.metrics()["rounds"][0]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2, "{}", federation.logs());
+}
+
+/// A client that has answered this round of an earlier federation, on the same task, does not send
+/// that answer to the next one.
+#[test]
+fn another_federation_of_the_task() {
+    let mut settings = AVERAGE;
+    settings[2] = "fed_avg.rounds=2";
+    let more = ["--min-clients", "2"];
+    let earlier = Federation::new("fed_avg", &settings, &more);
+    let host = earlier.serve("127.0.0.1:0");
+    earlier.joined([0, 1, 2].map(|index| earlier.join(&host, index)).into());
+    host.crash();
+    let federation = Federation::new("fed_avg", &settings, &more);
+    std::fs::rename(earlier.client(0), federation.client(0)).unwrap();
+    let host = federation.serve("127.0.0.1:0");
+    host.enrol(&federation.tokens[0], federation.images(0));
+    let others = [1, 2].map(|index| federation.join(&host, index));
+    // Without the first client in the first round, the second begins with another model.
+    let admin = federation.folder.admin();
+    until(|| {
+        let closed = host.request(&admin, "POST", "/v1/admin/close", &[], b"");
+        closed.status == 200
+    });
+    until(|| host.get(&federation.tokens[0], "/v1/next").json()["at"]["round"] == 1);
+    let status = federation.join(&host, 0).wait().unwrap();
+    let logs = federation.logs();
+    assert_eq!(status.code(), Some(1), "{logs}");
+    assert!(
+        logs.contains("with other values than it did before"),
+        "{logs}"
+    );
+    for mut other in others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
+
+/// Weights that do not fit the clients are refused before anybody trains.
+#[test]
+fn weights_that_do_not_fit() {
+    let mut settings = DISTILL.to_vec();
+    settings.push("fed_md.weights=[0,0,1]");
+    let more = ["--min-clients", "2"];
+    let federation = Federation::new("fed_md", &settings, &more);
+    let host = federation.serve("127.0.0.1:0");
+    for index in 0..3 {
+        host.enrol(&federation.tokens[index], federation.images(index));
+    }
+    until(|| host.get(&federation.tokens[0], "/v1/next").json()["action"] == "failed");
+    let log = federation.folder.log();
+    assert!(log.contains("`fed_md.weights` does not fit"), "{log}");
+}
+
 fn announce(host: &Host, token: &str, bytes: &[u8], round: usize) -> Answer {
     let body = json!({"kind": "answer", "bytes": bytes.len(), "sha256": hash::bytes(bytes),
         "at": {"round": round, "number": 0}});

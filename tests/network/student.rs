@@ -91,6 +91,8 @@ fn from_teachers_to_student() {
     let new = folder.client("b");
     let fetched = folder.path("fetched.safetensors");
     let out = ["--out", fetched.to_str().unwrap()];
+    // What was begun of another file is fetched again from its beginning.
+    folder.file("fetched.safetensors.part", [7; 1000]);
     let output = host.fetch(&new, &out).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(std::fs::read(&fetched).unwrap() == student);

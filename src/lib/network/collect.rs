@@ -53,6 +53,9 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
         return Some(Event::Closed { uploads });
     }
     let deadline = deadline(server, state).filter(|deadline| *deadline <= now)?;
+    if server.uploads.has_unchecked(state, |_| true) {
+        return None;
+    }
     if uploads.len() >= task.min_clients {
         let here = counted(uploads.len(), what);
         tracing::warn!(

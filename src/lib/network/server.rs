@@ -26,7 +26,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -114,8 +114,8 @@ pub struct Server {
     pub counters: Counters,
     /// The stage at work after the uploads are closed.
     working: Mutex<Option<&'static str>>,
-    /// When this process began, in seconds since 1970.
-    pub started: i64,
+    /// When this process began.
+    pub started: Instant,
     /// Turns true when the server is to end.
     pub stopping: watch::Sender<bool>,
 }
@@ -167,7 +167,7 @@ impl Server {
             callers: routes::Callers::default(),
             counters: Counters::default(),
             working: Mutex::default(),
-            started: super::now(),
+            started: Instant::now(),
             stopping: watch::Sender::new(false),
         }))
     }

@@ -269,13 +269,6 @@ impl State {
                 Some((client.node?, upload))
             })
     }
-
-    /// Returns the bytes that open uploads may still take.
-    pub fn promised(&self) -> u64 {
-        let open = self.uploads.values();
-        let open = open.filter(|upload| upload.outcome == Outcome::Open);
-        open.map(|upload| upload.bytes).sum()
-    }
 }
 
 /// Holds the state with its journal, under a lock on the folder.
@@ -308,6 +301,9 @@ impl Store {
                 .hint("stop that one first, or give this one a folder of its own"));
             }
         };
+        for name in ["", "blobs", "teachers"] {
+            atomic::remove_stale(&folder.join(name));
+        }
         let path = folder.join(JOURNAL);
         let mut blobs = std::fs::read_dir(folder.join("blobs"))
             .into_iter()

@@ -160,16 +160,21 @@ impl Tokens {
         })
     }
 
-    /// Returns the clients as they are now. A file that cannot be read lets nobody in.
+    /// Returns the clients as they are now. A file that is damaged lets nobody in; for one that
+    /// cannot be read now, such as where too many files are open, those known before stand, since
+    /// clients do not come back from a refusal.
     pub fn clients(&self) -> Arc<Vec<Client>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.folder);
         if known.0 != stamp {
-            let clients = list(&self.folder).unwrap_or_else(|error| {
-                tracing::error!("{error}");
-                Vec::new()
-            });
-            *known = (stamp, Arc::new(clients));
+            match list(&self.folder) {
+                Ok(clients) => *known = (stamp, Arc::new(clients)),
+                Err(error) if error.io().is_some() => tracing::error!("{error}"),
+                Err(error) => {
+                    tracing::error!("{error}");
+                    *known = (stamp, Arc::default());
+                }
+            }
         }
         Arc::clone(&known.1)
     }

@@ -16,6 +16,8 @@ use tch::Kind;
 
 /// Longest header of an upload: names and shapes of some thousand tensors, and a card.
 const MOST_HEADER: u64 = 1 << 20;
+/// Largest counter: of larger integers float64 does not have each.
+const MOST_COUNT: i64 = 1 << 53;
 /// Read at a time; a multiple of every type's size.
 const CHUNK: usize = 1 << 20;
 
@@ -147,8 +149,8 @@ pub fn check_outline(
     Err(first.fold(error, |error, problem| error.note("tensor", problem)))
 }
 
-/// Reads the values of a tensor, which come next in the file, and checks them: all finite, and
-/// variances and counters not negative.
+/// Reads the values of a tensor, which come next in the file, and checks them: all finite,
+/// variances and counters not negative, and counters no larger than a mean in float64 can hold.
 ///
 /// # Errors
 /// Fails for a value that is, and when the file cannot be read.
@@ -158,7 +160,7 @@ pub fn check_values(file: &mut impl Read, tensor: &tensors::Entry) -> Result<()>
     let is_float = tensor.kind == Some(Kind::Float);
     let mut left = tensor.bytes;
     let mut chunk = vec![0; CHUNK.min(left as usize)];
-    let (mut infinite, mut negative) = (0_u64, 0_u64);
+    let (mut infinite, mut negative, mut large) = (0_u64, 0_u64, 0_u64);
     while left > 0 {
         let part = &mut chunk[..CHUNK.min(left as usize)];
         file.read_exact(part)?;
@@ -170,13 +172,17 @@ pub fn check_values(file: &mut impl Read, tensor: &tensors::Entry) -> Result<()>
                 negative += u64::from(value < 0.0);
             }
         } else {
-            // The highest bit of an integer is its sign.
-            negative += part.chunks_exact(8).filter(|value| value[7] > 127).count() as u64;
+            for value in part.as_chunks().0 {
+                let value = i64::from_le_bytes(*value);
+                negative += u64::from(value < 0);
+                large += u64::from(value > MOST_COUNT);
+            }
         }
     }
     let problem = match (infinite, negative) {
         (1.., _) => format!("{} not finite", values(infinite)),
         (_, 1..) if unsigned => format!("{} negative", values(negative)),
+        _ if unsigned && large > 0 => format!("{} too large for a counter", values(large)),
         _ => return Ok(()),
     };
     Err(Error::failed("one tensor of the file cannot be right")

@@ -34,10 +34,7 @@ fn one_student(metrics: &Metrics) -> Markup {
             "student, best epoch on test, %",
         ),
         (percent(comparison.ensemble), "ensemble of the teachers, %"),
-        (
-            percent(comparison.one_shot_average),
-            "one-shot average, %",
-        ),
+        (percent(comparison.one_shot_average), "one-shot average, %"),
         (
             size(bytes.iter().sum::<u64>() / nodes.max(1) as u64),
             "uploaded by a node, once",

@@ -273,39 +273,60 @@ impl Remote {
         let part = path.with_file_name(format!("{name}.part"));
         let folder = crate::artifact::fault::folder_of(path);
         atomic::create_folder(folder)?;
-        let mut patience = Patience::new(&self.connection.settings);
+        // What an earlier process left may be the beginning of another file.
+        let mut is_resumed = length(&part) > 0;
         loop {
-            let have = std::fs::metadata(&part).map_or(0, |part| part.len());
-            if have > bytes {
-                std::fs::remove_file(&part).map_err(|error| explain("remove", &part, error))?;
-                continue;
+            if !self.fetch_part(place, &part, sha256, bytes)? {
+                let _ = std::fs::remove_file(&part);
+                return Ok(false);
             }
-            if have == bytes {
+            let (_, found) = hash::file(&part)?;
+            if found == sha256 {
                 break;
             }
-            match self.fetch_rest(place, &part, have..bytes, sha256) {
-                Ok(()) => patience.progress(),
-                Err(Trouble::Late(_)) => return Ok(false),
-                Err(trouble) => {
-                    if std::fs::metadata(&part).is_ok_and(|part| part.len() > have) {
-                        patience.progress();
-                    }
-                    patience.pause(trouble, &self.connection)?;
-                }
-            }
-        }
-        let (_, found) = hash::file(&part)?;
-        if found != sha256 {
             std::fs::remove_file(&part).map_err(|error| explain("remove", &part, error))?;
-            return Err(Error::failed("what arrived is not what the server has")
-                .note("expected", sha256)
-                .note("found", found)
-                .hint("the same command fetches it again"));
+            if !std::mem::take(&mut is_resumed) {
+                return Err(Error::failed("what arrived is not what the server has")
+                    .note("expected", sha256)
+                    .note("found", found)
+                    .hint("the same command fetches it again"));
+            }
         }
         std::fs::rename(&part, path)
             .and_then(|()| atomic::sync_folder(folder))
             .map_err(|error| explain("write", path, error))?;
         Ok(true)
+    }
+
+    /// Appends to a file what it lacks, until it has `bytes`. Returns false if the server does not
+    /// have it any more.
+    fn fetch_part(&self, place: &str, part: &Path, sha256: &str, bytes: u64) -> Result<bool> {
+        let mut patience = Patience::new(&self.connection.settings);
+        loop {
+            let have = length(part);
+            if have > bytes {
+                std::fs::remove_file(part).map_err(|error| explain("remove", part, error))?;
+                continue;
+            }
+            if have == bytes {
+                return Ok(true);
+            }
+            let fetched = self.fetch_rest(place, part, have..bytes, sha256);
+            if length(part) > have {
+                patience.progress();
+            }
+            let trouble = match fetched {
+                Ok(()) if length(part) > have => continue,
+                Ok(()) => Trouble::Again {
+                    problem: format!("the server sent less than {bytes} bytes"),
+                    answered: true,
+                    wait: None,
+                },
+                Err(Trouble::Late(_)) => return Ok(false),
+                Err(trouble) => trouble,
+            };
+            patience.pause(trouble, &self.connection)?;
+        }
     }
 
     /// Appends to a file the bytes from where it ends.
@@ -337,7 +358,8 @@ impl Remote {
         file.set_len(start).map_err(broken)?;
         let progress = Progress::of_bytes("fetching", lacking.end);
         progress.skip(start);
-        let mut body = Stoppable(response.into_body().into_reader(), progress);
+        let body = response.into_body().into_reader();
+        let mut body = Stoppable(body.take(lacking.end - start), progress);
         let mut chunk = vec![0; CHUNK];
         loop {
             let count = body
@@ -349,6 +371,11 @@ impl Remote {
             file.write_all(&chunk[..count]).map_err(broken)?;
         }
     }
+}
+
+/// Returns the length of the file at `path`; 0 if there is none.
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {

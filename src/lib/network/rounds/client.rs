@@ -27,6 +27,8 @@ pub struct RoundsClient<'a> {
     node: usize,
     /// The last answer.
     last: Option<Saved>,
+    /// The hash of what was handed out last.
+    handed: Option<String>,
     /// True once the server's rounds are over.
     is_over: bool,
     /// What the server's log line was.
@@ -39,6 +41,9 @@ pub struct RoundsClient<'a> {
 struct Saved {
     at: At,
     sha256: String,
+    /// The hash of what the server had handed out.
+    #[serde(default)]
+    handout: Option<String>,
 }
 
 impl<'a> RoundsClient<'a> {
@@ -65,6 +70,7 @@ impl<'a> RoundsClient<'a> {
                 .hint("each client has a folder of its own: `--folder FOLDER`"));
             }
         };
+        atomic::remove_stale(folder);
         // The file can be removed by hand: nothing else starts a client again.
         let checkpoints = Checkpoints::new(folder.to_owned(), identity).with_remedy(
             "`--folder FOLDER` names another folder; this one resumes its own run, with the same \
@@ -88,6 +94,7 @@ impl<'a> RoundsClient<'a> {
             checkpoints,
             node,
             last,
+            handed: None,
             is_over: false,
             told: String::new(),
             _lock: lock,
@@ -113,11 +120,27 @@ impl<'a> RoundsClient<'a> {
         Ok(())
     }
 
-    /// Sends the last answer if it is the one that the server asks for.
-    fn send_again(&self, asked: At) -> Result<bool> {
+    /// Sends the last answer if it is the one that the server asks for, with the `handout` of this
+    /// hash.
+    fn send_again(&self, asked: At, handout: Option<&str>) -> Result<bool> {
         let Some(last) = self.last.as_ref().filter(|last| last.at == asked) else {
             return Ok(false);
         };
+        let known = last.handout.as_deref();
+        if known.zip(handout).is_some_and(|(known, now)| known != now) {
+            return Err(Error::failed(
+                "the server asks this round with other values than it did before",
+            )
+            .note(
+                "expected",
+                format!("what has the SHA-256 {}", known.unwrap_or_default()),
+            )
+            .note(
+                "found",
+                format!("what has the SHA-256 {}", handout.unwrap_or_default()),
+            )
+            .hint("was the federation begun anew? start in another folder: `--folder FOLDER`"));
+        }
         let is_there = self.file().exists() && hash::file(&self.file())?.1 == last.sha256;
         if !is_there {
             return Err(Error::failed("the answer that the server asks for is gone")
@@ -184,7 +207,8 @@ impl Server for RoundsClient<'_> {
             }
             match (next.action.as_str(), next.at) {
                 ("train", Some(asked)) => {
-                    if self.send_again(asked)? {
+                    let handout = next.handout.as_ref().map(|(sha256, _)| sha256.as_str());
+                    if self.send_again(asked, handout)? {
                         continue;
                     }
                     if asked > at {
@@ -198,6 +222,7 @@ impl Server for RoundsClient<'_> {
                         .note("found", format!("exchange {asked}"))
                         .hint("was the server's folder put back? start in another folder"));
                     }
+                    self.handed = handout.map(str::to_owned);
                     if let Some(bytes) = self.handout(at, next.handout)? {
                         return Ok(Some(bytes));
                     }
@@ -223,7 +248,11 @@ impl Server for RoundsClient<'_> {
     fn answer(&mut self, at: At, messages: &[Vec<u8>], kept: &StateDict) -> Result<()> {
         envelope::write(&self.file(), messages)?;
         let (_, sha256) = hash::file(&self.file())?;
-        let saved = Saved { at, sha256 };
+        let saved = Saved {
+            at,
+            sha256,
+            handout: self.handed.take(),
+        };
         let tensors: Vec<_> = kept.iter().collect();
         self.checkpoints.write(NAME, &saved, &tensors)?;
         self.last = Some(saved);

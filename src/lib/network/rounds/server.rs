@@ -12,13 +12,13 @@ use crate::federated::{At, Call, Clients};
 use crate::network::collect::NOW;
 use crate::network::now;
 use crate::network::server::Server;
-use crate::network::state::{Event, Outcome, Phase, State};
+use crate::network::state::{Event, Outcome, Phase, State, Upload};
 use crate::runtime::interrupt;
 use crate::words::counted;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -84,24 +84,23 @@ impl RoundsServer {
     /// Divides those of `nodes` that have enrolled into those that called within their lease, and
     /// those that may not have had the time to: the server has just started.
     fn lease(&self, nodes: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let (now, lease) = (now(), i64::from(self.plan.lease_seconds));
+        let lease = Duration::from_secs(self.plan.lease_seconds.into());
         let server = &self.server;
-        let clients: Vec<(usize, Option<i64>)> = server.store.view(|state| {
+        let clients: Vec<(usize, Option<Duration>)> = server.store.view(|state| {
             let valid = state
                 .clients
                 .iter()
                 .filter(|(id, _)| server.tokens.is_valid(id));
             let known = valid
-                .filter_map(|(id, enrolment)| Some((enrolment.node?, server.callers.seen(id))));
+                .filter_map(|(id, enrolment)| Some((enrolment.node?, server.callers.idle(id))));
             known.filter(|(node, _)| nodes.contains(node)).collect()
         });
-        let is_here = |seen: &Option<i64>| seen.is_some_and(|seen| seen + lease >= now);
         let (mut here, mut unknown) = (Vec::new(), Vec::new());
-        for (node, seen) in clients {
-            if is_here(&seen) {
-                here.push(node);
-            } else if seen.is_none() && server.started + lease >= now {
-                unknown.push(node);
+        for (node, idle) in clients {
+            match idle {
+                Some(idle) if idle <= lease => here.push(node),
+                None if self.is_starting() => unknown.push(node),
+                _ => {}
             }
         }
         here.sort_unstable();
@@ -209,9 +208,11 @@ impl RoundsServer {
         let least = self.server.task.min_clients.min(asked.nodes.len());
         let enough = answers.len() >= least;
         let (round, count) = (at.round + 1, answers.len());
-        let ripe = now >= asked.since + i64::from(self.plan.min_seconds);
-        let until = self.until(state, asked);
-        if enough && (is_complete && ripe || now >= until) {
+        // A clock that was set back since then must not hold the round up.
+        let waited = now - asked.since;
+        let ripe = !(0..i64::from(self.plan.min_seconds)).contains(&waited);
+        let is_over = self.is_over(state, asked, now);
+        if enough && (is_complete && ripe || is_over) {
             if !missing.is_empty() {
                 tracing::warn!(
                     "round {round} continues with {}; missing: {}",
@@ -225,7 +226,7 @@ impl RoundsServer {
                 missing,
             })));
         }
-        if now < until {
+        if !is_over {
             return Ok(None);
         }
         let few = format!(
@@ -241,15 +242,21 @@ impl RoundsServer {
         Err(too_few(few))
     }
 
-    /// Returns when the answers must be here: clients could not answer while the server was down.
-    fn until(&self, state: &State, asked: &Asked) -> i64 {
-        let plan = &self.plan;
-        let grace = plan.round_seconds.min(plan.lease_seconds);
+    /// Returns true if no more answers are waited for: at the deadline, once those are checked
+    /// that are here. Clients could not answer while the server was down.
+    fn is_over(&self, state: &State, asked: &Asked, now: i64) -> bool {
         let until = state.extended.unwrap_or(asked.until);
-        if until == NOW {
-            return NOW;
-        }
-        until.max(self.server.started + i64::from(grace))
+        let answers = |upload: &Upload| upload.at == Some(asked.at);
+        until == NOW
+            || now >= until
+                && !self.is_starting()
+                && !self.server.uploads.has_unchecked(state, answers)
+    }
+
+    /// Returns true while clients may not have had the time to call since the server started.
+    fn is_starting(&self) -> bool {
+        let seconds = self.plan.round_seconds.min(self.plan.lease_seconds);
+        self.server.started.elapsed() <= Duration::from_secs(seconds.into())
     }
 }
 
@@ -259,7 +266,8 @@ fn too_few(reason: String) -> Error {
 
 impl Clients for RoundsServer {
     fn present(&mut self, at: At, nodes: &[usize]) -> Result<Vec<usize>> {
-        let began = now();
+        let began = Instant::now();
+        let most = Duration::from_secs(self.plan.round_seconds.into());
         loop {
             let earlier = self.server.store.view(|state| {
                 let closed = state.rounds.closed(at);
@@ -277,7 +285,7 @@ impl Clients for RoundsServer {
             if unknown.is_empty() && here.len() >= least {
                 return Ok(here);
             }
-            if now() >= began + i64::from(self.plan.round_seconds) {
+            if began.elapsed() > most {
                 return Err(too_few(format!(
                     "round {}: {} there, and {least} needed",
                     at.round + 1,

@@ -218,19 +218,29 @@ fn matched(pattern: &str, path: &str) -> Option<String> {
 #[derive(Default)]
 pub struct Callers {
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
-    seen: Mutex<HashMap<String, i64>>,
+    /// By the clock of the machine, to show, and by one that nobody sets.
+    seen: Mutex<HashMap<String, (i64, Instant)>>,
 }
 
 impl Callers {
     /// Returns when a client called last, in seconds since 1970.
     pub fn seen(&self, id: &str) -> Option<i64> {
+        self.last(id).map(|(seen, _)| seen)
+    }
+
+    /// Returns for how long a client has not called, if it has called.
+    pub fn idle(&self, id: &str) -> Option<Duration> {
+        self.last(id).map(|(_, seen)| seen.elapsed())
+    }
+
+    fn last(&self, id: &str) -> Option<(i64, Instant)> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(id).copied()
     }
 
     fn saw(&self, id: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(id.to_owned(), super::now());
+        seen.insert(id.to_owned(), (super::now(), Instant::now()));
     }
 
     /// Counts a wrong token of an address. Returns false once there were more than `most` in a
@@ -259,7 +269,7 @@ fn admit(
     route: &Route,
     headers: &HeaderMap,
 ) -> Result<Client, Fault> {
-    let given = token(headers);
+    let given = token(headers, route.method == "GET");
     let holder = given.as_ref().and_then(|token| server.tokens.holder(token));
     let valid = holder.as_ref().filter(|client| client.revoked.is_none());
     let Some(client) = valid else {
@@ -276,7 +286,9 @@ fn admit(
         }
         // Browsers ask for a password, which is the token.
         let scheme = match route.access {
-            Access::Admin => "Basic realm=\"fed-distill: any name, the token as password\"",
+            Access::Admin if route.method == "GET" => {
+                "Basic realm=\"fed-distill: any name, the token as password\""
+            }
             _ => "Bearer",
         };
         return Err(Fault::new(
@@ -308,8 +320,9 @@ fn admit(
     Ok(client.clone())
 }
 
-/// Returns the token of a request: `Bearer TOKEN`, or the password of `Basic`.
-fn token(headers: &HeaderMap) -> Option<String> {
+/// Returns the token of a request: `Bearer TOKEN`, or with `basic` the password of `Basic`, which a
+/// browser adds by itself: any page could let it close the uploads.
+fn token(headers: &HeaderMap, basic: bool) -> Option<String> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (header, other) = (given.next()?.to_str().ok()?, given.next());
     let (scheme, value) = header.split_once(' ').filter(|_| other.is_none())?;
@@ -317,7 +330,7 @@ fn token(headers: &HeaderMap) -> Option<String> {
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(value.to_owned());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !basic || !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let decoded = String::from_utf8(BASE64_STANDARD.decode(value).ok()?).ok()?;

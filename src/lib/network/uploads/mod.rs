@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Carries the number of bytes that an upload has.
 pub const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -45,6 +45,8 @@ const QUEUE: Duration = Duration::from_secs(2);
 const WAITING: usize = 4;
 /// Files that are checked at the same time.
 const CHECKS: usize = 2;
+/// How long a check that failed on the server's own account is not repeated.
+const CHECK_AGAIN: Duration = Duration::from_secs(10);
 /// Bytes of the disk that uploads leave free, for the work after them.
 const RESERVE: u64 = 64 << 20;
 /// Longest reason for a refusal, in letters.
@@ -202,7 +204,7 @@ impl Uploads {
                 )
                 .hint("ask the host of the server for a new token"));
             }
-            self.refuse_full_disk(state.promised().saturating_add(wanted.bytes))?;
+            self.refuse_full_disk(state, wanted.bytes, replaced.as_deref())?;
             Ok(Some(Event::Opened {
                 upload: id.clone(),
                 client: client.id.clone(),
@@ -256,11 +258,26 @@ impl Uploads {
         Ok(())
     }
 
-    /// Refuses to promise more bytes than the disk or the quota have.
-    fn refuse_full_disk(&self, promised: u64) -> Result<(), Fault> {
+    /// Refuses to promise more bytes than the quota has, or the disk beside what is still to come.
+    /// The upload that is `replaced` gives its place back, and an answer that is late takes none.
+    fn refuse_full_disk(
+        &self,
+        state: &State,
+        bytes: u64,
+        replaced: Option<&str>,
+    ) -> Result<(), Fault> {
+        let (mut promised, mut lacking) = (bytes, bytes);
+        let others = self
+            .open(state)
+            .filter(|(id, _)| Some(id.as_str()) != replaced);
+        let is_late =
+            |upload: &Upload| upload.at.is_some_and(|at| state.rounds.asked(at).is_none());
+        for (id, upload) in others.filter(|(_, upload)| !is_late(upload)) {
+            promised = promised.saturating_add(upload.bytes);
+            lacking = lacking.saturating_add(upload.bytes - self.offset(id)?.min(upload.bytes));
+        }
         let free = free_space(&self.store.folder).unwrap_or(u64::MAX);
-        let most = self.limits.quota.min(free.saturating_sub(RESERVE));
-        match promised <= most {
+        match promised <= self.limits.quota && lacking <= free.saturating_sub(RESERVE) {
             true => Ok(()),
             false => Err(Fault::new(
                 StatusCode::INSUFFICIENT_STORAGE,
@@ -322,6 +339,21 @@ impl Uploads {
         }
     }
 
+    /// Returns true if the bytes of an open upload that is `wanted` are complete. It counts if it
+    /// is accepted, however long the check takes.
+    pub fn has_unchecked(&self, state: &State, wanted: impl Fn(&Upload) -> bool) -> bool {
+        let open = self.open(state).filter(|(_, upload)| wanted(upload));
+        let mut offsets = open.map(|(id, upload)| (self.offset(id).ok(), upload.bytes));
+        offsets.any(|(offset, bytes)| offset == Some(bytes))
+    }
+
+    /// Returns the open uploads of clients whose tokens are valid.
+    fn open<'a>(&self, state: &'a State) -> impl Iterator<Item = (&'a String, &'a Upload)> {
+        let open = state.uploads.iter();
+        open.filter(|(_, upload)| upload.outcome == Outcome::Open)
+            .filter(|(_, upload)| self.tokens.is_valid(&upload.client))
+    }
+
     /// Receives a piece of an upload, and returns the upload as it is then.
     ///
     /// # Errors
@@ -348,7 +380,10 @@ impl Uploads {
         if *newest.borrow_and_update() != turn {
             return Err(superseded());
         }
-        self.check_piece(client, id, piece)?;
+        let shown = self.check_piece(client, id, piece)?;
+        if shown.status != "open" {
+            return Ok(shown);
+        }
         let permit = tokio::select! {
             biased;
             _ = newest.changed() => return Err(superseded()),
@@ -380,8 +415,8 @@ impl Uploads {
         self.shown(client, id)
     }
 
-    /// Checks that a piece begins at the end of what is here, and fits.
-    fn check_piece(&self, client: &Client, id: &str, piece: Piece) -> Result<(), Fault> {
+    /// Checks that a piece begins at the end of what is here, and fits. Returns the upload.
+    fn check_piece(&self, client: &Client, id: &str, piece: Piece) -> Result<Shown, Fault> {
         let shown = self.shown(client, id)?;
         if piece.offset != shown.offset {
             let text = format!("the piece begins at {}, not {}", piece.offset, shown.offset);
@@ -399,7 +434,7 @@ impl Uploads {
                 refuse_late(state, &client.id, at)
             })?;
         }
-        Ok(())
+        Ok(shown)
     }
 
     /// Passes the bytes of a body to the disk until they end, or must end.
@@ -490,14 +525,21 @@ impl Uploads {
         }
         let (own, id) = (Arc::clone(self), id.to_owned());
         tokio::spawn(async move {
-            let _permit = own.checks.acquire().await;
+            let permit = own.checks.acquire().await;
             let (judge, which) = (Arc::clone(&own), id.clone());
             let judged = tokio::task::spawn_blocking(move || judge.judge(&which)).await;
+            drop(permit);
             match judged {
                 Ok(Ok(())) => own.forget(&id),
                 // The client asks again, which repeats the check.
-                Ok(Err(error)) => tracing::error!("{error}"),
-                Err(error) => tracing::error!("a check ended: {error}"),
+                Ok(Err(error)) => {
+                    tracing::error!("{error}");
+                    sleep(CHECK_AGAIN).await;
+                }
+                Err(error) => {
+                    tracing::error!("a check ended: {error}");
+                    sleep(CHECK_AGAIN).await;
+                }
             }
             held(&own.checking).remove(&id);
         });

@@ -87,6 +87,7 @@ impl Lead<'_> {
         rounds: &mut RoundsServer,
         public: &crate::network::rounds::plan::Public,
     ) -> Result<()> {
+        self.refuse_weights()?;
         let job = Job::in_folder(&stages::FED_MD, self.folder, "metrics.json");
         let inputs = |run: &mut manifest::Run| {
             let dataset = self.dataset(run)?;
@@ -127,6 +128,27 @@ impl Lead<'_> {
             })?;
         let store = &self.server.store;
         Ok(store.commit(|_| Ok::<_, Error>(Some(Event::Ended)))?)
+    }
+
+    /// Refuses `fed_md.weights` that do not fit the clients, or could all be 0 in a round without
+    /// those that are missing.
+    fn refuse_weights(&self) -> Result<()> {
+        let Some(weights) = &self.context.config.fed_md.settings.weights else {
+            return Ok(());
+        };
+        let clients = self.server.tokens.parties();
+        let least = self.server.task.min_clients;
+        let zeros = weights.iter().filter(|&&weight| weight == 0.0).count();
+        let expected = match weights.len() == clients {
+            true if zeros < least => return Ok(()),
+            true => format!("fewer than {least} zeros, since so many clients are a round"),
+            false => format!("{clients} weights, one for each client that was ever added"),
+        };
+        bail!(
+            Error::usage("`fed_md.weights` does not fit the clients of this server")
+                .note("expected", expected)
+                .note("found", format!("{weights:?}"))
+        );
     }
 
     fn dataset(&self, run: &mut manifest::Run) -> Result<Dataset> {

@@ -1,7 +1,8 @@
 //! Runs the server's stages on the accepted teachers, as processes of their own with `resume=true`:
 //! after a crash the same commands resume from their checkpoints.
 
-use crate::artifact::{atomic, fault::explain, hash, json};
+use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::{atomic, hash, json};
 use crate::error::Error;
 use crate::network::server::Server;
 use crate::network::state::Event;
@@ -197,5 +198,10 @@ fn link(from: &Path, to: &Path) -> Result<()> {
     if std::fs::hard_link(from, to).is_err() {
         std::fs::copy(from, to).map_err(broken)?;
     }
+    // The event that names it must not be on the disk before it.
+    let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+    synced
+        .and_then(|()| atomic::sync_folder(folder_of(to)))
+        .map_err(broken)?;
     Ok(())
 }
