@@ -115,6 +115,10 @@ fn repetitions_have_mean_and_deviation() {
             "{cell} in\n{table}"
         );
     }
+    // The three students have the same teachers.
+    for measured in ["teachers_mean", "ensemble", "one_shot_average"] {
+        assert_eq!(students[measured]["n"], 1, "{measured}: {students}");
+    }
     // Two teachers in one folder are one repetition, of their mean.
     let teachers = groups
         .iter()

@@ -72,6 +72,21 @@ fn min_max_stretches_each_image_over_its_own_range() {
             && errors.contains("--min-max"),
         "{errors}"
     );
+    // A label that no row can be of.
+    let odd = folder.path().join("odd.safetensors");
+    let huge = Tensor::from_slice(&[0i64, 1_000_000_000_000]);
+    tensors::write(
+        &odd,
+        &[("images", &images), ("labels", &huge)],
+        &Default::default(),
+    )
+    .unwrap();
+    let arguments = ["grid", odd.to_str().unwrap(), "--min-max"];
+    let (code, _, errors) = experiment().run_with("inspect", &[], &arguments);
+    assert!(
+        code == 1 && errors.contains("0 to 1000000000000"),
+        "{errors}"
+    );
     let picture = data(&["grid", file, "--min-max"])["picture"]
         .as_str()
         .unwrap()

@@ -416,11 +416,16 @@ fn another_federation_of_the_task() {
     let others = [1, 2].map(|index| federation.join(&host, index));
     // Without the first client in the first round, the second begins with another model.
     let admin = federation.folder.admin();
+    let is_asked = |round: usize| {
+        let next = host.get(&federation.tokens[0], "/v1/next").json();
+        next["at"]["round"] == round
+    };
+    until(|| is_asked(0));
     until(|| {
         let closed = host.request(&admin, "POST", "/v1/admin/close", &[], b"");
         closed.status == 200
     });
-    until(|| host.get(&federation.tokens[0], "/v1/next").json()["at"]["round"] == 1);
+    until(|| is_asked(1));
     let status = federation.join(&host, 0).wait().unwrap();
     let logs = federation.logs();
     assert_eq!(status.code(), Some(1), "{logs}");

@@ -67,6 +67,34 @@ fn folder(path: &Path, classes: &[usize], count: usize, first: usize) {
     }
 }
 
+/// `resume=true` keeps no split of the images of another folder.
+#[test]
+fn a_split_of_other_images_is_not_kept() {
+    let place = Place::new();
+    for (name, first) in [("v1", 0), ("v2", 20)] {
+        folder(&place.path(name), &CLASSES[0], 10, first);
+    }
+    let split = |root: &str, more: &[&str]| {
+        let root = format!("dataset.root={root}");
+        let own = ["dataset=image_folder", &root, "dataset.test_share=0.2"];
+        let own = [
+            &own[..],
+            &["split.save_path=s.json", "split.num_nodes=2"],
+            more,
+        ]
+        .concat();
+        stage(&place, "split_data", &own, &[])
+    };
+    let (code, _, errors) = split("v1", &[]);
+    assert_eq!(code, 0, "{errors}");
+    let (code, _, errors) = split("v2", &["resume=true"]);
+    assert_eq!(code, 2, "{errors}");
+    says(&errors, &["read something else", "dataset_fingerprint"]);
+    let (code, _, errors) = split("v1", &["resume=true"]);
+    assert_eq!(code, 0, "{errors}");
+    says(&errors, &["is there already"]);
+}
+
 /// A place with the folders of the first `parties` parties.
 fn place(parties: usize) -> Place {
     let place = Place::new();
@@ -435,6 +463,26 @@ fn environment_variables_are_recorded_by_name() {
     says(&errors, &["nowhere"]);
     // The numbers of a run stay readable.
     assert_eq!(manifest["config"]["split"]["num_nodes"], 2);
+}
+
+/// The label counts of teachers without cards come from the split: another one is another input.
+#[test]
+fn counts_of_another_split_are_another_input() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    place.ok("train_teachers", &[]);
+    for number in 0..2 {
+        let ours = place.path(&format!("teachers/model_teacher{number}.safetensors"));
+        with_card(&ours, &ours.with_extension("pt"), None);
+        std::fs::remove_file(&ours).unwrap();
+        let manifest = format!("teachers/manifest_teacher{number}.json");
+        std::fs::remove_file(place.path(&manifest)).unwrap();
+    }
+    place.ok("generate_initial", &[]);
+    place.ok("split_data", &["split.save_path=other.json", "seed=7"]);
+    let other = ["split.save_path=other.json", "resume=true"];
+    let errors = place.fails("generate_initial", &other, 2);
+    says(&errors, &["read something else", "label_counts"]);
 }
 
 /// Weights of another program, at a server that has no images: the task is given, or is that of

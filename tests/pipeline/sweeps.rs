@@ -145,6 +145,17 @@ fn sweeps_chain_or_say_how() {
     assert_eq!(warned, 1, "{errors}");
 }
 
+/// A sweep over one value resumes as others do, at the path that it was given.
+#[test]
+fn a_sweep_of_one_job_resumes() {
+    let place = Place::new();
+    place.ok("split_data", &["-m", "seed=4"]);
+    assert!(place.path("split.json").exists());
+    let (code, _, errors) = place.run_with("split_data", TINY, &["-m", "seed=4"]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("is there already"), "{errors}");
+}
+
 /// Nobody typed `resume=true`.
 #[test]
 fn sweep_says_that_it_resumes() {

@@ -10,6 +10,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock is tried for.
+const ASKING: Duration = Duration::from_millis(50);
 
 /// Holds a lock. Dropping it releases it and removes its file.
 #[derive(Debug)]
@@ -33,9 +37,15 @@ impl Lock {
     /// # Errors
     /// Fails for a file that cannot be opened for writing.
     pub fn attempt(path: &Path) -> Result<Attempt> {
+        let begun = Instant::now();
         loop {
             let mut file = open(path)?;
             match file.try_lock() {
+                // A process that only asks whether the lock is held has it for a moment.
+                Err(TryLockError::WouldBlock) if begun.elapsed() < ASKING => {
+                    std::thread::sleep(ASKING / 10);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);

@@ -87,7 +87,7 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
     let jobs = compose_all(&request, arguments.multirun)?;
     let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
     let shared = chained::find(stage, &jobs, &request);
-    let jobs = sweep::separate(jobs, &request, stage.output)?;
+    let jobs = sweep::separate(jobs, &request, (stage.output, arguments.multirun))?;
     let read = |key: &str| stage.reads(key);
     let text = match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
         (Some(_), _) => shown(&jobs, &labels, &|job| job.to_yaml(&read)),

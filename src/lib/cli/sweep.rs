@@ -15,12 +15,17 @@ use std::path::{Component, Path, PathBuf};
 const LONGEST: usize = 200;
 
 /// Gives jobs that would write to one path (`output`: the dotted key of a stage's output) folders
-/// named after what they vary, and lets them resume unless they are to overwrite.
+/// named after what they vary, and lets them resume unless they are to overwrite. A job that is of
+/// no sweep (`is_sweep`) stays as it is.
 ///
 /// # Errors
 /// Fails when the sweep lists a value twice: its jobs would be the same run (usage).
-pub fn separate(jobs: Vec<Composed>, request: &Request, output: &str) -> Result<Vec<Composed>> {
-    if jobs.len() < 2 {
+pub fn separate(
+    jobs: Vec<Composed>,
+    request: &Request,
+    (output, is_sweep): (&str, bool),
+) -> Result<Vec<Composed>> {
+    if !is_sweep {
         return Ok(jobs);
     }
     let varied = varied(&jobs);

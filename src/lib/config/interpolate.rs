@@ -46,6 +46,7 @@ pub fn resolve(root: &mut Node, mistakes: &mut Vec<Error>) -> Resolved {
         let mut scope = Scope {
             root: &source,
             chain: vec![path.join(".")],
+            followed: 0,
             made: 0,
             environment: false,
         };
@@ -103,6 +104,8 @@ struct Scope<'a> {
     root: &'a Node,
     /// Keys being resolved, outermost first.
     chain: Vec<String>,
+    /// How many references lead from the first of them to here.
+    followed: usize,
     /// Approximate number of bytes of the values made for the first of them.
     made: usize,
     /// Whether one of its references was to the environment.
@@ -195,6 +198,11 @@ impl Scope<'_> {
             let Value::Text(inner) = inner else {
                 return Err(self.failed(format!("`${{{reference}}}` does not name a key"), origin));
             };
+            // What is resolved once more could lead here again, without end.
+            if inner.contains("${") {
+                let what = format!("`${{{reference}}}` does not name a key, but `{inner}`");
+                return Err(self.failed(what, origin));
+            }
             return self.reference(&inner, origin);
         }
         match reference.split_once(':') {
@@ -217,7 +225,12 @@ impl Scope<'_> {
         let path: Vec<_> = key.split('.').collect();
         match self.root.get(&path) {
             Some(node) if node.as_text() == Some("???") => Err(Failure::OtherKey),
-            Some(node) => self.inside(key.to_owned(), node).map(|node| node.value),
+            Some(node) => {
+                self.followed += 1;
+                let resolved = self.inside(key.to_owned(), node);
+                self.followed -= 1;
+                resolved.map(|node| node.value)
+            }
             None => Err(self.mistake(self.no_such_key(key, origin))),
         }
     }
@@ -277,8 +290,8 @@ impl Scope<'_> {
 
     /// Returns the failure of a mistake; one in another key's text is reported with that key.
     fn mistake(&self, error: Error) -> Failure {
-        match self.chain.len() {
-            1 => Failure::Mistake(error),
+        match self.followed {
+            0 => Failure::Mistake(error),
             _ => Failure::OtherKey,
         }
     }

@@ -50,7 +50,10 @@ const GLOBAL: [&[&str]; 3] = [&["experiment", "protocol"], &["method"], &["scale
 /// Refuses an option that would silently undo one of the options `before` it.
 fn refuse_undone(before: &[GroupOverride], group: &GroupOverride) -> Result<()> {
     let rank = |group: &GroupOverride| {
-        let added = matches!(group.action, Action::Add(Some(_)));
+        let added = matches!(
+            &group.action,
+            Action::Add(Some(_)) | Action::Replace(Some(_))
+        );
         let is_known = |names: &&[&str]| names.contains(&group.group.as_str());
         GLOBAL.iter().position(is_known).filter(|_| added)
     };

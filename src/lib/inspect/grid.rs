@@ -10,7 +10,7 @@ use crate::report::{Grid, GridRow};
 use crate::run::weights::Card;
 use crate::words::counted;
 use anyhow::{Result, bail};
-use clap::ValueEnum;
+use clap::{ValueEnum, value_parser};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
@@ -25,8 +25,8 @@ pub struct Request {
     #[arg(long, value_enum)]
     by: Option<By>,
     /// Images in a row
-    #[arg(long, default_value_t = 12)]
-    columns: usize,
+    #[arg(long, default_value_t = 12, value_parser = value_parser!(u32).range(1..))]
+    columns: u32,
     /// Stretch every image from its own darkest to its own brightest value
     #[arg(long)]
     min_max: bool,
@@ -104,6 +104,9 @@ fn images_of(run: &Run) -> Option<PathBuf> {
     Some(path.strip_prefix(".").unwrap_or(&path).to_path_buf())
 }
 
+/// Largest label of a class or number of a teacher, of each of which a row may be.
+const MOST_GROUPS: i64 = 1 << 20;
+
 /// Refuses tensors that are not images and their labels.
 fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
     let shape = images.size();
@@ -122,7 +125,20 @@ fn check(images: &Tensor, labels: &Tensor) -> Result<()> {
                 )
         );
     }
-    Ok(())
+    refuse_numbers("labels", labels)
+}
+
+/// Refuses labels, or teachers, that are no numbers of classes.
+fn refuse_numbers(what: &str, numbers: &Tensor) -> Result<()> {
+    let (least, most) = (i64::try_from(numbers.min())?, i64::try_from(numbers.max())?);
+    if least >= 0 && most < MOST_GROUPS {
+        return Ok(());
+    }
+    bail!(
+        Error::failed(format!("the file's {what} cannot be right"))
+            .note("expected", format!("0 to {}", MOST_GROUPS - 1))
+            .note("found", format!("{least} to {most}"))
+    );
 }
 
 /// Returns the teacher that each image was made from, if there is one for each.
@@ -132,6 +148,9 @@ fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
     };
     let fits = teachers.size() == labels.size() && teachers.kind() == Kind::Int64;
     let single = fits && bool::try_from(teachers.ge(0).all())?;
+    if single {
+        refuse_numbers("teachers", &teachers)?;
+    }
     Ok(single.then(|| teachers.shallow_clone()))
 }
 
@@ -229,8 +248,8 @@ impl Request {
             (By::None, _) => {
                 let count = set.images.size()[0];
                 let line = Tensor::arange(count, (Kind::Int64, tch::Device::Cpu))
-                    .divide_scalar_mode(self.columns.max(1) as i64, "floor");
-                let lines = (count as usize).div_ceil(self.columns.max(1));
+                    .divide_scalar_mode(i64::from(self.columns), "floor");
+                let lines = (count as usize).div_ceil(self.columns as usize);
                 (line, vec![String::new(); lines])
             }
         };
@@ -240,11 +259,7 @@ impl Request {
             if members.numel() == 0 || rows.len() == ROWS {
                 continue;
             }
-            let shown = members.narrow(
-                0,
-                0,
-                (self.columns.max(1) as i64).min(members.numel() as i64),
-            );
+            let shown = members.narrow(0, 0, i64::from(self.columns).min(members.numel() as i64));
             rows.push(GridRow {
                 label,
                 pixels: pixels.index_select(0, &shown),

@@ -10,7 +10,7 @@ use crate::words::counted;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Describes runs that repeat each other.
@@ -220,9 +220,17 @@ fn summarised(group: &Found, settings: String) -> Group {
         };
         Spread::of(repetitions.values().map(mean))
     };
-    let compared = |of: fn(&Comparison) -> Option<f64>| {
-        spread(&|metrics| metrics.comparison.as_ref().and_then(of))
+    // What students of the same teachers are compared with is one measurement, whatever their
+    // seeds; but the weights of this rule are learnt by each student.
+    let of_teachers = |of: fn(&Comparison) -> Option<f64>, is_learnt: bool| {
+        let mut seen = HashSet::new();
+        let entries = group.members.iter();
+        let entries = entries.filter(|entry| is_learnt || seen.insert(teachers(&entry.run)));
+        let compared = entries.map(|entry| entry.metrics.comparison.as_ref().and_then(of));
+        Spread::of(compared)
     };
+    let example = &group.members[0].run;
+    let is_learnt = example.setting("student.distill.ensemble") == "weighted_logits";
     let seeds = |entries: &Vec<&Entry>| settings::seeds(&entries[0].run);
     Group {
         stage: group.stage.into(),
@@ -231,10 +239,17 @@ fn summarised(group: &Found, settings: String) -> Group {
         seeds: repetitions.values().map(seeds).collect(),
         last: spread(&|metrics| metrics.final_test_accuracy),
         best: spread(&|metrics| metrics.best_test_accuracy),
-        teachers_mean: compared(|comparison| comparison.teachers_mean),
-        ensemble: compared(|comparison| comparison.ensemble),
-        one_shot_average: compared(|comparison| comparison.one_shot_average),
+        teachers_mean: of_teachers(|comparison| comparison.teachers_mean, false),
+        ensemble: of_teachers(|comparison| comparison.ensemble, is_learnt),
+        one_shot_average: of_teachers(|comparison| comparison.one_shot_average, false),
     }
+}
+
+/// Returns the hashes of the teachers that a run read.
+fn teachers(run: &Run) -> Vec<&str> {
+    let inputs = run.manifest.inputs.iter();
+    let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
+    teachers.map(|input| input.sha256.as_str()).collect()
 }
 
 /// Returns the name of a group's settings, and those in which it differs from the other groups of
@@ -261,19 +276,32 @@ fn label(group: &Found, all: &[Found]) -> String {
     format!("{}, {what}", settings::dataset(example))
 }
 
+/// The key of the dataset's fingerprint.
+const FINGERPRINT: &str = "dataset";
+
 /// Returns the settings `KEY=VALUE` in which `own` differs from one of `all` at least. The
-/// dataset's fingerprint is named where nothing else tells it from another.
+/// dataset's fingerprint is named where no setting of the dataset tells it from another.
 pub fn differing(own: &Identity, all: &[&Identity]) -> Vec<String> {
-    let differs =
-        |(key, value): &(&String, &Value)| all.iter().any(|other| other.get(*key) != Some(*value));
-    let told = |(key, value): (&String, &Value)| format!("{key}={}", typed(value));
-    let (of_dataset, rest): (Vec<_>, Vec<_>) = own
+    let mut settings = without_fingerprint(own, all);
+    let has_another = |other: &&&Identity| other.get(FINGERPRINT) != own.get(FINGERPRINT);
+    let of_dataset: Vec<_> = all.iter().filter(has_another).collect();
+    let is_told = settings
         .iter()
-        .filter(differs)
-        .partition(|(key, _)| *key == "dataset");
-    let is_told = rest.iter().any(|(key, _)| key.starts_with("dataset."));
-    let of_dataset = of_dataset.into_iter().filter(|_| !is_told);
-    rest.into_iter().chain(of_dataset).map(told).collect()
+        .any(|setting| setting.starts_with("dataset."));
+    let is_alike = |other: &&&Identity| without_fingerprint(other, all) == settings;
+    let is_named = !of_dataset.is_empty() && !is_told || of_dataset.iter().any(is_alike);
+    if let Some(value) = own.get(FINGERPRINT).filter(|_| is_named) {
+        settings.push(format!("{FINGERPRINT}={}", typed(value)));
+    }
+    settings
+}
+
+fn without_fingerprint(own: &Identity, all: &[&Identity]) -> Vec<String> {
+    let differs = |(key, value): &(&String, &Value)| {
+        *key != FINGERPRINT && all.iter().any(|other| other.get(*key) != Some(*value))
+    };
+    let told = |(key, value): (&String, &Value)| format!("{key}={}", typed(value));
+    own.iter().filter(differs).map(told).collect()
 }
 
 /// Returns a table with a line for each group.

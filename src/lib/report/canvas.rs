@@ -1,5 +1,6 @@
 //! Draws pictures: as SVG in pixels, x to the right and y down, rasterised for PNG files.
 
+use super::beyond_xml;
 use super::colours::{Colour, WHITE};
 use super::text::{CAPITAL, FAMILIES, FONTS, Face};
 use crate::{Error, Result};
@@ -104,9 +105,7 @@ impl Canvas {
             }
         };
         // Names may hold control characters, which XML does not allow.
-        document
-            .into_string()
-            .replace(|letter: char| letter.is_control() && letter != '\n', " ")
+        document.into_string().replace(beyond_xml, " ")
     }
 
     /// Returns the picture with `zoom` pixels for each of its own.

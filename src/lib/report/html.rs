@@ -4,7 +4,7 @@
 //! The text is well-formed XML as well. Plots are drawn on white; on a dark page `style.css`
 //! inverts their lightness and keeps their hues, so that colours that differ still do.
 
-use super::Table;
+use super::{Table, beyond_xml};
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -102,9 +102,7 @@ impl Page {
             }
         };
         // Names may hold control characters, which XML does not allow.
-        page.into_string()
-            .replace(|letter: char| letter.is_control() && letter != '\n', " ")
-            + "\n"
+        page.into_string().replace(beyond_xml, " ") + "\n"
     }
 }
 

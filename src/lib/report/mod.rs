@@ -18,6 +18,12 @@ pub use tensorboard::{EventWriter, PREFIX as EVENTS, is_event_file};
 
 use crate::{Error, Result};
 
+/// Returns true for a letter that XML does not allow and a name may hold: a control character, or
+/// one of the two that Unicode has none for.
+fn beyond_xml(letter: char) -> bool {
+    letter.is_control() && letter != '\n' || matches!(letter, '\u{fffe}' | '\u{ffff}')
+}
+
 /// Encodes a picture as PNG.
 fn png(picture: &image::RgbImage) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(Vec::new());

@@ -402,6 +402,8 @@ fn begin(
 /// Records `error` in the manifest and the log, and returns it with what to type to resume.
 fn end(run: manifest::Run, log: &FileLog, error: Error, checkpoint_folder: &Path) -> Error {
     let error = match error.only_stops() {
+        // `overwrite=true` excludes `resume=true`, and would start again.
+        true if typed_overwrite() => error.hint(format!("to resume from here: {}", command())),
         true => error.hint("the same command with `resume=true` resumes from here"),
         // What was computed is there, and only could not be written.
         false if error.io().is_some() && checkpoint::any_in(checkpoint_folder) => error
@@ -416,6 +418,14 @@ fn end(run: manifest::Run, log: &FileLog, error: Error, checkpoint_folder: &Path
     error
 }
 
+fn is_overwrite(argument: &str) -> bool {
+    argument.trim_start_matches('+').starts_with("overwrite=")
+}
+
+fn typed_overwrite() -> bool {
+    std::env::args_os().any(|argument| is_overwrite(&argument.to_string_lossy()))
+}
+
 /// Returns the command line of this process with `resume=true`, as a shell reads it.
 fn command() -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=+,:@%".contains(c);
@@ -425,7 +435,7 @@ fn command() -> String {
     };
     let typed = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     typed
-        .filter(|argument| !argument.trim_start_matches('+').starts_with("overwrite="))
+        .filter(|argument| !is_overwrite(argument))
         .filter(|argument| !argument.trim_start_matches('+').starts_with("resume="))
         .chain(["resume=true".to_owned()])
         .map(quoted)

@@ -83,6 +83,7 @@ impl Shared for Generate<'_> {
         self.context
             .refuse_demand(&super::synthesis_demand(self.context.config, image))?;
         super::refuse_generator_crop(self.context, &set)?;
+        synthesizer::check(self.context.config, &set)?;
         self.context.refuse_demand(&Demand {
             what: "synthetic images",
             count: self.images(),

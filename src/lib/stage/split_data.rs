@@ -38,33 +38,31 @@ pub fn run(composed: &Composed) -> Result<()> {
         output: path.to_path_buf(),
         log: path.with_extension("log"),
     };
-    let done = context.perform(
-        &job,
-        |_| context.dataset(),
-        |dataset, session| split(&context, &dataset, path, session.run),
-    )?;
+    let inputs = |run: &mut manifest::Run| {
+        let dataset = context.dataset()?;
+        run.dataset(&dataset)?;
+        let split = dealt(&context, &dataset)?;
+        Ok((dataset, split))
+    };
+    let done = context.perform(&job, inputs, |(dataset, split), session| {
+        json::write(path, &split.to_json())?;
+        session.run.fact("nodes", split.nodes.len())?;
+        session.run.output("split", path)?;
+        show(&dataset, &split, session.run, path)
+    })?;
     if done.is_none() {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
 }
 
-fn split(
-    context: &StageContext,
-    dataset: &Dataset,
-    path: &Path,
-    run: &mut manifest::Run,
-) -> Result<()> {
+/// Returns the split; an impossible one is refused before an earlier one is replaced.
+fn dealt(context: &StageContext, dataset: &Dataset) -> Result<Split> {
     let partitioner = context.config.split.partition.partitioner();
     let mut rng = Seeds::new(context.config.seed).stream("split", 0);
     let (train, test) = (&dataset.train.label_list, &dataset.test.label_list);
-    let split =
-        Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng).within("split")?;
-    json::write(path, &split.to_json())?;
-    run.dataset(dataset)?;
-    run.fact("nodes", split.nodes.len())?;
-    run.output("split", path)?;
-    show(dataset, &split, run, path)
+    let split = Split::new(&*partitioner, train, test, dataset.classes.len(), &mut rng);
+    Ok(split.within("split")?)
 }
 
 /// Prints the table and draws the plot beside the split.

@@ -49,6 +49,17 @@ pub fn batch_size_key(config: &Config) -> &'static str {
     }
 }
 
+/// Refuses settings that do not fit the teachers of `set`, before anything is written.
+///
+/// # Errors
+/// Fails as [`synthesizer`] does.
+pub fn check(config: &Config, set: &TeacherSet) -> Result<(), Error> {
+    if config.generator.is_some() {
+        tracing::info!("a generator makes the synthetic batches: `generator` is set");
+    }
+    synthesizer(config, set, None).map(drop)
+}
+
 /// Returns the synthesiser that the config asks for, of the teachers of `set`; its ensemble follows
 /// the teachers' `weights` f32 [teachers], if there are any.
 ///
@@ -72,7 +83,6 @@ pub fn synthesizer<'a>(
         let inverter = inverter.with_normalisation(normalisation);
         return Ok(Box::new(inverter.with_ensemble(ensemble)));
     };
-    tracing::info!("a generator makes the synthetic batches: `generator` is set");
     let maker = GeneratorSynthesizer::new(all, ensemble, settings, normalisation, seeds);
     Ok(Box::new(maker.within("generator")?))
 }

@@ -289,8 +289,9 @@ impl Sums {
         match read(&self.broken)? {
             i64::MAX => Ok(()),
             step => Err(diverged(format!(
-                "the training loss became NaN or infinite in epoch {}, step {step}",
-                epoch + 1
+                "the training loss became NaN or infinite in epoch {}, step {}",
+                epoch + 1,
+                step + 1
             ))),
         }
     }

@@ -22,6 +22,17 @@ fn impossible_splits() {
         &["split.save_path", "hint:"],
     );
     assert!(!place.path("split.json").exists());
+    // An earlier split, and the record of how it was made, stay.
+    place.ok("split_data", &[]);
+    let made = || {
+        let read = |name: &str| std::fs::read(place.path(name)).unwrap();
+        (read("split.json"), read("split.manifest.json"))
+    };
+    let before = made();
+    let too_many = ["split.num_nodes=1000", "overwrite=true"];
+    place.fails("split_data", &too_many, 2);
+    assert!(before == made());
+    place.ok("train_teachers", &["teacher.only=[0]"]);
 }
 
 /// The library knows the fields of its settings; a binary's user knows config keys.

@@ -220,6 +220,8 @@ fn teachers_and_dataset_that_do_not_belong_together() {
         &place.fails("train_student", &["student.class_weights=[1,2]"], 2),
         &["2 values for 10 classes", "in this order: 0, 1, 2"],
     );
+    // Nothing was begun that would have replaced the record of an earlier student.
+    assert!(!place.path("student/manifest.json").exists());
     says(
         &place.fails("train_teachers", &["teacher.num_teachers=5"], 2),
         &["teacher.num_teachers", "2 nodes"],

@@ -88,6 +88,28 @@ fn ctrl_c_saves_and_resume_ends_the_same() {
     assert_eq!(results(&calm.path(".")), results(&stopped.path(".")));
 }
 
+/// `overwrite=true` excludes `resume=true`, and repeated it would throw away what was saved.
+#[test]
+fn what_resumes_an_overwriting_run_is_told() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    let options = ["teacher.epochs=400", "overwrite=true"];
+    let errors = caught(|| {
+        let mut child = start(&place, "train_teachers", &options);
+        let lines = place.path("teachers/metrics_teacher0.jsonl");
+        let stopped = stop(&mut child, libc::SIGINT, || lines.exists());
+        let errors = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        stopped.then_some(errors)
+    });
+    let told = errors.lines().find(|line| line.starts_with("hint: "));
+    let told = told.unwrap_or_else(|| panic!("{errors}"));
+    assert!(
+        told.contains("to resume from here: ") && told.ends_with(" resume=true"),
+        "{told}"
+    );
+    assert!(!told.contains("overwrite"), "{told}");
+}
+
 #[test]
 fn a_second_ctrl_c_exits_at_once() {
     let place = Place::new();

@@ -159,6 +159,11 @@ fn other_pickles_are_named() {
             changed(b"K\x02M\x00\x0c\x86", b"M\x00\x0cK\x02\x86"),
             "do not fit together",
         ),
+        // Pixels one behind the other, where the set has one plane behind the other.
+        (
+            changed(b"K\x02M\x00\x0c\x86", b"(K\x02K\x20K\x20K\x03t"),
+            "do not fit together",
+        ),
         (good[..good.len() - 900].to_vec(), "is damaged"),
         (b"<html>".repeat(50), "pickle"),
         (b"N".repeat(3_000_000), "more than 2000000 operations"),

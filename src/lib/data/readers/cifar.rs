@@ -417,7 +417,8 @@ fn append_pickled(path: &Path, bytes: &[u8], layout: &Layout, split: &mut RawSpl
         damaged(path, format!("`{}` is no list", layout.labels)).note("found", found)
     })?;
     let count = labels.len();
-    if count == 0 || data.bytes.len() != count * IMAGE || data.shape.first() != Some(&count) {
+    let is_planes = data.shape == [count, IMAGE] || data.shape == [count, 3, SIDE, SIDE];
+    if count == 0 || data.bytes.len() != count * IMAGE || !is_planes {
         let found = format!("{:?} and {count} labels", data.shape);
         return Err(damaged(path, "its data and labels do not fit together")
             .note("expected", format!("data of shape [labels, {IMAGE}]"))

@@ -3,7 +3,7 @@
 
 use super::super::run::{Comparison, Metrics, Run};
 use super::super::settings;
-use crate::run::manifest::{Manifest, made};
+use crate::run::manifest::{Manifest, made_as};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -120,8 +120,13 @@ fn split(run: &Run) -> Option<String> {
     if let Some(own) = of(&run.manifest) {
         return Some(own);
     }
-    let teacher = run.teachers().into_iter().next();
-    let (_, of_teacher) = teacher.and_then(|path| made(&path))?;
+    let path = run.teachers().into_iter().next()?;
+    let record = run
+        .manifest
+        .inputs
+        .iter()
+        .find(|input| input.role.starts_with("teacher"))?;
+    let (_, of_teacher) = made_as(&path, &record.sha256)?;
     of(&of_teacher)
 }
 

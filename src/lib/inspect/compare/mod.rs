@@ -17,6 +17,7 @@ use anyhow::{Result, bail};
 use comparability::Comparability;
 use methods::Method;
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -72,15 +73,13 @@ impl Request {
     /// Returns the finished runs of students and baselines, each once.
     fn find(&self) -> Result<Vec<Entry>> {
         let (mut found, mut left_out) = (Vec::<Entry>::new(), Vec::new());
+        let mut seen = HashSet::new();
         for path in &self.runs {
             let mut finished = false;
             for run in find::all(path)?.into_iter().filter(methods::is_comparable) {
                 // A run that was named twice, in whatever way, is shown once.
-                let manifest = |run: &Run| run.path.canonicalize().ok();
-                if found
-                    .iter()
-                    .any(|other| manifest(&other.run) == manifest(&run))
-                {
+                let manifest = run.path.canonicalize().ok();
+                if manifest.as_ref().is_some_and(|path| seen.contains(path)) {
                     finished = true;
                     continue;
                 }
@@ -91,6 +90,7 @@ impl Request {
                 match (run.metrics()?, run.metrics_record()) {
                     (Some(metrics), _) => {
                         finished = true;
+                        seen.extend(manifest);
                         found.push(Entry { run, metrics });
                     }
                     (None, Some(record)) => bail!(lost(&run, record)),

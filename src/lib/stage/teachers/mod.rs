@@ -12,6 +12,7 @@ use crate::run::weights::{self, Card};
 use crate::run::{StageContext, agreement, manifest};
 use crate::words::counted;
 use anyhow::Result;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use upload::{DefaultCards, Upload, counts_of, warn_about_uploads};
 
@@ -25,6 +26,8 @@ pub struct TeacherSet {
     pub card: Card,
     /// Fingerprint of the one dataset that all were trained on, where their runs left it here.
     pub fingerprint: Option<String>,
+    /// The label counts of all, where those of some were counted here, in the dataset.
+    counted: Option<Vec<Vec<u64>>>,
 }
 
 impl TeacherSet {
@@ -33,7 +36,8 @@ impl TeacherSet {
         self.teachers.iter().collect()
     }
 
-    /// Records every teacher as an input of a run, and the teachers' architectures as a fact.
+    /// Records every teacher as an input of a run, and as facts the teachers' architectures, and
+    /// their label counts where these are not in their files.
     pub fn record(&self, run: &mut manifest::Run) -> Result<()> {
         for (index, path) in self.paths.iter().enumerate() {
             run.input(&format!("teacher{index}"), path)?;
@@ -46,6 +50,9 @@ impl TeacherSet {
         models.sort();
         models.dedup();
         run.fact(manifest::TEACHERS_MODEL, models.join(", "))?;
+        if let Some(counts) = &self.counted {
+            run.fact("label_counts", counts)?;
+        }
         Ok(())
     }
 }
@@ -58,8 +65,9 @@ impl TeacherSet {
 pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let (folder, found) = files::find(context)?;
     let (numbers, paths): (Vec<usize>, Vec<PathBuf>) = found.into_iter().unzip();
-    let uploads = read(context, &numbers, &paths)?;
+    let (uploads, is_counted) = read(context, &numbers, &paths)?;
     let counts = counts_of(&uploads);
+    let made = is_counted.then(|| counts.clone());
     let bytes: Vec<u64> = uploads.iter().map(|upload| upload.bytes).collect();
     let mut cards: Vec<Card> = uploads.into_iter().map(|upload| upload.card).collect();
     let teachers = cached(context, &paths, &cards, counts, &bytes)?;
@@ -77,12 +85,17 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         bytes,
         card,
         fingerprint,
+        counted: made,
     })
 }
 
 /// Reads the uploads of the teachers `numbers`, which must belong together, and warns of what some
-/// of them lack.
-fn read(context: &StageContext, numbers: &[usize], paths: &[PathBuf]) -> Result<Vec<Upload>> {
+/// of them lack. Returns also whether images of some were counted.
+fn read(
+    context: &StageContext,
+    numbers: &[usize],
+    paths: &[PathBuf],
+) -> Result<(Vec<Upload>, bool)> {
     let cards = DefaultCards::new(context, paths);
     let mut uploads = Vec::<Upload>::new();
     for (&node, path) in numbers.iter().zip(paths) {
@@ -96,8 +109,9 @@ fn read(context: &StageContext, numbers: &[usize], paths: &[PathBuf]) -> Result<
         }
         uploads.push(upload);
     }
-    warn_about_uploads(context, &uploads, &cards.counted());
-    Ok(uploads)
+    let counted = cards.counted();
+    warn_about_uploads(context, &uploads, &counted);
+    Ok((uploads, !counted.is_empty()))
 }
 
 /// Refuses teachers that were trained for another task: their images could not be mixed.
@@ -139,7 +153,16 @@ fn cached(
     let room = context.config.teacher.in_memory.unwrap_or(fitting);
     let (files, known) = (paths.to_vec(), cards.to_vec());
     let (device, precision) = (context.device, context.precision);
+    let versions: Vec<_> = files.iter().map(|path| version(path)).collect();
     let cache = TeacherCache::new(room, move |index| {
+        if version(&files[index]) != versions[index] {
+            return Err(
+                Error::failed("the teacher's file has changed since this run began").hint(
+                    "put the earlier one back and type `resume=true`, or start again with \
+                         `overwrite=true`",
+                ),
+            );
+        }
         let card = || Ok(known[index].clone());
         let (model, _) = weights::load(&files[index], &card, device, precision)?;
         Ok(model)
@@ -150,6 +173,12 @@ fn cached(
     };
     let each = counts.into_iter().zip(paths.iter().zip(cards));
     each.enumerate().map(teacher).collect()
+}
+
+/// Returns what tells a file from another that was put in its place: inode, length and times.
+fn version(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
 }
 
 /// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record it

@@ -1,7 +1,7 @@
 //! Loads and checks what `train_student` reads beside the teachers: the student's own images and
 //! the initial batches.
 
-use super::super::synthesizer::batch_size_key;
+use super::super::synthesizer::{self, batch_size_key};
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::json::{self, at};
@@ -46,6 +46,8 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let initial = initial(context, &set, run)?;
     let real = own.as_ref().map_or(0, ImageSet::len);
     refuse_demands(context, &set, initial.labels.size()[0] as usize + real)?;
+    super::refuse_student(context, &set, &dataset.classes)?;
+    synthesizer::check(context.config, &set)?;
     Ok(Inputs {
         set,
         dataset,

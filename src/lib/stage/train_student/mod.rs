@@ -178,12 +178,7 @@ fn train(
             size: settings.perturbation,
         });
     }
-    let objective = objective(
-        context,
-        set,
-        ensemble(ensemble_rule(config)),
-        &dataset.classes,
-    )?;
+    let objective = objective(context, set, ensemble(ensemble_rule(config)));
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),
@@ -217,36 +212,60 @@ fn train(
     finished.save(context, &mut model, journal, session)
 }
 
-fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
+/// Refuses a student that cannot be made, or class weights that are not those of `classes`.
+///
+/// # Errors
+/// Fails (usage) for such settings.
+fn refuse_student(context: &StageContext, set: &TeacherSet, classes: &[String]) -> Result<()> {
+    let (settings, spec) = (&context.config.student, student_spec(context, set)?);
+    if let Some(weights) = settings
+        .class_weights
+        .as_ref()
+        .filter(|weights| weights.len() != classes.len())
+    {
+        bail!(
+            Error::usage(format!(
+                "`student.class_weights` has {} for {}",
+                counted(weights.len(), "value"),
+                counted(classes.len(), "class")
+            ))
+            .hint(format!(
+                "give one for each class, in this order: {}",
+                list(&classes[..classes.len().min(NAMED)])
+            ))
+        );
+    }
+    let other = set.teachers.iter().find(|teacher| teacher.spec != spec);
+    match other.filter(|_| settings.init == StudentInit::Average) {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(
+            "`student.init` is `average`, but not every teacher has the student's architecture",
+        )
+        .note("expected", spec.model.to_string())
+        .note("found", other.spec.model.to_string())
+        .hint("`student.init=random` does without")
+        .into()),
+    }
+}
+
+fn student_spec(context: &StageContext, set: &TeacherSet) -> Result<ModelSpec> {
     let teacher = &set.card.model;
     let (settings, group) = match &context.config.student.model {
         Some(own) => (own, "student.model"),
         None => (&teacher.model, "model"),
     };
-    let spec =
-        ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes).within(group)?;
+    let spec = ModelSpec::new(settings, teacher.channels, teacher.size, teacher.classes);
+    Ok(spec.within(group)?)
+}
+
+fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     if context.config.student.init == StudentInit::Average {
-        return average_student(set, &spec);
+        return average(set)?.context("the teachers have one architecture, and so a mean");
     }
+    let spec = student_spec(context, set)?;
     let mut rng = Seeds::new(context.config.student.seed).stream("student/initialisation", 0);
     let model = Model::new(&spec, context.device, &mut rng)?;
     Ok(model.with_precision(context.precision))
-}
-
-/// Returns the teachers' mean as a student of `spec`.
-fn average_student(set: &TeacherSet, spec: &ModelSpec) -> Result<Model> {
-    let mixed = set.teachers.iter().find(|teacher| teacher.spec != *spec);
-    if let Some(other) = mixed {
-        bail!(
-            Error::usage(
-                "`student.init` is `average`, but not every teacher has the student's architecture",
-            )
-            .note("expected", spec.model.to_string())
-            .note("found", other.spec.model.to_string())
-            .hint("`student.init=random` does without")
-        );
-    }
-    average(set)?.context("the teachers have one architecture, and so a mean")
 }
 
 fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
@@ -272,33 +291,15 @@ fn objective<'a>(
     context: &StageContext,
     set: &'a TeacherSet,
     ensemble: Ensemble,
-    classes: &[String],
-) -> Result<Box<dyn Objective + 'a>> {
+) -> Box<dyn Objective + 'a> {
     let settings = &context.config.student;
-    if let Some(weights) = settings
-        .class_weights
-        .as_ref()
-        .filter(|weights| weights.len() != classes.len())
-    {
-        bail!(
-            Error::usage(format!(
-                "`student.class_weights` has {} for {}",
-                counted(weights.len(), "value"),
-                counted(classes.len(), "class")
-            ))
-            .hint(format!(
-                "give one for each class, in this order: {}",
-                list(&classes[..classes.len().min(NAMED)])
-            ))
-        );
-    }
     let weights = settings.class_weights.as_ref();
     let class_weights = weights.map(|weights| {
         Tensor::from_slice(weights)
             .to_kind(Kind::Float)
             .to_device(set.teachers[0].device)
     });
-    Ok(match settings.objective {
+    match settings.objective {
         ObjectiveKind::CrossEntropy => Box::new(CrossEntropy { class_weights }),
         ObjectiveKind::Distill => Box::new(Distillation {
             teachers: set.all(),
@@ -308,7 +309,7 @@ fn objective<'a>(
             class_weights,
             cache: cache(context),
         }),
-    })
+    }
 }
 
 /// Bytes that the teachers' logits may take on a device that does not tell its free memory.

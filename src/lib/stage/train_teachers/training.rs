@@ -43,10 +43,12 @@ pub(super) fn teacher(
         if let Some(split) = &context.config.split.save_path {
             run.input("split", split)?;
         }
-        Ok(())
+        context.model(dataset)?;
+        let seeds = Seeds::new(context.config.seed);
+        hold_out(&context.config.teacher, part, &seeds, node)
     };
-    let metrics = context.perform(&job, inputs, |(), session| {
-        train(context, dataset, part, node, session)
+    let metrics = context.perform(&job, inputs, |indices, session| {
+        train(context, dataset, (part, indices), node, session)
             .with_context(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
@@ -59,13 +61,12 @@ pub(super) fn teacher(
 fn train(
     context: &StageContext,
     dataset: &Dataset,
-    part: &Part,
+    (part, (train, validation)): (&Part, (Vec<usize>, Option<Vec<usize>>)),
     node: usize,
     session: &mut Session,
 ) -> Result<TeacherMetrics> {
     let (config, settings) = (context.config, &context.config.teacher);
     let seeds = Seeds::new(config.seed);
-    let (train, validation) = hold_out(settings, part, &seeds, node)?;
     let train = dataset.train.select(&train)?;
     let validation = validation
         .map(|indices| dataset.train.select(&indices))

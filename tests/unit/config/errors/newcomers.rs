@@ -146,6 +146,9 @@ fn options_in_an_order_that_undoes_the_first() {
         first,
         "`+scale` stands before `+method`, whose keys would replace its own"
     );
+    // `group=option` adds a group that the main file does not choose.
+    let plain = text(&["method=dense", "+experiment=demo"]);
+    assert!(plain.starts_with("`+method` stands before"), "{plain}");
     let ordered = ["+experiment=demo", "+method=dense", "+scale=tiny"];
     compose(&request(Some(config_dir()), &ordered)).unwrap();
 }

@@ -1,7 +1,9 @@
 //! `${…}` that leads nowhere.
 
 use super::{mistake, primary};
-use crate::config::Tree;
+use crate::common::config_dir;
+use crate::config::{Tree, request};
+use fed_distill::config::compose;
 use insta::assert_snapshot;
 
 #[test]
@@ -18,6 +20,29 @@ fn missing_target() {
       set by: command line `student.epochs=${student.model.width}`
     hint: did you mean `${student.model}`?
     "#);
+}
+
+/// In a mapping of a list too, where the default must not stand in for what was meant.
+#[test]
+fn missing_target_in_a_list() {
+    assert_snapshot!(mistake("fed_md.models=[{kind: resnet18, width: '${model.widht}'}]"), @"
+    `${model.widht}` refers to a key that does not exist
+      chain: `fed_md.models.width` → `model.widht`
+      set by: command line `fed_md.models=[{kind: resnet18, width: '${model.widht}'}]`
+    hint: did you mean `${model.width}`?
+    ");
+}
+
+/// What a reference within a reference stands for is no reference again.
+#[test]
+fn references_without_end() {
+    let arguments = ["outputs=\\${outputs}", "split.save_path=${${outputs}}"];
+    let error = compose(&request(Some(config_dir()), &arguments)).unwrap_err();
+    assert_snapshot!(error.to_string(), @"
+    `${${outputs}}` does not name a key, but `${outputs}`
+      key: `split.save_path`
+      set by: command line `split.save_path=${${outputs}}`
+    ");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn bars_say_what_they_show() {
     let svg = svg(|path| {
         stacked_bars(
             path,
-            "Split \"iid\"\u{1}",
+            "Split \"iid\"\u{1}\u{ffff}",
             &names("node", 2),
             &classes,
             &counts,
