@@ -72,7 +72,7 @@ fn folder(path: &Path, classes: &[usize], count: usize, first: usize) {
 fn a_split_of_other_images_is_not_kept() {
     let place = Place::new();
     for (name, first) in [("v1", 0), ("v2", 20)] {
-        folder(&place.path(name), &CLASSES[0], 10, first);
+        folder(&place.path(name), CLASSES[0], 10, first);
     }
     let split = |root: &str, more: &[&str]| {
         let root = format!("dataset.root={root}");

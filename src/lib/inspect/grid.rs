@@ -149,7 +149,7 @@ fn teachers(file: &TensorFile, labels: &Tensor) -> Result<Option<Tensor>> {
     let fits = teachers.size() == labels.size() && teachers.kind() == Kind::Int64;
     let single = fits && bool::try_from(teachers.ge(0).all())?;
     if single {
-        refuse_numbers("teachers", &teachers)?;
+        refuse_numbers("teachers", teachers)?;
     }
     Ok(single.then(|| teachers.shallow_clone()))
 }
