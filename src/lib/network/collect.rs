@@ -53,6 +53,7 @@ fn due(server: &Server, state: &State, now: i64) -> Option<Event> {
         return Some(Event::Closed { uploads });
     }
     let deadline = deadline(server, state).filter(|deadline| *deadline <= now)?;
+    // What was complete in time counts.
     if server.uploads.has_unchecked(state, |_| true) {
         return None;
     }

@@ -99,7 +99,7 @@ impl Patience {
         };
         if self.since.elapsed() > most {
             let what = match answered {
-                true => "the server has not done it for too long",
+                true => "the server has not done what it is asked for too long",
                 false => "the server cannot be reached",
             };
             return Err(Error::failed(what)

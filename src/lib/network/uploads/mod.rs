@@ -45,7 +45,7 @@ const QUEUE: Duration = Duration::from_secs(2);
 const WAITING: usize = 4;
 /// Files that are checked at the same time.
 const CHECKS: usize = 2;
-/// How long a check that failed on the server's own account is not repeated.
+/// When a check that failed on the server's own account is repeated.
 const CHECK_AGAIN: Duration = Duration::from_secs(10);
 /// Bytes of the disk that uploads leave free, for the work after them.
 const RESERVE: u64 = 64 << 20;
@@ -529,19 +529,23 @@ impl Uploads {
             let (judge, which) = (Arc::clone(&own), id.clone());
             let judged = tokio::task::spawn_blocking(move || judge.judge(&which)).await;
             drop(permit);
-            match judged {
-                Ok(Ok(())) => own.forget(&id),
-                // The client asks again, which repeats the check.
-                Ok(Err(error)) => {
-                    tracing::error!("{error}");
-                    sleep(CHECK_AGAIN).await;
-                }
-                Err(error) => {
-                    tracing::error!("a check ended: {error}");
+            let failed = match judged {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(format!("a check ended: {error}")),
+            };
+            match &failed {
+                None => own.forget(&id),
+                Some(problem) => {
+                    tracing::error!("{problem}");
                     sleep(CHECK_AGAIN).await;
                 }
             }
             held(&own.checking).remove(&id);
+            // Its client may be gone, and the deadline waits for the check.
+            if failed.is_some() {
+                own.check_if_complete(&id);
+            }
         });
     }
 
