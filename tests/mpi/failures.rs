@@ -155,6 +155,23 @@ fn refusals_reach_every_rank() {
     let ended = Job::start(&place, &programs).end(&place);
     each(&ended, &[0, 1], &["another config", "seed"]);
     assert!(!place.path("fed/manifest.json").exists());
+    // The same path leads to another split on rank 1.
+    let elsewhere = [
+        &options[..],
+        &["split.save_path=other/split.json", "seed=7"],
+    ]
+    .concat();
+    split(&place, &elsewhere);
+    let binary = job::binary("fed_avg");
+    let moved = [&["-C", "other", binary.to_str().unwrap()], &options[..]].concat();
+    let programs = [
+        (1, binary.clone(), options.clone()),
+        (1, "/usr/bin/env".into(), moved),
+    ];
+    let ended = Job::start(&place, &programs).end(&place);
+    let words = ["rank 1 read something else", "split: sha256", "on rank 0"];
+    each(&ended, &[0, 1], &words);
+    assert!(!place.path("fed/manifest.json").exists());
     job::ok(&place, 2, "fed_avg", options.clone());
     let ended = Job::start(&place, &[(2, job::binary("fed_avg"), options)]).end(&place);
     each(&ended, &[0, 1], &["holds a finished run", "overwrite=true"]);

@@ -5,7 +5,7 @@ use crate::common::{self, Place};
 use fed_distill::config::schema::recorded;
 use fed_distill::config::{Config, Request, compose};
 use fed_distill::generator::GeneratorSettings;
-use fed_distill::run::manifest::{self, Admission, Run, Start, admit};
+use fed_distill::run::manifest::{self, Admission, Earlier, Run, Start, admit};
 use fed_distill::run::stages::{ALL, Stage, is_path};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -243,7 +243,7 @@ fn earlier(stage: &Stage, config: &Value, done: bool) -> (tempfile::TempDir, std
         result: output.clone(),
     };
     let mut run = Run::prepare(&manifest::beside(&output), start);
-    run.begin(None).unwrap();
+    run.begin(Earlier::Nothing).unwrap();
     if done {
         std::fs::write(&output, b"{}").unwrap();
         run.output("result", &output).unwrap();

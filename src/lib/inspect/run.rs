@@ -14,7 +14,6 @@ use crate::runtime::progress::duration;
 use anyhow::Result;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 /// Holds a run, found by its manifest.
 pub struct Run {
@@ -205,12 +204,10 @@ impl Run {
             .collect()
     }
 
-    /// Returns how long it took, if it has ended.
+    /// Returns how long it took, if it has ended; time between an interruption and the process
+    /// that resumed does not count.
     pub fn took(&self) -> Option<String> {
-        let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
-        let spent =
-            at(self.manifest.ended.as_deref()?)?.duration_since(at(&self.manifest.started)?);
-        Some(duration(Duration::try_from(spent).ok()?))
+        self.manifest.worked().map(duration)
     }
 }
 

@@ -9,6 +9,7 @@ use super::stages::{self, without_paths};
 use crate::artifact::fault::explain;
 use crate::artifact::{atomic, json, tensors};
 use crate::error::{Error, Result};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,6 +83,13 @@ pub struct Checkpoints {
 /// Returns true if `folder` holds checkpoints of any run.
 pub fn any_in(folder: &Path) -> bool {
     files_in(folder).any(|path| is_ours(&path))
+}
+
+/// Returns when the last of the checkpoints in a folder was written.
+pub fn last_written(folder: &Path) -> Option<Timestamp> {
+    let written = |path: PathBuf| path.metadata().ok()?.modified().ok();
+    let last = files_in(folder).filter_map(written).max()?;
+    Timestamp::try_from(last).ok()
 }
 
 /// Removes the checkpoints in a folder, and the folder unless it holds something else: a user may

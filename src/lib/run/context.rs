@@ -1,17 +1,21 @@
 //! Starts a stage: logging, Ctrl-C, threads and device, and the context that holds them with the
 //! config.
 
-use super::ranks;
+use super::{ranks, require_space};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error};
-use crate::model::{ModelSpec, Precision};
+use crate::model::{Model, ModelSettings, ModelSpec, Precision};
+use crate::runtime::seed::Seeds;
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::setting::FilePath;
 use crate::words::counted;
 use anyhow::{Context, Result};
 use std::path::Path;
 use tch::Device;
+
+/// Bytes of a parameter in a file of weights.
+pub const PARAMETER_BYTES: u64 = 4;
 
 /// Holds what every stage has once it has started.
 pub struct StageContext<'a> {
@@ -109,6 +113,35 @@ impl StageContext<'_> {
             classes,
         );
         Ok(spec.within("model")?)
+    }
+
+    /// Returns a complete architecture on the images of `dataset`, and the number of its
+    /// parameters.
+    ///
+    /// # Errors
+    /// Fails when the model does not take the images, and when it cannot be built.
+    pub fn sized_model(
+        &self,
+        dataset: &Dataset,
+        model: &ModelSettings,
+    ) -> Result<(ModelSpec, u64)> {
+        let classes = dataset.classes.len() as i64;
+        let spec = ModelSpec::new(model, dataset.channels(), dataset.size(), classes);
+        let spec = spec.within("model")?;
+        // Its weights do not matter: it is built to see that it can be, and how large it is.
+        let mut rng = Seeds::new(self.config.seed).stream("model/size", 0);
+        let parameters = Model::new(&spec, self.device, &mut rng)?.parameter_count();
+        Ok((spec, parameters))
+    }
+
+    /// Refuses to train the config's model on `dataset` where it cannot be built, and where its
+    /// weights do not fit on the file system of `output`.
+    ///
+    /// # Errors
+    /// Fails in these cases.
+    pub fn refuse_model(&self, dataset: &Dataset, output: &Path) -> Result<()> {
+        let (_, parameters) = self.sized_model(dataset, &self.config.model)?;
+        Ok(require_space(output, PARAMETER_BYTES * parameters)?)
     }
 
     /// Warns when some of the ranks that share the nodes of a federation have none.

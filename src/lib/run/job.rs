@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::model::StateDict;
 use crate::run::checkpoint::{self, Checkpoints, Identity};
-use crate::run::manifest::{self, Admission};
+use crate::run::manifest::{self, Admission, Earlier};
 use crate::runtime::logging::{self, FileLog};
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -70,15 +70,6 @@ impl Session<'_> {
         json::write(&path, metrics)?;
         self.run.output("metrics", &path)?;
         Ok(())
-    }
-
-    /// Refuses to start when fewer than `bytes` are free where the run writes: call it before the
-    /// first step with what the run is known to write at least.
-    ///
-    /// # Errors
-    /// Fails when there is too little space.
-    pub fn require_space(&self, bytes: u64) -> Result<()> {
-        Ok(result_path::require_space(&self.job.output, bytes)?)
     }
 
     /// Returns the path of a file or folder of this run, named after its manifest.
@@ -361,7 +352,7 @@ fn refuse_other_inputs(job: &Job, run: &manifest::Run) -> Result<()> {
         return Ok(());
     };
     let now = run.manifest();
-    let differences = manifest::input_differences(&earlier, now);
+    let differences = manifest::input_differences(&earlier, now, ["then", "now"]);
     if differences.is_empty() {
         return Ok(());
     }
@@ -389,13 +380,18 @@ fn begin(
     checkpoint_folder: &Path,
 ) -> Result<()> {
     let earlier = match admission {
-        Admission::Continue => manifest::existing(&job.manifest)?,
-        _ => None,
+        Admission::Continue => manifest::existing(&job.manifest)?.map(|run| Earlier::Resumed {
+            run: Box::new(run),
+            last: checkpoint::last_written(checkpoint_folder),
+        }),
+        // A damaged one does not say what it wrote.
+        _ => (manifest::existing(&job.manifest).unwrap_or(None))
+            .map(|run| Earlier::Replaced(Box::new(run))),
     };
     if admission == Admission::Fresh {
         checkpoint::remove(checkpoint_folder)?;
     }
-    run.begin(earlier)?;
+    run.begin(earlier.unwrap_or(Earlier::Nothing))?;
     Ok(())
 }
 

@@ -189,7 +189,13 @@ impl Journal {
                 let before = remove_events_after(&folder, position)?;
                 (Some(EventWriter::create(&folder)?), before)
             }
-            false => (None, Vec::new()),
+            false => {
+                // A run that starts has no part in the events that an earlier one left.
+                if lines.is_empty() {
+                    remove_events_after(&folder, None)?;
+                }
+                (None, Vec::new())
+            }
         };
         Ok(Self {
             file: fs_err::OpenOptions::new().append(true).open(&path)?,

@@ -5,9 +5,10 @@
 use super::StageContext;
 use super::guard::caught;
 use super::job::{Job, Session};
+use crate::artifact::json;
 use crate::error::Error;
 use crate::federated::transport::{self, Rank, Timeout};
-use crate::run::manifest;
+use crate::run::manifest::{self, Manifest};
 use crate::runtime::launcher::launched;
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -149,11 +150,10 @@ pub fn perform_on_processes(
     })
 }
 
-/// Messages of rank 0 to the others, and their answer when they have loaded.
+/// Messages of rank 0 to the others, which answer the first with what they have read.
 const LOAD: &[u8] = b"load";
 const WORK: &[u8] = b"work";
 const DONE: &[u8] = b"done";
-const READY: &[u8] = b"ready";
 
 fn perform_on_rank_0(
     context: &StageContext,
@@ -171,7 +171,8 @@ fn perform_on_rank_0(
         tell(LOAD);
         let given = shared.load(run)?;
         let mut rank = rank.borrow_mut();
-        (1..rank.ranks()).try_for_each(|other| receive(&mut rank, other, &[READY]).map(drop))?;
+        (1..rank.ranks())
+            .try_for_each(|other| same_inputs(run.manifest(), other, &rank.receive(other)?))?;
         Ok(given)
     };
     let done = context.perform(job, load, |given, session| {
@@ -193,8 +194,9 @@ fn perform_on_other_rank(
     if receive(rank, 0, &[LOAD, DONE])? == DONE {
         return Ok(false);
     }
-    let given = shared.load(&mut context.unrecorded(job)?)?;
-    rank.send(0, READY.to_vec());
+    let mut run = context.unrecorded(job)?;
+    let given = shared.load(&mut run)?;
+    rank.send(0, json::value(run.manifest())?.to_string().into_bytes());
     if receive(rank, 0, &[WORK, DONE])? == DONE {
         return Ok(false);
     }
@@ -292,4 +294,27 @@ fn same_config(ours: &Value, rank: usize, theirs: &[u8]) -> Result<()> {
             .hint("start all ranks with the same arguments: they share the work out by themselves")
         ),
     }
+}
+
+/// Refuses another rank that read something else than rank 0, as one does on a host whose copy of
+/// the data is older.
+fn same_inputs(ours: &Manifest, rank: usize, theirs: &[u8]) -> Result<()> {
+    let theirs: Manifest = serde_json::from_slice(theirs).map_err(|error| {
+        let text = format!("rank {rank} sent another message than what it read");
+        Error::failed(text).caused_by(error)
+    })?;
+    let name = format!("on rank {rank}");
+    let differences = manifest::input_differences(ours, &theirs, ["on rank 0", &name]);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let text = format!("rank {rank} read something else than rank 0");
+    let error = differences
+        .into_iter()
+        .fold(Error::failed(text), |error, line| {
+            error.note("differs", line)
+        });
+    Err(error
+        .hint("all ranks read the same paths: give each host the same files, or a shared folder")
+        .into())
 }

@@ -17,7 +17,7 @@ use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
 use crate::run::stages;
 use crate::run::weights::{self, Card};
-use crate::run::{Demand, StageContext, open_for, required};
+use crate::run::{Demand, StageContext, open_for, require_space, required};
 use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::words::counted;
@@ -59,7 +59,8 @@ pub fn run(composed: &Composed) -> Result<()> {
         output: path.to_path_buf(),
         log: path.with_extension("log"),
     };
-    if !ranks::perform_on_processes(&context, &job, &Generate { context: &context })? {
+    let context = &context;
+    if !ranks::perform_on_processes(context, &job, &Generate { context, path })? {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
@@ -69,6 +70,8 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// mod ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
+    /// Where the batches go.
+    path: &'a Path,
 }
 
 impl Shared for Generate<'_> {
@@ -94,6 +97,7 @@ impl Shared for Generate<'_> {
                 synthesizer::batch_size_key(self.context.config),
             ],
         })?;
+        require_space(self.path, (self.images() * image) as u64)?;
         if let Some(fingerprint) = &set.fingerprint {
             run.fact("dataset_fingerprint", fingerprint)?;
         }
@@ -106,8 +110,6 @@ impl Shared for Generate<'_> {
         let Some(session) = session else {
             return make_for_rank_0(&mut *maker, rank, synthesizer::group(config));
         };
-        let written = self.images() * super::image_bytes(&set.card.model);
-        session.require_space(written as u64)?;
         // Batches that an interrupted run finished come from the store, and write their lines
         // again.
         let mut journal = Journal::open(self.context, session, &[], None)?;

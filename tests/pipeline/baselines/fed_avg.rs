@@ -221,6 +221,18 @@ fn mistakes_are_refused() {
     place.ok("fed_avg", &with(&SMALL, &["overwrite=true"]));
     refused(&[], 2, &["overwrite=true"]);
     let before = hash::file(&place.path(FILES[0])).unwrap();
+    // A model that does not take the images is found before the earlier run is replaced.
+    let others = TINY.iter().filter(|option| !option.starts_with("model"));
+    let others: Vec<&str> = others.chain(&SMALL).copied().collect();
+    let wide = [
+        "overwrite=true",
+        "model=resnet_small",
+        "model.width=1000000",
+    ];
+    let (code, _, errors) = place.run_with("fed_avg", &others, &wide);
+    assert_eq!(code, 2, "{errors}");
+    says(&errors, &["model.width"]);
+    refused(&[], 2, &["holds a finished run"]);
     place.ok("fed_avg", &with(&SMALL, &["resume=true"]));
     assert_eq!(before, hash::file(&place.path(FILES[0])).unwrap());
 }

@@ -91,6 +91,37 @@ fn finished_runs_are_kept_unless_told_otherwise() {
     assert_ne!(hash::file(&student).unwrap(), before);
 }
 
+/// Nothing of an earlier run is left beside the results of the one that replaced it.
+#[test]
+fn an_overwriting_run_takes_the_place_of_all_files() {
+    let files = |place: &Place| {
+        let folders = [place.path("student"), place.path("student/tensorboard")];
+        let entries = folders
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let place = made("generate_initial");
+    place.ok(
+        "train_student",
+        &["tensorboard=true", "student.new_batches_per_epoch=1"],
+    );
+    assert!(files(&place).iter().any(|name| name.starts_with("events.")));
+    let own = place.path("student/notes.txt");
+    std::fs::write(&own, "mine").unwrap();
+    let plain = ["tensorboard=false"];
+    place.ok("train_student", &[&plain[..], &["overwrite=true"]].concat());
+    std::fs::remove_file(own).expect("a file of the user's own stays");
+
+    let fresh = made("generate_initial");
+    std::fs::create_dir_all(fresh.path("student/tensorboard")).unwrap();
+    fresh.ok("train_student", &plain);
+    assert_eq!(files(&place), files(&fresh));
+}
+
 #[test]
 fn a_finished_run_says_what_differs() {
     let place = made("split_data");

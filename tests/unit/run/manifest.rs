@@ -1,6 +1,8 @@
 //! Manifests: what a run leaves, what it refuses to read, what it may replace.
 
-use fed_distill::run::manifest::{self, Admission, Manifest, Problem, Run, Start, Status, admit};
+use fed_distill::run::manifest::{
+    self, Admission, Earlier, Manifest, Problem, Run, Start, Status, admit,
+};
 use fed_distill::{Class, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ fn start(stage: &str, config: Value) -> Start {
 
 fn begin(place: &Path) -> Run {
     let mut run = Run::prepare(place, start("split_data", config()));
-    run.begin(None).unwrap();
+    run.begin(Earlier::Nothing).unwrap();
     run
 }
 
@@ -97,6 +99,92 @@ fn a_run_tells_how_it_was_made() {
         made.ended.unwrap().parse::<jiff::Timestamp>(),
     );
     assert!(started.unwrap() <= ended.unwrap());
+}
+
+#[test]
+fn a_replaced_run_leaves_no_files_of_its_own() {
+    let (folder, output, place) = finished();
+    let mut earlier = read(&place);
+    let inside = |name: &str| folder.path().join(name);
+    std::fs::create_dir(inside("pictures")).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let mut run = begin(&place);
+    for name in ["pictures/old.png", "changed.png", "split.json"] {
+        std::fs::write(inside(name), name).unwrap();
+        run.output("picture", &inside(name)).unwrap();
+    }
+    run.output("picture", outside.path()).unwrap();
+    earlier.outputs = run.manifest().outputs.clone();
+    std::fs::write(inside("changed.png"), "by somebody").unwrap();
+    std::fs::write(inside("another.png"), "of nobody").unwrap();
+
+    let mut run = Run::prepare(&place, start("split_data", config()));
+    run.begin(Earlier::Replaced(Box::new(earlier))).unwrap();
+    // An interruption takes nothing away, and the run that resumes knows what it replaces.
+    run.end_with(&Error::interrupted("interrupted")).unwrap();
+    assert!(inside("pictures/old.png").exists());
+    let mut run = Run::prepare(&place, start("split_data", config()));
+    let interrupted = Box::new(read(&place));
+    run.begin(Earlier::Resumed {
+        run: interrupted,
+        last: None,
+    })
+    .unwrap();
+    run.output("split", &output).unwrap();
+    run.finish().unwrap();
+
+    assert!(!inside("pictures").exists());
+    for name in ["changed.png", "another.png", "split.json"] {
+        assert!(inside(name).exists(), "{name}");
+    }
+    assert!(outside.path().exists());
+    assert!(read(&place).replaces.is_empty());
+}
+
+#[test]
+fn time_between_processes_is_no_work() {
+    let (_folder, _, place) = finished();
+    let times = |earlier_seconds, started: &str, resumed: &[&str], ended: Option<&str>| {
+        let time = |time: &str| format!("2025-01-31T{time}Z");
+        let made = Manifest {
+            earlier_seconds,
+            started: time(started),
+            resumed: resumed.iter().copied().map(time).collect(),
+            ended: ended.map(time),
+            ..read(&place)
+        };
+        made.worked().map(|worked| worked.as_secs())
+    };
+    assert_eq!(times(None, "12:00:00", &[], None), None);
+    assert_eq!(times(None, "12:00:00", &[], Some("12:00:07")), Some(7));
+    // An earlier version did not tell.
+    assert_eq!(
+        times(None, "12:00:00", &["13:00:00"], Some("13:00:07")),
+        Some(3607)
+    );
+    let resumed = ["13:00:00", "20:00:00"];
+    assert_eq!(
+        times(Some(30.5), "12:00:00", &resumed, Some("20:00:02")),
+        Some(32)
+    );
+    // A clock that was set back.
+    assert_eq!(times(None, "12:00:00", &[], Some("11:00:00")), Some(0));
+
+    // What a process adds to those before it.
+    let then = Manifest {
+        started: "2025-01-31T12:00:00Z".into(),
+        resumed: vec!["2025-01-31T13:00:00Z".into()],
+        earlier_seconds: Some(20.0),
+        ended: None,
+        ..read(&place)
+    };
+    let mut run = Run::prepare(&place, start("split_data", config()));
+    run.begin(Earlier::Resumed {
+        run: Box::new(then),
+        last: Some("2025-01-31T13:00:05Z".parse().unwrap()),
+    })
+    .unwrap();
+    assert_eq!(run.manifest().earlier_seconds, Some(25.0));
 }
 
 #[test]

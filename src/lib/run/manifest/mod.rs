@@ -12,7 +12,7 @@ mod run;
 mod trace;
 
 pub use admit::{Admission, admit};
-pub use run::{Run, Start};
+pub use run::{Earlier, Run, Start};
 pub use trace::{Check, Finding, Problem, check, check_output, made, made_as, producer_of, verify};
 
 use crate::artifact::json;
@@ -24,6 +24,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Names the fact that holds the teachers' architectures.
 pub const TEACHERS_MODEL: &str = "teachers_model";
@@ -107,6 +108,10 @@ pub struct Manifest {
     /// Further starts with `resume=true` of the run, in UTC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<String>,
+    /// Seconds that earlier processes worked on the run, each up to its end or, if it was killed,
+    /// its last checkpoint; manifests of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_seconds: Option<f64>,
     /// End, in UTC; none while running.
     pub ended: Option<String>,
     /// Names the main output, which lies beside the manifest: until it is among `outputs`, a file
@@ -115,6 +120,10 @@ pub struct Manifest {
     pub result: Option<PathBuf>,
     pub inputs: Vec<FileRecord>,
     pub outputs: Vec<FileRecord>,
+    /// Files of an earlier run that this one replaces (`overwrite=true`): it removes at its end
+    /// those that it did not write itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<FileRecord>,
     /// Holds what later stages check or users look up: the dataset's fingerprint, the number of
     /// nodes, …
     pub facts: BTreeMap<String, serde_json::Value>,
@@ -131,6 +140,21 @@ impl Manifest {
     /// Returns the first file that was written in a role.
     pub fn output(&self, role: &str) -> Option<&FileRecord> {
         self.outputs.iter().find(|record| record.role == role)
+    }
+
+    /// Returns how long the run was worked on, without the time between an interruption and the
+    /// process that resumed; `None` while it has no end.
+    pub fn worked(&self) -> Option<Duration> {
+        let seconds = match self.earlier_seconds {
+            Some(earlier) => earlier + self.seconds_until(self.ended.as_deref()?)?,
+            None => between(&self.started, self.ended.as_deref()?)?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Returns the seconds from the start of the last process to `end`.
+    fn seconds_until(&self, end: &str) -> Option<f64> {
+        between(self.resumed.last().unwrap_or(&self.started), end)
     }
 
     /// Returns the fingerprint of the dataset, if it is recorded.
@@ -172,9 +196,18 @@ impl Manifest {
     }
 }
 
+/// Returns the seconds between two times of a manifest, 0 where the clock was set back.
+fn between(start: &str, end: &str) -> Option<f64> {
+    let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let seconds = at(end)?.duration_since(at(start)?).as_secs_f64();
+    Some(seconds.max(0.0))
+}
+
 /// Returns a line for each input that two runs of a stage read differently, by its hash, and for
-/// each fact of `now` that was another then.
-pub fn input_differences(then: &Manifest, now: &Manifest) -> Vec<String> {
+/// each fact of `now` that was another then. `named` says what the line calls each run:
+/// `["then", "now"]`.
+pub fn input_differences(then: &Manifest, now: &Manifest, named: [&str; 2]) -> Vec<String> {
+    let [one, other] = named;
     let roles: BTreeSet<&str> = [then, now]
         .iter()
         .flat_map(|manifest| &manifest.inputs)
@@ -186,11 +219,11 @@ pub fn input_differences(then: &Manifest, now: &Manifest) -> Vec<String> {
     };
     let of_inputs = roles.into_iter().filter_map(|role| {
         let (then, now) = (sha256(then, role), sha256(now, role));
-        (then != now).then(|| format!("{role}: sha256 {then} then, {now} now"))
+        (then != now).then(|| format!("{role}: sha256 {then} {one}, {now} {other}"))
     });
     let of_facts = now.facts.iter().filter_map(|(key, value)| {
         let then = then.facts.get(key).unwrap_or(&serde_json::Value::Null);
-        (then != value).then(|| format!("{key}: {then} then, {value} now"))
+        (then != value).then(|| format!("{key}: {then} {one}, {value} {other}"))
     });
     of_inputs.chain(of_facts).collect()
 }

@@ -6,13 +6,15 @@
 use super::{
     FileRecord, LIBTORCH_VERSION, Manifest, SCHEMA_VERSION, Status, Versions, paths, trace,
 };
+use crate::artifact::fault::folder_of;
 use crate::artifact::{hash, json};
 use crate::data::Dataset;
 use crate::error::{Class, Error, Result};
 use crate::words::counted;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Holds what is known when a run begins.
 #[derive(Clone, Debug)]
@@ -27,6 +29,19 @@ pub struct Start {
     pub threads: usize,
     /// The main output.
     pub result: PathBuf,
+}
+
+/// Tells what was at a run's place before it.
+pub enum Earlier {
+    Nothing,
+    /// A run whose place this one takes.
+    Replaced(Box<Manifest>),
+    /// The run that this one resumes.
+    Resumed {
+        run: Box<Manifest>,
+        /// When it last wrote something, for one that was killed.
+        last: Option<Timestamp>,
+    },
 }
 
 /// Records a run. Dropped without an end it stays `running` on disk, which readers take as
@@ -65,10 +80,12 @@ impl Run {
                 earlier_threads: Vec::new(),
                 started: now(),
                 resumed: Vec::new(),
+                earlier_seconds: None,
                 ended: None,
                 result: start.result.file_name().map(PathBuf::from),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
+                replaces: Vec::new(),
                 facts: BTreeMap::new(),
                 error: None,
             },
@@ -77,12 +94,22 @@ impl Run {
 
     /// Writes the manifest with status `running`, in place of what was there. A stage that resumes
     /// the run of `earlier` records all inputs, facts and outputs again, but keeps the time at
-    /// which that run began.
+    /// which that run began. One that starts in its place removes its files at the end.
     ///
     /// # Errors
     /// Fails when the manifest cannot be written.
-    pub fn begin(&mut self, earlier: Option<Manifest>) -> Result<()> {
-        if let Some(earlier) = earlier {
+    pub fn begin(&mut self, earlier: Earlier) -> Result<()> {
+        if let Earlier::Replaced(earlier) = earlier {
+            self.manifest.replaces = earlier.replaces;
+            self.manifest.replaces.extend(earlier.outputs);
+        } else if let Earlier::Resumed { run: earlier, last } = earlier {
+            let ended = earlier.ended.clone().or(last.map(|last| last.to_string()));
+            let worked = ended.and_then(|ended| earlier.seconds_until(&ended));
+            self.manifest.earlier_seconds = match earlier.resumed.is_empty() {
+                true => worked,
+                false => worked.zip(earlier.earlier_seconds).map(|(a, b)| a + b),
+            };
+            self.manifest.replaces = earlier.replaces;
             let now = std::mem::replace(&mut self.manifest.started, earlier.started);
             self.manifest.resumed = earlier.resumed;
             self.manifest.resumed.push(now);
@@ -154,7 +181,8 @@ impl Run {
     ///
     /// # Errors
     /// Fails when the manifest cannot be written.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        self.remove_replaced();
         self.end(Status::Done, None)
     }
 
@@ -178,6 +206,31 @@ impl Run {
         self.save()
     }
 
+    /// Removes the files of the run that this one replaced and that it did not write anew; those
+    /// that somebody changed since stay.
+    fn remove_replaced(&mut self) {
+        let folder = folder_of(&self.path);
+        for record in std::mem::take(&mut self.manifest.replaces) {
+            let is_ours = |output: &FileRecord| output.path == record.path;
+            let is_inside = record.path.components().all(is_name);
+            if !is_inside || self.manifest.outputs.iter().any(is_ours) {
+                continue;
+            }
+            let path = record.current_path(&self.path);
+            if hash::file(&path).is_ok_and(|(_, sha256)| sha256 == record.sha256) {
+                tracing::info!(
+                    "{} is of the run that was replaced: removed",
+                    path.display()
+                );
+                // What cannot be removed is no fault of this run's result.
+                let _ = std::fs::remove_file(&path);
+                let above = path.parent().filter(|above| *above != folder);
+                // Only an empty folder goes.
+                let _ = above.map(std::fs::remove_dir);
+            }
+        }
+    }
+
     fn record(&self, role: &str, path: &Path) -> Result<FileRecord> {
         let (bytes, sha256) = hash::file(path)?;
         Ok(FileRecord {
@@ -194,6 +247,11 @@ impl Run {
         }
         json::write(&self.path, &self.manifest)
     }
+}
+
+/// Returns true for a part of a path that stays below its folder.
+fn is_name(part: Component) -> bool {
+    matches!(part, Component::Normal(_))
 }
 
 /// Adds `record`, in place of an earlier one of the same role and path.

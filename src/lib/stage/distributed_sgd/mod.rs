@@ -24,6 +24,7 @@ use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use anyhow::Result;
 use recorder::Recorder;
+use std::path::Path;
 
 /// Runs the stage.
 ///
@@ -59,14 +60,13 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/distributed_sgd",
     )?;
     let job = Job::in_folder(&stages::DISTRIBUTED_SGD, folder, "model.safetensors");
-    if !ranks::perform(
-        &context,
-        &job,
-        &Descent {
-            context: &context,
-            config,
-        },
-    )? {
+    let (context, output) = (&context, &job.output);
+    let descent = Descent {
+        context,
+        config,
+        output,
+    };
+    if !ranks::perform(context, &job, &descent)? {
         tracing::info!("the model is trained already: {}", folder.display());
     }
     Ok(())
@@ -76,6 +76,8 @@ pub fn run(composed: &Composed) -> Result<()> {
 struct Descent<'a> {
     context: &'a StageContext<'a>,
     config: &'a DistributedSgdConfig,
+    /// Path of the weights.
+    output: &'a Path,
 }
 
 impl Threaded for Descent<'_> {
@@ -94,6 +96,7 @@ impl Shared for Descent<'_> {
             &self.config.settings.augment,
             dataset.size(),
         )?;
+        self.context.refuse_model(&dataset, self.output)?;
         run.dataset(&dataset)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)

@@ -52,7 +52,13 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder(&stages::FED_AVG, folder, "global.safetensors");
     let context = &context;
-    if !ranks::perform(context, &job, &Average { context, split })? {
+    let output = &job.output;
+    let average = Average {
+        context,
+        split,
+        output,
+    };
+    if !ranks::perform(context, &job, &average)? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -63,6 +69,8 @@ struct Average<'a> {
     context: &'a StageContext<'a>,
     /// Path of the split.
     split: &'a Path,
+    /// Path of the weights.
+    output: &'a Path,
 }
 
 impl Threaded for Average<'_> {
@@ -94,6 +102,7 @@ impl Shared for Average<'_> {
         }
         self.context
             .warn_about_ranks("fed_avg.ranks", split.nodes.len());
+        self.context.refuse_model(&dataset, self.output)?;
         run.dataset(&dataset)?;
         run.input("split", self.split)?;
         Ok((dataset, split))

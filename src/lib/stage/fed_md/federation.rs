@@ -6,7 +6,7 @@ use crate::data::{self, Dataset, ImageSet, Normalisation};
 use crate::error::{During, Error};
 use crate::federated::NodeData;
 use crate::federated::fed_md::{Client, Federation, Task};
-use crate::model::{Model, ModelSettings, ModelSpec};
+use crate::model::ModelSpec;
 use crate::partition::{Part, Split};
 use crate::run::StageContext;
 use crate::runtime::interrupt;
@@ -209,7 +209,8 @@ fn party(
         None => &context.config.model,
     };
     interrupt::check()?;
-    let (spec, parameters) = fitted(context, dataset, model)
+    let (spec, parameters) = context
+        .sized_model(dataset, model)
         .with_context(|| format!("choosing the architecture of node {node}"))?;
     Ok(Party {
         node,
@@ -217,24 +218,6 @@ fn party(
         parameters,
         part,
     })
-}
-
-/// Returns a complete architecture on the images of `dataset`, and the number of its parameters.
-pub(in super::super) fn fitted(
-    context: &StageContext,
-    dataset: &Dataset,
-    model: &ModelSettings,
-) -> Result<(ModelSpec, u64), Error> {
-    let (channels, size, classes) = (
-        dataset.channels(),
-        dataset.size(),
-        dataset.classes.len() as i64,
-    );
-    let spec = ModelSpec::new(model, channels, size, classes).within("model")?;
-    // Its weights do not matter: it is built to see that it can be, and how large it is.
-    let mut rng = Seeds::new(context.config.seed).stream("fed_md/size", 0);
-    let parameters = Model::new(&spec, context.device, &mut rng)?.parameter_count();
-    Ok((spec, parameters))
 }
 
 /// Returns the split's public node: the one asked for, or the last.

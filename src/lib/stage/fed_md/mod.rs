@@ -13,18 +13,19 @@ use crate::federated::Link;
 use crate::federated::fed_md::{self, Federation};
 use crate::federated::transport::Rank;
 use crate::model::StateDict;
+use crate::run::context::PARAMETER_BYTES;
 use crate::run::job::{Job, Session};
 use crate::run::manifest;
 use crate::run::metrics::FedMdClient;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::{self, Card};
-use crate::run::{StageContext, open_for, required};
+use crate::run::{StageContext, open_for, require_space, required};
 use crate::runtime::interrupt;
 use anyhow::{Context, Result};
-use federation::Roles;
 #[cfg(feature = "net")]
-pub(super) use federation::{Public, fitted};
+pub(super) use federation::Public;
+use federation::Roles;
 use recorder::Recorder;
 use std::path::Path;
 
@@ -51,7 +52,13 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder(&stages::FED_MD, folder, "metrics.json");
     let context = &context;
-    if !ranks::perform(context, &job, &Distill { context, split })? {
+    let output = &job.output;
+    let distill = Distill {
+        context,
+        split,
+        output,
+    };
+    if !ranks::perform(context, &job, &distill)? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -62,6 +69,8 @@ struct Distill<'a> {
     context: &'a StageContext<'a>,
     /// Path of the split.
     split: &'a Path,
+    /// Path of the metrics, which lie beside the weights.
+    output: &'a Path,
 }
 
 impl Threaded for Distill<'_> {
@@ -79,6 +88,8 @@ impl Shared for Distill<'_> {
         self.context
             .refuse_large_crop("fed_md", augment, dataset.size())?;
         let roles = Roles::new(self.context, &dataset)?;
+        let parameters: u64 = roles.parties.iter().map(|party| party.parameters).sum();
+        require_space(self.output, PARAMETER_BYTES * parameters)?;
         self.context
             .warn_about_ranks("fed_md.ranks", roles.parties.len());
         run.dataset(&dataset)?;

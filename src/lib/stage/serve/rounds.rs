@@ -100,7 +100,7 @@ impl Lead<'_> {
                 let (mut clients, mut described) = (Vec::new(), Vec::new());
                 for node in 0..self.server.tokens.parties() {
                     let spec = self.server.task.spec_of(node);
-                    let (spec, parameters) = fed_md::fitted(self.context, &dataset, &spec.model)?;
+                    let (spec, parameters) = self.context.sized_model(&dataset, &spec.model)?;
                     described.push(FedMdClient {
                         node,
                         model: spec.model.kind,

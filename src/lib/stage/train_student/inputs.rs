@@ -6,14 +6,15 @@ use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::json::{self, at};
 use crate::artifact::{hash, tensors};
+use crate::config::Config;
 use crate::config::schema::Objective;
 use crate::data::{Dataset, DatasetKind, ImageSet};
 use crate::distill::SyntheticImages;
 use crate::error::Error;
-use crate::model::ModelSpec;
+use crate::model::{Model, ModelSpec};
 use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
-use crate::run::{Demand, StageContext, required, split};
+use crate::run::{Demand, StageContext, require_space, required, split};
 use crate::run::{manifest, of_sweep, stages};
 use crate::words::counted;
 use anyhow::{Result, bail};
@@ -29,13 +30,15 @@ pub struct Inputs {
     pub own: Option<ImageSet>,
     /// The initial batches, on the device.
     pub initial: SyntheticImages,
+    /// The student before its first step.
+    pub student: Model,
 }
 
-/// Loads everything and checks that it belongs together.
+/// Loads everything and checks that it belongs together, and that the student fits into `folder`.
 ///
 /// # Errors
 /// Fails when a file is missing or damaged, and when the files do not belong together.
-pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
+pub fn load(context: &StageContext, run: &mut manifest::Run, folder: &Path) -> Result<Inputs> {
     let set = teachers::load(context)?;
     set.record(run)?;
     let dataset = dataset(context, &set)?;
@@ -47,13 +50,25 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let real = own.as_ref().map_or(0, ImageSet::len);
     refuse_demands(context, &set, initial.labels.size()[0] as usize + real)?;
     super::refuse_student(context, &set, &dataset.classes)?;
+    let student = super::student(context, &set)?;
+    let images = initial.labels.size()[0] as usize + fresh_images(context.config);
+    let images = images as u128 * super::super::image_bytes(&set.card.model);
+    let bytes = images as u64 + student.state().bytes();
+    require_space(&folder.join("student.safetensors"), bytes)?;
     synthesizer::check(context.config, &set)?;
     Ok(Inputs {
         set,
         dataset,
         own,
         initial,
+        student,
     })
+}
+
+/// Returns how many images the student's own training adds to the initial ones.
+pub fn fresh_images(config: &Config) -> usize {
+    let student = &config.student;
+    student.epochs * student.new_batches_per_epoch * config.synthetic_batch()
 }
 
 /// Returns the server's own dataset, whose test images measure the student; one without images

@@ -54,7 +54,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     refuse_selection(context.config)?;
     let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
-    let load = |run: &mut manifest::Run| inputs::load(&context, run);
+    let load = |run: &mut manifest::Run| inputs::load(&context, run, folder);
     let done = context.perform(&job, load, |inputs, session| {
         train(&context, inputs, folder, session)
     })?;
@@ -100,11 +100,12 @@ fn train(
         dataset,
         own,
         initial,
+        student: mut model,
     } = inputs;
     let (set, dataset) = (&set, &dataset);
     let fresh = settings.new_batches_per_epoch * settings.epochs;
     let initial_images = initial.labels.size()[0] as usize;
-    let capacity = initial_images + fresh * config.synthetic_batch();
+    let capacity = initial_images + inputs::fresh_images(config);
     let growing = GrowingSet::new(
         &initial,
         capacity,
@@ -114,9 +115,6 @@ fn train(
     )?;
     // The growing set has a copy.
     drop(initial);
-    let mut model = student(context, set)?;
-    let written = capacity as u128 * super::image_bytes(&set.card.model);
-    session.require_space(written as u64 + model.state().bytes())?;
     let weights = TeacherWeights::new(set.all(), settings.teacher_weights.clone());
     let shared = weights.values.shallow_clone();
     let maker = synthesizer(config, set, Some(&shared))?;

@@ -43,7 +43,7 @@ pub(super) fn teacher(
         if let Some(split) = &context.config.split.save_path {
             run.input("split", split)?;
         }
-        context.model(dataset)?;
+        context.refuse_model(dataset, &path)?;
         let seeds = Seeds::new(context.config.seed);
         hold_out(&context.config.teacher, part, &seeds, node)
     };
@@ -74,7 +74,6 @@ fn train(
     let own_test: Vec<i64> = part.test.iter().map(|&index| index as i64).collect();
     let own_test = Tensor::f_from_slice(&own_test)?.f_to_device(context.device)?;
     let mut model = initial(context, dataset, &seeds, node)?;
-    session.require_space(model.state().bytes())?;
     let mut source = Shuffled::new(
         &train,
         &dataset.normalisation,
