@@ -187,3 +187,51 @@ fn methods_of_a_sweep_have_their_own_names() {
         assert_eq!(text.matches(name).count(), 1, "{name} in {text}");
     }
 }
+
+/// Each student has learned weights of its own for the same teachers.
+#[test]
+fn ensembles_of_learned_weights_are_rows_of_their_own() {
+    let place = Place::new();
+    for stage in ["split_data", "train_teachers", "generate_initial"] {
+        place.ok(stage, &[]);
+    }
+    let sweep = [
+        "--multirun",
+        "+method=co_boosting",
+        "student.epochs=2,3",
+        "student.new_batches_per_epoch=0",
+        "generator.batch_size=16",
+        "generator.width=4",
+        "generator.steps=2",
+    ];
+    place.ok("train_student", &sweep);
+    let (out, _) = table(&place, &[".", "--json"]);
+    let data: Value = serde_json::from_str(&out).unwrap();
+    let learned = rows(&data, &["ensemble (weighted_logits)", "student.epochs="]);
+    assert_eq!(learned.len(), 2, "{data}");
+    // Their average depends on the teachers alone.
+    assert_eq!(rows(&data, &["one-shot average"]).len(), 1, "{data}");
+}
+
+/// A server that was not given the split has the results of the same data.
+#[test]
+fn a_student_without_the_split_is_in_the_column_of_its_teachers() {
+    let place = Place::new();
+    chain(&place, "one", "one", &[]);
+    let alone = [
+        "split.save_path=null",
+        "teacher.save_folder=one/teachers",
+        "initial.save_path=one/initial.safetensors",
+        "student.save_folder=alone",
+        "student.seed=9",
+    ];
+    place.ok("train_student", &alone);
+    let (out, _) = table(&place, &[".", "--json"]);
+    let data: Value = serde_json::from_str(&out).unwrap();
+    let cells = data["rows"].as_array().unwrap().iter();
+    let cells = cells.flat_map(|row| row["cells"].as_array().unwrap());
+    let mut columns: Vec<&Value> = cells.map(|cell| &cell["data"]).collect();
+    columns.dedup();
+    assert_eq!(columns.len(), 1, "{data}");
+    assert_eq!(rows(&data, &["one-shot student"]).len(), 2, "{data}");
+}

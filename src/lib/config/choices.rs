@@ -58,6 +58,8 @@ pub struct Part {
     pub content: Rc<File>,
     /// Who asked for the file; `None` for the primary file.
     pub origin: Option<Origin>,
+    /// The argument that added the option it belongs to, where the primary file names none.
+    pub added: Option<GroupOverride>,
 }
 
 /// Holds all files that are merged, and all choices.

@@ -7,7 +7,7 @@ use super::grammar::Parsed;
 use super::node::Node;
 use super::overrides::Override;
 use super::schema::Config;
-use super::separate::separate;
+use super::separate::{refuse_replaced, separate};
 use super::tree::Source;
 use super::validate::validate;
 use super::{check, choices, extract, interpolate, kinds, known, mistakes, options, shape};
@@ -210,6 +210,7 @@ fn compose_one(
 fn merged(source: &Source, overrides: Vec<Override>, arguments: Vec<String>) -> Result<Composed> {
     let (groups, keys) = separate(&source.groups, overrides)?;
     let expansion = choices::expand(source, &groups)?;
+    refuse_replaced(&expansion.parts)?;
     let default = Node::built_in(&Config::default())?;
     let mut built_in = default.clone();
     kinds::complete(&mut built_in, shape::config());

@@ -1,12 +1,13 @@
 //! Tells overrides that choose a group's option from those that set a key.
 
-use super::choices::{Action, GroupOverride};
+use super::choices::{Action, GroupOverride, Part};
 use super::grammar::Parsed;
 use super::known::HYDRA;
-use super::node::Value;
+use super::node::{Node, Value};
 use super::overrides::{Override, Sign};
 use super::suggest::{did_you_mean, list, nearest};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 
 /// Returns group overrides and key overrides: a name of a group without a mapping behind it is the
 /// former.
@@ -57,20 +58,52 @@ fn refuse_undone(before: &[GroupOverride], group: &GroupOverride) -> Result<()> 
         let is_known = |names: &&[&str]| names.contains(&group.group.as_str());
         GLOBAL.iter().position(is_known).filter(|_| added)
     };
-    let undone = before.iter().find(|other| rank(other) > rank(group));
-    match undone.filter(|_| rank(group).is_some()) {
+    let first = before.iter().find(|other| rank(other) > rank(group));
+    match first.filter(|_| rank(group).is_some()) {
         None => Ok(()),
-        Some(other) => Err(Error::usage(format!(
-            "`+{}` stands before `+{}`, whose keys would replace its own",
-            other.group, group.group
-        ))
-        .note("from", other.origin.to_string())
-        .note("from", group.origin.to_string())
-        .hint(format!(
-            "type `+{}=…` first and `+{}=…` behind it",
-            group.group, other.group
-        ))),
+        Some(first) => Err(undone(first, group)),
     }
+}
+
+fn undone(first: &GroupOverride, second: &GroupOverride) -> Error {
+    Error::usage(format!(
+        "`+{}` stands before `+{}`, whose keys would replace its own",
+        first.group, second.group
+    ))
+    .note("from", first.origin.to_string())
+    .note("from", second.origin.to_string())
+    .hint(format!(
+        "type `+{}=…` first and `+{}=…` behind it",
+        second.group, first.group
+    ))
+}
+
+/// Refuses an option of one group, as `+split=iid`, that stands before an experiment or the like
+/// that sets one of its keys to something else.
+pub fn refuse_replaced(parts: &[Part]) -> Result<()> {
+    let mut set = BTreeMap::<Vec<String>, (&GroupOverride, Node)>::new();
+    for part in parts {
+        let Some(added) = &part.added else { continue };
+        let is_global = GLOBAL
+            .iter()
+            .any(|names| names.contains(&added.group.as_str()));
+        let mut replaced = None;
+        let body = part.content.body.clone().placed_at(&part.content.package);
+        body.leaves(&mut |path, now| {
+            if !is_global {
+                set.insert(path.to_vec(), (added, now.clone()));
+            } else if let Some((first, then)) = set.get(path)
+                && then.value != now.value
+            {
+                let error = || undone(first, added).note("differs", path.join("."));
+                replaced.get_or_insert_with(error);
+            }
+        });
+        if let Some(error) = replaced {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn no_group(known: &[String], parsed: &Override) -> Error {

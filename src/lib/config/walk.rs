@@ -23,6 +23,8 @@ pub struct Walk<'a> {
     files: &'a mut HashMap<String, Rc<File>>,
     /// Files in merge order so far.
     parts: Vec<Part>,
+    /// The argument that added the option that is walked through.
+    added: Option<GroupOverride>,
     /// The option of each group so far.
     chosen: IndexMap<String, Chosen>,
     /// Groups that some line other than an `override` names.
@@ -51,6 +53,7 @@ impl<'a> Walk<'a> {
             known,
             files,
             parts: Vec::new(),
+            added: None,
             chosen: IndexMap::new(),
             placed: BTreeSet::new(),
             overrides: BTreeMap::new(),
@@ -75,6 +78,7 @@ impl<'a> Walk<'a> {
                 Action::Replace(_) | Action::Delete(_) => continue,
             };
             if let Some(option) = option {
+                self.added = Some(asked.clone());
                 self.choose(&asked.group, option, &asked.origin, false);
             }
         }
@@ -104,6 +108,7 @@ impl<'a> Walk<'a> {
                     file: self.source.tree.label(path).as_ref().into(),
                     content: file.clone(),
                     origin: origin.cloned(),
+                    added: self.added.clone(),
                 }),
                 Item::File { path, origin } => self.sibling(path, origin),
                 Item::Choice(choice) if choice.overrides => self.replacing(choice),

@@ -126,10 +126,7 @@ pub fn find<'a>(entries: &[&'a Entry]) -> (Vec<Found<'a>>, Vec<String>) {
             }
         );
     }
-    for group in &mut found {
-        leave_out_parts(group, &mut left_out);
-    }
-    found.retain(|group| !group.members.is_empty());
+    leave_out_parts(&mut found, &mut left_out);
     (found, left_out)
 }
 
@@ -144,12 +141,11 @@ fn is_copy(one: &Entry, other: &Entry) -> bool {
 }
 
 /// Takes the teachers out of folders in which some are missing: their mean is not that of a split.
-fn leave_out_parts(group: &mut Found, left_out: &mut Vec<String>) {
-    if group.stage != "train_teachers" {
-        return;
-    }
+/// Those of other architectures are another group of the same folder.
+fn leave_out_parts(found: &mut Vec<Found>, left_out: &mut Vec<String>) {
     let mut folders: BTreeMap<PathBuf, (u64, Option<u64>)> = BTreeMap::new();
-    for entry in &group.members {
+    let groups = || found.iter().filter(|group| group.stage == "train_teachers");
+    for entry in groups().flat_map(|group| &group.members) {
         let folder = folders.entry(entry.run.folder().into()).or_default();
         folder.0 += 1;
         folder.1 = folder.1.or_else(|| nodes(&entry.run));
@@ -162,9 +158,13 @@ fn leave_out_parts(group: &mut Found, left_out: &mut Vec<String>) {
             folder.display()
         ));
     }
-    group
-        .members
-        .retain(|entry| !folders.contains_key(entry.run.folder()));
+    for group in found.iter_mut() {
+        let is_whole = |entry: &&Entry| !folders.contains_key(entry.run.folder());
+        if group.stage == "train_teachers" {
+            group.members.retain(is_whole);
+        }
+    }
+    found.retain(|group| !group.members.is_empty());
 }
 
 /// Returns how many nodes the split of a teacher has.

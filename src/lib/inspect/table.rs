@@ -122,7 +122,7 @@ impl Results {
             return;
         };
         let mut identity = own.clone();
-        if !method.trained {
+        if method.shared {
             identity.retain(|key, _| is_of_teachers(key));
         }
         let column = self.columns.iter().position(|column| column == data);
@@ -145,7 +145,7 @@ impl Results {
             .resize_with(self.columns.len().max(row.cells.len()), Vec::new);
         let cell = &mut row.cells[column];
         // Students of the same teachers have one ensemble.
-        if method.trained || !cell.iter().any(|one| one.teachers == method.teachers) {
+        if !method.shared || !cell.iter().any(|one| one.teachers == method.teachers) {
             cell.push(Measured {
                 run: method.run,
                 accuracy,
@@ -325,8 +325,10 @@ impl Row {
 /// Splits an identity into the settings of the data, and the rest.
 fn split_by_data(identity: &Identity) -> (Identity, Identity) {
     let is_of_data = |key: &str| {
+        // `split` itself only says whether the run read the split that its teachers were trained
+        // on.
         let group = key.split('.').next().unwrap_or(key);
-        ["dataset", "split"].contains(&group)
+        ["dataset", "split"].contains(&group) && key != "split"
     };
     let of = |wanted: bool| {
         let parts = identity.iter().filter(|(key, _)| is_of_data(key) == wanted);

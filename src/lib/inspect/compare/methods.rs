@@ -3,6 +3,7 @@
 
 use super::super::run::{Comparison, Metrics, Run};
 use super::super::settings;
+use crate::inversion::EnsembleKind;
 use crate::run::manifest::{Manifest, made_as};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -28,6 +29,10 @@ pub struct Method {
     /// Whether it is a model that the run trained, and not one that its teachers give.
     #[serde(skip)]
     pub trained: bool,
+    /// Whether its teachers alone give it: weights that a student's run learned make its ensemble
+    /// the run's own.
+    #[serde(skip)]
+    pub shared: bool,
     /// SHA-256 of the teachers' files of one-shot methods.
     #[serde(skip)]
     pub teachers: Vec<String>,
@@ -103,6 +108,7 @@ fn blank(run: &Run) -> Method {
         split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
         trained: true,
+        shared: false,
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
@@ -167,6 +173,7 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     let of_teachers = |name: String, accuracy: Option<f64>| Method {
         method: name,
         trained: false,
+        shared: true,
         ..method(accuracy)
     };
     let student = metrics.final_test_accuracy.or(comparison.student);
@@ -181,7 +188,10 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     }
     let rule = comparison.ensemble_rule.map(|rule| format!(" ({rule})"));
     let ensemble = format!("teachers' ensemble{}", rule.unwrap_or_default());
-    all.push(of_teachers(ensemble, comparison.ensemble));
+    all.push(Method {
+        shared: comparison.ensemble_rule != Some(EnsembleKind::WeightedLogits),
+        ..of_teachers(ensemble, comparison.ensemble)
+    });
     all
 }
 

@@ -151,6 +151,18 @@ fn options_in_an_order_that_undoes_the_first() {
     assert!(plain.starts_with("`+method` stands before"), "{plain}");
     let ordered = ["+experiment=demo", "+method=dense", "+scale=tiny"];
     compose(&request(Some(config_dir()), &ordered)).unwrap();
+    for plain in ["+split=iid", "split=iid"] {
+        let error = text(&[plain, "+experiment=demo"]);
+        let first = error.lines().next().unwrap();
+        assert_eq!(
+            first,
+            "`+split` stands before `+experiment`, whose keys would replace its own"
+        );
+        assert!(error.contains("differs: split."), "{error}");
+    }
+    // Their keys have nothing in common.
+    let apart = ["+fed_avg=average", "+experiment=demo"];
+    compose(&request(Some(config_dir()), &apart)).unwrap();
 }
 
 #[test]
