@@ -180,7 +180,10 @@ fn teachers_of_several_architectures_are_counted_together() {
     let (all, errors) = groups(&place, ".");
     assert!(errors.contains("teachers (1 of 2 teachers)"), "{errors}");
     assert_eq!(of_stage(&all, "train_teachers"), []);
-    place.ok("train_teachers", &["teacher.only=[1]", "model.blocks=[1,1]"]);
+    place.ok(
+        "train_teachers",
+        &["teacher.only=[1]", "model.blocks=[1,1]"],
+    );
     let (all, errors) = groups(&place, ".");
     assert!(!errors.contains("left out"), "{errors}");
     assert_eq!(of_stage(&all, "train_teachers").len(), 2, "{all:?}");

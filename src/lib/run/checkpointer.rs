@@ -81,11 +81,16 @@ impl<'a> Checkpointer<'a> {
         Ok(())
     }
 
-    /// Returns what an earlier process saved of this run, whose `unit` is an epoch or a round.
+    /// Returns what an earlier process saved of this run, whose `unit` is an epoch or a round; they
+    /// count from `first`.
     ///
     /// # Errors
     /// Fails as [`Checkpoints::read`] does.
-    pub fn load<N: DeserializeOwned>(&self, unit: &str) -> Result<Option<Resumed<N>>> {
+    pub fn load<N: DeserializeOwned>(
+        &self,
+        unit: &str,
+        first: usize,
+    ) -> Result<Option<Resumed<N>>> {
         let Some(saved) = self.checkpoints.read::<Content<N>>(NAME)? else {
             return Ok(None);
         };
@@ -100,7 +105,7 @@ impl<'a> Checkpointer<'a> {
         };
         tracing::info!(
             "resuming from {unit} {}, step {}",
-            position.epoch + 1,
+            position.epoch + first,
             position.step
         );
         Ok(Some(Resumed {

@@ -54,7 +54,7 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
     Log<'a, M, N>
 {
     /// Returns the record, and the state from which an interrupted run resumes. `title` is shown
-    /// with the progress; `steps` are those of each round.
+    /// with the progress; `steps` are those of each round, which count from `first`.
     ///
     /// # Errors
     /// Fails when the checkpoint is of another run, and when a file cannot be written.
@@ -62,11 +62,12 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         context: &StageContext,
         session: &Session<'a>,
         title: &str,
+        first: usize,
         steps: Vec<u64>,
     ) -> Result<(Self, Option<FitState>)> {
         let stage = session.job.stage.name;
         let checkpointer = Checkpointer::new(context, session.checkpoints);
-        let (start, lines, events) = match checkpointer.load::<Notes>("round")? {
+        let (start, lines, events) = match checkpointer.load::<Notes>("round", first)? {
             Some(mut resumed) => {
                 let lines = saved_lines(&mut resumed.fit)?;
                 (Some(resumed.fit), lines, resumed.notes.events)

@@ -57,7 +57,7 @@ impl<'a> Recorder<'a> {
         let config = &context.config.distributed_sgd;
         let steps = train::steps(dataset.train.len(), config.settings.batch_size);
         let checkpointer = Checkpointer::new(context, session.checkpoints);
-        let (start, notes) = match checkpointer.load::<Notes>("epoch")? {
+        let (start, notes) = match checkpointer.load::<Notes>("epoch", 1)? {
             Some(resumed) => (Some(resumed.fit), resumed.notes),
             None => (None, Notes::default()),
         };

@@ -40,7 +40,7 @@ impl<'a> Recorder<'a> {
         let config = &context.config.fed_avg;
         let rounds = 1..=config.settings.rounds;
         let steps = rounds.map(|round| steps(&config.settings, federation, round));
-        let (log, start) = Log::open(context, session, "federated averaging", steps.collect())?;
+        let (log, start) = Log::open(context, session, "federated averaging", 1, steps.collect())?;
         let recorder = Self {
             config,
             dataset,

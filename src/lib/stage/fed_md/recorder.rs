@@ -39,7 +39,7 @@ impl<'a> Recorder<'a> {
                 .fold(0_u64, u64::saturating_add)
         };
         let steps = (0..=settings.rounds).map(batches).collect();
-        let (log, start) = Log::open(context, session, "federated distillation", steps)?;
+        let (log, start) = Log::open(context, session, "federated distillation", 0, steps)?;
         let recorder = Self {
             settings,
             federation,

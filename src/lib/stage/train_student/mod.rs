@@ -135,7 +135,7 @@ fn train(
         training.saturating_add(fresh.saturating_mul(steps)) as u64,
     );
     let checkpointer = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match checkpointer.load::<Notes>("epoch")? {
+    let (start, best, notes) = match checkpointer.load::<Notes>("epoch", 1)? {
         Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };

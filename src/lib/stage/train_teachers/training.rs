@@ -83,7 +83,7 @@ fn train(
         format!("teacher/{node}/batches"),
     );
     let checkpointer = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match checkpointer.load::<Notes>("epoch")? {
+    let (start, best, notes) = match checkpointer.load::<Notes>("epoch", 1)? {
         Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
