@@ -167,6 +167,8 @@ def link(path, target):
     elif path.exists():
         fail(f"{path} is a folder, and should be a link", "remove it, then try again")
     path.symlink_to(target)
+    # Cargo does not see that the link leads elsewhere: another libtorch is another build.
+    os.utime(CHECKOUT / "build.rs")
 
 
 def main():

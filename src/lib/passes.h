@@ -7,8 +7,9 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && __GNUC__ >= 12 && !defined(__clang__)
 // Compiles a function for AVX-512, for AVX2 and for the rest; the program chooses when it starts.
+// Before version 12, g++ does not take these names, and compiles for the rest alone.
 #define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define EACH_CPU

@@ -17,8 +17,15 @@ fn main() {
     for file in SOURCES.iter().chain(&HEADERS) {
         println!("cargo:rerun-if-changed={}", below(file));
     }
-    cc::Build::new()
-        .cpp(true)
+    let mut build = cc::Build::new();
+    build.cpp(true);
+    if build.get_compiler().is_like_clang() {
+        eprintln!(
+            "error: the passes need g++ (its OpenMP, `libgomp`), and CXX is a Clang: CXX=g++"
+        );
+        std::process::exit(1);
+    }
+    build
         .std("c++17")
         .files(SOURCES.map(below))
         .opt_level(3)

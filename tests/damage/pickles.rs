@@ -80,6 +80,13 @@ fn repetition_costs_no_memory() {
         let entries = (0..count).flat_map(entry).collect();
         [tensor(), b"0}(".to_vec(), entries, b"u.".to_vec()].concat()
     };
+    // A dict of many tensors, which is the value of as many keys of the root.
+    let nested = || {
+        let name = [&b"0"[..], &text("n"), b"q\x020"].concat();
+        let inside = [&b"}q\x03("[..], &b"h\x02h\x01".repeat(400_000), b"u0"].concat();
+        let root = [&b"}("[..], &b"h\x02h\x03".repeat(400_000), b"u."].concat();
+        [tensor(), name, inside, root].concat()
+    };
     let calls = [
         &b"\x80\x02cx\ny\nq\x00("[..],
         &b"N".repeat(300_000),
@@ -99,6 +106,7 @@ fn repetition_costs_no_memory() {
             [tensor(), b"h\x00Q0".repeat(300_000), b".".to_vec()].concat(),
             "a tensor, not a state dict",
         ),
+        (nested(), "more than one state dict"),
         (calls.concat(), "an object of `x.y`"),
     ] {
         let text = refused(&pickle, CompressionMethod::Stored);

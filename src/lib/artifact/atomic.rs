@@ -80,7 +80,13 @@ fn destination(path: &Path) -> Result<PathBuf> {
         return Err(refuse("that is not the name of a file"));
     }
     match path.canonicalize() {
-        Err(_) => Ok(path.to_path_buf()),
+        // A link to a file that is not there yet leads to where it is to be.
+        Err(error) => match path.read_link() {
+            Ok(target) if error.kind() == ErrorKind::NotFound => {
+                destination(&folder_of(path).join(target))
+            }
+            _ => Ok(path.to_path_buf()),
+        },
         Ok(real) if real.is_file() => Ok(real),
         Ok(real) if real.is_dir() => {
             Err(refuse("it is a folder").hint("give the name of a file, say one inside it"))
@@ -96,7 +102,9 @@ pub fn remove_stale(folder: &Path) {
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
             // Locked until it is removed, so that its process does not take it for its own.
-            let Ok(file) = File::open(entry.path()) else {
+            // Opened to be written, without which a network file system gives no lock.
+            let file = File::options().read(true).write(true).open(entry.path());
+            let Ok(file) = file else {
                 continue;
             };
             if file.try_lock().is_ok() && std::fs::remove_file(entry.path()).is_ok() {
@@ -139,12 +147,11 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
         Err(error)
             if matches!(
                 error.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+                ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported
             ) =>
         {
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         result => result,
     }
 }

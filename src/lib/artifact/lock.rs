@@ -52,7 +52,11 @@ impl Lock {
                     return Ok(Attempt::Held(holder.trim().to_owned()));
                 }
                 Err(TryLockError::Error(error)) => {
-                    tracing::debug!("no locks at `{}`: {error}", path.display());
+                    tracing::warn!(
+                        "the file system has no locks, so that two runs in one folder are not kept \
+                         apart: `{}`: {error}",
+                        path.display()
+                    );
                 }
                 Ok(()) => {}
             }

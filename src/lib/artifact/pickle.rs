@@ -102,20 +102,21 @@ impl<'a> Pickle<'a> {
         if let Object::Bytes(bytes) = *self.object(at) {
             return Some(Cow::Borrowed(bytes));
         }
-        let (name, arguments) = self.call(at)?;
-        if name == ("__builtin__", "bytes") && arguments.is_empty() {
+        if let Some((("__builtin__", "bytes"), [])) = self.call(at) {
             return Some(Cow::Borrowed(&[]));
         }
-        let (("_codecs", "encode"), &[text, codec]) = (name, arguments) else {
+        let characters = self.encoded(at)?.chars();
+        let bytes = characters.map(|c| u8::try_from(u32::from(c)).ok());
+        bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
+    }
+
+    /// Returns the text that `_codecs.encode` makes bytes of.
+    fn encoded(&self, at: Ref) -> Option<&'a str> {
+        let (("_codecs", "encode"), &[text, codec]) = self.call(at)? else {
             return None;
         };
-        let latin1 = matches!(self.text(codec)?, "latin1" | "latin-1");
-        let bytes: Option<Vec<u8>> = self
-            .text(text)?
-            .chars()
-            .map(|c| u8::try_from(u32::from(c)).ok())
-            .collect();
-        bytes.filter(|_| latin1).map(Cow::Owned)
+        let is_latin1 = matches!(self.text(codec)?, "latin1" | "latin-1");
+        self.text(text).filter(|_| is_latin1)
     }
 
     /// Returns the items of a tuple.
@@ -144,11 +145,14 @@ impl<'a> Pickle<'a> {
 
     /// Returns the value of a dict's key, be it a string or bytes.
     pub fn get(&self, dict: Ref, key: &str) -> Option<Ref> {
+        // Of a long one, which many entries may share, nothing is decoded.
+        let is_long = |text: &str| text.len() > 2 * key.len();
         let is_key = |name: Ref| {
             self.text(name) == Some(key)
-                || self
-                    .bytes(name)
-                    .is_some_and(|name| *name == *key.as_bytes())
+                || !self.encoded(name).is_some_and(is_long)
+                    && self
+                        .bytes(name)
+                        .is_some_and(|name| *name == *key.as_bytes())
         };
         let mut items = self.dict(dict)?.iter();
         items

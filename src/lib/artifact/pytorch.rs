@@ -12,11 +12,13 @@ use crate::{Error, Result};
 use fs_err as fs;
 use state_dict::{Storage, View};
 use std::collections::HashMap;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use tch::Tensor;
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
+/// Most entries of an archive: one for each tensor, and some beside.
+const MOST_ENTRIES: u64 = 100_000;
 /// Largest pickle that is read: enough for ten thousand tensors' names and shapes.
 const MOST_PICKLE: u64 = 4 << 20;
 /// `torch.save` compresses nothing. A pickle that was compressed afterwards may be longer than the
@@ -29,8 +31,9 @@ const MOST_SHARING: u64 = 4;
 /// Reads the state dict of a `.pt` file onto the CPU: a dict of tensors, which may be an entry of a
 /// checkpoint. Prefixes that all names share, such as `module.`, are left out.
 pub(super) fn read(path: &Path) -> Result<StateDict> {
-    let file = fs::File::open(path)?;
+    let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
+    refuse_false_directory(&mut file, length)?;
     let zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let mut archive = Archive::new(zip, length)?;
     let most = MOST_PICKLE.min(length.saturating_mul(MOST_DEFLATED));
@@ -48,10 +51,49 @@ pub(super) fn read(path: &Path) -> Result<StateDict> {
     Ok(StateDict::new(tensors))
 }
 
-fn damaged(error: ZipError) -> Error {
-    Error::failed(format!("this is not a whole PyTorch file: {error}"))
+/// Refuses an archive whose end record in the 64-bit format, if it has one, is not where its
+/// locator says, or claims more entries than a state dict has: memory is taken for as many.
+fn refuse_false_directory(file: &mut (impl Read + Seek), length: u64) -> Result<()> {
+    // The end record is the last one: 22 bytes and a comment of 64 KiB at most. Before it is the
+    // locator of 20 bytes.
+    const TAIL: u64 = 22 + (1 << 16) + 20;
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    file.read_to_end(&mut tail)?;
+    let locator = tail.windows(4).rposition(|bytes| bytes == b"PK\x05\x06");
+    let locator = locator.and_then(|end| tail.get(end.checked_sub(20)?..end));
+    if let Some(locator) = locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
+        let mut record = [0; 40];
+        file.seek(SeekFrom::Start(number(&locator[8..16])))?;
+        let there = file.read_exact(&mut record).is_ok() && record.starts_with(b"PK\x06\x06");
+        let entries = number(&record[32..40]);
+        if !there || entries > MOST_ENTRIES {
+            let why = match there {
+                true => format!("it claims {entries} entries, more than {MOST_ENTRIES}"),
+                false => "its directory is not where it says".to_owned(),
+            };
+            return Err(not_whole(why));
+        }
+    }
+    file.rewind()?;
+    Ok(())
+}
+
+/// Returns eight bytes as a number.
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+}
+
+fn not_whole(why: impl std::fmt::Display) -> Error {
+    Error::failed(format!("this is not a whole PyTorch file: {why}"))
         .hint("copy or make the file again; it may have been cut short on the way")
-        .caused_by(error)
+}
+
+fn damaged(error: ZipError) -> Error {
+    not_whole(&error).caused_by(error)
 }
 
 /// Holds the open file, and how much was read from it.

@@ -83,41 +83,28 @@ pub fn decode(bytes: &[u8]) -> Result<TensorFile> {
 }
 
 fn read_from(mut file: impl Read, length: u64) -> Result<TensorFile> {
-    let header = read_header(&mut file, length, MOST_HEADER)?;
-    let mut tensors = Vec::new();
-    // In the order of the data; names only as a second key, for tensors without values.
-    let mut infos: Vec<_> = header.tensors().into_iter().collect();
-    infos.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then(a.cmp(b)));
-    for (name, info) in infos {
-        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
-        file.read_exact(&mut bytes)?;
-        let kind = KINDS
-            .iter()
-            .find(|(dtype, _)| *dtype == info.dtype)
-            .map(|(_, kind)| *kind);
+    let Header { tensors, metadata } = header(&mut file, length, MOST_HEADER)?;
+    let mut read = Vec::new();
+    for Entry {
+        name,
+        shape,
+        kind,
+        dtype,
+        bytes,
+    } in tensors
+    {
+        let mut values = vec![0; bytes as usize];
+        file.read_exact(&mut values)?;
         let kind = kind.ok_or_else(|| {
-            Error::failed(format!(
-                "tensor `{name}` has the type {}, which is not supported",
-                info.dtype
-            ))
-            .note(
-                "available",
-                KINDS.map(|(dtype, _)| dtype.to_string()).join(", "),
-            )
+            let text = format!("tensor `{name}` has the type {dtype}, which is not supported");
+            let known = KINDS.map(|(dtype, _)| dtype.to_string());
+            Error::failed(text).note("available", known.join(", "))
         })?;
-        let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
-        let shape = shape.map_err(|error| {
-            damaged(format!("tensor `{name}` has the shape {:?}", info.shape)).caused_by(error)
-        })?;
-        tensors.push((name.clone(), from_bytes(&name, &bytes, &shape, kind)?));
+        let tensor = from_bytes(&name, &values, &shape, kind)?;
+        read.push((name, tensor));
     }
-    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let metadata = header
-        .metadata()
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    read.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let tensors = read;
     Ok(TensorFile { tensors, metadata })
 }
 
@@ -155,6 +142,8 @@ pub struct Entry {
     pub shape: Vec<i64>,
     /// `None` for a type that libtorch lacks.
     pub kind: Option<Kind>,
+    /// The type's name in the file.
+    pub dtype: String,
     pub bytes: u64,
 }
 
@@ -174,22 +163,23 @@ pub struct Header {
 pub fn header(file: &mut impl Read, length: u64, most: u64) -> Result<Header> {
     let header = read_header(file, length, most)?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    // In the order of the data; names only as a second key, for tensors without values.
     infos.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then(a.cmp(b)));
     let entry = |(name, info): (String, &TensorInfo)| {
         let known = KINDS.iter().find(|(dtype, _)| *dtype == info.dtype);
-        // More than an i64 holds cannot be the shape of anything.
-        let lengths = info
-            .shape
-            .iter()
-            .map(|&n| i64::try_from(n).unwrap_or(i64::MAX));
-        Entry {
+        let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
+        let shape = shape.map_err(|error| {
+            damaged(format!("tensor `{name}` has the shape {:?}", info.shape)).caused_by(error)
+        })?;
+        Ok(Entry {
             name,
-            shape: lengths.collect(),
+            shape,
             kind: known.map(|(_, kind)| *kind),
+            dtype: info.dtype.to_string(),
             bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
-        }
+        })
     };
-    let tensors = infos.into_iter().map(entry).collect();
+    let tensors = infos.into_iter().map(entry).collect::<Result<_>>()?;
     let metadata = header.metadata().clone().unwrap_or_default();
     Ok(Header {
         tensors,
@@ -204,10 +194,14 @@ fn read_header(file: &mut impl Read, length: u64, most: u64) -> Result<Metadata>
         .map_err(|error| damaged("it is shorter than its 8-byte header length").caused_by(error))?;
     let size = u64::from_le_bytes(size);
     let rest = length.saturating_sub(8);
-    if size > most || size > rest {
+    if size > rest {
         return Err(damaged(format!(
             "its header claims {size} bytes, but {rest} follow"
         )));
+    }
+    if size > most {
+        let text = format!("the header of the safetensors file has {size} bytes");
+        return Err(Error::failed(text).note("expected", format!("at most {most}")));
     }
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header)?;

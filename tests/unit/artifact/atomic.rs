@@ -92,6 +92,14 @@ fn a_link_stays_a_link() {
     atomic::write(&link, b"new").unwrap();
     assert!(link.is_symlink());
     assert_eq!(std::fs::read(&real).unwrap(), b"new");
+    // So does one to a file that is still to come.
+    std::fs::remove_file(&real).unwrap();
+    atomic::write(&link, b"first").unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read(&real).unwrap(), b"first");
+    let circle = folder.path().join("circle");
+    symlink(&circle, &circle).unwrap();
+    atomic::write(&circle, b"x").unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::artifact::pickle::{Object, Pickle, Ref};
 use crate::{Error, Result};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::Kind;
 
@@ -38,6 +38,9 @@ const USUAL: [&str; 6] = [
     "weights",
     "network",
 ];
+/// Most state dicts of a file that an error names.
+const NAMED: usize = 20;
+
 /// Lists what wrappers put before every name: `DataParallel`, `torch.compile`, Lightning and
 /// others.
 const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "net."];
@@ -54,9 +57,12 @@ pub(super) fn entries<'a>(pickle: &Pickle<'a>, path: &Path) -> Result<Vec<(&'a s
         let text = format!("the file holds {}, not a state dict", found(pickle.root));
         return Err(Error::failed(text).hint(saves_another(pickle, path)));
     };
+    // Many entries may be one dict, which is looked through once.
+    let mut known = HashMap::new();
+    let mut is_nested = |at: Ref| *known.entry(at).or_insert_with(|| is_state_dict(pickle, at));
     let nested: Vec<(&str, Ref)> = root
         .iter()
-        .filter(|(_, value)| is_state_dict(pickle, *value))
+        .filter(|(_, value)| is_nested(*value))
         .filter_map(|&(key, value)| Some((pickle.text(key)?, value)))
         .collect();
     let usual = USUAL
@@ -66,7 +72,8 @@ pub(super) fn entries<'a>(pickle: &Pickle<'a>, path: &Path) -> Result<Vec<(&'a s
         (Some(&(_, value)), _) | (None, &[(_, value)]) => value,
         (None, []) => pickle.root,
         (None, &[(first, _), ..]) => {
-            let names: Vec<String> = nested.iter().map(|(key, _)| quoted(key)).collect();
+            let names = nested.iter().take(NAMED).map(|(key, _)| quoted(key));
+            let names: Vec<String> = names.collect();
             let text = "the file holds more than one state dict";
             return Err(Error::failed(text)
                 .note("available", names.join(", "))
