@@ -129,6 +129,40 @@ fn silent_rank_is_found_out() {
     );
 }
 
+/// What a rank sent before another one failed is not lost.
+#[test]
+fn what_has_arrived_outlasts_a_failure() {
+    let arrived = Mutex::new(None);
+    let error = transport::lead(
+        TIMEOUT,
+        vec![1, 2],
+        |rank| {
+            // The failure of rank 2 comes after the message of rank 1.
+            let error = rank.receive(2).unwrap_err();
+            assert!(rank.receive(1).is_err());
+            *arrived.lock().unwrap() = rank.arrived(1);
+            assert_eq!(rank.arrived(1), None, "there is no other");
+            Err::<(), _>(error)
+        },
+        |which, rank| match which {
+            1 => {
+                rank.send(0, b"batch".to_vec());
+                rank.receive(0).map(drop)
+            }
+            _ => {
+                std::thread::sleep(Duration::from_millis(100));
+                Err(Error::failed("no power"))
+            }
+        },
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("no power"), "{error}");
+    assert_eq!(
+        arrived.into_inner().unwrap().as_deref(),
+        Some(&b"batch"[..])
+    );
+}
+
 /// Rank 0 works, and waits for nobody.
 #[test]
 fn silent_rank_is_found_out_at_work() {

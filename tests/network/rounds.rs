@@ -240,6 +240,13 @@ fn distilling_gives_the_bytes_of_one_process() {
     let federation = Federation::new("fed_md", &DISTILL, &[]);
     federation.place.ok("fed_md", &DISTILL);
     federation.run_with_crashes();
+    // Transfer learning is round 0, as in the metrics.
+    let logs = federation.logs();
+    assert!(
+        logs.contains("round 0: the server has the answer"),
+        "{logs}"
+    );
+    assert!(!logs.contains("round 3"), "{logs}");
     for file in ["metrics.json", "metrics.jsonl"] {
         federation.same(
             federation.folder.path(&format!("fed_md/{file}")),
@@ -437,6 +444,26 @@ fn another_federation_of_the_task() {
         other.kill().unwrap();
         other.wait().unwrap();
     }
+}
+
+/// In one process no node trains on its own public images either.
+#[test]
+fn the_public_part_is_nobodys_own() {
+    let mut settings = DISTILL.to_vec();
+    settings[0] = "split.num_nodes=3";
+    let federation = Federation::new("fed_md", &settings, &[]);
+    let host = federation.serve("127.0.0.1:0");
+    let mut client = federation.join(&host, 2);
+    assert_eq!(client.wait().unwrap().code(), Some(2));
+    let logs = federation.logs();
+    assert!(
+        logs.contains("part 2 of the split is the public one"),
+        "{logs}"
+    );
+    let clients = host
+        .get(&federation.folder.admin(), "/v1/admin/clients")
+        .json();
+    assert_eq!(clients[2]["images"], Value::Null, "{clients}");
 }
 
 /// Weights that do not fit the clients are refused before anybody trains.

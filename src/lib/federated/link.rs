@@ -255,7 +255,8 @@ impl<'a> Link<'a> {
             let hosts: Vec<usize> = remote.iter().map(|&node| self.host(node)).collect();
             let rank = self.rank()?;
             let arrived = hosts.iter().find(|&&host| rank.has_message(host));
-            // A rank's messages arrive in the order of its nodes: it is the first of them.
+            // A rank's messages arrive in the order of its nodes: it is the first of them, also
+            // where the message came after the look that was for that one.
             let first = hosts.iter().position(|host| Some(host) == arrived);
             let node = if let Some(index) = first {
                 remote.remove(index)

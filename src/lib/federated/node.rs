@@ -1,8 +1,9 @@
 //! Trains a client, in the same way for all federated algorithms.
 
-use crate::data::ImageSet;
+use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
 use crate::model::{Model, StateDict};
+use crate::partition::Part;
 use crate::train::{
     BatchSource, Callback, EpochReport, FitSettings, Objective, OptimizerSettings,
     ScheduleSettings, Steps, fit,
@@ -15,6 +16,19 @@ pub struct NodeData {
     pub train: ImageSet,
     /// What the client tests its own model on.
     pub test: ImageSet,
+}
+
+impl NodeData {
+    /// Returns a copy of the images of a part.
+    ///
+    /// # Errors
+    /// Fails for an index that the dataset does not have, and as libtorch does.
+    pub fn of(dataset: &Dataset, part: &Part) -> Result<Self> {
+        Ok(Self {
+            train: dataset.train.select(&part.train)?,
+            test: dataset.test.select(&part.test)?,
+        })
+    }
 }
 
 /// Trains `model` as a client does in a round: at a constant rate, with moments that start afresh.

@@ -4,7 +4,7 @@ use super::recognise::{self, Wanted};
 use super::{Answer, dataset, picture};
 use crate::data::Dataset;
 use crate::partition::{Part, Skew, Split, label_counts, skew};
-use crate::report::{Table, stacked_bars};
+use crate::report::{MOST_BARS, Table, stacked_bars};
 use crate::run::split::read;
 use anyhow::Result;
 use serde_json::json;
@@ -155,22 +155,21 @@ impl Request {
             .to_string_lossy()
             .into_owned();
         let out = picture(self.out.as_deref(), path, &format!("{stem}.png"));
-        stacked_bars(
-            &out,
-            "Training images of each node",
-            &counted.nodes(),
-            &counted.classes,
-            &counted.counts,
-        )?;
+        let plot = (counted.counts.len() <= MOST_BARS).then_some(out);
+        let drawn = match &plot {
+            Some(out) => {
+                let (nodes, title) = (counted.nodes(), "Training images of each node");
+                stacked_bars(out, title, &nodes, &counted.classes, &counted.counts)?;
+                format!("plot: {}", out.display())
+            }
+            None => {
+                format!("no plot: of more than {MOST_BARS} nodes the bars cannot be told apart")
+            }
+        };
         Answer::new(
-            format!(
-                "{}\n\n{}\n\nplot: {}",
-                counted.table(&skew),
-                measures(&skew),
-                out.display()
-            ),
+            format!("{}\n\n{}\n\n{drawn}", counted.table(&skew), measures(&skew)),
             json!({"file": path, "dataset": dataset.name, "classes": counted.classes,
-                "counts": counted.counts, "skew": skew, "plot": out}),
+                "counts": counted.counts, "skew": skew, "plot": plot}),
         )
     }
 }

@@ -6,6 +6,7 @@ use super::rounds::plan::{Algorithm, Plan};
 use crate::artifact::{hash, json};
 use crate::data::Normalisation;
 use crate::error::{Error, Result};
+use crate::federated::At;
 use crate::model::{ModelSettings, ModelSpec};
 use crate::run::agreement;
 use crate::run::weights::Card;
@@ -67,6 +68,12 @@ impl Task {
         task.check()
             .map_err(|error| error.into_failed().note("file", path.display().to_string()))?;
         Ok(task)
+    }
+
+    /// Returns the number of the round of an exchange, as people are told it.
+    pub fn round(&self, at: At) -> usize {
+        let plan = self.rounds.as_ref();
+        at.round + plan.map_or(1, |plan| plan.algorithm.first_round())
     }
 
     /// Checks the numbers: the file may have been edited.

@@ -12,7 +12,7 @@ use super::owner::shares;
 use serde::Serialize;
 
 /// Holds the measures of a node's label distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct NodeSkew {
     /// Number of images.
     pub images: u64,
@@ -62,21 +62,19 @@ pub fn skew(counts: &[Vec<u64>]) -> Skew {
 fn of_node(counts: &[u64], all: &[f64]) -> NodeSkew {
     let own = shares(counts);
     let images = counts.iter().sum();
+    if images == 0 {
+        return NodeSkew::default();
+    }
     let middle: Vec<f64> = own.iter().zip(all).map(|(p, q)| (p + q) / 2.0).collect();
     let divergence = entropy(&middle) - (entropy(&own) + entropy(all)) / 2.0;
     let variation = own.iter().zip(all).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
-    let empty = images == 0;
     NodeSkew {
         images,
         classes: counts.iter().filter(|&&count| count > 0).count(),
-        effective_classes: if empty { 0.0 } else { entropy(&own).exp() },
+        effective_classes: entropy(&own).exp(),
         // Rounding may leave less than nothing.
-        jensen_shannon: if empty {
-            0.0
-        } else {
-            (divergence / std::f64::consts::LN_2).max(0.0)
-        },
-        total_variation: if empty { 0.0 } else { variation },
+        jensen_shannon: (divergence / std::f64::consts::LN_2).max(0.0),
+        total_variation: variation,
     }
 }
 

@@ -12,7 +12,7 @@ mod tensorboard;
 mod text;
 
 pub use grid::{Grid, GridRow};
-pub use plot::{HeatMap, LinePlot, Series, confusion, stacked_bars};
+pub use plot::{HeatMap, LinePlot, MOST_BARS, Series, confusion, stacked_bars};
 pub use table::Table;
 pub use tensorboard::{EventWriter, PREFIX as EVENTS, is_event_file};
 

@@ -139,13 +139,9 @@ impl<'a, M: Clone + Serialize + DeserializeOwned, N: Clone + Serialize + Deseria
         let notes = Notes {
             events: self.journal.event_position()?,
         };
-        let tensors = state.tensors.iter();
-        let shared = tensors.map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         let lines = Tensor::from_slice(self.journal.text().as_bytes());
-        let state = FitState {
-            position: state.position,
-            tensors: shared.chain([(LINES.to_owned(), lines)]).collect(),
-        };
+        let mut state = state.share();
+        state.tensors.push((LINES.to_owned(), lines));
         self.checkpointer
             .save(&state, &BestWeights::default(), &notes)
     }

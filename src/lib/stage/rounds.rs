@@ -251,7 +251,8 @@ pub fn public(images: &Public, dataset: &Dataset) -> Result<plan::Public> {
     })
 }
 
-/// Loads the public images of FedMD, and refuses others than the task's.
+/// Loads the public images of FedMD, and refuses others than the task's. Returns also which part of
+/// the split they are, if they are one.
 ///
 /// # Errors
 /// Fails for other images, and as [`Public::load`] does.
@@ -259,11 +260,11 @@ pub fn agreed_public(
     context: &StageContext,
     dataset: &Dataset,
     expected: &plan::Public,
-) -> Result<Public> {
-    let (images, _) = Public::load(context, dataset, &context.split(dataset)?)?;
+) -> Result<(Public, Option<usize>)> {
+    let (images, part) = Public::load(context, dataset, &context.split(dataset)?)?;
     let found = public(&images, dataset)?;
     match found == *expected {
-        true => Ok(images),
+        true => Ok((images, part)),
         false => {
             let shown = |set: &plan::Public| format!("{} images, {}", set.images, set.sha256);
             Err(Error::failed("the public images are not the task's")

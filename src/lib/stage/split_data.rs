@@ -6,7 +6,7 @@ use crate::config::Composed;
 use crate::data::Dataset;
 use crate::error::During;
 use crate::partition::{Part, Split, label_counts};
-use crate::report::{Table, stacked_bars};
+use crate::report::{MOST_BARS, Table, stacked_bars};
 use crate::run::job::Job;
 use crate::run::manifest;
 use crate::run::stages;
@@ -16,9 +16,6 @@ use crate::runtime::seed::Seeds;
 use crate::words::first_of;
 use anyhow::Result;
 use std::path::Path;
-
-/// Limits the nodes that are drawn.
-const DRAWN: usize = 5000;
 
 /// Runs the stage.
 ///
@@ -108,8 +105,8 @@ fn show(dataset: &Dataset, split: &Split, run: &mut manifest::Run, path: &Path) 
         ))?;
     }
     output::print(format!("split: {}", path.display()))?;
-    if counts.len() > DRAWN {
-        tracing::warn!("no plot: of more than {DRAWN} nodes the bars cannot be told apart");
+    if counts.len() > MOST_BARS {
+        tracing::warn!("no plot: of more than {MOST_BARS} nodes the bars cannot be told apart");
         return Ok(());
     }
     for extension in ["svg", "png"] {

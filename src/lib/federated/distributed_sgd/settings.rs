@@ -15,7 +15,7 @@ pub enum Method {
     /// Nothing travels: rank 0 trains alone.
     Centralised,
     /// Every rank draws the same batches, takes its shard, and steps by the sum of all gradients.
-    /// The sum is taken at rank 0 and handed to all, so that no rank's model differs in a bit.
+    /// The sum is taken at rank 0 and handed to all, so that no rank's parameters differ in a bit.
     AllReduce,
     /// Rank 0 draws the batches, hands out shards, receives losses and gradients, steps, and sends
     /// the model back.

@@ -23,9 +23,16 @@ pub struct NodeReport {
 impl RoundReport {
     /// Returns the mean of a number over the clients, weighted by their images.
     pub fn mean(&self, of: fn(&NodeReport) -> f64) -> f64 {
-        let images: usize = self.nodes.iter().map(|node| node.images).sum();
-        let weighted = |node: &NodeReport| of(node) * node.images as f64;
-        self.nodes.iter().map(weighted).sum::<f64>() / images as f64
+        weighted_mean(self.nodes.iter().map(|node| (of(node), node.images)))
+    }
+
+    /// Returns the same over the clients that have the number; `None` if no client has.
+    pub fn mean_of_some(&self, of: fn(&NodeReport) -> Option<f64>) -> Option<f64> {
+        let values = self.nodes.iter();
+        let values: Vec<_> = values
+            .filter_map(|node| Some((of(node)?, node.images)))
+            .collect();
+        (!values.is_empty()).then(|| weighted_mean(values.into_iter()))
     }
 }
 
@@ -36,4 +43,14 @@ impl Report for NodeReport {
         "train_accuracy",
         "own_test_accuracy",
     ];
+}
+
+/// Returns the mean of values that have numbers of images.
+fn weighted_mean(values: impl Iterator<Item = (f64, usize)>) -> f64 {
+    let (mut sum, mut all) = (0.0, 0);
+    for (value, images) in values {
+        sum += value * images as f64;
+        all += images;
+    }
+    sum / all as f64
 }

@@ -106,7 +106,8 @@ pub struct Federation<'a> {
 }
 
 impl Task<'_> {
-    /// Returns the model that everyone begins with. The shared seed draws it, so it costs no byte.
+    /// Returns the model that everyone begins with. All parties could draw it from the shared seed;
+    /// it is handed out in the first round nevertheless, and counted.
     pub(super) fn initial(&self) -> Result<Model> {
         let mut rng = self.seeds.stream("teacher/initialisation", 0);
         let model = Model::new(&self.spec, self.device, &mut rng)?;

@@ -184,6 +184,12 @@ impl Peers {
         !self.others[from].inbox.is_empty()
     }
 
+    /// Returns the next message of rank `from` if it has arrived.
+    pub fn arrived(&mut self, from: usize) -> Option<Vec<u8>> {
+        self.read_arrived();
+        self.others[from].inbox.pop_front()
+    }
+
     /// Waits for the next message of rank `from`.
     pub fn receive(&mut self, from: usize) -> Result<Vec<u8>> {
         if !self.hears(from) {

@@ -83,6 +83,11 @@ impl Rank {
         self.peers.borrow_mut().has_message(from)
     }
 
+    /// Returns the next message of rank `from` if it has arrived, also after a rank has failed.
+    pub fn arrived(&mut self, from: usize) -> Option<Vec<u8>> {
+        self.peers.borrow_mut().arrived(from)
+    }
+
     /// Ends this rank's part: tells the others how it ended, and with `wait` waits until all of
     /// them have ended too, so that no launcher kills a rank that has not saved its work yet.
     pub fn finish<T>(self, result: Result<T>, wait: bool) -> Outcome<T> {

@@ -34,7 +34,9 @@ pub fn save(methods: &[Method], found: &[Entry], request: &Request) -> Result<Ve
             .filter(|other| other.method == method.method)
             .count()
     };
-    let series = methods.iter().map(|method| {
+    // Nothing that was sent has no place on a logarithmic axis.
+    let sends = |method: &&Method| method.upload_bytes + method.download_bytes > 0;
+    let series = methods.iter().filter(sends).map(|method| {
         let run = Path::new(&method.run)
             .strip_prefix(&folder)
             .unwrap_or(Path::new(&method.run));

@@ -25,6 +25,8 @@ pub struct RoundsClient<'a> {
     folder: PathBuf,
     checkpoints: Checkpoints,
     node: usize,
+    /// The number of the first round.
+    first_round: usize,
     /// The last answer.
     last: Option<Saved>,
     /// The hash of what was handed out last.
@@ -47,8 +49,8 @@ struct Saved {
 }
 
 impl<'a> RoundsClient<'a> {
-    /// Opens the folder of a client, which has this `node` at the server. Returns also what an
-    /// earlier process saved there.
+    /// Opens the folder of a client, which has this `node` at the server. Rounds count from
+    /// `first_round`. Returns also what an earlier process saved there.
     ///
     /// # Errors
     /// Fails when another process has the folder, and when it is of another run.
@@ -57,6 +59,7 @@ impl<'a> RoundsClient<'a> {
         folder: &Path,
         identity: Identity,
         node: usize,
+        first_round: usize,
     ) -> Result<(Self, Option<FitState>)> {
         atomic::create_folder(folder)?;
         refuse_run(folder)?;
@@ -93,6 +96,7 @@ impl<'a> RoundsClient<'a> {
             folder: folder.to_owned(),
             checkpoints,
             node,
+            first_round,
             last,
             handed: None,
             is_over: false,
@@ -113,9 +117,10 @@ impl<'a> RoundsClient<'a> {
     /// Sends the last answer, unless the server waits for another by now.
     fn send(&self, at: At) -> Result<()> {
         let sent = self.remote.answer(&self.file(), at);
-        match sent.during(|| format!("sending the answer of round {}", at.round + 1))? {
-            true => tracing::info!("round {}: the server has the answer", at.round + 1),
-            false => tracing::warn!("round {}: the server did not wait for it", at.round + 1),
+        let round = at.round + self.first_round;
+        match sent.during(|| format!("sending the answer of round {round}"))? {
+            true => tracing::info!("round {round}: the server has the answer"),
+            false => tracing::warn!("round {round}: the server did not wait for it"),
         }
         Ok(())
     }

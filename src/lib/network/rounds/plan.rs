@@ -61,6 +61,14 @@ impl fmt::Display for Algorithm {
 }
 
 impl Algorithm {
+    /// Returns the number of the first round: FedMD's round 0 is transfer learning.
+    pub fn first_round(&self) -> usize {
+        match self {
+            Self::FedAvg { .. } => 1,
+            Self::FedMd { .. } => 0,
+        }
+    }
+
     /// Returns the number of rounds.
     pub fn rounds(&self) -> usize {
         match self {

@@ -141,7 +141,7 @@ impl RoundsServer {
         })?;
         tracing::info!(
             "round {}, exchange {}: asking {asked}",
-            at.round + 1,
+            self.server.task.round(at),
             at.number
         );
         Ok(())
@@ -207,7 +207,7 @@ impl RoundsServer {
         } = self.standing(state, asked);
         let least = self.server.task.min_clients.min(asked.nodes.len());
         let enough = answers.len() >= least;
-        let (round, count) = (at.round + 1, answers.len());
+        let (round, count) = (self.server.task.round(at), answers.len());
         // A clock that was set back since then must not hold the round up.
         let waited = now - asked.since;
         let ripe = !(0..i64::from(self.plan.min_seconds)).contains(&waited);
@@ -288,7 +288,7 @@ impl Clients for RoundsServer {
             if began.elapsed() > most {
                 return Err(too_few(format!(
                     "round {}: {} there, and {least} needed",
-                    at.round + 1,
+                    self.server.task.round(at),
                     counted(here.len(), "client")
                 )));
             }

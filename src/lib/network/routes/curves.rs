@@ -26,10 +26,10 @@ pub fn waiting(server: &Server, state: &State) -> String {
     });
     let names: Vec<&str> = awaited.map(|(_, client)| client.name.as_str()).collect();
     match names.is_empty() {
-        true => format!("Round {}: all have answered.", asked.at.round + 1),
+        true => format!("Round {}: all have answered.", server.task.round(asked.at)),
         false => format!(
             "Round {}: waiting for {}.",
-            asked.at.round + 1,
+            server.task.round(asked.at),
             names.join(", ")
         ),
     }
@@ -37,8 +37,14 @@ pub fn waiting(server: &Server, state: &State) -> String {
 
 /// Returns in a sentence how far the rounds are.
 pub fn lead(server: &Server, state: &State) -> Option<String> {
-    let rounds = server.task.rounds.as_ref()?.algorithm.rounds();
-    let at = state.rounds.at().map_or(0, |at| at.round);
+    let algorithm = &server.task.rounds.as_ref()?.algorithm;
+    let rounds = algorithm.rounds();
+    // Transfer learning is no round of these.
+    let before = 1 - algorithm.first_round();
+    let at = state
+        .rounds
+        .at()
+        .map_or(0, |at| at.round.saturating_sub(before));
     match state.phase {
         Phase::Closed => Some(format!("Rounds: {at} of {rounds} are complete.")),
         Phase::Done(_) => Some(format!("Done: {rounds} rounds.")),
@@ -67,7 +73,7 @@ pub fn section(
     if !missed.is_empty() {
         let mut table = Table::new(&["round", "missing"]);
         for (at, names) in missed {
-            table.row(vec![(at.round + 1).to_string(), names.join(", ")]);
+            table.row(vec![server.task.round(*at).to_string(), names.join(", ")]);
         }
         body.0 += &html::heading("Who did not answer in time").0;
         body.0 += &html::table(&table).0;

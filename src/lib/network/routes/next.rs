@@ -113,10 +113,10 @@ fn look_at_rounds(server: &Server, client: &Client, next: Next) -> Result<Next, 
         Ok(Next {
             action: if train { "train" } else { "wait" }.to_owned(),
             message: match train {
-                true => format!("round {}: train", asked.at.round + 1),
+                true => format!("round {}: train", server.task.round(asked.at)),
                 false => format!(
                     "round {}: {} of {} have answered",
-                    asked.at.round + 1,
+                    server.task.round(asked.at),
                     answered.len(),
                     counted(asked.nodes.len(), "client")
                 ),

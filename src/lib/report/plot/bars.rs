@@ -16,6 +16,9 @@ const NARROWEST: f64 = 260.0;
 /// White between segments.
 const SEAM: f64 = 0.75;
 
+/// Most nodes that are drawn: of more the bars cannot be told apart.
+pub const MOST_BARS: usize = 5000;
+
 /// Draws one bar a node with its images stacked by class, `counts[node][class]`, as SVG or PNG by
 /// the path's extension.
 ///

@@ -212,7 +212,8 @@ impl Matrix<'_> {
             ..NAME
         };
         let mut percent = match share {
-            0.0..0.005 => "<1".to_owned(),
+            // Half a percent would round to 0.
+            0.0..=0.005 => "<1".to_owned(),
             // 100 is for all of them.
             0.995..1.0 => ">99".to_owned(),
             _ => format!("{:.0}", 100.0 * share),

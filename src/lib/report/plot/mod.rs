@@ -9,7 +9,7 @@ mod layout;
 mod legend;
 mod lines;
 
-pub use bars::stacked_bars;
+pub use bars::{MOST_BARS, stacked_bars};
 pub use confusion::confusion;
 pub use heat::HeatMap;
 pub use lines::{LinePlot, Series};

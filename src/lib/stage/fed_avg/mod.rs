@@ -115,15 +115,17 @@ impl Shared for Average<'_> {
         session: Option<&mut Session>,
     ) -> Result<()> {
         let settings = &self.context.config.fed_avg.settings;
-        let node = |part: &Part| {
-            Ok(NodeData {
-                train: dataset.train.select(&part.train)?,
-                test: dataset.test.select(&part.test)?,
-            })
+        // Selected images are copies: a rank has those of its nodes, and rank 0, which counts and
+        // evaluates, those of all.
+        let (number, ranks, leads) = (rank.number(), rank.ranks(), session.is_some());
+        let node = |(node, part): (usize, &Part)| match leads || node % ranks == number {
+            true => NodeData::of(dataset, part),
+            false => NodeData::of(dataset, &Part::default()),
         };
+        let nodes = split.nodes.iter().enumerate().map(node);
         let federation = Federation {
             task: task(self.context, dataset)?,
-            nodes: split.nodes.iter().map(node).collect::<Result<_>>()?,
+            nodes: nodes.collect::<Result<_, Error>>()?,
         };
         let Some(session) = session else {
             fed_avg::run(settings, &federation, rank, None, &mut ()).within("fed_avg")?;

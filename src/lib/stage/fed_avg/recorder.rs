@@ -112,24 +112,6 @@ fn steps(settings: &FedAvgSettings, federation: &Federation, round: usize) -> u6
     nodes.into_iter().map(of).sum::<usize>() as u64
 }
 
-/// Returns the mean over the nodes that have test images, weighted by training images as the other
-/// means are.
-fn own_test(report: &RoundReport) -> Option<f64> {
-    let tested = || {
-        report
-            .nodes
-            .iter()
-            .filter_map(|node| Some((node.own_test_accuracy?, node.images as f64)))
-    };
-    let images: f64 = tested().map(|(_, images)| images).sum();
-    (images > 0.0).then(|| {
-        tested()
-            .map(|(accuracy, images)| accuracy * images)
-            .sum::<f64>()
-            / images
-    })
-}
-
 impl Callback<RoundReport> for Recorder<'_> {
     fn step(&mut self) {
         self.log.step();
@@ -138,16 +120,16 @@ impl Callback<RoundReport> for Recorder<'_> {
     fn report(&mut self, model: Option<&Model>, report: &RoundReport) -> Result<(), Error> {
         let round = report.round;
         let model = model.filter(|model| self.evaluates(model, round));
-        let evaluated = |test: &dyn Fn(&Self, &Model) -> Result<Option<f64>>| match model {
-            Some(model) => test(self, model),
-            None => Ok(None),
+        let (test_accuracy, global_train_accuracy) = match model {
+            Some(model) => (self.test(model)?, self.test_on_train(model)?),
+            None => (None, None),
         };
         let means = FedAvgMeans {
             train_loss: report.mean(|node| node.train_loss),
             train_accuracy: report.mean(|node| node.train_accuracy),
-            own_test_accuracy: own_test(report),
-            test_accuracy: evaluated(&Self::test)?,
-            global_train_accuracy: evaluated(&Self::test_on_train)?,
+            own_test_accuracy: report.mean_of_some(|node| node.own_test_accuracy),
+            test_accuracy,
+            global_train_accuracy,
         };
         let message = format!(
             "after round {round}: loss {:.3}, test {}",

@@ -148,19 +148,21 @@ impl Roles {
         }
     }
 
-    /// Returns the clients with their images and architectures.
+    /// Returns the clients with their architectures, and the images, which are copies, of those
+    /// whose node `has_images`.
     pub(in super::super) fn federation<'a>(
         &'a self,
         context: &StageContext,
         dataset: &'a Dataset,
+        has_images: impl Fn(usize) -> bool,
     ) -> Result<Federation<'a>> {
         let client = |party: &Party| {
             Ok(Client {
                 node: party.node,
                 spec: party.spec.clone(),
-                data: NodeData {
-                    train: dataset.train.select(&party.part.train)?,
-                    test: dataset.test.select(&party.part.test)?,
+                data: match has_images(party.node) {
+                    true => NodeData::of(dataset, &party.part)?,
+                    false => NodeData::of(dataset, &Part::default())?,
                 },
             })
         };

@@ -4,7 +4,7 @@ use crate::federated::fed_md::NodeReport;
 use crate::report::Table;
 use crate::run::metrics::{Course, FedMdMeans, FedMdMetrics, NodeLine, RoundLine};
 use crate::runtime::output;
-use crate::words::percent;
+use crate::words::{counted, percent};
 use anyhow::Result;
 use std::path::Path;
 
@@ -24,8 +24,11 @@ pub fn print(metrics: &FedMdMetrics, path: &Path) -> Result<()> {
     output::print(clients(metrics))?;
     output::print("test before: after transfer learning, before the first round")?;
     output::print(format!(
-        "mean over {} clients: final {}, best on test {}",
-        metrics.clients.len(),
+        "mean over {}: final {}, best on test {}",
+        counted(
+            course.rounds.last().map_or(0, |line| line.nodes.len()),
+            "client"
+        ),
         percent(course.final_test_accuracy),
         percent(course.best_test_accuracy)
     ))?;

@@ -1,6 +1,7 @@
 //! `join fed_avg` and `join fed_md` train on this client's own images, as the server's task says.
 
 use super::super::fed_avg;
+use super::super::fed_md::Public;
 use super::super::rounds as agreed;
 use super::{Connection, Destination, Output};
 use crate::artifact::{hash, json};
@@ -9,8 +10,9 @@ use crate::error::{During, Error};
 use crate::federated::{Link, NodeData};
 use crate::network::client::Remote;
 use crate::network::rounds::client::RoundsClient;
-use crate::network::rounds::plan::{Algorithm, Public};
+use crate::network::rounds::plan::Algorithm;
 use crate::network::task::Task;
+use crate::partition::Part;
 use crate::run::checkpoint::Identity;
 use crate::run::weights::{self, Card};
 use crate::run::{StageContext, open_for};
@@ -92,11 +94,20 @@ impl Request {
                 .hint("`split.save_path=FILE` names the split; without one, all images are used")
                 .into());
         }
-        let part = agreed::part(&context, &dataset, self.part.unwrap_or(node))?;
-        let data = NodeData {
-            train: dataset.train.select(&part.train)?,
-            test: dataset.test.select(&part.test)?,
+        let number = self.part.unwrap_or(node);
+        let part = agreed::part(&context, &dataset, number)?;
+        let is_split = context.config.split.save_path.is_some();
+        let public = match &plan.algorithm {
+            Algorithm::FedAvg { .. } => None,
+            Algorithm::FedMd { public, .. } => {
+                let (images, shared) = agreed::agreed_public(&context, &dataset, public)?;
+                if is_split && shared == Some(number) {
+                    return Err(public_part(number).into());
+                }
+                Some(images)
+            }
         };
+        let data = NodeData::of(&dataset, &part)?;
         let identity = Identity {
             stage: format!("join {name}"),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -108,7 +119,8 @@ impl Request {
                 ("part".to_owned(), json::value(&told(&part.train))?),
             ]),
         };
-        let (mut rounds, start) = RoundsClient::open(&remote, &self.folder, identity, node)?;
+        let first = plan.algorithm.first_round();
+        let (mut rounds, start) = RoundsClient::open(&remote, &self.folder, identity, node, first)?;
         let images = data.train.len() as u64;
         remote.enrol(images, &fingerprint).context("enrolling")?;
         tracing::info!("this is client {node}, with {images} training images");
@@ -120,12 +132,12 @@ impl Request {
             data,
             folder: &self.folder,
         };
-        match &plan.algorithm {
-            Algorithm::FedAvg { .. } => {
+        match public {
+            None => {
                 party.average(&mut rounds, start.as_ref())?;
                 self.fetch(&remote)
             }
-            Algorithm::FedMd { public, .. } => party.distill(&mut rounds, start.as_ref(), public),
+            Some(public) => party.distill(&mut rounds, start.as_ref(), &public),
         }
     }
 
@@ -142,14 +154,9 @@ impl Request {
 
 impl Party<'_> {
     fn average(self, rounds: &mut RoundsClient, start: Option<&FitState>) -> Result<()> {
-        let none = || {
-            Ok(NodeData {
-                train: self.dataset.train.select(&[])?,
-                test: self.dataset.test.select(&[])?,
-            })
-        };
         // Nodes are numbered; the others' images are elsewhere.
-        let mut nodes: Vec<NodeData> = (0..self.node).map(|_| none()).collect::<Result<_>>()?;
+        let none = |_| NodeData::of(self.dataset, &Part::default());
+        let mut nodes: Vec<NodeData> = (0..self.node).map(none).collect::<Result<_, Error>>()?;
         nodes.push(self.data);
         let federation = crate::federated::fed_avg::Federation {
             task: fed_avg::task(self.context, self.dataset)?,
@@ -169,7 +176,6 @@ impl Party<'_> {
         start: Option<&FitState>,
         public: &Public,
     ) -> Result<()> {
-        let images = agreed::agreed_public(self.context, self.dataset, public)?;
         let spec = self.task.spec_of(self.node);
         let counts = self.data.train.counts(self.dataset.classes.len());
         let client = crate::federated::fed_md::Client {
@@ -178,7 +184,7 @@ impl Party<'_> {
             data: self.data,
         };
         let federation = crate::federated::fed_md::Federation {
-            task: images.task(self.context, self.dataset),
+            task: public.task(self.context, self.dataset),
             clients: vec![client],
         };
         let settings = &self.context.config.fed_md.settings;
@@ -195,6 +201,11 @@ impl Party<'_> {
         output::print(path.display())?;
         Ok(())
     }
+}
+
+fn public_part(number: usize) -> Error {
+    let text = format!("part {number} of the split is the public one, which no client trains on");
+    Error::usage(text).hint("`--part N` names the part that is this client's own")
 }
 
 /// Tells images from others in a message: how many there are, and a hash of their indices.

@@ -91,7 +91,7 @@ impl Lead<'_> {
         let job = Job::in_folder(&stages::FED_MD, self.folder, "metrics.json");
         let inputs = |run: &mut manifest::Run| {
             let dataset = self.dataset(run)?;
-            let images = agreed::agreed_public(self.context, &dataset, public)?;
+            let (images, _) = agreed::agreed_public(self.context, &dataset, public)?;
             run.fact("public_sha256", &public.sha256)?;
             Ok((dataset, images))
         };
