@@ -532,6 +532,23 @@ fn a_students_card_counts_real_and_synthetic_images() {
 
 /// Padding with zero after normalisation is padding with black where the mean is black, and only
 /// there.
+/// Fresh batches count on from the batches in the file, whatever the student is told of them.
+#[test]
+fn fresh_batches_follow_the_initial_ones() {
+    let place = teachers();
+    place.ok("generate_initial", &["initial.num_batches=3"]);
+    let student = |folder: &str, batches: &str| {
+        let save = format!("student.save_folder={folder}");
+        let told = [&save, "student.new_batches_per_epoch=1", batches];
+        place.ok("train_student", &told);
+        hash::file(&place.path(&format!("{folder}/student.safetensors"))).unwrap()
+    };
+    let one = student("one", "initial.num_batches=3");
+    assert_eq!(one, student("other", "initial.num_batches=50"));
+    let lines = std::fs::read_to_string(place.path("other/metrics.jsonl")).unwrap();
+    assert!(lines.contains("\"batch\":3,"), "{lines}");
+}
+
 #[test]
 fn padding_with_the_mean_colour() {
     for (mean, same) in [("dataset.mean=[0]", true), ("dataset.mean=[0.3]", false)] {

@@ -224,7 +224,12 @@ impl LogitCache {
     /// Makes room for `rows` rows of `logits`, or for as many as there is memory for, and returns
     /// for how many there is room.
     fn room(&mut self, rows: usize, logits: &[Tensor]) -> usize {
-        let room = self.kept.first().map_or(0, |kept| kept.size()[0] as usize);
+        let rooms = self.kept.iter().map(|kept| kept.size()[0] as usize);
+        // Less than all grew where memory ran out.
+        let room = match self.kept.len() == logits.len() {
+            true => rooms.min().unwrap_or(0),
+            false => 0,
+        };
         let each = logits
             .iter()
             .map(|of| 4 * of.size()[1] as usize)
@@ -235,21 +240,22 @@ impl LogitCache {
         if rows <= room || wanted <= room {
             return room;
         }
-        let grown = |(teacher, logits): (usize, &Tensor)| {
+        // One teacher after the other, so that no more than one is there twice.
+        let mut grow = |(teacher, logits): (usize, &Tensor)| -> Result<(), tch::TchError> {
             let shape = [wanted as i64, logits.size()[1]];
             let grown = Tensor::f_zeros(shape, (Kind::Float, logits.device()))?;
-            if let Some(kept) = self.kept.get(teacher) {
-                grown.f_narrow(0, 0, room as i64)?.f_copy_(kept)?;
+            match self.kept.get_mut(teacher) {
+                Some(kept) => {
+                    let rows = |of: &Tensor| of.f_narrow(0, 0, room as i64);
+                    rows(&grown)?.f_copy_(&rows(kept)?)?;
+                    *kept = grown;
+                }
+                None => self.kept.push(grown),
             }
-            Ok(grown)
+            Ok(())
         };
-        let all: Result<Vec<Tensor>, tch::TchError> =
-            logits.iter().enumerate().map(grown).collect();
-        match all {
-            Ok(kept) => {
-                self.kept = kept;
-                wanted
-            }
+        match logits.iter().enumerate().try_for_each(&mut grow) {
+            Ok(()) => wanted,
             Err(error) => {
                 tracing::warn!("no memory for more of the teachers' logits: {error}");
                 self.bytes = (room * each) as u64;

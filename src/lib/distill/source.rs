@@ -28,7 +28,8 @@ pub struct SourceSettings {
     pub new_batches_per_epoch: usize,
     /// Index of the first fresh batch, the number of initial batches.
     pub first_batch: usize,
-    /// Images of an epoch, fresh ones included; with `None` those of the set, and the fresh ones.
+    /// Images of an epoch, where a fresh batch counts as `batch_size` images; with `None` those of
+    /// the set, and the fresh ones.
     pub epoch_images: Option<usize>,
     /// Makes fresh batches against the student.
     pub adaptive: bool,

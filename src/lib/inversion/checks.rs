@@ -2,7 +2,7 @@
 //! Called by [`Inverter::new`](super::Inverter::new).
 
 use super::fused::Frozen;
-use super::settings::{EngineKind, InversionSettings, TeacherMode};
+use super::settings::{EngineKind, InversionSettings, LabelSampling, TeacherMode};
 use super::teacher::Teacher;
 use crate::error::{Error, Result, Text, assignment, parameter};
 use crate::model::ModelKind;
@@ -42,7 +42,36 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
         )
         .hint("give one for each class, in label order"));
     }
+    let weights = settings.label_weights.iter().flatten();
+    if !weights.sum::<f64>().is_finite() {
+        return Err(Error::usage(
+            parameter("label_weights") + " adds up to more than a number can hold",
+        )
+        .hint("only their ratios count: divide them all by the largest"));
+    }
     check_others(settings, teachers)
+}
+
+/// Warns of teachers whose batches have none of the labels that `label_weights` asks for.
+pub(super) fn warn_of_labels(settings: &InversionSettings, teachers: &[&Teacher]) {
+    let by_teacher = settings.teachers.mode == TeacherMode::Cycle && settings.teachers.mask;
+    let (LabelSampling::Weighted, Some(weights), true) =
+        (settings.labels, &settings.label_weights, by_teacher)
+    else {
+        return;
+    };
+    let weighs = |class: i64| weights[class as usize] > 0.0;
+    let is_without = |teacher: &Teacher| !teacher.seen().into_iter().any(weighs);
+    let without: Vec<usize> = (0..teachers.len())
+        .filter(|&i| is_without(teachers[i]))
+        .collect();
+    if !without.is_empty() {
+        tracing::warn!(
+            "`label_weights` is 0 for all classes of {}: labels of their batches are uniform over \
+             the classes that they have seen (teachers {without:?})",
+            counted(without.len(), "teacher")
+        );
+    }
 }
 
 /// Refuses terms of the teachers that a batch is not made from, where there are none.

@@ -6,9 +6,9 @@
 //! Nothing is read back from the device before the end: losses and the best batch stay there.
 
 use super::fused::FusedEngine;
-use super::objective::{Combination, Loss, Terms, inversion_loss};
+use super::objective::{Combination, Loss, TERMS, Terms, inversion_loss};
 use super::pixels::{BestBatch, PixelAdam};
-use super::teacher::Teacher;
+use super::teacher::{LabelMask, Teacher};
 use crate::error::{Error, Result, Text, parameter};
 use crate::model::Model;
 use crate::runtime::{interrupt, read};
@@ -135,6 +135,43 @@ impl Engine for PlainEngine<'_> {
     }
 }
 
+impl TermsAt {
+    /// Returns the terms of a step, given in the order of [`Terms::row`]; those that are not a
+    /// number were missing.
+    fn from_row(step: usize, row: [f64; TERMS]) -> Self {
+        let [
+            total,
+            cross_entropy,
+            l2,
+            total_variation,
+            batch_norm,
+            rest @ ..,
+        ] = row;
+        let [
+            jensen_shannon,
+            entropy,
+            rival,
+            divergence,
+            activation,
+            information,
+        ] = rest.map(|value| Some(value).filter(|value| !value.is_nan()));
+        Self {
+            step,
+            total,
+            cross_entropy,
+            l2,
+            total_variation,
+            batch_norm,
+            jensen_shannon,
+            entropy,
+            rival,
+            divergence,
+            activation,
+            information,
+        }
+    }
+}
+
 /// Draws what varies from step to step.
 pub trait Draw {
     /// Returns the teachers (indices) of this step.
@@ -250,9 +287,12 @@ impl Inversion<'_> {
         labels: &Tensor,
         used: &BTreeSet<usize>,
     ) -> Result<Vec<usize>> {
+        let unmasked: Vec<Option<LabelMask>> = self.teachers.iter().map(|_| None).collect();
         let combination = match self.loss.combination {
             Combination::WithOthers(masks, _) => Combination::Separate(masks),
-            other => other,
+            // An ensemble has a weight for each of its teachers.
+            Combination::Ensemble(_) => Combination::Separate(&unmasked),
+            separate @ Combination::Separate(_) => separate,
         };
         // Each one without the others and without the student.
         let alone = Inversion {
@@ -314,22 +354,9 @@ impl History {
             return;
         }
         let missing = Tensor::full([], f64::NAN, (Kind::Float, terms.total.device()));
-        let row = [
-            &terms.total,
-            &terms.cross_entropy,
-            &terms.l2,
-            &terms.total_variation,
-            &terms.batch_norm,
-            terms.jensen_shannon.as_ref().unwrap_or(&missing),
-            terms.entropy.as_ref().unwrap_or(&missing),
-            terms.rival.as_ref().unwrap_or(&missing),
-            terms.divergence.as_ref().unwrap_or(&missing),
-            terms.activation.as_ref().unwrap_or(&missing),
-            terms.information.as_ref().unwrap_or(&missing),
-        ];
+        let row = terms.row().map(|term| term.unwrap_or(&missing).detach());
         self.steps.push(step);
-        self.rows
-            .push(no_grad(|| Tensor::stack(&row.map(Tensor::detach), 0)));
+        self.rows.push(no_grad(|| Tensor::stack(&row, 0)));
     }
 
     /// Reads the terms back from the device, all at once.
@@ -338,44 +365,9 @@ impl History {
             return Ok(Vec::new());
         }
         let all = Tensor::f_stack(&self.rows, 0)?.to_kind(Kind::Double);
-        let (columns, all) = (
-            all.size()[1] as usize,
-            read::<Vec<f64>>(&all.flatten(0, 1))?,
-        );
-        let mut history = Vec::new();
-        for (step, values) in self.steps.into_iter().zip(all.chunks_exact(columns)) {
-            let [
-                total,
-                cross_entropy,
-                l2,
-                total_variation,
-                batch_norm,
-                jensen_shannon,
-                entropy,
-                rival,
-                divergence,
-                activation,
-                information,
-            ] = *values
-            else {
-                continue;
-            };
-            let present = |value: f64| Some(value).filter(|value| !value.is_nan());
-            history.push(TermsAt {
-                step,
-                total,
-                cross_entropy,
-                l2,
-                total_variation,
-                batch_norm,
-                jensen_shannon: present(jensen_shannon),
-                entropy: present(entropy),
-                rival: present(rival),
-                divergence: present(divergence),
-                activation: present(activation),
-                information: present(information),
-            });
-        }
-        Ok(history)
+        let all = read::<Vec<f64>>(&all.flatten(0, 1))?;
+        let (rows, _) = all.as_chunks::<TERMS>();
+        let at = |(step, row): (usize, &[f64; TERMS])| TermsAt::from_row(step, *row);
+        Ok(self.steps.into_iter().zip(rows).map(at).collect())
     }
 }

@@ -63,6 +63,13 @@ pub struct Origin<'a> {
 /// probabilities have no gradient below it.
 const SMALLEST: f64 = 1e-12;
 
+/// The precision in which probabilities are added, and the least that they come to.
+type Precision = (Kind, f64);
+
+/// For a joint prediction that is softened afterwards: of a probability of 1e-12 a temperature of
+/// 20 would make a quarter of the largest one, of 1e-300 it makes nothing.
+const FINE: Precision = (Kind::Double, 1e-300);
+
 impl Ensemble {
     /// Returns the rule `kind` for `teachers`, with tensors on `device`.
     ///
@@ -123,16 +130,22 @@ impl Ensemble {
         origin: Option<Origin>,
     ) -> Tensor {
         if self.softens_joint && temperature != 1.0 {
-            let joint = self.rule(logits, 1.0, origin) / temperature;
+            let joint = self.rule(logits, 1.0, origin, FINE) / temperature;
             return joint.log_softmax(1, Kind::Float);
         }
-        self.rule(logits, temperature, origin)
+        self.rule(logits, temperature, origin, (Kind::Float, SMALLEST))
     }
 
     /// Combines logits by the rule, each teacher's softened at `temperature`.
-    fn rule(&self, logits: &[Tensor], temperature: f64, origin: Option<Origin>) -> Tensor {
+    fn rule(
+        &self,
+        logits: &[Tensor],
+        temperature: f64,
+        origin: Option<Origin>,
+        (precision, smallest): Precision,
+    ) -> Tensor {
         let count = logits.len() as f64;
-        let softmax = |logits: &Tensor| (logits / temperature).softmax(1, Kind::Float);
+        let softmax = |logits: &Tensor| (logits / temperature).softmax(1, precision);
         let kind = match origin {
             Some(_) => self.kind,
             None => self.kind.of_unknown(),
@@ -152,18 +165,18 @@ impl Ensemble {
                     .iter()
                     .zip(gates)
                     .map(|(logits, gate)| softmax(logits) * gate.unsqueeze(1));
-                sum(gated).clamp_min(SMALLEST).log()
+                sum(gated).clamp_min(smallest).log()
             }
             (EnsembleKind::LabelShare, _) => {
                 let weighted = logits
                     .iter()
                     .enumerate()
                     .map(|(teacher, logits)| softmax(logits) * self.shares.get(teacher as i64));
-                let sum = sum(weighted).clamp_min(SMALLEST);
-                (&sum / sum.sum_dim_intlist(1i64, true, Kind::Float)).log()
+                let sum = sum(weighted).clamp_min(smallest);
+                (&sum / sum.sum_dim_intlist(1i64, true, precision)).log()
             }
             _ => sum(logits.iter().map(|logits| softmax(logits) / count))
-                .clamp_min(SMALLEST)
+                .clamp_min(smallest)
                 .log(),
         }
     }

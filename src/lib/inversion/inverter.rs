@@ -5,7 +5,7 @@
 //! All random numbers of batch `index` come from streams of that index, so batches can be made in
 //! any order, on any machine.
 
-use super::checks::{check, uses_fused_engine};
+use super::checks::{check, uses_fused_engine, warn_of_labels};
 use super::draws::Draws;
 use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
@@ -33,7 +33,7 @@ pub struct SyntheticBatch {
     pub images: Tensor,
     /// The labels that they were made for, i64 `[N]`.
     pub labels: Tensor,
-    /// Index of the teacher it was made from, in `cycle` mode.
+    /// Index of the teacher it was made from, in `cycle` mode; `None` when from several.
     pub teacher: Option<usize>,
     /// The lowest inversion loss: that of the images, unless the last ones are kept.
     pub best_loss: f64,
@@ -123,6 +123,7 @@ impl<'a> Inverter<'a> {
         };
         let (classes, device) = (first.spec.classes, first.device);
         check(settings, teachers.len(), classes)?;
+        warn_of_labels(settings, &teachers);
         let fused = uses_fused_engine(settings.engine, &teachers)?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {
@@ -241,7 +242,7 @@ impl Synthesizer for Inverter<'_> {
     }
 
     fn terms(&self) -> Vec<LossTerm> {
-        let scales = self.settings.di.loss.published();
+        let scales = &self.settings.di.loss;
         let term = |name, scale, of| LossTerm { name, scale, of };
         vec![
             term("total (scaled)", 1.0, |at| at.total),
@@ -249,6 +250,12 @@ impl Synthesizer for Inverter<'_> {
             term("batch norm", scales.bn_scale, |at| at.batch_norm),
             term("total variation", scales.var_scale, |at| at.total_variation),
             term("l2", scales.l2_scale, |at| at.l2),
+            term("entropy of others", scales.entropy_scale, |at| {
+                at.entropy.unwrap_or_default()
+            }),
+            term("rivals", scales.rival_scale, |at| {
+                at.rival.unwrap_or_default()
+            }),
         ]
     }
 

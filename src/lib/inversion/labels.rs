@@ -8,12 +8,13 @@ use rand::Rng as _;
 use rand::seq::SliceRandom;
 use rand_distr::Distribution;
 use rand_distr::weighted::WeightedIndex;
+use std::collections::BTreeSet;
 
 /// Draws `count` labels among `classes`.
 ///
 /// `shares` are the numbers of images of the classes that the teachers were trained on, and
-/// `weights` the configured ones, both in the order of `classes`. If all weights are zero, labels
-/// are drawn uniformly.
+/// `weights` the configured ones, whose sum is finite, both in the order of `classes`. If all
+/// weights are zero, labels are drawn uniformly.
 ///
 /// ```
 /// use fed_distill::inversion::{LabelSampling, draw_labels};
@@ -56,6 +57,7 @@ pub fn draw_labels(
 /// of those that some have seen, or of `all`.
 pub(crate) fn class_counts(teachers: &[&Teacher], all: bool) -> (Vec<i64>, Vec<f64>) {
     let classes = teachers.first().map_or(0, |teacher| teacher.spec.classes);
+    let seen: BTreeSet<i64> = teachers.iter().flat_map(|teacher| teacher.seen()).collect();
     let images = |class: i64| -> u64 {
         let counts = teachers.iter();
         counts
@@ -63,7 +65,7 @@ pub(crate) fn class_counts(teachers: &[&Teacher], all: bool) -> (Vec<i64>, Vec<f
             .sum()
     };
     let counted = (0..classes).map(|class| (class, images(class)));
-    let kept = counted.filter(|&(_, images)| all || images > 0);
+    let kept = counted.filter(|(class, _)| all || seen.contains(class));
     kept.map(|(class, images)| (class, images as f64)).unzip()
 }
 

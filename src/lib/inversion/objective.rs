@@ -40,6 +40,28 @@ pub struct Terms {
     pub information: Option<Tensor>,
 }
 
+/// Counts the terms.
+pub const TERMS: usize = 11;
+
+impl Terms {
+    /// Returns all terms in one order; `None` for one that is not in use.
+    pub fn row(&self) -> [Option<&Tensor>; TERMS] {
+        [
+            Some(&self.total),
+            Some(&self.cross_entropy),
+            Some(&self.l2),
+            Some(&self.total_variation),
+            Some(&self.batch_norm),
+            self.jensen_shannon.as_ref(),
+            self.entropy.as_ref(),
+            self.rival.as_ref(),
+            self.divergence.as_ref(),
+            self.activation.as_ref(),
+            self.information.as_ref(),
+        ]
+    }
+}
+
 /// Selects how the chosen teachers' predictions are combined into one loss.
 #[derive(Clone, Copy, Debug)]
 pub enum Combination<'a> {

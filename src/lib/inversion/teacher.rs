@@ -34,6 +34,8 @@ pub struct Teacher {
     pub device: Device,
     /// Number of training images of each class.
     pub label_counts: Vec<u64>,
+    /// Fewest images of a class that the teacher counts as having seen.
+    least: u64,
     weights: Weights,
 }
 
@@ -101,8 +103,18 @@ impl Teacher {
             spec,
             device,
             label_counts,
+            least: 1,
             weights,
         })
+    }
+
+    /// Says that the label counts are estimates, which are above zero for every class: the teacher
+    /// counts as having seen those of which it has a tenth of an even share or more.
+    #[must_use]
+    pub fn with_estimated_counts(self) -> Self {
+        let total: u64 = self.label_counts.iter().sum();
+        let least = total.div_ceil(10 * self.label_counts.len() as u64).max(1);
+        Self { least, ..self }
     }
 
     /// Returns the network, reading it if it is not in memory.
@@ -118,12 +130,9 @@ impl Teacher {
 
     /// Returns the classes that the teacher has seen, ascending.
     pub fn seen(&self) -> Vec<i64> {
-        let seen = self
-            .label_counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0);
-        seen.map(|(class, _)| class as i64).collect()
+        let classes = 0..self.label_counts.len();
+        let seen = classes.filter(|&class| self.label_counts[class] >= self.least);
+        seen.map(|class| class as i64).collect()
     }
 
     /// Returns the share of each of `classes` in the teacher's training images, in their order.

@@ -41,8 +41,9 @@ pub enum ModelKind {
     Linear,
 }
 
-/// Holds the settings of an architecture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Holds the settings of an architecture. Those that spell out a default are equal to those that
+/// leave it out.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
     /// Which network.

@@ -62,6 +62,12 @@ impl fmt::Display for ModelSettings {
     }
 }
 
+impl PartialEq for ModelSettings {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.width() == other.width() && self.blocks() == other.blocks()
+    }
+}
+
 impl ModelSettings {
     /// Returns `width` or its default.
     pub(super) fn width(&self) -> i64 {

@@ -23,6 +23,7 @@ use crate::runtime::output;
 use crate::words::counted;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -83,8 +84,7 @@ impl Shared for Generate<'_> {
         agreement::refuse_other(dataset, &set.card, &set.paths[0])?;
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
-        self.context
-            .refuse_demand(&super::synthesis_demand(self.context.config, image))?;
+        super::refuse_synthesis(self.context, image)?;
         super::refuse_generator_crop(self.context, &set)?;
         synthesizer::check(self.context.config, &set)?;
         self.context.refuse_demand(&Demand {
@@ -97,7 +97,8 @@ impl Shared for Generate<'_> {
                 synthesizer::batch_size_key(self.context.config),
             ],
         })?;
-        require_space(self.path, (self.images() * image) as u64)?;
+        // The batches are in the checkpoint as well until the run is done.
+        require_space(self.path, (2 * self.images() * image) as u64)?;
         if let Some(fingerprint) = &set.fingerprint {
             run.fact("dataset_fingerprint", fingerprint)?;
         }
@@ -160,22 +161,27 @@ impl Generate<'_> {
             synthesizer::work(config),
             (count as u64).saturating_mul(steps),
         );
+        let mut others = Others::new(ranks, &missing, steps, &progress);
         let mut batches = Vec::new();
         for index in 0..count {
             progress.message(format!("batch {} of {count}", index + 1));
-            let from = index % ranks;
-            let batch = match from > 0 && missing.contains(&index) {
-                true => receive(rank, from, index, &store).inspect(|_| progress.add(steps)),
-                false => match maker.load(index, &store) {
-                    Ok(None) => maker.make_or_load(index, None, &store, &mut &progress),
-                    Ok(Some(batch)) => {
-                        progress.skip(steps);
+            others.store_arrived(rank, &store)?;
+            let is_counted = index % ranks > 0 && missing.contains(&index);
+            let made = others
+                .store_until(index, rank, &store)
+                .and_then(|()| maker.load(index, &store))
+                .and_then(|there| match there {
+                    None => maker.make_or_load(index, None, &store, &mut &progress),
+                    Some(batch) => {
+                        progress.skip(if is_counted { 0 } else { steps });
                         Ok(batch)
                     }
-                    Err(error) => Err(error),
-                },
-            };
-            let batch = batch
+                });
+            if made.is_err() {
+                // What others have finished is not lost with this rank's own batch.
+                let _ = others.store_arrived(rank, &store);
+            }
+            let batch = made
                 .within(synthesizer::group(config))
                 .with_context(|| format!("making synthetic batch {index}"))?;
             tracing::debug!("batch {index}: best loss {:.3}", batch.best_loss);
@@ -192,20 +198,77 @@ impl Generate<'_> {
     }
 }
 
-/// Receives a batch from rank `from`, and stores it as if it had been made here.
-fn receive(
-    rank: &mut Rank,
-    from: usize,
-    index: usize,
-    store: &BatchFiles,
-) -> Result<SyntheticBatch, Error> {
-    let batch = batches::decode(&rank.receive(from)?, store.device)?;
-    let stored = StoredBatch {
-        batch,
-        moments: None,
-    };
-    store.put(index, &stored)?;
-    Ok(stored.batch)
+/// Stores the batches of the other ranks as if they had been made here.
+struct Others<'a> {
+    /// Those that each rank has yet to send, in its order.
+    missing: Vec<VecDeque<usize>>,
+    /// Steps of a batch.
+    steps: u64,
+    progress: &'a Progress,
+}
+
+impl<'a> Others<'a> {
+    /// Returns what awaits the batches `missing`, ascending, which `ranks` ranks make in turn.
+    fn new(ranks: usize, missing: &[usize], steps: u64, progress: &'a Progress) -> Self {
+        let of = |rank| {
+            missing
+                .iter()
+                .copied()
+                .filter(move |index| index % ranks == rank)
+        };
+        Self {
+            missing: (0..ranks).map(|rank| of(rank).collect()).collect(),
+            steps,
+            progress,
+        }
+    }
+
+    /// Stores what has arrived, also after another rank has failed.
+    fn store_arrived(&mut self, rank: &mut Rank, store: &BatchFiles) -> Result<(), Error> {
+        for from in 1..self.missing.len() {
+            while let Some(&index) = self.missing[from].front()
+                && let Some(bytes) = rank.arrived(from)
+            {
+                self.store(from, index, &bytes, store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for batch `index`, if another rank makes it.
+    fn store_until(
+        &mut self,
+        index: usize,
+        rank: &mut Rank,
+        store: &BatchFiles,
+    ) -> Result<(), Error> {
+        let from = index % self.missing.len();
+        while let Some(&next) = self.missing[from].front()
+            && from > 0
+            && next <= index
+        {
+            let bytes = rank.receive(from)?;
+            self.store(from, next, &bytes, store)?;
+        }
+        Ok(())
+    }
+
+    fn store(
+        &mut self,
+        from: usize,
+        index: usize,
+        bytes: &[u8],
+        store: &BatchFiles,
+    ) -> Result<(), Error> {
+        let stored = StoredBatch {
+            batch: batches::decode(bytes, store.device)?,
+            moments: None,
+        };
+        store.put(index, &stored)?;
+        self.missing[from].pop_front();
+        self.progress.add(self.steps);
+        Ok(())
+    }
 }
 
 /// Makes, on any other rank, its batches of those that rank 0 lacks.

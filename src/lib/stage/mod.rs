@@ -29,9 +29,9 @@ pub(crate) use summary::average;
 pub(crate) use teachers::{TeacherSet, load as load_teachers, numbers as teacher_numbers};
 pub(crate) use train_teachers::weights_path;
 
-use crate::config::Config;
 use crate::data::{Dataset, ImageSet};
 use crate::error::Result;
+use crate::inversion::Start;
 use crate::model::{Model, ModelSpec};
 use crate::run::{Demand, StageContext};
 use crate::train::{Evaluation, evaluate};
@@ -71,15 +71,32 @@ fn refuse_generator_crop(context: &StageContext, set: &TeacherSet) -> anyhow::Re
     context.refuse_large_crop("generator", &settings.augment, set.card.model.size)
 }
 
-/// Returns what making a batch takes: the pixels, their gradient, two moments, and the best so far.
-fn synthesis_demand(config: &Config, image: u128) -> Demand<'static> {
-    Demand {
+/// Refuses settings with which making a batch takes more memory than there is: the pixels, their
+/// gradient, two moments, and the best so far; and the pictures of which a batch is chosen, with a
+/// score of each for each image.
+fn refuse_synthesis(context: &StageContext, image: u128) -> anyhow::Result<()> {
+    let config = context.config;
+    let (batch, candidates) = (
+        config.synthetic_batch() as u128,
+        config.deep_inv.candidates as u128,
+    );
+    context.refuse_demand(&Demand {
         what: "images in a batch",
-        count: config.synthetic_batch() as u128,
+        count: batch,
         bytes: 5 * image,
         keys: match config.generator {
             Some(_) => &["generator.batch_size"],
             None => &["deep_inv.batch_size"],
         },
+    })?;
+    if config.generator.is_some() || config.deep_inv.start != Start::Shapes {
+        return Ok(());
     }
+    context.refuse_demand(&Demand {
+        what: "pictures to choose from",
+        count: batch * candidates,
+        // As numbers, as pixels, and normalised.
+        bytes: 3 * image + 4 * batch,
+        keys: &["deep_inv.batch_size", "deep_inv.candidates"],
+    })
 }

@@ -91,6 +91,35 @@ fn finished_runs_are_kept_unless_told_otherwise() {
     assert_ne!(hash::file(&student).unwrap(), before);
 }
 
+/// Before anything is computed.
+#[test]
+fn settings_beyond_any_memory_or_number() {
+    let place = made("train_teachers");
+    let drawn = [
+        "deep_inv.start=shapes",
+        "deep_inv.candidates=1000",
+        "deep_inv.batch_size=100000",
+    ];
+    let text = place.fails("generate_initial", &drawn, 2);
+    says(
+        &text,
+        &[
+            "`deep_inv.batch_size` and `deep_inv.candidates` ask for",
+            "pictures to choose from",
+        ],
+    );
+    let weights = format!("deep_inv.label_weights=[{}]", ["1e308"; 10].join(","));
+    let weighted = ["deep_inv.labels=weighted", &weights];
+    let text = place.fails("generate_initial", &weighted, 2);
+    says(
+        &text,
+        &[
+            "`deep_inv.label_weights` adds up to more",
+            "divide them all",
+        ],
+    );
+}
+
 /// Nothing of an earlier run is left beside the results of the one that replaced it.
 #[test]
 fn an_overwriting_run_takes_the_place_of_all_files() {

@@ -16,6 +16,46 @@ fn teacher(counts: [u64; 4]) -> Teacher {
     Teacher::new(model, counts.to_vec()).unwrap()
 }
 
+/// Two teachers are sure of class 0, and no teacher has seen class 3.
+#[test]
+fn softening_the_joint_prediction_keeps_what_is_improbable_so() {
+    let teachers = [[5, 5, 0, 0], [0, 0, 5, 0]].map(teacher);
+    let teachers: Vec<&Teacher> = teachers.iter().collect();
+    let row = Tensor::from_slice(&[40.0_f32, 0.0, 0.0, 0.0]).view([1, 4]);
+    let logits = [row.shallow_clone(), row];
+    let temperature = 20.0;
+    for (kind, wanted) in [
+        // The teacher of classes 0 and 1, e^40 to 1, beside e^-40 of the other for class 2.
+        (
+            EnsembleKind::LabelShare,
+            [40.0, 0.0, 0.0, f64::NEG_INFINITY],
+        ),
+        (EnsembleKind::MeanSoftmax, [40.0, 0.0, 0.0, 0.0]),
+    ] {
+        let ensemble = Ensemble::new(kind, &teachers, Device::Cpu).softening_joint(true);
+        let joint = ensemble.log_probabilities(&logits, temperature, None).exp();
+        let found = Vec::<f64>::try_from(joint.view(-1).to_kind(Kind::Double)).unwrap();
+        let parts = wanted.map(|logit: f64| (logit / temperature).exp());
+        let sum: f64 = parts.iter().sum();
+        for (found, part) in found.iter().zip(parts) {
+            assert!(
+                (found - part / sum).abs() < 1e-5,
+                "{kind:?}: {found} {}",
+                part / sum
+            );
+        }
+    }
+}
+
+/// Estimated counts are above zero for every class.
+#[test]
+fn few_images_of_an_estimate_were_not_seen() {
+    let told = teacher([60, 1, 38, 1]);
+    assert_eq!(told.seen(), [0, 1, 2, 3]);
+    let estimated = teacher([60, 1, 37, 2]).with_estimated_counts();
+    assert_eq!(estimated.seen(), [0, 2]);
+}
+
 /// One image, made for class 0 from the teacher of classes 0 and 1. `label_share` gives 90 parts of
 /// 170 to the classes of the other teacher, which has never seen such an image; by the label the
 /// image was made for, its own teacher alone is asked.

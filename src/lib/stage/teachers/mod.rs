@@ -67,10 +67,21 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
     let (numbers, paths): (Vec<usize>, Vec<PathBuf>) = found.into_iter().unzip();
     let (uploads, is_counted) = read(context, &numbers, &paths)?;
     let counts = counts_of(&uploads);
+    let is_estimated: Vec<bool> = uploads
+        .iter()
+        .map(|upload| upload.shares.is_some())
+        .collect();
     let made = is_counted.then(|| counts.clone());
     let bytes: Vec<u64> = uploads.iter().map(|upload| upload.bytes).collect();
     let mut cards: Vec<Card> = uploads.into_iter().map(|upload| upload.card).collect();
     let teachers = cached(context, &paths, &cards, counts, &bytes)?;
+    let teachers = teachers.into_iter().zip(is_estimated);
+    let teachers: Vec<Teacher> = teachers
+        .map(|(teacher, is_estimated)| match is_estimated {
+            true => teacher.with_estimated_counts(),
+            false => teacher,
+        })
+        .collect();
     tracing::info!(
         "{} from {}",
         counted(teachers.len(), "teacher"),

@@ -26,7 +26,7 @@ pub(super) struct Upload {
     pub card: Card,
     has_norm: bool,
     /// The estimated share of each class, where the card does not tell or is not asked.
-    shares: Option<Vec<f64>>,
+    pub(super) shares: Option<Vec<f64>>,
 }
 
 impl Upload {

@@ -30,6 +30,8 @@ pub struct Inputs {
     pub own: Option<ImageSet>,
     /// The initial batches, on the device.
     pub initial: SyntheticImages,
+    /// In how many batches they were made: fresh ones count on from there.
+    pub initial_batches: usize,
     /// The student before its first step.
     pub student: Model,
 }
@@ -50,8 +52,12 @@ pub fn load(context: &StageContext, run: &mut manifest::Run, folder: &Path) -> R
     let real = own.as_ref().map_or(0, ImageSet::len);
     refuse_demands(context, &set, initial.labels.size()[0] as usize + real)?;
     super::refuse_student(context, &set, &dataset.classes)?;
+    warn_of_short_epochs(context);
     let student = super::student(context, &set)?;
-    let images = initial.labels.size()[0] as usize + fresh_images(context.config);
+    let initial_images = initial.labels.size()[0] as usize;
+    let initial_batches = initial_batches(context, initial_images);
+    // Fresh batches are in the checkpoint as well until the run is done.
+    let images = initial_images + 2 * fresh_images(context.config);
     let images = images as u128 * super::super::image_bytes(&set.card.model);
     let bytes = images as u64 + student.state().bytes();
     require_space(&folder.join("student.safetensors"), bytes)?;
@@ -61,6 +67,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run, folder: &Path) -> R
         dataset,
         own,
         initial,
+        initial_batches,
         student,
     })
 }
@@ -86,6 +93,24 @@ fn dataset(context: &StageContext, set: &TeacherSet) -> Result<Dataset> {
     Ok(agreement::fitted(dataset, settings, &set.card, path)?)
 }
 
+/// Warns of epochs that are too short for more than the fresh batches: the student then sees each
+/// of them once, and the initial images never.
+fn warn_of_short_epochs(context: &StageContext) {
+    let student = &context.config.student;
+    let (fresh, images) = (student.new_batches_per_epoch, student.epoch_images);
+    if let Some(images) = images.filter(|images| images / student.batch_size <= fresh)
+        && fresh > 0
+    {
+        tracing::warn!(
+            "`student.epoch_images={images}` is {} of `student.batch_size={}`, no more than the \
+             {}: the student sees no earlier image",
+            counted(images / student.batch_size, "batch"),
+            student.batch_size,
+            counted(fresh, "fresh batch")
+        );
+    }
+}
+
 /// Refuses settings whose products are beyond any memory; `images` are there at the start.
 fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Result<()> {
     let (config, student) = (context.config, &context.config.student);
@@ -96,6 +121,7 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
     let made = wide(student.epochs)
         .saturating_mul(wide(student.new_batches_per_epoch))
         .saturating_mul(wide(config.synthetic_batch()));
+    super::super::refuse_synthesis(context, pixels)?;
     let demands = [
         Demand {
             what: "synthetic images",
@@ -107,7 +133,6 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
                 batch_size_key(config),
             ],
         },
-        super::super::synthesis_demand(config, pixels),
         Demand {
             what: "images in a batch",
             count: wide(student.batch_size),
@@ -181,6 +206,17 @@ fn own_images(
         split.nodes.len() - 1
     );
     Ok(Some(dataset.train.select(&indices)?))
+}
+
+/// Returns in how many batches `images` initial images were made, as their manifest says; batches
+/// of the size of the fresh ones, where there is none.
+fn initial_batches(context: &StageContext, images: usize) -> usize {
+    let made = context.config.initial.save_path.as_deref();
+    let made = made.and_then(manifest::made);
+    let told = made.and_then(|(_, made)| made.facts.get("batches")?.as_u64());
+    told.map_or(images.div_ceil(context.config.synthetic_batch()), |told| {
+        told as usize
+    })
 }
 
 /// Returns the initial batches, on the device.

@@ -100,6 +100,7 @@ fn train(
         dataset,
         own,
         initial,
+        initial_batches,
         student: mut model,
     } = inputs;
     let (set, dataset) = (&set, &dataset);
@@ -118,7 +119,7 @@ fn train(
     let weights = TeacherWeights::new(set.all(), settings.teacher_weights.clone());
     let shared = weights.values.shallow_clone();
     let maker = synthesizer(config, set, Some(&shared))?;
-    let supply = source_settings(config, dataset, initial_images);
+    let supply = source_settings(config, dataset, initial_batches);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.synthetic_batch()
     };
@@ -266,14 +267,11 @@ fn student(context: &StageContext, set: &TeacherSet) -> Result<Model> {
     Ok(model.with_precision(context.precision))
 }
 
-fn source_settings(config: &Config, dataset: &Dataset, initial: usize) -> SourceSettings {
+fn source_settings(config: &Config, dataset: &Dataset, first_batch: usize) -> SourceSettings {
     SourceSettings {
         batch_size: config.student.batch_size,
         new_batches_per_epoch: config.student.new_batches_per_epoch,
-        first_batch: config
-            .initial
-            .num_batches
-            .max(initial / config.synthetic_batch()),
+        first_batch,
         epoch_images: config.student.epoch_images,
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
