@@ -70,7 +70,7 @@ impl BackwardPass {
     /// respect to the logits is `logits`, plus `by` times the distance.
     fn image_gradient(self, logits: &Tensor, by: f64) -> Result<Tensor> {
         match self {
-            Self::Fused(backward) => Ok(backward.image_gradient(logits, by)),
+            Self::Fused(backward) => Ok(backward(logits, by)),
             Self::Graph {
                 images,
                 logits: graph,

@@ -1,7 +1,8 @@
 //! Defines a frozen network that one of the two backends computes. Called by the fused engine and
 //! by [`Loaded`](crate::inversion::Loaded).
 
-use super::net::{Net, Tape};
+use super::backend::Backend;
+use super::net::Net;
 use super::operations::Operations;
 use super::passes::Passes;
 use crate::model::{BatchNorm, Model, ModelSpec, Precision, ResNet};
@@ -24,17 +25,14 @@ pub struct ForwardPass {
     pub logits: Tensor,
     /// Sum of the batch-norm distances, a scalar, if they were observed.
     pub distance: Option<Tensor>,
-    /// The backward pass to the images.
+    /// Computes, once, the gradient f32 `[N,H,W,C]` with respect to the images of a loss whose
+    /// gradient with respect to the logits is given, `[N,classes]`, plus a multiple of the
+    /// distance.
     pub backward: Backward,
 }
 
-/// Holds what the backward pass of a forward pass needs.
-pub enum Backward {
-    /// The pass was computed by the C++ passes.
-    Passes(Rc<Net<Passes>>, Tape<Passes>),
-    /// The pass was computed by libtorch's operations.
-    Operations(Rc<Net<Operations>>, Tape<Operations>),
-}
+/// The backward pass of a forward pass.
+pub type Backward = Box<dyn FnOnce(&Tensor, f64) -> Tensor>;
 
 impl Frozen {
     /// Returns `true` when models of `spec` can be frozen: residual networks.
@@ -65,22 +63,8 @@ impl Frozen {
     /// batch-norm statistics are computed.
     pub fn forward(&self, images: &Tensor, observe: bool) -> ForwardPass {
         match self {
-            Self::Passes(net) => {
-                let (logits, tape) = net.forward(images, observe);
-                ForwardPass {
-                    logits,
-                    distance: net.distance(&tape),
-                    backward: Backward::Passes(Rc::clone(net), tape),
-                }
-            }
-            Self::Operations(net) => {
-                let (logits, tape) = net.forward(images, observe);
-                ForwardPass {
-                    logits,
-                    distance: net.distance(&tape),
-                    backward: Backward::Operations(Rc::clone(net), tape),
-                }
-            }
+            Self::Passes(net) => pass(net, images, observe),
+            Self::Operations(net) => pass(net, images, observe),
         }
     }
 
@@ -93,14 +77,13 @@ impl Frozen {
     }
 }
 
-impl Backward {
-    /// Returns the gradient f32 `[N,H,W,C]` with respect to the images of a loss whose gradient
-    /// with respect to the logits is `logits` `[N,classes]`, plus `by` times the distance.
-    pub fn image_gradient(self, logits: &Tensor, by: f64) -> Tensor {
-        match self {
-            Self::Passes(net, tape) => net.backward(tape, logits, by),
-            Self::Operations(net, tape) => net.backward(tape, logits, by),
-        }
+fn pass<B: Backend + 'static>(net: &Rc<Net<B>>, images: &Tensor, observe: bool) -> ForwardPass {
+    let (logits, tape) = net.forward(images, observe);
+    let (distance, net) = (net.distance(&tape), Rc::clone(net));
+    ForwardPass {
+        logits,
+        distance,
+        backward: Box::new(move |logits, by| net.backward(tape, logits, by)),
     }
 }
 

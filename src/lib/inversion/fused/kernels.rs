@@ -92,6 +92,7 @@ pub fn backward(
     distance_gradient.inspect(|gradient| check_gradient(gradient, channels));
     assert_eq!(gradient.size(), input.size());
     other.inspect(|tensor| assert_eq!(tensor.size(), input.size()));
+    let [offset, slope] = pointers(distance_gradient);
     // SAFETY: as in `forward`; `gradient` is the only tensor written.
     unsafe {
         ffi::fd_backward(
@@ -100,16 +101,19 @@ pub fn backward(
             floats(input),
             norm.scale.as_ptr(),
             norm.shift.as_ptr(),
-            distance_gradient.map_or(std::ptr::null(), |distance_gradient| {
-                distance_gradient.offset.as_ptr()
-            }),
-            distance_gradient.map_or(std::ptr::null(), |distance_gradient| {
-                distance_gradient.slope.as_ptr()
-            }),
+            offset,
+            slope,
             floats(gradient),
             other.map_or(std::ptr::null(), |tensor| floats(tensor).cast_const()),
         );
     }
+}
+
+/// Returns what the C++ passes take of the gradient of a distance; null where there is none.
+fn pointers(gradient: Option<&DistanceGradient>) -> [*const f32; 2] {
+    gradient.map_or([std::ptr::null(); 2], |gradient| {
+        [gradient.offset.as_ptr(), gradient.slope.as_ptr()]
+    })
 }
 
 /// Holds a branch of a block for the backward pass: the input of its last batch norm, the norm, and
@@ -137,25 +141,18 @@ pub fn branch(
     let result = output.empty_like();
     for part in [Some(body), shortcut].into_iter().flatten() {
         check(part.norm, channels);
-        let gradient = part.distance_gradient.as_ref();
-        gradient.inspect(|gradient| check_gradient(gradient, channels));
+        let of_distance = part.distance_gradient.as_ref();
+        of_distance.inspect(|gradient| check_gradient(gradient, channels));
         // The pass takes the sums of both branches or of none.
-        assert_eq!(gradient.is_some(), body.distance_gradient.is_some());
+        assert_eq!(of_distance.is_some(), body.distance_gradient.is_some());
         assert_eq!(part.input.size(), output.size());
     }
     assert_eq!(gradient.size(), output.size());
     other.inspect(|tensor| assert_eq!(tensor.size(), output.size()));
     let null = std::ptr::null();
-    let offset = |part: &Branch| {
-        part.distance_gradient
-            .as_ref()
-            .map_or(null, |distance_gradient| distance_gradient.offset.as_ptr())
-    };
-    let slope = |part: &Branch| {
-        part.distance_gradient
-            .as_ref()
-            .map_or(null, |distance_gradient| distance_gradient.slope.as_ptr())
-    };
+    let of_branch = |part: &Branch| pointers(part.distance_gradient.as_ref());
+    let [body_offset, body_slope] = of_branch(body);
+    let [shortcut_offset, shortcut_slope] = shortcut.map_or([null; 2], of_branch);
     // SAFETY: as in `forward`; `gradient` and `result` are the only tensors written, and they are
     // apart.
     unsafe {
@@ -165,12 +162,12 @@ pub fn branch(
             floats(output),
             floats(body.input),
             body.norm.scale.as_ptr(),
-            offset(body),
-            slope(body),
+            body_offset,
+            body_slope,
             shortcut.map_or(null, |shortcut| floats(shortcut.input).cast_const()),
             shortcut.map_or(null, |shortcut| shortcut.norm.scale.as_ptr()),
-            shortcut.map_or(null, offset),
-            shortcut.map_or(null, slope),
+            shortcut_offset,
+            shortcut_slope,
             floats(gradient),
             other.map_or(null, |tensor| floats(tensor).cast_const()),
             floats(&result),

@@ -64,13 +64,13 @@ impl FrozenStack {
     /// # }
     /// ```
     pub fn of(model: &Model) -> Option<Self> {
-        Self::of_layers(model, model.stack()?.layers(model.spec()))
+        Self::of_layers(model, model.stack()?.layers())
     }
 
     /// Freezes the convolutions of `model` alone, without its linear layers; else as
     /// [`of`](Self::of).
     pub(crate) fn of_convolutions(model: &Model) -> Option<Self> {
-        let mut layers = model.stack()?.layers(model.spec());
+        let mut layers = model.stack()?.layers();
         layers.retain(|layer| layer.pixels);
         Self::of_layers(model, layers)
     }

@@ -86,9 +86,18 @@ fn halved(maps: &Tensor) -> Tensor {
     maps.max_pool2d(2, 2, 0, 1, false)
 }
 
+/// Holds a convolution, which ReLU follows.
+struct StackConv {
+    conv: Conv,
+    /// Height and width of its input.
+    size: i64,
+    /// 2×2 max pooling follows too.
+    pool: bool,
+}
+
 /// Holds the layers `conv1`, `conv2`, … and `fc1`, `fc2`, …
 pub(crate) struct Stack {
-    convs: Vec<(Conv, bool)>,
+    convs: Vec<StackConv>,
     /// Linear layers that are each followed by a ReLU.
     hidden: Vec<Linear>,
     last: Linear,
@@ -112,10 +121,11 @@ impl Stack {
             };
             let path = format!("conv{}", i + 1);
             let conv = Conv::new(builder, &path, (channels, stage.channels), window, true)?;
-            convs.push((conv, stage.pool));
+            let pool = stage.pool;
+            convs.push(StackConv { conv, size, pool });
             channels = stage.channels;
             size += 2 * stage.padding - stage.kernel + 1;
-            size = if stage.pool { size / 2 } else { size };
+            size = if pool { size / 2 } else { size };
         }
         let mut inputs = channels * size * size;
         let mut linears = Vec::new();
@@ -142,48 +152,34 @@ impl Stack {
         })
     }
 
-    /// Returns the layers in order, without dropout, of a network of `spec`.
-    pub(crate) fn layers(&self, spec: &ModelSpec) -> Vec<StackLayer> {
-        let (mut inputs, mut size, mut layers) = (spec.channels, spec.size, Vec::new());
-        for (conv, pool) in &self.convs {
-            let weight = &conv.weight;
-            let padding = conv.window.padding;
-            let outputs = weight.size()[0];
-            layers.push(StackLayer {
-                inputs,
-                size,
+    /// Returns the layers in order, without dropout.
+    pub(crate) fn layers(&self) -> Vec<StackLayer> {
+        let convs = self
+            .convs
+            .iter()
+            .map(|StackConv { conv, size, pool }| StackLayer {
+                inputs: conv.weight.size()[1],
+                size: *size,
                 pixels: true,
-                weight: weight.shallow_clone(),
+                weight: conv.weight.shallow_clone(),
                 bias: conv.bias_or_zero(),
-                padding,
+                padding: conv.window.padding,
                 pool: *pool,
                 relu: true,
             });
-            size += 2 * padding - weight.size()[2] + 1;
-            size = if *pool { size / 2 } else { size };
-            inputs = outputs;
-        }
-        inputs *= size * size;
-        for (linear, relu) in self
-            .hidden
-            .iter()
-            .map(|layer| (layer, true))
-            .chain([(&self.last, false)])
-        {
-            let outputs = linear.weight.size()[0];
-            layers.push(StackLayer {
-                inputs,
-                size: 1,
-                pixels: false,
-                weight: linear.weight.view([outputs, inputs, 1, 1]),
-                bias: linear.bias.shallow_clone(),
-                padding: 0,
-                pool: false,
-                relu,
-            });
-            inputs = outputs;
-        }
-        layers
+        let hidden = self.hidden.iter().map(|linear| (linear, true));
+        let linears = hidden.chain([(&self.last, false)]);
+        let linears = linears.map(|(Linear { weight, bias }, relu)| StackLayer {
+            inputs: weight.size()[1],
+            size: 1,
+            pixels: false,
+            weight: weight.unsqueeze(2).unsqueeze(3),
+            bias: bias.shallow_clone(),
+            padding: 0,
+            pool: false,
+            relu,
+        });
+        convs.chain(linears).collect()
     }
 
     /// Maps what the convolutions give [N,F] to the input of the last linear layer, f32.
@@ -204,7 +200,7 @@ impl Stack {
     /// Maps it to the input of the last linear layer, f32 [N,F].
     fn features_after(&self, depth: usize, maps: &Tensor, masks: Masks) -> Tensor {
         let mut maps = maps.shallow_clone();
-        for (conv, pool) in &self.convs[depth..] {
+        for StackConv { conv, pool, .. } in &self.convs[depth..] {
             maps = conv.forward(&maps);
             maps = if *pool { halved(&maps) } else { maps };
             maps = maps.relu_();
