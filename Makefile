@@ -124,8 +124,11 @@ ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
 endif
 	@echo train_teachers >&2; [ $(JOBS) -gt 1 ] || $(call run,train_teachers) $(ARGS)
-	+@[ $(JOBS) -eq 1 ] || $(MAKE) --no-print-directory BIN="$(BIN)" THREADS=$(THREADS) \
-		$$(seq -f teacher-%.0f 0 $$(( $(nodes) - 1 )))
+	+@[ $(JOBS) -eq 1 ] || { nodes=$(nodes); cores=$$(nproc); \
+		side=$$(( nodes < $(JOBS) ? nodes : $(JOBS) )); \
+		$(MAKE) --no-print-directory BIN="$(BIN)" \
+			THREADS=$$(( cores > side ? cores / side : 1 )) \
+			$$(seq -f teacher-%.0f 0 $$(( nodes - 1 ))); }
 	@echo generate_initial >&2; $(call run,generate_initial) $(ARGS)
 	@echo train_student >&2; $(call run,train_student) $(ARGS)
 
@@ -174,9 +177,9 @@ findings: stages ## Run the report's experiments at small scale, SEED=1 (ARGS="d
 		case $$name in 1_*) ;; *) $(call small,split_data) $(ARGS);; esac; \
 		$(call small,train_teachers) $(ARGS); \
 		$(call small,generate_initial) $(ARGS); \
-		$(call small,train_student) student.save_folder=$(OUTPUTS)/$$name/cross_entropy \
+		$(call small,train_student) "student.save_folder=$(OUTPUTS)/$$name/cross_entropy" \
 			$(ARGS); \
-		$(call small,train_student) student.save_folder=$(OUTPUTS)/$$name/distill \
+		$(call small,train_student) "student.save_folder=$(OUTPUTS)/$$name/distill" \
 			student.objective=distill student.distill.temperature=3 $(ARGS); \
 	done
 
@@ -190,7 +193,7 @@ FORCE:
 MODE ?= uniform
 federation: build ## Rounds over HTTP with a server and five clients
 	@python3 scripts/federation.py --bin "$(BIN)" --name "$(or $(NAME),mnist_5_http)" \
-		--mode "$(MODE)" -- $(ARGS)
+		--mode "$(MODE)" --outputs "$(OUTPUTS)" -- $(ARGS)
 
 report: stages ## One HTML file of the runs in DIR=… (outputs if not given)
 	@"$(BIN)/inspect" report "$(or $(DIR),outputs)"
@@ -202,7 +205,7 @@ experiments: ## List the experiments
 		printf '%-38s %s\n' "$$(basename $$file .yaml)" "$$(awk '$(about)' $$file)"; done
 
 experiments-smoke: setup ## Run every experiment at tiny scale
-	$(CARGO) test --release --test pipeline experiments::
+	$(CARGO) test --release --features $(FEATURES) --test pipeline experiments::
 
 test: setup python ## Run all tests
 	$(CARGO) test --release --features $(FEATURES)
@@ -226,14 +229,14 @@ bench: stages ## Compare with PyTorch on this machine, in alternation (ARGS="…
 WORKER = $(if $(DRY),worker,$(shell $(call ask,\(.*/worker-[^"/]*\))))
 
 bench-rust: setup ## Time the same steps with criterion, ours alone (ARGS=small for some)
-	$(CARGO) bench --bench steps -- $(ARGS)
+	$(CARGO) bench --features $(FEATURES) --bench steps -- $(ARGS)
 
-# ARGS="--clients 2 10 50" and the like; `python3 benches/federation/uploads.py` alone has no need
-# of Flower.
+# ARGS="--clients 2 10 50" and the like are for the comparison, which is then all that runs;
+# `python3 benches/federation/uploads.py` alone has no need of Flower.
 bench-federation: build ## Compare rounds over HTTP with Flower's, and measure many uploads
 	@BENCH_BINARIES="$(BIN)" python3 benches/federation/compare.py $(ARGS)
-	@BENCH_BINARIES="$(BIN)" python3 benches/federation/uploads.py
-	@BENCH_BINARIES="$(BIN)" python3 benches/federation/averaging.py
+	$(if $(ARGS),,@BENCH_BINARIES="$(BIN)" python3 benches/federation/uploads.py)
+	$(if $(ARGS),,@BENCH_BINARIES="$(BIN)" python3 benches/federation/averaging.py)
 
 # docs/gpu.md says what to do with the folder.
 gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another machine
@@ -243,6 +246,8 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 DEVICE ?= cuda
 SIZE ?= full
 gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
+	$(if $(findstring --parts,$(ARGS)),,@$(CARGO) test --release --no-run \
+		--features $(FEATURES) --test unit --test federated)
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" \
 		python3 benches/gpu/check.py \
 		--device $(DEVICE) --size $(SIZE) --out outputs/gpu-check $(ARGS)

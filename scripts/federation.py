@@ -148,6 +148,7 @@ def arguments():
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--mode", required=True)
+    parser.add_argument("--outputs", type=pathlib.Path, default=pathlib.Path("outputs"))
     parser.add_argument("overrides", nargs="*", help="settings for all, such as seed=7")
     given = parser.parse_args()
     for what, value, known in [("NAME", given.name, EXPERIMENTS), ("MODE", given.mode, MODES)]:
@@ -162,7 +163,7 @@ def main():
     """Runs the federation."""
     given = arguments()
     clients, shared = EXPERIMENTS[given.name]
-    folder = (pathlib.Path("outputs") / f"{given.name}_{given.mode}").resolve()
+    folder = (given.outputs / f"{given.name}_{given.mode}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     shared = [*shared, *MODES[given.mode], f"split.num_nodes={clients}"]
     federation = Federation(given.bin.resolve(), folder, clients, shared, given.overrides)

@@ -159,16 +159,15 @@ def cache_folder():
 
 
 def link(path, target):
-    """Makes `path` in this checkout a link to `target`."""
+    """Makes `path` in this checkout a link to `target`; returns whether it was another."""
     if path.is_symlink() and path.resolve() == target.resolve():
-        return
+        return False
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():
         fail(f"{path} is a folder, and should be a link", "remove it, then try again")
     path.symlink_to(target)
-    # Cargo does not see that the link leads elsewhere: another libtorch is another build.
-    os.utime(CHECKOUT / "build.rs")
+    return True
 
 
 def main():
@@ -192,7 +191,9 @@ def main():
                     report(f"{root} is damaged or incomplete; fetching it again")
                 build_cache(kind, root)
                 report(f"{VERSION} ({kind}) is ready in {root}")
-        link(CHECKOUT / ".libtorch", root / "stage")
+        if link(CHECKOUT / ".libtorch", root / "stage"):
+            # Cargo does not see that the link leads elsewhere: another libtorch is another build.
+            os.utime(CHECKOUT / "build.rs")
     except OSError as error:
         fail(f"setting up libtorch in {cache} failed: {error}",
              "free some space (CPU 1.1 GB while unpacking, CUDA 7 GB) or set XDG_CACHE_HOME to a "

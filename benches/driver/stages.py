@@ -15,7 +15,7 @@ STAGES = ("split_data", "train_teachers", "generate_initial", "train_student")
 PIPELINE = machine.ROOT / "benches" / "python" / "pipeline.py"
 
 
-def run(command, folder, may_fail=False):
+def run(command, may_fail=False):
     """Seconds, peak memory in MiB and standard output of a command that runs in the project's
     folder."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
@@ -51,7 +51,7 @@ def ours(folder, settings, engine, threads):
         f"student.epochs={settings['student_epochs']}",
         f"deep_inv.engine={engine}",
     ]
-    parts = {stage: run([machine.binaries() / stage, *overrides], folder) for stage in STAGES}
+    parts = {stage: run([machine.binaries() / stage, *overrides]) for stage in STAGES}
     epochs = json.loads((pathlib.Path(folder) / "student" / "metrics.json").read_text())["epochs"]
     return {
         "seconds": sum(part[0] for part in parts.values()),
@@ -62,7 +62,7 @@ def ours(folder, settings, engine, threads):
 
 
 def python(folder, settings, interpreter, threads):
-    seconds, peak, out = run([interpreter, PIPELINE, str(threads), json.dumps(settings)], folder)
+    seconds, peak, out = run([interpreter, PIPELINE, str(threads), json.dumps(settings)])
     said = json.loads(out.splitlines()[-1])
     return {
         "seconds": seconds,
@@ -129,7 +129,7 @@ def start_up(folder, rounds):
                 row.append("")  # it needs no file
                 continue
             seconds = [
-                run([machine.binaries() / stage, *arguments], folder, may_fail=True)[0]
+                run([machine.binaries() / stage, *arguments], may_fail=True)[0]
                 for _ in range(rounds)
             ]
             row.append(f"{statistics.median(seconds):.2f} s (≤ {max(seconds):.2f})")
@@ -225,7 +225,7 @@ def distillation(folder, threads, rounds, counts=(3, 10, 20)):
     ]
     first = folder / "one"
     train = ["train_teachers", *common, f"teacher.save_folder={first}", "teacher.epochs=1"]
-    run([machine.binaries() / train[0], *train[1:], "teacher.num_teachers=1"], folder)
+    run([machine.binaries() / train[0], *train[1:], "teacher.num_teachers=1"])
     weights = first / "model_teacher0.safetensors"
     ways = {
         "cross-entropy": ["student.objective=cross_entropy"],
@@ -245,7 +245,7 @@ def distillation(folder, threads, rounds, counts=(3, 10, 20)):
             f"initial.save_path={folder}/{count}.safetensors",
             f"student.save_folder={folder}/student",
         ]
-        run([machine.binaries() / "generate_initial", *given], folder)
+        run([machine.binaries() / "generate_initial", *given])
         took, peaks, students = {way: [] for way in ways}, {way: 0 for way in ways}, {}
         for _ in range(rounds):
             for way, more in ways.items():

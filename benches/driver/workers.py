@@ -116,13 +116,19 @@ class Worker:
         values.frombytes((self.folder / f"gradient.{self.variant}.f32").read_bytes())
         return values
 
-    def finish(self):
+    def finish(self, may_fail=False):
         """Ends it; peak memory in MiB, how much of it came after the libraries were loaded, what it
-        held of the card's, and what compiling took."""
+        held of the card's, and what compiling took. With `may_fail` nothing of these where it does
+        not end in time: what it measured counts."""
         held = machine.card_memory(self.device)
         self.process.stdin.close()
-        last = self.read()
-        self.process.wait(30)
+        try:
+            last = self.read()
+            self.process.wait(30)
+        except (Failed, subprocess.TimeoutExpired):
+            if not may_fail:
+                raise
+            return {}
         freed = machine.card_memory(self.device)
         peak, before = last["peak_kib"], self.ready["before_kib"]
         known = peak and before
@@ -186,7 +192,7 @@ def alternate(folder, case, settings, chosen, rounds, options, failures=None):
         seconds = rounds_of(running, settings["steps"], rounds, limits, failures)
         for worker in running:
             if worker.variant in seconds:
-                facts[worker.variant].update(worker.finish())
+                facts[worker.variant].update(worker.finish(failures is not None))
         return seconds, facts
     finally:
         for worker in workers:
@@ -211,7 +217,9 @@ def rounds_of(workers, steps, rounds, limits=None, failures=None):
         try:
             seconds[worker.variant].append(worker.run(steps))
         except Failed as error:
-            del seconds[worker.variant]
+            # What it did before counts, if the time alone ran out.
+            if not (limits and time.monotonic() >= limits.end and seconds[worker.variant]):
+                del seconds[worker.variant]
             fail(worker, error, failures)
 
     for worker in workers:

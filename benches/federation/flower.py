@@ -31,9 +31,14 @@ def environment(cache, torch):
     if not (root / "bin" / "flwr").exists():
         print("bench: installing Flower from PyPI, once", file=sys.stderr, flush=True)
         shutil.rmtree(root, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", root], check=True)
         pip = [root / "bin" / "python", "-m", "pip", "install", "--quiet", f"flwr=={VERSION}"]
-        subprocess.run(pip, check=True, stdout=sys.stderr)
+        for command in ([sys.executable, "-m", "venv", root], pip):
+            if subprocess.run(command, stdout=sys.stderr).returncode:
+                shutil.rmtree(root, ignore_errors=True)
+                raise SystemExit(
+                    "error: Flower could not be installed (the message is above)\n"
+                    "hint: on Debian install python3-venv; check the network, and try again"
+                )
     packages = next(root.glob("lib/python*/site-packages"))
     (packages / "torch_of_bench.pth").write_text(f"{torch}\n")
     return root / "bin"

@@ -59,7 +59,11 @@ def install(root):
     """Everything happens in `root`; a half-finished environment fails the probe and is made
     again."""
     shutil.rmtree(root, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(root)], check=True)
+    if subprocess.run([sys.executable, "-m", "venv", str(root)], stdout=sys.stderr).returncode:
+        fail(
+            "python3 could not make a virtual environment (its own message is above)",
+            "on Debian install python3-venv, or set BENCH_PYTHON to an interpreter with torch",
+        )
     python = str(root / "bin" / "python")
     say(
         f"installing {TORCH} in {root}, once for all checkouts "

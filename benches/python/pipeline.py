@@ -26,7 +26,7 @@ from training import Pictures, public_epoch, sgd
 NODES, CLASSES, SIZE, CROP = 3, 10, 16, 2
 BATCH, TEST_BATCH, INVERSION_BATCH, BATCHES = 64, 500, 128, 4
 TEMPERATURE = 3.0
-SCALES = {"l2_scale": 0.0, "var_scale": 1e-3, "bn_scale": 10.0}
+SCALES = {"l2_scale": 0.0, "var_scale": 1.414e-3, "bn_scale": 10.0}
 
 
 def digits():
@@ -49,10 +49,13 @@ def digits():
 
 
 def one_cycle(optimizer, steps):
-    """Linear up over a fifth of all steps, linear down to zero after."""
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(step / steps / 0.2, (1 - step / steps) / 0.8)
-    )
+    """Linear up over a fifth of all steps, linear down to zero after, by the middle of each."""
+
+    def share(step):
+        done = (step + 0.5) / steps
+        return min(done / 0.2, (1 - done) / 0.8)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 def network():

@@ -35,7 +35,7 @@ def pipeline(context, folder, seed, student):
     seconds = {}
     for stage in stages.STAGES:
         binary = stages.machine.binaries() / stage
-        seconds[stage] = stages.run([binary, *overrides], folder)[0]
+        seconds[stage] = stages.run([binary, *overrides])[0]
     epochs = json.loads((pathlib.Path(folder) / "student" / "metrics.json").read_text())["epochs"]
     accuracies = [epoch["test_accuracy"] for epoch in epochs]
     return {"seed": seed, "seconds": seconds, "last": accuracies[-1], "best": max(accuracies)}

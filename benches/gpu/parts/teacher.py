@@ -1,6 +1,8 @@
 """A minute of a real teacher: images a second and the accuracy it reaches."""
 
 import json
+import os
+import pathlib
 import signal
 import statistics
 import subprocess
@@ -10,7 +12,7 @@ import time
 import setting
 from driver import machine
 
-CIFAR = setting.CARRIED / "data" / "cifar10_jpeg"
+CARRIED = setting.CARRIED / "data" / "cifar10_jpeg"
 IMAGES, SECONDS, RESERVE = 50_000, 60, 1.25
 COMMON = [
     "teacher.num_teachers=1",
@@ -31,16 +33,26 @@ TINY = [
 ]
 
 
+def cifar():
+    """The folder of the images: what was carried here, or this machine's own."""
+    own = pathlib.Path(os.environ.get("FED_DISTILL_DATASETS", "/")) / CARRIED.name
+    for folder in (CARRIED, own):
+        if folder.is_dir():
+            return folder
+    raise RuntimeError(
+        f"there is no {CARRIED}: `FED_DISTILL_DATASETS=FOLDER make gpu-check` takes "
+        f"FOLDER/{CARRIED.name}, and `make gpu-pack` with it carries the images elsewhere"
+    )
+
+
 def run(context):
     if context.tiny:
         images, overrides = 256, TINY
-    elif not CIFAR.is_dir():
-        raise RuntimeError(f"there is no {CIFAR}: FED_DISTILL_DATASETS=… make gpu-pack carries it")
     else:
         images, epochs = IMAGES, epochs_for(context)
         overrides = [
             "dataset=cifar10_jpeg",
-            f"dataset.root={CIFAR}",
+            f"dataset.root={cifar()}",
             "model=resnet18",
             f"teacher.epochs={epochs}",
         ]

@@ -54,11 +54,14 @@ impl Composed {
         let is_read = |key: &str, decider: &str, value: &str| {
             at(&config, decider) == value || key == WEIGHTS && weighs_teachers(&self.config)
         };
+        // With a generator nothing reads the group.
+        let is_inverted =
+            |key: &str| self.config.generator.is_none() || !key.starts_with("deep_inv.");
         let idle = READ_WHEN
             .iter()
-            .filter(|(key, decider, value)| !is_read(key, decider, value));
+            .filter(|(key, decider, value)| is_inverted(key) && !is_read(key, decider, value));
         let keys = idle.flat_map(|(key, decider, value)| {
-            let below = keys_of(key, at(&config, key)).into_iter();
+            let below = leaves(key, at(&config, key)).into_iter();
             below.map(move |key| (key, decider, value))
         });
         let is_given = |key: &str| at(&config, key) != at(&default, key) && self.is_set(key);
@@ -112,14 +115,6 @@ impl Composed {
 /// as well unless it is another.
 fn weighs_teachers(config: &Config) -> bool {
     config.synthesis_ensemble() == EnsembleKind::WeightedLogits
-}
-
-/// Returns the key, or the keys below it if its value is a mapping.
-fn keys_of(key: &str, value: &Value) -> Vec<String> {
-    match value.as_object() {
-        Some(map) => map.keys().map(|name| format!("{key}.{name}")).collect(),
-        None => vec![key.to_owned()],
-    }
 }
 
 /// Returns the keys of all values at or below `key`.

@@ -112,7 +112,8 @@ impl Augmentation {
         &self.views
     }
 
-    /// Returns `images` `[N,C,H,W]` as drawn, padded with `fill` as [`augment`] says.
+    /// Returns `images` `[N,C,H,W]` as drawn, padded with `fill` as [`augment`] says, or `[N,C]`,
+    /// with a value for each image.
     ///
     /// # Panics
     /// When there are not as many images as were drawn for.
@@ -167,7 +168,7 @@ fn pad(images: &Tensor, crop: i64, fill: Option<&Tensor>) -> Tensor {
         return images.constant_pad_nd([crop; 4]);
     };
     let size = images.size();
-    let fill = fill.to_kind(images.kind()).view([1, size[1], 1, 1]);
+    let fill = fill.to_kind(images.kind()).view([-1, size[1], 1, 1]);
     let padded = fill
         .expand(
             [size[0], size[1], size[2] + 2 * crop, size[3] + 2 * crop],

@@ -37,8 +37,10 @@ pub struct SourceSettings {
     pub augment: AugmentSettings,
     /// Augments fresh batches too when the student trains on them first.
     pub augment_fresh: bool,
-    /// Normalised value with which a crop is padded, one a channel.
+    /// Normalised value with which the crop of a synthetic image is padded, one a channel.
     pub padding: Vec<f64>,
+    /// The same for real images.
+    pub real_padding: Vec<f64>,
 }
 
 impl SourceSettings {
@@ -132,6 +134,7 @@ pub struct FreshBatch {
 ///     augment: AugmentSettings { crop: 1, flip: false },
 ///     augment_fresh: false,
 ///     padding: normalisation.black(),
+///     real_padding: normalisation.black(),
 /// };
 /// let inverter = Box::new(inverter);
 /// let mut source = AdaptiveSource::new(set, inverter, ensemble, settings, seeds);
@@ -153,8 +156,9 @@ pub struct AdaptiveSource<'a> {
     synthesizer_group: &'a str,
     ensemble: Ensemble,
     settings: SourceSettings,
-    /// `settings.padding` on the device.
+    /// `settings.padding` on the device, and `settings.real_padding`, f32 `[C]`.
     padding: Tensor,
+    real_padding: Tensor,
     seeds: Seeds,
     epoch: usize,
     /// Number of fresh batches in the set.
@@ -182,9 +186,13 @@ impl<'a> AdaptiveSource<'a> {
         settings: SourceSettings,
         seeds: Seeds,
     ) -> Self {
-        let padding = Tensor::from_slice(&settings.padding).to_kind(Kind::Float);
+        let on_device = |values: &[f64]| {
+            let values = Tensor::from_slice(values).to_kind(Kind::Float);
+            values.to_device(set.device())
+        };
         Self {
-            padding: padding.to_device(set.device()),
+            padding: on_device(&settings.padding),
+            real_padding: on_device(&settings.real_padding),
             set,
             synthesizer,
             synthesizer_group: "synthesizer",
@@ -427,8 +435,15 @@ impl<'a> AdaptiveSource<'a> {
             View { number, ..view }
         };
         let views = batch.views.unwrap_or_default().into_iter();
+        let padding = match &batch.real {
+            Some(real) => {
+                let is_real = real.unsqueeze(1).gt(0.0);
+                self.real_padding.where_self(&is_real, &self.padding)
+            }
+            None => self.padding.shallow_clone(),
+        };
         Batch {
-            images: drawn.apply(&batch.images, Some(&self.padding)),
+            images: drawn.apply(&batch.images, Some(&padding)),
             views: Some(views.zip(drawn.views()).map(number).collect()),
             ..batch
         }

@@ -66,14 +66,7 @@ impl Generator {
         let wide = 2 * width;
         let quarter = (size + 3) / 4;
         let linear = Linear::new(&mut builder, "l1.0", noise, wide * quarter * quarter)?;
-        let mut block = |index: usize, from: i64, to: i64, bias: bool| {
-            let norm = match index {
-                // The first batch norm has no convolution before it.
-                0 => "conv_blocks.0",
-                1 => "conv_blocks.3",
-                _ => "conv_blocks.7",
-            };
-            let conv = ["conv_blocks.2", "conv_blocks.6", "conv_blocks.9"][index];
+        let mut block = |norm: &str, conv: &str, from: i64, to: i64, bias: bool| {
             let window = Window {
                 kernel: 3,
                 stride: 1,
@@ -84,9 +77,9 @@ impl Generator {
                 Conv::new(&mut builder, conv, (from, to), window, bias)?,
             ))
         };
-        let (norm0, conv0) = block(0, wide, wide, false)?;
-        let (norm1, conv1) = block(1, wide, width, false)?;
-        let (norm2, conv2) = block(2, width, channels, true)?;
+        let (norm0, conv0) = block("conv_blocks.0", "conv_blocks.2", wide, wide, false)?;
+        let (norm1, conv1) = block("conv_blocks.3", "conv_blocks.6", wide, width, false)?;
+        let (norm2, conv2) = block("conv_blocks.7", "conv_blocks.9", width, channels, true)?;
         let constants = |values: &[f64]| {
             let tensor = Tensor::from_slice(values).to_kind(Kind::Float);
             tensor.view([1, channels, 1, 1]).to_device(device)

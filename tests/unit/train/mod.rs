@@ -8,6 +8,7 @@ mod growing;
 mod logits;
 mod losses;
 mod optimisers;
+mod padding;
 mod reads;
 mod schedules;
 

@@ -90,6 +90,7 @@ fn of_distillation(kind: EnsembleKind, images: i64, is_cached: bool) -> u64 {
         },
         augment_fresh: false,
         padding: normalisation.black(),
+        real_padding: normalisation.black(),
     };
     let seeds = Seeds::new(1);
     let mut source = AdaptiveSource::new(set, Box::new(inverter), ensemble(), settings, seeds);

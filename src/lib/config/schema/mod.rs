@@ -37,7 +37,7 @@ pub struct Config {
     pub precision: PrecisionChoice,
     /// Whether CUDA gives the same bytes every time, by slower convolutions; a CPU does anyway.
     pub deterministic: Free<bool>,
-    /// Number of CPU threads; `null` takes all cores.
+    /// Number of CPU threads that compute; `null` takes all cores, as decoding images does anyway.
     #[schemars(range(min = 1))]
     pub threads: Free<Option<usize>>,
     /// Whether to resume what an earlier run left at the same path.

@@ -166,8 +166,8 @@ pub enum Objective {
 pub enum Padding {
     /// Pads with black, as around real images.
     Black,
-    /// Pads with zero after normalisation, which is the mean colour of the training images, as the
-    /// public Python project does with synthetic ones.
+    /// Pads synthetic images with zero after normalisation, which is the mean colour of the
+    /// training images, and real ones with black, as the public Python project does.
     Mean,
 }
 

@@ -276,6 +276,7 @@ fn source_settings(config: &Config, dataset: &Dataset, first_batch: usize) -> So
         adaptive: config.student.adaptive,
         augment: config.student.augment.clone(),
         augment_fresh: config.student.augment_fresh,
+        real_padding: dataset.normalisation.black(),
         padding: match config.student.padding {
             Padding::Black => dataset.normalisation.black(),
             Padding::Mean => vec![0.0; dataset.normalisation.mean.len()],
