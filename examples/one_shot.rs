@@ -126,6 +126,7 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
         augment: augmentation(),
         augment_fresh: false,
         padding: digits.normalisation.black(),
+        real_padding: digits.normalisation.black(),
     };
     let mut batches = AdaptiveSource::new(set, Box::new(inverter), ensemble(), source, seeds);
     let loss = Distillation {

@@ -15,7 +15,7 @@ STAGES = ("split_data", "train_teachers", "generate_initial", "train_student")
 PIPELINE = machine.ROOT / "benches" / "python" / "pipeline.py"
 
 
-def run(command, may_fail=False):
+def run(command, *, may_fail=False):
     """Seconds, peak memory in MiB and standard output of a command that runs in the project's
     folder."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
@@ -184,7 +184,7 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
                 f"initial.save_path={folder}/{count}_{held}.safetensors",
                 f"deep_inv.engine={engine}",
             ]
-            seconds, peak, _ = run(command, folder)
+            seconds, peak, _ = run(command)
             row += [f"{peak:.0f} MiB", f"{seconds:.1f} s"]
         rows.append(row)
     return tables.markdown(
@@ -250,7 +250,7 @@ def distillation(folder, threads, rounds, counts=(3, 10, 20)):
         for _ in range(rounds):
             for way, more in ways.items():
                 command = [machine.binaries() / "train_student", *given, *more]
-                seconds, peak, _ = run(command, folder)
+                seconds, peak, _ = run(command)
                 took[way].append(seconds)
                 peaks[way] = max(peaks[way], peak)
                 students[way] = (folder / "student" / "student.safetensors").read_bytes()

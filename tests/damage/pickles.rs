@@ -39,15 +39,25 @@ fn tensor() -> Vec<u8> {
     .concat()
 }
 
-/// Returns the text of the error that a file of this pickle gives.
-fn refused(pickle: &[u8], method: CompressionMethod) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("made.pt");
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+/// A PyTorch file of this pickle, without storages.
+fn zipped(pickle: &[u8], method: CompressionMethod) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = FileOptions::default().compression_method(method);
     zip.start_file("x/data.pkl", options).unwrap();
     zip.write_all(pickle).unwrap();
-    zip.finish().unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// Returns the text of the error that a file of this pickle gives.
+fn refused(pickle: &[u8], method: CompressionMethod) -> String {
+    refused_file(&zipped(pickle, method))
+}
+
+/// Returns the text of the error that a file gives.
+fn refused_file(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made.pt");
+    std::fs::write(&path, bytes).unwrap();
     memory::begin();
     let before = clock::used();
     let text = read_state(&path).map(|_| ()).unwrap_err().to_string();
@@ -57,6 +67,56 @@ fn refused(pickle: &[u8], method: CompressionMethod) -> String {
         "{taken} bytes, {time:?}: {text}"
     );
     text
+}
+
+/// The same file with an end record in the 64-bit format that claims so many `entries`, a locator
+/// that says where it is, and a comment.
+fn with_record(file: &[u8], entries: u64, at: Option<u64>, comment: &[u8]) -> Vec<u8> {
+    let (body, end) = file.split_at(file.len() - 22);
+    let directory: [u64; 2] = [&end[12..16], &end[16..20]]
+        .map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap()).into());
+    let counts = [entries, entries, directory[0], directory[1]].map(u64::to_le_bytes);
+    let sizes = [44_u64.to_le_bytes(), [45, 0, 45, 0, 0, 0, 0, 0], [0; 8]];
+    let sizes = &sizes.concat()[..20];
+    let record = [&b"PK\x06\x06"[..], sizes, &counts.concat()].concat();
+    let at = at.unwrap_or(body.len() as u64).to_le_bytes();
+    let locator = [&b"PK\x06\x07\0\0\0\0"[..], &at, &[1, 0, 0, 0]].concat();
+    let length = (comment.len() as u16).to_le_bytes();
+    [body, &record, &locator, &end[..20], &length, comment].concat()
+}
+
+/// Memory is taken for as many entries as the directory claims.
+#[test]
+fn false_directories_of_archives() {
+    let _alone = memory::alone();
+    let file = zipped(b"N.", CompressionMethod::Stored);
+    let text = refused_file(&with_record(&file, 1, None, b"true"));
+    assert!(text.contains("holds None, not a state dict"), "{text}");
+    let many = 1 << 40;
+    for (made, expected) in [
+        (
+            with_record(&file, many, None, b""),
+            "it claims 1099511627776 entries",
+        ),
+        (
+            with_record(&file, many, None, b"PK\x05\x06"),
+            "it claims 1099511627776 entries",
+        ),
+        (
+            with_record(&file, 1, Some(0), b""),
+            "its directory is not where it says",
+        ),
+        (
+            with_record(&file, 1, Some(u64::MAX), b""),
+            "its directory is not where it says",
+        ),
+    ] {
+        let text = refused_file(&made);
+        assert!(
+            text.contains("not a whole PyTorch file") && text.contains(expected),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn silent_rank_is_found_out() {
 /// What a rank sent before another one failed is not lost.
 #[test]
 fn what_has_arrived_outlasts_a_failure() {
-    let arrived = Mutex::new(None);
+    let (arrived, is_sent) = (Mutex::new(None), AtomicBool::new(false));
     let error = transport::lead(
         TIMEOUT,
         vec![1, 2],
@@ -147,10 +147,11 @@ fn what_has_arrived_outlasts_a_failure() {
         |which, rank| match which {
             1 => {
                 rank.send(0, b"batch".to_vec());
+                is_sent.store(true, Ordering::Relaxed);
                 rank.receive(0).map(drop)
             }
             _ => {
-                std::thread::sleep(Duration::from_millis(100));
+                wait_for(&is_sent, || Ok(()))?;
                 Err(Error::failed("no power"))
             }
         },

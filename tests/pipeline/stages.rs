@@ -530,8 +530,6 @@ fn a_students_card_counts_real_and_synthetic_images() {
     assert!((0..10).all(|class| labels.contains(&class)), "{labels:?}");
 }
 
-/// Padding with zero after normalisation is padding with black where the mean is black, and only
-/// there.
 /// Fresh batches count on from the batches in the file, whatever the student is told of them.
 #[test]
 fn fresh_batches_follow_the_initial_ones() {
@@ -549,6 +547,8 @@ fn fresh_batches_follow_the_initial_ones() {
     assert!(lines.contains("\"batch\":3,"), "{lines}");
 }
 
+/// Padding with zero after normalisation is padding with black where the mean is black, and only
+/// there.
 #[test]
 fn padding_with_the_mean_colour() {
     for (mean, same) in [("dataset.mean=[0]", true), ("dataset.mean=[0.3]", false)] {

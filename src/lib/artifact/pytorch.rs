@@ -54,18 +54,33 @@ pub(super) fn read(path: &Path) -> Result<StateDict> {
 /// Refuses an archive whose end record in the 64-bit format, if it has one, is not where its
 /// locator says, or claims more entries than a state dict has: memory is taken for as many.
 fn refuse_false_directory(file: &mut (impl Read + Seek), length: u64) -> Result<()> {
-    // The end record is the last one: 22 bytes and a comment of 64 KiB at most. Before it is the
-    // locator of 20 bytes.
-    const TAIL: u64 = 22 + (1 << 16) + 20;
+    // The end record is the last one: 22 bytes, and a comment of 64 KiB at most. Before it is the
+    // locator of 20 bytes, by the comment's length counted from the end, as `zip` reads it.
+    const END: usize = 22;
     let mut tail = Vec::new();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    file.seek(SeekFrom::Start(
+        length.saturating_sub(20 + END as u64 + (1 << 16)),
+    ))?;
     file.read_to_end(&mut tail)?;
-    let locator = tail.windows(4).rposition(|bytes| bytes == b"PK\x05\x06");
-    let locator = locator.and_then(|end| tail.get(end.checked_sub(20)?..end));
+    let ends = (0..=tail.len().saturating_sub(END)).rev();
+    let end = ends
+        .map(|at| &tail[at..])
+        .find(|end| end.starts_with(b"PK\x05\x06"));
+    let comment = end.and_then(|end| {
+        Some(usize::from(u16::from_le_bytes([
+            *end.get(20)?,
+            *end.get(21)?,
+        ])))
+    });
+    let locator = comment.and_then(|comment| {
+        let at = tail.len().checked_sub(20 + END + comment)?;
+        tail.get(at..at + 20)
+    });
     if let Some(locator) = locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
         let mut record = [0; 40];
-        file.seek(SeekFrom::Start(number(&locator[8..16])))?;
-        let there = file.read_exact(&mut record).is_ok() && record.starts_with(b"PK\x06\x06");
+        let at = SeekFrom::Start(number(&locator[8..16]));
+        let read = file.seek(at).and_then(|_| file.read_exact(&mut record));
+        let there = read.is_ok() && record.starts_with(b"PK\x06\x06");
         let entries = number(&record[32..40]);
         if !there || entries > MOST_ENTRIES {
             let why = match there {

@@ -53,7 +53,7 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
 }
 
 /// Warns of teachers whose batches have none of the labels that `label_weights` asks for.
-pub(super) fn warn_of_labels(settings: &InversionSettings, teachers: &[&Teacher]) {
+pub(crate) fn warn_of_labels(settings: &InversionSettings, teachers: &[&Teacher]) {
     let by_teacher = settings.teachers.mode == TeacherMode::Cycle && settings.teachers.mask;
     let (LabelSampling::Weighted, Some(weights), true) =
         (settings.labels, &settings.label_weights, by_teacher)

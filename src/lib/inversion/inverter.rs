@@ -5,7 +5,7 @@
 //! All random numbers of batch `index` come from streams of that index, so batches can be made in
 //! any order, on any machine.
 
-use super::checks::{check, uses_fused_engine, warn_of_labels};
+use super::checks::{check, uses_fused_engine};
 use super::draws::Draws;
 use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
@@ -123,7 +123,6 @@ impl<'a> Inverter<'a> {
         };
         let (classes, device) = (first.spec.classes, first.device);
         check(settings, teachers.len(), classes)?;
-        warn_of_labels(settings, &teachers);
         let fused = uses_fused_engine(settings.engine, &teachers)?;
         let weighted = settings.teachers.mode == TeacherMode::Sample;
         let mask = |teacher: &&Teacher| {

@@ -25,6 +25,7 @@ mod synthesizer;
 mod teacher;
 mod teacher_cache;
 
+pub(crate) use checks::warn_of_labels;
 pub use class_shares::estimate_class_shares;
 pub(crate) use derivation::Derivation;
 pub(crate) use engine::History;

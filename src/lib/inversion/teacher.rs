@@ -108,7 +108,7 @@ impl Teacher {
         })
     }
 
-    /// Says that the label counts are estimates, which are above zero for every class: the teacher
+    /// Says that the label counts are estimates, which are hardly ever zero: the teacher
     /// counts as having seen those of which it has a tenth of an even share or more.
     #[must_use]
     pub fn with_estimated_counts(self) -> Self {

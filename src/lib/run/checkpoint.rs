@@ -85,6 +85,13 @@ pub fn any_in(folder: &Path) -> bool {
     files_in(folder).any(|path| is_ours(&path))
 }
 
+/// Returns the bytes of the checkpoints in a folder.
+pub fn bytes(folder: &Path) -> u64 {
+    let ours = files_in(folder).filter(|path| is_ours(path));
+    ours.filter_map(|path| Some(path.metadata().ok()?.len()))
+        .sum()
+}
+
 /// Returns when the last of the checkpoints in a folder was written.
 pub fn last_written(folder: &Path) -> Option<Timestamp> {
     let written = |path: PathBuf| path.metadata().ok()?.modified().ok();

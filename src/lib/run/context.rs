@@ -1,7 +1,7 @@
 //! Starts a stage: logging, Ctrl-C, threads and device, and the context that holds them with the
 //! config.
 
-use super::{ranks, require_space};
+use super::{manifest, ranks};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error};
@@ -134,14 +134,15 @@ impl StageContext<'_> {
         Ok((spec, parameters))
     }
 
-    /// Refuses to train the config's model on `dataset` where it cannot be built, and where its
-    /// weights do not fit on the file system of `output`.
+    /// Refuses to train the config's model on `dataset` where it cannot be built, and says that
+    /// `run` writes its weights.
     ///
     /// # Errors
-    /// Fails in these cases.
-    pub fn refuse_model(&self, dataset: &Dataset, output: &Path) -> Result<()> {
+    /// Fails as [`sized_model`](Self::sized_model) does.
+    pub fn refuse_model(&self, dataset: &Dataset, run: &mut manifest::Run) -> Result<()> {
         let (_, parameters) = self.sized_model(dataset, &self.config.model)?;
-        Ok(require_space(output, PARAMETER_BYTES * parameters)?)
+        run.needs_space(PARAMETER_BYTES * parameters);
+        Ok(())
     }
 
     /// Warns when some of the ranks that share the nodes of a federation have none.

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::model::StateDict;
 use crate::run::checkpoint::{self, Checkpoints, Identity};
+use crate::run::journal;
 use crate::run::manifest::{self, Admission, Earlier};
 use crate::runtime::logging::{self, FileLog};
 use anyhow::{Result, bail};
@@ -115,6 +116,11 @@ impl StageContext<'_> {
             return Ok(None);
         }
         result_path::check(job)?;
+        // Of what it writes, checkpoints are there already, or go when it starts.
+        let left = run
+            .least_bytes()
+            .saturating_sub(checkpoint::bytes(&checkpoint_folder));
+        result_path::require_space(&job.output, left)?;
         atomic::remove_stale(folder_of(&job.manifest));
         atomic::remove_stale(&companion(&job.manifest, ".hydra"));
         atomic::remove_stale(&checkpoint_folder);
@@ -390,6 +396,7 @@ fn begin(
     };
     if admission == Admission::Fresh {
         checkpoint::remove(checkpoint_folder)?;
+        journal::remove_events(&job.manifest)?;
     }
     run.begin(earlier.unwrap_or(Earlier::Nothing))?;
     Ok(())

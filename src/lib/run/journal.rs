@@ -6,7 +6,7 @@
 //! carry the time and numbers that matter only during the run.
 
 use super::StageContext;
-use super::job::Session;
+use super::job::{self, Session};
 use crate::artifact::{atomic, json};
 use crate::distill::FreshReport;
 use crate::error::Error;
@@ -189,13 +189,7 @@ impl Journal {
                 let before = remove_events_after(&folder, position)?;
                 (Some(EventWriter::create(&folder)?), before)
             }
-            false => {
-                // A run that starts has no part in the events that an earlier one left.
-                if lines.is_empty() {
-                    remove_events_after(&folder, None)?;
-                }
-                (None, Vec::new())
-            }
+            false => (None, Vec::new()),
         };
         Ok(Self {
             file: fs_err::OpenOptions::new().append(true).open(&path)?,
@@ -299,6 +293,14 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Removes the events of an earlier run in whose place another one starts.
+///
+/// # Errors
+/// Fails without permission to do so.
+pub fn remove_events(manifest: &Path) -> Result<()> {
+    remove_events_after(&job::companion(manifest, "tensorboard"), None).map(drop)
 }
 
 fn step(line: &Value) -> i64 {

@@ -41,4 +41,4 @@ pub use bounds::Demand;
 pub use checkpointer::Checkpointer;
 pub use comparison::Comparison;
 pub use context::{StageContext, open, open_for, required};
-pub use result_path::{free_space, require_space};
+pub use result_path::free_space;

@@ -182,9 +182,7 @@ pub fn check(job: &Job) -> Result<()> {
     }
 }
 
-/// Refuses a run whose results will not fit on the file system of `path`. A stage calls it as it
-/// loads its inputs, before the record of an earlier run is replaced, with what it is known to
-/// write at least.
+/// Refuses a run whose results will not fit on the file system of `path`.
 ///
 /// # Errors
 /// Fails when fewer than `bytes` are free.

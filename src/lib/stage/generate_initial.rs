@@ -17,7 +17,7 @@ use crate::run::manifest;
 use crate::run::ranks::{self, Shared};
 use crate::run::stages;
 use crate::run::weights::{self, Card};
-use crate::run::{Demand, StageContext, open_for, require_space, required};
+use crate::run::{Demand, StageContext, open_for, required};
 use crate::runtime::Progress;
 use crate::runtime::output;
 use crate::words::counted;
@@ -61,7 +61,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         log: path.with_extension("log"),
     };
     let context = &context;
-    if !ranks::perform_on_processes(context, &job, &Generate { context, path })? {
+    if !ranks::perform_on_processes(context, &job, &Generate { context })? {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
@@ -71,8 +71,6 @@ pub fn run(composed: &Composed) -> Result<()> {
 /// mod ranks; rank 0 keeps and writes them all.
 struct Generate<'a> {
     context: &'a StageContext<'a>,
-    /// Where the batches go.
-    path: &'a Path,
 }
 
 impl Shared for Generate<'_> {
@@ -98,7 +96,7 @@ impl Shared for Generate<'_> {
             ],
         })?;
         // The batches are in the checkpoint as well until the run is done.
-        require_space(self.path, (2 * self.images() * image) as u64)?;
+        run.needs_space((2 * self.images() * image) as u64);
         if let Some(fingerprint) = &set.fingerprint {
             run.fact("dataset_fingerprint", fingerprint)?;
         }

@@ -5,7 +5,7 @@ use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::error::{During, Error};
 use crate::generator::GeneratorSynthesizer;
-use crate::inversion::{Ensemble, Inverter, Synthesizer};
+use crate::inversion::{Ensemble, Inverter, Synthesizer, warn_of_labels};
 use crate::runtime::seed::Seeds;
 use tch::Tensor;
 
@@ -54,8 +54,9 @@ pub fn batch_size_key(config: &Config) -> &'static str {
 /// # Errors
 /// Fails as [`synthesizer`] does.
 pub fn check(config: &Config, set: &TeacherSet) -> Result<(), Error> {
-    if config.generator.is_some() {
-        tracing::info!("a generator makes the synthetic batches: `generator` is set");
+    match config.generator {
+        Some(_) => tracing::info!("a generator makes the synthetic batches: `generator` is set"),
+        None => warn_of_labels(&config.deep_inv, &set.all()),
     }
     synthesizer(config, set, None).map(drop)
 }

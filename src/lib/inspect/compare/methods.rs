@@ -100,6 +100,7 @@ pub fn of(run: &Run, metrics: &Metrics) -> Vec<Method> {
 fn blank(run: &Run) -> Method {
     let inputs = run.manifest.inputs.iter();
     let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
+    let learns = run.setting("student.teacher_weights.step").as_f64() > Some(0.0);
     Method {
         method: name(run),
         run: run.name.clone(),
@@ -108,7 +109,7 @@ fn blank(run: &Run) -> Method {
         split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
         trained: true,
-        shared: false,
+        shared: !learns,
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
@@ -189,7 +190,7 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     let rule = comparison.ensemble_rule.map(|rule| format!(" ({rule})"));
     let ensemble = format!("teachers' ensemble{}", rule.unwrap_or_default());
     all.push(Method {
-        shared: comparison.ensemble_rule != Some(EnsembleKind::WeightedLogits),
+        shared: blank.shared || comparison.ensemble_rule != Some(EnsembleKind::WeightedLogits),
         ..of_teachers(ensemble, comparison.ensemble)
     });
     all

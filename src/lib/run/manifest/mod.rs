@@ -120,8 +120,8 @@ pub struct Manifest {
     pub result: Option<PathBuf>,
     pub inputs: Vec<FileRecord>,
     pub outputs: Vec<FileRecord>,
-    /// Files of an earlier run that this one replaces (`overwrite=true`): it removes at its end
-    /// those that it did not write itself.
+    /// Files of an earlier run in whose place this one started: it removes at its end those that
+    /// it did not write itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<FileRecord>,
     /// Holds what later stages check or users look up: the dataset's fingerprint, the number of

@@ -49,6 +49,8 @@ pub enum Earlier {
 pub struct Run {
     path: PathBuf,
     manifest: Manifest,
+    /// Bytes that it is known to write at least.
+    least_bytes: u64,
     /// True once the manifest is on disk.
     begun: bool,
 }
@@ -60,6 +62,7 @@ impl Run {
     pub fn prepare(manifest_path: &Path, start: Start) -> Self {
         Self {
             path: manifest_path.to_path_buf(),
+            least_bytes: 0,
             begun: false,
             manifest: Manifest {
                 schema_version: SCHEMA_VERSION,
@@ -126,6 +129,17 @@ impl Run {
         }
         self.begun = true;
         self.save()
+    }
+
+    /// Says that the run writes `bytes` at least, checkpoints included, so that a disk on which
+    /// they do not fit is found before the work.
+    pub fn needs_space(&mut self, bytes: u64) {
+        self.least_bytes = bytes;
+    }
+
+    /// Returns the bytes that the run is known to write.
+    pub fn least_bytes(&self) -> u64 {
+        self.least_bytes
     }
 
     /// Returns what is recorded so far.
@@ -218,12 +232,12 @@ impl Run {
             }
             let path = record.current_path(&self.path);
             if hash::file(&path).is_ok_and(|(_, sha256)| sha256 == record.sha256) {
-                tracing::info!(
-                    "{} is of the run that was replaced: removed",
-                    path.display()
-                );
+                let shown = path.display();
                 // What cannot be removed is no fault of this run's result.
-                let _ = std::fs::remove_file(&path);
+                match std::fs::remove_file(&path) {
+                    Ok(()) => tracing::info!("removed what the replaced run wrote: {shown}"),
+                    Err(error) => tracing::warn!("the replaced run's {shown} stays: {error}"),
+                }
                 let above = path.parent().filter(|above| *above != folder);
                 // Only an empty folder goes.
                 let _ = above.map(std::fs::remove_dir);

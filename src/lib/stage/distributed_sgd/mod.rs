@@ -24,7 +24,6 @@ use crate::runtime::seed::Seeds;
 use crate::words::percent;
 use anyhow::Result;
 use recorder::Recorder;
-use std::path::Path;
 
 /// Runs the stage.
 ///
@@ -60,13 +59,8 @@ pub fn run(composed: &Composed) -> Result<()> {
         "outputs/distributed_sgd",
     )?;
     let job = Job::in_folder(&stages::DISTRIBUTED_SGD, folder, "model.safetensors");
-    let (context, output) = (&context, &job.output);
-    let descent = Descent {
-        context,
-        config,
-        output,
-    };
-    if !ranks::perform(context, &job, &descent)? {
+    let context = &context;
+    if !ranks::perform(context, &job, &Descent { context, config })? {
         tracing::info!("the model is trained already: {}", folder.display());
     }
     Ok(())
@@ -76,8 +70,6 @@ pub fn run(composed: &Composed) -> Result<()> {
 struct Descent<'a> {
     context: &'a StageContext<'a>,
     config: &'a DistributedSgdConfig,
-    /// Path of the weights.
-    output: &'a Path,
 }
 
 impl Threaded for Descent<'_> {
@@ -96,7 +88,7 @@ impl Shared for Descent<'_> {
             &self.config.settings.augment,
             dataset.size(),
         )?;
-        self.context.refuse_model(&dataset, self.output)?;
+        self.context.refuse_model(&dataset, run)?;
         run.dataset(&dataset)?;
         run.fact("ranks", self.used())?;
         Ok(dataset)

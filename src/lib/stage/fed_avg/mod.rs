@@ -52,13 +52,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder(&stages::FED_AVG, folder, "global.safetensors");
     let context = &context;
-    let output = &job.output;
-    let average = Average {
-        context,
-        split,
-        output,
-    };
-    if !ranks::perform(context, &job, &average)? {
+    if !ranks::perform(context, &job, &Average { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -69,8 +63,6 @@ struct Average<'a> {
     context: &'a StageContext<'a>,
     /// Path of the split.
     split: &'a Path,
-    /// Path of the weights.
-    output: &'a Path,
 }
 
 impl Threaded for Average<'_> {
@@ -102,7 +94,7 @@ impl Shared for Average<'_> {
         }
         self.context
             .warn_about_ranks("fed_avg.ranks", split.nodes.len());
-        self.context.refuse_model(&dataset, self.output)?;
+        self.context.refuse_model(&dataset, run)?;
         run.dataset(&dataset)?;
         run.input("split", self.split)?;
         Ok((dataset, split))

@@ -20,7 +20,7 @@ use crate::run::metrics::FedMdClient;
 use crate::run::ranks::{self, Shared, Threaded};
 use crate::run::stages;
 use crate::run::weights::{self, Card};
-use crate::run::{StageContext, open_for, require_space, required};
+use crate::run::{StageContext, open_for, required};
 use crate::runtime::interrupt;
 use anyhow::{Context, Result};
 #[cfg(feature = "net")]
@@ -52,13 +52,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     let job = Job::in_folder(&stages::FED_MD, folder, "metrics.json");
     let context = &context;
-    let output = &job.output;
-    let distill = Distill {
-        context,
-        split,
-        output,
-    };
-    if !ranks::perform(context, &job, &distill)? {
+    if !ranks::perform(context, &job, &Distill { context, split })? {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
@@ -69,8 +63,6 @@ struct Distill<'a> {
     context: &'a StageContext<'a>,
     /// Path of the split.
     split: &'a Path,
-    /// Path of the metrics, which lie beside the weights.
-    output: &'a Path,
 }
 
 impl Threaded for Distill<'_> {
@@ -89,7 +81,7 @@ impl Shared for Distill<'_> {
             .refuse_large_crop("fed_md", augment, dataset.size())?;
         let roles = Roles::new(self.context, &dataset)?;
         let parameters: u64 = roles.parties.iter().map(|party| party.parameters).sum();
-        require_space(self.output, PARAMETER_BYTES * parameters)?;
+        run.needs_space(PARAMETER_BYTES * parameters);
         self.context
             .warn_about_ranks("fed_md.ranks", roles.parties.len());
         run.dataset(&dataset)?;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::model::{Model, ModelSpec};
 use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
-use crate::run::{Demand, StageContext, require_space, required, split};
+use crate::run::{Demand, StageContext, required, split};
 use crate::run::{manifest, of_sweep, stages};
 use crate::words::counted;
 use anyhow::{Result, bail};
@@ -36,11 +36,11 @@ pub struct Inputs {
     pub student: Model,
 }
 
-/// Loads everything and checks that it belongs together, and that the student fits into `folder`.
+/// Loads everything and checks that it belongs together.
 ///
 /// # Errors
 /// Fails when a file is missing or damaged, and when the files do not belong together.
-pub fn load(context: &StageContext, run: &mut manifest::Run, folder: &Path) -> Result<Inputs> {
+pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let set = teachers::load(context)?;
     set.record(run)?;
     let dataset = dataset(context, &set)?;
@@ -59,8 +59,7 @@ pub fn load(context: &StageContext, run: &mut manifest::Run, folder: &Path) -> R
     // Fresh batches are in the checkpoint as well until the run is done.
     let images = initial_images + 2 * fresh_images(context.config);
     let images = images as u128 * super::super::image_bytes(&set.card.model);
-    let bytes = images as u64 + student.state().bytes();
-    require_space(&folder.join("student.safetensors"), bytes)?;
+    run.needs_space(images as u64 + student.state().bytes());
     synthesizer::check(context.config, &set)?;
     Ok(Inputs {
         set,

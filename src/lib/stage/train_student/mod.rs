@@ -54,7 +54,7 @@ pub fn run(composed: &Composed) -> Result<()> {
     )?;
     refuse_selection(context.config)?;
     let job = Job::in_folder(&stages::TRAIN_STUDENT, folder, "student.safetensors");
-    let load = |run: &mut manifest::Run| inputs::load(&context, run, folder);
+    let load = |run: &mut manifest::Run| inputs::load(&context, run);
     let done = context.perform(&job, load, |inputs, session| {
         train(&context, inputs, folder, session)
     })?;
@@ -119,7 +119,22 @@ fn train(
     let weights = TeacherWeights::new(set.all(), settings.teacher_weights.clone());
     let shared = weights.values.shallow_clone();
     let maker = synthesizer(config, set, Some(&shared))?;
-    let supply = source_settings(config, dataset, initial_batches);
+    let checkpointer = Checkpointer::new(context, session.checkpoints);
+    let (start, best, mut notes) = match checkpointer.load::<Notes>("epoch", 1)? {
+        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
+        None => (None, BestWeights::default(), Notes::default()),
+    };
+    let first_batch = match (notes.first_batch, &start) {
+        (Some(first), _) => first,
+        (None, None) => initial_batches,
+        // As the version counted that began the run.
+        (None, Some(_)) => {
+            let batches = initial_images / config.synthetic_batch();
+            config.initial.num_batches.max(batches)
+        }
+    };
+    notes.first_batch = Some(first_batch);
+    let supply = source_settings(config, dataset, first_batch);
     let images = |epoch: usize| {
         growing.len() + epoch * settings.new_batches_per_epoch * config.synthetic_batch()
     };
@@ -135,11 +150,6 @@ fn train(
         "training the student",
         training.saturating_add(fresh.saturating_mul(steps)) as u64,
     );
-    let checkpointer = Checkpointer::new(context, session.checkpoints);
-    let (start, best, notes) = match checkpointer.load::<Notes>("epoch", 1)? {
-        Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
-        None => (None, BestWeights::default(), Notes::default()),
-    };
     let done = start
         .as_ref()
         .map_or(0, |start| start.position.optimizer_steps as usize);

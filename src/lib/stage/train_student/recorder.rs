@@ -28,6 +28,9 @@ pub struct Notes {
     pub epochs: Vec<StudentEpoch>,
     pub fresh: Vec<FreshReport>,
     pub events: Option<EventPosition>,
+    /// Index of the first fresh batch; earlier versions do not tell.
+    #[serde(default)]
+    pub first_batch: Option<usize>,
 }
 
 impl Notes {

@@ -43,7 +43,7 @@ pub(super) fn teacher(
         if let Some(split) = &context.config.split.save_path {
             run.input("split", split)?;
         }
-        context.refuse_model(dataset, &path)?;
+        context.refuse_model(dataset, run)?;
         let seeds = Seeds::new(context.config.seed);
         hold_out(&context.config.teacher, part, &seeds, node)
     };
