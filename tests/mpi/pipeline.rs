@@ -41,7 +41,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
 
 fn manifest(path: &Path) -> Vec<u8> {
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    for key in ["started", "ended", "resumed", "argv"] {
+    for key in ["started", "ended", "resumed", "earlier_seconds", "argv"] {
         manifest.as_object_mut().unwrap().shift_remove(key);
     }
     // `resume=true` of a run that was resumed.

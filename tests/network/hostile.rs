@@ -149,7 +149,10 @@ fn wrong_files() {
             card_alone(|card| *card = json!("no card")),
         ),
         ("no card", raw("{}", 0)),
-        ("header claims", raw(&format!("{{{}}}", many.join(",")), 0)),
+        (
+            "at most 1048576",
+            raw(&format!("{{{}}}", many.join(",")), 0),
+        ),
         ("header claims", u64::MAX.to_le_bytes().to_vec()),
         (
             "not a whole safetensors file",

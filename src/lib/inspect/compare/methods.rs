@@ -89,7 +89,10 @@ pub fn add(methods: &mut Vec<Method>, run: &Run, metrics: &Metrics) {
 pub fn of(run: &Run, metrics: &Metrics) -> Vec<Method> {
     let blank = blank(run);
     match (run.manifest.stage.as_str(), &metrics.comparison) {
-        ("train_student", Some(comparison)) => one_shot(blank, metrics, comparison),
+        ("train_student", Some(comparison)) => {
+            let learns = run.setting("student.teacher_weights.step").as_f64() > Some(0.0);
+            one_shot(blank, metrics, comparison, learns)
+        }
         ("train_student", None) => Vec::new(),
         ("distributed_sgd", _) => vec![by_steps(blank, metrics)],
         _ => vec![by_rounds(blank, metrics)],
@@ -100,7 +103,6 @@ pub fn of(run: &Run, metrics: &Metrics) -> Vec<Method> {
 fn blank(run: &Run) -> Method {
     let inputs = run.manifest.inputs.iter();
     let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
-    let learns = run.setting("student.teacher_weights.step").as_f64() > Some(0.0);
     Method {
         method: name(run),
         run: run.name.clone(),
@@ -109,7 +111,7 @@ fn blank(run: &Run) -> Method {
         split: split(run),
         unsplit: run.manifest.stage == "distributed_sgd",
         trained: true,
-        shared: !learns,
+        shared: false,
         teachers: teachers.map(|input| input.sha256.clone()).collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
@@ -160,8 +162,14 @@ fn name(run: &Run) -> String {
     }
 }
 
-/// Returns the student, and the methods that need the same uploads but no student.
-fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Method> {
+/// Returns the student, and the methods that need the same uploads but no student. `learns` says
+/// whether the run learned weights of the teachers.
+fn one_shot(
+    blank: Method,
+    metrics: &Metrics,
+    comparison: &Comparison,
+    learns: bool,
+) -> Vec<Method> {
     let bytes = comparison.upload_bytes.iter().sum();
     let method = |last: Option<f64>| Method {
         final_test_accuracy: last,
@@ -190,7 +198,7 @@ fn one_shot(blank: Method, metrics: &Metrics, comparison: &Comparison) -> Vec<Me
     let rule = comparison.ensemble_rule.map(|rule| format!(" ({rule})"));
     let ensemble = format!("teachers' ensemble{}", rule.unwrap_or_default());
     all.push(Method {
-        shared: blank.shared || comparison.ensemble_rule != Some(EnsembleKind::WeightedLogits),
+        shared: !learns || comparison.ensemble_rule != Some(EnsembleKind::WeightedLogits),
         ..of_teachers(ensemble, comparison.ensemble)
     });
     all

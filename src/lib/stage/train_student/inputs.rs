@@ -120,7 +120,6 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
     let made = wide(student.epochs)
         .saturating_mul(wide(student.new_batches_per_epoch))
         .saturating_mul(wide(config.synthetic_batch()));
-    super::super::refuse_synthesis(context, pixels)?;
     let demands = [
         Demand {
             what: "synthetic images",
@@ -152,10 +151,9 @@ fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Re
             keys: &["student.epoch_images"],
         },
     ];
-    demands
-        .iter()
-        .filter(|demand| demand.count > 0)
-        .try_for_each(|demand| context.refuse_demand(demand))
+    let mut asked = demands.iter().filter(|demand| demand.count > 0);
+    asked.try_for_each(|demand| context.refuse_demand(demand))?;
+    super::super::refuse_synthesis(context, pixels)
 }
 
 /// Returns the student's own real images: those of the nodes that train no teacher.
