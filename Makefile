@@ -124,7 +124,7 @@ ifeq ($(filter 1_%,$(NAME)),) # One teacher on everything needs no split.
 	@echo split_data >&2; $(call run,split_data) $(ARGS)
 endif
 	@echo train_teachers >&2; [ $(JOBS) -gt 1 ] || $(call run,train_teachers) $(ARGS)
-	+@[ $(JOBS) -eq 1 ] || { nodes=$(nodes); cores=$$(nproc); \
+	+@[ $(JOBS) -eq 1 ] || { nodes=$(nodes); [ -n "$$nodes" ] || exit 2; cores=$$(nproc); \
 		side=$$(( nodes < $(JOBS) ? nodes : $(JOBS) )); \
 		$(MAKE) --no-print-directory BIN="$(BIN)" \
 			THREADS=$$(( cores > side ? cores / side : 1 )) \

@@ -54,11 +54,13 @@ pub fn batch_size_key(config: &Config) -> &'static str {
 /// # Errors
 /// Fails as [`synthesizer`] does.
 pub fn check(config: &Config, set: &TeacherSet) -> Result<(), Error> {
+    synthesizer(config, set, None)?;
     match config.generator {
         Some(_) => tracing::info!("a generator makes the synthetic batches: `generator` is set"),
+        // Only now are there as many weights as classes.
         None => warn_of_labels(&config.deep_inv, &set.all()),
     }
-    synthesizer(config, set, None).map(drop)
+    Ok(())
 }
 
 /// Returns the synthesiser that the config asks for, of the teachers of `set`; its ensemble follows

@@ -118,6 +118,13 @@ fn settings_beyond_any_memory_or_number() {
             "divide them all",
         ],
     );
+    // Too few, for a teacher that has seen none of the classes that they are of.
+    let place = Place::new();
+    place.ok("split_data", &["split.unif_percentage=0"]);
+    place.ok("train_teachers", &["split.unif_percentage=0"]);
+    let few = ["deep_inv.labels=weighted", "deep_inv.label_weights=[1,2]"];
+    let text = place.fails("generate_initial", &few, 2);
+    says(&text, &["`deep_inv.label_weights` has 2 values for 10"]);
 }
 
 /// Nothing of an earlier run is left beside the results of the one that replaced it.
