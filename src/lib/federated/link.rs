@@ -142,7 +142,7 @@ impl<'a> Link<'a> {
     /// Returns true if this process hosts `node`.
     pub fn hosts(&self, node: usize) -> bool {
         match &self.carrier {
-            Carrier::Ranks(rank) => self.host(node) == rank.number(),
+            Carrier::Ranks(rank) => rank.hosts(node),
             Carrier::Clients(_) => false,
             Carrier::Server(server) => server.node() == node,
         }

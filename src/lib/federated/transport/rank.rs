@@ -62,6 +62,11 @@ impl Rank {
         self.peers.borrow().size()
     }
 
+    /// Returns true if this rank hosts `node`: nodes are dealt to the ranks in turn.
+    pub fn hosts(&self, node: usize) -> bool {
+        node % self.ranks() == self.number()
+    }
+
     /// Sends `bytes` to rank `to`, and neither waits until they arrive nor asks whether they can:
     /// who waits for an answer learns it.
     pub fn send(&mut self, to: usize, bytes: Vec<u8>) {

@@ -109,8 +109,8 @@ impl Shared for Average<'_> {
         let settings = &self.context.config.fed_avg.settings;
         // Selected images are copies: a rank has those of its nodes, and rank 0, which counts and
         // evaluates, those of all.
-        let (number, ranks, leads) = (rank.number(), rank.ranks(), session.is_some());
-        let node = |(node, part): (usize, &Part)| match leads || node % ranks == number {
+        let leads = session.is_some();
+        let node = |(node, part): (usize, &Part)| match leads || rank.hosts(node) {
             true => NodeData::of(dataset, part),
             false => NodeData::of(dataset, &Part::default()),
         };

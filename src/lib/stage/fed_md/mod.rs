@@ -99,8 +99,8 @@ impl Shared for Distill<'_> {
         session: Option<&mut Session>,
     ) -> Result<()> {
         let settings = &self.context.config.fed_md.settings;
-        let (number, ranks, leads) = (rank.number(), rank.ranks(), session.is_some());
-        let has_images = |node: usize| leads || node % ranks == number;
+        let leads = session.is_some();
+        let has_images = |node: usize| leads || rank.hosts(node);
         let federation = roles.federation(self.context, dataset, has_images)?;
         let Some(session) = session else {
             fed_md::run(settings, &federation, rank, None, &mut ()).within("fed_md")?;
