@@ -4,7 +4,7 @@
 //! `cargo run --release --example one_shot` takes about a minute on two cores.
 
 use fed_distill::Result;
-use fed_distill::data::{Dataset, DatasetSettings, load};
+use fed_distill::data::{Dataset, DatasetSettings, Normalisation, load};
 use fed_distill::distill::{AdaptiveSource, Distillation, GrowingSet, SourceSettings};
 use fed_distill::inversion::{
     Ensemble, InversionSettings, Inverter, LabelSampling, PhaseSettings, Synthesizer, Teacher,
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     }
 
     // From here on the server works, which has the teachers and no image.
-    let student = distil(&teachers, &digits, &spec, seeds)?;
+    let student = distil(&teachers, &digits.normalisation, &spec, seeds)?;
     println!("student: {}", accuracy(&student, &digits)?);
     Ok(())
 }
@@ -94,7 +94,12 @@ fn train_teacher(
 
 /// Inverts the teachers into synthetic batches, and trains a student towards their joint
 /// prediction on them.
-fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds) -> Result<Model> {
+fn distil(
+    teachers: &[Teacher],
+    normalisation: &Normalisation,
+    spec: &ModelSpec,
+    seeds: Seeds,
+) -> Result<Model> {
     let inversion = InversionSettings {
         batch_size: 128,
         labels: LabelSampling::Balanced,
@@ -112,7 +117,7 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
 
     let images = SYNTHETIC_BATCHES * inversion.batch_size;
     let first = (&made[0]).into();
-    let mut set = GrowingSet::new(&first, images, None, &digits.normalisation, DEVICE)?;
+    let mut set = GrowingSet::new(&first, images, None, normalisation, DEVICE)?;
     for batch in &made[1..] {
         set.push(&batch.into())?;
     }
@@ -125,8 +130,8 @@ fn distil(teachers: &[Teacher], digits: &Dataset, spec: &ModelSpec, seeds: Seeds
         adaptive: false,
         augment: augmentation(),
         augment_fresh: false,
-        padding: digits.normalisation.black(),
-        real_padding: digits.normalisation.black(),
+        padding: normalisation.black(),
+        real_padding: normalisation.black(),
     };
     let mut batches = AdaptiveSource::new(set, Box::new(inverter), ensemble(), source, seeds);
     let loss = Distillation {

@@ -10,8 +10,9 @@ use fed_distill::runtime::seed::Seeds;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
-/// Archives that decompress to far more than they are, or want to write outside.
-pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
+/// Archives that decompress to far more than they are, or want to write outside: each with what it
+/// is, and words of the error that it gives.
+pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str, &'static str)> {
     let zeros = |count: usize| vec![0_u8; count];
     let images = || images().into_iter();
     let take = |name: &str| images().find(|case| case.name == name).unwrap();
@@ -36,34 +37,52 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
     let mut wide = encode(4096, 4096, 1, &zeros(4096 * 4096), image::ImageFormat::Png);
     // Width and height of the header say 65,536.
     wide[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    let mut sum = flate2::Crc::new();
+    sum.update(&wide[12..29]);
+    wide[29..33].copy_from_slice(&sum.sum().to_be_bytes());
     vec![
         (
             take("IDX, gzip"),
             gzip(&[train, zeros(300 << 20)].concat()),
             "more behind the images than the header says",
+            "more than",
         ),
         (
             take("IDX, gzip"),
             gzip(&idx(&[4_000_000_000, 12, 12], &zeros(64 << 20))),
             "four billion images",
+            "4000000000",
         ),
         (
             take("CIFAR, tar"),
             gzip(&zeros(512 << 20)),
             "half a gigabyte of zeros",
+            "it decompresses to more than its headers allow",
         ),
         (
             take("tar, zstd"),
             zstd::encode_all(zeros(512 << 20).as_slice(), 1).unwrap(),
             "zeros for an archive",
+            "it decompresses to more than its headers allow",
         ),
         (
             take("tar, gzip"),
             gzip(&tar(&[("train/a/1.png", zeros(200 << 20))])),
             "an image of 200 MiB",
+            "more than 64 MiB",
         ),
-        (take("tar"), huge, "an entry of 8 GiB"),
-        (take("PNG"), wide, "an image of 65,536 pixels a side"),
+        (
+            take("tar"),
+            huge,
+            "an entry of 8 GiB",
+            "the archive is cut off",
+        ),
+        (
+            take("PNG"),
+            wide,
+            "an image of 65,536 pixels a side",
+            "65536",
+        ),
         (
             take("PNG"),
             encode(
@@ -74,46 +93,55 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str)> {
                 image::ImageFormat::Png,
             ),
             "one image much larger than the others",
+            "the images differ in size",
         ),
         (
             take("PNG"),
             deep_picture(),
             "an image of 4,096 pixels a side with four channels of 16 bits",
+            "the images differ in size",
         ),
         (
             take("tar, gzip"),
             named_entries(4000, 100_000),
             "names of 100 kB",
+            "the name of an entry has 99999 bytes",
         ),
         (
             take("tar, gzip"),
             named_entries(40_000, 3900),
             "160 MB of names",
+            "its names take more than 128 MiB",
         ),
         (
             take("tar, gzip"),
             linked_entries(600, 1 << 20),
             "600 MB of targets in long links",
+            "it decompresses to more than its headers allow",
         ),
         (
             take("tar, gzip"),
             linked_entries(40_000, 3900),
             "160 MB of targets",
+            "its names take more than 128 MiB",
         ),
         (
             take("tar"),
             escaping("../escaped.png"),
             "a name that climbs",
+            "an entry has an unsafe name",
         ),
         (
             take("tar"),
             escaping("/tmp/escaped.png"),
             "an absolute name",
+            "an entry has an unsafe name",
         ),
         (
             take("tar"),
             escaping("train/../../../escaped.png"),
             "a name that climbs later",
+            "an entry has an unsafe name",
         ),
     ]
 }

@@ -47,7 +47,8 @@ impl Place {
 }
 
 /// Reads `contents` as the case's file, and looks at everything that must hold.
-fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
+/// Returns why it is refused; nothing where it is read.
+fn refusal(case: &Case, place: &Place, contents: &[u8], what: &str) -> Option<String> {
     place.write(case.file, contents);
     let before = datasets::snapshot(place.0.path());
     memory::begin();
@@ -72,7 +73,7 @@ fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
         keep("wrote a file");
     }
     match reading {
-        Reading::Fine => true,
+        Reading::Fine => None,
         Reading::Refused(text) => {
             let name = Path::new(case.file).file_name().unwrap().to_str().unwrap();
             if case.named && !text.contains(name) {
@@ -85,9 +86,14 @@ fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
             {
                 keep(&format!("says nothing: {text:?}"));
             }
-            false
+            Some(text)
         }
     }
+}
+
+/// Reads `contents` as [`refusal`] does. Returns true where they are read.
+fn check(case: &Case, place: &Place, contents: &[u8], what: &str) -> bool {
+    refusal(case, place, contents, what).is_none()
 }
 
 #[test]
@@ -128,7 +134,6 @@ fn damaged_files_give_an_error_or_are_read() {
         "{tried} changes, {refused} refused; {} MiB at most",
         memory::peak_resident() >> 20
     );
-    assert!(tried >= 1000);
     assert!(
         memory::peak_resident() < 3 * memory::BOUND,
         "{}",
@@ -150,10 +155,16 @@ fn wrong_in_every_way_at_once() {
 #[test]
 fn bombs_and_escapes_are_refused() {
     let _alone = memory::alone();
-    for (case, contents, what) in hostile::bombs() {
+    let mut others = Vec::new();
+    for (case, contents, what, words) in hostile::bombs() {
         let place = Place::new(&case);
-        assert!(!check(&case, &place, &contents, what), "{what} was read");
+        let text = refusal(&case, &place, &contents, what);
+        let text = text.unwrap_or_else(|| panic!("{what} was read"));
+        if !text.contains(words) {
+            others.push(format!("{what}: {text}"));
+        }
     }
+    assert!(others.is_empty(), "refused for another reason: {others:#?}");
 }
 
 /// What a picture carries beside its pixels is not read, whatever it decompresses to.

@@ -19,7 +19,7 @@ fn at_work(federated: &Federated, options: &[&str], file: &str, bytes: u64) -> (
         &place,
         &[(3, job::binary(federated.stage), options.to_vec())],
     );
-    job.wait_for(&place.path(file), bytes);
+    job.wait_for(&place, file, bytes);
     (place, job)
 }
 

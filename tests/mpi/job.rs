@@ -1,7 +1,7 @@
 //! Programs under `mpirun`.
 
 use crate::common::{Place, child, signals};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -128,19 +128,21 @@ impl Job {
             .expect("the rank runs")
     }
 
-    /// Waits until the file at `path` has `bytes`.
-    pub fn wait_for(&mut self, path: &Path, bytes: u64) {
+    /// Waits until a file of `place` has `bytes`.
+    pub fn wait_for(&mut self, place: &Place, file: &str, bytes: u64) {
         let begun = Instant::now();
-        while std::fs::metadata(path).map_or(0, |data| data.len()) < bytes {
+        let path = place.path(file);
+        while std::fs::metadata(&path).map_or(0, |data| data.len()) < bytes {
+            let errors = || read(place, "stderr");
             assert!(
                 self.mpirun.try_wait().unwrap().is_none(),
-                "it ended by itself before {}",
-                path.display()
+                "it ended by itself before {file}:\n{}",
+                errors()
             );
             assert!(
                 begun.elapsed() < IN_TIME,
-                "{} does not come",
-                path.display()
+                "{file} does not come:\n{}",
+                errors()
             );
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -135,12 +135,8 @@ fn teachers_resume_after_a_killed_rank() {
         &[(3, job::binary("train_teachers"), options.clone())],
     );
     for node in 0..3 {
-        job.wait_for(
-            &killed.path(&format!(
-                "teachers/checkpoint_teacher{node}/training.safetensors"
-            )),
-            1,
-        );
+        let checkpoint = format!("teachers/checkpoint_teacher{node}/training.safetensors");
+        job.wait_for(&killed, &checkpoint, 1);
     }
     job.kill(2, &[0, 1]);
     let ended = job.end(&killed);
@@ -195,10 +191,7 @@ fn killed_rank_leaves_its_batches() {
         &killed,
         &[(3, job::binary("generate_initial"), options.clone())],
     );
-    job.wait_for(
-        &killed.path("initial.checkpoint/batch_00000.safetensors"),
-        1,
-    );
+    job.wait_for(&killed, "initial.checkpoint/batch_00000.safetensors", 1);
     job.kill(2, &[0, 1]);
     let ended = job.end(&killed);
     each(&ended, &[0, 1], &["rank 2"]);

@@ -269,10 +269,12 @@ fn a_fingerprint_is_no_condition() {
     for number in 0..2 {
         party(&place, number, &[], &[]);
     }
-    let path = place.path("server/model_teacher0.safetensors");
-    let mut old = card(&path);
-    old["dataset_fingerprint"] = json!("5eed".repeat(16));
-    with_card(&path, &path, Some(&old));
+    for number in 0..2 {
+        let path = place.path(&format!("server/model_teacher{number}.safetensors"));
+        let mut old = card(&path);
+        old["dataset_fingerprint"] = json!("5eed".repeat(16));
+        with_card(&path, &path, Some(&old));
+    }
     server(&place, "generate_initial", &["dataset=none"]);
     server(&place, "train_student", &["dataset=none"]);
     for file in ["server/initial.safetensors", "student/student.safetensors"] {
@@ -282,6 +284,8 @@ fn a_fingerprint_is_no_condition() {
             "{file}"
         );
     }
+    let manifest = json_at(&place.path("server/initial.manifest.json"));
+    assert_eq!(manifest["facts"].get("dataset_fingerprint"), None);
 }
 
 /// A client may keep its label counts to itself: the server estimates them, for all rules.

@@ -75,21 +75,16 @@ impl Lock {
     }
 
     /// Takes the lock at `path`, after waiting for the process that has it; `waiting` is called
-    /// before a wait.
+    /// again and again meanwhile.
     ///
     /// # Errors
-    /// Fails for a file that cannot be opened for writing.
-    pub fn wait(path: &Path, waiting: impl Fn()) -> Result<Self> {
+    /// Fails for a file that cannot be opened for writing, and as `waiting` does.
+    pub fn wait(path: &Path, mut waiting: impl FnMut() -> Result<()>) -> Result<Self> {
         loop {
             if let Attempt::Taken(lock) = Self::attempt(path)? {
                 return Ok(lock);
             }
-            waiting();
-            let file = open(path)?;
-            file.lock().map_err(|error| explain("lock", path, error))?;
-            if is_still(path, &file) {
-                return Ok(Self::held(path, file));
-            }
+            waiting()?;
         }
     }
 

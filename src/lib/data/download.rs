@@ -100,14 +100,19 @@ fn available(root: &Path) -> String {
 
 /// Downloads a file unless another process has done so meanwhile.
 fn fetch_once(remote: &Remote, url: &str, path: &Path) -> Result<()> {
-    let _lock = Lock::wait(
-        &path.with_file_name(format!(".{}.lock", remote.name)),
-        || {
+    let mut told = false;
+    let waiting = || {
+        if !std::mem::replace(&mut told, true) {
             tracing::info!(
                 "waiting for another process that downloads `{}`",
                 remote.name
             );
-        },
+        }
+        interrupt::check()
+    };
+    let _lock = Lock::wait(
+        &path.with_file_name(format!(".{}.lock", remote.name)),
+        waiting,
     )?;
     if path.is_file() {
         return Ok(());

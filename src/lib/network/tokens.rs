@@ -7,7 +7,9 @@
 use crate::artifact::lock::Lock;
 use crate::artifact::{hash, json};
 use crate::error::{Error, Result};
+use crate::runtime::interrupt;
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,10 +53,14 @@ fn path(folder: &Path) -> PathBuf {
 /// # Errors
 /// Fails for a file that cannot be read.
 pub fn list(folder: &Path) -> Result<Vec<Client>> {
-    let path = path(folder);
-    match path.exists() {
-        true => json::read(&path),
-        false => Ok(Vec::new()),
+    let missing = |error: &Error| {
+        error
+            .io()
+            .is_some_and(|io| io.kind() == ErrorKind::NotFound)
+    };
+    match json::read(&path(folder)) {
+        Err(error) if missing(&error) => Ok(Vec::new()),
+        listed => listed,
     }
 }
 
@@ -123,15 +129,27 @@ pub fn revoke(folder: &Path, name: &str) -> Result<()> {
     })
 }
 
+/// Refuses a folder that is none of a server.
+///
+/// # Errors
+/// Fails (usage) where there is no task.
+pub fn refuse_other_folder(folder: &Path) -> Result<()> {
+    match folder.join("task.json").is_file() {
+        true => Ok(()),
+        false => {
+            let text = format!("`{}` is no folder of a server", folder.display());
+            Err(Error::usage(text).hint(
+                "`serve task FOLDER …` makes one, and the same FOLDER goes before the client's \
+                 name",
+            ))
+        }
+    }
+}
+
 /// Changes the list, one process at a time.
 fn change(folder: &Path, with: impl FnOnce(&mut Vec<Client>) -> Result<()>) -> Result<()> {
-    if !folder.join("task.json").is_file() {
-        let text = format!("`{}` is no folder of a server", folder.display());
-        return Err(Error::usage(text).hint(
-            "`serve task FOLDER …` makes one, and the same FOLDER goes before the client's name",
-        ));
-    }
-    let _lock = Lock::wait(&folder.join(".clients.lock"), || {})?;
+    refuse_other_folder(folder)?;
+    let _lock = Lock::wait(&folder.join(".clients.lock"), interrupt::check)?;
     let mut clients = list(folder)?;
     with(&mut clients)?;
     json::write(&path(folder), &clients)
@@ -162,12 +180,17 @@ impl Tokens {
 
     /// Returns the clients as they are now. A file that is damaged lets nobody in; for one that
     /// cannot be read now, such as where too many files are open, those known before stand, since
-    /// clients do not come back from a refusal.
+    /// clients do not come back from a refusal. So they do where the file is gone: nothing removes
+    /// it.
     pub fn clients(&self) -> Arc<Vec<Client>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.folder);
         if known.0 != stamp {
             match list(&self.folder) {
+                Ok(_) if stamp.is_none() => {
+                    known.0 = stamp;
+                    tracing::error!("`{}` is gone", path(&self.folder).display());
+                }
                 Ok(clients) => *known = (stamp, Arc::new(clients)),
                 Err(error) if error.io().is_some() => tracing::error!("{error}"),
                 Err(error) => {

@@ -4,7 +4,6 @@
 use crate::model::{Model, StateDict};
 use crate::train::Selection;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 /// Holds the weights that a training run will save.
 #[derive(Default)]
@@ -59,14 +58,9 @@ impl BestWeights {
     }
 
     /// Returns the kept weights as `kept.NAME`; none where the last epoch's are to be saved.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let named =
-            |(name, tensor): (&str, &Tensor)| (format!("kept.{name}"), tensor.shallow_clone());
-        self.state
-            .iter()
-            .flat_map(StateDict::iter)
-            .map(named)
-            .collect()
+    pub fn tensors(&self) -> StateDict {
+        let kept = self.state.as_ref().map(|state| state.prefixed("kept"));
+        kept.unwrap_or_default()
     }
 
     /// Restores what [`notes`](Self::notes) and [`tensors`](Self::tensors) returned.

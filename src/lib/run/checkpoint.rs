@@ -54,9 +54,8 @@ impl Identity {
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     schema_version: u32,
-    /// The file's name without its ending, so that two files of a run cannot be exchanged; earlier
-    /// versions do not tell.
-    name: Option<String>,
+    /// The file's name without its ending, so that two files of a run cannot be exchanged.
+    name: String,
     identity: Identity,
     state: Value,
     /// The hash of the state and the tensors.
@@ -179,7 +178,7 @@ impl Checkpoints {
             json::value(state).map_err(|error| error.note("file", path.display().to_string()))?;
         let header = Header {
             schema_version: SCHEMA_VERSION,
-            name: Some(name.to_owned()),
+            name: name.to_owned(),
             identity: self.identity.clone(),
             sha256: hash(&state, tensors)?,
             state,
@@ -245,12 +244,12 @@ impl Checkpoints {
                 .note("found", format!("sha256 {found}")));
         }
         self.refuse_other_run(&header.identity)?;
-        if let Some(other) = header.name.filter(|other| other != name) {
+        if header.name != name {
             return Err(Error::failed(
                 "the checkpoint is not the one that was written under its name",
             )
             .note("expected", name.to_owned())
-            .note("found", other));
+            .note("found", header.name));
         }
         Ok(Saved {
             state: serde_json::from_value(header.state).map_err(|error| damaged("state", error))?,

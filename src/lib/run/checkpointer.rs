@@ -70,7 +70,7 @@ impl<'a> Checkpointer<'a> {
             .map(|(name, tensor)| (name.as_str(), tensor))
             .collect();
         let best = best.tensors();
-        tensors.extend(best.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        tensors.extend(best.iter());
         self.checkpoints.write(NAME, &content, &tensors)?;
         self.last.set(Instant::now());
         tracing::debug!(

@@ -102,7 +102,7 @@ impl StageContext<'_> {
         }
         result_path::check(job)?;
         let mut run = manifest::Run::prepare(&job.manifest, self.start(job)?);
-        let given = inputs(&mut run)?;
+        let given = guarded(|| inputs(&mut run))?;
         if admission == Admission::DoneElsewhere {
             refuse_other_inputs(job, &run)?;
             clear_leftovers(job, &checkpoint_folder)?;
@@ -254,6 +254,10 @@ impl StageContext<'_> {
                 }
             }
             Admission::Fresh if !*config.overwrite && checkpoint::any_in(checkpoint_folder) => {
+                // Checkpoints of a run at work are no reason to resume it.
+                if Lock::is_held(&lock_path(&job.manifest)) {
+                    lock(job)?;
+                }
                 match *config.resume {
                     true => Ok(Admission::Continue),
                     false => Err(Error::usage(format!(

@@ -164,6 +164,8 @@ pub struct Journal {
     text: String,
     file: fs_err::File,
     events: Option<EventWriter>,
+    /// How far the events of earlier processes had come, which stay where this one writes none.
+    left: Option<EventPosition>,
     /// Event files of the run's earlier processes.
     before: Vec<String>,
 }
@@ -197,6 +199,7 @@ impl Journal {
             text,
             events,
             before,
+            left: position.cloned(),
         })
     }
 
@@ -259,7 +262,7 @@ impl Journal {
     /// Returns how far the events have come; `None` where there are none.
     pub fn event_position(&mut self) -> Result<Option<EventPosition>> {
         let Some(events) = &mut self.events else {
-            return Ok(None);
+            return Ok(self.left.clone());
         };
         let (path, length) = events.position()?;
         let file = path

@@ -3,7 +3,7 @@
 //! need, are told by rank 0 whether there is anything to do, and do their part.
 
 use super::StageContext;
-use super::guard::caught;
+use super::guard::{caught, guarded};
 use super::job::{Job, Session};
 use crate::artifact::json;
 use crate::error::Error;
@@ -195,7 +195,7 @@ fn perform_on_other_rank(
         return Ok(false);
     }
     let mut run = context.unrecorded(job)?;
-    let given = shared.load(&mut run)?;
+    let given = guarded(|| shared.load(&mut run))?;
     rank.send(0, json::value(run.manifest())?.to_string().into_bytes());
     if receive(rank, 0, &[WORK, DONE])? == DONE {
         return Ok(false);

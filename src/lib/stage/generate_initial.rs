@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Describes one batch in `STEM.metrics.json`.
 #[derive(Debug, Serialize)]
@@ -303,7 +303,7 @@ fn save(
     let classes = set.card.classes.len();
     // Of the teachers' label counts the student needs none from here.
     let card = Card {
-        label_counts: Some(label_counts(&labels, classes)?),
+        label_counts: Some(super::label_counts(&labels, classes)?),
         synthetic_counts: Vec::new(),
         ..set.card.clone()
     };
@@ -351,6 +351,7 @@ fn save(
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
     pictures::loss_curves(&curves, loss, &histories, terms)?;
     run.output("loss curves", &curves)?;
+    run.output("loss curves", &curves.with_extension("svg"))?;
     for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
         journal.picture(tag, batches.len() as i64, picture)?;
     }
@@ -374,14 +375,7 @@ fn metrics(index: usize, batch: &SyntheticBatch, classes: usize) -> Result<Batch
         batch: index,
         teacher: batch.teacher,
         best_loss: batch.best_loss,
-        label_counts: label_counts(&batch.labels, classes)?,
+        label_counts: super::label_counts(&batch.labels, classes)?,
         history: batch.history.clone(),
     })
-}
-
-/// Counts the labels, i64 [M], of each class.
-fn label_counts(labels: &Tensor, classes: usize) -> Result<Vec<u64>> {
-    let counts = labels.bincount(None::<Tensor>, classes as i64);
-    let counts: Vec<i64> = Vec::try_from(counts.to_kind(Kind::Int64))?;
-    Ok(counts.into_iter().map(|count| count as u64).collect())
 }

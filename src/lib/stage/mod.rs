@@ -35,6 +35,7 @@ use crate::inversion::Start;
 use crate::model::{Model, ModelSpec};
 use crate::run::{Demand, StageContext};
 use crate::train::{Evaluation, evaluate};
+use tch::{Kind, Tensor};
 
 /// Evaluates a model on `dataset`'s test images.
 fn test(model: &Model, dataset: &Dataset, batch_size: usize) -> Result<Evaluation> {
@@ -99,4 +100,11 @@ fn refuse_synthesis(context: &StageContext, image: u128) -> anyhow::Result<()> {
         bytes: 3 * image + 4 * batch,
         keys: &["deep_inv.batch_size", "deep_inv.candidates"],
     })
+}
+
+/// Counts the labels, i64 [M], of each class.
+fn label_counts(labels: &Tensor, classes: usize) -> anyhow::Result<Vec<u64>> {
+    let counts = labels.bincount(None::<Tensor>, classes as i64);
+    let counts: Vec<i64> = Vec::try_from(counts.to_kind(Kind::Int64))?;
+    Ok(counts.into_iter().map(|count| count as u64).collect())
 }

@@ -55,6 +55,16 @@ fn errors_of_the_dataset_name_config_keys() {
     );
 }
 
+/// A server need not have the split, but whoever types one may have erred.
+#[test]
+fn a_typed_split_that_is_not_there() {
+    let place = made("train_teachers");
+    let typo = ["split.save_path=typo.json"];
+    let (code, _, errors) = place.run_with("generate_initial", TINY, &typo);
+    assert_eq!(code, 0, "{errors}");
+    says(&errors, &["`typo.json` does not exist"]);
+}
+
 #[test]
 fn missing_files_name_the_stage_that_makes_them() {
     let place = Place::new();

@@ -110,6 +110,34 @@ fn what_resumes_an_overwriting_run_is_told() {
     assert!(!told.contains("overwrite"), "{told}");
 }
 
+/// A process that writes no events leaves those of an earlier one to a later one.
+#[test]
+fn events_outlive_a_process_without_any() {
+    let place = Place::new();
+    place.ok("split_data", &[]);
+    let epochs = "teacher.epochs=4000";
+    let lines = "teachers/metrics_teacher0.jsonl";
+    let events = || -> Vec<u64> {
+        let folder = place.path("teachers/tensorboard_teacher0");
+        let files = std::fs::read_dir(folder).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .collect()
+    };
+    let length = || std::fs::metadata(place.path(lines)).map_or(0, |file| file.len());
+    let run = |more: &[&str]| {
+        let before = length();
+        let mut child = start(&place, "train_teachers", &[&[epochs], more].concat());
+        stop(&mut child, libc::SIGINT, || length() > before)
+    };
+    caught(|| {
+        forget(&place, "train_teachers");
+        let all = run(&[]) && run(&["resume=true", "tensorboard=false"]) && run(&["resume=true"]);
+        all.then_some(())
+    });
+    assert_eq!(events().len(), 2);
+}
+
 #[test]
 fn a_second_ctrl_c_exits_at_once() {
     let place = Place::new();

@@ -122,8 +122,8 @@ fn second_process_is_refused() {
         &place.path("teachers/checkpoint_teacher0/training.safetensors"),
         &mut child,
     );
-    for more in ["resume=true", "overwrite=true"] {
-        let errors = place.fails("train_teachers", &[LONG[0], more], 1);
+    for more in [&[][..], &["resume=true"], &["overwrite=true"]] {
+        let errors = place.fails("train_teachers", &[&LONG[..1], more].concat(), 1);
         says(
             &errors,
             &[
@@ -147,6 +147,29 @@ fn second_process_is_refused() {
         .filter(|name| name.ends_with(".lock"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A finished teacher of other images is not kept, though nothing else tells them apart.
+#[test]
+fn other_images_do_not_resume() {
+    let place = Place::new();
+    let own = ["split.save_path=null"];
+    place.ok("train_teachers", &own);
+    place.ok("train_teachers", &[own[0], "resume=true"]);
+    let manifest = place.path("teachers/manifest_teacher0.json");
+    let mut made: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    made["facts"]["dataset_fingerprint"] = "5eed".into();
+    std::fs::write(&manifest, made.to_string()).unwrap();
+    let errors = place.fails("train_teachers", &[own[0], "resume=true"], 1);
+    says(
+        &errors,
+        &[
+            "trained on other images",
+            "expected: images of the hash 5eed",
+            "overwrite=true",
+        ],
+    );
 }
 
 #[test]

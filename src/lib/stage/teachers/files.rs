@@ -23,8 +23,20 @@ pub(super) fn find<'a>(context: &'a StageContext) -> Result<(&'a Path, Vec<(usiz
         "teacher.save_folder",
         "outputs/teachers",
     )?;
-    let split = context.config.split.save_path.as_deref();
-    let split = split.filter(|path| path.exists());
+    let wanted = context.config.split.save_path.as_deref();
+    let split = wanted.filter(|path| path.exists());
+    // An experiment names one although a server need not have it; who types it may have erred.
+    if let (Some(path), None) = (wanted, split)
+        && context
+            .composed
+            .set_by("split.save_path")
+            .starts_with("command line")
+    {
+        tracing::warn!(
+            "`{}` does not exist: the teachers are not compared with a split",
+            path.display()
+        );
+    }
     let nodes = match split {
         Some(path) => {
             let split = split::read(path)?;

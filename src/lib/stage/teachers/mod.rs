@@ -88,7 +88,7 @@ pub fn load(context: &StageContext) -> Result<TeacherSet> {
         folder.display()
     );
     warn_about_model(context, &cards);
-    let fingerprint = fingerprint(&paths, &cards);
+    let fingerprint = fingerprint(&paths);
     let card = cards.swap_remove(0);
     Ok(TeacherSet {
         teachers,
@@ -192,16 +192,14 @@ fn version(path: &Path) -> Option<(u64, u64, i64, i64)> {
     Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
 }
 
-/// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record it
-/// (or, in files of earlier versions, their cards). It never leaves a client, so that a server that
-/// is given weights alone knows none.
-fn fingerprint(paths: &[PathBuf], cards: &[Card]) -> Option<String> {
-    let of = |(path, card): (&PathBuf, &Card)| {
-        let made = manifest::made(path);
-        let recorded = made.and_then(|(_, made)| made.fingerprint().map(str::to_owned));
-        recorded.or_else(|| card.dataset_fingerprint.clone())
+/// Returns the fingerprint of the dataset of all teachers, as the manifests of their runs record
+/// it. It never leaves a client, so that a server that is given weights alone knows none.
+fn fingerprint(paths: &[PathBuf]) -> Option<String> {
+    let of = |path: &PathBuf| {
+        let (_, made) = manifest::made(path)?;
+        made.fingerprint().map(str::to_owned)
     };
-    let mut all = paths.iter().zip(cards).map(of);
+    let mut all = paths.iter().map(of);
     let first = all.next()??;
     all.all(|other| other.as_ref() == Some(&first))
         .then_some(first)

@@ -5,7 +5,7 @@ use super::super::synthesizer::{self, batch_size_key};
 use super::super::teachers::{self, TeacherSet};
 use super::super::train_teachers::teacher_count;
 use crate::artifact::json::{self, at};
-use crate::artifact::{hash, tensors};
+use crate::artifact::tensors;
 use crate::config::Config;
 use crate::config::schema::Objective;
 use crate::data::{Dataset, DatasetKind, ImageSet};
@@ -234,7 +234,7 @@ fn initial(
         bail!(of_sweep::named(error, "initial.save_path", path));
     }
     run.input("initial", path)?;
-    refuse_other_teachers(context, path, set)?;
+    refuse_other_teachers(context, path, set, run)?;
     let read = || {
         let file = tensors::read(path)?;
         if let Some(card) = weights::card(&file.metadata)? {
@@ -262,7 +262,12 @@ fn initial(
 }
 
 /// Refuses initial batches that were made of other teachers than those loaded.
-fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) -> Result<()> {
+fn refuse_other_teachers(
+    context: &StageContext,
+    path: &Path,
+    set: &TeacherSet,
+    run: &manifest::Run,
+) -> Result<()> {
     let Some((_, made)) = manifest::made(path) else {
         return Ok(());
     };
@@ -300,12 +305,12 @@ fn refuse_other_teachers(context: &StageContext, path: &Path, set: &TeacherSet) 
         );
     }
     for (index, teacher) in set.paths.iter().enumerate() {
-        let (_, found) = hash::file(teacher)?;
-        let recorded = made
-            .inputs
-            .iter()
-            .find(|input| input.role == format!("teacher{index}"));
-        let expected = recorded.map_or("no such teacher", |input| &input.sha256);
+        let role = format!("teacher{index}");
+        let of = |manifest: &manifest::Manifest| {
+            let input = manifest.input(&role);
+            input.map_or("no such teacher".to_owned(), |input| input.sha256.clone())
+        };
+        let (expected, found) = (of(&made), of(run.manifest()));
         if expected != found {
             bail!(
                 Error::failed(format!(

@@ -124,15 +124,7 @@ fn train(
         Some(resumed) => (Some(resumed.fit), resumed.best, resumed.notes),
         None => (None, BestWeights::default(), Notes::default()),
     };
-    let first_batch = match (notes.first_batch, &start) {
-        (Some(first), _) => first,
-        (None, None) => initial_batches,
-        // As the version counted that began the run.
-        (None, Some(_)) => {
-            let batches = initial_images / config.synthetic_batch();
-            config.initial.num_batches.max(batches)
-        }
-    };
+    let first_batch = notes.first_batch.unwrap_or(initial_batches);
     notes.first_batch = Some(first_batch);
     let supply = source_settings(config, dataset, first_batch);
     let images = |epoch: usize| {

@@ -55,9 +55,7 @@ impl Finished<'_> {
     ) -> Result<()> {
         let run = &mut *session.run;
         let SyntheticImages { images, labels, .. } = &self.synthetic;
-        let counts: Vec<i64> =
-            Vec::try_from(labels.bincount(None::<Tensor>, self.dataset.classes.len() as i64))?;
-        let synthetic: Vec<u64> = counts.into_iter().map(|count| count as u64).collect();
+        let synthetic = super::super::label_counts(labels, self.dataset.classes.len())?;
         let of_images = Card {
             model: model.spec().clone(),
             label_counts: Some(synthetic.clone()),
@@ -103,9 +101,7 @@ impl Finished<'_> {
         let of_test = of_test.filter(|_| self.is_tested());
         for name in ["dataset", "curves"].into_iter().chain(of_test) {
             let picture = self.folder.join(format!("{name}.png"));
-            if picture.exists() {
-                journal.picture(name, steps, &picture)?;
-            }
+            journal.picture(name, steps, &picture)?;
         }
         journal.finish(session)?;
         output::print(comparison.table())?;
@@ -233,20 +229,13 @@ impl Finished<'_> {
         pictures::save_both(&self.curves(), &self.folder.join("curves.png"))?;
         add("curves.png")?;
         add("curves.svg")?;
-        if self
-            .notes
-            .epochs
-            .iter()
-            .any(|epoch| epoch.test_accuracy.is_some())
-        {
-            let map = self.per_class();
-            for name in ["per_class.svg", "per_class.png"] {
-                map.save(&self.folder.join(name))?;
-                add(name)?;
-            }
-        }
         if !self.is_tested() {
             return Ok(names);
+        }
+        let map = self.per_class();
+        for name in ["per_class.svg", "per_class.png"] {
+            map.save(&self.folder.join(name))?;
+            add(name)?;
         }
         let owners =
             Some(self.owners()).filter(|owners| owners.iter().any(|owner| !owner.is_empty()));
@@ -297,11 +286,7 @@ impl Finished<'_> {
             Some(_) => "synthetic and real, as labelled",
             None => "synthetic, as labelled",
         };
-        let is_tested = self
-            .notes
-            .epochs
-            .iter()
-            .any(|epoch| epoch.test_accuracy.is_some());
+        let is_tested = self.is_tested();
         let mut all = vec![series(learnt, &|epoch| Some(epoch.fit.train_accuracy))];
         if is_tested {
             all.insert(0, series("test images", &|epoch| epoch.test_accuracy));

@@ -52,9 +52,31 @@ pub(super) fn teacher(
             .with_context(|| format!("training teacher {node}"))
     })?;
     if metrics.is_none() {
+        refuse_other_images(dataset, &path)?;
         tracing::info!("teacher {node} is trained already: {}", path.display());
     }
     Ok(metrics)
+}
+
+/// Refuses to keep a finished teacher of other images than those that were read.
+fn refuse_other_images(dataset: &Dataset, weights: &Path) -> Result<()> {
+    let made = manifest::made(weights);
+    let recorded = made.as_ref().and_then(|(_, made)| made.fingerprint());
+    match recorded {
+        Some(recorded) if recorded != dataset.fingerprint => Err(Error::failed(format!(
+            "`{}` is finished, but was trained on other images",
+            weights.display()
+        ))
+        .of_resume()
+        .note("expected", format!("images of the hash {recorded}"))
+        .note(
+            "found",
+            format!("images of the hash {}", dataset.fingerprint),
+        )
+        .hint("`overwrite=true` trains it again, another `teacher.save_folder` beside it")
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Trains the model of a node, or continues from its checkpoint, and saves it.
