@@ -241,4 +241,25 @@ fn mistakes_are_told() {
         &["teacher 7 is missing"],
     );
     fails(&["teachers", "teacher.only=[7]"], &["teacher 7 is missing"]);
+    fails(
+        &["teachers", "student.epochs=7"],
+        &[
+            "`inspect ensembles teachers` does not read `student.epochs`",
+            "student.eval_batch_size, teacher.counts_from",
+        ],
+    );
+    fails(
+        &["teachers", "dataset.max_test=20"],
+        &[
+            "this is not the dataset that was used",
+            "dataset.max_test: 50 then, 20 now",
+        ],
+    );
+}
+
+/// A setting of the dataset alone leaves the others as the teachers' runs recorded them.
+#[test]
+fn one_setting_of_the_recorded_dataset() {
+    let all = ["ensembles", "teachers", "device=cpu", "dataset.size=8"];
+    assert_eq!(data(&all), data(&all[..3]));
 }

@@ -1,8 +1,12 @@
 //! `tensors` and `verify`.
 
+use crate::common::signals;
 use crate::{copy, data, experiment, inspect, line};
 use fed_distill::artifact::{hash, tensors};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn tensors_are_listed_with_their_ranges() {
@@ -66,6 +70,28 @@ fn values_that_are_no_numbers_are_counted() {
     );
 }
 
+/// A subcommand without safe points ends at once, even while nobody reads what it prints.
+#[test]
+fn ctrl_c_ends_a_listing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.safetensors");
+    let one = tch::Tensor::from_slice(&[1f32]);
+    let names: Vec<String> = (0..2000).map(|index| format!("tensor{index}")).collect();
+    let list: Vec<_> = names.iter().map(|name| (name.as_str(), &one)).collect();
+    tensors::write(&path, &list, &Default::default()).unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("inspect"));
+    command.args(["tensors", "--json"]).arg(&path);
+    command.stdout(Stdio::piped());
+    let mut child = signals::heard(&mut command).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    // From its first byte on it prints, and that is more than a pipe holds.
+    out.read_exact(&mut [0]).unwrap();
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    out.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGINT));
+}
+
 #[test]
 fn an_untouched_experiment_is_verified() {
     let text = inspect(&["verify", "."]);
@@ -103,7 +129,7 @@ fn verify_finds_damage() {
     );
     assert!(!out.contains(".."), "{out}");
     assert!(
-        errors.contains("error: 5 files are missing, changed or damaged"),
+        errors.contains("error: one file is missing, changed or damaged"),
         "{errors}"
     );
 
@@ -116,7 +142,7 @@ fn verify_finds_damage() {
     assert_eq!(out.lines().filter(unread).count(), 5, "{out}");
     assert_eq!(out.matches("Is a directory").count(), 1, "{out}");
     assert!(
-        errors.contains("error: 5 files are missing, changed or damaged"),
+        errors.contains("error: one file is missing, changed or damaged"),
         "{errors}"
     );
 
@@ -126,11 +152,15 @@ fn verify_finds_damage() {
         "{\"schema_version\": 1, \"stage\"",
     )
     .unwrap();
-    let (code, out, _) = place.run_with("inspect", &[], &["verify", "."]);
+    let (code, out, errors) = place.run_with("inspect", &[], &["verify", "."]);
     assert_eq!(code, 1);
     assert!(
         out.contains("missing") && out.contains("split.manifest.json"),
         "{out}"
+    );
+    assert!(
+        errors.contains("error: 2 files are missing, changed or damaged"),
+        "{errors}"
     );
     let (code, out, errors) = place.run_with("inspect", &[], &["runs", "."]);
     assert_eq!(

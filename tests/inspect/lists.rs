@@ -40,20 +40,38 @@ fn every_run_is_listed_with_its_accuracy() {
     );
 }
 
+/// Writes the manifest of a run that began at a time.
+fn write_manifest(place: &Place, folder: &str, stage: &str, started: &str) {
+    let manifest = json!({
+        "schema_version": 1, "stage": stage, "status": "done", "argv": [], "overrides": [],
+        "config": {}, "seeds": {}, "versions": {"fed_distill": "0.1.0", "libtorch": "2.11.0"},
+        "device": "cpu", "threads": 1, "started": started, "ended": started, "inputs": [],
+        "outputs": [], "facts": {}, "error": null
+    });
+    std::fs::create_dir(place.path(folder)).unwrap();
+    json::write(&place.path(folder).join("manifest.json"), &manifest).unwrap();
+}
+
+/// An error that lists some of the runs says how many there are besides.
+#[test]
+fn a_list_that_is_cut_says_so() {
+    let place = Place::new();
+    for number in 10..24 {
+        let folder = format!("run{number}");
+        write_manifest(&place, &folder, "fed_avg", "2025-01-31T12:00:05Z");
+    }
+    let (code, _, errors) = place.run_with("inspect", &[], &["show", "."]);
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("run21 and 2 more\n"), "{errors}");
+}
+
 /// Times of whole seconds, as manifests of earlier versions have them, leave the order to the
 /// stages and then to the paths.
 #[test]
 fn runs_are_listed_as_they_began() {
     let place = Place::new();
     let write = |folder: &str, stage: &str, started: &str| {
-        let manifest = json!({
-            "schema_version": 1, "stage": stage, "status": "done", "argv": [], "overrides": [],
-            "config": {}, "seeds": {}, "versions": {"fed_distill": "0.1.0", "libtorch": "2.11.0"},
-            "device": "cpu", "threads": 1, "started": started, "ended": started, "inputs": [],
-            "outputs": [], "facts": {}, "error": null
-        });
-        std::fs::create_dir(place.path(folder)).unwrap();
-        json::write(&place.path(folder).join("manifest.json"), &manifest).unwrap();
+        write_manifest(&place, folder, stage, started);
     };
     write("a", "train_student", "2025-01-31T12:00:05.000001Z");
     for (folder, stage) in [
@@ -219,6 +237,9 @@ fn a_difference_is_settings_then_metrics() {
         format!("{:+.1}", 100.0 * (accuracy(3) - accuracy(1))),
         "{table}"
     );
+    // The settings differ, which nothing may contradict.
+    let circumstances = "\ninputs, versions and device are the same\n";
+    assert!(table.contains(circumstances), "{table}");
     let same = inspect(&["diff", "students/1", "students/1"]);
     assert!(same.contains("the settings are the same"), "{same}");
 }

@@ -2,6 +2,8 @@
 
 use crate::common::Place;
 use crate::{experiment, inspect};
+use clap::CommandFactory;
+use fed_distill::inspect::Request;
 
 fn fails(arguments: &[&str], code: i32) -> String {
     let (found, out, errors) = experiment().run_with("inspect", &[], arguments);
@@ -211,20 +213,8 @@ fn what_is_there_can_be_listed() {
 #[test]
 fn help_names_every_subcommand() {
     let help = inspect(&["--help"]);
-    for name in [
-        "runs",
-        "show",
-        "diff",
-        "tensors",
-        "grid",
-        "split",
-        "confusion",
-        "compare",
-        "ensembles",
-        "verify",
-        "neighbours",
-        "report",
-    ] {
+    for subcommand in Request::command().get_subcommands() {
+        let name = subcommand.get_name();
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(
             inspect(&[name, "--help"]).contains("Usage: inspect"),

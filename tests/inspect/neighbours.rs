@@ -1,7 +1,7 @@
 //! `neighbours`: nearest images against a search by hand, and a dataset that gives private images
 //! away.
 
-use crate::{data, experiment, inspect};
+use crate::{copy, data, experiment, inspect};
 use fed_distill::artifact::tensors;
 use fed_distill::data::{Dataset, DatasetSettings, load};
 use std::path::Path;
@@ -128,4 +128,95 @@ fn images_that_were_copied_are_given_away() {
             .all(|value| value.as_f64().unwrap() < 1e-3);
         assert_eq!(exact, name == "copied");
     }
+}
+
+/// Overrides change the settings that they name, and the run's dataset is compared all the same.
+#[test]
+fn overrides_of_the_recorded_dataset() {
+    let base = [
+        "neighbours",
+        "students/1",
+        "--samples=16",
+        "--out=recorded.png",
+        "device=cpu",
+    ];
+    let views = |more: &[&str]| data(&[&base[..], more].concat())["views"].clone();
+    let recorded = views(&[]);
+    assert_eq!(recorded[0]["expected"], 0.8);
+    assert_eq!(views(&["dataset.size=8"]), recorded);
+
+    let run = |more: &[&str]| experiment().run_with("inspect", &base, more);
+    let other = "this is not the dataset that was used";
+    let (code, _, errors) = run(&["dataset.max_test=20"]);
+    assert!(code == 1 && errors.contains(other), "{errors}");
+    let differs = "dataset.max_test: 50 then, 20 now";
+    assert!(errors.contains(differs), "{errors}");
+    // Another dataset may be meant, of which the split says nothing.
+    let (code, out, errors) = run(&["dataset=digits", "dataset.size=8"]);
+    assert!(code == 0 && errors.contains(other), "{errors}");
+    assert!(!out.contains("node"), "{out}");
+    let (code, out, errors) = run(&DATASET);
+    assert!(code == 0 && !errors.contains(other), "{errors}");
+    assert!(out.contains("node"), "{out}");
+}
+
+#[test]
+fn what_is_not_read_is_refused() {
+    let base = [
+        "neighbours",
+        "students/1",
+        "--samples=16",
+        "--out=refused.png",
+    ];
+    for (typed, code, words) in [
+        (
+            "student.epochs=7",
+            2,
+            ["`student.epochs`", "available: dataset, device, "],
+        ),
+        (
+            "device=cuda:99",
+            1,
+            ["the device `cuda:99` cannot be used", ""],
+        ),
+        ("--shown=0", 2, ["`--shown` cannot be `0`", ""]),
+    ] {
+        let (found, _, errors) = experiment().run_with("inspect", &base, &[typed]);
+        assert_eq!(found, code, "{errors}");
+        let told = words.iter().all(|word| errors.contains(word));
+        assert!(told, "{typed}: {errors}");
+    }
+}
+
+/// Neither are the teachers' features compared nor nodes named by files that the run did not read.
+#[test]
+fn inputs_that_were_made_again_are_not_used() {
+    let place = copy();
+    place.ok(
+        "split_data",
+        &["split.unif_percentage=0.5", "overwrite=true"],
+    );
+    let weights = |node: usize| place.path(&format!("teachers/model_teacher{node}.safetensors"));
+    std::fs::copy(weights(1), weights(0)).unwrap();
+    let arguments = ["neighbours", "students/1", "--samples=16"];
+    let (code, out, errors) = place.run_with("inspect", &arguments, &[]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(!out.contains("features") && !out.contains("node"), "{out}");
+    for warning in [
+        "the split is gone or has changed",
+        "the teachers are gone or have changed",
+    ] {
+        assert!(errors.contains(warning), "{errors}");
+    }
+    std::fs::remove_file(place.path("students/1/manifest.json")).unwrap();
+    let arguments = [
+        "neighbours",
+        "students/1/dataset.safetensors",
+        "--samples=16",
+    ];
+    let (code, _, errors) = place.run_with("inspect", &arguments, &DATASET);
+    assert!(
+        code == 0 && errors.contains("no manifest names the teachers"),
+        "{errors}"
+    );
 }

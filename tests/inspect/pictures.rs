@@ -1,6 +1,6 @@
 //! `grid`, `split` and `confusion`: what they count and draw.
 
-use crate::{data, experiment, inspect, line, metrics, percent};
+use crate::{copy, data, experiment, inspect, line, metrics, percent};
 use fed_distill::artifact::{json, tensors};
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -48,6 +48,87 @@ fn an_initial_batch_is_shown_by_teacher_or_by_class() {
         a.dimensions(),
         b.dimensions()
     );
+}
+
+/// What a stage wrote stays, whatever the name that it is given by, and the name of a picture says
+/// what it is.
+#[test]
+fn no_picture_replaces_what_a_stage_wrote() {
+    let place = copy();
+    std::os::unix::fs::symlink("initial.png", place.path("link.png")).unwrap();
+    for (typed, out, words) in [
+        (
+            "grid initial",
+            "initial.safetensors",
+            "a name ending in .png\n",
+        ),
+        ("grid initial", "initial.png", "a run of `generate_initial`"),
+        (
+            "grid initial",
+            "initial.loss.png",
+            "a run of `generate_initial`",
+        ),
+        ("grid initial", "link.png", "a run of `generate_initial`"),
+        ("report .", "split.json", "a name ending in .html\n"),
+        (
+            "split split.json",
+            "split.json",
+            "a name ending in .svg or .png\n",
+        ),
+        (
+            "split split.json",
+            "./teachers/../split.svg",
+            "a run of `split_data`",
+        ),
+        (
+            "confusion students/1",
+            "students/2/curves.png",
+            "a run of `train_student`",
+        ),
+        (
+            "compare students",
+            "students/2/curves.svg",
+            "a run of `train_student`",
+        ),
+        (
+            "neighbours students/1",
+            "students/1/dataset.png",
+            "a run of `train_student`",
+        ),
+    ] {
+        let before = std::fs::read(place.path(out)).unwrap();
+        let arguments: Vec<&str> = typed.split(' ').collect();
+        let (code, _, errors) = place.run_with("inspect", &arguments, &["--out", out]);
+        assert_eq!(code, 2, "{errors}");
+        let what = format!("`--out` cannot be `{out}`");
+        assert!(errors.contains(&what) && errors.contains(words), "{errors}");
+        assert!(std::fs::read(place.path(out)).unwrap() == before, "{out}");
+    }
+    // A picture of one's own may be drawn again.
+    for _ in 0..2 {
+        let arguments = ["grid", "initial", "--out", "own.PNG"];
+        let (code, _, errors) = place.run_with("inspect", &arguments, &[]);
+        assert_eq!(code, 0, "{errors}");
+    }
+}
+
+/// Classes without images take no row.
+#[test]
+fn classes_beyond_the_rows_of_a_grid_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.safetensors");
+    let labels: Vec<i64> = (0..120).map(|class| 2 * class).collect();
+    let labels = Tensor::from_slice(&labels);
+    let images = Tensor::rand([120, 1, 8, 8], (Kind::Float, tch::Device::Cpu));
+    let list = [("images", &images), ("labels", &labels)];
+    tensors::write(&path, &list, &Default::default()).unwrap();
+    let arguments = ["grid", path.to_str().unwrap(), "--min-max", "--json"];
+    let (code, out, errors) = experiment().run_with("inspect", &[], &arguments);
+    assert_eq!(code, 0, "{errors}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found["shown"], 100);
+    let left_out = "left out: 20 classes beyond the first 100";
+    assert!(errors.contains(left_out), "{errors}");
 }
 
 #[test]
@@ -211,4 +292,23 @@ fn confusion_matrix() {
     }
     let svg = std::fs::read_to_string(experiment().path("confusion_again.svg")).unwrap();
     assert!(svg.contains("teacher 0") && svg.contains("teacher 1"));
+}
+
+/// The owners are those of the teachers that the student had, and not of others at their paths.
+#[test]
+fn teachers_that_were_made_again_own_no_classes() {
+    let place = copy();
+    let confusion = || {
+        let (code, out, errors) =
+            place.run_with("inspect", &["confusion", "students/1", "--json"], &[]);
+        assert_eq!(code, 0, "{errors}");
+        (serde_json::from_str::<Value>(&out).unwrap(), errors)
+    };
+    assert!(confusion().0["owners"].is_array());
+    let weights = |node: usize| place.path(&format!("teachers/model_teacher{node}.safetensors"));
+    std::fs::copy(weights(1), weights(0)).unwrap();
+    let (found, errors) = confusion();
+    assert!(found["owners"].is_null(), "{found}");
+    let warning = "the teachers of `students/1` are gone or have changed";
+    assert!(errors.contains(warning), "{errors}");
 }

@@ -1,6 +1,7 @@
 //! `report`: one file that needs nothing else, with what it should show in it.
 
-use crate::{SEEDS, copy, inspect, metrics, percent, student};
+use crate::common::Place;
+use crate::{SEEDS, copy, experiment, inspect, metrics, percent, student};
 use fed_distill::artifact::hash;
 use roxmltree::{Document, ParsingOptions};
 
@@ -163,21 +164,70 @@ fn names_and_pictures_cannot_smuggle_anything_in() {
     let comment = "<svg xmlns=\"http://www.w3.org/2000/svg\"><!--><img src=\"x\" \
         onerror=\"alert(3)\"/>--></svg>";
     std::fs::write(place.path("students/2/curves.svg"), comment).unwrap();
+    // CSS reads names in any case, and characters by their numbers.
+    let loading = "<svg xmlns=\"http://www.w3.org/2000/svg\">\
+        <rect fill=\"U\\72l(//elsewhere.example/x)\"/></svg>";
+    std::fs::write(place.path("students/3/curves.svg"), loading).unwrap();
     let (code, _, errors) = place.run_with(
         "inspect",
         &[],
         &["report", "students", "--out", "evil.html"],
     );
     assert_eq!(code, 0, "{errors}");
-    assert_eq!(errors.matches("not one of ours").count(), 2, "{errors}");
+    assert_eq!(errors.matches("not one of ours").count(), 3, "{errors}");
     let html = std::fs::read_to_string(place.path("evil.html")).unwrap();
     let doc = parsed(&html);
     assert!(!html.contains("alert(") && !html.contains("no picture"));
+    assert!(!html.contains("elsewhere.example"));
     assert!(texts(&doc, "th").contains(&"<i>&\"1".to_owned()));
     assert!(
         html.contains("has changed since it was written"),
         "the damage is reported"
     );
+}
+
+/// To open one would wait for ever.
+#[test]
+fn pipes_are_left_out() {
+    let place = copy();
+    for name in ["students/1/curves.svg", "students/1/dataset.png"] {
+        let path = place.path(name);
+        std::fs::remove_file(&path).unwrap();
+        let pipe = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name ends in a zero byte and lives as long as the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+    }
+    let (code, _, errors) = place.run_with("inspect", &[], &["report", "students/1"]);
+    assert_eq!(code, 0, "{errors}");
+    let html = std::fs::read_to_string(place.path("students/1/report.html")).unwrap();
+    assert!(html.contains("is a pipe, not a file"));
+}
+
+#[test]
+fn plots_need_no_temporary_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    let output = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin("inspect"))
+        .current_dir(experiment().path("."))
+        .env("TMPDIR", "/nowhere")
+        .args(["report", "students/1", "--out"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    let html = std::fs::read_to_string(&path).unwrap();
+    assert!(html.contains("Confusion matrix of the student"));
+}
+
+/// `split.v1` is the run of `split.v1.json`.
+#[test]
+fn report_of_a_name_with_points() {
+    let place = Place::new();
+    place.ok("split_data", &["split.save_path=split.v1.json"]);
+    let (code, out, errors) = place.run_with("inspect", &[], &["report", "split.v1"]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(place.path("split.v1.report.html").exists(), "{out}");
 }
 
 /// The report says so.

@@ -2,6 +2,7 @@
 
 use super::groups::{chain, students};
 use crate::common::Place;
+use crate::copy;
 use fed_distill::artifact::json;
 use serde_json::Value;
 
@@ -120,6 +121,47 @@ fn every_format_has_the_same_numbers() {
         };
         assert!(text.contains(key), "{text}");
     }
+}
+
+/// Returns a copy of the experiment in which `change` was done to the manifest of a student.
+fn changed(change: impl FnOnce(&mut Value)) -> Place {
+    let place = copy();
+    let path = place.path("students/2/manifest.json");
+    let mut manifest: Value = json::read(&path).unwrap();
+    change(&mut manifest);
+    json::write(&path, &manifest).unwrap();
+    place
+}
+
+#[test]
+fn a_cell_names_its_own_dataset() {
+    let place = changed(|manifest| manifest["config"]["dataset"]["size"] = 16.into());
+    let (out, _) = table(&place, &["students", "--json"]);
+    let data: Value = serde_json::from_str(&out).unwrap();
+    assert!(data["dataset"].is_null(), "{data}");
+    let found = rows(&data, &["one-shot student"]);
+    let [row] = found[..] else {
+        panic!("{data}");
+    };
+    for size in [8, 16] {
+        let cell = cell(row, &format!("dataset.size={size}"));
+        assert_eq!(cell["dataset"], format!("digits {size}×{size}"));
+    }
+}
+
+#[test]
+fn names_are_escaped_in_latex() {
+    let name = r"a~b^c{d}$e\f_g%h#i&j";
+    let place = changed(|manifest| {
+        let overrides = manifest["overrides"].as_array_mut().unwrap();
+        overrides.push(format!("+experiment={name}").into());
+    });
+    let (text, _) = table(&place, &["students/2", "--format", "latex"]);
+    let wanted = concat!(
+        r"student, a\textasciitilde{}b\textasciicircum{}c\{d\}\$e\textbackslash{}f",
+        r"\_g\%h\#i\&j"
+    );
+    assert!(text.contains(wanted), "{wanted} in {text}");
 }
 
 /// What is not a result of its own is named and left out.

@@ -2,7 +2,7 @@
 
 use super::format::percent;
 use super::run::{Metrics, Run, card_of};
-use super::{Answer, find, picture};
+use super::{Answer, find, out};
 use crate::error::Error;
 use crate::partition::owners;
 use crate::report::{self, Table};
@@ -23,11 +23,14 @@ pub struct Request {
 /// The whole matrix is a table for at most this many classes.
 const LISTED: usize = 15;
 
+const TITLE: &str = "Student on the test set";
+
 /// Holds a student's confusion matrix with the names of the classes and the teachers that own them.
 pub struct Matrix {
     pub counts: Vec<Vec<u64>>,
     pub classes: Vec<String>,
-    /// `teacher 3`, or an empty text; `None` where the teachers are gone or no class has an owner.
+    /// `teacher 3`, or an empty text; `None` where the teachers are gone or have changed, or no
+    /// class has an owner.
     pub owners: Option<Vec<String>>,
 }
 
@@ -64,37 +67,23 @@ impl Matrix {
             .filter(|classes| classes.len() == counts.len());
         let classes =
             named.unwrap_or_else(|| (0..counts.len()).map(|class| class.to_string()).collect());
-        let mut held = Vec::new();
-        for path in run.teachers().iter().filter(|path| path.exists()) {
-            held.extend(
-                card_of(path)?
-                    .and_then(|card| card.label_counts)
-                    .filter(|counts| counts.len() == classes.len()),
-            );
-        }
-        let complete = held.len() == run.teachers().len() && held.len() > 1;
-        let name = |owner: Option<usize>| {
-            owner.map_or(String::new(), |teacher| format!("teacher {teacher}"))
-        };
-        let owners: Vec<String> = owners(&held).into_iter().map(name).collect();
         Ok(Self {
+            owners: class_owners(run, classes.len())?,
             counts,
             classes,
-            owners: Some(owners)
-                .filter(|owners| complete && owners.iter().any(|owner| !owner.is_empty())),
         })
     }
 
     /// Draws the matrix; `path` ends in .svg or .png.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        report::confusion(
-            path,
-            "Student on the test set",
-            &self.classes,
-            &self.counts,
-            self.owners.as_deref(),
-        )?;
-        Ok(())
+    fn save(&self, path: &Path) -> Result<(), Error> {
+        let owners = self.owners.as_deref();
+        report::confusion(path, TITLE, &self.classes, &self.counts, owners)
+    }
+
+    /// Returns the drawn matrix as SVG.
+    pub fn svg(&self) -> Result<String, Error> {
+        let owners = self.owners.as_deref();
+        report::confusion_svg(TITLE, &self.classes, &self.counts, owners)
     }
 
     /// Returns the images of the class, its recall and its precision; the shares are 0..1, or
@@ -163,16 +152,45 @@ impl Matrix {
     }
 }
 
+/// Returns the owner of each class by the label counts of the run's teachers; `None` where these
+/// are not known or no class has an owner. Warns about teachers that are gone or have changed.
+fn class_owners(run: &Run, classes: usize) -> Result<Option<Vec<String>>> {
+    let Some(teachers) = run.teachers() else {
+        tracing::warn!(
+            "the teachers of `{}` are gone or have changed: no owners of classes are shown",
+            run.name
+        );
+        return Ok(None);
+    };
+    let mut held = Vec::new();
+    for path in &teachers {
+        let counts = card_of(path)?.and_then(|card| card.label_counts);
+        held.extend(counts.filter(|counts| counts.len() == classes));
+    }
+    if held.len() < teachers.len().max(2) {
+        return Ok(None);
+    }
+    let name =
+        |owner: Option<usize>| owner.map_or(String::new(), |teacher| format!("teacher {teacher}"));
+    let owners: Vec<String> = owners(&held).into_iter().map(name).collect();
+    Ok(Some(owners).filter(|owners| owners.iter().any(|owner| !owner.is_empty())))
+}
+
 impl Request {
     /// Returns recall and precision of each class and the matrix, and draws it.
     ///
     /// # Errors
-    /// Fails when there is no such student; a plot that cannot be written.
+    /// Fails when there is no such student; metrics that are gone or have changed; a plot that
+    /// cannot be written.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PLOT)?;
         let run = find::one(&self.run, "student", "confusion", Run::is_student)?;
-        let metrics = run.metrics()?.unwrap_or_default();
+        let metrics = match (run.metrics()?, run.lost_metrics()) {
+            (None, Some(error)) => bail!(error),
+            (metrics, _) => metrics.unwrap_or_default(),
+        };
         let matrix = Matrix::new(&run, &metrics)?;
-        let out = picture(self.out.as_deref(), run.folder(), "confusion.png");
+        let out = out::picture(self.out.as_deref(), run.folder(), "confusion.png");
         matrix.save(&out)?;
         let mut text = matrix.table().to_string();
         if matrix.classes.len() <= LISTED {

@@ -61,7 +61,7 @@ impl Request {
         text += &section(
             "circumstance",
             &circumstances,
-            "so are inputs, versions and device",
+            "inputs, versions and device are the same",
         );
         text += &metrics_table(&measures);
         Answer::new(

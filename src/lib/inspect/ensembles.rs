@@ -1,5 +1,6 @@
-//! `inspect ensembles` measures on test images what teachers can do together: each rule that joins
-//! their predictions, at some temperatures, their weight average, and each of them alone.
+//! `inspect ensembles` measures on test images what teachers can do together: each rule but
+//! `weighted_logits` that joins their predictions, at some temperatures, their weight average, and
+//! each of them alone.
 
 use super::{Answer, dataset, find};
 use crate::config::{Request as ConfigRequest, compose, list, quoted};
@@ -8,7 +9,7 @@ use crate::error::Error;
 use crate::inversion::{Ensemble, EnsembleKind};
 use crate::report::Table;
 use crate::run::{StageContext, agreement};
-use crate::runtime::{device, interrupt, threads};
+use crate::runtime::{interrupt, threads};
 use crate::stage::{self, TeacherSet};
 use crate::train::{Evaluation, evaluate};
 use crate::words::{counted, percent};
@@ -42,13 +43,32 @@ fn temperature(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The rules, each with the one that it is for images of which nothing is known, as test images.
+/// The rules that teachers alone give: the weights of `weighted_logits` are learnt with a student.
 const RULES: [EnsembleKind; 5] = [
     EnsembleKind::MeanLogits,
     EnsembleKind::MeanSoftmax,
     EnsembleKind::LabelShare,
     EnsembleKind::LabelGated,
     EnsembleKind::MadeFrom,
+];
+
+/// The keys and groups that it reads.
+const READS: &[&str] = &[
+    "dataset",
+    "device",
+    "experiment",
+    "method",
+    "model",
+    "precision",
+    "protocol",
+    "scale",
+    "split",
+    "student.eval_batch_size",
+    "teacher.counts_from",
+    "teacher.in_memory",
+    "teacher.num_teachers",
+    "teacher.only",
+    "threads",
 ];
 
 /// Holds accuracies on the test images, shares 0..1.
@@ -80,30 +100,19 @@ impl Request {
             "teacher.save_folder={}",
             quoted(&folder.display().to_string())
         );
-        let overrides = self.overrides.iter().cloned().chain([place]).collect();
+        // The dataset's settings may change those of the teachers' runs, which are read below.
+        let others = self.overrides.iter();
+        let others = others.filter(|typed| !dataset::is_setting(typed));
         let mut composed = compose(&ConfigRequest {
-            overrides,
+            overrides: others.cloned().chain([place]).collect(),
             ..ConfigRequest::default()
         })?;
-        let names_dataset = |typed: &&String| {
-            let key = typed.trim_start_matches(['+', '~']);
-            ["dataset", "experiment"]
-                .iter()
-                .any(|name| key.starts_with(name))
-        };
-        let named: Vec<String> = self
-            .overrides
-            .iter()
-            .filter(names_dataset)
-            .cloned()
-            .collect();
         let mut only = composed.config.teacher.only.iter().flatten();
         let first = only.find(|node| there.contains(node));
         let first = stage::weights_path(folder, *first.unwrap_or(&lowest));
-        let (settings, recorded) = dataset::settings(&first, &named, &command)?;
-        composed.config.dataset = settings.clone();
-        let config = &composed.config;
-        let device = device::choose(&config.device)?;
+        let chosen = dataset::choose(&first, &self.overrides, READS, &command)?;
+        composed.config.dataset = chosen.settings.clone();
+        let (config, device) = (&composed.config, chosen.device);
         let context = StageContext {
             composed: &composed,
             config,
@@ -113,9 +122,8 @@ impl Request {
             ranks: 1,
         };
         let set = stage::load_teachers(&context)?;
-        let expected = recorded.filter(|_| named.is_empty());
-        let dataset = dataset::load(expected.as_ref(), &settings, &command)?;
-        let dataset = agreement::fitted(dataset, &settings, &set.card, &set.paths[0])?;
+        let dataset = chosen.load_named(&command)?;
+        let dataset = agreement::fitted(dataset, &chosen.settings, &set.card, &set.paths[0])?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
                 "the dataset has no test images to measure on"

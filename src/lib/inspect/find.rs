@@ -95,9 +95,8 @@ pub fn one(path: &Path, what: &str, subcommand: &str, wanted: fn(&Run) -> bool) 
             ("holds more than one", "available", names)
         }
     };
-    let shown = &names[..names.len().min(LISTED)];
     let error =
-        Error::usage(format!("`{}` {which} {what}", path.display())).note(label, list(shown));
+        Error::usage(format!("`{}` {which} {what}", path.display())).note(label, some_of(&names));
     let error = match found.first() {
         Some(first) => error.hint(format!("say which, as `{}`", first.name)),
         None => match near(path, wanted) {
@@ -161,6 +160,22 @@ fn manifest_named(path: &Path) -> Option<PathBuf> {
     ];
     let mut manifests = named.iter().map(|name| folder.join(name));
     manifests.find(|manifest| manifest.is_file())
+}
+
+/// Returns the run that wrote the file at `path`, if a manifest in its folder lists it.
+pub fn writer_of(path: &Path) -> Option<Run> {
+    let real = path.canonicalize().ok()?;
+    let wrote_it = |run: &Run| {
+        let mut outputs = run.manifest.outputs.iter();
+        outputs.any(|record| {
+            let path = record.current_path(&run.path).canonicalize();
+            path.is_ok_and(|path| path == real)
+        })
+    };
+    let mut manifests = Vec::new();
+    walk(folder_of(path), 0, &mut manifests);
+    let mut runs = manifests.iter().flat_map(|path| named_by_path(path));
+    runs.find(wrote_it)
 }
 
 /// Returns every run that `path` means.

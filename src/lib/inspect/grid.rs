@@ -2,7 +2,7 @@
 
 use super::recognise::{self, Wanted};
 use super::run::{Run, card_of};
-use super::{Answer, find, picture};
+use super::{Answer, find, out};
 use crate::artifact::tensors::{self, TensorFile};
 use crate::data::Normalisation;
 use crate::error::Error;
@@ -161,6 +161,7 @@ impl Request {
     /// Fails when there are no such images; `--by teacher` where no single teacher made a batch; a
     /// picture that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PICTURE)?;
         let set = Images::read(&self.file, "grid")?;
         let several = |teachers: &Tensor| i64::try_from(teachers.max()).is_ok_and(|most| most > 0);
         let by = self.by.unwrap_or(match &set.teachers {
@@ -194,7 +195,7 @@ impl Request {
             ),
             rows,
         };
-        let out = picture(self.out.as_deref(), &set.path, &format!("{stem}.png"));
+        let out = out::picture(self.out.as_deref(), &set.path, &format!("{stem}.png"));
         grid.save(&out)?;
         Answer::new(
             format!(
@@ -224,11 +225,10 @@ impl Request {
         }
     }
 
-    /// Returns the rows of the grid.
-    fn rows(&self, set: &Images, by: By, pixels: &Tensor) -> Result<Vec<GridRow>> {
-        let classes = set.classes();
-        let (groups, names) = match (by, &set.teachers) {
-            (By::Class, _) => (set.labels.shallow_clone(), classes),
+    /// Returns the group of each image, i64 [M], and the names of the groups.
+    fn groups(&self, set: &Images, by: By) -> Result<(Tensor, Vec<String>)> {
+        Ok(match (by, &set.teachers) {
+            (By::Class, _) => (set.labels.shallow_clone(), set.classes()),
             (By::Teacher, Some(teachers)) => {
                 let count = i64::try_from(teachers.max())? + 1;
                 (
@@ -252,20 +252,33 @@ impl Request {
                 let lines = (count as usize).div_ceil(self.columns as usize);
                 (line, vec![String::new(); lines])
             }
-        };
-        let mut rows = Vec::new();
-        for (group, label) in names.into_iter().enumerate() {
-            let members = groups.eq(group as i64).nonzero().flatten(0, -1);
-            if members.numel() == 0 || rows.len() == ROWS {
-                continue;
-            }
-            let shown = members.narrow(0, 0, i64::from(self.columns).min(members.numel() as i64));
-            rows.push(GridRow {
-                label,
-                pixels: pixels.index_select(0, &shown),
-            });
+        })
+    }
+
+    /// Returns the rows of the grid, a row a group that has images; says how many are left out.
+    fn rows(&self, set: &Images, by: By, pixels: &Tensor) -> Result<Vec<GridRow>> {
+        let (groups, names) = self.groups(set, by)?;
+        let counts: Vec<i64> = Vec::try_from(groups.f_bincount(None::<Tensor>, 0)?)?;
+        let mut named: Vec<(usize, String)> = names.into_iter().enumerate().collect();
+        named.retain(|(group, _)| counts.get(*group).is_some_and(|&images| images > 0));
+        let more = named.len().saturating_sub(ROWS);
+        if more > 0 {
+            let what = match by {
+                By::Class => "class",
+                By::Teacher => "teacher",
+                By::None => "row",
+            };
+            tracing::info!("left out: {} beyond the first {ROWS}", counted(more, what));
         }
-        Ok(rows)
+        let row = |(group, label): (usize, String)| {
+            let members = groups.eq(group as i64).nonzero().flatten(0, -1);
+            let shown = i64::from(self.columns).min(members.numel() as i64);
+            GridRow {
+                label,
+                pixels: pixels.index_select(0, &members.narrow(0, 0, shown)),
+            }
+        };
+        Ok(named.into_iter().take(ROWS).map(row).collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! `inspect runs --group` shows repetitions of a run with other seeds in one line.
 
 use super::identity::{Identity, Lineage};
-use super::run::{Comparison, Entry, Metrics, Run};
+use super::run::{self, Comparison, Entry, Metrics, Run};
 use super::settings::typed;
 use super::{Answer, settings};
 use crate::report::Table;
@@ -93,7 +93,10 @@ pub fn find<'a>(entries: &[&'a Entry]) -> (Vec<Found<'a>>, Vec<String>) {
         if !run.is_done() {
             left_out.push(format!("{} ({})", run.name, run.status()));
         } else if entry.metrics.final_test_accuracy.is_none() {
-            left_out.push(format!("{} (no test accuracy)", run.name));
+            left_out.push(match run.lost_metrics() {
+                Some(error) => error.what(),
+                None => format!("{} (no test accuracy)", run.name),
+            });
         } else {
             let identity = lineage.of(run);
             match found
@@ -247,8 +250,7 @@ fn summarised(group: &Found, settings: String) -> Group {
 
 /// Returns the hashes of the teachers that a run read.
 fn teachers(run: &Run) -> Vec<&str> {
-    let inputs = run.manifest.inputs.iter();
-    let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
+    let teachers = run::teachers(&run.manifest);
     teachers.map(|input| input.sha256.as_str()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Finds what the result of a run depends on beside seeds: its settings, and those of the runs that
 //! made what it read.
 
-use super::run::Run;
+use super::run::{Run, teachers};
 use crate::artifact::{hash, json};
 use crate::run::manifest::TEACHERS_MODEL;
 use crate::run::manifest::{self, FileRecord, Manifest};
@@ -78,11 +78,7 @@ impl Lineage {
     /// alike.
     fn of_teachers(&mut self, path: &Path, manifest: &Manifest) -> Identity {
         let (mut made, mut unknown_files) = (Vec::new(), String::new());
-        for record in manifest
-            .inputs
-            .iter()
-            .filter(|record| record.role.starts_with("teacher"))
-        {
+        for record in teachers(manifest) {
             match self.maker(path, record) {
                 Some(identity) => made.push(identity),
                 None => unknown_files += &record.sha256,

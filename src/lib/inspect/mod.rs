@@ -6,7 +6,7 @@
 //! machines, and an error if something is wrong. `find` and `run` read runs on disk, `metrics` what
 //! they measured, `dataset` the images that they used; `settings` describes configs, and `identity`
 //! tells which runs repeat each other; `recognise` says what a file is that a subcommand is not
-//! for.
+//! for; `out` decides where a picture goes.
 
 mod compare;
 mod confusion;
@@ -20,6 +20,7 @@ mod group;
 mod identity;
 mod metrics;
 mod neighbours;
+mod out;
 mod recognise;
 mod report;
 mod run;
@@ -41,7 +42,6 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
 
 /// Shows what the stages wrote: tables, pictures, a report.
 #[derive(Debug, Parser)]
@@ -84,8 +84,8 @@ enum What {
     Compare(compare::Request),
     /// Methods × settings of the data, mean ± std over seeds: text, Markdown, CSV or LaTeX
     Table(table::Request),
-    /// Test accuracy of every rule that joins the teachers' predictions, of their weight average,
-    /// and of each teacher
+    /// Test accuracy of every rule but `weighted_logits` that joins the teachers' predictions, of
+    /// their weight average, and of each teacher
     Ensembles(ensembles::Request),
     /// Hash every recorded file again; exit code 1 if one has changed or an output is missing
     /// (missing inputs are counted)
@@ -126,7 +126,10 @@ impl Answer {
 /// for `verify` any finding.
 pub fn run(request: Request) -> Result<()> {
     logging::init()?;
-    interrupt::install()?;
+    // The others have no safe point at which they could stop: a signal ends them at once.
+    if matches!(request.what, What::Ensembles(_) | What::Neighbours(_)) {
+        interrupt::install()?;
+    }
     // A damaged card can hold what libtorch refuses.
     let answer = caught(|| match &request.what {
         What::Runs(request) => request.answer(),
@@ -148,14 +151,4 @@ pub fn run(request: Request) -> Result<()> {
         false => output::print(answer.text.trim_end())?,
     }
     answer.failure.map_or(Ok(()), |failure| Err(failure.into()))
-}
-
-/// Returns where a picture of `of` goes: `out`, or `NAME` in a folder `inspect/` beside it.
-fn picture(out: Option<&Path>, of: &Path, name: &str) -> PathBuf {
-    let beside = if of.is_dir() {
-        of
-    } else {
-        of.parent().unwrap_or(Path::new(""))
-    };
-    out.map_or_else(|| beside.join("inspect").join(name), Path::to_path_buf)
 }

@@ -2,7 +2,7 @@
 
 pub use super::metrics::{Epoch, Metrics};
 use crate::artifact::lock::Lock;
-use crate::artifact::{json, tensors};
+use crate::artifact::{hash, json, tensors};
 use crate::config::Config;
 use crate::error::Error;
 pub use crate::run::Comparison;
@@ -117,12 +117,18 @@ impl Run {
             .map(|record| record.current_path(&self.path))
     }
 
-    /// Returns the paths of the teachers that the run was given, in order.
-    pub fn teachers(&self) -> Vec<PathBuf> {
-        (0..)
-            .map_while(|node| self.manifest.input(&format!("teacher{node}")))
-            .map(|record| record.current_path(&self.path))
-            .collect()
+    /// Returns the path of a file that the run read, unless it is gone or another one is there now.
+    pub fn unchanged(&self, input: &FileRecord) -> Option<PathBuf> {
+        let path = input.current_path(&self.path);
+        let found = hash::file(&path).ok()?;
+        (found.1 == input.sha256).then_some(path)
+    }
+
+    /// Returns the paths of the teachers that the run was given, in order; `None` if some are gone
+    /// or others are there now.
+    pub fn teachers(&self) -> Option<Vec<PathBuf>> {
+        let records = teachers(&self.manifest);
+        records.map(|record| self.unchanged(record)).collect()
     }
 
     /// Returns its metrics; `None` for a stage that has no accuracy, a run that ended before it had
@@ -145,8 +151,23 @@ impl Run {
     }
 
     /// Returns the record of its metrics file.
-    pub fn metrics_record(&self) -> Option<&FileRecord> {
+    fn metrics_record(&self) -> Option<&FileRecord> {
         self.manifest.output("metrics")
+    }
+
+    /// Returns the error about its metrics file if that is gone.
+    pub fn lost_metrics(&self) -> Option<Error> {
+        let file = self.shown(self.metrics_record()?);
+        if file.exists() {
+            return None;
+        }
+        let error = Error::failed(format!("the metrics of `{}` are missing", self.name))
+            .note("file", file.display().to_string())
+            .note("from", format!("manifest {}", self.path.display()));
+        Some(error.hint(format!(
+            "put the file back, or make it again with `{} overwrite=true`",
+            self.manifest.stage
+        )))
     }
 
     /// Returns the run's config.
@@ -181,11 +202,12 @@ impl Run {
             self.output("initial"),
             self.output("dataset"),
         ];
+        let teachers = teachers(&self.manifest).filter_map(|record| self.unchanged(record));
         for path in files
             .into_iter()
             .flatten()
-            .chain(self.teachers())
             .filter(|path| path.exists())
+            .chain(teachers)
         {
             if let Some(card) = card_of(&path)? {
                 return Ok(Some(card));
@@ -209,6 +231,12 @@ impl Run {
     pub fn took(&self) -> Option<String> {
         self.manifest.worked().map(duration)
     }
+}
+
+/// Returns the records of the teachers that a run read, in order.
+pub fn teachers(manifest: &Manifest) -> impl Iterator<Item = &FileRecord> {
+    let inputs = manifest.inputs.iter();
+    inputs.filter(|input| input.role.starts_with("teacher"))
 }
 
 /// Returns the card in the metadata of a safetensors file; `None` in a file of another program.

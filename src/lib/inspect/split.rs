@@ -1,7 +1,7 @@
 //! `inspect split` shows the images of each node, and measures of label skew.
 
 use super::recognise::{self, Wanted};
-use super::{Answer, dataset, picture};
+use super::{Answer, dataset, out};
 use crate::data::Dataset;
 use crate::partition::{Part, Skew, Split, label_counts, skew};
 use crate::report::{MOST_BARS, Table, stacked_bars};
@@ -15,8 +15,8 @@ pub struct Request {
     /// The split's JSON file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The dataset that it splits, where no manifest names it or the images have moved:
-    /// `dataset=mnist dataset.root=FOLDER`
+    /// The dataset that it splits, where no manifest names it: `dataset=mnist dataset.root=FOLDER`;
+    /// where the images are, if they have moved: `dataset.root=FOLDER`
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
     /// The plot to write, .png or .svg
@@ -142,11 +142,12 @@ impl Request {
     /// Fails for a missing or damaged split or dataset; one that does not belong to the other; a
     /// plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PLOT)?;
         let path = recognise::file(&self.file, Wanted::Split, "split")?;
         let split = read(path)?;
         let command = format!("inspect split {}", path.display());
-        let (settings, made) = dataset::settings(path, &self.overrides, &command)?;
-        let dataset = dataset::load(made.as_ref(), &settings, &command)?;
+        let chosen = dataset::choose(path, &self.overrides, dataset::KEYS, &command)?;
+        let dataset = chosen.load(&command)?;
         let counted = SplitCounts::new(split, path, &dataset)?;
         let skew = skew(&counted.counts);
         let stem = path
@@ -154,7 +155,7 @@ impl Request {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let out = picture(self.out.as_deref(), path, &format!("{stem}.png"));
+        let out = out::picture(self.out.as_deref(), path, &format!("{stem}.png"));
         let plot = (counted.counts.len() <= MOST_BARS).then_some(out);
         let drawn = match &plot {
             Some(out) => {

@@ -51,11 +51,18 @@ struct Row {
     cells: Vec<Vec<Measured>>,
 }
 
+/// Describes the data of a column.
+#[derive(Clone)]
+struct Column {
+    settings: Identity,
+    /// The dataset in a word or two.
+    dataset: String,
+}
+
 /// Holds the table before it is written.
 #[derive(Default)]
 struct Results {
-    /// The settings of the data of each column.
-    columns: Vec<Identity>,
+    columns: Vec<Column>,
     rows: Vec<Row>,
 }
 
@@ -72,20 +79,19 @@ impl Request {
         let entries: Vec<Entry> = runs.map(|run| Entry::new(run, warn)).collect();
         let (found, left_out) = group::find(&entries.iter().collect::<Vec<_>>());
         group::warn_about(&left_out);
-        let Some(example) = found.first().map(|group| &group.members[0].run) else {
+        if found.is_empty() {
             let folder = self.folder.display();
             let what = format!("`{folder}` holds no finished student or baseline");
             bail!(Error::failed(what).hint("`inspect runs` lists the runs below a folder"));
-        };
-        let dataset = settings::dataset(example);
+        }
         let results = Results::of(&found);
         let text = match self.format {
-            Format::Text => format!("{}\n\n{}", results.text(&dataset), NOTE),
-            Format::Markdown => results.markdown(&dataset),
-            Format::Csv => results.csv(&dataset),
-            Format::Latex => results.latex(&dataset),
+            Format::Text => format!("{}\n\n{}", results.text(), NOTE),
+            Format::Markdown => results.markdown(),
+            Format::Csv => results.csv(),
+            Format::Latex => results.latex(),
         };
-        Answer::new(text, results.data(&dataset))
+        Answer::new(text, results.data())
     }
 }
 
@@ -99,9 +105,13 @@ impl Results {
         let mut results = Self::default();
         for group in found {
             let (data, own) = split_by_data(&group.identity);
+            let column = Column {
+                settings: data,
+                dataset: settings::dataset(&group.members[0].run),
+            };
             for Entry { run, metrics } in &group.members {
                 for method in methods::of(run, metrics) {
-                    results.add(&data, &own, method);
+                    results.add(&column, &own, method);
                 }
             }
         }
@@ -117,7 +127,7 @@ impl Results {
         results
     }
 
-    fn add(&mut self, data: &Identity, own: &Identity, method: Method) {
+    fn add(&mut self, data: &Column, own: &Identity, method: Method) {
         let Some(accuracy) = method.final_test_accuracy else {
             return;
         };
@@ -125,7 +135,8 @@ impl Results {
         if method.shared {
             identity.retain(|key, _| is_of_teachers(key));
         }
-        let column = self.columns.iter().position(|column| column == data);
+        let is_same = |column: &Column| column.settings == data.settings;
+        let column = self.columns.iter().position(is_same);
         let column = column.unwrap_or_else(|| {
             self.columns.push(data.clone());
             self.columns.len() - 1
@@ -156,10 +167,10 @@ impl Results {
     }
 
     /// Returns the columns in the order in which they are shown, with what is said of each.
-    fn shown(&self, dataset: &str) -> Vec<(usize, String)> {
-        let all: Vec<&Identity> = self.columns.iter().collect();
-        let label = |column: &Identity| match differing(column, &all).join(" ") {
-            none if none.is_empty() => dataset.to_owned(),
+    fn shown(&self) -> Vec<(usize, String)> {
+        let all: Vec<&Identity> = self.columns.iter().map(|one| &one.settings).collect();
+        let label = |column: &Column| match differing(&column.settings, &all).join(" ") {
+            none if none.is_empty() => column.dataset.clone(),
             label => label,
         };
         let mut shown: Vec<(usize, String)> = self.columns.iter().map(label).enumerate().collect();
@@ -177,8 +188,8 @@ impl Results {
     }
 
     /// Returns the headers and the rows, with `sign` between a mean and its deviation.
-    fn cells(&self, dataset: &str, sign: &str, none: &str) -> (Vec<String>, Vec<Vec<String>>) {
-        let columns = self.shown(dataset);
+    fn cells(&self, sign: &str, none: &str) -> (Vec<String>, Vec<Vec<String>>) {
+        let columns = self.shown();
         let labels = columns.iter().map(|(_, label)| label.clone());
         let headers = ["method".to_owned()].into_iter().chain(labels);
         let headers: Vec<String> = headers.chain(["sent".to_owned()]).collect();
@@ -194,8 +205,8 @@ impl Results {
         (headers, self.rows.iter().map(line).collect())
     }
 
-    fn text(&self, dataset: &str) -> Table {
-        let (headers, rows) = self.cells(dataset, " ± ", "–");
+    fn text(&self) -> Table {
+        let (headers, rows) = self.cells(" ± ", "–");
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
         let mut table = Table::new(&headers);
         for row in rows {
@@ -204,8 +215,8 @@ impl Results {
         table
     }
 
-    fn markdown(&self, dataset: &str) -> String {
-        let (headers, rows) = self.cells(dataset, " ± ", "–");
+    fn markdown(&self) -> String {
+        let (headers, rows) = self.cells(" ± ", "–");
         let line = |cells: &[String]| {
             let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
             format!("| {} |", cells.join(" | "))
@@ -217,14 +228,14 @@ impl Results {
     }
 
     /// Returns a line for each cell, for programs that make tables and plots.
-    fn csv(&self, dataset: &str) -> String {
+    fn csv(&self) -> String {
         let quoted = |text: &str| match text.contains([',', '"', '\n']) {
             true => format!("\"{}\"", text.replace('"', "\"\"")),
             false => text.to_owned(),
         };
         let mut lines = vec!["method,data,runs,mean,std,lowest,highest,bytes".to_owned()];
         for row in &self.rows {
-            for (column, label) in self.shown(dataset) {
+            for (column, label) in self.shown() {
                 let Some(spread) = row.spread(column) else {
                     continue;
                 };
@@ -244,14 +255,10 @@ impl Results {
     }
 
     /// Returns a `tabular` of LaTeX.
-    fn latex(&self, dataset: &str) -> String {
-        let (headers, rows) = self.cells(dataset, r" $\pm$ ", "--");
-        let escaped = |cell: &String| {
-            let escape = |text: String, letter: char| text.replace(letter, &format!("\\{letter}"));
-            ['_', '%', '#', '&'].into_iter().fold(cell.clone(), escape)
-        };
+    fn latex(&self) -> String {
+        let (headers, rows) = self.cells(" ± ", "--");
         let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(escaped).collect();
+            let cells: Vec<String> = cells.iter().map(|cell| in_latex(cell)).collect();
             format!("{} \\\\", cells.join(" & "))
         };
         let rows: Vec<String> = rows.iter().map(|row| line(row)).collect();
@@ -264,8 +271,8 @@ impl Results {
     }
 
     /// Returns the rows as JSON, with the runs behind each cell.
-    fn data(&self, dataset: &str) -> Value {
-        let columns = self.shown(dataset);
+    fn data(&self) -> Value {
+        let columns = self.shown();
         let row = |row: &Row| {
             let cell = |(column, label): &(usize, String)| {
                 let spread = row.spread(*column)?;
@@ -275,14 +282,15 @@ impl Results {
                     json!({"run": run, "test_accuracy": accuracy, "bytes": bytes})
                 };
                 let runs: Vec<Value> = row.cells[*column].iter().map(run).collect();
-                Some(json!({"data": label, "spread": spread, "lowest": lowest,
-                    "highest": highest, "runs": runs}))
+                let dataset = &self.columns[*column].dataset;
+                Some(json!({"data": label, "dataset": dataset, "spread": spread,
+                    "lowest": lowest, "highest": highest, "runs": runs}))
             };
             let cells: Vec<Value> = columns.iter().filter_map(cell).collect();
             json!({"method": self.name(row), "cells": cells})
         };
         let rows: Vec<Value> = self.rows.iter().map(row).collect();
-        json!({"dataset": dataset, "rows": rows})
+        json!({"rows": rows})
     }
 }
 
@@ -320,6 +328,22 @@ impl Row {
             (least, most) => format!("{least} to {most}"),
         }
     }
+}
+
+/// Returns text as LaTeX sets it.
+fn in_latex(text: &str) -> String {
+    let mut escaped = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\\' => escaped += r"\textbackslash{}",
+            '~' => escaped += r"\textasciitilde{}",
+            '^' => escaped += r"\textasciicircum{}",
+            '±' => escaped += r"$\pm$",
+            '{' | '}' | '$' | '_' | '%' | '#' | '&' => escaped.extend(['\\', letter]),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
 }
 
 /// Splits an identity into the settings of the data, and the rest.

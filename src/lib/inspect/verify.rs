@@ -26,9 +26,12 @@ struct Findings {
     hashed: usize,
     /// Inputs that are gone.
     gone: Vec<Value>,
-    /// Files that are missing, have changed or cannot be read, as JSON and as a table.
+    /// Files that are missing, have changed or cannot be read, as JSON and as a table: a line for
+    /// each run that records one.
     data: Vec<Value>,
     table: Table,
+    /// The paths of these files.
+    faulty: BTreeSet<PathBuf>,
     /// Why files cannot be read.
     unreadable: BTreeSet<String>,
 }
@@ -40,6 +43,7 @@ impl Findings {
             hashed: 0,
             gone: Vec::new(),
             data: Vec::new(),
+            faulty: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             table: Table::new(&["run", "role", "file", "problem", "recorded", "found"]),
         }
@@ -82,6 +86,7 @@ impl Findings {
                 "run": run.name, "role": role, "file": path,
                 "problem": problem, "recorded": recorded, "found": found,
             }));
+            self.faulty.insert(path);
         }
         Ok(())
     }
@@ -108,9 +113,10 @@ impl Request {
             gone,
             data,
             table,
+            faulty,
             unreadable,
         } = &findings;
-        let faults = data.len() + broken.len();
+        let faults = faulty.len() + broken.len();
         let mut text = match data.is_empty() {
             true => String::new(),
             false => format!("{table}\n\n"),
@@ -151,12 +157,12 @@ impl Request {
     }
 }
 
-/// Returns the error of so many faults, if there are any.
-fn failure(faults: usize) -> Option<Error> {
-    let what = match faults {
+/// Returns the error of so many faulty files, if there are any.
+fn failure(faulty: usize) -> Option<Error> {
+    let what = match faulty {
         0 => return None,
         1 => "one file is".into(),
-        _ => format!("{faults} files are"),
+        _ => format!("{faulty} files are"),
     };
     let error = Error::failed(format!("{what} missing, changed or damaged"));
     Some(error.hint("restore them, or make the run again with `overwrite=true`"))

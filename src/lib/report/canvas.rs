@@ -41,49 +41,51 @@ pub struct Canvas {
     elements: String,
 }
 
-/// Draws a picture of `size` pixels and writes it; the path's extension decides between SVG and
-/// PNG.
-///
-/// # Errors
-/// Fails for another extension, a picture that is too large, a file that cannot be written.
-pub fn save(
-    path: &Path,
-    (width, height): (f64, f64),
-    draw: impl FnOnce(&mut Canvas),
-) -> Result<()> {
-    let (width, height) = (width.ceil(), height.ceil());
-    if width * height > AREA_LIMIT {
-        return Err(
-            Error::failed(format!("the plot would be {width}×{height} pixels"))
-                .note("file", path.display().to_string())
-                .note(
-                    "expected",
-                    format!("at most {AREA_LIMIT} pixels: draw fewer things"),
-                ),
-        );
-    }
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    let is_png = match extension.to_lowercase().as_str() {
-        "svg" => false,
-        "png" => true,
-        _ => {
-            return Err(Error::usage(format!(
-                "cannot tell the format of the plot `{}`",
-                path.display()
-            ))
-            .note("available", "a file name ending in .svg or .png"));
-        }
-    };
-    let mut canvas = Canvas::new((width, height));
-    draw(&mut canvas);
-    let bytes = match is_png {
-        true => super::png(&canvas.raster(ZOOM)?)?,
-        false => canvas.svg().into_bytes(),
-    };
-    crate::artifact::atomic::write(path, &bytes)
-}
-
 impl Canvas {
+    /// Draws the plot that has this title on a picture of so many pixels.
+    ///
+    /// # Errors
+    /// Fails for a picture that is too large.
+    pub fn drawn(
+        title: &str,
+        (width, height): (f64, f64),
+        draw: impl FnOnce(&mut Self),
+    ) -> Result<Self> {
+        let (width, height) = (width.ceil(), height.ceil());
+        if width * height > AREA_LIMIT {
+            return Err(Error::failed(format!(
+                "the plot `{title}` would be {width}×{height} pixels"
+            ))
+            .note(
+                "expected",
+                format!("at most {AREA_LIMIT} pixels: draw fewer things"),
+            ));
+        }
+        let mut canvas = Self::new((width, height));
+        draw(&mut canvas);
+        Ok(canvas)
+    }
+
+    /// Writes the picture; the path's extension decides between SVG and PNG.
+    ///
+    /// # Errors
+    /// Fails for another extension, and for a file that cannot be written.
+    pub fn save(self, path: &Path) -> Result<()> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        let bytes = match extension.to_lowercase().as_str() {
+            "svg" => self.svg().into_bytes(),
+            "png" => super::png(&self.raster(ZOOM)?)?,
+            _ => {
+                return Err(Error::usage(format!(
+                    "cannot tell the format of the plot `{}`",
+                    path.display()
+                ))
+                .note("available", "a file name ending in .svg or .png"));
+            }
+        };
+        crate::artifact::atomic::write(path, &bytes)
+    }
+
     /// Starts a white picture of so many pixels.
     pub fn new(size: (f64, f64)) -> Self {
         let mut canvas = Self {

@@ -235,9 +235,13 @@ fn undrawn(document: &roxmltree::Document, root: &str) -> Option<String> {
     if root.contains("<!") || root.contains("<?") {
         return Some("it holds a comment or an instruction".into());
     }
+    // What is called in CSS, as `url(…)` in any spelling, may load something.
+    let calls = |attribute: &roxmltree::Attribute| {
+        attribute.name() != "transform" && attribute.value().contains('(')
+    };
     let refused = |attribute: &roxmltree::Attribute| {
         !ATTRIBUTES.contains(&attribute.name())
-            || attribute.value().contains("url(")
+            || calls(attribute)
             || attribute.namespace().is_some()
     };
     let mut elements = document.descendants().filter(roxmltree::Node::is_element);

@@ -1,6 +1,6 @@
 //! Makes text tables, image grids, plots (SVG or PNG by the path's extension), HTML pages and
 //! TensorBoard events. Everything is made from names and numbers, without configs or models, and
-//! written to the given path alone.
+//! returned as text or written to the given path alone.
 
 mod canvas;
 mod colours;
@@ -12,7 +12,9 @@ mod tensorboard;
 mod text;
 
 pub use grid::{Grid, GridRow};
-pub use plot::{HeatMap, LinePlot, MOST_BARS, Series, confusion, stacked_bars};
+pub use plot::{
+    HeatMap, LinePlot, MOST_BARS, Series, confusion, confusion_svg, stacked_bars, stacked_bars_svg,
+};
 pub use table::Table;
 pub use tensorboard::{EventWriter, PREFIX as EVENTS, is_event_file};
 

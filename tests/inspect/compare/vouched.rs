@@ -49,4 +49,13 @@ fn metrics_that_are_gone_are_named() {
             assert!(errors.contains(word), "no `{word}` in {errors}");
         }
     }
+    // Other subcommands do not take them for a run that measured nothing.
+    let inspect = |arguments: &[&str]| place.run_with("inspect", &[], arguments);
+    let (code, _, errors) = inspect(&["confusion", "students/1"]);
+    let lost = "error: the metrics of `students/1` are missing";
+    assert!(code == 1 && errors.starts_with(lost), "{errors}");
+    let (code, _, warnings) = inspect(&["runs", "--group", "students"]);
+    assert_eq!(code, 0, "{warnings}");
+    let lost = "left out: the metrics of `1` are missing";
+    assert!(warnings.contains(lost), "{warnings}");
 }

@@ -1,7 +1,7 @@
 //! Lists the methods that a run stands for: accuracies, rounds, and the bytes that were really
 //! sent.
 
-use super::super::run::{Comparison, Metrics, Run};
+use super::super::run::{Comparison, Metrics, Run, teachers};
 use super::super::settings;
 use crate::inversion::EnsembleKind;
 use crate::run::manifest::{Manifest, made_as};
@@ -101,8 +101,6 @@ pub fn of(run: &Run, metrics: &Metrics) -> Vec<Method> {
 
 /// Returns a method with the run's name, dataset and split; all else is to be filled in.
 fn blank(run: &Run) -> Method {
-    let inputs = run.manifest.inputs.iter();
-    let teachers = inputs.filter(|input| input.role.starts_with("teacher"));
     Method {
         method: name(run),
         run: run.name.clone(),
@@ -112,7 +110,9 @@ fn blank(run: &Run) -> Method {
         unsplit: run.manifest.stage == "distributed_sgd",
         trained: true,
         shared: false,
-        teachers: teachers.map(|input| input.sha256.clone()).collect(),
+        teachers: teachers(&run.manifest)
+            .map(|input| input.sha256.clone())
+            .collect(),
         final_test_accuracy: None,
         best_test_accuracy: None,
         rounds: None,
@@ -129,13 +129,8 @@ fn split(run: &Run) -> Option<String> {
     if let Some(own) = of(&run.manifest) {
         return Some(own);
     }
-    let path = run.teachers().into_iter().next()?;
-    let record = run
-        .manifest
-        .inputs
-        .iter()
-        .find(|input| input.role.starts_with("teacher"))?;
-    let (_, of_teacher) = made_as(&path, &record.sha256)?;
+    let record = teachers(&run.manifest).next()?;
+    let (_, of_teacher) = made_as(&record.current_path(&run.path), &record.sha256)?;
     of(&of_teacher)
 }
 

@@ -8,11 +8,10 @@ mod plot;
 mod students;
 
 use super::format::{or_dash, percent, size};
-use super::run::{Entry, Run};
-use super::{Answer, find, group};
+use super::run::Entry;
+use super::{Answer, find, group, out};
 use crate::error::Error;
 use crate::report::Table;
-use crate::run::manifest::FileRecord;
 use anyhow::{Result, bail};
 use comparability::Comparability;
 use methods::Method;
@@ -38,6 +37,7 @@ impl Request {
     /// Fails when there is no finished run, or one whose metrics are gone or changed; with `--out`
     /// also runs that no plot can hold; a plot that cannot be written.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PLOT)?;
         let found = self.find()?;
         let mut methods = Vec::new();
         for Entry { run, metrics } in &found {
@@ -87,14 +87,12 @@ impl Request {
                     left_out.push(format!("{} ({})", run.name, run.status()));
                     continue;
                 }
-                match (run.metrics()?, run.metrics_record()) {
-                    (Some(metrics), _) => {
-                        finished = true;
-                        seen.extend(manifest);
-                        found.push(Entry { run, metrics });
-                    }
-                    (None, Some(record)) => bail!(lost(&run, record)),
-                    (None, None) => {}
+                if let Some(metrics) = run.metrics()? {
+                    finished = true;
+                    seen.extend(manifest);
+                    found.push(Entry { run, metrics });
+                } else if let Some(error) = run.lost_metrics() {
+                    bail!(error.hint("name the other runs alone to compare those"));
                 }
             }
             if !finished {
@@ -112,18 +110,6 @@ impl Request {
         group::warn_about(&left_out);
         Ok(found)
     }
-}
-
-/// Reports a run whose metrics are gone.
-fn lost(run: &Run, record: &FileRecord) -> Error {
-    Error::failed(format!("the metrics of `{}` are missing", run.name))
-        .note("file", run.shown(record).display().to_string())
-        .note("from", format!("manifest {}", run.path.display()))
-        .hint(format!(
-            "put the file back, or make it again with `{} overwrite=true`; or name the other runs \
-             alone",
-            run.manifest.stage
-        ))
 }
 
 /// Returns a table with a line a method; with dataset and split where they are not the same for

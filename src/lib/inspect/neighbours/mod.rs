@@ -6,13 +6,12 @@ mod views;
 
 use super::grid::Images;
 use super::run::Run;
-use super::{Answer, dataset, picture};
+use super::{Answer, dataset, out};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::model::{Model, Precision};
 use crate::report::Table;
 use crate::run::agreement;
-use crate::run::manifest;
 use crate::run::split::read;
 use crate::run::weights::{self, Card};
 use crate::runtime::seed::Seeds;
@@ -30,15 +29,16 @@ pub struct Request {
     /// `dataset.safetensors` of a student, `initial.safetensors`, or a run that wrote one
     #[arg(value_name = "DATASET")]
     file: PathBuf,
-    /// Where the training images are, if they have moved: `dataset=mnist dataset.root=FOLDER`
+    /// Where the training images are, if they have moved: `dataset.root=FOLDER`; other images than
+    /// the run's: `dataset=mnist dataset.root=FOLDER`
     #[arg(value_name = "OVERRIDE")]
     overrides: Vec<String>,
     /// Synthetic images drawn at random, and as many unseen test images to compare with
     #[arg(long, default_value_t = 128, value_parser = value_parser!(u32).range(1..=100_000))]
     samples: u32,
     /// Of these, how many are shown, the nearest first
-    #[arg(long, default_value_t = 12)]
-    shown: usize,
+    #[arg(long, default_value_t = 12, value_parser = value_parser!(u32).range(1..))]
+    shown: u32,
     /// Pixels are compared at the best of all rolls by up to this many, since synthetic images are
     /// rolled while they are made
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(0..=8))]
@@ -57,6 +57,7 @@ impl Request {
     /// Fails when there are no such images, another dataset than theirs, a picture that cannot be
     /// written.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PICTURE)?;
         let set = Images::read(&self.file, "neighbours")?;
         let command = format!("inspect neighbours {}", self.file.display());
         let card = set.card.as_ref().ok_or_else(|| {
@@ -64,11 +65,9 @@ impl Request {
                 .note("file", set.path.display().to_string())
                 .hint("`generate_initial` and `train_student` write files that do")
         })?;
-        let (settings, recorded) = dataset::settings(&set.path, &self.overrides, &command)?;
-        // Whoever names images has those of a client, perhaps, which no run at the server saw.
-        let expected = recorded.filter(|_| self.overrides.is_empty());
-        let dataset = dataset::load(expected.as_ref(), &settings, &command)?;
-        let dataset = agreement::fitted(dataset, &settings, card, &set.path)?;
+        let chosen = dataset::choose(&set.path, &self.overrides, dataset::KEYS, &command)?;
+        let dataset = chosen.load_named(&command)?;
+        let dataset = agreement::fitted(dataset, &chosen.settings, card, &set.path)?;
         if dataset.test.is_empty() {
             bail!(Error::failed(
                 "the dataset has no test images to compare with",
@@ -94,19 +93,13 @@ impl Request {
             pixels: &pixels,
             unseen: &unseen,
         };
-        let run = manifest::producer_of(&set.path)
-            .map(|manifest| Run::open(&manifest, String::new()))
-            .transpose()?;
-        let models = teachers(run.as_ref(), card, device)?;
+        let run = chosen.made.as_ref();
+        let models = teachers(run, card, device)?;
         let mut views = vec![compared.by_pixels(i64::from(self.shift))?];
         if !models.is_empty() {
             views.push(compared.by_features(&models, &card.normalisation)?);
         }
-        let owners = run
-            .as_ref()
-            .map(|run| owners(run, &dataset))
-            .transpose()?
-            .flatten();
+        let owners = run.map(|run| owners(run, &dataset)).transpose()?.flatten();
         let labels: Vec<i64> = Vec::try_from(&set.labels)?;
         let sampled = Sampled {
             drawn: &drawn,
@@ -115,8 +108,8 @@ impl Request {
             owners,
             views: &views,
         };
-        let shown = sampled.nearest_first(self.shown);
-        let out = picture(self.out.as_deref(), &set.path, "neighbours.png");
+        let shown = sampled.nearest_first(self.shown as usize);
+        let out = out::picture(self.out.as_deref(), &set.path, "neighbours.png");
         sampled.picture(&pixels, &shown).save(&out)?;
         let text = format!(
             "{}\n\n{}\n\n{}\npicture: {}",
@@ -133,13 +126,18 @@ impl Request {
 }
 
 /// Loads the teachers that a run was given, whose data must be those of `card`; none, with a
-/// warning, where they are gone.
+/// warning, where no run names them, or they are gone or have changed.
 fn teachers(run: Option<&Run>, card: &Card, device: Device) -> Result<Vec<Model>> {
-    let paths = run.map(Run::teachers).unwrap_or_default();
-    if paths.is_empty() || paths.iter().any(|path| !path.exists()) {
-        tracing::warn!("the teachers are gone: images are compared by pixels alone");
+    let Some(run) = run else {
+        tracing::warn!("no manifest names the teachers: images are compared by pixels alone");
         return Ok(Vec::new());
-    }
+    };
+    let Some(paths) = run.teachers() else {
+        tracing::warn!(
+            "the teachers are gone or have changed: images are compared by pixels alone"
+        );
+        return Ok(Vec::new());
+    };
     let unknown = || {
         Err(Error::failed(
             "the weights do not say which model they are of",
@@ -160,13 +158,16 @@ fn teachers(run: Option<&Run>, card: &Card, device: Device) -> Result<Vec<Model>
     paths.iter().map(load).collect()
 }
 
-/// Returns the node that holds each training image, where the run read a split.
+/// Returns the node that holds each training image, where the run read a split of this dataset;
+/// nothing, with a warning, where that is gone or has changed.
 fn owners(run: &Run, dataset: &Dataset) -> Result<Option<Vec<Option<usize>>>> {
-    let split = run.manifest.input("split");
-    let Some(path) = split
-        .map(|record| record.current_path(&run.path))
-        .filter(|path| path.exists())
-    else {
+    let used = run.manifest.fingerprint();
+    let is_used = used.is_none_or(|used| used == dataset.fingerprint);
+    let Some(record) = run.manifest.input("split").filter(|_| is_used) else {
+        return Ok(None);
+    };
+    let Some(path) = run.unchanged(record) else {
+        tracing::warn!("the split is gone or has changed: the nodes of images are not shown");
         return Ok(None);
     };
     let split = read(&path)?;

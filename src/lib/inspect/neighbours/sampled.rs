@@ -21,7 +21,7 @@ impl Sampled<'_> {
     pub fn nearest_first(&self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.drawn.len()).collect();
         order.sort_by(|&a, &b| self.views[0].synthetic[a].total_cmp(&self.views[0].synthetic[b]));
-        order.truncate(count.max(1));
+        order.truncate(count);
         order
     }
 

@@ -16,7 +16,7 @@ mod teachers;
 
 use super::format::size;
 use super::run::Entry;
-use super::{Answer, find, settings};
+use super::{Answer, find, out, settings};
 use crate::artifact::atomic;
 use crate::error::Error;
 use crate::report::html::Page;
@@ -30,7 +30,8 @@ pub struct Request {
     /// A run, or a folder with all runs of an experiment
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The HTML file to write; `DIR/report.html` if not given
+    /// The HTML file to write; if not given, `report.html` in the folder, or `RUN.report.html`
+    /// beside the run
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
@@ -42,6 +43,7 @@ impl Request {
     /// Fails when there is no run there; a file that cannot be written. Metrics that are damaged or
     /// changed are left out with a warning.
     pub fn answer(&self) -> Result<Answer> {
+        out::check(self.out.as_deref(), out::PAGE)?;
         let runs = match self.folder.is_dir() {
             true => find::some_below(&self.folder)?,
             false => find::all(&self.folder)?,
@@ -49,13 +51,7 @@ impl Request {
         let warn = |error: &Error| tracing::warn!("left out of the report: {error}");
         let entries = runs.into_iter().map(|run| Entry::new(run, warn));
         let entries: Vec<Entry> = entries.collect();
-        let out = self
-            .out
-            .clone()
-            .unwrap_or_else(|| match self.folder.is_dir() {
-                true => self.folder.join("report.html"),
-                false => self.folder.with_extension("report.html"),
-            });
+        let out = self.out.clone().unwrap_or_else(|| self.beside());
         let html = self.page(&entries)?.render();
         atomic::write(&out, html.as_bytes())?;
         Answer::new(
@@ -67,6 +63,17 @@ impl Request {
             ),
             json!({"runs": entries.len(), "bytes": html.len(), "report": out}),
         )
+    }
+
+    /// Returns where the page goes without `--out`.
+    fn beside(&self) -> PathBuf {
+        if self.folder.is_dir() {
+            return self.folder.join("report.html");
+        }
+        // Names may have points: `init.v1`.
+        let mut name = self.folder.file_name().unwrap_or_default().to_owned();
+        name.push(".report.html");
+        self.folder.with_file_name(name)
     }
 
     /// Returns the page with all its sections.

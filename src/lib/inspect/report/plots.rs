@@ -2,19 +2,17 @@
 //! metrics.
 
 use super::super::run::{Entry, Epoch};
+use crate::artifact::fault::refuse_special;
 use crate::error::Error;
 use crate::report::{LinePlot, Series, html};
 use anyhow::Result;
 use maud::{Markup, html};
 use std::path::Path;
 
-/// Returns what `save` draws to a path that ends in .svg. A plot without anything to draw is left
-/// out.
-pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Markup> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("plot.svg");
-    match save(&path) {
-        Ok(()) => Ok(html::plot(name, &fs_err::read_to_string(&path)?)?),
+/// Returns the plot `svg`. One that cannot be drawn is left out.
+pub fn drawn(name: &str, svg: Result<String, Error>) -> Result<Markup> {
+    match svg {
+        Ok(svg) => Ok(html::plot(name, &svg)?),
         Err(error) => {
             tracing::warn!("left out of the report: {error}");
             Ok(html! {})
@@ -25,7 +23,8 @@ pub fn drawn(name: &str, save: impl FnOnce(&Path) -> Result<(), Error>) -> Resul
 /// Returns the plot that a stage wrote at `path` with any extension: the SVG if there is one, else
 /// the PNG; nothing if there is neither.
 pub fn saved(name: &str, path: &Path) -> Markup {
-    let svg = fs_err::read_to_string(path.with_extension("svg")).ok();
+    let svg = read(&path.with_extension("svg"));
+    let svg = svg.and_then(|bytes| String::from_utf8(bytes).ok());
     match svg.map(|svg| html::plot(name, &svg)) {
         Some(Ok(figure)) => figure,
         Some(Err(error)) => {
@@ -38,11 +37,17 @@ pub fn saved(name: &str, path: &Path) -> Markup {
 
 /// Returns the PNG that a stage wrote; nothing if it is gone.
 pub fn picture(name: &str, path: &Path) -> Markup {
-    match fs_err::read(path) {
+    match read(path) {
         // Another file under that name is left out.
-        Ok(bytes) if bytes.starts_with(b"\x89PNG\r\n") => html::picture(name, &bytes),
+        Some(bytes) if bytes.starts_with(b"\x89PNG\r\n") => html::picture(name, &bytes),
         _ => html! {},
     }
+}
+
+/// Returns what a file holds; nothing if it is gone, or a pipe or the like, which may never end.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    refuse_special(path).ok()?;
+    fs_err::read(path).ok()
 }
 
 /// Returns a plot of the test accuracy over the epochs, a line for each run.
@@ -88,5 +93,5 @@ pub fn lines(plot: &LinePlot) -> Result<Markup> {
     if plot.series.iter().all(|series| series.points.is_empty()) {
         return Ok(html! {});
     }
-    drawn(plot.title, |path| plot.save(path))
+    drawn(plot.title, plot.svg())
 }

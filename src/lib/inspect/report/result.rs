@@ -12,20 +12,18 @@ const BARS: usize = 12;
 /// Returns the main results: of one student its accuracy beside what it is compared with, of
 /// several students their means, without a student the teachers' accuracies.
 pub fn result(students: &[&Entry], teachers: &[&Entry]) -> Markup {
-    let mut compared = students
-        .iter()
-        .filter(|entry| entry.metrics.comparison.is_some());
+    let mut compared = students.iter().filter_map(|entry| {
+        let comparison = entry.metrics.comparison.as_ref()?;
+        Some((&entry.metrics, comparison))
+    });
     match (compared.next(), compared.next()) {
         (None, _) => teachers_only(teachers),
-        (Some(entry), None) => one_student(&entry.metrics),
+        (Some((metrics, comparison)), None) => one_student(metrics, comparison),
         (Some(_), Some(_)) => grouped(students),
     }
 }
 
-fn one_student(metrics: &Metrics) -> Markup {
-    let Some(comparison) = &metrics.comparison else {
-        return html! {};
-    };
+fn one_student(metrics: &Metrics, comparison: &Comparison) -> Markup {
     let (bytes, nodes) = (&comparison.upload_bytes, comparison.upload_bytes.len());
     let tiles = [
         (percent(comparison.student), "student, % of the test set"),

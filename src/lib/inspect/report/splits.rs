@@ -5,7 +5,7 @@ use super::super::split;
 use super::plots;
 use crate::partition::skew;
 use crate::report::html;
-use crate::report::stacked_bars;
+use crate::report::stacked_bars_svg;
 use anyhow::Result;
 use maud::{Markup, html};
 
@@ -50,9 +50,10 @@ fn teachers_counts(teachers: &[&Entry]) -> Result<Markup> {
         return Ok(html! {});
     };
     let title = "Training images of each teacher";
-    plots::drawn(title, |path| {
-        stacked_bars(path, title, &names, &card.classes, &counts)
-    })
+    plots::drawn(
+        title,
+        stacked_bars_svg(title, &names, &card.classes, &counts),
+    )
 }
 
 /// Returns the label counts of the teachers that have metrics.

@@ -59,7 +59,7 @@ fn matrix(entry: &Entry) -> Result<Markup> {
     }
     match Matrix::new(&entry.run, &entry.metrics) {
         Ok(matrix) => Ok(html! {
-            (plots::drawn("Confusion matrix of the student", |path| Ok(matrix.save(path)?))?)
+            (plots::drawn("Confusion matrix of the student", matrix.svg())?)
             (html::table(&matrix.table()))
         }),
         Err(error) => {

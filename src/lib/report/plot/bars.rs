@@ -3,7 +3,7 @@
 use super::axis::{Scale, thousands};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, Names, TICK, Title};
 use super::legend::Legend;
-use crate::report::canvas::{Align, Canvas, save};
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{Colour, WHITE, fills};
 use crate::{Error, Result};
 use std::path::Path;
@@ -32,6 +32,23 @@ pub fn stacked_bars(
     classes: &[String],
     counts: &[Vec<u64>],
 ) -> Result<()> {
+    draw(title, nodes, classes, counts)?.save(path)
+}
+
+/// Returns what [`stacked_bars`] draws as SVG.
+///
+/// # Errors
+/// Fails as [`stacked_bars`] does, but writes no file.
+pub fn stacked_bars_svg(
+    title: &str,
+    nodes: &[String],
+    classes: &[String],
+    counts: &[Vec<u64>],
+) -> Result<String> {
+    Ok(draw(title, nodes, classes, counts)?.svg())
+}
+
+fn draw(title: &str, nodes: &[String], classes: &[String], counts: &[Vec<u64>]) -> Result<Canvas> {
     check(title, nodes, classes, counts)?;
     let totals: Vec<u128> = counts
         .iter()
@@ -61,7 +78,7 @@ pub fn stacked_bars(
     let foot = frame.bottom + names.height() + 14.0;
     let height = (foot + AXIS.em).max(top + legend.height()) + MARGIN;
 
-    save(path, (width, height), |canvas| {
+    Canvas::drawn(title, (width, height), |canvas| {
         heading.draw(canvas);
         layout::value_axis(canvas, &frame, &scale, TICKS, "images");
         for (i, (row, &total)) in counts.iter().zip(&totals).enumerate() {

@@ -3,7 +3,7 @@
 use super::axis::thousands;
 use super::heat::{BAR, border, colour_bar};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title};
-use crate::report::canvas::{Align, Canvas, save};
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{FAINT, RULE, WHITE, heat, ink_on};
 use crate::report::text::Face;
 use crate::{Error, Result};
@@ -65,6 +65,28 @@ pub fn confusion(
     counts: &[Vec<u64>],
     owners: Option<&[String]>,
 ) -> Result<()> {
+    draw(title, classes, counts, owners)?.save(path)
+}
+
+/// Returns what [`confusion`] draws as SVG.
+///
+/// # Errors
+/// Fails as [`confusion`] does, but writes no file.
+pub fn confusion_svg(
+    title: &str,
+    classes: &[String],
+    counts: &[Vec<u64>],
+    owners: Option<&[String]>,
+) -> Result<String> {
+    Ok(draw(title, classes, counts, owners)?.svg())
+}
+
+fn draw(
+    title: &str,
+    classes: &[String],
+    counts: &[Vec<u64>],
+    owners: Option<&[String]>,
+) -> Result<Canvas> {
     check(title, classes, counts, owners)?;
     let n = classes.len();
     let cell = (SIDE / n as f64).clamp(CELL.0, CELL.1).floor();
@@ -91,7 +113,8 @@ pub fn confusion(
         writing,
     };
 
-    save(path, (width, foot + AXIS.em + MARGIN), |canvas| {
+    let height = foot + AXIS.em + MARGIN;
+    Canvas::drawn(title, (width, height), |canvas| {
         heading.draw(canvas);
         canvas.text(
             &summary(counts, writing),

@@ -3,7 +3,7 @@
 
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, NAME_LIMIT, Names, TICK, Title};
 use super::lines::Series;
-use crate::report::canvas::{Align, Canvas, save};
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{FAINT, RULE, WHITE, heat};
 use crate::{Error, Result};
 use std::path::Path;
@@ -71,19 +71,17 @@ impl HeatMap<'_> {
             1 => self.x.to_owned(),
             _ => format!("{} (means of {together})", self.x),
         };
-        save(
-            path,
-            (width, (foot + AXIS.em).max(top + 110.0) + MARGIN),
-            |canvas| {
-                title.draw(canvas);
-                self.cells(canvas, &frame, (wide, tall), &columns);
-                layout::row_names(canvas, &frame, &names, tall);
-                below.draw(canvas, &frame);
-                layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y);
-                layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x);
-                colour_bar(canvas, &frame)
-            },
-        )
+        let height = (foot + AXIS.em).max(top + 110.0) + MARGIN;
+        let canvas = Canvas::drawn(self.title, (width, height), |canvas| {
+            title.draw(canvas);
+            self.cells(canvas, &frame, (wide, tall), &columns);
+            layout::row_names(canvas, &frame, &names, tall);
+            below.draw(canvas, &frame);
+            layout::vertical_title(canvas, &frame, MARGIN + AXIS.em / 2.0, self.y);
+            layout::horizontal_title(canvas, &frame, foot + AXIS.em / 2.0 - 4.0, &x);
+            colour_bar(canvas, &frame)
+        });
+        canvas?.save(path)
     }
 
     /// Draws the cells; `columns` are the x of each column.
@@ -108,11 +106,7 @@ impl HeatMap<'_> {
                 }
                 let mean = points.iter().map(|at| at.1).sum::<f64>() / here as f64;
                 let side = frame.left + column as f64 * wide;
-                canvas.rect(
-                    (side, top),
-                    (side + wide, bottom),
-                    heat(mean.clamp(0.0, 1.0)),
-                );
+                canvas.rect((side, top), (side + wide, bottom), heat(mean));
             }
             if row > 0 && tall >= 10.0 {
                 canvas.rect((frame.left, top - 0.5), (frame.right, top + 0.5), WHITE);

@@ -5,7 +5,7 @@ use super::axis::{Scale, is_drawable};
 use super::curve::{Curve, below, rims};
 use super::layout::{self, AXIS, Frame, MARGIN, NAME, TICK, Title};
 use super::legend::{LINE, LIST_LIMIT, Legend};
-use crate::report::canvas::{Align, Canvas, save};
+use crate::report::canvas::{Align, Canvas};
 use crate::report::colours::{Colour, SOFT, lines};
 use crate::report::text::Face;
 use crate::{Error, Result};
@@ -48,6 +48,18 @@ impl LinePlot<'_> {
     /// # Errors
     /// Fails for a plot without any point; a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.draw()?.save(path)
+    }
+
+    /// Returns the plot as SVG.
+    ///
+    /// # Errors
+    /// Fails for a plot without any point.
+    pub fn svg(&self) -> Result<String> {
+        Ok(self.draw()?.svg())
+    }
+
+    fn draw(&self) -> Result<Canvas> {
         let curves = self.curves();
         let points = || curves.iter().flat_map(|curve| curve.points.iter());
         let scales = Scale::fit(points().map(|at| at.0), self.log_x, 0.015).zip(
@@ -67,7 +79,7 @@ impl LinePlot<'_> {
         };
         let height = frame.bottom + TICK.em + AXIS.em + 24.0 + MARGIN;
 
-        save(path, (width, height), |canvas| {
+        Canvas::drawn(self.title, (width, height), |canvas| {
             title.draw(canvas);
             layout::value_axis(canvas, &frame, &y, Y_TICKS, self.y);
             layout::floor(canvas, &frame);

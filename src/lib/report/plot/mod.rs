@@ -9,7 +9,7 @@ mod layout;
 mod legend;
 mod lines;
 
-pub use bars::{MOST_BARS, stacked_bars};
-pub use confusion::confusion;
+pub use bars::{MOST_BARS, stacked_bars, stacked_bars_svg};
+pub use confusion::{confusion, confusion_svg};
 pub use heat::HeatMap;
 pub use lines::{LinePlot, Series};

@@ -9,7 +9,7 @@ mod svg;
 
 use self::lines::line_plot;
 use self::svg::{error, names, svg};
-use fed_distill::report::{confusion, stacked_bars};
+use fed_distill::report::{confusion, confusion_svg, stacked_bars, stacked_bars_svg};
 use proptest::prelude::*;
 
 #[test]
@@ -25,7 +25,7 @@ fn wrong_shapes_are_errors() {
     assert!(bars(&two, &two, &[vec![1, 2]]).contains("expected: counts of 2 nodes × 2 classes"));
     assert!(bars(&two, &two, &[vec![1, 2], vec![1]]).contains("found: 2 rows of 1 to 2 counts"));
     let huge = bars(&names("", 60_000), &names("", 1), &vec![vec![1]; 60_000]);
-    assert!(huge.contains("pixels"), "{huge}");
+    assert!(huge.contains("the plot `Split` would be"), "{huge}");
 
     let matrix = |classes: &[String], counts: &[Vec<u64>], owners: Option<&[String]>| {
         error("a.svg", |path| {
@@ -44,6 +44,19 @@ fn no_images_at_all_still_draw() {
     assert!(bars.has("images"));
     let matrix = svg(|path| confusion(path, "", &names("", 2), &zeros, None));
     assert!(matrix.has("no images"));
+}
+
+#[test]
+fn svg_is_the_same_without_a_file() {
+    let plot = line_plot(false, &[("one", &[(0.0, 1.0), (1.0, 2.0)])]);
+    assert_eq!(plot.svg().unwrap(), svg(|path| plot.save(path)).0);
+    let (two, counts) = (names("", 2), [vec![3, 1], vec![0, 2]]);
+    let bars = svg(|path| stacked_bars(path, "Split", &two, &two, &counts));
+    let again = stacked_bars_svg("Split", &two, &two, &counts);
+    assert_eq!(again.unwrap(), bars.0);
+    let matrix = svg(|path| confusion(path, "C", &two, &counts, None));
+    let again = confusion_svg("C", &two, &counts, None);
+    assert_eq!(again.unwrap(), matrix.0);
 }
 
 /// Any f64 with its NaNs and infinities, or one of a usual size.
