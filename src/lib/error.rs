@@ -71,8 +71,7 @@ impl Error {
         Self::new(Class::Interrupted, what)
     }
 
-    /// Adds an indented line `label: text`. Labels in use: `from`, `set by`, `file`, `expected`,
-    /// `found`, `available`, `while`.
+    /// Adds an indented line `label: text`.
     pub fn note(mut self, label: &'static str, text: impl Into<Text>) -> Self {
         let line = (label, text.into());
         // A file is named where it is read and again by who asked for it: once is enough.

@@ -3,7 +3,7 @@
 use crate::common::config_dir;
 use assert_cmd::Command;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("split_data").unwrap();
@@ -54,6 +54,15 @@ fn help_lists_what_there_is() {
     assert!(help.contains("Two nodes with disjoint halves of the classes."));
     assert!(!help.contains("_report"));
     assert_eq!(stdout(&["-h"]), help);
+    // Its own group has no options.
+    let output = Command::cargo_bin("generate_initial")
+        .unwrap()
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains("generate_initial +method=shapes"), "{help}");
+    assert!(!help.contains("=OPTION"), "{help}");
 }
 
 /// jemalloc prints statistics when asked through the environment; glibc's `malloc` prints nothing.
@@ -69,7 +78,7 @@ fn binaries_use_jemalloc_and_the_library_does_not() {
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    for binary in [
+    let mut binaries = vec![
         "split_data",
         "train_teachers",
         "generate_initial",
@@ -78,7 +87,11 @@ fn binaries_use_jemalloc_and_the_library_does_not() {
         "fed_md",
         "distributed_sgd",
         "inspect",
-    ] {
+    ];
+    if cfg!(feature = "net") {
+        binaries.extend(["serve", "join"]);
+    }
+    for binary in binaries {
         let text = statistics(&assert_cmd::cargo::cargo_bin(binary), "--help");
         assert!(text.contains("opt.dirty_decay_ms: -1"), "{binary}: {text}");
     }
@@ -129,6 +142,34 @@ fn the_built_in_tree_is_the_one_on_disk() {
     ]
     .concat();
     assert_eq!(stdout(&overrides), stdout(&disk));
+}
+
+#[test]
+fn info_says_what_keys_mean() {
+    let mut keys = String::new();
+    for stage in [
+        "train_teachers",
+        "train_student",
+        "fed_avg",
+        "fed_md",
+        "distributed_sgd",
+    ] {
+        let mut command = Command::cargo_bin(stage).unwrap();
+        let output = command.args(["--info", "keys"]).output().unwrap();
+        keys += &String::from_utf8(output.stdout).unwrap();
+    }
+    let undocumented: Vec<&str> = keys
+        .lines()
+        .filter(|line| !line.ends_with(':'))
+        .filter(|line| {
+            line.split_once("# ")
+                .is_none_or(|(_, text)| !text.contains(". "))
+        })
+        .collect();
+    assert!(undocumented.is_empty(), "{undocumented:#?}");
+    for words in ["whole number", "true | false. ", "auto | f32 | bf16"] {
+        assert!(keys.contains(words), "{words} is missing in\n{keys}");
+    }
 }
 
 #[test]
@@ -220,6 +261,29 @@ fn a_sweep_runs_its_jobs_and_says_which() {
     let printed = stdout(&["-m", "seed=1,2", "--cfg", "job"]);
     assert_eq!(printed.matches("\ndevice: auto\n").count(), 2);
     assert!(printed.starts_with("---\n# job 1 of 2: seed=1\nseed: 1\n"));
+}
+
+/// Whoever read the messages has gone.
+#[test]
+fn a_sweep_runs_when_nobody_reads_its_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let sweep = [
+        "-m",
+        "seed=1,2",
+        "device=cpu",
+        "split.save_path=${seed}.json",
+    ];
+    let status = std::process::Command::new(assert_cmd::cargo::cargo_bin("split_data"))
+        .current_dir(folder.path())
+        .args(sweep)
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    assert!(folder.path().join("2.json").is_file());
 }
 
 /// What is done stays.
@@ -319,13 +383,61 @@ fn flags_that_are_none() {
     );
     assert_eq!(
         stderr(&["--info"]),
-        "error: `--info` needs a value\n  available: config, defaults\nhint: type `--info config`\n"
+        "error: `--info` needs a value\n  available: config, defaults, keys\n\
+         hint: type `--info config`\n"
     );
     assert_eq!(
         stderr(&["--cfg"]),
         "error: `--cfg` needs a value\n  available: job\nhint: type `--cfg job`\n"
     );
-    assert!(stderr(&["--multirun=3"]).starts_with("error: `--multirun` takes no value"));
+    for (typed, refused) in [("--multirun=3", "--multirun"), ("-m=3", "-m")] {
+        let text = stderr(&[typed]);
+        assert_eq!(text, format!("error: `{refused}` takes no value\n"));
+    }
+}
+
+/// What was typed is named, whichever letter of it is no flag.
+#[test]
+fn flags_of_hydra_that_are_none() {
+    for (typed, meant) in [
+        (&["-c", "job"][..], "did you mean `--cfg`?"),
+        (&["-i", "config"], "did you mean `--info`?"),
+        (&["-cp", "conf"], "did you mean `--config-dir`?"),
+        (&["--config-path", "conf"], "did you mean `--config-dir`?"),
+        (&["--config-path=conf"], "did you mean `--config-dir`?"),
+        (&["-seed=3"], "overrides have no dashes; type `seed=3`"),
+        (
+            &["-model=lenet5"],
+            "overrides have no dashes; type `model=lenet5`",
+        ),
+    ] {
+        let text = stderr(typed);
+        let first = format!("error: `{}` is not a flag\n", typed[0]);
+        assert!(text.starts_with(&first), "{text}");
+        assert!(text.ends_with(&format!("hint: {meant}\n")), "{text}");
+    }
+    let text = stderr(&["--cfg", "job", "--info", "config"]);
+    assert!(text.contains("cannot be given together"), "{text}");
+    assert!(
+        text.contains("`--cfg`") && text.contains("`--info`"),
+        "{text}"
+    );
+}
+
+/// A name behind a word that is none is no subcommand.
+#[test]
+fn unknown_subcommand_before_another() {
+    let output = Command::cargo_bin("inspect")
+        .unwrap()
+        .args(["--json", "foo", "runs"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.starts_with("error: `inspect` has no subcommand `foo`\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -393,6 +505,28 @@ fn a_config_folder_of_another_project_is_passed_over() {
                 .unwrap()
                 .starts_with("seed: 42\n")
         );
+    }
+}
+
+/// With several threads the process begins again.
+#[test]
+fn warnings_are_given_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("config/config.yaml"), "lr: 0.1\n").unwrap();
+    for multirun in [&[][..], &["-m", "overwrite=true"]] {
+        let output = Command::cargo_bin("split_data")
+            .unwrap()
+            .current_dir(folder.path())
+            .args(["device=cpu", "threads=2", "split.save_path=split.json"])
+            .args(multirun)
+            .env_remove("GOMP_SPINCOUNT")
+            .env_remove("OMP_WAIT_POLICY")
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(errors.matches("another program's").count(), 1, "{errors}");
     }
 }
 

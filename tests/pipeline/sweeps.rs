@@ -98,6 +98,31 @@ fn no_two_jobs_of_a_sweep_share_a_place() {
     for words in ["jobs 1 and 3", "seed=3", "hint: list each value once"] {
         assert!(text.contains(words), "{text}");
     }
+    let text = place.fails("split_data", &["--multirun", "seed=3,3"], 2);
+    assert!(text.contains("device=cpu seed=3`"), "{text}");
+}
+
+/// It may be meant, to see that the folders hold the same.
+#[test]
+fn jobs_with_one_config_are_warned_about() {
+    let place = Place::new();
+    for (sweep, folders) in [
+        (&["-m", "seed=3,4", "seed=5"][..], ["seed=3", "seed=4"]),
+        (&["-m", "seed=7,7.0"], ["seed=7", "seed=7.0"]),
+    ] {
+        let (code, _, errors) = place.run_with("split_data", TINY, sweep);
+        assert_eq!(code, 0, "{errors}");
+        let warning = format!(
+            "warning: jobs 1 and 2 of this sweep have the same config: `{}` and `{}` will",
+            folders[0], folders[1]
+        );
+        assert!(errors.contains(&warning), "{errors}");
+        for folder in folders {
+            assert!(place.path(folder).join("split.json").exists(), "{folder}");
+        }
+    }
+    let (_, _, errors) = place.run_with("split_data", TINY, &["-m", "seed=8,9"]);
+    assert!(!errors.contains("the same config"), "{errors}");
 }
 
 /// A sweep keeps its results apart, but reads what its paths say: one split for all jobs, although

@@ -10,6 +10,14 @@ use std::ffi::OsString;
 use std::num::{ParseFloatError, ParseIntError};
 use std::path::PathBuf;
 
+/// Lists flags of Hydra that have another name here, each with that name.
+const HYDRAS: [(&str, &str); 4] = [
+    ("-c", "--cfg"),
+    ("-i", "--info"),
+    ("-cp", "--config-dir"),
+    ("--config-path", "--config-dir"),
+];
+
 /// Lists the keys of the config that are on or off, which many type as flags.
 const SWITCHES: [&str; 3] = ["resume", "overwrite", "tensorboard"];
 
@@ -26,10 +34,11 @@ pub struct Arguments {
     #[arg(short, long)]
     pub multirun: bool,
     /// Print the composed config and stop
-    #[arg(long, value_parser = ["job"], value_name = "job")]
+    #[arg(long, value_parser = ["job"], value_name = "job", conflicts_with = "info")]
     pub cfg: Option<String>,
-    /// Print the config with who set each key, or the files in merge order, and stop
-    #[arg(long, value_parser = ["config", "defaults"], value_name = "config|defaults")]
+    /// Print the config with who set each key, the files in merge order, or the config with what
+    /// each key takes and means, and stop
+    #[arg(long, value_parser = ["config", "defaults", "keys"], value_name = "config|defaults|keys")]
     pub info: Option<String>,
     /// Add the files of this folder to the built-in config tree, in place of those of their names;
     /// with a `config.yaml` it is the whole tree (also `-cd`)
@@ -54,9 +63,11 @@ impl Arguments {
     /// # Errors
     /// Fails for an unknown flag and for a flag's wrong value (usage).
     pub fn read(arguments: &[OsString], stage: &Stage) -> Result<Self, Error> {
-        let typed = arguments.iter().map(spelled_out);
-        Self::try_parse_from(typed).map_err(|error| match error.kind() {
-            ErrorKind::UnknownArgument => unknown(&name(&error), arguments, stage),
+        let typed: Vec<OsString> = arguments.iter().map(spelled_out).collect();
+        Self::try_parse_from(&typed).map_err(|error| match error.kind() {
+            ErrorKind::UnknownArgument => {
+                unknown(&name(&error, ContextKind::InvalidArg), &typed, stage)
+            }
             _ => explain(&error),
         })
     }
@@ -110,17 +121,18 @@ fn spelled_out(argument: &OsString) -> OsString {
     argument.clone()
 }
 
-/// Returns a text that an error of clap holds.
+/// Returns a text that an error of clap holds, the first of several.
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         _ => None,
     }
 }
 
-/// Returns the flag that an error of clap is about.
-fn name(error: &clap::Error) -> String {
-    let flag = context(error, ContextKind::InvalidArg).unwrap_or_default();
+/// Returns the flag that an error of clap is about (`InvalidArg`), or another one (`PriorArg`).
+fn name(error: &clap::Error, kind: ContextKind) -> String {
+    let flag = context(error, kind).unwrap_or_default();
     // clap appends the value's name: `--cfg <job>`.
     let name = flag.split_whitespace().next();
     name.unwrap_or_default().to_owned()
@@ -128,7 +140,8 @@ fn name(error: &clap::Error) -> String {
 
 /// Words an error of clap as this program does.
 pub(super) fn explain(error: &clap::Error) -> Error {
-    let name = name(error);
+    let other = name(error, ContextKind::PriorArg);
+    let name = name(error, ContextKind::InvalidArg);
     match (error.kind(), context(error, ContextKind::InvalidValue)) {
         (ErrorKind::InvalidValue, Some(value)) => {
             let allowed: &[String] = match error.get(ContextKind::ValidValue) {
@@ -163,6 +176,12 @@ pub(super) fn explain(error: &clap::Error) -> Error {
         }
         (ErrorKind::InvalidUtf8, _) => Error::usage("an argument is not valid UTF-8 text"),
         (ErrorKind::TooManyValues, _) => Error::usage(format!("`{name}` takes no value")),
+        (ErrorKind::ArgumentConflict, _) if name == other => {
+            Error::usage(format!("`{name}` is given twice"))
+        }
+        (ErrorKind::ArgumentConflict, _) => {
+            Error::usage(format!("`{name}` and `{other}` cannot be given together"))
+        }
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or("wrong arguments");
@@ -171,25 +190,43 @@ pub(super) fn explain(error: &clap::Error) -> Error {
     }
 }
 
+/// Returns the argument that holds `name`, the flag that clap does not know. Of several letters
+/// behind one dash clap makes a flag each, and names the first that there is not: `-=` of `-m=1`.
+fn typed<'a>(name: &'a str, arguments: &'a [OsString]) -> &'a str {
+    let mut letters = name.strip_prefix('-').unwrap_or(name).chars();
+    let letter = letters.next().filter(|_| letters.next().is_none());
+    let is_meant = |argument: &&str| match letter {
+        Some(letter) => {
+            argument.starts_with('-') && !argument.starts_with("--") && argument.contains(letter)
+        }
+        None => argument.split('=').next() == Some(name),
+    };
+    let arguments = arguments.iter().skip(1);
+    let mut texts = arguments.filter_map(|argument| argument.to_str());
+    texts.find(is_meant).unwrap_or(name)
+}
+
 /// Returns the error for a flag that `stage` does not have, which most often is an override with
 /// dashes in front.
 fn unknown(name: &str, arguments: &[OsString], stage: &Stage) -> Error {
-    let typed = arguments
-        .iter()
-        .skip(1)
-        .filter_map(|argument| argument.to_str())
-        .find(|argument| argument.split('=').next() == Some(name))
-        .unwrap_or(name);
-    let error = Error::usage(format!("`{typed}` is not a flag"))
-        .note("available", Arguments::names().join(", "));
+    let typed = typed(name, arguments);
+    let flag = typed.split('=').next().unwrap_or(typed);
+    if name == "-=" {
+        return Error::usage(format!("`{flag}` takes no value"));
+    }
+    let flags = Arguments::names();
+    let error =
+        Error::usage(format!("`{typed}` is not a flag")).note("available", flags.join(", "));
+    if let Some((_, meant)) = HYDRAS.iter().find(|(hydras, _)| *hydras == flag) {
+        return error.hint(format!("did you mean `{meant}`?"));
+    }
     let bare = typed.trim_start_matches('-');
     // What all flags have in common makes none of them alike.
-    let flags = Arguments::names();
     let words: Vec<&str> = flags
         .iter()
         .map(|flag| flag.trim_start_matches('-'))
         .collect();
-    match nearest(name.trim_start_matches('-'), &words) {
+    match nearest(flag.trim_start_matches('-'), &words) {
         _ if SWITCHES.contains(&bare) => {
             error.hint(format!("overrides have no dashes; type `{bare}=true`"))
         }

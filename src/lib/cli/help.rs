@@ -51,29 +51,22 @@ fn first_paragraph(text: &str) -> String {
 fn write_examples(out: &mut String, stage: &Stage, tree: &Tree) {
     let name = stage.name;
     let own = stage.groups().last().unwrap_or("dataset");
-    let option = tree
-        .options(own)
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| "OPTION".into());
+    let chosen = match tree.options(own).first() {
+        Some(option) => format!("+{own}={option}"),
+        None => "+method=shapes".into(),
+    };
     let examples = [
-        (
-            format!("{name} +{own}={option}"),
-            "choose an option of a group",
-        ),
+        (format!("{name} {chosen}"), "choose an option of a group"),
         (
             format!("{name} dataset=mnist seed=7"),
             "replace a choice, set a key",
         ),
         (format!("{name} -m seed=1,2,3"), "a job for each value"),
         (
-            format!("{name} +{own}={option} --cfg job"),
+            format!("{name} {chosen} --cfg job"),
             "print every key and its value",
         ),
-        (
-            format!("{name} +{own}={option} --info config"),
-            "and who set it",
-        ),
+        (format!("{name} {chosen} --info config"), "and who set it"),
     ];
     out.push_str("\nExamples:\n");
     write_columns(

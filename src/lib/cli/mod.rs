@@ -70,49 +70,70 @@ fn start(stage: &Stage, work: Run, arguments: &[OsString]) -> Result<()> {
         output::print(format!("{} {}", stage.name, env!("CARGO_PKG_VERSION")))?;
         return Ok(());
     }
+    logging::init()?;
     let request = Request {
         overrides: arguments.overrides,
         config_dir: arguments.config_dir,
         config_name: arguments.config_name,
     };
+    let is_shown = arguments.cfg.is_some() || arguments.info.is_some();
+    let composed = jobs(&request, arguments.multirun, is_shown);
+    warn_of_other_project(&request);
+    let jobs = composed?;
+    let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
+    let shared = chained::find(stage, &jobs, &request);
+    let jobs = sweep::separate(jobs, &request, (stage.output, arguments.multirun))?;
+    if !is_shown {
+        chained::report(&shared)?;
+        say_unread(stage, &jobs, &request);
+        return run(work, &jobs, &labels);
+    }
+    let read = |key: &str| stage.reads(key);
+    let text = match arguments.info.as_deref() {
+        None => shown(&jobs, &labels, &|job| job.to_yaml(&read)),
+        Some("defaults") => shown(&jobs, &labels, &Composed::defaults_table),
+        Some("keys") => shown(&jobs, &labels, &|job| job.to_described_yaml(&read)),
+        Some(_) => shown(&jobs, &labels, &|job| job.to_annotated_yaml(&read)),
+    };
+    output::print(text.trim_end())?;
+    Ok(())
+}
+
+/// Composes the jobs. Where they are to run with several threads, the process begins again before
+/// it says anything; for a sweep, whose jobs take long to compose, whatever their threads.
+fn jobs(request: &Request, is_sweep: bool, is_shown: bool) -> Result<Vec<Composed>, Error> {
+    if is_sweep && !is_shown {
+        spinning::limit();
+    }
+    let jobs = compose_all(request, is_sweep);
+    let has_threads = |job: &Composed| job.config.threads != Some(1);
+    if !is_shown && jobs.iter().flatten().any(has_threads) {
+        spinning::limit();
+    }
+    jobs
+}
+
+/// Warns of a `./config` that is not taken for this program's tree.
+fn warn_of_other_project(request: &Request) {
     if request.config_dir.is_none()
         && let Some(reason) = Tree::passed_over(request.config_name.as_deref())
     {
-        logging::init()?;
         tracing::warn!(
             "`config` is taken for another program's: {reason}; the built-in config tree is used \
              (`--config-dir config` takes that folder)"
         );
     }
-    let jobs = compose_all(&request, arguments.multirun)?;
-    let labels: Vec<String> = jobs.iter().map(|job| job.overrides.join(" ")).collect();
-    let shared = chained::find(stage, &jobs, &request);
-    let jobs = sweep::separate(jobs, &request, (stage.output, arguments.multirun))?;
-    let read = |key: &str| stage.reads(key);
-    let text = match (arguments.cfg.as_deref(), arguments.info.as_deref()) {
-        (Some(_), _) => shown(&jobs, &labels, &|job| job.to_yaml(&read)),
-        (_, Some("defaults")) => shown(&jobs, &labels, &Composed::defaults_table),
-        (_, Some(_)) => shown(&jobs, &labels, &|job| job.to_annotated_yaml(&read)),
-        (None, None) => {
-            if jobs.iter().any(|job| job.config.threads != Some(1)) {
-                spinning::limit();
-            }
-            logging::init()?;
-            chained::report(&shared)?;
-            for line in unread::without_effect(stage, &jobs) {
-                tracing::warn!("{line}");
-            }
-            if let Some(line) = jobs
-                .first()
-                .and_then(|job| unread::line(stage, job, &request))
-            {
-                tracing::info!("{line}");
-            }
-            return run(work, &jobs, &labels);
-        }
-    };
-    output::print(text.trim_end())?;
-    Ok(())
+}
+
+/// Names settings without an effect.
+fn say_unread(stage: &Stage, jobs: &[Composed], request: &Request) {
+    for line in unread::without_effect(stage, jobs) {
+        tracing::warn!("{line}");
+    }
+    let first = jobs.first();
+    if let Some(line) = first.and_then(|job| unread::line(stage, job, request)) {
+        tracing::info!("{line}");
+    }
 }
 
 /// Runs the jobs one after the other; the first that fails ends the sweep.
@@ -123,7 +144,7 @@ fn run(work: Run, jobs: &[Composed], labels: &[String]) -> Result<()> {
             return work(job);
         }
         let label = format!("job {} of {count}: {label}", index + 1);
-        eprintln!("{label}");
+        tracing::info!("{label}");
         work(job).with_context(|| label).map_err(sweep::explained)?;
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! Bounds how long the threads of OpenMP spin, which the environment decides before `main` runs.
-//! Called when a binary starts a stage that computes with several threads.
+//! Called when a binary starts a stage that computes with several threads, or a sweep.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

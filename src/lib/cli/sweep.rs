@@ -32,17 +32,23 @@ pub fn separate(
     let mut first: HashMap<&[&str], usize> = HashMap::new();
     for (index, job) in varied.iter().enumerate() {
         if let Some(other) = first.insert(job, index) {
+            // Nothing varies where all jobs are the same.
+            let typed = match job.as_slice() {
+                [] => jobs[index].overrides.join(" "),
+                varied => varied.join(" "),
+            };
             bail!(
                 Error::usage(format!(
                     "jobs {} and {} of this sweep are the same",
                     other + 1,
                     index + 1
                 ))
-                .note("from", format!("command line `{}`", job.join(" ")))
+                .note("from", format!("command line `{typed}`"))
                 .hint("list each value once")
             );
         }
     }
+    warn_of_repeated(&jobs, &varied);
     let paths: Vec<Option<PathBuf>> = jobs.iter().map(|job| path(job, output)).collect();
     let mut seen: Vec<PathBuf> = paths.iter().flatten().map(|path| plain(path)).collect();
     seen.sort();
@@ -68,6 +74,33 @@ pub fn separate(
         .inspect(|_| progress.step())
         .map(again)
         .collect()
+}
+
+/// Warns of jobs whose configs are equal although what was typed differs: `seed=7,7.0`.
+fn warn_of_repeated(jobs: &[Composed], varied: &[Vec<&str>]) {
+    // Hashes, since the configs of all jobs are large.
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut repeated = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let config = serde_json::to_vec(&job.config).unwrap_or_default();
+        if let Some(other) = seen.insert(hash::bytes(&config), index) {
+            repeated.push((other, index));
+        }
+    }
+    if let Some(&(other, index)) = repeated.first() {
+        let more = match repeated.len() {
+            1 => String::new(),
+            count => format!("; {count} jobs of this sweep repeat another"),
+        };
+        tracing::warn!(
+            "jobs {} and {} of this sweep have the same config: `{}` and `{}` will hold the same \
+             result{more}",
+            other + 1,
+            index + 1,
+            folder_name(&varied[other]),
+            folder_name(&varied[index]),
+        );
+    }
 }
 
 /// Adds to the error of a job that cannot resume that the sweep asked for it, and not the user.

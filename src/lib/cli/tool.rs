@@ -83,11 +83,14 @@ fn explain(error: &clap::Error, tool: &clap::Command, arguments: &[OsString]) ->
 }
 
 /// Returns the subcommand that was typed, at any depth, or the tool itself; and its whole name.
+/// Behind a word that is no subcommand there is none.
 fn typed<'a>(tool: &'a clap::Command, arguments: &[OsString]) -> (&'a clap::Command, String) {
     let mut found = (tool, tool.get_name().to_owned());
     for argument in arguments.iter().skip(1) {
-        if let Some(command) = found.0.find_subcommand(argument) {
-            found = (command, format!("{} {}", found.1, command.get_name()));
+        match found.0.find_subcommand(argument) {
+            Some(command) => found = (command, format!("{} {}", found.1, command.get_name())),
+            None if argument.to_string_lossy().starts_with('-') => {}
+            None => break,
         }
     }
     found

@@ -4,7 +4,7 @@ use super::grammar::Parsed;
 use super::node::{Node, Origin, Value};
 use super::overrides::{Override, Sign};
 use super::suggest::{did_you_mean, nearest};
-use super::yaml;
+use super::{shape, yaml};
 use crate::error::{Error, Result};
 
 /// Applies a key override to the merged tree. Unknown keys are found later, all together.
@@ -35,32 +35,33 @@ pub fn apply(parsed: &Override, root: &mut Node, built_in: &Node) -> Result<()> 
             parsed.key, parsed.raw
         )));
     }
-    refuse_part_of_none(parsed, &path, root)?;
-    match value {
-        Some(node) => root.merge(node.clone().placed_at(&path)),
-        None => Ok(()),
-    }
+    let Some(node) = value else {
+        return Ok(());
+    };
+    refuse_part_of_none(parsed, &path, node, root)?;
+    root.merge(node.clone().placed_at(&path))
 }
 
 /// Refuses a key of the generator where there is none: it would turn inversion, or drawn pictures,
-/// into a generator of default settings.
-fn refuse_part_of_none(parsed: &Override, path: &[String], root: &Node) -> Result<()> {
-    let [group, key, ..] = path else {
-        return Ok(());
+/// into a generator of default settings. Keys that no generator has are reported as such.
+fn refuse_part_of_none(parsed: &Override, path: &[String], node: &Node, root: &Node) -> Result<()> {
+    let (group, below) = match path {
+        [group, below @ ..] if group == "generator" && !below.is_empty() => (group, below),
+        _ => return Ok(()),
     };
     let is_none = |node: &Node| node.value == Value::Null;
-    if group != "generator" || !root.get(&[group]).is_some_and(is_none) {
+    if !root.get(&[group]).is_some_and(is_none) || shape::config().get(path).is_none() {
         return Ok(());
     }
+    let whole = node.clone().placed_at(below);
     Err(Error::usage(format!(
         "`{}` sets nothing: there is no `{group}`",
         parsed.key
     ))
     .note("from", parsed.origin.to_string())
     .hint(format!(
-        "choose a method that has one (`+method=dense`), or make one with \
-                 `{group}={{{key}: {}}}`",
-        parsed.raw
+        "choose a method that has one (`+method=dense`), or make one with `{group}={}`",
+        yaml::inline(&whole.value)
     )))
 }
 

@@ -33,7 +33,7 @@ fn relations(config: &Config) -> Vec<Relation> {
     let mut all = vec![relation(
         &["device"],
         "must be `auto`, `cpu`, `cuda` or `cuda:N`",
-        is_device(&config.device),
+        device::is_form(&config.device),
     )];
     all.extend(of_dataset(config));
     all.extend(of_split(config));
@@ -186,13 +186,6 @@ fn some_weight(key: &str, weights: Option<&[f64]>) -> Relation {
     relation(&[key], "must not all be 0", weights.is_none_or(some))
 }
 
-fn is_device(name: &str) -> bool {
-    match name.strip_prefix("cuda:") {
-        Some(index) => !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()),
-        None => matches!(name, "auto" | "cpu" | "cuda"),
-    }
-}
-
 /// Reports every relation that the config breaks. `set_by` tells who set a key.
 ///
 /// # Errors
@@ -220,13 +213,22 @@ pub fn check(config: &Config, set_by: &dyn Fn(&str) -> String) -> Result<Vec<Err
 mod tests {
     use super::super::shape;
     use super::*;
+    use crate::generator::GeneratorSettings;
     use crate::partition::{QuantitySkewSettings, Skewed};
+    use crate::train::OptimizerSettings;
 
     #[test]
     fn every_rule_names_keys_that_exist() {
         let mut known = Vec::new();
         shape::config().leaves(&mut |path| known.push(path.join(".")));
         let mut config = Config::default();
+        // Adam is their default, and has no rule.
+        let sgd = OptimizerSettings::sgd(0.1, 0.9);
+        config.fed_md.settings.optimizer = sgd.clone();
+        config.generator = Some(GeneratorSettings {
+            optimizer: sgd,
+            ..GeneratorSettings::default()
+        });
         for split in [
             PartitionSettings::Skewed(Skewed::default()),
             PartitionSettings::QuantitySkew(QuantitySkewSettings::default()),

@@ -48,7 +48,7 @@ pub fn compose(request: &Request) -> Result<Composed> {
 /// without `multirun`.
 pub fn compose_all(request: &Request, multirun: bool) -> Result<Vec<Composed>> {
     /// Number of jobs beyond which a sweep is a mistake.
-    const MOST: usize = 100_000;
+    const MOST: usize = 10_000;
     let source = Source::find(
         request.config_dir.as_deref(),
         request.config_name.as_deref(),
@@ -169,6 +169,10 @@ fn without_blanks(arguments: &[String], index: usize) -> Option<String> {
 
 /// Refuses an option that is typed without its group.
 fn refuse_option_alone(source: &Source, argument: &str) -> Result<()> {
+    // Most arguments: the folders of all groups are read for the others alone.
+    if argument.contains('=') {
+        return Ok(());
+    }
     let has = |group: &&String| source.tree.options(group).iter().any(|o| o == argument);
     let groups: Vec<&String> = source.groups.iter().filter(has).collect();
     if groups.is_empty() {
@@ -216,7 +220,7 @@ fn merged(source: &Source, overrides: Vec<Override>, arguments: Vec<String>) -> 
     kinds::complete(&mut built_in, shape::config());
     let mut root = built_in.clone();
     for part in &expansion.parts {
-        root.merge(part.content.body.clone().placed_at(&part.content.package))?;
+        root.merge(part.content.placed())?;
     }
     for key in &keys {
         apply(key, &mut root, &built_in)?;

@@ -3,7 +3,7 @@
 use super::choices::{Chosen, Expansion};
 use super::node::{Node, Value};
 use super::schema::Config;
-use super::shape::{self, Takes};
+use super::shape::{self, Shape, Takes};
 use super::template::escape;
 use super::yaml;
 use figment::Figment;
@@ -108,6 +108,15 @@ impl Composed {
     /// Returns the same with who set it behind every key.
     pub fn to_annotated_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
         self.yaml(shown, &|key| Some(self.set_by(key)), &[])
+    }
+
+    /// Returns the same with what each key takes and means behind it.
+    pub fn to_described_yaml(&self, shown: &dyn Fn(&str) -> bool) -> String {
+        let describe = |key: &str| {
+            let path: Vec<&str> = key.split('.').collect();
+            shape::config().get(&path).map(Shape::words)
+        };
+        self.yaml(shown, &describe, &[])
     }
 
     fn yaml(

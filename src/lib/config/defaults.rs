@@ -53,6 +53,14 @@ pub struct File {
 }
 
 impl File {
+    /// Returns its own keys where they stand in the whole config. A file without keys sets nothing,
+    /// and its package may be no key.
+    pub fn placed(&self) -> Node {
+        let is_empty = self.body.as_map().is_some_and(|keys| keys.is_empty());
+        let package: &[String] = if is_empty { &[] } else { &self.package };
+        self.body.clone().placed_at(package)
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -86,11 +94,10 @@ fn package(text: &str, group: &str) -> Vec<String> {
             .map(str::to_owned)
             .collect()
     };
-    let comments = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| line.is_empty() || line.starts_with('#'));
-    let header = comments
+    // YAML's own header, `%YAML 1.2` and `---`, may stand in front.
+    let is_head = |line: &&str| line.is_empty() || *line == "---" || line.starts_with(['#', '%']);
+    let head = text.lines().map(str::trim).take_while(is_head);
+    let header = head
         .filter_map(|line| line.trim_start_matches('#').trim().strip_prefix("@package"))
         .map(str::trim)
         .next();

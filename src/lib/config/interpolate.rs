@@ -195,7 +195,7 @@ impl Scope<'_> {
     fn value(&mut self, reference: &str, origin: &Origin) -> Result<Value, Failure> {
         if reference.contains("${") {
             let inner = self.text(reference, origin)?;
-            let Value::Text(inner) = inner else {
+            let (Value::Text(inner) | Value::Environment(inner)) = inner else {
                 return Err(self.failed(format!("`${{{reference}}}` does not name a key"), origin));
             };
             // What is resolved once more could lead here again, without end.

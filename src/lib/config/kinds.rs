@@ -30,8 +30,9 @@ pub fn complete(root: &mut Node, shape: &Shape) {
     }
 }
 
-/// Leaves the keys of a group's own kind, and reports those of others that were set to something
-/// else than `built_in`, the default of the group, has. `group` is its full key.
+/// Leaves the keys of a group's own kind, and reports those of others that were typed, or that a
+/// file sets to something else than `built_in`, the default of the group, has. `group` is its full
+/// key.
 pub fn choose(
     map: &mut IndexMap<String, Node>,
     keys: &Keys,
@@ -58,7 +59,9 @@ pub fn choose(
     map.retain(|key, node| {
         let of_another_kind = keys.is_of_another_kind(name, key);
         let is_set = node.origin != Origin::BuiltIn && node.value != Value::Null;
-        let repeats = || default(key).is_some_and(|default| same(&default.value, &node.value));
+        let is_typed = matches!(node.origin, Origin::Argument(_));
+        let is_default = || default(key).is_some_and(|default| same(&default.value, &node.value));
+        let repeats = || !is_typed && is_default();
         if of_another_kind && is_set && !repeats() {
             mistakes.push(means_nothing(group, key, node, &kind, keys));
         }

@@ -3,6 +3,7 @@
 use super::node::{Node, Origin};
 use super::shape::Shape;
 use super::suggest::{either, list, nearest};
+use super::yaml;
 use crate::error::Error;
 
 /// Names of keys in the public Python project and in the literature on splits, each with the name
@@ -69,6 +70,15 @@ fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) 
     let Some((last, parents)) = path.split_last() else {
         return Error::usage("unknown key");
     };
+    // The content of a file in `a/b` stands below two keys.
+    let body = |group: &String| {
+        let mut names = group.split('/');
+        let is_at_top = names.next() == Some(last.as_str()) && parents.is_empty();
+        node.get(&names.collect::<Vec<_>>()).filter(|_| is_at_top)
+    };
+    if let Some((group, body)) = groups.iter().find_map(|group| Some((group, body(group)?))) {
+        return no_key(group, body);
+    }
     let mut siblings: Vec<String> = match reference.get(parents).and_then(Shape::keys) {
         Some(map) => map.keys().cloned().collect(),
         None => Vec::new(),
@@ -96,6 +106,24 @@ fn describe(path: &[String], node: &Node, reference: &Shape, groups: &[String]) 
     }
 }
 
+/// Returns the mistake of a group that stands where a key does, since its options set keys of
+/// other groups, or since it was meant to be chosen.
+fn no_key(group: &str, node: &Node) -> Error {
+    let origin = first_origin(node);
+    let hint = match (origin, node.as_map().and_then(|keys| keys.first())) {
+        (Origin::File { .. }, Some((key, _))) => {
+            format!("to set `{key}` at the top, begin the file with `# @package _global_`")
+        }
+        (Origin::File { .. }, None) => {
+            format!("to choose an option of it, write `- /{group}: OPTION` below `defaults:`")
+        }
+        _ => format!("type `+{group}=OPTION`"),
+    };
+    Error::usage(format!("`{group}` is a group, not a key"))
+        .note("set by", origin.to_string())
+        .hint(hint)
+}
+
 /// Returns the origin of the first value below: a mapping itself may begin elsewhere than the key
 /// that counts.
 fn first_origin(node: &Node) -> &Origin {
@@ -119,6 +147,11 @@ fn hint(
         return Some(format!(
             "to set `{last}` at the top, begin the file with `# @package _global_`"
         ));
+    }
+    if let Some((first, rest)) = last.split_once('.') {
+        let rest: Vec<String> = rest.split('.').map(str::to_owned).collect();
+        let value = yaml::inline(&node.clone().placed_at(&rest).value);
+        return Some(format!("keys of a mapping are nested: `{first}: {value}`"));
     }
     // The rest of a key that was set by its full name: `optimizer.lr=…` means some
     // `….optimizer.lr`.

@@ -30,7 +30,7 @@ pub fn spell_out(root: &mut Node, source: &Source) -> Result<()> {
                 };
                 let mut whole = Node::built_in(&Config::default())?;
                 for part in expand(source, &[asked])?.parts {
-                    whole.merge(part.content.body.clone().placed_at(&part.content.package))?;
+                    whole.merge(part.content.placed())?;
                 }
                 if let Some(option) = whole.get(&[group]) {
                     *item = Node::new(option.value.clone(), &origin);

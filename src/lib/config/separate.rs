@@ -88,8 +88,7 @@ pub fn refuse_replaced(parts: &[Part]) -> Result<()> {
             .iter()
             .any(|names| names.contains(&added.group.as_str()));
         let mut replaced = None;
-        let body = part.content.body.clone().placed_at(&part.content.package);
-        body.leaves(&mut |path, now| {
+        part.content.placed().leaves(&mut |path, now| {
             if !is_global {
                 set.insert(path.to_vec(), (added, now.clone()));
             } else if let Some((first, then)) = set.get(path)

@@ -14,6 +14,8 @@ use std::sync::LazyLock;
 pub struct Shape {
     /// Type of its value.
     pub takes: Takes,
+    /// What it means, as the settings struct documents it.
+    pub about: String,
     /// Whether `null` is allowed.
     pub nullable: bool,
     /// Whether it changes no result.
@@ -71,6 +73,30 @@ pub fn config() -> &'static Shape {
 }
 
 impl Shape {
+    /// Returns what the key takes and means, for people: `whole number, 1 or more. Passes over …`.
+    pub fn words(&self) -> String {
+        let takes = match &self.takes {
+            Takes::Keys(_) => "keys".into(),
+            Takes::List(..) => "list".into(),
+            Takes::Names(names) => names.join(" | "),
+            Takes::Text => "text".into(),
+            Takes::Path => "path".into(),
+            Takes::Flag => "true | false".into(),
+            Takes::Whole(_) => "whole number".into(),
+            Takes::Number => "number".to_owned(),
+        };
+        // Of a text it is the length.
+        let range = self.range.as_ref();
+        let range = range.filter(|_| !matches!(self.takes, Takes::Text | Takes::Path));
+        let range = range.map(|range| format!(", {}", range.words()));
+        let null = if self.nullable { " | null" } else { "" };
+        // The settings structs say `None` for it.
+        let about = self.about.replace("`None` (`null`)", "`null`");
+        let about = about.replace("`None` (`null` in a config)", "`null`");
+        let about = about.replace("`None`", "`null`");
+        format!("{takes}{}{null}. {about}", range.unwrap_or_default())
+    }
+
     /// Returns the shape of a key below this one.
     pub fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Shape> {
         path.iter()
@@ -129,6 +155,11 @@ impl Shape {
         Self {
             range: Range::read(schema).or(items),
             takes,
+            about: schema
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .replace('\n', " "),
             nullable: types.contains(&"null"),
             free: schema.contains_key(FREE),
             unread_by: strings(schema, UNREAD_BY).collect(),
@@ -194,7 +225,11 @@ impl Keys {
         }
         if !keys.kinds.is_empty() {
             let names: Value = keys.kinds.keys().cloned().collect();
-            let kind = Map::from_iter([("enum".to_owned(), names)]);
+            let about = "Which one; the other keys depend on it.".into();
+            let kind = Map::from_iter([
+                ("enum".to_owned(), names),
+                ("description".to_owned(), about),
+            ]);
             keys.all.insert(KIND.into(), Shape::read(&kind));
         }
         for own in keys.kinds.values() {

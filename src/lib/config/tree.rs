@@ -17,6 +17,9 @@ const DEPTH: usize = 6;
 /// Size of the largest config file, in bytes: some hundred times those of this project.
 const LARGEST: u64 = 256 << 10;
 
+/// Mark that some editors write at the beginning of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Gives access to a tree of config files. File names inside it are relative, with `/`.
 #[derive(Clone, Debug)]
 pub enum Tree {
@@ -143,7 +146,7 @@ impl Tree {
         }
     }
 
-    /// Reads a file.
+    /// Reads a file, without a byte-order mark.
     ///
     /// # Errors
     /// Fails when the file cannot be read, is a pipe or a device, is too large or is not UTF-8.
@@ -166,7 +169,8 @@ impl Tree {
                     ))
                     .note("file", path.display().to_string()));
                 }
-                fs_err::read_to_string(path).map_err(broken)
+                let text = fs_err::read_to_string(path).map_err(broken)?;
+                Ok(text.trim_start_matches(BYTE_ORDER_MARK).to_owned())
             }
             Self::BuiltIn => BUILT_IN
                 .get_file(file)

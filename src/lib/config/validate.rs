@@ -39,8 +39,13 @@ impl Walk<'_> {
         if shape.nullable && node.value == Value::Null {
             return;
         }
+        // What is empty came from an unset variable of the shell, most often.
         if let (Takes::Path, Some(text)) = (&shape.takes, node.as_text()) {
             match home::expanded(name, text) {
+                Ok(path) if path.is_empty() => {
+                    let error = Error::usage(format!("`{name}` must not be empty"));
+                    self.report(error.hint(format!("`{name}=null` leaves it out")));
+                }
                 Ok(path) => node.value = Value::Text(path),
                 Err(error) => self.report(error),
             }
@@ -54,7 +59,6 @@ impl Walk<'_> {
             (Takes::List(..), Value::List(list)) if list.is_empty() && shape.range.is_some() => {
                 self.report(Error::usage(format!("`{name}` must not be an empty list")));
             }
-            // An unset variable of the shell, most often.
             (Takes::Text, Value::Text(text)) if text.is_empty() && shape.range.is_some() => {
                 self.report(Error::usage(format!("`{name}` must not be empty")));
             }

@@ -189,7 +189,11 @@ impl<'a> Walk<'a> {
             },
         };
         match pick {
-            Pick::Option(option) => self.choose(group, &option, &origin, choice.optional),
+            Pick::Option(option) => {
+                // What somebody else chose in its place must be there.
+                let optional = choice.optional && origin == choice.origin;
+                self.choose(group, &option, &origin, optional);
+            }
             Pick::Nothing => {}
             Pick::Mandatory => {
                 let adds = |asked: &GroupOverride| {

@@ -11,15 +11,11 @@ use marked_yaml::{LoadError, LoaderOptions, Marker, Node as Marked, Span};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Mark that some editors write at the beginning of a text.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
 /// Reads a config file; an empty one is an empty mapping. `file` names it in messages.
 ///
 /// # Errors
 /// Fails at broken YAML, more than one document, and nesting that is too deep.
 pub fn read(text: &str, file: &Arc<str>) -> Result<Node> {
-    let text = text.trim_start_matches(BYTE_ORDER_MARK);
     refuse_second_document(text, file)?;
     refuse_deep(text, file)?;
     let options = LoaderOptions::default()
@@ -40,7 +36,9 @@ fn refuse_second_document(text: &str, file: &Arc<str>) -> Result<()> {
             )
             .note("file", format!("{file}:{}", index + 1)));
         }
-        content |= !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        // Directives such as `%YAML 1.2` stand before the first document.
+        let is_directive = line.starts_with('%');
+        content |= !line.trim().is_empty() && !line.trim_start().starts_with('#') && !is_directive;
     }
     Ok(())
 }

@@ -49,12 +49,12 @@ pub struct LossSettings {
     /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part.
     #[schemars(range(min = 0))]
     pub comp_scale: f64,
-    /// Entropy of the other teachers' predictions ([`super::losses::entropy`]), in `cycle` mode.
-    /// Positive makes them sure of the batch, as the public Python project's code does; negative
-    /// leaves them undecided.
+    /// Entropy of the other teachers' predictions (`losses::entropy`), in `cycle` mode. Positive
+    /// makes them sure of the batch, as the public Python project's code does; negative leaves them
+    /// undecided.
     pub entropy_scale: f64,
-    /// The other teachers' highest probability for a wrong class ([`super::losses::rival`]), in
-    /// `cycle` mode.
+    /// The other teachers' highest probability for a wrong class (`losses::rival`), in `cycle`
+    /// mode.
     pub rival_scale: f64,
 }
 
@@ -118,10 +118,13 @@ impl Default for PhaseSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PixelOptimizer {
+    /// Learning rate of the pixels, which are normalised.
     #[schemars(range(min = 0))]
     pub lr: f64,
+    /// Decay rates of the two moments.
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub betas: [f64; 2],
+    /// Number added to the denominator, ε.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f64,
 }

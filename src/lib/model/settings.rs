@@ -51,10 +51,12 @@ pub struct ModelSettings {
     /// Channels of a ResNet's first stage; stage i has `width`·2^i. `None` (`null` in a config)
     /// stands for 64. Other kinds take no width.
     #[schemars(range(min = 1))]
+    #[schemars(extend("x-read-by" = ["resnet18", "resnet34", "resnet50"]))]
     pub width: Option<i64>,
     /// Blocks in each stage of a ResNet; `None` (`null`) stands for those of its name. Other kinds
     /// take none.
     #[schemars(extend("minimum" = 1))]
+    #[schemars(extend("x-read-by" = ["resnet18", "resnet34", "resnet50"]))]
     pub blocks: Option<Vec<i64>>,
 }
 

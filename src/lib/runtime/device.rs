@@ -57,6 +57,11 @@ pub fn tune(device: Device, deterministic: bool) -> Result<()> {
     }
 }
 
+/// Returns true for the forms that [`choose`] takes, whether or not there is such a device.
+pub fn is_form(wanted: &str) -> bool {
+    parse(wanted).is_ok()
+}
+
 fn parse(wanted: &str) -> Result<Wanted> {
     let number = |digits: &str| {
         digits

@@ -2,15 +2,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// Returns `true` for dense f32 tensors on the CPU, which are what passes take.
-pub(crate) fn usable(tensors: &[&Tensor]) -> bool {
-    let fits = |tensor: &&Tensor| {
-        tensor.device() == Device::Cpu
-            && tensor.kind() == Kind::Float
-            && tensor.is_contiguous()
-            && tensor.defined()
-    };
-    tensors.iter().all(fits)
+/// Returns `true` for a dense f32 tensor on the CPU, which is what passes take.
+pub(crate) fn usable(tensor: &Tensor) -> bool {
+    // Nothing else can be asked of a tensor that is not defined.
+    tensor.defined()
+        && tensor.device() == Device::Cpu
+        && tensor.kind() == Kind::Float
+        && tensor.is_contiguous()
 }
 
 /// Returns a pointer to the values of a tensor.
@@ -18,6 +16,6 @@ pub(crate) fn usable(tensors: &[&Tensor]) -> bool {
 /// # Panics
 /// When the tensor is not [`usable`].
 pub(crate) fn floats(tensor: &Tensor) -> *mut f32 {
-    assert!(usable(&[tensor]), "a dense f32 tensor on the CPU");
+    assert!(usable(tensor), "a dense f32 tensor on the CPU");
     tensor.data_ptr().cast()
 }

@@ -102,6 +102,19 @@ fn content_goes_to_the_package() {
     );
 }
 
+/// Also in a group that is no key.
+#[test]
+fn an_empty_file_is_an_empty_mapping() {
+    let tree = Tree::new(&[
+        ("experiment/empty.yaml", ""),
+        ("experiment/words.yaml", "# Nothing yet.\n"),
+    ]);
+    let plain = tree.compose(&[]).config;
+    for typed in ["+experiment=empty", "+experiment=words"] {
+        assert_eq!(tree.compose(&[typed]).config, plain, "{typed}");
+    }
+}
+
 #[test]
 fn a_bare_name_is_a_file_of_the_same_folder() {
     let tree = Tree::new(&[

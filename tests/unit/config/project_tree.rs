@@ -32,6 +32,7 @@ fn every_option_of_every_group_composes() {
         "method",
         "model",
         "protocol",
+        "scale",
         "split",
         "student",
         "teacher",

@@ -32,9 +32,10 @@ fn words() -> impl Strategy<Value = String> {
         .prop_filter("mandatory", |text| text != "???")
 }
 
-/// Returns text that is a path as it stands: `~` at its head is the home folder.
+/// Returns text that is a path as it stands: `~` at its head is the home folder, and no path is
+/// empty.
 fn paths() -> impl Strategy<Value = String> {
-    words().prop_filter("home folder", |text| !text.starts_with('~'))
+    words().prop_filter("path", |text| !text.is_empty() && !text.starts_with('~'))
 }
 
 /// Composes what `--cfg job` prints as a tree of its own.

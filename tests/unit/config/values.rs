@@ -82,14 +82,25 @@ fn what_is_written_reads_the_same_in_yaml_1_1() {
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_file() {
-    let tree = Tree::new(&[("config.yaml", "\u{feff}seed: 3\n")]);
+    let tree = Tree::new(&[
+        ("config.yaml", "\u{feff}seed: 3\n"),
+        ("scale/s.yaml", "\u{feff}# @package _global_\nseed: 5\n"),
+    ]);
     assert_eq!(tree.compose(&[]).config.seed, 3);
+    assert_eq!(tree.compose(&["+scale=s"]).config.seed, 5);
+}
+
+#[test]
+fn a_file_may_begin_with_its_version_of_yaml() {
+    let head = "%YAML 1.2\n---\n# @package _global_\nseed: 5\n";
+    let tree = Tree::new(&[("scale/s.yaml", head)]);
+    assert_eq!(tree.compose(&["+scale=s"]).config.seed, 5);
 }
 
 /// A sweep's folders are typed again, in quotes.
 #[test]
 fn quoted_text_is_read_as_it_was() {
-    for text in ["", "a b", "it's", r"a\b", r"a\", r"\\'\\", r"'", "a,b=[1]"] {
+    for text in ["a b", "it's", r"a\b", r"a\", r"\\'\\", r"'", "a,b=[1]"] {
         let quoted = fed_distill::config::quoted(text);
         assert_eq!(saved(&quoted).as_deref(), Some(text), "{quoted}");
     }
@@ -120,12 +131,13 @@ fn text() {
         ("1__0", "1__0"),
         ("e5", "e5"),
         ("-", "-"),
-        ("", ""),
-        ("''", ""),
     ] {
         assert_eq!(saved(typed).as_deref(), Some(text), "{typed}");
     }
     assert_eq!(saved("null"), None);
+    // No path is empty.
+    let classes = given("dataset.classes=['',x]").dataset.classes;
+    assert_eq!(classes, Some(vec![String::new(), "x".into()]));
 }
 
 #[test]
@@ -222,6 +234,9 @@ fn the_environment_has_the_type_that_is_needed() {
         Some("a b")
     );
     assert!(*given("resume=${oc.env:NO_SUCH_NAME,true}").resume);
+    // It may name a key.
+    let named = given("seed=${${oc.env:NO_SUCH_NAME,teacher.epochs}}");
+    assert_eq!(named.seed, 300);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn by_parts(input: &Tensor, weight: &Tensor, tile: Tile, flipped: bool) -> Tenso
             [positions, count * tiles, inputs],
             (Kind::Float, input.device()),
         );
-        assert!(usable(&[&part]) && inputs % LANES == 0 && outputs % LANES == 0);
+        assert!(usable(&part) && inputs % LANES == 0 && outputs % LANES == 0);
         // SAFETY: dense f32 tensors on the CPU with as many values as the functions take from these
         // sizes.
         unsafe {

@@ -3,7 +3,8 @@
 use super::mistake;
 use crate::common::config_dir;
 use crate::config::{Tree, request};
-use fed_distill::config::compose;
+use fed_distill::config::{compose, shape};
+use fed_distill::model::ModelKind;
 use fed_distill::train::OptimizerSettings;
 use insta::assert_snapshot;
 
@@ -146,7 +147,15 @@ fn keys_of_another_kind_below_a_group() {
       available: kind, size, channels, …
     hint: `dataset.kind=mnist`, `dataset.kind=fashion_mnist`, `dataset.kind=kmnist`, `dataset.kind=cifar10`, `dataset.kind=cifar100` or `dataset.kind=image_folder` reads it
     "#);
-    // What a file repeats of the built-in default says nothing against another kind.
+    // What a file repeats of the built-in default says nothing against another kind; who types it
+    // means it.
+    assert_snapshot!(mistake("teacher.optimizer={kind: adam, momentum: 0.9}"), @r#"
+    `teacher.optimizer.momentum` means nothing when `teacher.optimizer.kind` is `adam`
+      set by: command line `teacher.optimizer={kind: adam, momentum: 0.9}`
+      found: teacher.optimizer.kind=adam, set by command line `teacher.optimizer={kind: adam, momentum: 0.9}`
+      available: kind, lr, weight_decay, …
+    hint: `teacher.optimizer.kind=sgd` reads it
+    "#);
     let tree = Tree::new(&[(
         "config.yaml",
         "teacher:\n  schedule: {kind: milestones, milestones: [150, 250], gamma: 0.1}\n",
@@ -164,6 +173,30 @@ fn keys_of_another_kind_below_a_group() {
     );
 }
 
+/// A sweep over models would find them in the middle.
+#[test]
+fn keys_of_another_kind_of_model() {
+    assert_snapshot!(mistake("model={kind: lenet5, width: 4}"), @r#"
+    `model.width` means nothing when `model.kind` is `lenet5`
+      set by: command line `model={kind: lenet5, width: 4}`
+      found: model.kind=lenet5, set by command line `model={kind: lenet5, width: 4}`
+      available: kind
+    hint: `model.kind=resnet18`, `model.kind=resnet34` or `model.kind=resnet50` reads it
+    "#);
+    let kinds = shape::config().get(&["model", "kind"]).unwrap();
+    let shape::Takes::Names(kinds) = &kinds.takes else {
+        panic!("{kinds:?}");
+    };
+    for name in kinds {
+        let kind: ModelKind = serde_json::from_value(name.as_str().into()).unwrap();
+        for set in ["width: 4", "blocks: [1]"] {
+            let typed = format!("model={{kind: {name}, {set}}}");
+            let composed = compose(&request(Some(config_dir()), &[&typed]));
+            assert_eq!(composed.is_ok(), kind.is_residual(), "{typed}");
+        }
+    }
+}
+
 #[test]
 fn relations() {
     assert_snapshot!(mistake("device=gpu"), @r#"
@@ -174,6 +207,10 @@ fn relations() {
     assert_snapshot!(mistake("device=cuda:x"), @r#"
     `device` must be `auto`, `cpu`, `cuda` or `cuda:N`
       found: device="cuda:x", set by command line `device=cuda:x`
+    "#);
+    assert_snapshot!(mistake("device=cuda:99999999999999999999"), @r#"
+    `device` must be `auto`, `cpu`, `cuda` or `cuda:N`
+      found: device="cuda:99999999999999999999", set by command line `device=cuda:99999999999999999999`
     "#);
     assert_snapshot!(mistake("dataset.std=[1,1]"), @r#"
     `dataset.std` must have as many values as `dataset.mean`, or both be null

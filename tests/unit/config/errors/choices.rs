@@ -17,6 +17,22 @@ fn unknown_option_in_a_file() {
     "#);
 }
 
+/// It may be missing as the file names it, and not as somebody types it.
+#[test]
+fn unknown_option_in_place_of_an_optional_one() {
+    let tree = Tree::new(&[
+        ("config.yaml", "defaults:\n  - optional teacher: nobody\n"),
+        ("teacher/two.yaml", ""),
+    ]);
+    tree.compose(&[]);
+    assert_snapshot!(tree.error(&["teacher=twoo"]), @r#"
+    `teacher` has no option `twoo`
+      from: command line `teacher=twoo`
+      available: two
+    hint: did you mean `two`?
+    "#);
+}
+
 #[test]
 fn unknown_group() {
     assert_snapshot!(groups().error(&["techer=one"]), @r#"

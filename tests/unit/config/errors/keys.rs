@@ -47,6 +47,52 @@ fn key_of_the_top_in_a_group_file() {
     "#);
 }
 
+/// Its options set keys of other groups.
+#[test]
+fn group_in_place_of_a_key() {
+    let tree = Tree::new(&[
+        ("experiment/natural.yaml", "seed: 7\n"),
+        ("mine/deep/x.yaml", "teacher: {epochs: 3}\n"),
+    ]);
+    assert_snapshot!(tree.error(&["+experiment=natural"]), @r#"
+    `experiment` is a group, not a key
+      set by: TREE/experiment/natural.yaml:1
+    hint: to set `seed` at the top, begin the file with `# @package _global_`
+    "#);
+    assert_snapshot!(tree.error(&["+mine/deep=x"]), @r#"
+    `mine/deep` is a group, not a key
+      set by: TREE/mine/deep/x.yaml:1
+    hint: to set `teacher` at the top, begin the file with `# @package _global_`
+    "#);
+    for typed in ["experiment.foo=1", "+experiment={a: 1}"] {
+        let hint = "hint: type `+experiment=OPTION`";
+        assert_eq!(
+            tree.error(&[typed]),
+            format!("`experiment` is a group, not a key\n  set by: command line `{typed}`\n{hint}")
+        );
+    }
+    let tree = Tree::new(&[
+        ("config.yaml", "experiment: natural\n"),
+        ("experiment/natural.yaml", "# @package _global_\nseed: 7\n"),
+    ]);
+    assert_snapshot!(tree.error(&[]), @r#"
+    `experiment` is a group, not a key
+      set by: TREE/config.yaml:1
+    hint: to choose an option of it, write `- /experiment: OPTION` below `defaults:`
+    "#);
+}
+
+#[test]
+fn key_with_points_in_a_file() {
+    let tree = Tree::new(&[("config.yaml", "teacher.optimizer.lr: 0.3\n")]);
+    assert_snapshot!(tree.error(&[]), @r#"
+    unknown key `teacher.optimizer.lr`
+      set by: TREE/config.yaml:1
+      available: seed, device, precision, …
+    hint: keys of a mapping are nested: `teacher: {optimizer: {lr: 0.3}}`
+    "#);
+}
+
 #[test]
 fn adding_what_is_set() {
     let tree = Tree::new(&[("config.yaml", "seed: 1\n")]);

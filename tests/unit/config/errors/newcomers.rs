@@ -119,6 +119,17 @@ fn part_of_a_generator_that_is_not_there() {
       from: command line `generator.steps=10`
     hint: choose a method that has one (`+method=dense`), or make one with `generator={steps: 10}`
     ");
+    assert_snapshot!(mistake("generator.optimizer.lr=1"), @r#"
+    `generator.optimizer.lr` sets nothing: there is no `generator`
+      from: command line `generator.optimizer.lr=1`
+    hint: choose a method that has one (`+method=dense`), or make one with `generator={optimizer: {lr: 1}}`
+    "#);
+    let text = mistake("generator.stpes=10");
+    assert!(
+        text.starts_with("unknown key `generator.stpes`")
+            && text.ends_with("did you mean `generator.steps`?"),
+        "{text}"
+    );
     let taken = |arguments: &[&str]| {
         let composed = compose(&request(Some(config_dir()), arguments)).unwrap();
         composed.config.generator.map(|generator| generator.steps)
@@ -170,6 +181,16 @@ fn outputs_of_an_unset_variable() {
     assert_snapshot!(mistake("outputs="), @"
     `outputs` must not be empty
       set by: command line `outputs=`
+    ");
+    assert_snapshot!(mistake("split.save_path="), @"
+    `split.save_path` must not be empty
+      set by: command line `split.save_path=`
+    hint: `split.save_path=null` leaves it out
+    ");
+    assert_snapshot!(mistake("dataset={kind: mnist, root: '${oc.env:NO_SUCH_NAME,}'}"), @"
+    `dataset.root` must not be empty
+      set by: command line `dataset={kind: mnist, root: '${oc.env:NO_SUCH_NAME,}'}`
+    hint: `dataset.root=null` leaves it out
     ");
     let arguments = ["+experiment=iid_10_sampling_n3", "outputs=runs/7"];
     let config = compose(&request(Some(config_dir()), &arguments))
@@ -263,6 +284,11 @@ fn only_near_names_are_suggested() {
         ("deep_inv.teachers.mode=ensembles", "ensemble"),
         ("student.objective=distillation", "distill"),
         ("model.kind=resnet5", "resnet50"),
+        // Of which they are the end, or which ends as they do.
+        ("split.path=x", "split.save_path"),
+        ("teacher.folder=x", "teacher.save_folder"),
+        ("dataset.image_size=8", "dataset.size"),
+        ("teacher.num_epochs=3", "teacher.epochs"),
     ] {
         let text = mistake(typed);
         assert!(text.contains(&format!("did you mean `{meant}`?")), "{text}");

@@ -18,7 +18,7 @@ fn missing_target() {
     `${student.model.width}` refers to a key that does not exist
       chain: `student.epochs` → `student.model.width`
       set by: command line `student.epochs=${student.model.width}`
-    hint: did you mean `${student.model}`?
+    hint: did you mean `${model.width}`?
     "#);
 }
 

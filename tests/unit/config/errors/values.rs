@@ -72,7 +72,7 @@ fn sweep_too_large() {
         Some(config_dir()),
         &["seed=range(9999)", "student.seed=range(9999)"],
     );
-    assert_snapshot!(compose_all(&request, true).unwrap_err(), @r#"this sweep has more than 100000 jobs"#);
+    assert_snapshot!(compose_all(&request, true).unwrap_err(), @r#"this sweep has more than 10000 jobs"#);
 }
 
 #[test]
