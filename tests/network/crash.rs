@@ -154,7 +154,16 @@ fn damaged_journal() {
         .unwrap()
         .replacen("began", "bogan", 1);
     std::fs::write(&path, &text).unwrap();
-    let output = run("serve", &["run", folder.text(), "--listen", "127.0.0.1:0"]);
+    let output = run(
+        "serve",
+        &[
+            "run",
+            folder.text(),
+            "--collect-only",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
@@ -169,7 +178,16 @@ fn damaged_journal() {
 fn second_server() {
     let folder = Folder::new(2);
     let _host = folder.serve(&[]);
-    let output = run("serve", &["run", folder.text(), "--listen", "127.0.0.1:0"]);
+    let output = run(
+        "serve",
+        &[
+            "run",
+            folder.text(),
+            "--collect-only",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
@@ -186,7 +204,16 @@ fn other_task() {
     let path = folder.path("task.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("0.3", "0.31")).unwrap();
-    let output = run("serve", &["run", folder.text(), "--listen", "127.0.0.1:0"]);
+    let output = run(
+        "serve",
+        &[
+            "run",
+            folder.text(),
+            "--collect-only",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(errors.contains("was begun with another task"), "{errors}");

@@ -72,7 +72,16 @@ fn cannot_start() {
 
     let blocked = Folder::new(2);
     blocked.file("uploads", b"a file where a folder belongs");
-    let output = run("serve", &["run", blocked.text(), "--listen", "127.0.0.1:0"]);
+    let output = run(
+        "serve",
+        &[
+            "run",
+            blocked.text(),
+            "--collect-only",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
     let errors = said(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(

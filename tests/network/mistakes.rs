@@ -9,11 +9,9 @@ use std::process::{Child, Stdio};
 fn of_hosts() {
     let folder = Folder::new(1);
     let elsewhere = folder.path("nofolder");
-    for what in ["add", "revoke"] {
-        let output = run(
-            "serve",
-            &["client", what, elsewhere.to_str().unwrap(), "bob"],
-        );
+    for (what, name) in [("add", &["bob"][..]), ("revoke", &["bob"]), ("list", &[])] {
+        let client = ["client", what, elsewhere.to_str().unwrap()];
+        let output = run("serve", &[&client, name].concat());
         assert_eq!(output.status.code(), Some(2));
         assert!(said(&output).contains("is no folder of a server"));
     }
@@ -76,6 +74,8 @@ fn of_hosts() {
         }
         assert!(!said(&output).contains("listening"));
     }
+    // None of them has begun the task, so that it can still be corrected.
+    folder.retask(&folder.path("first.safetensors"), "1");
     for listen in ["localhost", "127.0.0.1:80000"] {
         let output = run(
             "serve",
@@ -146,9 +146,9 @@ fn of_an_address() {
     assert!(again[1].ends_with("trying again in 0.0 s"), "{again:?}");
 }
 
-/// Passes requests on to a server, one a connection, but breaks the connection of each that sends
-/// bytes of a file. Returns its address.
-fn without_pieces(server: String) -> String {
+/// Passes requests on to a server, one a connection, but answers each that sends bytes of a file
+/// with `answer` itself. Returns its address.
+fn without_pieces(server: String, answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -157,6 +157,7 @@ fn without_pieces(server: String) -> String {
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
             if head.is_empty() || head.starts_with("PATCH") {
+                let _ = (&client).write_all(answer);
                 continue;
             }
             let length = head.lines().find_map(|line| {
@@ -178,14 +179,20 @@ fn without_pieces(server: String) -> String {
     format!("http://{address}")
 }
 
-/// A way on which no piece of a file arrives: the waits become longer although the server answers
-/// everything else, and for how long it is tried is said once.
+/// A way on which no piece of a file arrives, and one on which it is said to arrive: the waits
+/// become longer although the server answers everything else, and for how long it is tried is said
+/// once.
 #[test]
 fn of_a_way_that_breaks() {
+    pieces_that_vanish(b"");
+    pieces_that_vanish(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+}
+
+fn pieces_that_vanish(answer: &'static [u8]) {
     let folder = Folder::new(2);
     let (token, file) = (folder.client("a"), folder.file("a.safetensors", teacher(1)));
     let host = folder.serve(&[]);
-    let way = without_pieces(host.address.clone());
+    let way = without_pieces(host.address.clone(), answer);
     let mut join = command("join")
         .args(["upload", &way, file.to_str().unwrap(), "--no-wait"])
         .args(["--retry-seconds", "0.1"])
@@ -200,6 +207,23 @@ fn of_a_way_that_breaks() {
     );
     assert!(again[1].ends_with("trying again in 0.2 s"), "{again:#?}");
     assert!(again[2].ends_with("trying again in 0.4 s"), "{again:#?}");
+}
+
+/// A proxy of the environment would see the token of a server on this machine.
+#[test]
+fn of_a_proxy() {
+    let folder = Folder::new(2);
+    let (token, file) = (folder.client("a"), folder.file("a.safetensors", teacher(1)));
+    let host = folder.serve(&[]);
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let mut join = host.join(&token, &file, &["--no-wait"]);
+    for name in ["http_proxy", "ALL_PROXY"] {
+        join.env(name, format!("http://{}", proxy.local_addr().unwrap()));
+    }
+    let output = join.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(proxy.accept().is_err());
 }
 
 /// What a task has nothing of, and a deadline that nobody can keep.
@@ -221,9 +245,15 @@ fn of_tasks() {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
     assert!(!place.exists());
-    let nameless = run("serve", &task[..4]);
-    assert_eq!(nameless.status.code(), Some(2), "{}", said(&nameless));
-    assert!(said(&nameless).contains("`dataset=digits`"));
+    for other in [
+        &[][..],
+        &["++threads=1"],
+        &["model=lenet5", "dataset.mean=[0.5]", "dataset.std=[0.5]"],
+    ] {
+        let nameless = run("serve", &[&task[..4], other].concat());
+        assert_eq!(nameless.status.code(), Some(2), "{}", said(&nameless));
+        assert!(said(&nameless).contains("`dataset=digits`"));
+    }
     for (flags, words) in [
         (["--min-seconds", "9"], "`--min-seconds` is for rounds"),
         (
@@ -285,6 +315,25 @@ fn of_tasks() {
 #[test]
 fn of_parties() {
     let folder = Folder::new(1);
+    let pipe = folder.path("pipe");
+    let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
+    // SAFETY: a path that ends with zero.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    for (binary, arguments) in [
+        (
+            "join",
+            ["upload", "http://127.0.0.1:1", pipe.to_str().unwrap()],
+        ),
+        ("serve", ["task", "elsewhere", "--from"]),
+    ] {
+        let mut asked = command(binary);
+        asked.args(arguments).env("FED_DISTILL_TOKEN", "fd_1");
+        if binary == "serve" {
+            asked.arg(&pipe).args(["--clients", "1"]);
+        }
+        let output = asked.current_dir(folder.path(".")).output().unwrap();
+        assert!(said(&output).contains("is a pipe"), "{}", said(&output));
+    }
     let token = folder.file("token", b"fd_1");
     let certificate = folder.file("authority.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n");
     let teacher = folder.file("teacher.safetensors", teacher(1));

@@ -214,6 +214,7 @@ fn unreadable_clients() {
     let status = || host.get(&token, "/v1/task").status;
     let (list, aside) = (folder.path("clients.json"), folder.path("aside.json"));
     std::fs::rename(&list, &aside).unwrap();
+    assert_eq!(status(), 200);
     std::fs::create_dir(&list).unwrap();
     assert_eq!(status(), 200);
     std::fs::remove_dir(&list).unwrap();
@@ -221,6 +222,54 @@ fn unreadable_clients() {
     assert_eq!(status(), 401);
     std::fs::rename(&aside, &list).unwrap();
     assert_eq!(status(), 200);
+}
+
+/// A client that sends the bytes of a piece counts as calling: in rounds it has a lease.
+#[test]
+fn a_piece_is_a_sign_of_life() {
+    let folder = Folder::new(2);
+    let (token, admin) = (folder.client("a"), folder.admin());
+    let host = folder.serve(&[]);
+    host.enrol(&token, 100);
+    let bytes = teacher(1);
+    let place = host.open(&token, &bytes);
+    let mut stream = host.connect();
+    let begun = head(&token, "PATCH", &place, &piece(0, bytes.len()));
+    stream.write_all(begun.as_bytes()).unwrap();
+    stream.write_all(&bytes[..10]).unwrap();
+    host.until_offset(&token, &place, 10);
+    let seen = || host.get(&admin, "/v1/admin/clients").json()[0]["seen"].clone();
+    let first = seen();
+    assert!(first.is_i64(), "{first}");
+    until(|| seen() != first);
+}
+
+/// Whoever has no valid token keeps no connection: a few would take the places of all clients.
+#[test]
+fn strangers_keep_no_connection() {
+    let folder = Folder::new(2);
+    let token = folder.client("a");
+    let host = folder.serve(&[]);
+    for (token, path, kept) in [
+        ("none", "/healthz", false),
+        ("none", "/v1/task", false),
+        ("none", "/nowhere", false),
+        (&token, "/v1/task", true),
+    ] {
+        let mut stream = host.connect();
+        let asked = head(token, "GET", path, &[]).replace("Connection: close\r\n", "");
+        stream.write_all(asked.as_bytes()).unwrap();
+        stream.write_all(asked.as_bytes()).unwrap();
+        let second = Duration::from_secs(1);
+        stream.set_read_timeout(Some(second)).unwrap();
+        let mut answers = Vec::new();
+        let ended = stream.read_to_end(&mut answers);
+        let count = String::from_utf8_lossy(&answers)
+            .matches("HTTP/1.1 ")
+            .count();
+        assert_eq!(ended.is_err(), kept, "{path}");
+        assert_eq!(count, if kept { 2 } else { 1 }, "{path}");
+    }
 }
 
 /// A page in place of the file, as a proxy answers, is not asked for without a pause, nor for ever.

@@ -480,6 +480,17 @@ fn weights_that_do_not_fit() {
     until(|| host.get(&federation.tokens[0], "/v1/next").json()["action"] == "failed");
     let log = federation.folder.log();
     assert!(log.contains("`fed_md.weights` does not fit"), "{log}");
+    // One more client than weights could never be undone.
+    let output = run(
+        "serve",
+        &["client", "add", federation.folder.text(), "fourth"],
+    );
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(
+        said(&output).contains("no weight for another client"),
+        "{}",
+        said(&output)
+    );
 }
 
 fn announce(host: &Host, token: &str, bytes: &[u8], round: usize) -> Answer {
@@ -586,6 +597,17 @@ fn bad_answers() {
 #[test]
 fn mistakes() {
     let federation = Federation::new("fed_avg", &AVERAGE, &[]);
+    let folder = federation.folder.text();
+    let output = run(
+        "serve",
+        &["run", folder, "dataset=none", "fed_avg.eval_train=true"],
+    );
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(
+        said(&output).contains("needs the clients' images"),
+        "{}",
+        said(&output)
+    );
     let host = federation.serve("127.0.0.1:0");
     let place = federation.place.path("");
     let folder = federation.client(0);

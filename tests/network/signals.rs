@@ -31,6 +31,18 @@ fn server() {
     assert_eq!(next["upload"]["status"], "accepted");
 }
 
+/// A server ends although all its connections are in use.
+#[test]
+fn server_without_a_free_connection() {
+    let folder = Folder::new(2);
+    let mut host = folder.serve(&["--connections", "1"]);
+    let mut only = host.connect();
+    only.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    let mut waiting = host.connect();
+    waiting.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    assert_eq!(stop(&mut host.child, libc::SIGTERM), Some(130));
+}
+
 /// A client that waits for the student ends at once, and the same command waits again.
 #[test]
 fn client() {

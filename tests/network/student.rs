@@ -22,6 +22,16 @@ fn teachers(place: &Place) -> [std::path::PathBuf; 2] {
     [0, 1].map(|node| place.path(&format!("teachers/model_teacher{node}.safetensors")))
 }
 
+/// The numbers of the processes that a process started.
+fn children(of: u32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{of}/task")).unwrap();
+    let lists =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let lists: Vec<String> = lists.collect();
+    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
 /// A server that a script started in the background ignores Ctrl-C; its stage does not, and ends
 /// with it.
 #[test]
@@ -36,6 +46,13 @@ fn stage_ends_with_its_server() {
     let join = host.join(&token, &files[0], &["--no-wait"]).output();
     assert!(join.unwrap().status.success(), "{}", folder.log());
     until(|| folder.log().contains("inverting"));
+    // Ctrl-C in a terminal reaches all of a group: twice would end the stage before it has saved.
+    // SAFETY: it asks for a number.
+    let own = unsafe { libc::getpgid(host.child.id() as i32) };
+    let stage = children(host.child.id());
+    assert!(!stage.is_empty());
+    // SAFETY: as above.
+    assert!(stage.iter().all(|&id| unsafe { libc::getpgid(id) } != own));
     // SAFETY: a signal to a process that this test started and has not waited for.
     assert_eq!(
         unsafe { libc::kill(host.child.id() as i32, libc::SIGTERM) },

@@ -149,6 +149,9 @@ pub const NOW: i64 = 0;
 pub fn close(server: &Server) -> Result<(), Fault> {
     let conflict = |text: String| Fault::new(StatusCode::CONFLICT, "cannot_close", text);
     server.store.commit(|state| {
+        if let Phase::Failed(reason) = &state.phase {
+            return Err(conflict(format!("the work has stopped: {reason}")));
+        }
         if let Some(asked) = &state.rounds.current {
             let accepted = state
                 .answers()

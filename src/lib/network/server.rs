@@ -129,11 +129,11 @@ pub struct Counters {
 }
 
 impl Server {
-    /// Opens a server's folder: the task, the clients, the journal.
+    /// Reads the task of a server's folder.
     ///
     /// # Errors
-    /// Fails as [`Task::read`] and [`Store::open`] do.
-    pub fn open(folder: &Path, limits: Limits) -> Result<Arc<Self>> {
+    /// Fails for a folder without one (usage), and as [`Task::read`] does.
+    pub fn task(folder: &Path) -> Result<Task> {
         let path = folder.join("task.json");
         if !path.exists() {
             let error = Error::usage(format!("there is no `{}`", path.display()));
@@ -149,7 +149,15 @@ impl Server {
                 false => format!("`serve task {} --clients N …` writes it", home.display()),
             }));
         }
-        let task = Arc::new(Task::read(&path)?);
+        Task::read(&path)
+    }
+
+    /// Opens a server's folder, in which `task` is from now on: the clients, the journal.
+    ///
+    /// # Errors
+    /// Fails as [`Store::open`] does.
+    pub fn open(folder: &Path, task: Task, limits: Limits) -> Result<Arc<Self>> {
+        let task = Arc::new(task);
         let store = Arc::new(Store::open(folder, &task)?);
         let tokens = Arc::new(Tokens::open(folder)?);
         let uploads = Uploads::new(
@@ -185,11 +193,12 @@ impl Server {
         let room = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             // Beyond the limit connections wait in the system's queue.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                break;
+            let next = async {
+                let place = Arc::clone(&room).acquire_owned().await.ok();
+                (place, listener.accept().await)
             };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let (place, accepted) = tokio::select! {
+                next = next => next,
                 () = self.stopped() => break,
             };
             match accepted {

@@ -103,8 +103,9 @@ pub struct Enrolment {
 }
 
 /// How far the work is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
+    #[default]
     Collecting,
     /// The uploads are complete, and the server is at work.
     Closed,
@@ -123,7 +124,7 @@ pub struct Download {
 }
 
 /// Holds what the events make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     pub task: Option<String>,
     /// By the client's id, in order of enrolment.
@@ -136,20 +137,6 @@ pub struct State {
     /// The uploads that are used.
     pub closed: Vec<String>,
     pub rounds: Progress,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            task: None,
-            clients: IndexMap::new(),
-            uploads: IndexMap::new(),
-            phase: Phase::Collecting,
-            extended: None,
-            closed: Vec::new(),
-            rounds: Progress::default(),
-        }
-    }
 }
 
 impl State {

@@ -3,7 +3,7 @@
 
 use super::fed_md::Public;
 use crate::artifact::{hash, json};
-use crate::config::{self, Composed};
+use crate::config::{self, Chosen, Composed, Origin};
 use crate::data::{Dataset, DatasetKind};
 use crate::error::Error;
 use crate::model::ModelSettings;
@@ -66,14 +66,22 @@ pub fn warn_of_unread(composed: &Composed, plan: &Plan) -> Result<()> {
 /// Limits the overrides that a warning names: more than this are one set for all stages.
 const FEW: usize = 3;
 
-/// Reports whether overrides name images, or choose a file that may (`+experiment=…`). Without, the
-/// built-in digits are meant, which are nobody's own.
-pub fn names_images(overrides: &[String]) -> bool {
-    let names_some = |text: &String| {
-        let key = text.trim_start_matches('+');
-        key.starts_with("dataset") || key != text
+/// Reports whether the command line names images, or a file that it chooses (`+experiment=…`).
+/// Without, the built-in digits are meant, which are nobody's own.
+pub fn names_images(composed: &Composed) -> bool {
+    let is_chosen = |choice: &Chosen| match &choice.origin {
+        // The primary file chooses the digits.
+        Origin::File { file, .. } => !file.ends_with("config.yaml"),
+        Origin::Argument(_) => true,
+        Origin::BuiltIn => false,
     };
-    overrides.iter().any(names_some)
+    let is_key = |typed: &String| {
+        let key = typed.trim_start_matches('+').split('=').next();
+        key.is_some_and(|key| ["dataset.kind", "dataset.root"].contains(&key))
+    };
+    let mut choices = composed.choices.iter();
+    choices.any(|choice| choice.group == "dataset" && is_chosen(choice))
+        || composed.overrides.iter().any(is_key)
 }
 
 /// Returns the overrides that set something and that nobody `reads`, a function of group and key;

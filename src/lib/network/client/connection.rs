@@ -177,6 +177,7 @@ pub(super) enum Payload {
 
 /// Returns what performs requests, with the certificates of `settings`.
 fn agent(settings: &Settings) -> Result<ureq::Agent> {
+    let address = settings.server.split_once("://").map(|(_, rest)| rest);
     let mut tls = TlsConfig::builder();
     if let Some(path) = &settings.authority {
         let certificates = certificates(path)?;
@@ -189,7 +190,12 @@ fn agent(settings: &Settings) -> Result<ureq::Agent> {
         })?;
         tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
     }
-    let config = ureq::Agent::config_builder()
+    let mut config = ureq::Agent::config_builder();
+    // A proxy of the environment is asked for no address of this machine: it would see the token.
+    if address.is_some_and(is_own) {
+        config = config.proxy(None);
+    }
+    let config = config
         .tls_config(tls.build())
         .http_status_as_error(false)
         .max_redirects(0)

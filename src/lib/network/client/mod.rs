@@ -185,14 +185,24 @@ impl Remote {
                     }
                     *told = shown.offset;
                     self.patch(path, &place, &shown)?;
-                    patience.progress();
                 }
                 // Being checked.
                 _ => interrupt_or_sleep(Duration::from_millis(200))?,
             }
+            let then = shown;
             shown = self
                 .connection
                 .decoded(self.connection.call(Method::GET, &place, None)?)?;
+            if then.status == "open" {
+                if shown.status == "open" && shown.offset <= then.offset {
+                    return Err(Trouble::Again {
+                        problem: "the bytes that were sent did not arrive".into(),
+                        answered: true,
+                        wait: None,
+                    });
+                }
+                patience.progress();
+            }
         }
     }
 

@@ -40,6 +40,9 @@ use tokio::time::timeout;
 const MOST_JSON: usize = 64 << 10;
 /// Addresses whose wrong tokens are counted.
 const MOST_CALLERS: usize = 4096;
+/// Ends a connection with the answer. Whoever has no valid token gets it with every one: kept open,
+/// a few such connections would take the places of all clients.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// The time in which wrong tokens are counted.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -149,10 +152,12 @@ pub async fn answer(
         id,
     };
     let Some(client) = caller else {
-        return Ok(match route.action {
+        let mut reply = match route.action {
             Action::Ready => health::ready(server),
             _ => health::alive(),
-        });
+        };
+        reply.headers_mut().insert(CONNECTION, CLOSE);
+        return Ok(reply);
     };
     match route.action {
         Action::Health | Action::Ready => Ok(health::alive()),
@@ -187,13 +192,15 @@ fn find(method: &str, path: &str) -> Result<(&'static Route, String), Fault> {
     if allowed.is_empty() {
         return Err(
             Fault::new(StatusCode::NOT_FOUND, "no_route", "there is nothing here")
-                .hint("docs/openapi.yaml has all routes"),
+                .hint("docs/openapi.yaml has all routes")
+                .header(CONNECTION, CLOSE),
         );
     }
     let allowed = allowed.join(", ");
     let text = format!("`{method}` does not apply here");
     let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", text)
-        .hint(format!("what applies: {allowed}"));
+        .hint(format!("what applies: {allowed}"))
+        .header(CONNECTION, CLOSE);
     Err(match HeaderValue::from_str(&allowed) {
         Ok(value) => fault.header(ALLOW, value),
         Err(_) => fault,
@@ -282,7 +289,7 @@ fn admit(
                 "too many wrong tokens came from this address",
             )
             .retry_after(60)
-            .header(CONNECTION, HeaderValue::from_static("close")));
+            .header(CONNECTION, CLOSE));
         }
         // Browsers ask for a password, which is the token.
         let scheme = match route.access {
@@ -301,7 +308,8 @@ fn admit(
             },
         )
         .hint("the host of the server gives tokens: `serve client add FOLDER NAME`")
-        .header(WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
+        .header(CONNECTION, CLOSE));
     };
     let allowed = match route.access {
         Access::Anybody | Access::Token => true,

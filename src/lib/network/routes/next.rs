@@ -104,11 +104,10 @@ fn look_at_rounds(server: &Server, client: &Client, next: Next) -> Result<Next, 
         let is_asked = enrolment
             .node
             .is_some_and(|node| asked.nodes.contains(&node));
-        let answered: Vec<usize> = state
+        let answered = state
             .answers()
             .filter(|(_, upload)| upload.outcome == Outcome::Accepted)
-            .map(|(node, _)| node)
-            .collect();
+            .count();
         let train = is_asked && !has_answered;
         Ok(Next {
             action: if train { "train" } else { "wait" }.to_owned(),
@@ -117,7 +116,7 @@ fn look_at_rounds(server: &Server, client: &Client, next: Next) -> Result<Next, 
                 false => format!(
                     "round {}: {} of {} have answered",
                     server.task.round(asked.at),
-                    answered.len(),
+                    answered,
                     counted(asked.nodes.len(), "client")
                 ),
             },

@@ -9,12 +9,17 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
 };
 use hyper::{Response, StatusCode};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
 
 const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const VERSION: HeaderName = HeaderName::from_static("tus-resumable");
 /// The type of a piece.
 const PIECE: &str = "application/offset+octet-stream";
+/// How often a client that sends a piece counts as having called.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Announces an upload: 201 for a new one, 200 for the caller's own of the same content.
 pub async fn announce(mut call: Call, client: Client) -> Result<Reply, Fault> {
@@ -62,9 +67,18 @@ pub async fn piece(call: Call, client: Client) -> Result<Reply, Fault> {
         return Err(Fault::new(StatusCode::BAD_REQUEST, "no_offset", text));
     };
     let piece = Piece { offset, length };
-    let uploads = Arc::clone(&call.server.uploads);
     // As a task of its own it keeps what has arrived when the connection ends.
-    let receiving = async move { uploads.receive(&client, &call.id, piece, call.body).await };
+    let receiving = async move {
+        let uploads = &call.server.uploads;
+        let mut received = pin!(uploads.receive(&client, &call.id, piece, call.body));
+        loop {
+            tokio::select! {
+                shown = received.as_mut() => return shown,
+                // In rounds an answer may take longer than the lease of a client that is silent.
+                () = sleep(SIGN_OF_LIFE) => call.server.callers.saw(&client.id),
+            }
+        }
+    };
     let shown = tokio::spawn(receiving).await.map_err(ended)??;
     let mut reply = Response::new(full(Vec::new()));
     *reply.status_mut() = match shown.status.as_str() {

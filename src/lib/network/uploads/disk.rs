@@ -33,8 +33,12 @@ pub(super) fn write_pieces(
     write().map_err(|error| explain("write", path, error))
 }
 
-/// Keeps a checked file under its hash; a copy where the file system has no links.
-pub(super) fn keep(part: &Path, blob: &Path) -> Result<(), Error> {
+/// Gives a file that is complete a second name, unless it has it; a copy where the file system has
+/// no links. Both are on the disk then.
+///
+/// # Errors
+/// Fails for a file that cannot be read, and a folder that cannot be written.
+pub fn keep(part: &Path, blob: &Path) -> Result<(), Error> {
     let broken = |error| explain("write", blob, error);
     File::open(part)
         .and_then(|file| file.sync_all())

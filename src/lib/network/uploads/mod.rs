@@ -20,7 +20,8 @@ use crate::artifact::fault::explain;
 use crate::error::Error;
 use crate::federated::At;
 use crate::run::free_space;
-use disk::{Pace, keep, write_pieces};
+pub use disk::keep;
+use disk::{Pace, write_pieces};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
@@ -406,12 +407,14 @@ impl Uploads {
             written
         });
         let ended = self.relay(client, piece, body, pieces, &mut newest).await;
-        match writer.await {
+        let written = writer.await;
+        // All bytes may be here although the last of them, or its caller, met a failure.
+        self.check_if_complete(id);
+        match written {
             Ok(written) => written.map_err(Fault::from)?,
             Err(error) => return Err(Error::failed(format!("the writer ended: {error}")).into()),
         }
         ended?;
-        self.check_if_complete(id);
         self.shown(client, id)
     }
 
@@ -606,7 +609,9 @@ impl Uploads {
                     Event::Accepted { upload }
                 }
                 Some(reason) => {
-                    tracing::warn!("{name}: the upload is refused: {reason}");
+                    // Names of classes are the client's: no line of the log is made of them.
+                    let told = reason.replace('\n', "\n    ");
+                    tracing::warn!("{name}: the upload is refused: {told}");
                     Event::Refused { upload, reason }
                 }
             }))

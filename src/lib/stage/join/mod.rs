@@ -4,7 +4,7 @@
 
 mod rounds;
 
-use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::fault::{explain, folder_of, refuse_special};
 use crate::artifact::{atomic, hash, tensors};
 use crate::error::Error;
 use crate::model::{Model, ModelSpec};
@@ -38,7 +38,7 @@ The token comes from --token-file, or from the environment variable FED_DISTILL_
 goes wrong on the way is tried again; the same command resumes where an earlier one ended. Example:
 
   join upload https://server.example:8443 teachers/model_teacher0.safetensors --token-file token
-  join fetch https://server.example:8443 --token-file token     fetches the student, at any time
+  join fetch https://server.example:8443 --token-file token     fetches the student later
 
 In rounds, settings that are typed behind the flags name this client's own images; how it trains is
 the task's. Example:
@@ -303,6 +303,7 @@ impl Upload {
                 .hint(format!("such as `{folder}/model_teacher0.safetensors`"))
                 .into());
         }
+        refuse_special(&self.teacher)?;
         std::fs::File::open(&self.teacher)
             .map_err(|error| explain("read", &self.teacher, error))?;
         let remote = Remote::new(self.connection.settings(&self.server)?)?;

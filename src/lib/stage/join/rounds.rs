@@ -76,7 +76,8 @@ impl Request {
             let error = Error::usage(format!("the server's task is not `{name}`"));
             return Err(error.hint(format!("`join {wanted}`")).into());
         };
-        if !agreed::names_images(&self.overrides) {
+        let composed = agreed::composed(&task, plan, self.overrides.clone())?;
+        if !agreed::names_images(&composed) {
             let error = Error::usage("it is not said which images are this client's");
             return Err(error
                 .note("expected", "settings of `dataset` behind the flags")
@@ -84,7 +85,6 @@ impl Request {
                 .hint("the digits that are built in: `dataset=digits`")
                 .into());
         }
-        let composed = agreed::composed(&task, plan, self.overrides.clone())?;
         agreed::warn_of_unread(&composed, plan)?;
         let context = open_for(&composed, 1)?;
         let dataset = agreed::dataset(&context, &task)?;

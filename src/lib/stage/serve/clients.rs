@@ -1,12 +1,14 @@
 //! `serve client` adds, revokes and lists clients.
 
+use crate::error::Error;
+use crate::network::rounds::plan::Algorithm;
 use crate::network::shown_time;
 use crate::network::task::Task;
 use crate::network::tokens::{self, Role};
 use crate::report::Table;
 use crate::runtime::output;
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Request {
@@ -34,6 +36,30 @@ pub enum Request {
     },
 }
 
+/// Refuses a client for whom the task's `fed_md.weights` have no weight: with one, the rounds would
+/// never run again.
+fn refuse_beyond_weights(folder: &Path) -> Result<()> {
+    tokens::refuse_other_folder(folder)?;
+    let rounds = Task::read(&folder.join("task.json"))?.rounds;
+    let weights = match rounds.map(|plan| plan.algorithm) {
+        Some(Algorithm::FedMd { settings, .. }) => settings.weights,
+        _ => None,
+    };
+    let clients = tokens::list(folder)?;
+    let clients = clients.iter().filter(|client| client.role == Role::Client);
+    match weights.map(|weights| weights.len()) {
+        Some(weights) if clients.count() >= weights => bail!(
+            Error::usage("the task has no weight for another client")
+                .note(
+                    "found",
+                    format!("{weights} `fed_md.weights`, and as many clients")
+                )
+                .hint("a task without `fed_md.weights` takes any number of clients")
+        ),
+        _ => Ok(()),
+    }
+}
+
 impl Request {
     /// Runs the command.
     ///
@@ -50,6 +76,9 @@ impl Request {
                     true => Role::Admin,
                     false => Role::Client,
                 };
+                if role == Role::Client {
+                    refuse_beyond_weights(folder)?;
+                }
                 output::print(tokens::add(folder, name, role)?)?;
                 tracing::info!("this is the token of `{name}`: pass it on in private");
             }
@@ -63,6 +92,7 @@ impl Request {
                 tracing::info!("the token of `{name}` is revoked; {still}");
             }
             Self::List { folder } => {
+                tokens::refuse_other_folder(folder)?;
                 let mut table = Table::new(&["name", "role", "added", "revoked"]);
                 for client in tokens::list(folder)? {
                     let role = match client.role {

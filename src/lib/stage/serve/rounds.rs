@@ -4,7 +4,7 @@
 use super::super::rounds as agreed;
 use super::super::{fed_avg, fed_md};
 use super::stages::offer;
-use crate::config;
+use crate::config::{self, Config};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::federated::{Link, NodeData};
@@ -52,6 +52,20 @@ pub fn run(
     }
 }
 
+/// Refuses a server that is to evaluate on the clients' images.
+///
+/// # Errors
+/// Fails (usage) with `fed_avg.eval_train`.
+pub fn refuse_training_images(config: &Config) -> Result<(), Error> {
+    match config.fed_avg.eval_train {
+        true => Err(Error::usage(
+            "`fed_avg.eval_train` needs the clients' images, which stay there",
+        )
+        .hint("leave it out: each client reports its own accuracy")),
+        false => Ok(()),
+    }
+}
+
 /// Does the server's part.
 struct Lead<'a> {
     context: &'a StageContext<'a>,
@@ -61,12 +75,6 @@ struct Lead<'a> {
 
 impl Lead<'_> {
     fn average(&self, rounds: &mut RoundsServer) -> Result<()> {
-        if self.context.config.fed_avg.eval_train {
-            bail!(
-                Error::usage("`fed_avg.eval_train` needs the clients' images, which stay there")
-                    .hint("leave it out: each client reports its own accuracy")
-            );
-        }
         let job = Job::in_folder(&stages::FED_AVG, self.folder, "global.safetensors");
         let inputs = |run: &mut manifest::Run| self.dataset(run);
         self.context.perform(&job, inputs, |dataset, session| {

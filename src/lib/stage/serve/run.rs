@@ -81,6 +81,7 @@ fn refuse_unfit(mut overrides: Vec<String>, task: &Task) -> Result<()> {
         Some(plan) => {
             let composed = agreed::composed(task, plan, overrides)?;
             agreed::warn_of_unread(&composed, plan)?;
+            rounds::refuse_training_images(&composed.config)?;
             composed
         }
         None => {
@@ -106,7 +107,7 @@ fn refuse_unfit(mut overrides: Vec<String>, task: &Task) -> Result<()> {
     };
     let context = open_for(&composed, 1)?;
     agreed::dataset(&context, task).map_err(|error| {
-        if !agreed::names_images(&composed.overrides) {
+        if !agreed::names_images(&composed) {
             return Error::usage("it is not said which test images the server has")
                 .note(
                     "found",
@@ -130,6 +131,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Request {
+    /// Opens the folder, in which `task` has begun from now on; work that failed is resumed.
+    fn open(&self, task: Task) -> Result<Arc<Server>, Error> {
+        let server = Server::open(&self.folder, task, self.limits())?;
+        if let Phase::Failed(reason) = server.store.view(|state| state.phase.clone()) {
+            tracing::info!("continuing after: {reason}");
+            server
+                .store
+                .commit(|_| Ok::<_, Error>(Some(Event::Resumed)))?;
+        }
+        Ok(server)
+    }
+
     /// Runs the server until it is stopped by a signal.
     ///
     /// # Errors
@@ -148,13 +161,7 @@ impl Request {
                 None
             }
         };
-        let server = Server::open(&self.folder, self.limits())?;
-        if let Phase::Failed(reason) = server.store.view(|state| state.phase.clone()) {
-            tracing::info!("continuing after: {reason}");
-            server
-                .store
-                .commit(|_| Ok::<_, Error>(Some(Event::Resumed)))?;
-        }
+        let task = Server::task(&self.folder)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -163,8 +170,8 @@ impl Request {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stages = (!self.collect_only).then(|| self.overrides.clone());
         // The stages start once the uploads are complete: what is wrong with them is told now.
-        match (stages.clone(), &server.task.rounds) {
-            (Some(overrides), _) => refuse_unfit(overrides, &server.task)?,
+        match (stages.clone(), &task.rounds) {
+            (Some(overrides), _) => refuse_unfit(overrides, &task)?,
             (None, Some(_)) => {
                 let error =
                     Error::usage("`--collect-only` is for teachers, and the task has rounds");
@@ -179,7 +186,7 @@ impl Request {
             }
             (None, None) => {}
         }
-        runtime.block_on(async {
+        let server = runtime.block_on(async {
             let listener = TcpListener::bind(self.listen).await.map_err(|error| {
                 let free = SocketAddr::new(self.listen.ip(), 0);
                 let refused = Error::failed(format!("cannot listen on {}: {error}", self.listen));
@@ -198,6 +205,8 @@ impl Request {
                 }
                 .caused_by(error)
             })?;
+            // What is wrong with the settings or the address leaves the task as it was.
+            let server = self.open(task)?;
             let address = listener.local_addr().map_err(Error::from)?;
             output::print(format!("listening on {scheme}://{address}"))?;
             tokio::spawn(server::stop_on_signal(Arc::clone(&server)));
@@ -206,7 +215,8 @@ impl Request {
             // The stage at work has been asked to stop as well, and saves what it has.
             working
                 .await
-                .map_err(|error| Error::failed(error.to_string()))
+                .map_err(|error| Error::failed(error.to_string()))?;
+            Ok::<_, Error>(server)
         })?;
         let phase = server.store.view(|state| state.phase.clone());
         drop(server);

@@ -1,11 +1,12 @@
 //! Runs the server's stages on the accepted teachers, as processes of their own with `resume=true`:
 //! after a crash the same commands resume from their checkpoints.
 
-use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::fault::explain;
 use crate::artifact::{atomic, hash, json};
 use crate::error::Error;
 use crate::network::server::Server;
 use crate::network::state::Event;
+use crate::network::uploads::keep;
 use crate::runtime::interrupt;
 use anyhow::Result;
 use serde_json::json;
@@ -112,7 +113,13 @@ impl Stages {
         let mut list = Vec::new();
         for (index, (sha256, name, images)) in closed.iter().enumerate() {
             let file = format!("model_teacher{index}.safetensors");
-            link(&store.blob(sha256), &folder.join(&file))?;
+            let teacher = folder.join(&file);
+            match std::fs::remove_file(&teacher) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(explain("write", &teacher, error).into());
+                }
+                _ => keep(&store.blob(sha256), &teacher)?,
+            }
             list.push(json!({"teacher": index, "client": name, "images": images,
                 "sha256": sha256}));
         }
@@ -128,6 +135,9 @@ impl Stages {
         tracing::info!("{name} starts");
         let mut command = Command::new(&binary);
         command.args(overrides).args(fixed).stdin(Stdio::null());
+        // Ctrl-C in a terminal reaches a whole group, and a stage that is told to stop twice ends
+        // at once; this process passes the signal on.
+        command.process_group(0);
         // SAFETY: both may be called between fork and exec. The stage ends with this process, so
         // that the next one does not find it at work. A shell that starts the server in the
         // background has it ignore SIGINT, which the stage must not inherit: it is how it is told
@@ -183,25 +193,7 @@ impl Stages {
 /// Makes a file the result that clients download.
 pub fn offer(server: &Server, file: &Path) -> Result<()> {
     let (bytes, sha256) = hash::file(file)?;
-    link(file, &server.store.blob(&sha256))?;
+    keep(file, &server.store.blob(&sha256))?;
     let finished = Event::Finished { sha256, bytes };
     Ok(server.store.commit(|_| Ok::<_, Error>(Some(finished)))?)
-}
-
-/// Links a file, or copies it where the file system has no links; replaces what is there.
-fn link(from: &Path, to: &Path) -> Result<()> {
-    let broken = |error| explain("write", to, error);
-    match std::fs::remove_file(to) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(broken(error).into()),
-        _ => {}
-    }
-    if std::fs::hard_link(from, to).is_err() {
-        std::fs::copy(from, to).map_err(broken)?;
-    }
-    // The event that names it must not be on the disk before it.
-    let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
-    synced
-        .and_then(|()| atomic::sync_folder(folder_of(to)))
-        .map_err(broken)?;
-    Ok(())
 }

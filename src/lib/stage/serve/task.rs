@@ -2,7 +2,7 @@
 
 use super::super::fed_md::Public;
 use super::super::rounds as agreed;
-use crate::artifact::fault::explain;
+use crate::artifact::fault::{explain, refuse_special};
 use crate::artifact::{json, tensors};
 use crate::config;
 use crate::config::Composed;
@@ -214,6 +214,7 @@ impl Request {
                 .hint(format!("leave out `{}`", self.overrides.join(" ")))
                 .into());
         }
+        refuse_special(file)?;
         std::fs::File::open(file).map_err(|error| explain("read", file, error))?;
         let metadata = tensors::metadata(file)?;
         let card = weights::card(&metadata)?.ok_or_else(|| {
@@ -231,7 +232,11 @@ impl Request {
     }
 
     fn of_config(&self) -> Result<Task> {
-        if !agreed::names_images(&self.overrides) {
+        let composed = config::compose(&config::Request {
+            overrides: self.overrides.clone(),
+            ..config::Request::default()
+        })?;
+        if !agreed::names_images(&composed) {
             let error = Error::usage("it is not said what the images are");
             return Err(error
                 .hint(
@@ -243,10 +248,6 @@ impl Request {
                 .hint("those of a teacher: `--from FILE`")
                 .into());
         }
-        let composed = config::compose(&config::Request {
-            overrides: self.overrides.clone(),
-            ..config::Request::default()
-        })?;
         self.warn_of_unread(&composed)?;
         let mut task = self.described(&composed)?;
         if self.algorithm != Choice::Upload {
