@@ -67,11 +67,12 @@ where: setup ## Print the folder of the binaries, which are built if need be
 	@$(BUILD)
 	@cd "$(BIN)" && pwd
 
+demonstrate = "$(BIN)/$(1)" +experiment=demo outputs="$(OUTPUTS)" overwrite=true $(ARGS)
 demo: stages ## Split digits over three nodes, train, invert, distil (a minute on two free cores)
-	"$(BIN)/split_data" +experiment=demo overwrite=true $(ARGS)
-	"$(BIN)/train_teachers" +experiment=demo overwrite=true $(ARGS)
-	"$(BIN)/generate_initial" +experiment=demo overwrite=true $(ARGS)
-	"$(BIN)/train_student" +experiment=demo overwrite=true $(ARGS)
+	$(call demonstrate,split_data)
+	$(call demonstrate,train_teachers)
+	$(call demonstrate,generate_initial)
+	$(call demonstrate,train_student)
 
 # What the parties and their server agree on; the constants are near those of all digits.
 PARTIES = outputs/parties

@@ -76,7 +76,7 @@ class Makefile(unittest.TestCase):
         """Checks that `make demo` runs the four stages, in order, from the folder `binaries`."""
         code, ran, errors = self.make(checkout, "demo", "ARGS=seed=7", **variables)
         self.assertEqual(code, 0, errors)
-        rest = "+experiment=demo overwrite=true seed=7"
+        rest = "+experiment=demo outputs=outputs overwrite=true seed=7"
         self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
 
     def host(self):
