@@ -32,10 +32,10 @@ gpu-check: MORE = --features $(FEATURES) --bench worker
 BIN = $(if $(DRY),target/release,$(eval BIN := $$(subst $$(CURDIR)/,,$$(ANSWER)))$(BIN))
 DRY = $(findstring n,$(firstword -$(MAKEFLAGS)))
 
-.PHONY: help setup python mpi build stages build-mpi where demo demo-parties named experiment \
-	compared compare federation setting protocol findings report experiments experiments-smoke \
-	test test-mpi test-browser soak bench bench-rust bench-federation gpu-pack gpu-check lint \
-	deny FORCE
+.PHONY: help setup python mpi build stages build-mpi where binaries demo demo-parties named \
+	experiment compared compare federation setting protocol findings report experiments \
+	experiments-smoke test test-mpi test-browser soak bench bench-rust bench-federation \
+	gpu-pack gpu-check lint deny FORCE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -63,9 +63,13 @@ build-mpi: setup mpi ## The same with MPI, so that the processes of an `mpirun` 
 	$(CARGO) build --release --bins --features net,mpi
 
 # For `export PATH="$(make -s where):$PATH"`.
-where: setup ## Print the folder of the binaries, which are built if need be
-	@$(BUILD)
+where: binaries ## Print the folder of the binaries, which are built if need be
 	@cd "$(BIN)" && pwd
+
+# Apart from `where`: make asks cargo for the folder before it begins with a recipe, and hides what
+# cargo says then.
+binaries: setup
+	@$(BUILD)
 
 demonstrate = "$(BIN)/$(1)" +experiment=demo outputs="$(OUTPUTS)" overwrite=true $(ARGS)
 demo: stages ## Split digits over three nodes, train, invert, distil (a minute on two free cores)
@@ -102,7 +106,9 @@ party-%: FORCE
 		teacher.index=$* teacher.save_folder=$(PARTIES)/party$* threads=$(THREADS) $(ARGS)
 
 # A stage of the experiment; what is finished is not run again.
-run = "$(BIN)/$(1)" +experiment=$(NAME) outputs="$(OUTPUTS)" resume=true
+run = "$(BIN)/$(1)" +experiment=$(NAME) outputs="$(OUTPUTS)" $(RESUME)
+# They exclude each other.
+RESUME = $(if $(findstring overwrite=true,$(ARGS)),,resume=true)
 # OUTPUTS=outputs/seed_7 keeps a repetition apart, in all targets that take NAME=….
 OUTPUTS ?= outputs
 # `make -j4 experiment` trains four nodes' teachers side by side, each with its part of the cores.
@@ -148,9 +154,11 @@ SEED ?= 1
 # The config names their folders, so that ALPHA=.05 is ALPHA=0.05.
 SETTING = $${outputs}/protocols/$(NAME)/alpha_$${split.alpha}/seed_$${seed}
 of_protocol = "$(BIN)/$(1)" +protocol=$(NAME) +method=$(METHOD) outputs="$(OUTPUTS)" \
-	split.alpha=$(ALPHA) seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) \
-	'initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors' \
-	'student.save_folder=$(SETTING)/$(METHOD)/student' resume=true $(ARGS)
+	split.alpha=$(ALPHA) seed=$(SEED) $(own_$(1)) $(RESUME) $(ARGS)
+# What is the method's own.
+own_generate_initial = 'initial.save_path=$(SETTING)/$(METHOD)/initial.safetensors'
+own_train_student = $(own_generate_initial) student.seed=$$(( $(SEED) + 1 )) \
+	'student.save_folder=$(SETTING)/$(METHOD)/student'
 setting:
 	@test -n "$(NAME)" && test -n "$(ALPHA)" && test -n "$(METHOD)" || { \
 		echo 'which setting? make protocol NAME=b_mnist ALPHA=0.05 METHOD=dense SEED=1;' \
@@ -171,7 +179,8 @@ FINDINGS = 1_teacher_custom 1_teacher_custom_adap iid_10_teacher_custom \
 findings: NAME = $$name
 findings: OUTPUTS = outputs/findings/seed_$(SEED)
 # The scale has one number of updates for all; here too it is three times as many.
-small = $(call run,$(1)) +scale=small seed=$(SEED) student.seed=$$(( $(SEED) + 1 )) \
+small = $(call run,$(1)) +scale=small seed=$(SEED) \
+	$(if $(filter train_student,$(1)),student.seed=$$(( $(SEED) + 1 ))) \
 	$$(case $$name in *_3000) echo deep_inv.di.grad_updates_batch=300;; esac)
 findings: stages ## Run the report's experiments at small scale, SEED=1 (ARGS="dataset.root=…")
 	@set -e; for name in $(FINDINGS); do echo "$$name" >&2; \

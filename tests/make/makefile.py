@@ -89,11 +89,16 @@ class Makefile(unittest.TestCase):
                                       "METHOD=dense", "SEED=4", "ARGS=threads=1")
         self.assertEqual(code, 0, errors)
         setting = "${outputs}/protocols/b_mnist/alpha_${split.alpha}/seed_${seed}/dense"
-        rest = ("+protocol=b_mnist +method=dense outputs=outputs split.alpha=0.05 seed=4 "
-                f"student.seed=5 initial.save_path={setting}/initial.safetensors "
-                f"student.save_folder={setting}/student resume=true threads=1")
+        initial = f"initial.save_path={setting}/initial.safetensors "
+        student = f"student.seed=5 student.save_folder={setting}/student "
+        shared = "+protocol=b_mnist +method=dense outputs=outputs split.alpha=0.05 seed=4 "
         binaries = checkout / "target" / "release"
-        self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
+        for own, stage, line in zip(["", "", initial, initial + student], STAGES, ran):
+            self.assertEqual(line, f"{binaries}/{stage} {shared}{own}resume=true threads=1")
+        self.assertEqual(len(ran), 4)
+        code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist", "ALPHA=0.05",
+                                      "METHOD=dense", "ARGS=overwrite=true")
+        self.assertNotIn("resume=true", ran[0])
         code, ran, errors = self.make(checkout, "protocol", "NAME=b_mnist")
         self.assertEqual((code, ran), (2, []))
         self.assertIn("METHOD=dense SEED=1; names: a_mnist b_cifar10", errors)
@@ -108,7 +113,7 @@ class Makefile(unittest.TestCase):
         def line(stage, name, *more):
             words = [f"{checkout}/target/release/{stage}", f"+experiment={name}",
                      f"outputs={folder}", "resume=true", "+scale=small", "seed=3",
-                     "student.seed=4", *more, "threads=1"]
+                     *["student.seed=4"] * (stage == STAGES[3]), *more, "threads=1"]
             return " ".join(words)
         students = [f"student.save_folder={folder}/{{}}/cross_entropy",
                     f"student.save_folder={folder}/{{}}/distill student.objective=distill "
