@@ -136,6 +136,16 @@ impl Model {
         Ok(model)
     }
 
+    /// Returns the number of parameters of `spec`'s network, without taking memory for them.
+    ///
+    /// # Errors
+    /// Fails when [`ModelSpec::check`] refuses `spec`.
+    pub fn count_parameters(spec: &ModelSpec) -> Result<u64> {
+        let (_, entries) = build(spec, Device::Cpu, Values::Outline)?;
+        let parameters = entries.iter().filter(|entry| entry.is_parameter);
+        Ok(parameters.map(|entry| entry.tensor.numel() as u64).sum())
+    }
+
     /// Returns the name, shape and type of each tensor of `spec`'s state dict, in its order,
     /// without taking memory for the tensors.
     ///

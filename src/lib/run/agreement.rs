@@ -5,7 +5,7 @@
 
 use super::weights::Card;
 use crate::config::typed_list;
-use crate::data::{Dataset, DatasetSettings, Normalisation, check_class_names};
+use crate::data::{Dataset, DatasetKind, DatasetSettings, Normalisation, check_class_names};
 use crate::error::{During, Error, Result};
 use std::path::Path;
 use tch::Device;
@@ -41,6 +41,13 @@ pub fn difference(one: &Card, other: &Card) -> Option<Difference> {
     Task::of(one).difference(&Task::of(other))
 }
 
+/// Returns the well-known set that a model was trained on, by its card.
+fn set_of(card: &Card) -> Option<DatasetKind> {
+    let kind: DatasetKind = serde_json::from_value(card.dataset.clone().into()).ok()?;
+    let is_known = !matches!(kind, DatasetKind::ImageFolder | DatasetKind::None);
+    is_known.then_some(kind)
+}
+
 /// Returns `dataset`, which `settings` describe, with the normalisation of the models whose `card`
 /// is in the file at `path`, where `settings` leave it open.
 ///
@@ -61,7 +68,14 @@ pub fn fitted(
     let trained = shape(card.model.channels, card.model.size);
     let here = shape(dataset.channels(), dataset.size());
     if trained != here {
-        return Err(differs("on images of another shape", [trained, here])
+        let error = differs("on images of another shape", [trained, here]);
+        let error = match set_of(card) {
+            Some(kind) if kind != settings.kind => {
+                error.hint(format!("they were trained on `{kind}`: `dataset={kind}`"))
+            }
+            _ => error,
+        };
+        return Err(error
             .hint(format!(
                 "`dataset.channels={} dataset.size={}` makes such images",
                 card.model.channels, card.model.size

@@ -1,12 +1,11 @@
 //! Starts a stage: logging, Ctrl-C, threads and device, and the context that holds them with the
 //! config.
 
-use super::{manifest, ranks};
+use super::{Demand, manifest, ranks};
 use crate::config::{Composed, Config};
 use crate::data::{self, Dataset};
 use crate::error::{During, Error};
 use crate::model::{Model, ModelSettings, ModelSpec, Precision};
-use crate::runtime::seed::Seeds;
 use crate::runtime::{device, interrupt, launcher, logging, threads};
 use crate::setting::FilePath;
 use crate::words::counted;
@@ -119,7 +118,7 @@ impl StageContext<'_> {
     /// parameters.
     ///
     /// # Errors
-    /// Fails when the model does not take the images, and when it cannot be built.
+    /// Fails when the model does not take the images.
     pub fn sized_model(
         &self,
         dataset: &Dataset,
@@ -128,19 +127,24 @@ impl StageContext<'_> {
         let classes = dataset.classes.len() as i64;
         let spec = ModelSpec::new(model, dataset.channels(), dataset.size(), classes);
         let spec = spec.within("model")?;
-        // Its weights do not matter: it is built to see that it can be, and how large it is.
-        let mut rng = Seeds::new(self.config.seed).stream("model/size", 0);
-        let parameters = Model::new(&spec, self.device, &mut rng)?.parameter_count();
+        let parameters = Model::count_parameters(&spec)?;
         Ok((spec, parameters))
     }
 
-    /// Refuses to train the config's model on `dataset` where it cannot be built, and says that
-    /// `run` writes its weights.
+    /// Refuses to train the config's model on `dataset` where it cannot be built, or takes more
+    /// memory than there is, and says that `run` writes its weights.
     ///
     /// # Errors
-    /// Fails as [`sized_model`](Self::sized_model) does.
+    /// Fails as [`sized_model`](Self::sized_model) does, and with too many parameters (usage).
     pub fn refuse_model(&self, dataset: &Dataset, run: &mut manifest::Run) -> Result<()> {
         let (_, parameters) = self.sized_model(dataset, &self.config.model)?;
+        self.refuse_demand(&Demand {
+            what: "parameters",
+            count: parameters.into(),
+            // And its gradient.
+            bytes: 2 * u128::from(PARAMETER_BYTES),
+            keys: &["model.width", "model.blocks"],
+        })?;
         run.needs_space(PARAMETER_BYTES * parameters);
         Ok(())
     }

@@ -25,6 +25,18 @@ fn starved(place: &Place, stage: &str, more: &[&str]) -> String {
     text
 }
 
+/// Drawing its weights would end the process without a word.
+#[test]
+fn a_model_larger_than_memory_is_refused() {
+    let place = made("split_data");
+    let text = place.fails("train_teachers", &["model.width=65536"], 2);
+    says(
+        &text,
+        &["parameters", "of memory", "model.width=65536", "available"],
+    );
+    assert!(!place.path("teachers").exists());
+}
+
 #[test]
 fn a_run_without_memory_says_what_to_lower() {
     let place = made("split_data");
