@@ -154,18 +154,8 @@ fn damaged_journal() {
         .unwrap()
         .replacen("began", "bogan", 1);
     std::fs::write(&path, &text).unwrap();
-    let output = run(
-        "serve",
-        &[
-            "run",
-            folder.text(),
-            "--collect-only",
-            "--listen",
-            "127.0.0.1:0",
-        ],
-    );
-    let errors = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let (code, errors) = folder.refused();
+    assert_eq!(code, Some(1), "{errors}");
     assert!(
         errors.contains("journal.jsonl:1") && errors.contains("hint: "),
         "{errors}"
@@ -178,18 +168,8 @@ fn damaged_journal() {
 fn second_server() {
     let folder = Folder::new(2);
     let _host = folder.serve(&[]);
-    let output = run(
-        "serve",
-        &[
-            "run",
-            folder.text(),
-            "--collect-only",
-            "--listen",
-            "127.0.0.1:0",
-        ],
-    );
-    let errors = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let (code, errors) = folder.refused();
+    assert_eq!(code, Some(1), "{errors}");
     assert!(
         errors.contains("another `serve` has the folder"),
         "{errors}"
@@ -204,18 +184,8 @@ fn other_task() {
     let path = folder.path("task.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("0.3", "0.31")).unwrap();
-    let output = run(
-        "serve",
-        &[
-            "run",
-            folder.text(),
-            "--collect-only",
-            "--listen",
-            "127.0.0.1:0",
-        ],
-    );
-    let errors = said(&output);
-    assert_eq!(output.status.code(), Some(2), "{errors}");
+    let (code, errors) = folder.refused();
+    assert_eq!(code, Some(2), "{errors}");
     assert!(errors.contains("was begun with another task"), "{errors}");
     // Nor does `serve task` write one over it, which would lose what was begun.
     let words = ["task", folder.text(), "--overwrite", "--clients", "2"];

@@ -163,6 +163,14 @@ impl Folder {
         self.start_with(command("serve"), more)
     }
 
+    /// What a server says that only collects and ends at once; its exit code.
+    pub fn refused(&self) -> (Option<i32>, String) {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let collect = ["run", self.text(), "--collect-only"];
+        let output = run("serve", &[&collect[..], &listen].concat());
+        (output.status.code(), said(&output))
+    }
+
     /// Starts a server whose files may have so many blocks of 512 bytes, as on a disk that is full.
     pub fn serve_limited(&self, blocks: u64) -> Host {
         let mut shell = Command::new("sh");
