@@ -51,6 +51,14 @@ fn of_hosts() {
             &["`best_test`, but `dataset.kind` is `none`"],
         ),
         (
+            &["dataset=none", "initial.num_batches=0"],
+            &["`initial.num_batches` is 0", "set by: command line"],
+        ),
+        (
+            &["dataset=none", "student.augment.crop=8"],
+            &["`student.augment.crop` is 8", "choose 0 to 7"],
+        ),
+        (
             &["dataset=none", "teacher.only=[0,2]"],
             &["`teacher.only` must name teachers"],
         ),

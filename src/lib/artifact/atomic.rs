@@ -72,6 +72,26 @@ pub fn append(path: &Path) -> Result<File> {
     opened.map_err(|error| explain("write", path, error))
 }
 
+/// Gives a file that is complete a second name, unless that is taken; a copy where the file system
+/// has no links. Both are on the disk then.
+///
+/// # Errors
+/// Fails for a file that cannot be read, and a folder that cannot be written.
+pub fn link_or_copy(file: &Path, name: &Path) -> Result<()> {
+    let broken = |error| explain("write", name, error);
+    let mut complete = File::open(file).map_err(broken)?;
+    complete.sync_all().map_err(broken)?;
+    match std::fs::hard_link(file, name) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(_) => write_with(name, |out| {
+            io::copy(&mut complete, out).map_err(broken)?;
+            Ok(())
+        })?,
+    }
+    sync_folder(folder_of(name)).map_err(broken)
+}
+
 /// Returns where the rename goes: `path`, or what it links to. Only regular files are ever replaced
 /// (a rename would replace `/dev/null` too).
 fn destination(path: &Path) -> Result<PathBuf> {

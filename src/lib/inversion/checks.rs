@@ -102,6 +102,27 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
     Ok(())
 }
 
+/// Returns the architectures of those `teachers` that have no fused passes.
+fn without_fused_passes(teachers: &[&Teacher]) -> Vec<ModelKind> {
+    let without = teachers
+        .iter()
+        .filter(|teacher| !Frozen::supports(&teacher.spec));
+    without.map(|teacher| teacher.spec.model.kind).collect()
+}
+
+/// Tells which teachers are inverted by the plain engine for lack of fused passes, if any.
+pub(super) fn tell_engine(engine: EngineKind, teachers: &[&Teacher]) {
+    let without = without_fused_passes(teachers);
+    let (EngineKind::Auto, Some(reason)) = (engine, without.first()) else {
+        return;
+    };
+    let which = match without.len() == teachers.len() {
+        true => String::new(),
+        false => format!(" of {} of {} teachers", without.len(), teachers.len()),
+    };
+    tracing::info!("inversion{which} by the plain engine: {reason} has no fused path");
+}
+
 /// Returns `true` when batches are to be made by the fused engine: where it is asked for, or where
 /// a teacher has fused passes; it takes the other teachers through autograd.
 ///
@@ -109,23 +130,11 @@ fn check_others(settings: &InversionSettings, teachers: usize) -> Result<()> {
 /// Fails with a usage error when `engine` is [`EngineKind::Fused`] and a teacher is no residual
 /// network.
 pub(super) fn uses_fused_engine(engine: EngineKind, teachers: &[&Teacher]) -> Result<bool> {
-    let without: Vec<ModelKind> = teachers
-        .iter()
-        .filter(|teacher| !Frozen::supports(&teacher.spec))
-        .map(|teacher| teacher.spec.model.kind)
-        .collect();
+    let without = without_fused_passes(teachers);
     match (engine, without.first()) {
         (EngineKind::Plain, _) => Ok(false),
         (EngineKind::Auto | EngineKind::Fused, None) => Ok(true),
-        (EngineKind::Auto, Some(reason)) => {
-            let with = teachers.len() - without.len();
-            let which = match with {
-                0 => String::new(),
-                _ => format!(" of {} of {} teachers", without.len(), teachers.len()),
-            };
-            tracing::info!("inversion{which} by the plain engine: {reason} has no fused path");
-            Ok(with > 0)
-        }
+        (EngineKind::Auto, Some(_)) => Ok(without.len() < teachers.len()),
         (EngineKind::Fused, Some(reason)) => Err(Error::usage(
             parameter("engine") + " is fused, but not every teacher has a fused path",
         )

@@ -5,7 +5,7 @@
 //! All random numbers of batch `index` come from streams of that index, so batches can be made in
 //! any order, on any machine.
 
-use super::checks::{check, uses_fused_engine};
+use super::checks::{check, tell_engine, uses_fused_engine};
 use super::draws::Draws;
 use super::engine::{Inversion, TermsAt};
 use super::ensemble::Ensemble;
@@ -143,6 +143,13 @@ impl<'a> Inverter<'a> {
             fused,
             moments: BTreeMap::new(),
         })
+    }
+
+    /// Logs which teachers are inverted without fused passes, unless batches take no step.
+    pub(crate) fn tell_engine(&self, student: bool) {
+        if self.steps(student) > 0 {
+            tell_engine(self.settings.engine, &self.teachers);
+        }
     }
 
     /// Tells how the teachers' images are normalised, which pictures of shapes need.

@@ -49,11 +49,7 @@ pub fn run(composed: &Composed) -> Result<()> {
         "initial.save_path",
         "outputs/initial.safetensors",
     )?;
-    if context.config.initial.num_batches == 0 {
-        bail!(Error::usage(
-            "`initial.num_batches` is 0: the student needs something to start with",
-        ));
-    }
+    refuse_no_batches(&context)?;
     let job = Job {
         stage: &stages::GENERATE_INITIAL,
         manifest: manifest::beside(path),
@@ -65,6 +61,21 @@ pub fn run(composed: &Composed) -> Result<()> {
         tracing::info!("{} is there already", path.display());
     }
     Ok(())
+}
+
+/// Refuses to make no initial batches at all.
+///
+/// # Errors
+/// Fails (usage) where `initial.num_batches` is 0.
+pub fn refuse_no_batches(context: &StageContext) -> Result<()> {
+    if context.config.initial.num_batches > 0 {
+        return Ok(());
+    }
+    bail!(
+        Error::usage("`initial.num_batches` is 0: the student needs something to start with")
+            .note("set by", context.composed.set_by("initial.num_batches"))
+            .hint("type initial.num_batches=1 or more")
+    );
 }
 
 /// Does the stage's work. Where a batch follows from its number alone, batch i is made by rank i
@@ -83,8 +94,8 @@ impl Shared for Generate<'_> {
         set.record(run)?;
         let image = super::image_bytes(&set.card.model);
         super::refuse_synthesis(self.context, image)?;
-        super::refuse_generator_crop(self.context, &set)?;
-        synthesizer::check(self.context.config, &set)?;
+        super::refuse_generator_crop(self.context, set.card.model.size)?;
+        synthesizer::check(self.context.config, &set, Some(false))?;
         self.context.refuse_demand(&Demand {
             what: "synthetic images",
             count: self.images(),

@@ -64,12 +64,12 @@ fn image_bytes(model: &ModelSpec) -> u128 {
     8 + 4 * pixels.iter().map(|&count| count as u128).product::<u128>()
 }
 
-/// Refuses a generator whose images would be cropped to nothing.
-fn refuse_generator_crop(context: &StageContext, set: &TeacherSet) -> anyhow::Result<()> {
+/// Refuses a generator whose images, of `side` pixels, would be cropped to nothing.
+fn refuse_generator_crop(context: &StageContext, side: i64) -> anyhow::Result<()> {
     let Some(settings) = &context.config.generator else {
         return Ok(());
     };
-    context.refuse_large_crop("generator", &settings.augment, set.card.model.size)
+    context.refuse_large_crop("generator", &settings.augment, side)
 }
 
 /// Refuses settings with which making a batch takes more memory than there is: the pixels, their

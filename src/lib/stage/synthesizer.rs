@@ -49,18 +49,31 @@ pub fn batch_size_key(config: &Config) -> &'static str {
     }
 }
 
-/// Refuses settings that do not fit the teachers of `set`, before anything is written.
+/// Refuses settings that do not fit the teachers of `set`, before anything is written, and tells
+/// what makes the batches: against a student or not, or none at all.
 ///
 /// # Errors
 /// Fails as [`synthesizer`] does.
-pub fn check(config: &Config, set: &TeacherSet) -> Result<(), Error> {
-    synthesizer(config, set, None)?;
-    match config.generator {
-        Some(_) => tracing::info!("a generator makes the synthetic batches: `generator` is set"),
-        // Only now are there as many weights as classes.
-        None => warn_of_labels(&config.deep_inv, &set.all()),
+pub fn check(config: &Config, set: &TeacherSet, student: Option<bool>) -> Result<(), Error> {
+    if config.generator.is_some() {
+        synthesizer(config, set, None)?;
+        tracing::info!("a generator makes the synthetic batches: `generator` is set");
+        return Ok(());
     }
+    let inverter = inverter(config, set)?;
+    if let Some(student) = student {
+        inverter.tell_engine(student);
+    }
+    // Only now are there as many weights as classes.
+    warn_of_labels(&config.deep_inv, &set.all());
     Ok(())
+}
+
+/// Returns what inverts the teachers of `set`.
+fn inverter<'a>(config: &'a Config, set: &'a TeacherSet) -> Result<Inverter<'a>, Error> {
+    let inverter = Inverter::new(set.all(), &config.deep_inv, Seeds::new(config.seed));
+    let inverter = inverter.within("deep_inv")?;
+    Ok(inverter.with_normalisation(&set.card.normalisation))
 }
 
 /// Returns the synthesiser that the config asks for, of the teachers of `set`; its ensemble follows
@@ -82,9 +95,7 @@ pub fn synthesizer<'a>(
         None => ensemble,
     };
     let Some(settings) = &config.generator else {
-        let inverter = Inverter::new(all, &config.deep_inv, seeds).within("deep_inv")?;
-        let inverter = inverter.with_normalisation(normalisation);
-        return Ok(Box::new(inverter.with_ensemble(ensemble)));
+        return Ok(Box::new(inverter(config, set)?.with_ensemble(ensemble)));
     };
     let maker = GeneratorSynthesizer::new(all, ensemble, settings, normalisation, seeds);
     Ok(Box::new(maker.within("generator")?))

@@ -1,12 +1,11 @@
-//! Writes pieces and keeps whole files, and demands that the bytes of a body come at a rate.
+//! Writes the pieces of a body, and demands that its bytes come at a rate.
 
 use super::super::server::Limits;
-use crate::artifact::atomic;
-use crate::artifact::fault::{explain, folder_of};
+use crate::artifact::fault::explain;
 use crate::error::Error;
 use hyper::body::Bytes;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -31,31 +30,6 @@ pub(super) fn write_pieces(
         file.sync_data()
     };
     write().map_err(|error| explain("write", path, error))
-}
-
-/// Gives a file that is complete a second name, unless it has it; a copy where the file system has
-/// no links. Both are on the disk then.
-///
-/// # Errors
-/// Fails for a file that cannot be read, and a folder that cannot be written.
-pub fn keep(part: &Path, blob: &Path) -> Result<(), Error> {
-    let broken = |error| explain("write", blob, error);
-    File::open(part)
-        .and_then(|file| file.sync_all())
-        .map_err(broken)?;
-    let linked = std::fs::hard_link(part, blob);
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(_) => {
-            let mut file = File::open(part).map_err(broken)?;
-            atomic::write_with(blob, |out| {
-                io::copy(&mut file, out).map_err(broken)?;
-                Ok(())
-            })?;
-        }
-        Ok(()) => {}
-    }
-    atomic::sync_folder(folder_of(blob)).map_err(broken)
 }
 
 /// Demands that the bytes of a body come at a rate, after a time of grace.

@@ -20,7 +20,6 @@ use crate::artifact::fault::explain;
 use crate::error::Error;
 use crate::federated::At;
 use crate::run::free_space;
-pub use disk::keep;
 use disk::{Pace, write_pieces};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
@@ -589,7 +588,7 @@ impl Uploads {
             Err(error) => Some(error.to_string().chars().take(MOST_REASON).collect()),
         };
         if refusal.is_none() {
-            keep(&part, &self.store.blob(&upload.sha256))?;
+            atomic::link_or_copy(&part, &self.store.blob(&upload.sha256))?;
         }
         let name = &enrolment.name;
         self.store.commit(|state| {

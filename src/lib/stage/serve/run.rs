@@ -1,7 +1,7 @@
 //! `serve run` listens until it is stopped, and works once the uploads are complete.
 
 use super::super::rounds as agreed;
-use super::super::train_student;
+use super::super::{generate_initial, train_student};
 use super::rounds;
 use super::stages::{self, Stages};
 use crate::config;
@@ -118,6 +118,10 @@ fn refuse_unfit(mut overrides: Vec<String>, task: &Task) -> Result<()> {
         }
         Error::from(error).hint("without test images: `dataset=none`")
     })?;
+    if task.rounds.is_none() {
+        generate_initial::refuse_no_batches(&context)?;
+        train_student::refuse_large_crops(&context, task.size)?;
+    }
     Ok(())
 }
 

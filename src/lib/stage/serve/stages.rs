@@ -6,7 +6,6 @@ use crate::artifact::{atomic, hash, json};
 use crate::error::Error;
 use crate::network::server::Server;
 use crate::network::state::Event;
-use crate::network::uploads::keep;
 use crate::runtime::interrupt;
 use anyhow::Result;
 use serde_json::json;
@@ -118,7 +117,7 @@ impl Stages {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(explain("write", &teacher, error).into());
                 }
-                _ => keep(&store.blob(sha256), &teacher)?,
+                _ => atomic::link_or_copy(&store.blob(sha256), &teacher)?,
             }
             list.push(json!({"teacher": index, "client": name, "images": images,
                 "sha256": sha256}));
@@ -193,7 +192,7 @@ impl Stages {
 /// Makes a file the result that clients download.
 pub fn offer(server: &Server, file: &Path) -> Result<()> {
     let (bytes, sha256) = hash::file(file)?;
-    keep(file, &server.store.blob(&sha256))?;
+    atomic::link_or_copy(file, &server.store.blob(&sha256))?;
     let finished = Event::Finished { sha256, bytes };
     Ok(server.store.commit(|_| Ok::<_, Error>(Some(finished)))?)
 }

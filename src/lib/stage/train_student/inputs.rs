@@ -60,7 +60,9 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let images = initial_images + 2 * fresh_images(context.config);
     let images = images as u128 * super::super::image_bytes(&set.card.model);
     run.needs_space(images as u64 + student.state().bytes());
-    synthesizer::check(context.config, &set)?;
+    let made = context.config.student.new_batches_per_epoch > 0;
+    let student_is_used = made.then_some(context.config.student.adaptive);
+    synthesizer::check(context.config, &set, student_is_used)?;
     Ok(Inputs {
         set,
         dataset,
@@ -113,8 +115,7 @@ fn warn_of_short_epochs(context: &StageContext) {
 /// Refuses settings whose products are beyond any memory; `images` are there at the start.
 fn refuse_demands(context: &StageContext, set: &TeacherSet, images: usize) -> Result<()> {
     let (config, student) = (context.config, &context.config.student);
-    context.refuse_large_crop("student", &student.augment, set.card.model.size)?;
-    super::super::refuse_generator_crop(context, set)?;
+    super::refuse_large_crops(context, set.card.model.size)?;
     let pixels = super::super::image_bytes(&set.card.model);
     let wide = |count: usize| count as u128;
     let made = wide(student.epochs)

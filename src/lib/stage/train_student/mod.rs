@@ -88,6 +88,15 @@ pub fn refuse_selection(config: &Config) -> Result<()> {
     }
 }
 
+/// Refuses crops that leave nothing of synthetic images of `side` pixels.
+///
+/// # Errors
+/// Fails (usage) for such a setting.
+pub fn refuse_large_crops(context: &StageContext, side: i64) -> Result<()> {
+    context.refuse_large_crop("student", &context.config.student.augment, side)?;
+    super::refuse_generator_crop(context, side)
+}
+
 fn train(
     context: &StageContext,
     inputs: Inputs,
