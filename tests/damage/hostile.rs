@@ -10,6 +10,36 @@ use fed_distill::runtime::seed::Seeds;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
+/// A zip archive of one stored entry, which says that it is encrypted by AES and is flagged as
+/// plain.
+pub fn zip_said_to_be_encrypted(name: &str, content: &[u8]) -> Vec<u8> {
+    const AES: [u8; 11] = [0x01, 0x99, 7, 0, 1, 0, b'A', b'E', 1, 0, 0];
+    let (mut sum, size) = (flate2::Crc::new(), (content.len() as u32).to_le_bytes());
+    sum.update(content);
+    let lengths = [name.len() as u16, AES.len() as u16].map(u16::to_le_bytes);
+    // Version, flags, method, time, date; the checksum and both sizes; the lengths that follow.
+    let common = [
+        &[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0][..],
+        &sum.sum().to_le_bytes(),
+        &size,
+        &size,
+        &lengths.concat(),
+    ]
+    .concat();
+    let named = [name.as_bytes(), &AES].concat();
+    let local = [b"PK\x03\x04", &common[..], &named, content].concat();
+    let central = [b"PK\x01\x02\x14\0", &common[..], &[0; 14], &named].concat();
+    let [at, length] = [local.len(), central.len()].map(|length| (length as u32).to_le_bytes());
+    let end = [
+        &b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..],
+        &length,
+        &at,
+        b"\0\0",
+    ]
+    .concat();
+    [local, central, end].concat()
+}
+
 /// Archives that decompress to far more than they are, or want to write outside: each with what it
 /// is, and words of the error that it gives.
 pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str, &'static str)> {
@@ -70,6 +100,24 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str, &'static str)> {
             gzip(&tar(&[("train/a/1.png", zeros(200 << 20))])),
             "an image of 200 MiB",
             "more than 64 MiB",
+        ),
+        (
+            take("zip"),
+            zip_said_to_be_encrypted("train/a/1.png", &png),
+            "an entry that is said to be encrypted",
+            "encrypted",
+        ),
+        (
+            class_names(take("CIFAR, pickle")),
+            repeated_names(1 << 20, 20_000),
+            "20 GB of class names",
+            "20000 class names instead of 100",
+        ),
+        (
+            class_names(take("CIFAR, pickle")),
+            repeated_names(1 << 20, 100),
+            "class names of a megabyte",
+            "holds something that is no name",
         ),
         (
             take("tar"),
@@ -144,6 +192,32 @@ pub fn bombs() -> Vec<(Case, Vec<u8>, &'static str, &'static str)> {
             "an entry has an unsafe name",
         ),
     ]
+}
+
+/// The case of CIFAR-100's images, turned into that of the file of its class names.
+fn class_names(mut case: Case) -> Case {
+    case.others.retain(|(name, _)| *name != "meta");
+    case.others.push((case.file, case.contents.clone()));
+    case.file = "meta";
+    case
+}
+
+/// A pickle of class names that are one text of `length` bytes, `count` times.
+fn repeated_names(length: usize, count: usize) -> Vec<u8> {
+    let text = |text: &str| {
+        let length = (text.len() as u32).to_le_bytes();
+        [b"X", &length[..], text.as_bytes()].concat()
+    };
+    [
+        b"\x80\x02".to_vec(),
+        text(&"n".repeat(length)),
+        b"q\x000}".to_vec(),
+        text("fine_label_names"),
+        b"](".to_vec(),
+        b"h\x00".repeat(count),
+        b"es.".to_vec(),
+    ]
+    .concat()
 }
 
 /// A PNG of the largest size in its largest type.

@@ -1,7 +1,7 @@
 //! PyTorch files whose pickle repeats one long thing very often: memory and time must follow the
 //! file's length, and not the product.
 
-use super::memory;
+use super::{hostile, memory};
 use crate::common::clock;
 use fed_distill::artifact::tensors::read_state;
 use std::io::Write;
@@ -132,6 +132,42 @@ fn a_deflated_pickle_is_too_large() {
     );
 }
 
+/// `zip` panics at such an entry, where it is not given a password.
+#[test]
+fn an_entry_that_is_said_to_be_encrypted() {
+    let _alone = memory::alone();
+    let text = refused_file(&hostile::zip_said_to_be_encrypted("x/data.pkl", b"N."));
+    assert!(text.contains("an entry is encrypted"), "{text}");
+}
+
+/// A string of Python 2 is bytes, which are text only if they are UTF-8: a long one that is the key
+/// of many entries must not be looked through for each.
+#[test]
+fn a_long_key_of_python_2_costs_no_time() {
+    let _alone = memory::alone();
+    let long = "k".repeat(1 << 20);
+    let key = [
+        b"T",
+        &(long.len() as u32).to_le_bytes()[..],
+        long.as_bytes(),
+    ]
+    .concat();
+    let entries = b"h\x02h\x01".repeat(60_000);
+    let pickle = [
+        tensor(),
+        b"0".to_vec(),
+        key,
+        b"q\x020}(".to_vec(),
+        entries,
+        b"u.".to_vec(),
+    ];
+    let text = refused(&pickle.concat(), CompressionMethod::Stored);
+    assert!(
+        text.contains("a name in the state dict is a byte string"),
+        "{text}"
+    );
+}
+
 #[test]
 fn repetition_costs_no_memory() {
     let _alone = memory::alone();
@@ -166,7 +202,7 @@ fn repetition_costs_no_memory() {
             [tensor(), b"h\x00Q0".repeat(300_000), b".".to_vec()].concat(),
             "a tensor, not a state dict",
         ),
-        (nested(), "more than one state dict"),
+        (nested(), "has 400000 entries"),
         (calls.concat(), "an object of `x.y`"),
     ] {
         let text = refused(&pickle, CompressionMethod::Stored);

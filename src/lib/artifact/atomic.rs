@@ -39,7 +39,7 @@ pub fn write_with(
     let target = destination(path)?;
     let folder = folder_of(&target);
     create_folder(folder)?;
-    let broken = |error: io::Error| explain("write", path, error);
+    let broken = |error: io::Error| explain("write", &target, error);
 
     let temporary = temporary_in(folder).map_err(broken)?;
     let mut out = BufWriter::new(temporary.as_file());

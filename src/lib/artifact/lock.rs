@@ -20,7 +20,7 @@ const ASKING: Duration = Duration::from_millis(50);
 pub struct Lock {
     path: PathBuf,
     /// The lock is on the open file.
-    _file: File,
+    file: File,
 }
 
 /// Reports the result of trying to take a lock.
@@ -95,7 +95,7 @@ impl Lock {
             .and_then(|()| writeln!(file, "process {}", std::process::id()));
         Self {
             path: path.to_path_buf(),
-            _file: file,
+            file,
         }
     }
 }
@@ -103,8 +103,10 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while held: a process that waits for it sees that the file is another one now,
-        // and starts over.
-        let _ = std::fs::remove_file(&self.path);
+        // and starts over. Where the folder was made again meanwhile, the file is another's.
+        if is_still(&self.path, &self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

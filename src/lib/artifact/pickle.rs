@@ -12,6 +12,9 @@ use crate::{Error, Result};
 use machine::Machine;
 use std::borrow::Cow;
 
+/// Bytes of the longest name: of a tensor, of a key or of a class.
+pub(crate) const LONGEST_NAME: usize = 4096;
+
 /// Index of an object.
 pub(crate) type Ref = usize;
 
@@ -72,11 +75,12 @@ impl<'a> Pickle<'a> {
         &self.objects[at]
     }
 
-    /// Returns a string; one of Python 2 as well, if it is UTF-8.
+    /// Returns a string; one of Python 2 as well, if it is UTF-8 and no longer than a name: that is
+    /// found out at each call, of which there may be many for one object.
     pub fn text(&self, at: Ref) -> Option<&'a str> {
         match *self.object(at) {
             Object::Text(text) => Some(text),
-            Object::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            Object::Bytes(bytes) if bytes.len() <= LONGEST_NAME => std::str::from_utf8(bytes).ok(),
             _ => None,
         }
     }

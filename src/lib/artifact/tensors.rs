@@ -4,6 +4,7 @@
 
 use super::StateDict;
 use super::fault::refuse_special;
+use super::pickle::LONGEST_NAME;
 use super::{atomic, pytorch};
 use crate::{Error, Result};
 use fs_err as fs;
@@ -43,6 +44,11 @@ impl TensorFile {
     }
 }
 
+/// Largest number of dimensions of a tensor.
+pub(super) const MOST_DIMENSIONS: usize = 64;
+/// Largest number of tensors of a file: many times those of the largest network here.
+pub(super) const MOST_TENSORS: usize = 1 << 16;
+
 /// Types that both the format and libtorch know.
 const KINDS: [(Dtype, Kind); 10] = [
     (Dtype::BOOL, Kind::Bool),
@@ -58,7 +64,7 @@ const KINDS: [(Dtype, Kind); 10] = [
 ];
 
 /// Reads a safetensors file onto the CPU. Allocates twice the file's own size for it at most, and
-/// some times its header.
+/// many times its header.
 ///
 /// # Errors
 /// Fails for a file that cannot be read, is cut short or damaged, or holds a type that libtorch
@@ -163,9 +169,18 @@ pub struct Header {
 pub fn header(file: &mut impl Read, length: u64, most: u64) -> Result<Header> {
     let header = read_header(file, length, most)?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    if infos.len() > MOST_TENSORS {
+        let text = format!("the file holds {} tensors", infos.len());
+        return Err(Error::failed(text).note("expected", format!("at most {MOST_TENSORS}")));
+    }
     // In the order of the data; names only as a second key, for tensors without values.
     infos.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then(a.cmp(b)));
     let entry = |(name, info): (String, &TensorInfo)| {
+        refuse_odd_name(&name)?;
+        if info.shape.len() > MOST_DIMENSIONS {
+            let text = format!("tensor `{name}` has {} dimensions", info.shape.len());
+            return Err(Error::failed(text).note("expected", format!("at most {MOST_DIMENSIONS}")));
+        }
         let known = KINDS.iter().find(|(dtype, _)| *dtype == info.dtype);
         let shape: Result<Vec<i64>, _> = info.shape.iter().map(|&n| i64::try_from(n)).collect();
         let shape = shape.map_err(|error| {
@@ -185,6 +200,19 @@ pub fn header(file: &mut impl Read, length: u64, most: u64) -> Result<Header> {
         tensors,
         metadata: metadata.into_iter().collect(),
     })
+}
+
+/// Refuses a name that would not be shown as what it is: one of many lines could pass for a message
+/// of ours, and a very long one hides the others.
+pub(super) fn refuse_odd_name(name: &str) -> Result<()> {
+    if name.len() <= LONGEST_NAME && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(Error::failed(format!(
+        "a tensor's name is very long, or holds control characters: `{}`",
+        shown.escape_debug()
+    )))
 }
 
 /// Reads length and header, and checks that the tensors fill the rest of the file exactly.

@@ -121,6 +121,19 @@ impl Card {
     }
 }
 
+/// Returns the weights without the number of steps that were taken (`num_batches_tracked` of every
+/// batch norm), which tells how many images there were. Nothing reads it.
+pub fn without_steps(state: &StateDict) -> StateDict {
+    let tensors = state.iter().map(|(name, tensor)| {
+        let tensor = match name.ends_with("num_batches_tracked") {
+            true => tensor.zeros_like(),
+            false => tensor.shallow_clone(),
+        };
+        (name.to_owned(), tensor)
+    });
+    StateDict::new(tensors.collect())
+}
+
 /// Writes a model's weights with their card.
 ///
 /// # Errors

@@ -93,7 +93,7 @@ pub struct FileLog {
 impl FileLog {
     /// Writes the error that ends the run to this file alone: the command line shows it on stderr.
     pub fn failed(&self, error: &Error) {
-        let line = format!("{}{error}\n", stamp(Level::ERROR));
+        let line = format!("{}{}\n", stamp(Level::ERROR), printable(&error.to_string()));
         let open = &mut *lock(&OPEN);
         let own = open.files.iter_mut().filter(|file| file.id == self.id);
         own.for_each(|file| file.write(line.as_bytes()));

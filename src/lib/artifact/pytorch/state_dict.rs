@@ -2,6 +2,7 @@
 //! entry of a checkpoint, beside the epoch, the optimizer and their arguments, which are ignored.
 
 use crate::artifact::pickle::{Object, Pickle, Ref};
+use crate::artifact::tensors::{self, MOST_DIMENSIONS, MOST_TENSORS};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -24,10 +25,6 @@ pub(super) struct View<'a> {
     pub stride: Vec<i64>,
 }
 
-/// Largest number of dimensions of a tensor.
-const MOST_DIMENSIONS: usize = 64;
-/// Largest number of tensors of a state dict: many times those of the largest network here.
-const MOST_TENSORS: usize = 1 << 16;
 /// Lists the entries of a checkpoint that are its weights where several could be; the first that
 /// there is counts.
 const USUAL: [&str; 6] = [
@@ -89,16 +86,18 @@ pub(super) fn entries<'a>(pickle: &Pickle<'a>, path: &Path) -> Result<Vec<(&'a s
 fn python(path: &Path, part: String) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.escape_debug();
-    format!("in Python: `torch.save(torch.load(\"{name}\", weights_only=False){part}, \"{name}\")`")
+    format!(
+        "if you trust who made it, since loading it so runs what code it holds, in Python: \
+         `torch.save(torch.load(\"{name}\", weights_only=False){part}, \"state_{name}\")`"
+    )
 }
 
-/// Returns a hint for an object that is no dict: a module, a list of state dicts, or something from
-/// which no line of Python makes one.
+/// Returns a hint for an object that is no dict: a list of state dicts, or a module or something
+/// else that only whoever made it should load, since that runs code.
 fn saves_another(pickle: &Pickle, path: &Path) -> String {
     match pickle.list(pickle.root) {
-        None => python(path, ".state_dict()".into()),
         Some([first, ..]) if is_state_dict(pickle, *first) => python(path, "[0]".into()),
-        Some(_) => "in Python: `torch.save(model.state_dict(), path)`".into(),
+        _ => "where the model was made: `torch.save(model.state_dict(), path)`".into(),
     }
 }
 
@@ -112,7 +111,7 @@ fn is_state_dict(pickle: &Pickle, at: Ref) -> bool {
         let named = |&(key, value): &(Ref, Ref)| {
             pickle.text(key).is_some() && tensor(pickle, value).is_some()
         };
-        !items.is_empty() && items.iter().all(named)
+        (1..=MOST_TENSORS).contains(&items.len()) && items.iter().all(named)
     })
 }
 
@@ -129,6 +128,7 @@ fn named_tensors<'a>(pickle: &Pickle<'a>, dict: Ref, path: &Path) -> Result<Vec<
             let found = pickle.describe(key);
             Error::failed(format!("a name in the state dict is {found}, not a string"))
         })?;
+        tensors::refuse_odd_name(name)?;
         if tensor(pickle, value).is_none() {
             let (shown, found) = (quoted(name), pickle.describe(value));
             let text = format!("entry {shown} of the state dict is {found}, not a tensor");

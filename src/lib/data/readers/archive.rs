@@ -148,7 +148,11 @@ fn zip_entries(
     let mut archive = zip::ZipArchive::new(file).map_err(incomplete)?;
     let mut total = 0_u64;
     for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(incomplete)?;
+        // `by_index` panics at some damaged entries that say they are encrypted.
+        let mut entry = archive
+            .by_index_decrypt(index, &[])
+            .map_err(incomplete)?
+            .map_err(|_| damaged(path, "an entry is encrypted"))?;
         let name = safe_name(path, entry.name().as_bytes())?;
         let size = entry.size();
         total = total.saturating_add(size);

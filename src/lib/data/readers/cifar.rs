@@ -9,7 +9,7 @@ use super::super::raw::{RawSet, RawSplit};
 use super::super::settings::DatasetKind;
 use super::super::{download, official};
 use super::{archive, damaged, damaged_by, image_folder, input, numpy};
-use crate::artifact::pickle::Pickle;
+use crate::artifact::pickle::{LONGEST_NAME, Pickle};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::io::Read;
@@ -353,7 +353,7 @@ impl Files {
         };
         let path = self.source.join(self.version.names);
         let names = match self.version.pickled {
-            true => pickled_names(&path, file, layout.label_names)?,
+            true => pickled_names(&path, file, layout.label_names, classes)?,
             false => {
                 let text = std::str::from_utf8(file).map_err(|error| damaged_by(&path, error))?;
                 let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -439,16 +439,25 @@ fn append_pickled(path: &Path, bytes: &[u8], layout: &Layout, split: &mut RawSpl
     Ok(())
 }
 
-/// Returns the class names in the file of the version for Python that holds them under `key`.
-fn pickled_names(path: &Path, bytes: &[u8], key: &str) -> Result<Vec<String>> {
+/// Returns the names of `classes` classes in the file of the version for Python that holds them
+/// under `key`.
+fn pickled_names(path: &Path, bytes: &[u8], key: &str, classes: usize) -> Result<Vec<String>> {
     let pickle = Pickle::parse_within(bytes, MAX_OPERATIONS)
         .map_err(|error| damaged(path, error.what()).caused_by(error))?;
     let names = pickle.get(pickle.root, key).and_then(|at| pickle.list(at));
-    let name = |&at: &usize| match pickle.text(at) {
-        Some(text) => Some(text.to_owned()),
-        None => String::from_utf8(pickle.bytes(at)?.into_owned()).ok(),
+    let names = names.ok_or_else(|| damaged(path, format!("it has no list of names `{key}`")))?;
+    // Before any is copied: a short file may name one long text very often.
+    if names.len() != classes {
+        let text = format!("{} class names instead of {classes}", names.len());
+        return Err(damaged(path, text));
+    }
+    let name = |&at: &usize| {
+        let text = match pickle.text(at) {
+            Some(text) => text.to_owned(),
+            None => String::from_utf8(pickle.bytes(at)?.into_owned()).ok()?,
+        };
+        (text.len() <= LONGEST_NAME).then_some(text)
     };
-    names
-        .and_then(|names| names.iter().map(name).collect())
-        .ok_or_else(|| damaged(path, format!("it has no list of names `{key}`")))
+    let named: Option<Vec<String>> = names.iter().map(name).collect();
+    named.ok_or_else(|| damaged(path, format!("`{key}` holds something that is no name")))
 }

@@ -375,7 +375,7 @@ impl Upload {
         let (state, _) = tensors::read_state(path)?;
         let model = Model::from_state(&card.model, &state, Device::Cpu).map_err(broken)?;
         let file = folder.join("teacher.safetensors");
-        weights::save(&file, &model.state(), &card)?;
+        weights::save(&file, &weights::without_steps(&model.state()), &card)?;
         Ok((file, images))
     }
 

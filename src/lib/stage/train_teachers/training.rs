@@ -5,12 +5,12 @@ use super::weights_path;
 use crate::config::schema::{LabelCounts, TeacherConfig};
 use crate::data::{Dataset, ImageSet};
 use crate::error::{During, Error};
-use crate::model::{Model, StateDict};
+use crate::model::Model;
 use crate::partition::Part;
 use crate::run::job::{Job, Session};
 use crate::run::journal::Journal;
 use crate::run::metrics::TeacherMetrics;
-use crate::run::weights::Card;
+use crate::run::weights::{self, Card};
 use crate::run::{BestWeights, Checkpointer, StageContext, manifest, stages};
 use crate::runtime::Progress;
 use crate::runtime::seed::Seeds;
@@ -172,25 +172,12 @@ fn save(
         LabelCounts::None => None,
     };
     let card = Card::new(model.spec().clone(), dataset, told);
-    session.save_weights(&without_steps(&recorder.best.state(model)), &card)?;
+    session.save_weights(&weights::without_steps(&recorder.best.state(model)), &card)?;
     let upload = fs_err::metadata(&session.job.output)?.len();
     let (metrics, journal) = recorder.metrics(model, counts, train.len(), upload);
     session.save_metrics(&metrics)?;
     journal.finish(session)?;
     Ok(metrics)
-}
-
-/// Returns the weights without the number of steps that were taken (`num_batches_tracked` of every
-/// batch norm), which tells how many images there were. Nothing reads it.
-fn without_steps(state: &StateDict) -> StateDict {
-    let tensors = state.iter().map(|(name, tensor)| {
-        let tensor = match name.ends_with("num_batches_tracked") {
-            true => tensor.zeros_like(),
-            false => tensor.shallow_clone(),
-        };
-        (name.to_owned(), tensor)
-    });
-    StateDict::new(tensors.collect())
 }
 
 /// Returns the node's training indices, and those held out for `selection: best_validation`.

@@ -46,7 +46,7 @@ fn samples() -> Vec<(&'static str, Tensor)> {
         ("mask", counted.gt(5)),
         ("bytes", counted.to_kind(Kind::Uint8).narrow(1, 0, 3)),
         ("empty", Tensor::zeros([0, 3], (Kind::Float, Device::Cpu))),
-        ("ünïcode \"quoted\"\n", Tensor::from(1.5f32)),
+        ("ünïcode \"quoted\"", Tensor::from(1.5f32)),
         ("grad", counted.copy().set_requires_grad(true)),
     ]
 }
@@ -262,7 +262,7 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
     assert!(!Path::new("executed").exists());
     let text = refused("whole_module.pt");
     assert!(
-        text.contains("`__main__.Small`") && text.contains(".state_dict(), \"whole_module.pt\""),
+        text.contains("`__main__.Small`") && !text.contains("weights_only"),
         "{text}"
     );
     let text = refused("legacy.pt");
@@ -285,11 +285,19 @@ fn what_is_no_state_dict_is_refused_with_a_reason() {
             "two_state_dicts.pt",
             "more than one state dict\n  available: `first`, `second`\n",
         ),
-        ("two_state_dicts.pt", "weights_only=False)[\"first\"], "),
+        (
+            "two_state_dicts.pt",
+            "weights_only=False)[\"first\"], \"state_two_state_dicts.pt\")",
+        ),
         ("list_of_state_dicts.pt", "weights_only=False)[0], "),
+        ("list_of_state_dicts.pt", "if you trust who made it"),
         ("module_in_checkpoint.pt", "an object of `__main__.Small`"),
         ("module_in_checkpoint.pt", ")[\"model\"].state_dict(), "),
-        ("whole_module.pt", "weights_only=False).state_dict(), "),
+        // Whoever sent it may have put anything there: it is not loaded here.
+        (
+            "whole_module.pt",
+            "where the model was made: `torch.save(model.state_dict(), path)`",
+        ),
     ] {
         let text = refused(name);
         assert!(text.contains(expected), "{text}");
@@ -314,4 +322,22 @@ fn headers_of_any_length_are_told_from_other_formats() {
         assert_eq!((state.len(), found), (1, metadata));
     }
     assert!(starts.contains([0x80, 2].as_slice()) && starts.contains(b" <".as_slice()));
+}
+
+/// A name of several lines could pass for a message of this program.
+#[test]
+fn odd_names_and_shapes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.safetensors");
+    let forged = "x`\nhint: run this";
+    let long = "n".repeat(5000);
+    for (name, words) in [(forged, "`x`\\nhint: run this`"), (&long, "is very long")] {
+        write(&path, &[(name, &Tensor::from(1.5f32))], &BTreeMap::new()).unwrap();
+        let text = read(&path).unwrap_err().to_string();
+        assert!(text.contains(words) && text.len() < 400, "{text}");
+    }
+    let deep = Tensor::from(1.5f32).reshape([1_i64; 65].as_slice());
+    write(&path, &[("deep", &deep)], &BTreeMap::new()).unwrap();
+    let text = read(&path).unwrap_err().to_string();
+    assert!(text.contains("has 65 dimensions"), "{text}");
 }
