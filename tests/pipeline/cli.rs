@@ -451,6 +451,11 @@ fn config_places_that_do_not_exist() {
         "error: there is no config file `confg.yaml` in the built-in config tree\n  available: \
          config\nhint: did you mean `--config-name config`?\n"
     );
+    assert_eq!(
+        stderr(&["-cn", "demo"]),
+        "error: there is no config file `demo.yaml` in the built-in config tree\n  available: \
+         config\nhint: it is an option of `experiment`: type `+experiment=demo`\n"
+    );
 }
 
 /// Another Hydra project's folder: its `./config` is not ours.

@@ -636,6 +636,16 @@ fn a_loss_that_is_zero_throughout_is_drawn() {
     ];
     place.ok("generate_initial", &nothing);
     assert!(place.path("initial.loss.png").is_file());
+    // Pictures that are chosen, not inverted, have no curve, and none of another run is left.
+    let chosen = [
+        "+method=shapes",
+        "deep_inv.di.grad_updates_batch=1",
+        "overwrite=true",
+    ];
+    let printed = place.ok("generate_initial", &chosen);
+    assert!(printed.contains("grid:"), "{printed}");
+    assert!(!printed.contains("loss:"), "{printed}");
+    assert!(!place.path("initial.loss.png").exists());
 }
 
 #[test]

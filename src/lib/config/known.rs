@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// Names of keys in the public Python project and in the literature on splits, each with the name
 /// here, where similarity would not find it.
-const OTHER_NAMES: [(&str, &str); 14] = [
+const OTHER_NAMES: [(&str, &str); 20] = [
     ("split.beta", "split.alpha"),
     ("split.clients", "split.num_nodes"),
     ("split.n_clients", "split.num_nodes"),
@@ -18,6 +18,12 @@ const OTHER_NAMES: [(&str, &str); 14] = [
     ("split.num_parties", "split.num_nodes"),
     ("split.num_users", "split.num_nodes"),
     ("split.num_shards", "split.shards_per_node"),
+    ("deep_inv.iterations", "deep_inv.di.grad_updates_batch"),
+    ("deep_inv.steps", "deep_inv.di.grad_updates_batch"),
+    ("deep_inv.di.iterations", "deep_inv.di.grad_updates_batch"),
+    ("deep_inv.di.steps", "deep_inv.di.grad_updates_batch"),
+    ("deep_inv.adi.iterations", "deep_inv.adi.grad_updates_batch"),
+    ("deep_inv.adi.steps", "deep_inv.adi.grad_updates_batch"),
     ("deep_inv.di.num_teachers", "deep_inv.teachers.n"),
     ("deep_inv.adi.num_teachers", "deep_inv.teachers.n"),
     ("teacher.train_epochs", "teacher.epochs"),

@@ -9,12 +9,13 @@ const SIMILAR: f64 = 0.65;
 /// Letters that a word or a part of one must have for others that hold it to count as near.
 const PART: usize = 3;
 
-/// Returns the candidate nearest to `word`, if any is near. A slip of the fingers comes first, then
-/// one that ends with the same part between underscores, then others that are alike.
+/// Returns the candidate nearest to `word`, if any is near, of equal ones the first. A slip of the
+/// fingers comes first, then one that ends with the same part between underscores, then others that
+/// are alike.
 pub fn nearest<'a, S: AsRef<str>>(word: &str, candidates: &'a [S]) -> Option<&'a str> {
     let word = word.to_lowercase();
-    candidates
-        .iter()
+    let backwards = candidates.iter().rev();
+    backwards
         .map(|candidate| candidate.as_ref())
         .filter_map(|name| Some((nearness(&word, &name.to_lowercase())?, name)))
         .max_by(|((a, x), _), ((b, y), _)| a.cmp(b).then(x.total_cmp(y)))

@@ -130,6 +130,15 @@ impl Tree {
         let error = Error::usage(format!("there is no config file `{file}` in {self}"))
             .note("available", list(&names));
         let name = file.strip_suffix(".yaml").unwrap_or(file);
+        let groups = self.groups();
+        let of_group = groups
+            .iter()
+            .find(|group| self.options(group).iter().any(|option| option == name));
+        if let Some(group) = of_group {
+            return error.hint(format!(
+                "it is an option of `{group}`: type `+{group}={name}`"
+            ));
+        }
         match (nearest(name, &names), names.as_slice()) {
             (Some(name), _) => error.hint(format!("did you mean `--config-name {name}`?")),
             (None, [name]) => error.hint(format!("type `--config-name {name}`")),

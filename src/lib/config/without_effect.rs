@@ -5,7 +5,6 @@
 use super::composed::Composed;
 use super::schema::Config;
 use crate::artifact::json::at;
-use crate::inversion::EnsembleKind;
 use serde_json::Value;
 
 /// Names each key or group of keys, the key that decides whether it is read, and the value under
@@ -52,7 +51,7 @@ impl Composed {
         let json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
         let (config, default) = (json(&self.config), json(&Config::default()));
         let is_read = |key: &str, decider: &str, value: &str| {
-            at(&config, decider) == value || key == WEIGHTS && weighs_teachers(&self.config)
+            at(&config, decider) == value || key == WEIGHTS && self.config.weighs_teachers()
         };
         // With a generator nothing reads the group.
         let is_inverted =
@@ -109,12 +108,6 @@ impl Composed {
         };
         groups.into_iter().flat_map(idle).collect()
     }
-}
-
-/// Returns true if the rule of synthesis adds weighted logits, which the student's rule then does
-/// as well unless it is another.
-fn weighs_teachers(config: &Config) -> bool {
-    config.synthesis_ensemble() == EnsembleKind::WeightedLogits
 }
 
 /// Returns the keys of all values at or below `key`.

@@ -14,8 +14,9 @@ impl Link<'_> {
     /// the rank and the tensor's name. Not in the ledger: a run that was never stopped sends none
     /// of it.
     ///
-    /// # Errors Fails as [`Rank::receive`](super::transport::Rank::receive) does, and on a message
-    /// that cannot be read.
+    /// # Errors
+    /// Fails as [`Rank::receive`](super::transport::Rank::receive) does, and on a message that
+    /// cannot be read.
     pub fn share_start(
         &mut self,
         start: Option<&FitState>,

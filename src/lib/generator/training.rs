@@ -16,7 +16,6 @@ pub struct Training {
     pub generator: Generator,
     settings: OptimizerSettings,
     optimizer: Optimizer,
-    steps: i32,
 }
 
 impl Training {
@@ -27,14 +26,12 @@ impl Training {
             optimizer: Optimizer::new(&settings, generator.parameters()),
             generator,
             settings,
-            steps: 0,
         }
     }
 
     /// Forgets the optimiser's moments, because the weights are new.
     pub fn restart(&mut self) {
         self.optimizer = Optimizer::new(&self.settings, self.generator.parameters());
-        self.steps = 0;
     }
 
     /// Returns the optimiser of a batch's noise f32 `[N,noise]`, a leaf that requires a gradient.
@@ -76,7 +73,6 @@ impl Training {
         if let Some(of_noise) = of_noise {
             of_noise.apply(&gradients[weights..], rate);
         }
-        self.steps += 1;
         Ok((terms, images.detach()))
     }
 
@@ -91,7 +87,7 @@ impl Training {
         let mut tensors: Vec<(String, Tensor)> = named.collect();
         tensors.extend(self.optimizer.moments());
         let position = Position {
-            optimizer_steps: self.steps,
+            optimizer_steps: self.optimizer.steps(),
             ..Position::default()
         };
         FitState { position, tensors }
@@ -103,8 +99,6 @@ impl Training {
     /// Fails when it does not fit the generator.
     pub fn restore(&mut self, state: &FitState) -> Result<()> {
         self.generator.load_state(&state.part("generator"))?;
-        self.optimizer.restore(state)?;
-        self.steps = state.position.optimizer_steps;
-        Ok(())
+        self.optimizer.restore(state)
     }
 }

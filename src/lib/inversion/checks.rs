@@ -52,12 +52,14 @@ pub(super) fn check(settings: &InversionSettings, teachers: usize, classes: i64)
     check_others(settings, teachers)
 }
 
-/// Warns of teachers whose batches have none of the labels that `label_weights` asks for.
+/// Warns of teachers whose batches have none of the labels that `label_weights` asks for: each one
+/// where it has batches of its own, else all together.
 pub(crate) fn warn_of_labels(settings: &InversionSettings, teachers: &[&Teacher]) {
-    let by_teacher = settings.teachers.mode == TeacherMode::Cycle && settings.teachers.mask;
-    let (LabelSampling::Weighted, Some(weights), true) =
-        (settings.labels, &settings.label_weights, by_teacher)
-    else {
+    let (LabelSampling::Weighted, Some(weights), true) = (
+        settings.labels,
+        &settings.label_weights,
+        settings.teachers.mask,
+    ) else {
         return;
     };
     let weighs = |class: i64| weights[class as usize] > 0.0;
@@ -65,7 +67,8 @@ pub(crate) fn warn_of_labels(settings: &InversionSettings, teachers: &[&Teacher]
     let without: Vec<usize> = (0..teachers.len())
         .filter(|&i| is_without(teachers[i]))
         .collect();
-    if !without.is_empty() {
+    let by_teacher = settings.teachers.mode == TeacherMode::Cycle;
+    if by_teacher && !without.is_empty() || without.len() == teachers.len() {
         tracing::warn!(
             "`label_weights` is 0 for all classes of {}: labels of their batches are uniform over \
              the classes that they have seen (teachers {without:?})",

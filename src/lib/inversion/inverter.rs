@@ -3,7 +3,7 @@
 //! [`AdaptiveSource`](crate::distill::AdaptiveSource).
 //!
 //! All random numbers of batch `index` come from streams of that index, so batches can be made in
-//! any order, on any machine.
+//! any order, on any machine, unless Adam's moments pass from one to the next (`keep_moments`).
 
 use super::checks::{check, tell_engine, uses_fused_engine};
 use super::draws::Draws;
@@ -18,7 +18,7 @@ use super::store::{BatchStore, Moments, StoredBatch};
 use super::synthesizer::{LossTerm, Synthesizer};
 use super::teacher::{LabelMask, Teacher};
 use crate::data::Normalisation;
-use crate::error::{Error, Result, parameter};
+use crate::error::{Error, Result, Text, assignment, parameter};
 use crate::model::Model;
 use crate::runtime::read;
 use crate::runtime::seed::{Rng, Seeds};
@@ -145,9 +145,10 @@ impl<'a> Inverter<'a> {
         })
     }
 
-    /// Logs which teachers are inverted without fused passes, unless batches take no step.
+    /// Logs which teachers are inverted without fused passes, unless batches take one step, which
+    /// is soon done.
     pub(crate) fn tell_engine(&self, student: bool) {
-        if self.steps(student) > 0 {
+        if self.steps(student) > 1 {
             tell_engine(self.settings.engine, &self.teachers);
         }
     }
@@ -322,9 +323,11 @@ impl Synthesizer for Inverter<'_> {
         };
         // The last step may leave the finite numbers after the last loss was computed.
         if !read::<bool>(&images.isfinite().all())? {
-            return Err(Error::failed(
-                "the images became NaN or infinite in the last step",
-            ));
+            let text = "the images became NaN or infinite in the last step";
+            let rate = Text::from("lower the learning rate (") + parameter("optimizer.lr");
+            return Err(
+                Error::failed(text).hint(rate + "), or choose " + assignment("keep", "best"))
+            );
         }
         Ok(SyntheticBatch {
             images,

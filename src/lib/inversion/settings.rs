@@ -46,7 +46,8 @@ pub struct LossSettings {
     /// Distance of each batch-norm input's statistics from the running ones, summed over layers.
     #[schemars(range(min = 0))]
     pub bn_scale: f64,
-    /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part.
+    /// Competition with the student: 1 − Jensen-Shannon divergence. Only when a student takes part:
+    /// in `adi`; in `di` there is none.
     #[schemars(range(min = 0))]
     pub comp_scale: f64,
     /// Entropy of the other teachers' predictions (`losses::entropy`), in `cycle` mode. Positive
@@ -139,7 +140,7 @@ impl Default for PixelOptimizer {
     }
 }
 
-/// Selects how a step's loss and gradient are computed; the numbers agree to float32 rounding.
+/// Selects how a step's loss and gradient are computed; in float32 the numbers agree to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
@@ -180,7 +181,9 @@ pub struct TeacherSampling {
     #[schemars(range(min = 1))]
     pub n: usize,
     pub per: SamplePer,
-    /// Restricts each teacher's cross-entropy and competition to the classes it was trained on.
+    /// Restricts each teacher's cross-entropy, competition and terms of the others to the classes
+    /// it was trained on, and the labels of its batches; in `sample` mode its cross-entropy is
+    /// weighted by its shares of the labels as well.
     pub mask: bool,
 }
 
@@ -278,7 +281,7 @@ pub struct InversionSettings {
     pub adi: PhaseSettings,
     pub optimizer: PixelOptimizer,
     /// Carries Adam's moments from batch to batch, as the public Python project does: in `cycle`
-    /// mode those of each teacher, else those of all.
+    /// mode those of each teacher, else those of all. Each stage begins without any.
     pub keep_moments: bool,
     /// Images that are kept of a batch's optimisation.
     pub keep: Keep,

@@ -22,7 +22,8 @@ pub struct LossTerm {
 }
 
 /// Makes synthetic batches from teachers. All that is drawn for batch `index` follows from its
-/// index, and the same student and the same weights of the teachers give the same batch.
+/// index, and the same student and the same weights of the teachers give the same batch, unless it
+/// depends on earlier ones ([`is_independent`](Self::is_independent)).
 pub trait Synthesizer {
     /// Returns the number of gradient steps of one batch, made against a student or not.
     fn steps(&self, student: bool) -> usize;

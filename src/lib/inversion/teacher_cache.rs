@@ -5,7 +5,6 @@ use super::fused::Frozen;
 use crate::error::Result;
 use crate::model::{FrozenStack, Model};
 use std::cell::{OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use tch::{Tensor, no_grad};
@@ -59,12 +58,12 @@ impl Loaded {
 /// Reads the model of the teacher of an index.
 type Read = dyn Fn(usize) -> Result<Model>;
 
-/// Holds the teachers that were used last.
+/// Holds as many teachers as there is room for.
 pub struct TeacherCache {
     capacity: usize,
     read: Box<Read>,
     /// Index and network of each teacher in memory; the one used last is at the back.
-    loaded_last: RefCell<VecDeque<(usize, Rc<Loaded>)>>,
+    loaded: RefCell<Vec<(usize, Rc<Loaded>)>>,
 }
 
 impl TeacherCache {
@@ -74,29 +73,26 @@ impl TeacherCache {
         Rc::new(Self {
             capacity: capacity.max(1),
             read: Box::new(read),
-            loaded_last: RefCell::default(),
+            loaded: RefCell::default(),
         })
     }
 
-    /// Returns teacher `index`. A teacher that a caller still holds stays in memory, whatever the
-    /// capacity.
+    /// Returns teacher `index`. One that has to be read takes the place of the one used last: where
+    /// all are used in turn, that one is needed latest. A teacher that a caller still holds stays
+    /// in memory, whatever the capacity.
     ///
     /// # Errors
     /// Fails when the teacher cannot be read.
     pub fn get(&self, index: usize) -> Result<Rc<Loaded>> {
-        let mut loaded_last = self.loaded_last.borrow_mut();
-        let position = loaded_last
-            .iter()
-            .position(|(teacher, _)| *teacher == index);
-        let loaded = match position.and_then(|position| loaded_last.remove(position)) {
-            Some((_, loaded)) => loaded,
+        let mut all = self.loaded.borrow_mut();
+        let loaded = match all.iter().position(|(teacher, _)| *teacher == index) {
+            Some(position) => all.remove(position).1,
             None => {
-                let surplus = (loaded_last.len() + 1).saturating_sub(self.capacity);
-                loaded_last.drain(..surplus);
+                all.truncate(self.capacity - 1);
                 Rc::new(Loaded::new((self.read)(index)?))
             }
         };
-        loaded_last.push_back((index, Rc::clone(&loaded)));
+        all.push((index, Rc::clone(&loaded)));
         Ok(loaded)
     }
 }

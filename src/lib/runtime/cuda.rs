@@ -81,8 +81,7 @@ pub(super) fn set_deterministic() -> Result<()> {
     })
 }
 
-/// The folder of the libtorch_cpu that this process runs with; empty, so that the system's search
-/// path decides, when that is unknown.
+/// The folder of the libtorch_cpu that this process runs with; empty when that is unknown.
 fn libtorch_folder() -> PathBuf {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     folder_in_maps(&maps).unwrap_or_default()

@@ -118,7 +118,13 @@ fn on_signal() {
         // threads hold.
         unsafe { libc::_exit(INTERRUPTED) };
     }
-    tracing::warn!("stopping at the next safe point; Ctrl-C again stops at once");
+    tracing::warn!(
+        "stopping at the next safe point{}",
+        match launcher::launched() {
+            Some(_) => "",
+            None => "; Ctrl-C again stops at once",
+        }
+    );
 }
 
 /// Returns those of the handled signals that are ignored now.

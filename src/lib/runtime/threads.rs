@@ -11,7 +11,8 @@ const MAX_PER_CORE: usize = 4;
 /// Sets the number of threads that libtorch uses inside one operation, and returns it.
 ///
 /// It is `threads`, or where that is `None` the cores that this process may use, divided by the
-/// `ranks` that run at the same time. It holds for the calling thread and for those that it starts.
+/// `ranks` that run at the same time. It holds for the calling thread: one that is started
+/// later begins with all cores, and calls this for itself.
 ///
 /// # Errors
 /// Fails (usage) when `threads` is zero or more than four for each core, and when the system does

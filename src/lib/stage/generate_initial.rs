@@ -358,12 +358,17 @@ fn save(
         )?,
     }
     run.output("grid", &picture)?;
-    let curves = path.with_extension("loss.png");
+    let mut drawn = vec![("grid", picture)];
     let histories: Vec<&[TermsAt]> = metrics.iter().map(|batch| &batch.history[..]).collect();
-    pictures::loss_curves(&curves, loss, &histories, terms)?;
-    run.output("loss curves", &curves)?;
-    run.output("loss curves", &curves.with_extension("svg"))?;
-    for (tag, picture) in [("grid", &picture), ("loss", &curves)] {
+    // Pictures that are chosen and not inverted have a loss, and no curve.
+    if histories.iter().any(|history| history.len() > 1) {
+        let curves = path.with_extension("loss.png");
+        pictures::loss_curves(&curves, loss, &histories, terms)?;
+        run.output("loss curves", &curves)?;
+        run.output("loss curves", &curves.with_extension("svg"))?;
+        drawn.push(("loss", curves));
+    }
+    for (tag, picture) in &drawn {
         journal.picture(tag, batches.len() as i64, picture)?;
     }
     journal.finish(session)?;
@@ -373,11 +378,9 @@ fn save(
         counted(batches.len(), "batch"),
         path.display()
     ))?;
-    output::print(format!(
-        "grid:  {}\nloss:  {}",
-        picture.display(),
-        curves.display()
-    ))?;
+    for (tag, picture) in &drawn {
+        output::print(format!("{:<6} {}", format!("{tag}:"), picture.display()))?;
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::teachers::TeacherSet;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::inversion::{Ensemble, EnsembleKind};
+use crate::inversion::Ensemble;
 use crate::model::{Model, weighted_mean_of};
 use crate::run::Comparison;
 use crate::train::{Evaluation, evaluate};
@@ -41,7 +41,7 @@ pub fn compare(
         .collect::<Result<Vec<_>, Error>>()?;
     let known: Vec<f64> = teachers.iter().flatten().copied().collect();
     let all = set.all();
-    let rule = ensemble_rule(config);
+    let rule = config.student_ensemble();
     let ensemble = Ensemble::new(rule, &all, set.teachers[0].device).with_weights(weights);
     Ok(Comparison {
         teachers_mean: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
@@ -59,12 +59,6 @@ pub fn compare(
         student: student.accuracy(),
         upload_bytes: set.bytes.clone(),
     })
-}
-
-/// Returns the rule by which the student is distilled.
-pub fn ensemble_rule(config: &Config) -> EnsembleKind {
-    let own = config.student.distill.ensemble;
-    own.unwrap_or(config.synthesis_ensemble())
 }
 
 /// Returns the teachers' mean, weighted by their numbers of training images; `None` for mixed

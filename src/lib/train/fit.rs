@@ -139,7 +139,7 @@ impl Fit<'_> {
             }
             self.at.drawn = source.drawn();
             let (train_loss, train_accuracy) = self.sums.read(self.at.epoch)?;
-            self.check_weights()?;
+            refuse_diverged(self.model, self.at.epoch)?;
             let report = EpochReport {
                 epoch: self.at.epoch,
                 lr: self.lr(steps.saturating_sub(1), steps),
@@ -158,27 +158,10 @@ impl Fit<'_> {
     /// useless.
     fn save(&self, source: &dyn BatchSource, callback: &mut dyn Callback) -> Result<()> {
         self.sums.check(self.at.epoch)?;
-        self.check_weights()?;
+        refuse_diverged(self.model, self.at.epoch)?;
         callback
             .save(&self.state(source))
             .during(|| "saving the training run")
-    }
-
-    /// Fails when a weight is not finite. A finite loss does not rule that out, because it was
-    /// computed before the step changed the weights.
-    fn check_weights(&self) -> Result<()> {
-        let parameters = self.model.parameters();
-        let finite: Vec<Tensor> = parameters
-            .iter()
-            .map(|parameter| parameter.isfinite().all())
-            .collect();
-        match finite.is_empty() || read(&Tensor::f_stack(&finite, 0)?.all())? {
-            true => Ok(()),
-            false => Err(diverged(format!(
-                "the weights became NaN or infinite in epoch {}",
-                self.at.epoch + 1
-            ))),
-        }
     }
 
     /// Trains on the next of the epoch's `steps` batches.
@@ -304,6 +287,26 @@ impl Sums {
             read::<f64>(&self.loss)? / images,
             read::<i64>(&self.correct)? as f64 / images,
         ))
+    }
+}
+
+/// Fails when a weight is not finite in epoch `epoch` (from 0). A finite loss does not rule that
+/// out, because it was computed before the step changed the weights.
+///
+/// # Errors
+/// Fails as said above, with the learning rate as what to lower.
+pub(crate) fn refuse_diverged(model: &Model, epoch: usize) -> Result<()> {
+    let parameters = model.parameters();
+    let finite: Vec<Tensor> = parameters
+        .iter()
+        .map(|parameter| parameter.isfinite().all())
+        .collect();
+    match finite.is_empty() || read(&Tensor::f_stack(&finite, 0)?.all())? {
+        true => Ok(()),
+        false => Err(diverged(format!(
+            "the weights became NaN or infinite in epoch {}",
+            epoch + 1
+        ))),
     }
 }
 

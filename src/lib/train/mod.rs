@@ -16,6 +16,7 @@ mod state;
 
 pub use callback::{Callback, Steps};
 pub use evaluate::{Evaluation, evaluate, is_evaluated, predicted_classes};
+pub(crate) use fit::refuse_diverged;
 pub use fit::{EpochReport, FitSettings, fit};
 pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;

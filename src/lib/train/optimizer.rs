@@ -117,6 +117,11 @@ impl Optimizer {
         all
     }
 
+    /// Returns the number of steps that were taken.
+    pub fn steps(&self) -> i32 {
+        self.steps
+    }
+
     /// Returns the state of a run at `at` that trains `model` with this optimiser: `model.*` and
     /// the moments, as views, and the number of steps.
     pub fn state(&self, model: &Model, at: Position) -> FitState {

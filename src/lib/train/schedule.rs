@@ -10,8 +10,8 @@ pub struct SchedulePoint {
     pub epoch: usize,
     /// Number of epochs of the run.
     pub epochs: usize,
-    /// Share of the epoch's steps before this one and half of itself, between 0 and 1: a rate that
-    /// rises from zero is that of the middle of the step, or the first step would do nothing.
+    /// (step + ½) / steps of the epoch, between 0 and 1: a rate that rises from zero is that of the
+    /// middle of the step, or the first step would do nothing.
     pub within: f64,
 }
 

@@ -261,7 +261,7 @@ fn every_method_is_a_line() {
 fn fed_avg_runs_are_told_apart() {
     let place = copy();
     let common = [DISJOINT, "fed_avg.rounds=1", "fed_avg.augment.crop=1"];
-    let kinds: [&[&str]; 2] = [
+    let kinds: [&[&str]; 3] = [
         &[
             "fed_avg.save_folder=runs/a",
             "fed_avg.epochs=2",
@@ -271,6 +271,11 @@ fn fed_avg_runs_are_told_apart() {
             "fed_avg.save_folder=runs/b",
             "+fed_avg=prox",
             "fed_avg.statistics=local",
+        ],
+        &[
+            "fed_avg.save_folder=runs/c",
+            "+fed_avg=adam",
+            "fed_avg.proximal=0.5",
         ],
     ];
     for kind in kinds {
@@ -284,6 +289,8 @@ fn fed_avg_runs_are_told_apart() {
     let prox =
         "1 round (C 1.0, E 1, B 64), lr 0.1, server sgd 1.0, proximal 0.01, local statistics";
     assert!(text.contains(prox), "{text}");
+    let text = table(&place, &["runs"]);
+    assert!(text.contains("FedAdam with a proximal term"), "{text}");
 }
 
 #[test]

@@ -162,3 +162,25 @@ fn an_interrupted_binary_resumes_to_the_same_end() {
         }
     }
 }
+
+/// The last step's loss is finite, the weights that it leaves are not: nothing is saved.
+#[test]
+fn divergence_in_the_last_step_leaves_no_checkpoint() {
+    let place = Place::new();
+    let wild = [
+        "distributed_sgd.method=centralised",
+        "distributed_sgd.ranks=1",
+        "distributed_sgd.epochs=1",
+        "distributed_sgd.batch_size=130",
+        "distributed_sgd.optimizer.lr=1e45",
+    ];
+    let (code, _, errors) = place.run_with("distributed_sgd", &DIGITS, &wild);
+    assert_eq!(code, 1, "{errors}");
+    for words in [
+        "the weights became NaN or infinite in epoch 1",
+        "lower the learning rate (`distributed_sgd.optimizer.lr`)",
+    ] {
+        assert!(errors.contains(words), "no `{words}` in\n{errors}");
+    }
+    assert!(!place.path("out/checkpoint/training.safetensors").exists());
+}

@@ -181,6 +181,27 @@ fn every_option_runs_and_they_differ() {
     }
 }
 
+/// Adam at the rate of plain averaging is no FedAdam.
+#[test]
+fn adam_at_the_server_without_a_rate_of_its_own_is_told_of() {
+    let place = Place::new();
+    place.ok("split_data", &SMALL);
+    let warning = "`fed_avg.server.lr` is 1, which is meant for averaging";
+    let told = |options: &[&str]| {
+        let options = with(&SMALL, &[options, &["overwrite=true"]].concat());
+        let (code, _, errors) = place.run_with("fed_avg", TINY, &options);
+        assert_eq!(code, 0, "{errors}");
+        errors.contains(warning)
+    };
+    assert!(told(&["fed_avg.server.kind=adam"]));
+    assert!(!told(&[
+        "fed_avg.server.kind=adam",
+        "fed_avg.server.lr=0.01"
+    ]));
+    assert!(!told(&["+fed_avg=adam"]));
+    assert!(!told(&["+fed_avg=momentum"]));
+}
+
 #[test]
 fn an_interrupted_run_ends_as_one_that_was_not() {
     for statistics in ["fed_avg.statistics=average", "fed_avg.statistics=local"] {

@@ -24,6 +24,89 @@ fn an_inversion_that_diverges_leaves_nothing() {
     );
 }
 
+/// The last step's loss is finite, the images that it leaves are not.
+#[test]
+fn an_inversion_that_diverges_in_its_last_step_says_what_to_lower() {
+    let place = made("train_teachers");
+    let wild = [
+        "deep_inv.optimizer.lr=1e38",
+        "deep_inv.keep=last",
+        "deep_inv.di.grad_updates_batch=1",
+    ];
+    says(
+        &place.fails("generate_initial", &wild, 1),
+        &[
+            "the images became NaN or infinite in the last step",
+            "lower the learning rate (`deep_inv.optimizer.lr`)",
+            "`deep_inv.keep=best`",
+        ],
+    );
+}
+
+/// They are not learnt, and not reported.
+#[test]
+fn weights_of_teachers_that_no_rule_uses() {
+    let place = made("generate_initial");
+    let weights = |rule: &str| {
+        let rule = format!("student.distill.ensemble={rule}");
+        let options = [
+            "student.objective=distill",
+            "student.teacher_weights.step=0.1",
+            &rule,
+            "overwrite=true",
+        ];
+        place.ok("train_student", &options);
+        let metrics = std::fs::read(place.path("student/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
+        metrics["teacher_weights"].is_array()
+    };
+    assert!(weights("weighted_logits"));
+    assert!(!weights("mean_logits"));
+}
+
+/// Batches of all teachers together have labels of the classes that some have seen.
+#[test]
+fn label_weights_of_classes_that_nobody_has_seen_are_told_of() {
+    let place = Place::new();
+    let split = [
+        "split.num_nodes=5",
+        "split.unif_percentage=0",
+        "teacher.num_teachers=2",
+    ];
+    place.ok("split_data", &split);
+    place.ok("train_teachers", &split);
+    let seen = |class: usize| {
+        (0..2).any(|teacher| {
+            let metrics = place.path(&format!("teachers/metrics_teacher{teacher}.json"));
+            let metrics = std::fs::read(metrics).unwrap();
+            let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
+            metrics["label_counts"][class].as_u64().unwrap() > 0
+        })
+    };
+    let (some, none) = (0..10).partition::<Vec<usize>, _>(|&class| seen(class));
+    // Two classes each.
+    assert_eq!((some.len(), none.len()), (4, 6));
+    let told = |mode: &str, class: usize| {
+        let mut weights = ["0"; 10];
+        weights[class] = "1";
+        let weights = format!("deep_inv.label_weights=[{}]", weights.join(","));
+        let mode = format!("deep_inv.teachers.mode={mode}");
+        let own = [
+            "deep_inv.labels=weighted",
+            &weights,
+            &mode,
+            "overwrite=true",
+        ];
+        let options = [&split[..], &own].concat();
+        let (code, _, errors) = place.run_with("generate_initial", TINY, &options);
+        assert_eq!(code, 0, "{errors}");
+        errors.contains("`label_weights` is 0 for all classes of 2 teachers")
+    };
+    for mode in ["ensemble", "sample"] {
+        assert!(told(mode, none[0]) && !told(mode, some[0]), "{mode}");
+    }
+}
+
 /// It leaves no weights.
 #[test]
 fn diverging_training_names_the_step() {

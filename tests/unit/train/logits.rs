@@ -127,6 +127,26 @@ fn counted(kind: ModelKind, index: u64, counts: Vec<u64>) -> (Teacher, Rc<Cell<u
     (teacher.unwrap(), reads)
 }
 
+/// A pass over all teachers in turn reads those that there is no room for, and no others.
+#[test]
+fn teachers_in_turn_stay_in_memory() {
+    let reads = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&reads);
+    let cache = TeacherCache::new(4, move |index| {
+        counter.set(counter.get() + 1);
+        Ok(model(ModelKind::Linear, index as u64))
+    });
+    let pass = || {
+        let before = reads.get();
+        (0..5).for_each(|index| drop(cache.get(index).unwrap()));
+        reads.get() - before
+    };
+    assert_eq!(pass(), 5);
+    for _ in 0..10 {
+        assert!((1..=2).contains(&pass()));
+    }
+}
+
 /// Whether the logits of an image depend on the rest of its batch is the machine's affair: where
 /// they do not, a teacher that has seen every view is asked no more.
 #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub struct RanksConfig {
     /// Seconds that a rank may be silent while another waits for it; after them the run fails.
     /// Longer than the longest step, evaluation batch or loading of data that a rank does.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 1))]
     pub timeout: f64,
 }
 

@@ -77,6 +77,17 @@ impl Config {
         let generator = self.generator.as_ref();
         generator.map_or(self.deep_inv.ensemble, |settings| settings.ensemble)
     }
+
+    /// Returns the rule by which the student is distilled.
+    pub fn student_ensemble(&self) -> EnsembleKind {
+        let own = self.student.distill.ensemble;
+        own.unwrap_or(self.synthesis_ensemble())
+    }
+
+    /// Returns true if a rule in use weighs the teachers' logits, so that their weights matter.
+    pub fn weighs_teachers(&self) -> bool {
+        [self.synthesis_ensemble(), self.student_ensemble()].contains(&EnsembleKind::WeightedLogits)
+    }
 }
 
 impl Default for Config {

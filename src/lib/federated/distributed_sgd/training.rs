@@ -9,7 +9,9 @@ use crate::federated::link::Link;
 use crate::federated::lower_rate;
 use crate::model::Model;
 use crate::runtime::{interrupt, read};
-use crate::train::{BatchSource, Callback, FitState, Optimizer, Position, Shuffled};
+use crate::train::{
+    BatchSource, Callback, FitState, Optimizer, Position, Shuffled, refuse_diverged,
+};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -124,6 +126,7 @@ impl<'a> Training<'a> {
                 self.add_loss(loss, callback)?;
                 callback.step();
             }
+            refuse_diverged(&self.model, self.at.epoch)?;
             self.sum = 0.0;
             self.at = self.at.next_epoch();
         }
@@ -152,7 +155,11 @@ impl<'a> Training<'a> {
     }
 
     /// Returns the state of the run, as views.
+    ///
+    /// # Errors
+    /// Fails when the weights are not finite: resuming from there would be useless.
     pub fn state(&self) -> Result<FitState> {
+        refuse_diverged(&self.model, self.at.epoch)?;
         let mut state = self.optimizer.state(&self.model, self.at);
         let ledger = serde_json::to_vec(&self.ledger).map_err(unreadable)?;
         state.tensors.extend([

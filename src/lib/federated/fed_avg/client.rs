@@ -13,11 +13,12 @@ use crate::train::{Callback, Shuffled, evaluate};
 
 impl FedAvg<'_> {
     /// Takes the part of client `node` in round `round` (from 1), with the `weights` of the server
-    /// and what the client `kept` of its last round. Returns its report, its weights
-    /// and what it keeps, as views that the next call changes.
+    /// and what the client `kept` of its last round. Returns its report, its weights and what it
+    /// keeps, as views that the next call changes.
     ///
-    /// # Errors Fails when the training diverges (naming node and round), when the weights are
-    /// another model's, and on Ctrl-C.
+    /// # Errors
+    /// Fails when the training diverges (naming node and round), when the weights are another
+    /// model's, and on Ctrl-C.
     pub(super) fn client_round<R>(
         &mut self,
         round: usize,

@@ -150,10 +150,19 @@ fn name(run: &Run) -> String {
                 .unwrap_or_default();
             format!("SGD, {}", method.replace('_', " "))
         }
-        _ if run.setting("fed_avg.server.kind") == "adam" => "FedAdam".into(),
-        _ if set("fed_avg.server.momentum") => "FedAvgM".into(),
-        _ if set("fed_avg.proximal") => "FedProx".into(),
-        _ => "FedAvg".into(),
+        _ => {
+            let is_adam = run.setting("fed_avg.server.kind") == "adam";
+            let base = match (is_adam, set("fed_avg.server.momentum")) {
+                (true, _) => "FedAdam",
+                (false, true) => "FedAvgM",
+                (false, false) if set("fed_avg.proximal") => return "FedProx".into(),
+                (false, false) => return "FedAvg".into(),
+            };
+            match set("fed_avg.proximal") {
+                true => format!("{base} with a proximal term"),
+                false => base.into(),
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::run::weights::Card;
 use crate::run::{StageContext, open_for, required};
 use crate::runtime::output;
 use crate::runtime::seed::Seeds;
+use crate::train::OptimizerKind;
 use crate::words::percent;
 use anyhow::{Result, bail};
 use recorder::Recorder;
@@ -56,6 +57,22 @@ pub fn run(composed: &Composed) -> Result<()> {
         tracing::info!("the federation has trained already: {}", folder.display());
     }
     Ok(())
+}
+
+/// Warns of Adam at the server with the rate that is meant for plain averaging: each weight then
+/// moves by about 1 in the first round.
+pub fn warn_of_server_rate(composed: &Composed) {
+    let (server, key) = (
+        &composed.config.fed_avg.settings.server,
+        "fed_avg.server.lr",
+    );
+    if matches!(server.kind, OptimizerKind::Adam(_)) && !composed.is_set(key) {
+        tracing::warn!(
+            "`{key}` is {}, which is meant for averaging, and too much for `adam`: \
+             `+fed_avg=adam` sets a rate and an ε for it",
+            server.lr
+        );
+    }
 }
 
 /// Does the stage's work.
@@ -94,6 +111,7 @@ impl Shared for Average<'_> {
         }
         self.context
             .warn_about_ranks("fed_avg.ranks", split.nodes.len());
+        warn_of_server_rate(self.context.composed);
         self.context.refuse_model(&dataset, run)?;
         run.dataset(&dataset)?;
         run.input("split", self.split)?;

@@ -1,5 +1,6 @@
 //! `serve task` writes what the clients must agree on, from a config or from a teacher's file.
 
+use super::super::fed_avg;
 use super::super::fed_md::Public;
 use super::super::rounds as agreed;
 use crate::artifact::fault::{explain, refuse_special};
@@ -303,9 +304,12 @@ impl Request {
                     public: agreed::public(&images, &dataset)?,
                 }
             }
-            _ => Algorithm::FedAvg {
-                settings: config.fed_avg.settings.clone(),
-            },
+            _ => {
+                fed_avg::warn_of_server_rate(composed);
+                Algorithm::FedAvg {
+                    settings: config.fed_avg.settings.clone(),
+                }
+            }
         };
         task.rounds = Some(Plan {
             algorithm,

@@ -77,8 +77,8 @@ pub(super) fn warn_about_uploads(
     let config = context.config;
     let matches_statistics = match &config.generator {
         Some(generator) => generator.loss.batch_norm != 0.0,
-        // Pictures of shapes match nothing.
-        None => config.deep_inv.start != Start::Shapes,
+        // Pictures of shapes that stay as they are drawn match nothing.
+        None => config.deep_inv.start != Start::Shapes || config.deep_inv.di.grad_updates_batch > 1,
     };
     if matches_statistics {
         warn_about(

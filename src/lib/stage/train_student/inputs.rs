@@ -9,8 +9,9 @@ use crate::artifact::tensors;
 use crate::config::Config;
 use crate::config::schema::Objective;
 use crate::data::{Dataset, DatasetKind, ImageSet};
-use crate::distill::SyntheticImages;
+use crate::distill::{SyntheticImages, TeacherWeightSettings};
 use crate::error::Error;
+use crate::inversion::EnsembleKind;
 use crate::model::{Model, ModelSpec};
 use crate::run::agreement::{self, Task};
 use crate::run::weights::{self, Card};
@@ -77,6 +78,17 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
 pub fn fresh_images(config: &Config) -> usize {
     let student = &config.student;
     student.epochs * student.new_batches_per_epoch * config.synthetic_batch()
+}
+
+/// Returns how the teachers' weights are learnt: not at all where no rule weighs the teachers.
+pub fn teacher_weights(config: &Config) -> TeacherWeightSettings {
+    let settings = config.student.teacher_weights.clone();
+    let step = if config.weighs_teachers() {
+        settings.step
+    } else {
+        0.0
+    };
+    TeacherWeightSettings { step, ..settings }
 }
 
 /// Returns the server's own dataset, whose test images measure the student; one without images
@@ -357,11 +369,14 @@ fn warn_of_another_method(context: &StageContext, made: &Value) -> Result<()> {
              {again}"
         );
     }
-    let is_drawn = here == "`deep_inv.start=shapes`";
-    if is_drawn && context.config.student.objective == Objective::CrossEntropy {
+    // One step, of which the best is kept, leaves the pictures as they were drawn.
+    let is_drawn = here == "`deep_inv.start=shapes`"
+        && at(made, "deep_inv.di.grad_updates_batch") == 1
+        && at(made, "deep_inv.keep") == "best";
+    if let Some(setting) = of_labels(context.config).filter(|_| is_drawn) {
         tracing::warn!(
-            "pictures of shapes have random labels, and `student.objective` is `cross_entropy`: \
-             `student.objective=distill` learns what the teachers say of them"
+            "pictures of shapes have random labels, and {setting} uses them: \
+             `student.objective=distill` with other rules learns what the teachers say of them"
         );
     }
     let key = "initial.num_batches";
@@ -373,6 +388,21 @@ fn warn_of_another_method(context: &StageContext, made: &Value) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Returns a setting by which the student learns the labels of the synthetic images, if there is
+/// one.
+fn of_labels(config: &Config) -> Option<&'static str> {
+    match config.student.objective {
+        Objective::CrossEntropy => Some("`student.objective=cross_entropy`"),
+        Objective::Distill if config.student.distill.label_weight > 0.0 => {
+            Some("`student.distill.label_weight`")
+        }
+        Objective::Distill if config.student_ensemble() == EnsembleKind::LabelGated => {
+            Some("the rule `label_gated`")
+        }
+        Objective::Distill => None,
+    }
 }
 
 /// Refuses initial batches whose pixels or labels mean something else to the teachers.

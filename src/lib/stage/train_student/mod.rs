@@ -6,7 +6,7 @@ mod outputs;
 mod recorder;
 
 use super::batches::BatchFiles;
-use super::summary::{average, ensemble_rule};
+use super::summary::average;
 use super::synthesizer::{self, synthesizer};
 use super::teachers::TeacherSet;
 use crate::config::schema::{Objective as ObjectiveKind, Padding, Soften, StudentInit};
@@ -125,7 +125,7 @@ fn train(
     )?;
     // The growing set has a copy.
     drop(initial);
-    let weights = TeacherWeights::new(set.all(), settings.teacher_weights.clone());
+    let weights = TeacherWeights::new(set.all(), inputs::teacher_weights(config));
     let shared = weights.values.shallow_clone();
     let maker = synthesizer(config, set, Some(&shared))?;
     let checkpointer = Checkpointer::new(context, session.checkpoints);
@@ -184,11 +184,11 @@ fn train(
     if settings.perturbation > 0.0 {
         source = source.with_perturbation(Perturbation {
             teachers: set.all(),
-            ensemble: ensemble(ensemble_rule(config)),
+            ensemble: ensemble(config.student_ensemble()),
             size: settings.perturbation,
         });
     }
-    let objective = objective(context, set, ensemble(ensemble_rule(config)));
+    let objective = objective(context, set, ensemble(config.student_ensemble()));
     let fitting = FitSettings {
         epochs: settings.epochs,
         optimizer: settings.optimizer.clone(),

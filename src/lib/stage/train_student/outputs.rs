@@ -155,7 +155,7 @@ impl Finished<'_> {
             best_test_accuracy: self.best(),
             saved_test_accuracy: evaluation.accuracy(),
             comparison: Some(comparison.clone()),
-            teacher_weights: match context.config.student.teacher_weights.step > 0.0 {
+            teacher_weights: match super::inputs::teacher_weights(context.config).step > 0.0 {
                 true => Some(Vec::try_from(self.weights.to_kind(Kind::Double))?),
                 false => None,
             },

@@ -236,6 +236,11 @@ fn habits_from_elsewhere_are_answered() {
     ] {
         says(typed, &["did you mean `split.num_nodes`?"]);
     }
+    for typed in ["deep_inv.iterations=3", "deep_inv.di.steps=3"] {
+        says(typed, &["did you mean `deep_inv.di.grad_updates_batch`?"]);
+    }
+    // Of equally near ones the first.
+    says("model=resnet", &["did you mean `resnet18`?"]);
     for (typed, next) in [("seed=1,", "2"), ("teacher.schedule.milestones=[1,", "2]")] {
         let text = crate::config::Tree::new(&[]).error(&[typed, next]);
         let whole = format!("`{typed} {next}` in quotes");
