@@ -71,7 +71,8 @@ where: binaries ## Print the folder of the binaries, which are built if need be
 binaries: setup
 	@$(BUILD)
 
-demonstrate = "$(BIN)/$(1)" +experiment=demo outputs="$(OUTPUTS)" overwrite=true $(ARGS)
+demonstrate = "$(BIN)/$(1)" +experiment=demo outputs="$(OUTPUTS)" \
+	$(if $(findstring resume=true,$(ARGS)),,overwrite=true) $(ARGS)
 demo: stages ## Split digits over three nodes, train, invert, distil (a minute on two free cores)
 	$(call demonstrate,split_data)
 	$(call demonstrate,train_teachers)
@@ -140,9 +141,10 @@ endif
 	@echo train_student >&2; $(call run,train_student) $(ARGS)
 
 compared: named
-	@file=config/experiment/$(NAME).yaml; [ ! -f $$file ] || grep -q '^fed_avg:' $$file || \
-		{ echo '$(NAME) has no baselines (no `fed_avg:` in its file);' \
-		'one that has: make compare NAME=mnist_5_dirichlet' >&2; exit 2; }
+	@file=config/experiment/$(NAME).yaml; for group in fed_avg fed_md; do \
+		[ ! -f $$file ] || grep -q "^$$group:" $$file || \
+		{ echo "$(NAME) has no baselines (no \`$$group:\` in its file);" \
+		'one that has: make compare NAME=mnist_5_dirichlet' >&2; exit 2; }; done
 compare: compared experiment ## The same and the baselines, then accuracy against bytes, with a plot
 	@echo fed_avg >&2; $(call run,fed_avg) $(ARGS)
 	@echo fed_md >&2; $(call run,fed_md) $(ARGS)
@@ -220,6 +222,7 @@ experiments-smoke: setup ## Run every experiment at tiny scale
 test: setup python ## Run all tests
 	$(CARGO) test --release --features $(FEATURES)
 	@python3 tests/make/makefile.py
+	@python3 tests/make/benches.py
 
 test-mpi: setup mpi ## Run the tests of MPI; installs Open MPI where it is missing
 	$(CARGO) test --release --features $(FEATURES),mpi --test mpi
@@ -256,7 +259,8 @@ gpu-pack: setup ## Build and pack into gpu/ what gpu-check needs on another mach
 DEVICE ?= cuda
 SIZE ?= full
 gpu-check: stages ## Run and time everything on a GPU, beside PyTorch (docs/gpu.md)
-	$(if $(findstring --parts,$(ARGS)),,@$(CARGO) test --release --no-run \
+	$(if $(and $(findstring --parts,$(ARGS)),$(if $(filter tests,$(ARGS)),,x)),, \
+		@$(CARGO) test --release --no-run \
 		--features $(FEATURES) --test unit --test federated)
 	@CARGO="$(CARGO)" BENCH_BINARIES="$(BIN)" BENCH_WORKER="$(WORKER)" \
 		python3 benches/gpu/check.py \

@@ -152,9 +152,10 @@ def main():
         print(f"bench: {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="fed-distill-bench-") as folder:
             results[name] = measure(name, pathlib.Path(folder), options)
+        # What was measured is kept, whatever becomes of the next case.
+        if options.save:
+            options.save.write_text(json.dumps(results, indent=1))
     say("Machine", "\n".join(machine.describe(options.threads, options.python, before)))
-    if options.save:
-        options.save.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -63,9 +63,14 @@ class Federation:
         if not (server / "task.json").exists():
             self.run("serve", "task", server, "--algorithm", "fed_avg",
                      "--clients", str(self.clients), *self.settings())
+        begun = (server / "journal.jsonl").exists()
         for client in range(self.clients):
             token = self.folder / f"client{client}.token"
             if not token.exists():
+                # A run that was killed between the two lines below has lost this client's token.
+                if not begun:
+                    subprocess.run([self.binaries / "serve", "client", "revoke", server,
+                                    f"client {client}"], stderr=subprocess.DEVNULL, check=False)
                 shown = self.run("serve", "client", "add", server, f"client {client}")
                 draft = token.with_suffix(".draft")
                 draft.touch(mode=0o600)
@@ -151,6 +156,11 @@ def arguments():
     parser.add_argument("--outputs", type=pathlib.Path, default=pathlib.Path("outputs"))
     parser.add_argument("overrides", nargs="*", help="settings for all, such as seed=7")
     given = parser.parse_args()
+    if "overwrite=true" in given.overrides:
+        folder = given.outputs / f"{given.name}_{given.mode}"
+        print("error: server and clients resume or begin anew together, without `overwrite=true`\n"
+              f"hint: to begin anew, remove `{folder}`", file=sys.stderr)
+        sys.exit(2)
     for what, value, known in [("NAME", given.name, EXPERIMENTS), ("MODE", given.mode, MODES)]:
         if value not in known:
             print(f"error: there is no {what}={value}\navailable: {', '.join(known)}",

@@ -4,7 +4,7 @@
 Called by `make setup` (and so by every target that builds). Needs Python 3.8+ and pip, nothing
 else. It unpacks PyPI's torch wheel: for a CPU three wheels without their dependencies (530 MB to
 download, 500 MB kept), for a machine with an NVIDIA GPU the wheel and its CUDA libraries (2.7 GB).
-The cache is shared by all checkouts; a damaged or half-finished one is noticed and repaired.
+The cache is shared by all checkouts; an incomplete one is noticed and repaired.
 
   LIBTORCH, LIBTORCH_USE_PYTORCH     already set: that libtorch is used, nothing is downloaded
   FED_DISTILL_LIBTORCH=cpu|cuda      choose instead of looking for a GPU
@@ -188,16 +188,19 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not intact(root):
                 if root.exists():
-                    report(f"{root} is damaged or incomplete; fetching it again")
+                    report(f"{root} is incomplete; fetching it again")
                 build_cache(kind, root)
                 report(f"{VERSION} ({kind}) is ready in {root}")
         if link(CHECKOUT / ".libtorch", root / "stage"):
             # Cargo does not see that the link leads elsewhere: another libtorch is another build.
             os.utime(CHECKOUT / "build.rs")
+    except PermissionError as error:
+        fail(f"setting up libtorch in {cache} failed: {error}",
+             "set XDG_CACHE_HOME to a folder that you can write")
     except OSError as error:
         fail(f"setting up libtorch in {cache} failed: {error}",
              "free some space (CPU 1.1 GB while unpacking, CUDA 7 GB) or set XDG_CACHE_HOME to a "
-             "folder with room")
+             "folder with room that you can write")
 
 
 if __name__ == "__main__":

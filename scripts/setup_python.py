@@ -82,9 +82,13 @@ def main():
                          "(tests/python/requirements.txt)")
                 report(f"safetensors, numpy and TensorBoard are ready in {root}")
         link(CHECKOUT / ".python", root)
+    except PermissionError as error:
+        fail(f"setting up Python in {cache} failed: {error}",
+             "set XDG_CACHE_HOME to a folder that you can write")
     except OSError as error:
         fail(f"setting up Python in {cache} failed: {error}",
-             "free some space (200 MB) or set XDG_CACHE_HOME to a folder with room")
+             "free some space (200 MB) or set XDG_CACHE_HOME to a folder with room that you can "
+             "write")
 
 
 if __name__ == "__main__":

@@ -158,8 +158,7 @@ def many_teachers(folder, engine, threads, counts=(5, 20, 100), sampled=3):
             "teacher.num_teachers=1",
             "teacher.epochs=1",
             "overwrite=true",
-        ],
-        folder,
+        ]
     )
     weights = first / "model_teacher0.safetensors"
     rows = []

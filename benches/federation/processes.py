@@ -109,15 +109,15 @@ def tree(roots):
 
 
 def seconds(processes):
-    """CPU seconds of the processes, and of children of theirs that have ended."""
-    total = 0
+    """{process: its own CPU seconds} of those processes that there still are."""
+    each = {}
     for process in processes:
         try:
             fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += sum(map(int, fields[11:15]))
-    return total / TICKS
+        each[process] = sum(map(int, fields[11:13])) / TICKS
+    return each
 
 
 def memory(processes):
@@ -138,6 +138,8 @@ class Watch:
     def __init__(self, server, clients):
         self.roots = {"server": server, "clients": clients}
         self.samples = []
+        # What each process had taken when it was last seen: some end before the last sample.
+        self.seen = {side: {} for side in self.roots}
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -145,7 +147,8 @@ class Watch:
         now = {"time": time.time(), "bytes": loopback()}
         for side, roots in self.roots.items():
             processes = tree(process.pid for process in roots)
-            now[side] = seconds(processes)
+            self.seen[side] |= seconds(processes)
+            now[side] = sum(self.seen[side].values())
             if side == "server":
                 now["memory"] = memory(processes)
         self.samples.append(now)

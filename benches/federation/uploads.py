@@ -30,8 +30,8 @@ from processes import Processes, Watch, loopback, tenths  # noqa: E402
 
 # Seconds from one short request to the next.
 ASK_EVERY = 0.05
-# Seconds that anything may take.
-LIMIT = 1800
+# Minutes after which a client gives up on a server.
+PATIENCE = 30
 
 
 def arguments():
@@ -115,6 +115,7 @@ def upload(server, folder, teacher, number, authority):
         run(
             "join", "upload", f"https://{server.address}", own, "--token-file",
             server.tokens[number], "--authority", authority, "--no-wait", "--retry-seconds", "0.2",
+            "--patience-minutes", PATIENCE,
             "--out", folder / "student.safetensors",
         )  # fmt: skip
     finally:
@@ -133,15 +134,18 @@ def uploads(folder, teacher, clients, at_once, tls, curves):
             idle = watch.samples[-1]["memory"]
             short = side.submit(short_requests, server.address, authority, ended)
             begin = time.time()
-            with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-                each = [
-                    pool.submit(upload, server, folder, teacher, number, authority)
-                    for number in range(clients)
-                ]
-                for future in each:
-                    future.result()
+            # Whatever becomes of the uploads, the short requests come to an end.
+            try:
+                with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+                    each = [
+                        pool.submit(upload, server, folder, teacher, number, authority)
+                        for number in range(clients)
+                    ]
+                    for future in each:
+                        future.result()
+            finally:
+                ended.set()
             end = time.time()
-            ended.set()
             answers = short.result()
     taken = watch.between(begin, end)
     curves.append(f"- {clients} clients: {tenths(watch, begin, end)}")

@@ -115,7 +115,9 @@ def start_part(name, limit, options, folder, results):
     result, begun = folder / f"{name}.json", time.monotonic()
     command = [sys.executable, __file__, "--part", name, "--device", options.device]
     command += ["--size", options.size, "--result", result, "--seconds", limit]
-    command += ["--python", options.python or "", "--before", json.dumps(results)]
+    # The steps that were measured alone: an argument has no room for the messages of all tests.
+    measured = {part: results[part] for part in ("training",) if part in results}
+    command += ["--python", options.python or "", "--before", json.dumps(measured)]
     # A group of its own, so that what it started ends with it.
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
     late = False

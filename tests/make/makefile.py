@@ -79,6 +79,12 @@ class Makefile(unittest.TestCase):
         rest = "+experiment=demo outputs=outputs overwrite=true seed=7"
         self.assertEqual(ran, [f"{binaries}/{stage} {rest}" for stage in STAGES])
 
+    def test_the_demo_resumes_when_it_is_told_to(self):
+        checkout = self.make_checkout()
+        code, ran, errors = self.make(checkout, "demo", "ARGS=resume=true")
+        self.assertEqual(code, 0, errors)
+        self.assertNotIn("overwrite=true", ran[0])
+
     def host(self):
         shown = subprocess.run(["rustc", "-vV"], text=True, capture_output=True, check=True).stdout
         return next(line[6:] for line in shown.splitlines() if line.startswith("host: "))
