@@ -43,11 +43,22 @@ impl GeneratorObjective<'_> {
         let (loss, images) = (self.loss, derivation.images.shallow_clone());
         let zero = || Tensor::zeros([], (Kind::Float, images.device()));
         let (mut logits, mut distances, mut activations) = (Vec::new(), zero(), zero());
+        let count = self.teachers.len() as f64;
         for teacher in self.teachers {
             let teacher = teacher.loaded()?;
             // A stack has no batch norm, and its passes do not tell the features.
             if loss.activation == 0.0 && (loss.batch_norm == 0.0 || teacher.stack().is_some()) {
                 logits.push(derivation.teacher(&teacher));
+                continue;
+            }
+            let is_fused = loss.activation == 0.0;
+            let by = loss.batch_norm / count;
+            if let Some((seen, distance)) = is_fused
+                .then(|| derivation.observed(&teacher, by))
+                .flatten()
+            {
+                logits.push(seen);
+                distances += distance;
                 continue;
             }
             let model = &teacher.model;
@@ -61,7 +72,6 @@ impl GeneratorObjective<'_> {
                 activations += activation(&features);
             }
         }
-        let count = self.teachers.len() as f64;
         let (distances, activations) = (distances / count, activations / count);
         let joint = |temperature: f64| {
             let origin = labels.map(|labels| Origin {

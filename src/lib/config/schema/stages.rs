@@ -247,9 +247,9 @@ pub struct StudentConfig {
     /// Synthetic batches made and added in each epoch.
     #[schemars(range(max = 1_000_000_000))]
     pub new_batches_per_epoch: usize,
-    /// Images an epoch passes over, in batches: the public Python project takes the size of the
-    /// real training set (50,000 on CIFAR-10), however many synthetic images there are. `null`:
-    /// those that the set holds.
+    /// Images an epoch passes over, in whole batches: the public Python project takes the size of
+    /// the real training set (50,000 on CIFAR-10), however many synthetic images there are. `null`:
+    /// those that the set holds, but for less than a batch, which are others in each epoch.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub epoch_images: Option<usize>,
     /// Whether a fresh batch is augmented when it is trained on the first time.

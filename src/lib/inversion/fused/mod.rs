@@ -65,4 +65,5 @@ mod statistics;
 pub mod winograd;
 
 pub(super) use engine::FusedEngine;
+pub(super) use filter::{first, last};
 pub use frozen::{Backward, ForwardPass, Frozen};

@@ -51,9 +51,10 @@ pub fn load(context: &StageContext, run: &mut manifest::Run) -> Result<Inputs> {
     let own = own_images(context, &dataset, &set, run)?;
     let initial = initial(context, &set, run)?;
     let real = own.as_ref().map_or(0, ImageSet::len);
-    refuse_demands(context, &set, initial.labels.size()[0] as usize + real)?;
+    let images = initial.labels.size()[0] as usize + real;
+    refuse_demands(context, &set, images)?;
     super::refuse_student(context, &set, &dataset.classes)?;
-    warn_of_short_epochs(context);
+    warn_of_short_epochs(context, images);
     let student = super::student(context, &set)?;
     let initial_images = initial.labels.size()[0] as usize;
     let initial_batches = initial_batches(context, initial_images);
@@ -106,10 +107,17 @@ fn dataset(context: &StageContext, set: &TeacherSet) -> Result<Dataset> {
     Ok(agreement::fitted(dataset, settings, &set.card, path)?)
 }
 
-/// Warns of epochs that are too short for more than the fresh batches: the student then sees each
-/// of them once, and the initial images never.
-fn warn_of_short_epochs(context: &StageContext) {
+/// Warns of a batch that `images` do not fill, and of epochs that are too short for more than the
+/// fresh batches: the student then sees each of them once, and the initial images never.
+fn warn_of_short_epochs(context: &StageContext, images: usize) {
     let student = &context.config.student;
+    if images < student.batch_size {
+        tracing::warn!(
+            "there are {} at the start, fewer than `student.batch_size={}`: a batch repeats them",
+            counted(images, "image"),
+            student.batch_size
+        );
+    }
     let (fresh, images) = (student.new_batches_per_epoch, student.epoch_images);
     if let Some(images) = images.filter(|images| images / student.batch_size <= fresh)
         && fresh > 0
