@@ -1,5 +1,5 @@
-//! Keeps the teachers that were used last in memory, and reads the others from their files when
-//! they are used again. Called by the stages and by [`Teacher`](super::Teacher).
+//! Keeps as many teachers in memory as there is room for, and reads the others from their files
+//! when they are used again. Called by the stages and by [`Teacher`](super::Teacher).
 
 use super::fused::Frozen;
 use crate::error::Result;

@@ -46,8 +46,8 @@ pub struct TeacherConfig {
     pub index: Option<usize>,
     /// Folder of `model_teacher{i}.safetensors`.
     pub save_folder: Option<FilePath>,
-    /// Teachers that the server's stages hold in memory, those used last; the others are read again
-    /// when they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
+    /// Number of teachers that the server's stages hold in memory; the others are read again when
+    /// they are needed. Changes speed and memory, not results. `null`: as many as 2 GiB hold.
     pub in_memory: Free<Option<usize>>,
     /// Passes over the images.
     #[schemars(range(min = 1))]
