@@ -51,11 +51,10 @@ impl GeneratorObjective<'_> {
                 logits.push(derivation.teacher(&teacher));
                 continue;
             }
-            let is_fused = loss.activation == 0.0;
-            let by = loss.batch_norm / count;
-            if let Some((seen, distance)) = is_fused
-                .then(|| derivation.observed(&teacher, by))
-                .flatten()
+            // The fused passes do not tell the features either.
+            if loss.activation == 0.0
+                && let Some((seen, distance)) =
+                    derivation.observed(&teacher, loss.batch_norm / count)
             {
                 logits.push(seen);
                 distances += distance;

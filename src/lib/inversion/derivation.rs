@@ -59,7 +59,7 @@ impl Derivation {
     pub fn model(&mut self, model: &Model) -> Tensor {
         match FrozenStack::of(model) {
             Some(stack) => self.stack(Rc::new(stack)),
-            // To freeze a residual network takes longer than its passes save in one step.
+            // A residual network would have to be frozen again at each call.
             None => self.graph(|images| model.eval(images)),
         }
     }

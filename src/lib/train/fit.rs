@@ -294,7 +294,7 @@ impl Sums {
 /// out, because it was computed before the step changed the weights.
 ///
 /// # Errors
-/// Fails as said above, with the learning rate as what to lower.
+/// Fails for such weights, and names the learning rate as what to lower.
 pub(crate) fn refuse_diverged(model: &Model, epoch: usize) -> Result<()> {
     let parameters = model.parameters();
     let finite: Vec<Tensor> = parameters

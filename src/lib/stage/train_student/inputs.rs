@@ -113,7 +113,7 @@ fn warn_of_short_epochs(context: &StageContext, images: usize) {
     let student = &context.config.student;
     if images < student.batch_size {
         tracing::warn!(
-            "there are {} at the start, fewer than `student.batch_size={}`: a batch repeats them",
+            "the set begins with {}, fewer than `student.batch_size={}`: a batch repeats them",
             counted(images, "image"),
             student.batch_size
         );
